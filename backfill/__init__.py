@@ -1,0 +1,1 @@
+"""Backfill: training sets, and the proof that what was served is what a naive re-computation gives."""

@@ -1,0 +1,1 @@
+"""Arrival delays of real flights: contract, features and model in `pipeline.py`."""

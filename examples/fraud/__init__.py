@@ -1,0 +1,1 @@
+"""Card fraud: contract, features and model in `pipeline.py`; the seeded world behind it in `generator.py`."""

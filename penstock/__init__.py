@@ -1,0 +1,57 @@
+"""Penstock: streaming features and exactly-once inference, from one definition.
+
+This module is all that a pipeline file needs::
+
+    from penstock import Contract, Entity, Model, Pipeline, Source, View, count, mean
+
+The command line is ``penstock`` (see ``penstock --help``).
+"""
+
+from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
+from streams.definitions import (
+    Derived,
+    Entity,
+    Labels,
+    Model,
+    Pipeline,
+    PythonColumn,
+    Source,
+    View,
+    Window,
+    approx_distinct,
+    count,
+    last,
+    max_,
+    mean,
+    min_,
+    std,
+    sum_,
+    time_since_last,
+)
+
+__all__ = [
+    "ENTITY",
+    "EVENT_ID",
+    "EVENT_TIME",
+    "PII_DROP",
+    "PII_HASH",
+    "Contract",
+    "Derived",
+    "Entity",
+    "Labels",
+    "Model",
+    "Pipeline",
+    "PythonColumn",
+    "Source",
+    "View",
+    "Window",
+    "approx_distinct",
+    "count",
+    "last",
+    "max_",
+    "mean",
+    "min_",
+    "std",
+    "sum_",
+    "time_since_last",
+]

@@ -1,0 +1,106 @@
+"""Avro schemas of what Penstock itself publishes: feature records (per pipeline) and predictions (one for all)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.plan import FeaturePlan, PipelinePlan, ViewPlan
+
+_AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
+
+SOURCE_FIELDS: list[dict[str, Any]] = [
+    {"name": "topic", "type": "string"},
+    {"name": "partition", "type": "int"},
+    {"name": "offset", "type": "long"},
+    {"name": "timestamp", "type": "long", "doc": "Kafka timestamp of the raw event, epoch ms"},
+]
+
+
+def features_schema(plan: PipelinePlan) -> dict[str, Any]:
+    """Schema of the records on ``features.<pipeline>``; a view is null when the event has no value for its entity."""
+    return {
+        "type": "record",
+        "name": "Features",
+        "namespace": f"penstock.{plan.pipeline}",
+        "fields": [
+            {"name": "event_id", "type": "string"},
+            {"name": "event_time", "type": "long", "doc": "epoch ms"},
+            {"name": "trigger", "type": "string", "doc": "event"},
+            {"name": "attempt", "type": "long", "doc": "restart count of the job that emitted this record"},
+            {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
+            {
+                "name": "event",
+                "type": {
+                    "type": "record",
+                    "name": "Event",
+                    "fields": [{"name": name, "type": ["null", _AVRO[kind]]} for name, kind in plan.carried],
+                },
+            },
+            *({"name": view.name, "type": ["null", view_schema(view)], "default": None} for view in plan.views),
+        ],
+    }
+
+
+def view_schema(view: ViewPlan) -> dict[str, Any]:
+    """Schema of one view's part of a feature record: who, which emission, as of when, and the named features."""
+    return {
+        "type": "record",
+        "name": f"{view.name}_v{view.version}",
+        "fields": [
+            {"name": "entity", "type": "string"},
+            {"name": "epoch", "type": "long"},
+            {"name": "seq", "type": "long"},
+            {"name": "as_of", "type": "long", "doc": "epoch ms"},
+            {"name": "late", "type": "boolean"},
+            *({"name": feature.name, "type": _feature_type(feature)} for feature in view.features),
+        ],
+    }
+
+
+def _feature_type(feature: FeaturePlan) -> str | list[str]:
+    never_null = feature.operation in ("count", "approx_distinct")
+    return _AVRO[feature.type] if never_null else ["null", _AVRO[feature.type]]
+
+
+PREDICTION_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "Prediction",
+    "namespace": "penstock",
+    "doc": "One per valid event, exactly once. The event id is the prediction's id.",
+    "fields": [
+        {"name": "event_id", "type": "string"},
+        {"name": "pipeline", "type": "string"},
+        {"name": "event_time", "type": "long", "doc": "epoch ms"},
+        {"name": "entity", "type": ["null", "string"], "doc": "entity of the pipeline's first view"},
+        {"name": "score", "type": "double"},
+        {"name": "decision", "type": "string"},
+        {"name": "model", "type": "string"},
+        {"name": "model_version", "type": "string"},
+        {"name": "route", "type": "string", "doc": "primary, or fallback when the in-process copy answered"},
+        {"name": "policy_version", "type": "string", "doc": "hash of threshold and decisions"},
+        {
+            "name": "views",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "ViewRef",
+                    "fields": [
+                        {"name": "view", "type": "string", "doc": "name@version"},
+                        {"name": "entity", "type": "string"},
+                        {"name": "epoch", "type": "long"},
+                        {"name": "seq", "type": "long"},
+                        {"name": "as_of", "type": "long", "doc": "epoch ms"},
+                    ],
+                },
+            },
+        },
+        {"name": "scored_at", "type": "long", "doc": "epoch ms"},
+        {"name": "attempt", "type": "long"},
+        {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
+        {"name": "features_topic", "type": "string"},
+        {"name": "features_partition", "type": "int"},
+        {"name": "features_offset", "type": "long"},
+        {"name": "vector", "type": "bytes", "doc": "the inputs in the model's order, float32 little-endian, null as NaN"},
+    ],
+}

@@ -1,0 +1,366 @@
+"""The definition language: a pipeline is one Python file that says what, never how.
+
+A pipeline names a source and its contract, the entities, the feature views over them, the model and the labels.
+The job graph, the Avro records, the Redis keys, the Cassandra tables and the training sets are derived from it
+(:mod:`streams.plan`). Definitions are immutable values and touch no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_FRIENDLY_HOPS_MS = [
+    *(n * 1_000 for n in (1, 2, 5, 10, 15, 30)),
+    *(n * 60_000 for n in (1, 2, 5, 10, 15, 30)),
+    *(n * 3_600_000 for n in (1, 2, 3, 6, 12)),
+    86_400_000,
+]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+Operation = Literal["count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"]
+
+
+def duration_ms(text: str | int) -> int:
+    """Milliseconds of ``"90s"``, ``"5m"``, ``"24h"``, ``"7d"`` (an int is taken as milliseconds).
+
+    >>> duration_ms("5m")
+    300000
+    """
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a duration; write a number and a unit, such as 30s, 5m, 24h or 7d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def default_hop_ms(window_ms: int) -> int:
+    """The hop of a window that names none: about W/60, rounded down to a calendar-friendly value.
+
+    >>> default_hop_ms(duration_ms("24h")) == duration_ms("15m")
+    True
+    """
+    return max((hop for hop in _FRIENDLY_HOPS_MS if hop * 60 <= window_ms), default=max(1, window_ms // 60))
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name: lower-case letters, digits and _, starting with a letter")
+    if "__" in name:
+        raise ValueError(f"{name!r}: a double underscore is reserved for generated columns")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
+
+
+class _Definition(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Entity(_Definition):
+    """What features are about: a card, a merchant, an aircraft. ``key`` is the column (or derived column) that names it."""
+
+    name: Name
+    key: Name
+
+
+class Derived(_Definition):
+    """A column computed from one row by a SQL expression.
+
+    The expression uses the SQL that Flink and DuckDB share (the second is the oracle's): arithmetic, comparison,
+    ``CASE``, ``COALESCE``, ``ABS``, ``FLOOR``, ``MOD``, ``LN``, ``EXP``, ``SQRT``, ``UPPER``, ``||`` and the like.
+    ``/`` between integers is integer division. Event time is a column of epoch milliseconds.
+    """
+
+    sql: str
+    type: ColumnType
+
+
+class PythonColumn(_Definition):
+    """A column computed from one row by a Python function: slower by an order of magnitude, so a choice.
+
+    ``function`` must be importable (module level), pure, and take the named columns as positional arguments; None
+    stands for null. It runs in the TaskManager's Python (see docs for the measured cost).
+    """
+
+    function: Callable[..., Any]
+    columns: tuple[Name, ...]
+    type: ColumnType
+
+    @property
+    def reference(self) -> str:
+        """``module:function``, by which the job imports it."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+
+class Window(_Definition):
+    """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds."""
+
+    size: Duration
+    hop: Duration = 0
+    label: str = ""
+
+    @classmethod
+    def of(cls, text: str, hop: str | None = None) -> Window:
+        """``Window.of("1h")``, or ``Window.of("1h", hop="30s")``."""
+        size = duration_ms(text)
+        return cls(size=size, hop=duration_ms(hop) if hop else default_hop_ms(size), label=text)
+
+    @model_validator(mode="after")
+    def _hop_fits(self) -> Self:
+        if self.hop > self.size:
+            raise ValueError(f"window {self.label or self.size}: hop {self.hop} ms is longer than the window")
+        return self
+
+
+def _windows(value: Any) -> Any:
+    return tuple(Window.of(w) if isinstance(w, str) else w for w in ((value,) if isinstance(value, str | Window) else value))
+
+
+class Aggregate(_Definition):
+    """One aggregate over any number of windows: each window makes one feature, ``<name>_<window>``.
+
+    ``where`` is a SQL condition on the row (null counts as false). Build it with :func:`count`, :func:`sum_` and so on.
+    """
+
+    operation: Operation
+    column: Name | None
+    windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
+    where: str | None = None
+    name: Name
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, one per window."""
+        return tuple(f"{self.name}_{window.label}" for window in self.windows)
+
+
+def _aggregate(
+    operation: Operation, column: str | None, over: Iterable[str | Window] | str, where: str | None, name: str | None
+) -> Aggregate:
+    if name is None and where is not None:
+        raise ValueError(f"{operation}({column or ''}) with where={where!r} needs a name of its own: name=...")
+    default = operation if column is None else f"{column}_{operation}"
+    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default)  # type: ignore[arg-type]
+
+
+def count(
+    column: str | None = None, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Number of rows, or of rows in which ``column`` is not null; an empty window gives 0."""
+    return _aggregate("count", column, over, where, name)
+
+
+def sum_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Sum of the non-null values, as a double; null for an empty window."""
+    return _aggregate("sum", column, over, where, name)
+
+
+def mean(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Arithmetic mean of the non-null values; null for an empty window."""
+    return _aggregate("mean", column, over, where, name)
+
+
+def min_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Smallest non-null value, as a double; null for an empty window."""
+    return _aggregate("min", column, over, where, name)
+
+
+def max_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Largest non-null value, as a double; null for an empty window."""
+    return _aggregate("max", column, over, where, name)
+
+
+def std(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Sample standard deviation (n - 1), as SQL's STDDEV; null for fewer than two values."""
+    return _aggregate("std", column, over, where, name)
+
+
+def last(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The non-null value with the greatest event time (ties: the later arrival); null for an empty window."""
+    return _aggregate("last", column, over, where, name)
+
+
+def approx_distinct(
+    column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Approximate number of distinct non-null values (HLL, lg k = 12: 1.6 % standard error; exact while small)."""
+    return _aggregate("approx_distinct", column, over, where, name)
+
+
+def time_since_last(
+    column: str | None = None, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Seconds from the latest matching event in the window to ``as_of``; null if there is none.
+
+    The current event counts, so this is 0 whenever it matches itself: give a ``where`` that means something.
+    """
+    return _aggregate("time_since_last", column, over, where, name)
+
+
+class View(_Definition):
+    """A set of features of one entity, versioned as a whole. A version never changes its meaning."""
+
+    name: Name
+    version: int = Field(ge=1)
+    entity: Entity
+    aggregates: Annotated[tuple[Aggregate, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = self.feature_names()
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"view {self.name}: two features are called {', '.join(twice)}; give one a name=...")
+        return self
+
+    def feature_names(self) -> tuple[str, ...]:
+        """All features of the view, in the order of the record."""
+        return tuple(name for aggregate in self.aggregates for name in aggregate.feature_names())
+
+    def inputs(self) -> tuple[str, ...]:
+        """The features as model inputs: ``view.feature``."""
+        return tuple(f"{self.name}.{name}" for name in self.feature_names())
+
+
+class Source(_Definition):
+    """A Kafka topic of raw events under one contract.
+
+    ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
+    ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
+    Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to ``<topic>.dlq``.
+    """
+
+    topic: str
+    contract: type[Contract]
+    key: Name | None = None
+    partitions: int = Field(default=4, ge=1)
+    dedup_horizon: Duration = 3_600_000
+    max_future: Duration = 60_000
+    max_bytes: int = Field(default=1_048_576, ge=1)
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where events that cannot be used are kept, verbatim, with the reason in their headers."""
+        return f"{self.topic}.dlq"
+
+    @property
+    def event_id(self) -> str | None:
+        """The field that identifies an event, if the contract names one."""
+        return field_with_role(self.contract, Role.EVENT_ID)
+
+    @property
+    def event_time(self) -> str:
+        """The field that holds event time, in epoch milliseconds."""
+        name = field_with_role(self.contract, Role.EVENT_TIME)
+        assert name is not None  # the contract's own check
+        return name
+
+
+class Model(_Definition):
+    """The model that scores each event, and how its score becomes a decision.
+
+    ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's vector.
+    A score of at least ``threshold`` gives ``positive``, else ``negative``.
+    """
+
+    name: Name
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    threshold: float = Field(gt=0, lt=1)
+    positive: str
+    negative: str
+
+
+class Labels(_Definition):
+    """The topic that brings the truth, late: its contract names the event (EVENT_ID) and when the label was known (EVENT_TIME)."""
+
+    topic: str
+    contract: type[Contract]
+    value: Name
+
+
+class Pipeline(_Definition):
+    """Everything about one pipeline. ``carry`` names event columns to keep on the feature record beside model inputs."""
+
+    name: Name
+    source: Source
+    entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
+    derived: dict[Name, Derived | PythonColumn] = {}
+    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    model: Model
+    labels: Labels | None = None
+    carry: tuple[Name, ...] = ()
+
+    @property
+    def features_topic(self) -> str:
+        """One record per valid event, with every feature of every entity of it."""
+        return f"features.{self.name}"
+
+    @property
+    def predictions_topic(self) -> str:
+        """One record per valid event, exactly once."""
+        return f"predictions.{self.name}"
+
+    def column_types(self) -> dict[str, ColumnType]:
+        """All columns of a row: the contract's fields, then the derived ones."""
+        types = {f.name: f.type for f in contract_fields(self.source.contract)}
+        return types | {name: column.type for name, column in self.derived.items()}
+
+    def view(self, name: str) -> View:
+        """The view of that name.
+
+        Raises:
+            KeyError: if there is none; the message lists those that exist.
+        """
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise KeyError(f"pipeline {self.name} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        columns = self.column_types()
+        shadowed = [name for name in self.derived if name in {f.name for f in contract_fields(self.source.contract)}]
+        if shadowed:
+            raise ValueError(f"derived column {shadowed[0]!r} hides a field of contract {self.source.contract.contract_name}")
+        view_names = [view.name for view in self.views]
+        if len(set(view_names)) < len(view_names):
+            raise ValueError(f"view names must differ, got {view_names}")
+        for entity in self.entities:
+            if _require(columns, entity.key, f"entity {entity.name}") == "double":
+                raise ValueError(f"entity {entity.name}: a double cannot be a key; derive a string or a long from {entity.key}")
+        if self.source.key is not None:
+            _require(columns, self.source.key, "source key")
+        for view in self.views:
+            if view.entity not in self.entities:
+                raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
+            for aggregate in view.aggregates:
+                if aggregate.column is not None:
+                    kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
+                    if aggregate.operation in ("sum", "mean", "min", "max", "std") and kind not in ("long", "double"):
+                        raise ValueError(f"view {view.name}: {aggregate.operation}({aggregate.column}) needs a number, not {kind}")
+        features = {name for view in self.views for name in view.inputs()}
+        for name in self.model.inputs:
+            scope, _, column = name.partition(".")
+            if scope == "event":
+                if _require(columns, column, f"model {self.model.name}") == "string":
+                    raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+            elif name not in features:
+                raise ValueError(f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>")
+        for name in self.carry:
+            _require(columns, name, "carry")
+        return self
+
+
+def _require(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:
+    if name not in columns:
+        raise ValueError(f"{where}: no column {name!r}; there are {', '.join(columns)}")
+    return columns[name]

@@ -1,0 +1,245 @@
+"""The planner: turns a pipeline's definitions into the plan that every engine follows.
+
+The plan is plain data (JSON): the PyFlink job assembles its graph from it, the JVM kernel computes by it, the oracle,
+the sinks and the scorer read their columns from it. Its view hashes say whether a version still means what it meant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.contract import ColumnType, ContractField, Pii, contract_fields
+from streams.definitions import Aggregate, Derived, Operation, Pipeline, View
+
+FeatureType = Literal["long", "double", "string", "boolean"]
+
+_DOUBLE_RESULT = ("sum", "mean", "min", "max", "std", "time_since_last")
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeaturePlan(_Plan):
+    """One feature: an aggregate over one window. ``where`` is the name of a boolean column of the row."""
+
+    name: str
+    operation: Operation
+    column: str | None
+    column_type: ColumnType | None
+    where: str | None
+    window_ms: int
+    hop_ms: int
+    type: FeatureType
+
+
+class ViewPlan(_Plan):
+    """One view: its features in record order, and the hash of everything that gives them their meaning."""
+
+    name: str
+    version: int
+    entity: str
+    key: str
+    key_type: ColumnType
+    hash: str
+    features: tuple[FeaturePlan, ...]
+
+    @property
+    def id(self) -> str:
+        """``name@version``: how state, Redis keys and tables are told apart."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def longest_window_ms(self) -> int:
+        """After this long without an event every window of the view is empty."""
+        return max(feature.window_ms for feature in self.features)
+
+
+class StagePlan(_Plan):
+    """One keyed stage of the job: all views of one entity."""
+
+    entity: str
+    key: str
+    key_type: ColumnType
+    views: tuple[ViewPlan, ...]
+
+
+class ColumnPlan(_Plan):
+    """A column computed per row, by SQL or by a Python function (exactly one of the two is set)."""
+
+    name: str
+    type: ColumnType
+    sql: str | None = None
+    python: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class SourcePlan(_Plan):
+    """Where events come from and what makes one valid."""
+
+    topic: str
+    dead_letter_topic: str
+    partitions: int
+    contract: str
+    contract_version: int
+    fields: tuple[ContractField, ...]
+    event_id: str | None
+    event_time: str
+    key: str | None
+    dedup_horizon_ms: int
+    max_future_ms: int
+    max_bytes: int
+
+
+class PipelinePlan(_Plan):
+    """The whole plan of a pipeline. ``carried`` are the event columns kept on the feature record."""
+
+    pipeline: str
+    source: SourcePlan
+    derived: tuple[ColumnPlan, ...]
+    filters: tuple[ColumnPlan, ...]
+    stages: tuple[StagePlan, ...]
+    carried: tuple[tuple[str, ColumnType], ...]
+    features_topic: str
+
+    @property
+    def views(self) -> tuple[ViewPlan, ...]:
+        """All views, in record order."""
+        return tuple(view for stage in self.stages for view in stage.views)
+
+    def view(self, name: str) -> ViewPlan:
+        """The plan of the view of that name; KeyError, listing the names, if there is none."""
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise KeyError(f"pipeline {self.pipeline} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
+
+
+def plan(pipeline: Pipeline) -> PipelinePlan:
+    """The plan of a pipeline; the same definitions always give the same plan."""
+    columns = pipeline.column_types()
+    filters = _filters(pipeline)
+    stages = tuple(
+        StagePlan(
+            entity=entity.name,
+            key=entity.key,
+            key_type=columns[entity.key],
+            views=tuple(_view(pipeline, view, columns, filters) for view in pipeline.views if view.entity == entity),
+        )
+        for entity in pipeline.entities
+        if any(view.entity == entity for view in pipeline.views)
+    )
+    dropped = {f.name for f in contract_fields(pipeline.source.contract) if f.pii is Pii.DROP}
+    wanted = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")] + list(pipeline.carry)
+    return PipelinePlan(
+        pipeline=pipeline.name,
+        source=_source(pipeline),
+        derived=tuple(_derived(pipeline)),
+        filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
+        stages=stages,
+        carried=tuple((name, columns[name]) for name in columns if name in wanted and name not in dropped),
+        features_topic=pipeline.features_topic,
+    )
+
+
+def _source(pipeline: Pipeline) -> SourcePlan:
+    source = pipeline.source
+    return SourcePlan(
+        topic=source.topic,
+        dead_letter_topic=source.dead_letter_topic,
+        partitions=source.partitions,
+        contract=source.contract.contract_name,
+        contract_version=source.contract.contract_version,
+        fields=contract_fields(source.contract),
+        event_id=source.event_id,
+        event_time=source.event_time,
+        key=source.key,
+        dedup_horizon_ms=source.dedup_horizon,
+        max_future_ms=source.max_future,
+        max_bytes=source.max_bytes,
+    )
+
+
+def _derived(pipeline: Pipeline) -> list[ColumnPlan]:
+    plans = []
+    for name, column in pipeline.derived.items():
+        if isinstance(column, Derived):
+            plans.append(ColumnPlan(name=name, type=column.type, sql=column.sql))
+        else:
+            plans.append(ColumnPlan(name=name, type=column.type, python=column.reference, arguments=column.columns))
+    return plans
+
+
+def _filters(pipeline: Pipeline) -> dict[str, str]:
+    """Each distinct ``where`` becomes one boolean column, so that the kernel never evaluates an expression."""
+    conditions = [a.where for view in pipeline.views for a in view.aggregates if a.where is not None]
+    return {sql: f"where__{number}" for number, sql in enumerate(dict.fromkeys(conditions))}
+
+
+def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filters: dict[str, str]) -> ViewPlan:
+    return ViewPlan(
+        name=view.name,
+        version=view.version,
+        entity=view.entity.name,
+        key=view.entity.key,
+        key_type=columns[view.entity.key],
+        hash=_view_hash(pipeline, view),
+        features=tuple(
+            FeaturePlan(
+                name=f"{aggregate.name}_{window.label}",
+                operation=aggregate.operation,
+                column=aggregate.column,
+                column_type=columns[aggregate.column] if aggregate.column else None,
+                where=filters[aggregate.where] if aggregate.where is not None else None,
+                window_ms=window.size,
+                hop_ms=window.hop,
+                type=_feature_type(aggregate, columns),
+            )
+            for aggregate in view.aggregates
+            for window in aggregate.windows
+        ),
+    )
+
+
+def _feature_type(aggregate: Aggregate, columns: dict[str, ColumnType]) -> FeatureType:
+    if aggregate.operation in _DOUBLE_RESULT:
+        return "double"
+    if aggregate.operation == "last":
+        assert aggregate.column is not None
+        return columns[aggregate.column]
+    return "long"
+
+
+def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
+    """The view's meaning as plain data: itself, the derived columns, and the source's rules for what counts as an event."""
+    return {
+        "view": view.model_dump(mode="json"),
+        "derived": {
+            name: {"sql": c.sql, "type": c.type}
+            if isinstance(c, Derived)
+            else {"python": c.reference, "columns": c.columns, "type": c.type}
+            for name, c in sorted(pipeline.derived.items())
+            if _uses(pipeline, view, name)
+        },
+        "source": {
+            "topic": pipeline.source.topic,
+            "contract": pipeline.source.contract.contract_name,
+            "key": pipeline.source.key,
+            "dedup_horizon_ms": pipeline.source.dedup_horizon,
+            "max_future_ms": pipeline.source.max_future,
+        },
+    }
+
+
+def _uses(pipeline: Pipeline, view: View, column: str) -> bool:
+    texts = [view.entity.key, *(a.column or "" for a in view.aggregates), *(a.where or "" for a in view.aggregates)]
+    return any(column in text for text in texts)
+
+
+def _view_hash(pipeline: Pipeline, view: View) -> str:
+    canonical = json.dumps(view_definition(pipeline, view), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
