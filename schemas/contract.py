@@ -97,7 +97,7 @@ class Contract(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(
+    def __pydantic_init_subclass__(  # type: ignore[override]
         cls, *, name: str, version: int, compatibility: Compatibility = "BACKWARD", **kwargs: Any
     ) -> None:
         """Record the contract's identity and refuse what could not be carried to every part of the pipeline."""

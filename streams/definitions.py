@@ -67,7 +67,7 @@ class _Definition(BaseModel):
 
 
 class Entity(_Definition):
-    """What features are about: a card, a merchant, an aircraft. ``key`` is the column (or derived column) that names it."""
+    """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it."""
 
     name: Name
     key: Name
@@ -123,7 +123,11 @@ class Window(_Definition):
 
 
 def _windows(value: Any) -> Any:
-    return tuple(Window.of(w) if isinstance(w, str) else w for w in ((value,) if isinstance(value, str | Window) else value))
+    several = (value,) if isinstance(value, str | Window) else value
+    return tuple(Window.of(window) if isinstance(window, str) else window for window in several)
+
+
+_Over = Iterable[str | Window] | str
 
 
 class Aggregate(_Definition):
@@ -143,61 +147,55 @@ class Aggregate(_Definition):
         return tuple(f"{self.name}_{window.label}" for window in self.windows)
 
 
-def _aggregate(
-    operation: Operation, column: str | None, over: Iterable[str | Window] | str, where: str | None, name: str | None
-) -> Aggregate:
+def _aggregate(operation: Operation, column: str | None, over: _Over, where: str | None, name: str | None) -> Aggregate:
     if name is None and where is not None:
         raise ValueError(f"{operation}({column or ''}) with where={where!r} needs a name of its own: name=...")
     default = operation if column is None else f"{column}_{operation}"
-    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default)  # type: ignore[arg-type]
+    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default)
 
 
-def count(
-    column: str | None = None, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
-) -> Aggregate:
+def count(column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Number of rows, or of rows in which ``column`` is not null; an empty window gives 0."""
     return _aggregate("count", column, over, where, name)
 
 
-def sum_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def sum_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Sum of the non-null values, as a double; null for an empty window."""
     return _aggregate("sum", column, over, where, name)
 
 
-def mean(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def mean(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Arithmetic mean of the non-null values; null for an empty window."""
     return _aggregate("mean", column, over, where, name)
 
 
-def min_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def min_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Smallest non-null value, as a double; null for an empty window."""
     return _aggregate("min", column, over, where, name)
 
 
-def max_(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def max_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Largest non-null value, as a double; null for an empty window."""
     return _aggregate("max", column, over, where, name)
 
 
-def std(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def std(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Sample standard deviation (n - 1), as SQL's STDDEV; null for fewer than two values."""
     return _aggregate("std", column, over, where, name)
 
 
-def last(column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None) -> Aggregate:
+def last(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """The non-null value with the greatest event time (ties: the later arrival); null for an empty window."""
     return _aggregate("last", column, over, where, name)
 
 
-def approx_distinct(
-    column: str, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
-) -> Aggregate:
+def approx_distinct(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Approximate number of distinct non-null values (HLL, lg k = 12: 1.6 % standard error; exact while small)."""
     return _aggregate("approx_distinct", column, over, where, name)
 
 
 def time_since_last(
-    column: str | None = None, *, over: Iterable[str | Window] | str, where: str | None = None, name: str | None = None
+    column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None
 ) -> Aggregate:
     """Seconds from the latest matching event in the window to ``as_of``; null if there is none.
 
@@ -236,7 +234,8 @@ class Source(_Definition):
 
     ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
     ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
-    Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to ``<topic>.dlq``.
+    Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to
+    ``<topic>.dlq``.
     """
 
     topic: str
@@ -280,7 +279,10 @@ class Model(_Definition):
 
 
 class Labels(_Definition):
-    """The topic that brings the truth, late: its contract names the event (EVENT_ID) and when the label was known (EVENT_TIME)."""
+    """The topic that brings the truth, late.
+
+    Its contract names the labelled event (EVENT_ID) and the time at which the label was known (EVENT_TIME).
+    """
 
     topic: str
     contract: type[Contract]
@@ -288,7 +290,7 @@ class Labels(_Definition):
 
 
 class Pipeline(_Definition):
-    """Everything about one pipeline. ``carry`` names event columns to keep on the feature record beside model inputs."""
+    """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs."""
 
     name: Name
     source: Source
@@ -330,13 +332,15 @@ class Pipeline(_Definition):
         columns = self.column_types()
         shadowed = [name for name in self.derived if name in {f.name for f in contract_fields(self.source.contract)}]
         if shadowed:
-            raise ValueError(f"derived column {shadowed[0]!r} hides a field of contract {self.source.contract.contract_name}")
+            raise ValueError(f"derived column {shadowed[0]!r} hides a field of {self.source.contract.contract_name}")
         view_names = [view.name for view in self.views]
         if len(set(view_names)) < len(view_names):
             raise ValueError(f"view names must differ, got {view_names}")
         for entity in self.entities:
             if _require(columns, entity.key, f"entity {entity.name}") == "double":
-                raise ValueError(f"entity {entity.name}: a double cannot be a key; derive a string or a long from {entity.key}")
+                raise ValueError(
+                    f"entity {entity.name}: a double cannot be a key; derive a string or a long from {entity.key}"
+                )
         if self.source.key is not None:
             _require(columns, self.source.key, "source key")
         for view in self.views:
@@ -346,7 +350,8 @@ class Pipeline(_Definition):
                 if aggregate.column is not None:
                     kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
                     if aggregate.operation in ("sum", "mean", "min", "max", "std") and kind not in ("long", "double"):
-                        raise ValueError(f"view {view.name}: {aggregate.operation}({aggregate.column}) needs a number, not {kind}")
+                        call = f"{aggregate.operation}({aggregate.column})"
+                        raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
         features = {name for view in self.views for name in view.inputs()}
         for name in self.model.inputs:
             scope, _, column = name.partition(".")
@@ -354,7 +359,8 @@ class Pipeline(_Definition):
                 if _require(columns, column, f"model {self.model.name}") == "string":
                     raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
             elif name not in features:
-                raise ValueError(f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>")
+                choice = "neither event.<column> nor <view>.<feature>"
+                raise ValueError(f"model {self.model.name}: input {name!r} is {choice}")
         for name in self.carry:
             _require(columns, name, "carry")
         return self

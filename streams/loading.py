@@ -1,4 +1,4 @@
-"""Finding a pipeline: by path of its file, or by the name of its folder under ``examples/`` (or ``PENSTOCK_PIPELINES``)."""
+"""Finding a pipeline: by its file, or by the name of its folder in ``examples/`` or in ``PENSTOCK_PIPELINES``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def pipeline_file(reference: str) -> Path:
     """
     roots = [Path(p) for p in os.environ.get("PENSTOCK_PIPELINES", "").split(os.pathsep) if p]
     roots.append(Path(__file__).resolve().parent.parent / "examples")
-    candidates = [Path(reference), Path(reference) / "pipeline.py", *(root / reference / "pipeline.py" for root in roots)]
+    candidates = [
+        Path(reference),
+        Path(reference) / "pipeline.py",
+        *(root / reference / "pipeline.py" for root in roots),
+    ]
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()

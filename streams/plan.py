@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
-from streams.definitions import Aggregate, Derived, Operation, Pipeline, View
+from streams.definitions import Aggregate, Derived, Operation, Pipeline, PythonColumn, View
 
 FeatureType = Literal["long", "double", "string", "boolean"]
 
@@ -134,14 +135,16 @@ def plan(pipeline: Pipeline) -> PipelinePlan:
         if any(view.entity == entity for view in pipeline.views)
     )
     dropped = {f.name for f in contract_fields(pipeline.source.contract) if f.pii is Pii.DROP}
-    wanted = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")] + list(pipeline.carry)
+    inputs = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")]
     return PipelinePlan(
         pipeline=pipeline.name,
         source=_source(pipeline),
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
-        carried=tuple((name, columns[name]) for name in columns if name in wanted and name not in dropped),
+        carried=tuple(
+            (name, columns[name]) for name in columns if name in (*inputs, *pipeline.carry) and name not in dropped
+        ),
         features_topic=pipeline.features_topic,
     )
 
@@ -215,16 +218,10 @@ def _feature_type(aggregate: Aggregate, columns: dict[str, ColumnType]) -> Featu
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
-    """The view's meaning as plain data: itself, the derived columns, and the source's rules for what counts as an event."""
+    """The view's meaning as plain data: itself, its derived columns, and the source's rules for what is an event."""
     return {
         "view": view.model_dump(mode="json"),
-        "derived": {
-            name: {"sql": c.sql, "type": c.type}
-            if isinstance(c, Derived)
-            else {"python": c.reference, "columns": c.columns, "type": c.type}
-            for name, c in sorted(pipeline.derived.items())
-            if _uses(pipeline, view, name)
-        },
+        "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
         "source": {
             "topic": pipeline.source.topic,
             "contract": pipeline.source.contract.contract_name,
@@ -235,9 +232,21 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     }
 
 
-def _uses(pipeline: Pipeline, view: View, column: str) -> bool:
+def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:
+    if isinstance(column, Derived):
+        return {"sql": column.sql, "type": column.type}
+    return {"python": column.reference, "columns": column.columns, "type": column.type}
+
+
+def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
+    """Derived columns that the view depends on, through other derived columns too (each can use only earlier ones)."""
     texts = [view.entity.key, *(a.column or "" for a in view.aggregates), *(a.where or "" for a in view.aggregates)]
-    return any(column in text for text in texts)
+    used = []
+    for name, column in reversed(pipeline.derived.items()):
+        if any(re.search(rf"\b{name}\b", text) for text in texts):
+            used.append(name)
+            texts += [column.sql] if isinstance(column, Derived) else column.columns
+    return sorted(used)
 
 
 def _view_hash(pipeline: Pipeline, view: View) -> str:

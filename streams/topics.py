@@ -1,0 +1,119 @@
+"""The topics of a pipeline, derived from its definition, and their creation.
+
+Raw, feature and prediction topics have the same number of partitions: a record keeps its partition all the way, so
+that the order of an entity's events, and the memory of what is scored, never cross partitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from penstock.errors import PenstockError
+from streams.definitions import Pipeline
+
+_TIMEOUT_S = 15.0
+# A dead letter carries a refused event verbatim, and "too large" is one of the reasons to refuse it.
+_DEAD_LETTER_MAX_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the pipeline needs it."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def dead_letters_of(topic: str) -> str:
+    """The topic that keeps what could not be processed from ``topic``."""
+    return f"{topic}.dlq"
+
+
+def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
+    """Every topic that the pipeline reads or writes."""
+    partitions = pipeline.source.partitions
+    dead_letters = {"max.message.bytes": str(_DEAD_LETTER_MAX_BYTES)}
+    topics = [
+        Topic(pipeline.source.topic, partitions),
+        Topic(pipeline.source.dead_letter_topic, partitions, dead_letters),
+    ]
+    for published in (pipeline.features_topic, pipeline.predictions_topic):
+        topics += [Topic(published, partitions), Topic(dead_letters_of(published), partitions, dead_letters)]
+    if pipeline.labels is not None:
+        topics.append(Topic(pipeline.labels.topic, partitions))
+    return topics
+
+
+def create_topics(pipeline: Pipeline, bootstrap: str, *, replication: int = 1) -> list[str]:
+    """Create the pipeline's topics that do not exist yet; returns the names of those it created.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, or an existing topic has another number of partitions.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    wanted = pipeline_topics(pipeline)
+    existing = partition_counts(admin, bootstrap)
+    for topic in wanted:
+        if topic.name in existing and existing[topic.name] != topic.partitions:
+            raise PenstockError(
+                what=f"topic {topic.name} has {existing[topic.name]} partitions, the pipeline wants {topic.partitions}",
+                where=bootstrap,
+                safe="nothing was changed",
+                next="set Source(partitions=...) to what the topic has, or migrate to a new topic",
+            )
+    missing = [topic for topic in wanted if topic.name not in existing]
+    requests = [NewTopic(t.name, t.partitions, replication, config=t.config) for t in missing]
+    for name, future in (admin.create_topics(requests, operation_timeout=_TIMEOUT_S) if requests else {}).items():
+        try:
+            future.result(_TIMEOUT_S)
+        except KafkaException as error:
+            # Another process of the same pipeline may have been first; that is as good.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise PenstockError(
+                    what=f"topic {name} could not be created: {error.args[0].str()}",
+                    where=bootstrap,
+                    next="penstock status",
+                ) from error
+    return [topic.name for topic in missing]
+
+
+def require_topics(pipeline: Pipeline, bootstrap: str, names: list[str]) -> None:
+    """Check that topics exist with the pipeline's number of partitions.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, a topic is missing or has another number of partitions.
+    """
+    existing = partition_counts(AdminClient({"bootstrap.servers": bootstrap}), bootstrap)
+    missing = [name for name in names if name not in existing]
+    if missing:
+        raise PenstockError(
+            what=f"topic {', '.join(missing)} does not exist",
+            where=bootstrap,
+            next=f"penstock topics create {pipeline.name}",
+        )
+    for name in names:
+        if existing[name] != pipeline.source.partitions:
+            raise PenstockError(
+                what=f"topic {name} has {existing[name]} partitions, not {pipeline.source.partitions}",
+                where=bootstrap,
+                next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
+            )
+
+
+def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+    """Number of partitions of every topic of the cluster.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached.
+    """
+    try:
+        metadata = admin.list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        raise PenstockError(
+            what="Kafka cannot be reached", where=bootstrap, next="penstock up, or set PENSTOCK_KAFKA_BOOTSTRAP"
+        ) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

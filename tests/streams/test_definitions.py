@@ -1,0 +1,170 @@
+"""A definition that makes no sense is refused where it is written, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+
+from penstock import (
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    PII_DROP,
+    PII_HASH,
+    Contract,
+    Derived,
+    Entity,
+    Model,
+    Pipeline,
+    Source,
+    View,
+    Window,
+    count,
+    mean,
+)
+from streams.definitions import default_hop_ms, duration_ms
+from streams.plan import plan, view_definition
+
+
+class Payment(Contract, name="payment", version=1):
+    """A payment."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    email: Annotated[str, PII_DROP]
+    amount: float
+
+
+CARD = Entity(name="card", key="card")
+VIEW = View(
+    name="spending",
+    version=1,
+    entity=CARD,
+    aggregates=(count(over=["1m", "1h"]), mean("amount", over="1h"), count(over="1h", where="large", name="large")),
+)
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    parts: dict[str, Any] = {
+        "name": "payments",
+        "source": Source(topic="events.payments", contract=Payment, key="card"),
+        "entities": (CARD,),
+        "derived": {"large": Derived(sql="amount > 200", type="boolean")},
+        "views": (VIEW,),
+        "model": Model(
+            name="m", inputs=("event.amount", *VIEW.inputs()), threshold=0.5, positive="block", negative="approve"
+        ),
+    }
+    return Pipeline(**parts | changes)
+
+
+def test_a_duration_is_a_number_and_a_unit() -> None:
+    assert [duration_ms(d) for d in ("1500ms", "30s", "5m", "24h", "7d")] == [
+        1_500,
+        30_000,
+        300_000,
+        86_400_000,
+        604_800_000,
+    ]
+    with pytest.raises(ValueError, match="write a number and a unit"):
+        duration_ms("5 minutes")
+
+
+@pytest.mark.parametrize(
+    ("window", "hop"), [("1m", "1s"), ("5m", "5s"), ("1h", "1m"), ("24h", "15m"), ("7d", "2h"), ("30d", "12h")]
+)
+def test_the_default_hop_is_about_a_sixtieth_and_calendar_friendly(window: str, hop: str) -> None:
+    assert default_hop_ms(duration_ms(window)) == duration_ms(hop)
+
+
+def test_features_are_named_after_column_aggregate_and_window() -> None:
+    assert VIEW.feature_names() == ("count_1m", "count_1h", "amount_mean_1h", "large_1h")
+
+
+def test_a_hop_longer_than_its_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than the window"):
+        Window.of("1m", hop="5m")
+
+
+def test_a_filtered_aggregate_needs_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match="needs a name of its own"):
+        count(over="1h", where="amount > 1")
+
+
+def test_two_features_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two features are called count_1h"):
+        View(name="v", version=1, entity=CARD, aggregates=(count(over="1h"), count("amount", over="1h", name="count")))
+
+
+def test_an_unknown_column_is_refused_and_the_known_ones_are_listed() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(mean("amuont", over="1h"),))
+    with pytest.raises(ValueError, match=r"no column 'amuont'; there are id, time, card, email, amount"):
+        pipeline(views=(view,))
+
+
+def test_a_mean_of_text_is_refused() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(mean("card", over="1h"),))
+    with pytest.raises(ValueError, match="needs a number, not string"):
+        pipeline(views=(view,))
+
+
+def test_a_model_input_that_nothing_computes_is_refused() -> None:
+    model = Model(name="m", inputs=("spending.count_9h",), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"'spending.count_9h' is neither"):
+        pipeline(model=model)
+
+
+def test_a_contract_needs_exactly_one_event_time() -> None:
+    with pytest.raises(TypeError, match="exactly one field must be EVENT_TIME"):
+
+        class Timeless(Contract, name="timeless", version=1):
+            x: int
+
+
+def test_an_unsupported_field_type_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"Listed\.tags"):
+
+        class Listed(Contract, name="listed", version=1):
+            time: Annotated[int, EVENT_TIME]
+            tags: list[str]
+
+
+def test_personal_data_that_is_dropped_is_never_carried() -> None:
+    assert plan(pipeline(carry=("email", "card"))).carried == (("card", "string"), ("amount", "double"))
+
+
+def test_equal_conditions_share_one_filter_column() -> None:
+    twice = View(
+        name="v",
+        version=1,
+        entity=CARD,
+        aggregates=(
+            count(over="1h", where="amount > 1", name="a"),
+            mean("amount", over="1h", where="amount > 1", name="b"),
+        ),
+    )
+    model = Model(name="m", inputs=twice.inputs(), threshold=0.5, positive="p", negative="n")
+    planned = plan(pipeline(views=(twice,), model=model))
+    assert [f.sql for f in planned.filters] == ["amount > 1"]
+    assert {f.where for f in planned.view("v").features} == {planned.filters[0].name}
+
+
+def test_the_hash_of_a_view_changes_with_its_meaning_and_with_nothing_else() -> None:
+    def hash_of(p: Pipeline) -> str:
+        return plan(p).view("spending").hash
+
+    base = hash_of(pipeline())
+    assert hash_of(pipeline(carry=("card",))) == base
+    assert hash_of(pipeline(derived={"large": Derived(sql="amount > 300", type="boolean")})) != base
+    other_hop = VIEW.model_copy(
+        update={"aggregates": (count(over=[Window.of("1m", hop="5s"), "1h"]), *VIEW.aggregates[1:])}
+    )
+    assert hash_of(pipeline(views=(other_hop,))) != base
+
+
+def test_a_view_definition_names_the_derived_columns_that_it_uses() -> None:
+    unrelated = Derived(sql="amount * 2", type="double")
+    definition = view_definition(pipeline(derived={**pipeline().derived, "double_amount": unrelated}), VIEW)
+    assert list(definition["derived"]) == ["large"]
