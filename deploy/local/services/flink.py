@@ -1,0 +1,165 @@
+"""Flink 2.2: a real JobManager and TaskManager from the distribution inside the PyFlink wheel.
+
+The in-process mini-cluster would not survive what the tests do: killing a TaskManager in mid-stream.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+
+from deploy.local.paths import ROOT, site_packages, venv_python
+from deploy.local.services.base import HOST, Layout, Program, Service, java, write
+from penstock.errors import PenstockError
+
+TASK_SLOTS = 8
+
+_LOG4J = """rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+logger.pekko.name = org.apache.pekko
+logger.pekko.level = WARN
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = WARN
+logger.shaded_zookeeper.name = org.apache.flink.shaded.zookeeper3
+logger.shaded_zookeeper.level = WARN
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} - %m%n
+"""
+
+
+def conf_dir(layout: Layout) -> Path:
+    """FLINK_CONF_DIR of this stack: the servers and every client that submits jobs read it."""
+    return layout.data("flink") / "conf"
+
+
+def flink_home() -> Path:
+    """FLINK_HOME: the PyFlink package, which holds a full distribution.
+
+    Raises:
+        PenstockError: the environment is not there.
+    """
+    folder = site_packages("jobs")
+    if folder is None or not (folder / "pyflink" / "bin").exists():
+        raise PenstockError("the environment of Flink is missing", next="make setup")
+    return folder / "pyflink"
+
+
+def flink_settings(layout: Layout) -> dict[str, str]:
+    """The cluster's configuration, beside the JVM options that the distribution brings."""
+    data, ports = layout.data("flink"), layout.ports
+    python = str(venv_python("jobs"))
+    return {
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.bind-host": HOST,
+        "jobmanager.rpc.port": str(ports.flink_rpc),
+        "blob.server.port": str(ports.flink_blob),
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "rest.port": str(ports.flink_rest),
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.numberOfTaskSlots": str(TASK_SLOTS),
+        "jobmanager.memory.process.size": "1024m",
+        "taskmanager.memory.process.size": "2048m",
+        "taskmanager.memory.jvm-metaspace.size": "320m",
+        # State lives on the heap; managed memory would only serve RocksDB and Python workers.
+        "taskmanager.memory.managed.fraction": "0.1",
+        "taskmanager.memory.network.max": "192m",
+        "parallelism.default": "1",
+        "execution.buffer-timeout.interval": "1 ms",
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.dir": (data / 'checkpoints').as_uri(),
+        "execution.checkpointing.savepoint-dir": (data / 'savepoints').as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": "3",
+        "restart-strategy.type": "fixed-delay",
+        "restart-strategy.fixed-delay.attempts": "1000",
+        "restart-strategy.fixed-delay.delay": "1 s",
+        # A killed TaskManager refuses connections: two failed heartbeats, a second apart, give it away.
+        "heartbeat.interval": "1000",
+        "heartbeat.timeout": "20000",
+        "heartbeat.rpc-failure-threshold": "2",
+        "slotmanager.redundant-taskmanager-num": "0",
+        "python.executable": python,
+        "python.client.executable": python,
+        # The default of one second is what a Python stage would add to every event.
+        "python.fn-execution.bundle.time": "10",
+        "classloader.check-leaked-classloader": "false",
+        "io.tmp.dirs": str(data / "tmp"),
+    }
+
+
+def prepare(layout: Layout) -> None:
+    """Writes FLINK_CONF_DIR."""
+    source, data = flink_home() / "conf", layout.data("flink")
+    shutil.copytree(source, conf_dir(layout), dirs_exist_ok=True)
+    settings = {"env.java.opts.all": _default_java_options(source / "config.yaml"), **flink_settings(layout)}
+    # Flat keys are YAML too, and leave nothing to nest wrongly.
+    write(conf_dir(layout) / "config.yaml", "".join(f'{name}: "{value}"\n' for name, value in settings.items()))
+    write(conf_dir(layout) / "log4j-console.properties", _LOG4J)
+    # Clients that submit jobs print their own messages.
+    write(conf_dir(layout) / "log4j-cli.properties", _LOG4J.replace("level = INFO", "level = WARN"))
+    for name in ("tmp", "checkpoints", "savepoints", "pid", "log"):
+        (data / name).mkdir(parents=True, exist_ok=True)
+
+
+def programs(layout: Layout) -> list[Program]:
+    """The JobManager, and a TaskManager that joins it."""
+    home, data, rest = flink_home(), layout.data("flink"), layout.ports.flink_rest
+    environment = {
+        "FLINK_HOME": str(home),
+        "FLINK_CONF_DIR": str(conf_dir(layout)),
+        "FLINK_LOG_DIR": str(data / "log"),
+        "FLINK_PID_DIR": str(data / "pid"),
+        "FLINK_IDENT_STRING": f"penstock-{layout.id}",
+        "JAVA_HOME": str(Path(java()).parents[1]),
+        "PATH": f"{venv_python('jobs').parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        # Python workers import the pipelines from here.
+        "PYTHONPATH": str(ROOT),
+    }
+    jobmanager, taskmanager = str(home / "bin" / "jobmanager.sh"), str(home / "bin" / "taskmanager.sh")
+    return [
+        Program(
+            "jobmanager",
+            [jobmanager, "start-foreground"],
+            environment=environment,
+            ready=lambda: f"{_overview(rest)['flink-version']}",
+        ),
+        Program(
+            "taskmanager",
+            [taskmanager, "start-foreground"],
+            environment=environment,
+            ready=lambda: _slots(rest),
+            after=("jobmanager",),
+        ),
+    ]
+
+
+def _slots(rest_port: int) -> str:
+    overview = _overview(rest_port)
+    if not overview["slots-total"]:
+        raise ConnectionError("no TaskManager has joined yet")
+    return f"{overview['slots-available']}/{overview['slots-total']} slots free"
+
+
+def _overview(rest_port: int) -> dict[str, int]:
+    answer = httpx.get(f"http://{HOST}:{rest_port}/overview", timeout=2, trust_env=False).raise_for_status()
+    overview: dict[str, int] = answer.json()
+    return overview
+
+
+def _default_java_options(config: Path) -> str:
+    """The --add-opens of the distribution: without them jobs fail with InaccessibleObjectException."""
+    found = re.search(r"^\s+all:\s*(--add.*)$", config.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise PenstockError("Flink's default JVM options were not found", where=str(config))
+    return found.group(1).strip()
+
+
+FLINK = Service("flink", "Flink", ("flink_rest", "flink_rpc", "flink_blob"), prepare, programs)

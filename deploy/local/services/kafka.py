@@ -1,0 +1,95 @@
+"""Kafka 4.1 in KRaft mode: one node that is broker and controller."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import uuid
+
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.paths import JARS
+from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
+from penstock.errors import PenstockError
+
+
+def server_properties(layout: Layout) -> str:
+    """The broker's configuration."""
+    broker, controller = layout.ports.kafka, layout.ports.kafka_controller
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "listeners": f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{broker}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "log.dirs": str(layout.data("kafka") / "data"),
+        "num.partitions": "4",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "8",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "8",
+        # A producer that was killed holds back readers until its transaction is aborted: look often.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        "group.initial.rebalance.delay.ms": "0",
+        # Tests let a dead consumer be noticed sooner than the default of six seconds allows.
+        "group.min.session.timeout.ms": "1000",
+        # A name that is wrong must fail, not become a topic.
+        "auto.create.topics.enable": "false",
+        # Replayed events carry the record timestamps of years ago; retention by time would delete them at once,
+        # and event time that runs faster than the clock would be refused an hour ahead.
+        "log.retention.ms": "-1",
+        "log.message.timestamp.after.max.ms": str(2**63 - 1),
+        "log.segment.bytes": str(128 * 2**20),
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def prepare(layout: Layout) -> None:
+    """Writes the configuration and formats the storage once."""
+    config = layout.data("kafka") / "server.properties"
+    write(config, server_properties(layout))
+    data = layout.data("kafka") / "data"
+    if (data / "meta.properties").exists():
+        return
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    format_storage = [java(), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *_logging(), "-cp"]
+    format_storage += [jars(JARS / "kafka", "Kafka"), "kafka.tools.StorageTool", "format"]
+    format_storage += ["--ignore-formatted", "-t", f"p{cluster_id[1:]}", "-c", str(config)]
+    result = subprocess.run(format_storage, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise PenstockError(f"Kafka's storage could not be formatted: {result.stderr.strip()[-500:]}", where=str(data))
+
+
+def programs(layout: Layout) -> list[Program]:
+    """The broker."""
+    command = [java(), "-Xms256m", "-Xmx768m", "-XX:+UseG1GC", *_logging(), "-cp", jars(JARS / "kafka", "Kafka")]
+    command += ["kafka.Kafka", str(layout.data("kafka") / "server.properties")]
+    return [Program("kafka", command, ready=lambda: _ready(layout.ports.kafka), stop_wait_s=30)]
+
+
+def _logging() -> list[str]:
+    prefix = "-Dorg.slf4j.simpleLogger"
+    return [f"{prefix}.defaultLogLevel=info", f"{prefix}.showDateTime=true", f"{prefix}.dateTimeFormat=HH:mm:ss.SSS"]
+
+
+def _ready(port: int) -> str:
+    # librdkafka keeps trying in the background; a closed port answers at once.
+    socket.create_connection((HOST, port), timeout=1).close()
+    admin = AdminClient(
+        {
+            "bootstrap.servers": f"{HOST}:{port}",
+            "log_level": 0,
+            "socket.connection.setup.timeout.ms": 1000,
+            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 100,
+        }
+    )
+    topics = admin.list_topics(timeout=2).topics
+    return f"{sum(not name.startswith('__') for name in topics)} topics"
+
+
+KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs)

@@ -1,0 +1,235 @@
+"""The process manager of one stack: a supervisord of its own, spoken to over a unix socket in the stack's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy.local.processes import Identity, end, identity_of, marked
+from deploy.local.services.base import Layout, Program, write
+from penstock.errors import PenstockError
+
+# Every process of a stack carries the stack's id under this name: what a killed supervisor leaves behind is known by it.
+MARKER = "PENSTOCK_STACK_PROCESS"
+
+# sun_path holds 108 bytes with the closing zero; supervisord appends its pid while it binds.
+_MAX_SOCKET_PATH = 95
+_ALREADY_STARTED = 60
+_NOT_RUNNING = 70
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What the process manager knows of one program."""
+
+    name: str
+    state: str
+    pid: int
+    uptime_s: float
+    message: str
+
+
+class Supervision:
+    """Starts, asks and ends the supervisord of one stack."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._record = layout.run / "supervisord.json"
+        self._config = layout.run / "supervisord.conf"
+        self._socket = _socket_path(layout.run)
+
+    @property
+    def alive(self) -> bool:
+        """Whether this stack's own supervisord runs."""
+        identity = self._recorded()
+        return identity is not None and identity.alive
+
+    def leftovers(self) -> list[Identity]:
+        """Processes of this stack that outlived a supervisord that was killed."""
+        return [] if self.alive else marked(MARKER, self._layout.id)
+
+    def end_leftovers(self) -> int:
+        """Ends leftovers; returns how many there were."""
+        processes = self.leftovers()
+        end(processes, grace_s=10)
+        return len(processes)
+
+    def start(self, program_names: Iterable[str]) -> None:
+        """Starts supervisord with every program known and none running.
+
+        Raises:
+            PenstockError: it does not come up.
+        """
+        self._layout.logs.mkdir(parents=True, exist_ok=True)
+        write(self._config, supervisord_conf(self._layout, program_names, self._socket))
+        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._socket.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
+        result = subprocess.run(
+            command, env=self._environment(), cwd=self._layout.home, capture_output=True, text=True, check=False
+        )
+        log = self._layout.logs / "supervisord.log"
+        if result.returncode != 0:
+            raise PenstockError(f"the process manager did not start: {result.stderr.strip()[-500:]}", where=str(log))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                pid = int(cast(int, self._call("getPID")))
+            except (OSError, xmlrpc.client.Error):
+                time.sleep(0.05)
+                continue
+            identity = identity_of(pid)
+            if identity is not None:
+                write(self._record, json.dumps({"pid": identity.pid, "start_time": identity.start_time}))
+                return
+        raise PenstockError("the process manager does not answer", where=str(log), next="penstock down")
+
+    def start_program(self, program: Program) -> None:
+        """Starts a program; one that runs is left alone."""
+        self.write_script(program)
+        try:
+            self._call("startProcess", program.name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _ALREADY_STARTED:
+                raise PenstockError(f"{program.name} did not start: {fault.faultString}") from fault
+
+    def stop_programs(self, names: Iterable[str], *, timeout_s: float = 45) -> None:
+        """Stops programs together and waits for all of them."""
+        waiting = set(names)
+        for name in waiting:
+            try:
+                self._call("stopProcess", name, False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != _NOT_RUNNING:
+                    raise
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            states = self.states()
+            if all(states[name].pid == 0 for name in waiting):
+                return
+            time.sleep(0.05)
+        raise PenstockError(f"still running after {timeout_s:.0f} s: {', '.join(sorted(waiting))}")
+
+    def states(self) -> dict[str, ProcessState]:
+        """Every program's state, by name."""
+        infos = cast(list[Mapping[str, Any]], self._call("getAllProcessInfo"))
+        return {
+            info["name"]: ProcessState(
+                name=info["name"],
+                state=info["statename"],
+                pid=info["pid"],
+                uptime_s=float(info["now"] - info["start"]) if info["pid"] else 0.0,
+                message=info["spawnerr"] or info["description"],
+            )
+            for info in infos
+        }
+
+    def shutdown(self) -> None:
+        """Ends supervisord and whatever of the stack still runs."""
+        identity = self._recorded()
+        if identity is not None and identity.alive:
+            try:
+                self._call("shutdown")
+            except (OSError, xmlrpc.client.Error):
+                end([identity], grace_s=10)
+            deadline = time.monotonic() + 60
+            while identity.alive and time.monotonic() < deadline:
+                time.sleep(0.05)
+            end([identity], grace_s=1)
+        end(marked(MARKER, self._layout.id), grace_s=5)
+        self._socket.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
+
+    def write_script(self, program: Program) -> None:
+        """Writes the start script of a program."""
+        write(self._layout.run / f"{program.name}.sh", program.script(), executable=True)
+
+    def _recorded(self) -> Identity | None:
+        try:
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            return Identity(record["pid"], record["start_time"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def _call(self, method: str, *arguments: object) -> object:
+        # A proxy of its own for each call: they are not safe to share between threads.
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+    def _environment(self) -> dict[str, str]:
+        # Nothing else of the caller's environment reaches the servers: stray JAVA_TOOL_OPTIONS or FLINK_* would.
+        kept = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR") if name in os.environ}
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {"PATH": path, "LANG": "C.UTF-8", "HOME": "/tmp", **kept, MARKER: self._layout.id}  # noqa: S108
+
+
+def supervisord_conf(layout: Layout, program_names: Iterable[str], socket: Path) -> str:
+    """The configuration of a stack's supervisord. A program that dies, by whatever signal, is started again."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    run, logs = _escape(layout.run), _escape(layout.logs)
+    sections = [
+        f"""[unix_http_server]
+file={_escape(socket)}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisord]
+logfile={logs}/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={run}/supervisord.pid
+childlogdir={logs}
+nodaemon=false
+minfds={min(hard_limit, 65_536)}
+"""
+    ]
+    if os.geteuid() == 0:
+        sections[0] += "user=root\n"
+    sections += [
+        f"""[program:{name}]
+command=/bin/sh "{run}/{name}.sh"
+directory={_escape(layout.home)}
+autostart=false
+autorestart=true
+startsecs=2
+startretries=10
+stopasgroup=true
+killasgroup=true
+stopwaitsecs=30
+redirect_stderr=true
+stdout_logfile={logs}/{name}.log
+stdout_logfile_maxbytes=50MB
+stdout_logfile_backups=2
+"""
+        for name in program_names
+    ]
+    return "\n".join(sections)
+
+
+def _escape(path: Path) -> str:
+    return str(path).replace("%", "%%")
+
+
+def _socket_path(run: Path) -> Path:
+    """In the stack's folder, or under the temporary one where that path is too long for a unix socket."""
+    path = run / "supervisor.sock"
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"penstock-{os.geteuid()}" / f"{digest}.sock"

@@ -1,0 +1,35 @@
+"""The one base of every error that Penstock reports to a person."""
+
+from __future__ import annotations
+
+
+class PenstockError(Exception):
+    """An error that a person can act upon; the command line prints it without a traceback and exits with code 1.
+
+    Args:
+        what: What happened, one sentence, no trailing full stop needed.
+        where: The place: `topic[partition]@offset`, a file, a field, `host:port`.
+        safe: What is certainly not lost or harmed, where that is in doubt.
+        next: The next command to run or thing to do.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        safe: str | None = None,
+        next: str | None = None,  # noqa: A002 - reads as what it is at every call
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.safe = safe
+        self.next = next
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, text in (("where", self.where), ("safe", self.safe), ("next", self.next)):
+            if text:
+                lines.append(f"  {label + ':':<7}{text}")
+        return "\n".join(lines)
