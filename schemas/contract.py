@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -28,6 +30,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 ColumnType = Literal["string", "long", "double", "boolean"]
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
@@ -114,18 +117,22 @@ class Contract(BaseModel):
             _check_field(name, field)
 
     @model_validator(mode="after")
-    def _integers_fit_64_bits(self) -> Contract:
+    def _values_can_be_written(self) -> Contract:
         for name, value in self.__dict__.items():
             if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
                 raise ValueError(f"{name}: integer does not fit 64 bits")
+            if type(value) is str and _SURROGATE.search(value):
+                raise ValueError(f"{name}: unpaired surrogate")
         return self
 
 
+@cache
 def contract_fields(contract: type[Contract]) -> tuple[ContractField, ...]:
     """The fields of a contract, in declaration order, in the plain form that other parts derive from."""
     return tuple(_field(contract, name, info) for name, info in contract.model_fields.items())
 
 
+@cache
 def field_with_role(contract: type[Contract], role: Role) -> str | None:
     """Name of the (first) field that plays ``role``, or None."""
     return next((f.name for f in contract_fields(contract) if role in f.roles), None)

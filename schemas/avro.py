@@ -1,0 +1,123 @@
+"""The Avro schema of a contract, its canonical form and its fingerprint.
+
+The schema is the contract in a form that producers in any language read. What Avro cannot say (ranges, lengths,
+patterns, allowed values, roles, personal data) is carried in ``penstock.*`` attributes, which Avro readers ignore, so
+that a committed ``.avsc`` alone tells everything about a version: see :func:`fields_of`.
+"""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import Any
+
+from fastavro.schema import fingerprint as _fastavro_fingerprint
+from fastavro.schema import parse_schema, to_parsing_canonical_form
+
+from schemas.contract import Contract, ContractField, Role, contract_fields
+
+NAMESPACE = "penstock.events"
+
+_CONSTRAINTS = (
+    "minimum",
+    "minimum_exclusive",
+    "maximum",
+    "maximum_exclusive",
+    "min_length",
+    "max_length",
+    "pattern",
+    "enum",
+)
+
+
+def contract_schema(contract: type[Contract]) -> dict[str, Any]:
+    """The Avro record of a contract: its fields in order, ``T | None`` as a union, defaults carried.
+
+    Only a field with a default has an Avro default: one without must be written, even if it may be null. The same
+    contract always gives the same schema, key order included, so that committed files can be compared as text.
+    """
+    return {
+        "type": "record",
+        "name": contract.contract_name,
+        "namespace": NAMESPACE,
+        **({"doc": cleandoc(contract.__doc__)} if contract.__doc__ else {}),
+        "fields": [_avro_field(field) for field in contract_fields(contract)],
+        "penstock.version": contract.contract_version,
+        "penstock.compatibility": contract.compatibility,
+    }
+
+
+def canonical(schema: Any) -> str:
+    """The parsing canonical form: what matters for reading, without docs, defaults and attributes."""
+    form: str = to_parsing_canonical_form(schema)
+    return form
+
+
+def fingerprint(schema: Any) -> bytes:
+    """CRC-64-AVRO of the canonical form as 8 bytes, little endian: how single-object encoding names a schema."""
+    # fastavro prints the bytes in the order in which they go on the wire.
+    return bytes.fromhex(_fastavro_fingerprint(canonical(schema), "CRC-64-AVRO"))
+
+
+def parsed(schema: Any) -> Any:
+    """The schema ready for fastavro, without logical types: a time is its epoch milliseconds, in and out.
+
+    Raises:
+        fastavro.schema.SchemaParseException, fastavro.schema.UnknownType: if it is not an Avro schema.
+    """
+    return parse_schema(_without_logical_types(schema))
+
+
+def fields_of(schema: dict[str, Any]) -> tuple[ContractField, ...]:
+    """The contract fields behind a schema made by :func:`contract_schema`; its exact inverse."""
+    return tuple(_contract_field(field) for field in schema["fields"])
+
+
+def _avro_field(field: ContractField) -> dict[str, Any]:
+    kind: Any = field.type
+    if Role.EVENT_TIME in field.roles:
+        kind = {"type": "long", "logicalType": "timestamp-millis"}
+    has_default = not field.required
+    avro: dict[str, Any] = {"name": field.name, "type": kind}
+    if field.nullable:
+        # An Avro default must fit the first branch of its union.
+        avro["type"] = [kind, "null"] if has_default and field.default is not None else ["null", kind]
+    if field.description:
+        avro["doc"] = field.description
+    if has_default:
+        avro["default"] = field.default
+    if field.roles:
+        avro["penstock.roles"] = [role.value for role in field.roles]
+    if field.pii:
+        avro["penstock.pii"] = field.pii.value
+    constraints = field.model_dump(mode="json", include=set(_CONSTRAINTS), exclude_defaults=True)
+    if constraints:
+        avro["penstock.constraints"] = {name: constraints[name] for name in _CONSTRAINTS if name in constraints}
+    return avro
+
+
+def _contract_field(avro: dict[str, Any]) -> ContractField:
+    branches = avro["type"] if isinstance(avro["type"], list) else [avro["type"]]
+    kind = next(branch for branch in branches if branch != "null")
+    return ContractField(
+        name=avro["name"],
+        type=kind["type"] if isinstance(kind, dict) else kind,
+        nullable="null" in branches,
+        required="default" not in avro,
+        default=avro.get("default"),
+        roles=avro.get("penstock.roles", ()),
+        pii=avro.get("penstock.pii"),
+        description=avro.get("doc"),
+        **avro.get("penstock.constraints", {}),
+    )
+
+
+def _without_logical_types(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_logical_types(item) for item in schema]
+    if isinstance(schema, dict):
+        return {
+            name: _without_logical_types(value) if name in ("type", "fields", "items", "values") else value
+            for name, value in schema.items()
+            if name != "logicalType"
+        }
+    return schema
