@@ -1,0 +1,54 @@
+"""Derived columns by a second engine: DuckDB for the SQL ones, a plain call for the Python ones.
+
+The job computes them in Flink SQL. That both agree on every row is part of what the verifier proves.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from schemas.contract import ColumnType
+from streams.plan import ColumnPlan, PipelinePlan
+from streams.reference import Row
+
+_ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
+_SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
+
+
+def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
+    """The rows with the plan's derived and filter columns added, in the same order."""
+    types: dict[str, ColumnType] = {field.name: field.type for field in plan.source.fields}
+    schema = pa.schema([(name, _ARROW[kind]) for name, kind in types.items()])
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    with duckdb.connect() as connection:
+        # As in Flink SQL: 7 / 2 is 3.
+        connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
+        for column in (*plan.derived, *plan.filters):
+            table = _by_sql(connection, table, column) if column.sql is not None else _by_call(table, column)
+    derived: list[Row] = table.to_pylist()
+    return derived
+
+
+def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, column: ColumnPlan) -> pa.Table:
+    connection.register("event", table)
+    query = f'SELECT *, CAST({column.sql} AS {_SQL[column.type]}) AS "{column.name}" FROM event'  # noqa: S608 - the pipeline's own SQL
+    return connection.execute(query).to_arrow_table()
+
+
+def _by_call(table: pa.Table, column: ColumnPlan) -> pa.Table:
+    assert column.python is not None
+    function = _function(column.python)
+    arguments = [table.column(name).to_pylist() for name in column.arguments]
+    values = [function(*row) for row in zip(*arguments, strict=True)]
+    return table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
+
+
+def _function(reference: str) -> Callable[..., Any]:
+    module, _, name = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found

@@ -1,0 +1,92 @@
+"""Reading whole topics as they stand: every committed record, up to the end at the time of the call."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from penstock.errors import PenstockError
+
+_POLL_S = 1.0
+_TIMEOUT_S = 15.0
+_BATCH = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record, verbatim. ``timestamp`` is epoch milliseconds, -1 if the record has none."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
+    """All records of a topic, in offset order within each partition, read committed.
+
+    The end of each partition is the last stable offset when the call starts; it commits no offsets.
+
+    Raises:
+        PenstockError: if the topic does not exist or Kafka cannot be reached.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            # A group of its own, and no commits: reading must leave no trace on the pipeline's groups.
+            "group.id": f"penstock-read-{uuid.uuid4()}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 65_536,
+        }
+    )
+    try:
+        ends = _end_offsets(consumer, bootstrap, topic)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        open_partitions = {partition for partition, end in ends.items() if end > 0}
+        while open_partitions:
+            for message in consumer.consume(_BATCH, _POLL_S):
+                partition = message.partition()
+                assert partition is not None
+                error = message.error()
+                if error is not None:
+                    # Transaction markers take offsets: only the broker knows that the last record has been read.
+                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
+                        raise KafkaException(error)
+                    open_partitions.discard(partition)
+                    continue
+                offset = message.offset()
+                assert offset is not None
+                if offset < ends[partition]:
+                    yield Record(
+                        partition=partition,
+                        offset=offset,
+                        timestamp=message.timestamp()[1],
+                        key=message.key(),
+                        value=message.value(),
+                        headers=tuple(message.headers() or ()),
+                    )
+                if offset >= ends[partition] - 1:
+                    open_partitions.discard(partition)
+    finally:
+        consumer.close()
+
+
+def _end_offsets(consumer: Consumer, bootstrap: str, topic: str) -> dict[int, int]:
+    try:
+        metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise PenstockError(what=f"topic {topic} cannot be read: {metadata.error.str()}", where=bootstrap)
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
+            for partition in metadata.partitions
+        }
+    except KafkaException as error:
+        raise PenstockError(what="Kafka cannot be reached", where=bootstrap, next="penstock status") from error

@@ -1,0 +1,229 @@
+"""Are the features on the topic those that the naive oracle computes from the raw events?
+
+The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/semantics.md, "Order"). After a
+failure the job goes back to its last checkpoint and may see later events in another order: each ``attempt`` is followed
+from the emissions that its checkpoint had already seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from streams.plan import PipelinePlan, ViewPlan
+from streams.reference import Row, Timed, Value, agrees, tolerance, vector
+
+MAX_EXAMPLES = 20
+
+
+class Position(NamedTuple):
+    """Where a raw event stands in its topic."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A valid, first-seen event: its row has every column, derived ones included."""
+
+    position: Position
+    timestamp: int
+    key: bytes | None
+    event_id: str
+    time: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRecord:
+    """A decoded record of the features topic and where it stands there."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: Mapping[str, Any]
+
+    @property
+    def position(self) -> Position:
+        """The raw event that caused it."""
+        return Position(self.value["source"]["partition"], self.value["source"]["offset"])
+
+
+@dataclass
+class FeatureFindings:
+    """What the check of the features topic found. ``examples`` name the first mismatches in words."""
+
+    emitted: int = 0
+    checked: int = 0
+    unverifiable: int = 0
+    missing: int = 0
+    unexpected: int = 0
+    mismatches: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def mismatch(self, text: str) -> None:
+        """Count a mismatch and keep the first few in words."""
+        self.mismatches += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(text)
+
+
+class Emission(NamedTuple):
+    """One view's part of one record."""
+
+    attempt: int
+    seq: int
+    position: Position
+    part: Mapping[str, Any]
+
+
+def check_features(
+    plan: PipelinePlan, events: Mapping[Position, Event], records: Sequence[FeatureRecord], *, budget: int, seed: int
+) -> FeatureFindings:
+    """Check every record's envelope, and its vectors against the oracle.
+
+    ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
+    order from ``seed``, and ``checked`` says how many feature values were compared.
+    """
+    findings = FeatureFindings(emitted=len(records))
+    seen = set()
+    for record in records:
+        seen.add(record.position)
+        event = events.get(record.position)
+        if event is None:
+            findings.unexpected += 1
+            findings.mismatch(f"{_where(record)}: no valid event at source {record.position}")
+        else:
+            _check_envelope(plan, event, record, findings)
+    findings.missing = len(events.keys() - seen)
+    known = [record for record in records if record.position in events]
+    for view in plan.views:
+        _check_view(view, events, known, findings, budget, random.Random(f"{seed}/{view.id}"))  # noqa: S311 - a sample
+    return findings
+
+
+def _where(record: FeatureRecord) -> str:
+    return f"features[{record.partition}]@{record.offset}"
+
+
+def _check_envelope(plan: PipelinePlan, event: Event, record: FeatureRecord, findings: FeatureFindings) -> None:
+    value = record.value
+    expected: dict[str, Any] = {
+        "event_id": event.event_id,
+        "event_time": event.time,
+        "trigger": "event",
+        "source": {
+            "topic": plan.source.topic,
+            "partition": event.position.partition,
+            "offset": event.position.offset,
+            "timestamp": event.timestamp,
+        },
+        "event": {name: event.row[name] for name, _ in plan.carried},
+    }
+    for name, wanted in expected.items():
+        if value[name] != wanted:
+            findings.mismatch(f"{_where(record)}: {name} is {value[name]!r}, the event's is {wanted!r}")
+    if (record.partition, record.key) != (event.position.partition, event.key):
+        findings.mismatch(f"{_where(record)}: key or partition is not that of its event {event.position}")
+    for view in plan.views:
+        entity = event.row[view.key]
+        part = value[view.name]
+        if (part is None) != (entity is None) or (part is not None and part["entity"] != entity_text(entity)):
+            findings.mismatch(f"{_where(record)}: {view.id} is about another entity than the event's {view.key}")
+
+
+def entity_text(entity: Value) -> str:
+    """An entity as records, keys and tables write it."""
+    return str(entity).lower() if isinstance(entity, bool) else str(entity)
+
+
+def _check_view(
+    view: ViewPlan,
+    events: Mapping[Position, Event],
+    records: Iterable[FeatureRecord],
+    findings: FeatureFindings,
+    budget: int,
+    rng: random.Random,
+) -> None:
+    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    for record in records:
+        part = record.value[view.name]
+        if part is not None:
+            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emissions[part["entity"], part["epoch"]].append(emission)
+    work = []
+    for (entity, _epoch), of_entity in emissions.items():
+        for chain, fresh in chains(of_entity, findings, f"{view.id} {entity}"):
+            history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
+            work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
+    rng.shuffle(work)
+    for history, index, emission in work:
+        if budget <= 0:
+            break
+        budget -= _check_vector(view, history, index, emission, findings) * len(view.features)
+
+
+def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:
+    """The sequence of events that each attempt's emissions followed from, and where the attempt's own begin.
+
+    A gap in ``seq`` within an attempt that was cut short by a failure means that records were lost with it and emitted
+    again by the next: what follows the gap cannot be judged and is counted. In the last attempt a gap is a loss.
+    """
+    by_attempt: dict[int, dict[int, Emission]] = defaultdict(dict)
+    for emission in emissions:
+        before = by_attempt[emission.attempt].setdefault(emission.seq, emission)
+        if before.position != emission.position or before.part != emission.part:
+            findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
+    chain: list[Emission] = []
+    final = max(by_attempt)
+    for attempt in sorted(by_attempt):
+        own = [by_attempt[attempt][seq] for seq in sorted(by_attempt[attempt])]
+        chain = [e for e in chain if e.seq < own[0].seq]
+        fresh = len(chain)
+        for number, emission in enumerate(own):
+            if emission.seq != len(chain) + 1:
+                if attempt == final:
+                    findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
+                findings.unverifiable += len(own) - number
+                break
+            chain.append(emission)
+        yield list(chain), fresh
+
+
+class History:
+    """An entity's rows in the order they were seen, with a quick way to those that can still count."""
+
+    def __init__(self, rows: list[Timed]) -> None:
+        self._rows = rows
+        self._times = np.array([row.time for row in rows], dtype=np.int64)
+
+    def until(self, index: int, horizon_ms: int) -> list[Timed]:
+        """The rows up to ``index`` that are within ``horizon_ms`` of the newest, and always the row at ``index``."""
+        times = self._times[: index + 1]
+        kept = np.flatnonzero(times >= times.max() - horizon_ms).tolist()
+        if not kept or kept[-1] != index:
+            kept.append(index)
+        return [self._rows[i] for i in kept]
+
+
+def _check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
+    # A window reaches at most one hop further back than its length; what is older cannot count.
+    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
+    rows = history.until(index, longest)
+    oracle = vector(view, rows)
+    part = emission.part
+    where = f"{view.id} {part['entity']} seq {part['seq']} (event {emission.position})"
+    if (part["as_of"], part["late"]) != (oracle.as_of, oracle.late):
+        findings.mismatch(f"{where}: as_of {part['as_of']} late {part['late']}, oracle {oracle.as_of} {oracle.late}")
+    for feature in view.features:
+        findings.checked += 1
+        engine, wanted = part[feature.name], oracle.features[feature.name]
+        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, oracle.as_of)):
+            findings.mismatch(f"{where}: {feature.name} is {engine!r}, oracle {wanted!r}")
+    return len(rows)

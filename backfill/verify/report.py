@@ -1,0 +1,91 @@
+"""``report.json``: what a run did and whether it held, in one typed document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel
+
+
+class Latency(BaseModel):
+    """Milliseconds from the raw event's Kafka timestamp to the prediction being readable (committed)."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class ModelReport(BaseModel):
+    """The model that scored, and its quality on events later than all that it was trained on."""
+
+    name: str
+    version: str
+    auc: float
+    auc_without_windows: float
+    evaluated: int
+
+
+class PipelineReport(BaseModel):
+    """One pipeline's run. A count that must be zero for the run to hold is listed by :meth:`failures`."""
+
+    events_valid: int
+    events_invalid: int
+    events_duplicate: int
+    dead_letters: int
+    dead_letter_mismatches: int
+    features_emitted: int
+    features_checked: int
+    features_unverifiable: int
+    feature_mismatches: int
+    feature_gaps: int
+    predictions: int
+    prediction_duplicates: int
+    prediction_gaps: int
+    prediction_mismatches: int
+    fallback_predictions: int
+    redis_checked: int
+    redis_mismatches: int
+    cassandra_rows: int
+    cassandra_mismatches: int
+    latency_ms: Latency | None
+    events_per_s: float | None
+    model: ModelReport | None
+    examples: list[str]
+
+    def failures(self) -> list[str]:
+        """Why the run did not hold, one sentence each; empty if it did."""
+        zeros = {
+            "feature_mismatches": "feature values differ from the oracle",
+            "feature_gaps": "valid events have no features",
+            "prediction_duplicates": "events were predicted more than once",
+            "prediction_gaps": "valid events have no prediction",
+            "prediction_mismatches": "predictions are wrong",
+            "dead_letter_mismatches": "dead letters do not match the invalid events",
+            "redis_mismatches": "vectors in Redis are not the latest",
+            "cassandra_mismatches": "rows in Cassandra differ from what was published",
+        }
+        found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
+        if self.predictions != self.events_valid:
+            found.append(f"{self.predictions} predictions for {self.events_valid} valid events")
+        if self.dead_letters != self.events_invalid:
+            found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
+        if self.model is not None and self.model.auc <= self.model.auc_without_windows:
+            found.append(f"the model (AUC {self.model.auc:.3f}) does not beat the one without windowed features")
+        return found
+
+
+class Report(BaseModel):
+    """All pipelines of a run, and the versions of everything that took part."""
+
+    held: bool
+    pipelines: dict[str, PipelineReport]
+    versions: dict[str, str]
+
+
+def percentiles(latencies_ms: Sequence[float]) -> Latency | None:
+    """p50, p95 and p99, or None of nothing."""
+    if not latencies_ms:
+        return None
+    p50, p95, p99 = np.percentile(np.asarray(latencies_ms), [50, 95, 99])
+    return Latency(p50=round(float(p50), 2), p95=round(float(p95), 2), p99=round(float(p99), 2))
