@@ -1,4 +1,4 @@
-"""The command line. Commands live with what they command; this module only finds them, and imports one when it is used."""
+"""The command line: finds commands, which live with what they command, and imports one when it is used."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COMMANDS = {
     "down": _Entry("deploy.local.cli:down", _STACK, "Stop the local stack; data stays unless --wipe."),
     "status": _Entry("deploy.local.cli:status", _STACK, "Show every part's state, pid, ports and health."),
     "logs": _Entry("deploy.local.cli:logs", _STACK, "Print the log of one part."),
-    "topics": _Entry("streams.cli:topics", _PIPELINE, "Create a pipeline's topics, or show them."),
+    "topics": _Entry("streams.topics_cli:topics", _PIPELINE, "Create a pipeline's topics, or show them."),
     "job": _Entry("streams.cli:job", _PIPELINE, "Start, stop (with savepoint) or show a feature job."),
     "sink": _Entry("sinks.cli:sink", _PIPELINE, "Carry features and predictions to Redis and Cassandra."),
     "scorer": _Entry("scoring.cli:scorer", _PIPELINE, "Score features through Triton, exactly once."),
@@ -53,11 +53,11 @@ _COMMANDS = {
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, listed in sections."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The commands in the order of the table."""
         return [name for name, entry in _COMMANDS.items() if entry.present]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         """Imports a command."""
         entry = _COMMANDS.get(cmd_name)
         return entry.load() if entry is not None and entry.present else None
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="penstock")
 def cli() -> None:
-    """Penstock: streaming features and exactly-once inference.
+    r"""Penstock: streaming features and exactly-once inference.
 
     Raw events on Kafka become windowed features in Flink, are served from Redis, kept in Cassandra, scored by Triton
     and published as predictions.

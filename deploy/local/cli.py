@@ -150,7 +150,7 @@ class _Board:
 
     def __init__(self, names: list[str]) -> None:
         self._started = time.monotonic()
-        self._rows = {name: ("waiting", "", 0.0) for name in names}
+        self._rows = dict.fromkeys(names, ("waiting", "", 0.0))
         self._console = _console(sys.stdout)
         self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=8)
 

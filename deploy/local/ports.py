@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import socket
 from collections.abc import Iterable, Mapping
@@ -90,16 +92,18 @@ def owner_of(port: int) -> str | None:
     if not inodes:
         return None
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            links = [link.readlink().name for link in (process / "fd").iterdir()]
-        except OSError:
-            continue  # another user's, or gone meanwhile
-        if any(link in inodes for link in links):
+        if process.name.isdigit() and inodes & set(_open_files(process)):
             name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
             return f"pid {process.name} ({name})"
     return None
+
+
+def _open_files(process: Path) -> Iterable[str]:
+    # Another user's process hides its descriptors, and any of them may be closed meanwhile.
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(process / "fd"):  # noqa: PTH208 - names alone
+            with contextlib.suppress(OSError):
+                yield str((process / "fd" / descriptor).readlink())
 
 
 def _can_bind(port: int) -> bool:

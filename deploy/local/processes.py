@@ -41,24 +41,35 @@ def marked(variable: str, value: str) -> list[Identity]:
     """Every process that was started with `variable=value` in its environment, children included."""
     needle = f"{variable}={value}".encode()
     found = []
-    for folder in _PROC.iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # another user's, or gone meanwhile
-        identity = identity_of(int(folder.name))
-        if identity is not None and needle in environment:
-            found.append(identity)
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+            identity = identity_of(pid)
+            if identity is not None and needle in environment:
+                found.append(identity)
     return found
 
 
-def name_of(pid: int) -> str:
-    """The short name of a process, for messages."""
-    with contextlib.suppress(OSError):
-        return (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
-    return "?"
+def of_session(leader: Identity, folder: Path) -> list[Identity]:
+    """Every process of the session that `leader` opened and that works inside `folder`, the leader itself apart.
+
+    A session outlives its leader, and its number is not given to another process while it does.
+    """
+    present = identity_of(leader.pid)
+    if present is not None and present != leader:
+        return []  # the number was given to another process, so our session is over
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            inside = (_PROC / str(pid) / "cwd").readlink().is_relative_to(folder)
+            identity = identity_of(pid)
+            if inside and identity is not None and identity != leader and os.getsid(pid) == leader.pid:
+                found.append(identity)
+    return found
+
+
+def _pids() -> Iterable[int]:
+    return (int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit() and int(folder.name) != os.getpid())
 
 
 def end(processes: Iterable[Identity], *, grace_s: float) -> None:

@@ -56,7 +56,8 @@ class Stack:
     """A stack in one folder.
 
     Args:
-        home: The folder of everything the stack writes. Stacks in different folders with different ports run side by side.
+        home: The folder of everything the stack writes. Stacks in
+            different folders with different ports run side by side.
         ports: Its ports; by default those of the last time, else `Ports()`.
     """
 
@@ -73,7 +74,9 @@ class Stack:
         """Whether the stack's process manager runs."""
         return self._supervision.alive
 
-    def up(self, only: Iterable[str] | None = None, *, progress: Progress | None = None, timeout_s: float = 120) -> None:
+    def up(
+        self, only: Iterable[str] | None = None, *, progress: Progress | None = None, timeout_s: float = 120
+    ) -> None:
         """Starts what is not running yet and returns when all of it is well.
 
         Args:
@@ -257,7 +260,8 @@ class Stack:
         return ProgramStatus(
             name=name,
             service=service.name,
-            state=(state.state if state else "STOPPED").lower(),
+            # The process manager says "starting" for its first seconds, whatever the server answers.
+            state="running" if healthy else (state.state if state else "STOPPED").lower(),
             pid=state.pid if state else 0,
             uptime_s=state.uptime_s if state else 0.0,
             ports={} if name == "taskmanager" else service.ports(self.ports),

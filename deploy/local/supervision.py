@@ -18,11 +18,11 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy.local.processes import Identity, end, identity_of, marked
+from deploy.local.processes import Identity, end, identity_of, marked, of_session
 from deploy.local.services.base import Layout, Program, write
 from penstock.errors import PenstockError
 
-# Every process of a stack carries the stack's id under this name: what a killed supervisor leaves behind is known by it.
+# Every process of a stack carries the stack's id under this name: it tells what a killed supervisor left behind.
 MARKER = "PENSTOCK_STACK_PROCESS"
 
 # sun_path holds 108 bytes with the closing zero; supervisord appends its pid while it binds.
@@ -59,7 +59,7 @@ class Supervision:
 
     def leftovers(self) -> list[Identity]:
         """Processes of this stack that outlived a supervisord that was killed."""
-        return [] if self.alive else marked(MARKER, self._layout.id)
+        return [] if self.alive else self._members()
 
     def end_leftovers(self) -> int:
         """Ends leftovers; returns how many there were."""
@@ -87,7 +87,7 @@ class Supervision:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
-                pid = int(cast(int, self._call("getPID")))
+                pid = int(cast("int", self._call("getPID")))
             except (OSError, xmlrpc.client.Error):
                 time.sleep(0.05)
                 continue
@@ -125,7 +125,7 @@ class Supervision:
 
     def states(self) -> dict[str, ProcessState]:
         """Every program's state, by name."""
-        infos = cast(list[Mapping[str, Any]], self._call("getAllProcessInfo"))
+        infos = cast("list[Mapping[str, Any]]", self._call("getAllProcessInfo"))
         return {
             info["name"]: ProcessState(
                 name=info["name"],
@@ -149,13 +149,21 @@ class Supervision:
             while identity.alive and time.monotonic() < deadline:
                 time.sleep(0.05)
             end([identity], grace_s=1)
-        end(marked(MARKER, self._layout.id), grace_s=5)
+        end(self._members(), grace_s=5)
         self._socket.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
 
     def write_script(self, program: Program) -> None:
         """Writes the start script of a program."""
         write(self._layout.run / f"{program.name}.sh", program.script(), executable=True)
+
+    def _members(self) -> list[Identity]:
+        # Redis writes its title over its environment, so the mark alone would miss it; a model's Python may open a
+        # session of its own, so the session alone would miss that.
+        recorded = self._recorded()
+        session = of_session(recorded, self._layout.home) if recorded else []
+        members = {*marked(MARKER, self._layout.id), *session}
+        return sorted(members - {recorded}, key=lambda member: member.pid)
 
     def _recorded(self) -> Identity | None:
         try:
@@ -180,21 +188,23 @@ class Supervision:
 def supervisord_conf(layout: Layout, program_names: Iterable[str], socket: Path) -> str:
     """The configuration of a stack's supervisord. A program that dies, by whatever signal, is started again."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    run, logs = _escape(layout.run), _escape(layout.logs)
+    # Paths are relative to the stack's folder, in which supervisord runs: it interpolates some twice, some once.
+    if socket.is_relative_to(layout.home):
+        socket = socket.relative_to(layout.home)
     sections = [
         f"""[unix_http_server]
-file={_escape(socket)}
+file={socket}
 chmod=0700
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [supervisord]
-logfile={logs}/supervisord.log
+logfile=logs/supervisord.log
 logfile_maxbytes=5MB
 logfile_backups=1
-pidfile={run}/supervisord.pid
-childlogdir={logs}
+pidfile=run/supervisord.pid
+childlogdir=logs
 nodaemon=false
 minfds={min(hard_limit, 65_536)}
 """
@@ -203,8 +213,7 @@ minfds={min(hard_limit, 65_536)}
         sections[0] += "user=root\n"
     sections += [
         f"""[program:{name}]
-command=/bin/sh "{run}/{name}.sh"
-directory={_escape(layout.home)}
+command=/bin/sh run/{name}.sh
 autostart=false
 autorestart=true
 startsecs=2
@@ -213,17 +222,13 @@ stopasgroup=true
 killasgroup=true
 stopwaitsecs=30
 redirect_stderr=true
-stdout_logfile={logs}/{name}.log
+stdout_logfile=logs/{name}.log
 stdout_logfile_maxbytes=50MB
 stdout_logfile_backups=2
 """
         for name in program_names
     ]
     return "\n".join(sections)
-
-
-def _escape(path: Path) -> str:
-    return str(path).replace("%", "%%")
 
 
 def _socket_path(run: Path) -> Path:

@@ -9,18 +9,32 @@ from deploy.local.paths import JARS
 from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
 
 # What Cassandra 5 reaches into on Java 17: the list of its own jvm17-server.options.
-_EXPORTS = (
-    "java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch "
-    "java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server "
-    "java.sql/java.sql"
-).split()
-_OPENS = (
-    "java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref "
-    "java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module "
-    "java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal java.base/sun.nio.ch java.base/java.io "
-    "java.base/java.nio java.base/java.util java.base/java.util.concurrent java.base/java.util.concurrent.atomic "
-    "java.base/java.lang"
-).split()
+_EXPORTS = [
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+]
+_OPENS = [
+    "java.base/java.lang.module",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "jdk.management/com.sun.management.internal",
+    "java.base/sun.nio.ch",
+    "java.base/java.io",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/java.lang",
+]
 
 _LOGBACK = """<configuration>
   <appender name="STDOUT" class="ch.qos.logback.core.ConsoleAppender">

@@ -1,0 +1,57 @@
+# Every target sets up what it needs by itself: `make demo` and `make test` are complete on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status demo test test-unit test-kernel lint format lock clean
+
+PYTHON ?= python3
+BIN := .venv/services/bin
+BOOTSTRAP := $(PYTHON) -m deploy.bootstrap
+ARGS ?=
+
+help: ## Show this page
+	@printf '\n\033[1mPenstock\033[0m  streaming features and exactly-once inference\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n  More: %s/penstock --help, docs/, CONTRIBUTING.md\n\n' '$(BIN)'
+
+setup: ## Install what is missing: system packages, locked environments, jars, the kernel
+	@$(BOOTSTRAP)
+
+demo: setup ## Run both example pipelines on a local stack and verify them (ARGS=--full for all flights)
+	@$(BIN)/penstock demo $(ARGS)
+
+up: setup ## Start the local stack and wait until it is well
+	@$(BIN)/penstock up $(ARGS)
+
+down: ## Stop the local stack
+	@if [ -x $(BIN)/penstock ]; then $(BIN)/penstock down $(ARGS); fi
+
+status: setup ## Show the state of the local stack
+	@$(BIN)/penstock status $(ARGS)
+
+test: setup test-kernel ## Run all tests, unit and integration (on a stack of their own)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-unit: setup test-kernel ## Run the tests that need no server
+	@$(BIN)/python -m pytest -m "not integration" $(ARGS)
+
+test-kernel: setup # The kernel's own tests
+	@if [ -f streams/kernel/pom.xml ]; then $(BOOTSTRAP) --kernel-test; fi
+
+lint: ## Check style, types and the compatibility of contracts
+	@$(BOOTSTRAP) system services
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/penstock schemas check
+
+format: ## Format and fix what can be fixed
+	@$(BOOTSTRAP) services
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Regenerate the locks of the three environments
+	@$(BOOTSTRAP) --lock
+
+clean: down ## Stop the stack and delete what was built (environments stay; delete .venv for those)
+	@rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis streams/kernel/target

@@ -1,0 +1,270 @@
+"""Sets up a machine: system packages, locked environments, jars, the kernel. Fast when there is nothing to do.
+
+Run as `python3 -m deploy.bootstrap [PART ...]` (see `make setup`). Standard library only, and no newer syntax than the
+oldest `python3` that a machine may have in front of the one that the environments use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from deploy.local.paths import BUILD, JARS, JAVA_MAJOR, KERNEL_JAR, ROOT, VENVS, java_home, venv_python
+
+UV_VERSION = "0.13.9"
+PYTHON_RANGE = ">=3.11,<3.13"
+LOCKS = ROOT / "deploy" / "locks"
+POM = ROOT / "deploy" / "java" / "pom.xml"
+KERNEL = ROOT / "streams" / "kernel"
+
+# The project itself goes, editable, where its code runs. Triton's environment is a server's and needs none of it.
+WITH_PROJECT = ("services", "jobs")
+JAR_PROFILES = ("kafka", "cassandra", "flink")
+PARTS = ("system", "services", "jobs", "triton", "jars", "kernel")
+
+
+class SetupError(Exception):
+    """Something that only the person at the machine can do; the message says what."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Sets up the parts named on the command line, or all of them."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m deploy.bootstrap", description="Set up this machine for Penstock."
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--kernel-test", action="store_true", help="run the tests of the kernel instead")
+    parser.add_argument("--lock", action="store_true", help="regenerate deploy/locks instead")
+    options = parser.parse_args(arguments)
+    try:
+        if options.lock:
+            lock()
+        elif options.kernel_test:
+            _timed("tests of the kernel", lambda: _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "test"]))
+        else:
+            VENVS.mkdir(exist_ok=True)
+            with (VENVS / ".lock").open("w", encoding="utf-8") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)  # `make lint` and `make test` may well run side by side
+                for part in options.parts or PARTS:
+                    _SETUP[part]()
+    except SetupError as error:
+        print(f"setup stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def system() -> None:
+    """Installs what the package manager has to bring: JDK 17, Maven, Redis, venv."""
+    missing = _missing_packages()
+    if missing:
+        _apt_install(missing)
+        still = _missing_packages()
+        if still:
+            raise SetupError(f"still missing after apt-get install: {' '.join(still)}")
+
+
+def environment(name: str) -> None:
+    """One locked environment, brought to exactly what its lock says."""
+    lock_file = LOCKS / f"{name}.txt"
+    sources = [lock_file, *([ROOT / "pyproject.toml"] if name in WITH_PROJECT else [])]
+
+    def install() -> None:
+        uv = tools()
+        python = venv_python(name)
+        if not python.exists():
+            _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
+        _run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock_file)])
+        if name in WITH_PROJECT:
+            _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", str(ROOT)])
+        if name == "triton":
+            _require_libpython(python)
+
+    _step(f"environment {name}", VENVS / name / ".stamp", _digest(sources, UV_VERSION, str(ROOT)), install)
+
+
+def jars() -> None:
+    """Every Java artifact of the stack, one folder per class path."""
+
+    def copy() -> None:
+        for profile in JAR_PROFILES:
+            target = JARS / profile
+            shutil.rmtree(target, ignore_errors=True)
+            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
+            _run([*_maven(), "-f", str(POM), "-P", profile, *goal])
+
+    complete = all(any((JARS / profile).glob("*.jar")) for profile in JAR_PROFILES)
+    _step("jars", JARS / ".stamp", _digest([POM]) if complete else "incomplete", copy, recorded=_digest([POM]))
+
+
+def kernel() -> None:
+    """The window kernel, built from its sources (its tests are part of `make test`)."""
+    if not (KERNEL / "pom.xml").exists():
+        return
+    sources = [KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
+
+    def build() -> None:
+        _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "package", "-DskipTests"])
+        built = [path for path in (KERNEL / "target").glob("*.jar") if not path.name.startswith("original-")]
+        if not built:
+            raise SetupError(f"the kernel's build left no jar in {KERNEL / 'target'}")
+        KERNEL_JAR.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed into place: a running job may have the old one open.
+        partial = KERNEL_JAR.with_suffix(".partial")
+        shutil.copyfile(max(built, key=lambda path: path.stat().st_mtime), partial)
+        partial.replace(KERNEL_JAR)
+
+    digest = _digest(sources)
+    _step(
+        "kernel", KERNEL_JAR.with_suffix(".stamp"), digest if KERNEL_JAR.exists() else "absent", build, recorded=digest
+    )
+
+
+def tools() -> str:
+    """The path of our own pinned uv, installed with pip into an environment of its own when it is not there."""
+    python, uv = venv_python("tools"), VENVS / "tools" / "bin" / "uv"
+    stamp = VENVS / "tools" / ".stamp"
+    if uv.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == UV_VERSION:
+        return str(uv)
+    if not python.exists():
+        _run([sys.executable, "-m", "venv", "--clear", str(VENVS / "tools")])
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, f"uv=={UV_VERSION}"])
+    stamp.write_text(UV_VERSION, encoding="utf-8")
+    return str(uv)
+
+
+def lock() -> None:
+    """Regenerates the three locks from pyproject.toml, for Python 3.11 and 3.12 and every platform at once."""
+    uv = tools()
+    for name, extras in (("services", ("services", "dev")), ("jobs", ("jobs",)), ("triton", ("triton",))):
+        command = [uv, "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"]
+        command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"]
+        command += ["--custom-compile-command", "make lock"]
+        command += [part for extra in extras for part in ("--extra", extra)]
+        _run([*command, "pyproject.toml", "--output-file", f"deploy/locks/{name}.txt"])
+        print(f"  locked {name}", flush=True)
+
+
+def _missing_packages() -> list[str]:
+    missing = []
+    home = java_home()
+    if home is None or not (home / "bin" / "javac").exists():
+        missing.append(f"openjdk-{JAVA_MAJOR}-jdk-headless")
+    if shutil.which("mvn") is None:
+        missing.append("maven")
+    if shutil.which("redis-server") is None:
+        missing.append("redis-server")
+    # Debian's python3 leaves ensurepip out; without it there is no environment for uv itself.
+    if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
+        missing.append("python3-venv")
+    return missing
+
+
+def _require_libpython(python: Path) -> None:
+    """Triton's Python backend embeds libpython, which Debian packages apart from the interpreter."""
+    ask = "import sysconfig as s; print(s.get_config_var('LIBDIR'), s.get_config_var('py_version_short'))"
+    folder, version = subprocess.run(
+        [str(python), "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.split()
+    if not any(Path(folder).glob(f"libpython{version}.so*")) and not any(
+        Path("/usr/lib").glob(f"*/libpython{version}.so*")
+    ):
+        _apt_install([f"libpython{version}"])
+
+
+def _apt_install(packages: list[str]) -> None:
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    by_hand = f"sudo apt-get update && sudo apt-get install -y {' '.join(packages)}"
+    prefix: list[str] = []
+    if os.geteuid() != 0:
+        sudo = shutil.which("sudo")
+        allowed = sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0
+        prefix = [sudo, "-n"] if sudo and allowed else []
+        if not prefix:
+            raise SetupError(f"missing on this machine: {' '.join(packages)}\n  next: {by_hand} && make setup")
+    if shutil.which("apt-get") is None:
+        raise SetupError(
+            f"missing on this machine, which has no apt-get: a JDK {JAVA_MAJOR}, Maven, Redis or libpython\n"
+            f"  next: install what Debian calls {' '.join(packages)}, then: make setup"
+        )
+
+    def run() -> None:
+        quiet = ["env", "DEBIAN_FRONTEND=noninteractive"]
+        try:
+            _run([*prefix, *quiet, "apt-get", "update", "-qq"])
+            _run([*prefix, *quiet, *install])
+        except SetupError as error:
+            raise SetupError(f"{error}\n  next: {by_hand} && make setup") from error
+
+    _timed(f"system packages {' '.join(packages)}", run)
+
+
+def _maven() -> list[str]:
+    home = java_home()
+    if home is not None:
+        os.environ["JAVA_HOME"] = str(home)
+    return ["mvn", "--batch-mode", "--quiet"]
+
+
+def _step(title: str, stamp: Path, digest: str, work: Callable[[], None], *, recorded: str | None = None) -> None:
+    """Does the work unless the stamp says that it was done for just these inputs."""
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
+        return
+    stamp.unlink(missing_ok=True)
+    _timed(title, work)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(recorded or digest, encoding="utf-8")
+
+
+def _timed(title: str, work: Callable[[], None]) -> None:
+    print(f"  {title} ...", end="", flush=True)
+    started = time.monotonic()
+    try:
+        work()
+    except BaseException:
+        print(" failed", flush=True)
+        raise
+    print(f" {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _run(command: list[str]) -> None:
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1", "UV_NO_PROGRESS": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        BUILD.mkdir(exist_ok=True)
+        log = BUILD / "setup.log"
+        log.write_text(f"$ {' '.join(command)}\n{result.stdout}{result.stderr}", encoding="utf-8")
+        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
+        raise SetupError(f"{command[0]} failed with {result.returncode} (all of it in {log})\n{tail}")
+
+
+def _digest(paths: Iterable[Path], *more: str) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for text in more:
+        total.update(text.encode() + b"\0")
+    return total.hexdigest()
+
+
+_SETUP: dict[str, Callable[[], None]] = {
+    "system": system,
+    "services": lambda: environment("services"),
+    "jobs": lambda: environment("jobs"),
+    "triton": lambda: environment("triton"),
+    "jars": jars,
+    "kernel": kernel,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

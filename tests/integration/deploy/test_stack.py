@@ -1,0 +1,154 @@
+"""Stacks are started, killed in parts and in whole, and taken down: nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from deploy.local.cli import down, status, up
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from penstock.errors import PenstockError
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "stack", Ports.free())
+    yield stack
+    stack.down()
+
+
+def _processes(stack: Stack) -> int:
+    return len(stack._supervision._members())
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.1)
+
+
+def test_up_is_idempotent_and_down_leaves_no_process(small: Stack) -> None:
+    small.up(["redis"])
+    pid = small.pid("redis")
+    small.up(["redis"])
+    assert small.pid("redis") == pid
+    assert small.down() == 1
+    assert _processes(small) == 0
+    assert small.down() == 0
+
+
+def test_data_survives_down_and_up_on_the_same_ports(small: Stack) -> None:
+    small.up(["redis"])
+    with redis.Redis.from_url(small.environment()["PENSTOCK_REDIS_URL"]) as client:
+        client.set("entity", "vector")
+    small.down()
+    again = Stack(small.home)
+    assert again.ports == small.ports
+    again.up(["redis"])
+    with redis.Redis.from_url(again.environment()["PENSTOCK_REDIS_URL"]) as client:
+        assert client.get("entity") == b"vector"
+
+
+def test_a_killed_program_is_started_again(small: Stack) -> None:
+    small.up(["redis"])
+    pid = small.pid("redis")
+    os.kill(pid, signal.SIGKILL)
+    _until(lambda: {row.name: row for row in small.status()}["redis"].healthy)
+    assert small.pid("redis") != pid
+
+
+def test_a_program_can_be_stopped_and_started_alone(small: Stack) -> None:
+    small.up(["redis", "kafka"])
+    kafka = small.pid("kafka")
+    small.stop("redis")
+    with pytest.raises(PenstockError, match="redis is not running"):
+        small.pid("redis")
+    small.start("redis")
+    assert small.pid("redis")
+    assert small.pid("kafka") == kafka
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_what_a_killed_process_manager_leaves_behind_is_cleaned_up(small: Stack, command: str) -> None:
+    small.up(["redis"])
+    orphan = small.pid("redis")
+    recorded = small._supervision._recorded()
+    assert recorded is not None
+    os.kill(recorded.pid, signal.SIGKILL)
+    _until(lambda: not recorded.alive)
+    assert _processes(small) == 1
+    assert not small.running
+    if command == "up":
+        small.up(["redis"])
+        assert small.pid("redis") != orphan
+        small.down()
+    else:
+        assert small.down() == 1
+    assert _processes(small) == 0
+
+
+def test_a_taken_port_is_reported_by_name_and_holder_before_anything_starts(small: Stack) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", small.ports.redis))
+        holder.listen(1)
+        with pytest.raises(PenstockError) as error:
+            small.up(["kafka", "redis"])
+    assert f"redis needs port {small.ports.redis}, held by pid {os.getpid()}" in error.value.what
+    assert "nothing was started" in str(error.value)
+    assert "penstock up" in str(error.value)
+    assert _processes(small) == 0
+
+
+def test_two_stacks_run_side_by_side(small: Stack, tmp_path: Path) -> None:
+    other = Stack(tmp_path / "other", Ports.free())
+    try:
+        small.up(["redis"])
+        other.up(["redis"])
+        other.down()
+        assert small.pid("redis")
+    finally:
+        other.down()
+
+
+def test_a_long_folder_name_with_a_space_and_a_percent_sign_works(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / ("a b%c" + "x" * 80), Ports.free())
+    try:
+        stack.up(["redis", "kafka"])
+        assert stack.pid("kafka")
+    finally:
+        stack.down()
+
+
+def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path) -> None:
+    home, runner = ["--home", str(tmp_path / "stack")], CliRunner()
+    try:
+        started = runner.invoke(up, [*home, "--free-ports", "--only", "redis"])
+        assert started.exit_code == 0, started.output
+        assert "redis" in started.output
+        shown = runner.invoke(status, home)
+        assert shown.exit_code == 0, shown.output
+        assert "running" in shown.output
+    finally:
+        stopped = runner.invoke(down, home)
+    assert "stopped 1 process" in stopped.output
+    assert runner.invoke(status, home).exit_code == 1
+
+
+def test_every_part_of_the_shared_stack_is_well(stack: Stack) -> None:
+    assert {row.name: row.detail for row in stack.status() if not row.healthy} == {}
+
+
+def test_a_killed_task_manager_comes_back_with_its_slots(stack: Stack) -> None:
+    os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+    # First the JobManager has to notice, then the new one registers.
+    _until(lambda: "8/8" in {row.name: row for row in stack.status()}["taskmanager"].detail, 60)
