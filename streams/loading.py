@@ -55,6 +55,16 @@ def load_pipeline(reference: str) -> Pipeline:
     return pipeline
 
 
+def known_pipelines() -> list[str]:
+    """Names of the pipelines that need no path: the folders that hold a ``pipeline.py``, in alphabetical order."""
+    return sorted({file.parent.name for root in _roots() for file in root.glob("*/pipeline.py")})
+
+
+def _roots() -> list[Path]:
+    roots = [Path(p) for p in os.environ.get("PENSTOCK_PIPELINES", "").split(os.pathsep) if p]
+    return [*roots, Path(__file__).resolve().parent.parent / "examples"]
+
+
 def _module_of(path: Path) -> tuple[Path, str]:
     """The import root and dotted name of a file: packages upward from it belong to the name."""
     parts, folder = [path.stem], path.parent

@@ -1,0 +1,229 @@
+"""The committed schemas: what past versions meant, against which every change of a definition is checked.
+
+Under the root (this package's folder, or a pipeline author's own)::
+
+    avro/<contract>/v<version>.avsc              every version of a contract
+    records/features.<pipeline>/<hash>.avsc      every form that the records of a features topic have had
+    views/<pipeline>/<view>@<version>.json       every version of a feature view, with its hash
+
+Files are never edited by hand: ``penstock schemas export`` writes them, ``penstock schemas check`` compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from penstock.errors import PenstockError
+from schemas.avro import contract_schema, fields_of, fingerprint
+from schemas.compatibility import breaks
+from schemas.contract import Contract, ContractField, contract_fields
+from schemas.records import features_schema
+from streams.definitions import Pipeline
+from streams.plan import plan, view_definition
+
+ROOT = Path(__file__).resolve().parent
+
+Kind = Literal["missing", "stale", "changed", "breaking"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that the committed schemas say otherwise.
+
+    ``missing`` and ``stale`` (only descriptions differ) are cured by exporting; ``changed`` means that a version no
+    longer means what it meant; ``breaking``, that a new version breaks readers or writers of an old one.
+    """
+
+    kind: Kind
+    what: str
+    file: Path
+    next: str
+
+    def __str__(self) -> str:
+        return str(PenstockError(self.what, where=str(self.file), next=self.next))
+
+
+def contracts_of(pipeline: Pipeline) -> tuple[type[Contract], ...]:
+    """The contracts that a pipeline reads: its source's, and that of its labels."""
+    found = [pipeline.source.contract]
+    if pipeline.labels is not None:
+        found.append(pipeline.labels.contract)
+    return tuple(found)
+
+
+def export(pipeline: Pipeline, root: Path = ROOT) -> list[Path]:
+    """Write what is missing or stale; returns the files written. A version that changed is left as it is.
+
+    Raises:
+        PenstockError: if a committed version changed, or a new one breaks an old one; nothing is written then.
+    """
+    serious = [p for p in problems(pipeline, root) if p.kind in ("changed", "breaking")]
+    if serious:
+        raise PenstockError(
+            serious[0].what, where=str(serious[0].file), safe="no file was written", next=serious[0].next
+        )
+    written = []
+    for file, content in _files(pipeline, root):
+        if not file.exists() or file.read_text(encoding="utf-8") != content:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+            written.append(file)
+    return written
+
+
+def problems(pipeline: Pipeline, root: Path = ROOT) -> list[Problem]:
+    """All that is wrong between a pipeline's definitions and the committed schemas; empty when all is well."""
+    found: list[Problem] = []
+    for contract in contracts_of(pipeline):
+        found += _contract_problems(pipeline, contract, root)
+    for file, content in _files(pipeline, root):
+        if file.suffix == ".json" and file.exists():
+            found += _view_problems(pipeline, file, json.loads(content))
+        elif not file.exists():
+            name = file.relative_to(root)
+            found.append(Problem("missing", f"{name} is not committed", file, _export(pipeline)))
+    return found
+
+
+def require_unchanged(pipeline: Pipeline, root: Path = ROOT) -> None:
+    """Refuse to go on with a definition that changed under an old version; one that is not committed yet may.
+
+    Raises:
+        PenstockError: naming the first such version, the field that changed, and how to make a new version.
+    """
+    for problem in problems(pipeline, root):
+        if problem.kind in ("changed", "breaking"):
+            raise PenstockError(problem.what, where=str(problem.file), next=problem.next)
+
+
+def writer_schemas(contract: type[Contract], root: Path = ROOT) -> list[dict[str, Any]]:
+    """The Avro schemas that producers may have written events of ``contract`` with: all committed, and its own."""
+    schemas = [schema for _, schema in _committed_versions(contract, root)]
+    return _distinct([*schemas, contract_schema(contract)])
+
+
+def features_writer_schemas(pipeline: Pipeline, root: Path = ROOT) -> list[dict[str, Any]]:
+    """The Avro schemas that records on the features topic may have: all committed, and the present one."""
+    folder = root / "records" / pipeline.features_topic
+    schemas = [_load(file) for file in sorted(folder.glob("*.avsc"))]
+    return _distinct([*schemas, features_schema(plan(pipeline))])
+
+
+def _files(pipeline: Pipeline, root: Path) -> Iterator[tuple[Path, str]]:
+    """Every file that a pipeline's definitions stand for, with its content."""
+    for contract in contracts_of(pipeline):
+        yield _version_file(contract, root), _text(contract_schema(contract))
+    planned = plan(pipeline)
+    features = features_schema(planned)
+    yield root / "records" / pipeline.features_topic / f"{fingerprint(features).hex()}.avsc", _text(features)
+    for view in pipeline.views:
+        view_plan = planned.view(view.name)
+        content = {"hash": view_plan.hash, "definition": view_definition(pipeline, view)}
+        yield root / "views" / pipeline.name / f"{view_plan.id}.json", _text(content)
+
+
+def _contract_problems(pipeline: Pipeline, contract: type[Contract], root: Path) -> Iterator[Problem]:
+    name, version = contract.contract_name, contract.contract_version
+    file, fields = _version_file(contract, root), contract_fields(contract)
+    versions = _committed_versions(contract, root)
+    committed = dict(versions).get(version)
+    if committed is not None:
+        changes = list(_field_changes(fields_of(committed), fields))
+        edit = f"give the contract version={max(v for v, _ in versions) + 1}, then {_export(pipeline)}"
+        for change in changes:
+            yield Problem("changed", f"contract {name} v{version} is committed and has changed: {change}", file, edit)
+        if not changes and committed != contract_schema(contract):
+            yield Problem(
+                "stale", f"{name} v{version}: only descriptions or the promise changed", file, _export(pipeline)
+            )
+    for old, schema in versions:
+        if old < version:
+            for broken in breaks(contract.compatibility, old=fields_of(schema), new=fields):
+                what = f"contract {name} v{version} breaks v{old} ({contract.compatibility}): {broken}"
+                edit = "undo that change, add a new field beside the old one, or declare compatibility='NONE'"
+                yield Problem("breaking", what, _avsc(contract, old, root), edit)
+
+
+def _field_changes(old: tuple[ContractField, ...], new: tuple[ContractField, ...]) -> Iterator[str]:
+    before, after = {f.name: f for f in old}, {f.name: f for f in new}
+    for name in before | after:
+        if name not in after:
+            yield f"{name}: removed"
+        elif name not in before:
+            yield f"{name}: added"
+        else:
+            was, now = (side[name].model_dump(mode="json", exclude={"description"}) for side in (before, after))
+            yield from (f"{name}: {key} was {was[key]!r}, is {now[key]!r}" for key in was if was[key] != now[key])
+    if list(before) != list(after) and set(before) == set(after):
+        yield f"{next(b for b, a in zip(before, after, strict=True) if b != a)}: moved; Avro writes fields in order"
+
+
+def _view_problems(pipeline: Pipeline, file: Path, content: dict[str, Any]) -> Iterator[Problem]:
+    committed = _load(file)
+    view = file.stem.partition("@")[0]
+    latest = max(int(f.stem.partition("@")[2]) for f in file.parent.glob(f"{view}@*.json"))
+    edit = f"give View(name={view!r}) version={latest + 1}, then {_export(pipeline)}"
+    for change in _differences(committed["definition"], content["definition"], ""):
+        yield Problem("changed", f"view {file.stem} is committed and has changed: {change}", file, edit)
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    """Each leaf that differs, as ``path: was ..., is ...``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old | new:
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (was, now) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(was, now, f"{path}[{number}]")
+    elif old != new:
+        yield f"{path}: was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        names = [
+            item.get("name") or item.get("label") or "?" if isinstance(item, dict) else str(item) for item in value
+        ]
+        return f"[{', '.join(names)}]"
+    return "nothing" if value is None else json.dumps(value)
+
+
+def _committed_versions(contract: type[Contract], root: Path) -> list[tuple[int, dict[str, Any]]]:
+    files = (root / "avro" / contract.contract_name).glob("v*.avsc")
+    versions = {int(match[1]): file for file in files if (match := re.fullmatch(r"v(\d+)", file.stem))}
+    return [(version, _load(versions[version])) for version in sorted(versions)]
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PenstockError(
+            f"a committed schema is not JSON: {error}", where=str(file), next=f"git checkout -- {file}"
+        ) from error
+    return content
+
+
+def _version_file(contract: type[Contract], root: Path) -> Path:
+    return _avsc(contract, contract.contract_version, root)
+
+
+def _avsc(contract: type[Contract], version: int, root: Path) -> Path:
+    return root / "avro" / contract.contract_name / f"v{version}.avsc"
+
+
+def _distinct(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({fingerprint(schema): schema for schema in schemas}.values())
+
+
+def _export(pipeline: Pipeline) -> str:
+    return f"penstock schemas export {pipeline.name}"
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,118 @@
+"""May readers of one contract version read what writers of another wrote? Rules as pure functions, problems as data.
+
+The structural rules are Avro's schema resolution (fields by name, promotion of long to double, unions with null,
+defaults). Penstock readers also validate, so a tighter constraint breaks a reader of old data just as a missing field
+does, and is treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from schemas.contract import Compatibility, ContractField, Role
+
+Fields = Sequence[ContractField]
+
+
+@dataclass(frozen=True)
+class Break:
+    """One reason why data of the writer may not be readable: which field, and what about it."""
+
+    field: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.what}"
+
+
+def breaks(compatibility: Compatibility, *, old: Fields, new: Fields) -> list[Break]:
+    """What a change from ``old`` to ``new`` breaks, under the contract's promise.
+
+    BACKWARD: readers of the new version can read events of the old. FORWARD: readers of the old version can read
+    events of the new. FULL: both. NONE: nothing is promised. Under any promise but NONE, the event id and the event
+    time stay where they are: whoever joins or orders by them reads another field otherwise.
+    """
+    if compatibility == "NONE":
+        return []
+    found = list(_moved_roles(old, new))
+    if compatibility in ("BACKWARD", "FULL"):
+        found += unreadable(reader=new, writer=old)
+    if compatibility in ("FORWARD", "FULL"):
+        found += unreadable(reader=old, writer=new)
+    return list(dict.fromkeys(found))
+
+
+def unreadable(*, reader: Fields, writer: Fields) -> list[Break]:
+    """Every way in which an event that is valid for ``writer`` may be refused by ``reader``."""
+    written = {field.name: field for field in writer}
+    found: list[Break] = []
+    for field in reader:
+        if field.name in written:
+            found += _unreadable_field(field, written[field.name])
+        elif field.required:
+            found.append(Break(field.name, "required by readers, never written: give it a default"))
+    return found
+
+
+def _unreadable_field(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+    if reader.type != writer.type and (writer.type, reader.type) != ("long", "double"):
+        yield Break(reader.name, f"written as {writer.type}, read as {reader.type}")
+        return
+    if writer.nullable and not reader.nullable:
+        yield Break(reader.name, "may be written as null, which readers refuse")
+    if not writer.required and reader.required:
+        yield Break(reader.name, "may be left out by writers, required by readers")
+    yield from _unreadable_number(reader, writer)
+    yield from _unreadable_text(reader, writer)
+
+
+def _unreadable_number(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+    if reader.minimum is not None and (
+        writer.minimum is None
+        or writer.minimum < reader.minimum
+        or (writer.minimum == reader.minimum and reader.minimum_exclusive and not writer.minimum_exclusive)
+    ):
+        allowed = f"{'>' if reader.minimum_exclusive else '>='} {reader.minimum}"
+        yield Break(reader.name, f"readers want {allowed}, writers may write less")
+    if reader.maximum is not None and (
+        writer.maximum is None
+        or writer.maximum > reader.maximum
+        or (writer.maximum == reader.maximum and reader.maximum_exclusive and not writer.maximum_exclusive)
+    ):
+        allowed = f"{'<' if reader.maximum_exclusive else '<='} {reader.maximum}"
+        yield Break(reader.name, f"readers want {allowed}, writers may write more")
+
+
+def _unreadable_text(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+    if reader.enum is not None:
+        removed = sorted(set(writer.enum or ()) - set(reader.enum))
+        if writer.enum is None:
+            yield Break(reader.name, f"readers want one of {', '.join(reader.enum)}, writers may write any text")
+        elif removed:
+            yield Break(reader.name, f"readers do not know the value {', '.join(removed)}")
+    shortest, longest = _lengths(writer)
+    if reader.min_length and shortest < reader.min_length:
+        yield Break(reader.name, f"readers want at least {reader.min_length} characters, writers may write fewer")
+    if reader.max_length is not None and (longest is None or longest > reader.max_length):
+        yield Break(reader.name, f"readers want at most {reader.max_length} characters, writers may write more")
+    # Whether one pattern's language contains another's is not decided here: a pattern is kept, or dropped.
+    if reader.pattern is not None and reader.pattern != writer.pattern:
+        yield Break(reader.name, f"readers want the pattern {reader.pattern}, which writers do not promise")
+
+
+def _lengths(field: ContractField) -> tuple[int, int | None]:
+    if field.enum is not None:
+        lengths = [len(value) for value in field.enum]
+        return min(lengths), max(lengths)
+    return field.min_length or 0, field.max_length
+
+
+def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
+    for role in (Role.EVENT_ID, Role.EVENT_TIME):
+        before = next((f.name for f in old if role in f.roles), None)
+        after = next((f.name for f in new if role in f.roles), None)
+        if before != after:
+            yield Break(
+                before or after or "", f"the {role.value} was {before or 'no field'}, and is now {after or 'no field'}"
+            )

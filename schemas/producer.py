@@ -1,0 +1,248 @@
+"""For upstream services: sends events that are valid under their contract, and says so when one did not arrive.
+
+::
+
+    with EventProducer(CardTransaction, "events.card", bootstrap="kafka:9092", key="card_id") as producer:
+        producer.send(CardTransaction(...))
+
+Events go out with all replicas' acknowledgement and without duplicates of the client's own making (idempotence), in
+partitions chosen as Java clients choose them, so that producers in any language agree on an entity's partition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from pydantic import ValidationError
+
+from penstock.errors import PenstockError
+from schemas.avro import contract_schema
+from schemas.codec import Encoder
+from schemas.contract import Contract
+from schemas.registry import registry_client
+
+_FIXED = {
+    "acks": "all",
+    "enable.idempotence": True,
+    # Java's default partitioner for keys; librdkafka's own default (CRC32) would put an entity elsewhere.
+    "partitioner": "murmur2_random",
+}
+_METADATA_TIMEOUT_S = 10.0
+_POLL_S = 0.1
+
+
+class InvalidEvent(PenstockError, ValueError):  # noqa: N818 - named as what the caller handed in
+    """The event does not fit its contract, or does not fit into a Kafka message; it was not sent."""
+
+
+class DeliveryFailed(PenstockError):  # noqa: N818 - named as what happened
+    """Kafka did not take some events. ``events`` are those, in the order in which they failed: send them again."""
+
+    def __init__(self, what: str, *, where: str, events: Sequence[Contract]) -> None:
+        super().__init__(
+            what,
+            where=where,
+            safe="every other event that was sent before is acknowledged or still on its way",
+            next="send the failed events again (the error's .events), once the cause is gone",
+        )
+        self.events = tuple(events)
+
+
+class EventProducer:
+    """Sends events of one contract to one topic. Not to be shared between threads.
+
+    Args:
+        contract: What every event must be.
+        topic: The source's topic; must exist.
+        bootstrap: Kafka's bootstrap servers.
+        key: The field whose value is the record's key, normally the source's ``key``; None spreads events at random.
+        encoding: ``avro`` (single-object encoding, or Confluent framing with a registry) or ``json``.
+        registry_url: A Confluent schema registry; the schema is registered under ``<topic>-value``.
+        config: More librdkafka settings (security, buffers, ``delivery.timeout.ms``); what this class promises
+            (acknowledgement, idempotence, partitioner) cannot be changed.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached or the topic does not exist.
+        ValueError: if ``config`` or ``key`` contradicts the above.
+    """
+
+    def __init__(
+        self,
+        contract: type[Contract],
+        topic: str,
+        *,
+        bootstrap: str,
+        key: str | None = None,
+        encoding: Literal["avro", "json"] = "avro",
+        registry_url: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        if fixed := sorted(set(config or ()) & {*_FIXED, "bootstrap.servers"}):
+            raise ValueError(f"config may not set {', '.join(fixed)}")
+        if key is not None and key not in contract.model_fields:
+            raise ValueError(f"key {key!r} is not a field of contract {contract.contract_name}")
+        if registry_url is not None and encoding != "avro":
+            raise ValueError("a schema registry is for encoding='avro'")
+        self._contract, self._topic, self._key = contract, topic, key
+        self._serialize = _serializer(contract, topic, encoding, registry_url)
+        self._failed: list[tuple[Contract, str, str]] = []
+        self._producer = Producer({"linger.ms": 5, **(config or {}), **_FIXED, "bootstrap.servers": bootstrap})
+        self._require_topic(bootstrap)
+
+    def send(
+        self,
+        event: Contract | Mapping[str, Any],
+        *,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Hand one event over for delivery; waits while the buffer is full.
+
+        Args:
+            event: An instance of the contract, or the fields of one.
+            timestamp_ms: The record's Kafka timestamp; now by default.
+            headers: The record's headers.
+
+        Raises:
+            InvalidEvent: if the event does not fit the contract, or is too large; nothing else is affected.
+            DeliveryFailed: if events sent earlier did not arrive; this one was not sent.
+            PenstockError: if the producer can no longer go on (a fatal error of the client).
+        """
+        valid = self._valid(event)
+        value = self._serialize(valid)
+        key = getattr(valid, self._key) if self._key else None
+        extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
+        self._producer.poll(0)
+        self._raise_failures()
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    value=value,
+                    key=None if key is None else str(key).encode(),
+                    headers=list(headers),
+                    on_delivery=partial(self._delivered, valid),
+                    **extra,
+                )
+            except BufferError:
+                # Ends by itself: what Kafka does not take within delivery.timeout.ms fails, and is raised here.
+                self._producer.poll(_POLL_S)
+                self._raise_failures()
+            except KafkaException as error:
+                raise self._refused(error.args[0], len(value)) from error
+            else:
+                return
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until all events are acknowledged.
+
+        Raises:
+            DeliveryFailed: if some were not, or not yet (those may still arrive).
+        """
+        waiting = self._producer.flush(timeout_s)
+        self._raise_failures()
+        if waiting:
+            raise DeliveryFailed(
+                f"{waiting} events are not acknowledged after {timeout_s:g} s", where=self._topic, events=()
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.flush()
+        except DeliveryFailed as failed:
+            if error is None:
+                raise
+            # The caller's own error is the news; that events were lost on the way out must not be silent either.
+            error.add_note(str(failed))
+
+    def _valid(self, event: Contract | Mapping[str, Any]) -> Contract:
+        if isinstance(event, self._contract):
+            return event
+        if isinstance(event, Contract):
+            raise InvalidEvent(
+                f"the event is a {type(event).contract_name}, the topic takes {self._contract.contract_name}",
+                where=self._topic,
+            )
+        try:
+            return self._contract.model_validate(event)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidEvent(
+                f"the event does not fit contract {self._contract.contract_name}: {first['msg']}",
+                where=f"field {field}" if field else None,
+                safe="it was not sent",
+            ) from None
+
+    def _delivered(self, event: Contract, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            partition = message.partition()
+            place = self._topic if partition is None or partition < 0 else f"{self._topic}[{partition}]"
+            self._failed.append((event, place, error.str()))
+
+    def _raise_failures(self) -> None:
+        if self._failed:
+            failed, self._failed = self._failed, []
+            places = ", ".join(sorted({place for _, place, _ in failed}))
+            raise DeliveryFailed(
+                f"Kafka did not take {len(failed)} events: {failed[0][2]}",
+                where=places,
+                events=[event for event, _, _ in failed],
+            )
+
+    def _refused(self, error: KafkaError, size: int) -> PenstockError:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return InvalidEvent(
+                f"the event is {size:,} bytes, more than a message may have (message.max.bytes)",
+                where=self._topic,
+                safe="it was not sent; other events are not affected",
+                next="send less in one event: contracts bound their texts with max_length",
+            )
+        return PenstockError(
+            f"the producer cannot go on: {error.str()}",
+            where=self._topic,
+            safe="acknowledged events are in Kafka",
+            next="close this producer and make a new one; send again what was not acknowledged",
+        )
+
+    def _require_topic(self, bootstrap: str) -> None:
+        try:
+            metadata = self._producer.list_topics(self._topic, timeout=_METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            raise PenstockError(
+                f"Kafka cannot be reached: {error.args[0].str()}", where=bootstrap, next="penstock status"
+            ) from error
+        found = metadata.topics[self._topic].error
+        if found is not None:
+            raise PenstockError(
+                f"topic {self._topic} cannot be written: {found.str()}",
+                where=bootstrap,
+                next="create it: penstock topics create PIPELINE",
+            )
+
+
+def _serializer(
+    contract: type[Contract], topic: str, encoding: str, registry_url: str | None
+) -> Callable[[Contract], bytes]:
+    if encoding == "json":
+        return lambda event: event.model_dump_json().encode()
+    if registry_url is None:
+        encoder = Encoder(contract_schema(contract))
+        return lambda event: encoder.encode(event.model_dump())
+    client = registry_client(registry_url)
+    from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415 - see registry_client
+    from confluent_kafka.serialization import MessageField, SerializationContext  # noqa: PLC0415
+
+    serializer = AvroSerializer(client, json.dumps(contract_schema(contract)), lambda event, _: event.model_dump())
+    context = SerializationContext(topic, MessageField.VALUE)
+    return lambda event: bytes(serializer(event, context))
