@@ -1,0 +1,188 @@
+"""The tables of the history store, derived from the plan and from the prediction record; pure text and data.
+
+Feature history, one table per view version: ``features_<pipeline>_<view>_v<version>``. A row is one emission and never
+changes. ``attempt`` is part of its key: what a restored job emits again stands beside its first emission, and
+:func:`latest_emissions` tells which one counts.
+
+Predictions, by event: ``predictions_<pipeline>``. By entity and day, what a person looks through:
+``predictions_<pipeline>_by_entity``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from schemas.codec import Undecodable
+from schemas.records import PREDICTION_SCHEMA, view_schema
+from sinks.emissions import Emission
+from streams.plan import PipelinePlan, ViewPlan
+
+DAY_MS = 86_400_000
+_DAY_MIN, _DAY_MAX = -(2**31), 2**31 - 1
+# Cassandra's limit for a key is 65535 bytes, the day and lengths beside it included.
+_MAX_KEY_BYTES = 65_000
+_CQL = {"string": "text", "int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "bytes": "blob"}
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: columns in the order of its INSERT, key, how long rows live, and a comment that names its origin."""
+
+    name: str
+    columns: Mapping[str, str]
+    partition: tuple[str, ...]
+    clustering: tuple[tuple[str, str], ...]
+    ttl_s: int
+    comment: str
+
+    def create(self, keyspace: str) -> str:
+        """The CREATE TABLE statement; about thirty compaction windows until a row's time is up."""
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in self.columns.items())
+        key = ", ".join([f"({_quoted(self.partition)})", *(f'"{name}"' for name, _ in self.clustering)])
+        order = ", ".join(f'"{name}" {direction}' for name, direction in self.clustering)
+        days = max(1, self.ttl_s // 86_400 // 30)
+        return (
+            f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{self.name}" ({columns}, PRIMARY KEY ({key})) '
+            f"WITH CLUSTERING ORDER BY ({order}) AND comment = '{self.comment}' "
+            f"AND default_time_to_live = {self.ttl_s} "
+            "AND compaction = {'class': 'TimeWindowCompactionStrategy', "
+            f"'compaction_window_unit': 'DAYS', 'compaction_window_size': '{days}'}}"
+        )
+
+    def insert(self, keyspace: str) -> str:
+        """The INSERT statement to prepare, one marker per column."""
+        markers = ", ".join("?" * len(self.columns))
+        return f'INSERT INTO "{keyspace}"."{self.name}" ({_quoted(self.columns)}) VALUES ({markers})'  # noqa: S608 - names of the plan
+
+
+def history_table(plan: PipelinePlan, view: ViewPlan, ttl_s: int) -> Table:
+    """The table of a view version; its comment carries the view's hash."""
+    return Table(
+        name=f"features_{plan.pipeline}_{view.name}_v{view.version}",
+        columns={
+            "entity": "text",
+            "day": "date",
+            **{
+                field["name"]: _cql(field["type"]) for field in view_schema(view)["fields"] if field["name"] != "entity"
+            },
+            "attempt": "bigint",
+            "event_id": "text",
+        },
+        partition=("entity", "day"),
+        clustering=(("as_of", "DESC"), ("epoch", "DESC"), ("seq", "DESC"), ("attempt", "DESC")),
+        ttl_s=ttl_s,
+        comment=f"penstock {plan.pipeline} {view.id} {view.hash}",
+    )
+
+
+def prediction_table(pipeline: str, ttl_s: int) -> Table:
+    """The prediction log, by event id; the source position in the key tells an id that came again past its horizon."""
+    columns: dict[str, str] = {}
+    for field in PREDICTION_SCHEMA["fields"]:
+        kind = field["type"]
+        if isinstance(kind, dict) and kind["type"] == "record":
+            columns |= {f"{field['name']}_{inner['name']}": _cql(inner["type"]) for inner in kind["fields"]}
+        else:
+            columns[field["name"]] = _cql(kind)
+    return Table(
+        name=f"predictions_{pipeline}",
+        columns=columns,
+        partition=("event_id",),
+        clustering=(("source_partition", "ASC"), ("source_offset", "ASC")),
+        ttl_s=ttl_s,
+        comment=f"penstock {pipeline} predictions",
+    )
+
+
+def prediction_by_entity_table(pipeline: str, ttl_s: int) -> Table:
+    """An entity's predictions, newest first; the rest of each is found by its event id."""
+    names = (
+        "event_time",
+        "event_id",
+        "source_partition",
+        "source_offset",
+        "score",
+        "decision",
+        "model",
+        "model_version",
+    )
+    full = prediction_table(pipeline, ttl_s)
+    return Table(
+        name=f"predictions_{pipeline}_by_entity",
+        columns={"entity": "text", "day": "date", **{name: full.columns[name] for name in names}},
+        partition=("entity", "day"),
+        clustering=(("event_time", "DESC"), ("event_id", "ASC"), ("source_partition", "ASC"), ("source_offset", "ASC")),
+        ttl_s=ttl_s,
+        comment=f"penstock {pipeline} predictions by entity",
+    )
+
+
+def history_row(emission: Emission) -> dict[str, Any]:
+    """The emission as columns of its view's table.
+
+    Raises:
+        Undecodable: if the entity is longer than a key can be.
+    """
+    _check_key("entity", emission.entity)
+    record = emission.record
+    return {**record, "day": day_of(record["as_of"]), "attempt": emission.attempt, "event_id": emission.event_id}
+
+
+def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """The prediction as columns of both tables (each takes those it has).
+
+    Raises:
+        Undecodable: if event id or entity is longer than a key can be.
+    """
+    _check_key("event_id", prediction["event_id"])
+    _check_key("entity", prediction["entity"] or "")
+    row: dict[str, Any] = {"day": day_of(prediction["event_time"])}
+    for name, value in prediction.items():
+        if isinstance(value, dict):
+            row |= {f"{name}_{inner}": inner_value for inner, inner_value in value.items()}
+        elif isinstance(value, list):
+            row[name] = [tuple(item.values()) for item in value]
+        else:
+            row[name] = value
+    return row
+
+
+def latest_emissions(rows: Iterable[Row]) -> list[Row]:
+    """Of rows of one entity, those that count: of each (epoch, seq) the one of the latest attempt, in the given order.
+
+    An attempt can put the same (epoch, seq) at another ``as_of``: rows of the neighbouring days belong to the question.
+    """
+    kept: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        key = row["epoch"], row["seq"]
+        if key not in kept or row["attempt"] > kept[key]["attempt"]:
+            kept.pop(key, None)
+            kept[key] = row
+    return list(kept.values())
+
+
+def day_of(time_ms: int) -> int:
+    """Days from 1970-01-01, within the range of Cassandra's ``date``: an absurd time must not stop the sink."""
+    return min(max(time_ms // DAY_MS, _DAY_MIN), _DAY_MAX)
+
+
+def _cql(avro: Any) -> str:
+    if isinstance(avro, list):
+        return _cql(next(branch for branch in avro if branch != "null"))
+    if isinstance(avro, dict):
+        fields = ", ".join(_cql(field["type"]) for field in avro["items"]["fields"])
+        return f"frozen<list<tuple<{fields}>>>"
+    return _CQL[avro]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _check_key(field: str, value: str) -> None:
+    if len(value.encode()) > _MAX_KEY_BYTES:
+        raise Undecodable(f"{field}: longer than the {_MAX_KEY_BYTES} bytes that a Cassandra key can have")

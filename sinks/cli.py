@@ -1,0 +1,300 @@
+"""``penstock sink`` carries records to the stores; ``penstock features`` shows what the online store says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+import redis
+from prometheus_client import start_http_server
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.contract import Pii, pii_hash
+from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
+from sinks.cassandra_tables import history_table
+from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
+from sinks.rewind import rewind as rewind_group
+from sinks.runner import Sink, Store, group_id
+from sinks.vectors import State, Vector
+from streams.definitions import Pipeline, duration_ms
+from streams.loading import load_pipeline
+from streams.plan import PipelinePlan, ViewPlan, plan
+from streams.topics import dead_letters_of, require_topics
+
+_COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
+_STORES = {"redis": ("features_topic",), "cassandra": ("features_topic", "predictions_topic")}
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _EventTime(click.ParamType):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            if isinstance(value, int) or value.lstrip("-").isdigit():
+                return int(value)
+            moment = datetime.fromisoformat(value)
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except ValueError:
+            self.fail(f"{value!r} is neither epoch milliseconds nor ISO 8601, such as 2026-01-31T12:00:00", param, ctx)
+
+
+def _replication(_: click.Context, __: click.Parameter, value: str) -> dict[str, str | int]:
+    try:
+        replication = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"not JSON: {error}") from error
+    if not isinstance(replication, dict) or "class" not in replication or "'" in value:
+        raise click.BadParameter("a JSON object with a class, as Cassandra has it")
+    return replication
+
+
+@click.group()
+def sink() -> None:
+    """Carry features and predictions to Redis and Cassandra."""
+
+
+@sink.group()
+def run() -> None:
+    """Run a sink in the foreground; start more of them to share the partitions."""
+
+
+_metrics_option = click.option(
+    "--metrics-port", type=int, envvar="PENSTOCK_METRICS_PORT", help="Serve Prometheus metrics there."
+)
+
+
+@run.command("redis")
+@click.argument("pipeline")
+@click.option(
+    "--grace",
+    type=_Duration(),
+    default="7d",
+    show_default=True,
+    help="Keep a vector this long after its longest window has passed: raise it for replays that pause longer.",
+)
+@_metrics_option
+def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
+    """Keep the latest vector of every entity in Redis."""
+    definition, settings = load_pipeline(pipeline), Settings()
+    _run(RedisStore(plan(definition), connect(settings.redis_url), grace), definition, settings, metrics_port)
+
+
+@run.command("cassandra")
+@click.argument("pipeline")
+@click.option(
+    "--replication",
+    envvar="PENSTOCK_CASSANDRA_REPLICATION",
+    default=json.dumps(dict(LOCAL_REPLICATION)),
+    callback=_replication,
+    help="Replication of the keyspace as JSON, used if the keyspace has to be created.",
+)
+@click.option(
+    "--history-ttl",
+    type=_Duration(),
+    default="90d",
+    show_default=True,
+    help="Life of feature rows, in tables it creates.",
+)
+@click.option(
+    "--prediction-ttl", type=_Duration(), default="400d", show_default=True, help="Life of predictions, likewise."
+)
+@_metrics_option
+def run_cassandra(
+    pipeline: str, replication: dict[str, str | int], history_ttl: int, prediction_ttl: int, metrics_port: int | None
+) -> None:
+    """Keep the history of all vectors, and the log of all predictions, in Cassandra."""
+    definition, settings = load_pipeline(pipeline), Settings()
+    store = CassandraStore(
+        definition,
+        settings,
+        replication=replication,
+        history_ttl_s=history_ttl // 1000,
+        prediction_ttl_s=prediction_ttl // 1000,
+    )
+    _run(store, definition, settings, metrics_port)
+
+
+def _run(store: Store[Any], pipeline: Pipeline, settings: Settings, metrics_port: int | None) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # The driver tells of every lost connection; the sink says once what it means.
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+    topics = [name for topic in store.topics for name in (topic, dead_letters_of(topic))]
+    require_topics(pipeline, settings.kafka_bootstrap, topics)
+    if metrics_port is not None:
+        start_http_server(metrics_port, addr=settings.metrics_host)
+    runner = Sink(store, pipeline.name, settings.kafka_bootstrap, random.Random())  # noqa: S311 - jitter
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runner.stop())
+    runner.run()
+
+
+@sink.command()
+@click.argument("store", type=click.Choice(list(_STORES)))
+@click.argument("pipeline")
+def rewind(store: str, pipeline: str) -> None:
+    """Fill a store again that has lost its data: its stopped sink will read its topics from the start.
+
+    Records that the store still has are recognised; nothing is written twice.
+    """
+    definition, settings = load_pipeline(pipeline), Settings()
+    topics = [getattr(definition, name) for name in _STORES[store]]
+    require_topics(definition, settings.kafka_bootstrap, topics)
+    for topic, records in rewind_group(settings.kafka_bootstrap, group_id(definition.name, store), topics).items():
+        click.echo(f"{topic}: {records} records to read again")
+    click.echo(f"next: penstock sink run {store} {pipeline}")
+
+
+@click.group()
+def features() -> None:
+    """Describe feature views, or get an entity's latest vector."""
+
+
+@features.command()
+@click.argument("pipeline")
+@click.argument("view")
+@click.argument("entity")
+@click.option("--at", type=_EventTime(), help="Event time at which to read (epoch ms or ISO 8601, UTC); default now.")
+@click.option(
+    "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
+)
+def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
+    """Show an entity's features as the online store has them.
+
+    An entity that is personal data is known by its hash alone, as records and predictions show it; --hash makes it
+    from the value, with the pipeline's PII key.
+    """
+    definition, settings = load_pipeline(pipeline), Settings()
+    pipeline_plan = plan(definition)
+    view_plan = _view(pipeline_plan, view)
+    if hashed:
+        entity = _hashed(
+            pipeline_plan, view_plan, sys.stdin.readline().rstrip("\n") if entity == "-" else entity, settings
+        )
+    now_ms = time.time_ns() // 1_000_000 if at is None else at
+    try:
+        vector = FeatureReader(pipeline_plan, connect(settings.redis_url)).get(view, entity, now_ms)
+    except redis.RedisError as error:
+        raise PenstockError(
+            f"Redis does not answer: {error}", where=settings.redis_url.rpartition("@")[2], next="penstock status"
+        ) from error
+    _show(Console(), view_plan, vector, now_ms, at is None)
+    click.get_current_context().exit(1 if vector.state is State.MISSING else 0)
+
+
+@features.command()
+@click.argument("pipeline")
+@click.argument("view", required=False)
+def describe(pipeline: str, view: str | None) -> None:
+    """Show what the features of a pipeline, or of one view, are and where they are kept."""
+    pipeline_plan, console = plan(load_pipeline(pipeline)), Console()
+    for view_plan in (_view(pipeline_plan, view),) if view else pipeline_plan.views:
+        _describe(console, pipeline_plan, view_plan)
+
+
+def _view(pipeline_plan: PipelinePlan, name: str) -> ViewPlan:
+    try:
+        return pipeline_plan.view(name)
+    except KeyError as error:
+        raise PenstockError(error.args[0], next=f"penstock features describe {pipeline_plan.pipeline}") from error
+
+
+def _hashed(pipeline_plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
+    if not any(field.name == view.key and field.pii is Pii.HASH for field in pipeline_plan.source.fields):
+        raise PenstockError(
+            f"{view.key}, the key of view {view.name}, is no personal data and is stored as it is",
+            next="leave out --hash",
+        )
+    return pii_hash(settings.require_pii_key().get_secret_value().encode(), value)
+
+
+def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now: bool) -> None:
+    console.print(
+        Text.assemble(
+            (view.id, "bold"),
+            f"  {view.entity} ",
+            (vector.entity, "bold"),
+            "  ",
+            (vector.state, _COLOURS[vector.state]),
+        )
+    )
+    if vector.as_of is None:
+        console.print(f"[dim]nothing is stored for this {view.entity}: it has had no event, or none for long[/]")
+        return
+    console.print(
+        f"[dim]as of[/] {_iso(vector.as_of)} [dim](read at {_iso(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "
+        f"[dim]epoch[/] {vector.epoch} [dim]seq[/] {vector.seq} [dim]attempt[/] {vector.attempt}"
+    )
+    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("feature")
+    table.add_column("value", justify="right")
+    for name, value in vector.values.items():
+        table.add_row(
+            name, Text("null", "dim") if value is None else f"{value:,.6g}" if isinstance(value, float) else str(value)
+        )
+    console.print(table)
+    if at_now and vector.state in (State.STALE, State.EXPIRED):
+        console.print(f"[dim]windows that have passed read as empty; as it was then: --at {vector.as_of}[/]")
+
+
+def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> None:
+    conditions = {column.name: column.sql for column in pipeline_plan.filters}
+    console.print(
+        Text.assemble(
+            (view.id, "bold"), f"  per {view.entity} ", ("keyed by ", "dim"), view.key, ("  hash ", "dim"), view.hash
+        )
+    )
+    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("feature", "aggregate", "window", "hop", "where", "type"):
+        table.add_column(title)
+    for feature in view.features:
+        table.add_row(
+            feature.name,
+            f"{feature.operation}({feature.column or ''})",
+            _span(feature.window_ms),
+            _span(feature.hop_ms),
+            Text(str(conditions[feature.where])) if feature.where else "",
+            feature.type,
+        )
+    console.print(table)
+    console.print(f"[dim]Redis[/]     {redis_key(pipeline_plan, view, view.entity.upper())}", highlight=False)
+    console.print(f"[dim]Cassandra[/] {history_table(pipeline_plan, view, 0).name}\n", highlight=False)
+
+
+def _span(ms: int) -> str:
+    """The span in the largest unit that divides it."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
+        if ms % size == 0:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms"
+
+
+def _age(ms: int) -> str:
+    return f"{timedelta(milliseconds=abs(ms))} {'later' if ms >= 0 else 'earlier'}"
+
+
+def _iso(time_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms} ms"

@@ -1,0 +1,41 @@
+"""Setting a sink back to the start of its topics: how a store that has lost its data is filled again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from penstock.errors import PenstockError
+
+_TIMEOUT_S = 15.0
+
+
+def rewind(bootstrap: str, group: str, topics: Sequence[str]) -> dict[str, int]:
+    """Set the group's offsets to the earliest records; returns how many records each topic has it read again.
+
+    Raises:
+        PenstockError: if a member of the group is still running, or Kafka does not answer.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    try:
+        metadata = admin.list_topics(timeout=_TIMEOUT_S).topics
+        partitions = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
+        earliest = _offsets(admin, partitions, OffsetSpec.earliest())
+        latest = _offsets(admin, partitions, OffsetSpec.latest())
+        request = [TopicPartition(topic, number, offset) for (topic, number), offset in earliest.items()]
+        admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, request)])[group].result(_TIMEOUT_S)
+    except KafkaException as error:
+        raise PenstockError(
+            f"the offsets could not be set: {error.args[0].str()}",
+            where=f"group {group} at {bootstrap}",
+            safe="nothing was changed",
+            next="stop every member of the group first, then try again",
+        ) from error
+    return {topic: sum(latest[topic, n] - earliest[topic, n] for t, n in earliest if t == topic) for topic in topics}
+
+
+def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    futures = admin.list_offsets(dict.fromkeys(partitions, spec))
+    return {(p.topic, p.partition): future.result(_TIMEOUT_S).offset for p, future in futures.items()}

@@ -1,0 +1,373 @@
+"""The loop of every sink: consume, let the store acknowledge, and only then commit.
+
+What each failure does:
+
+- *the store is down, full or slow*: the partitions are paused, the batch is kept and tried again with growing, jittered
+  pauses; polling goes on, so that the group keeps its members. Nothing is committed meanwhile.
+- *a record cannot be read*: it goes to ``<topic>.dlq`` with the reason, and counts as done once Kafka has it.
+- *a partition is taken away*: its part of the batch is dropped, uncommitted; the next owner reads it again.
+- *killed*: what was not committed is read again. Stores take the same record any number of times.
+- *SIGTERM*: the batch is written if the store takes it at once, what is acknowledged is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from prometheus_client import Counter, Gauge
+
+from penstock.errors import PenstockError
+from schemas.codec import Undecodable, UnknownSchema
+from schemas.dead_letters import DeadLetter
+from streams.topics import dead_letters_of
+
+PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", ["pipeline", "sink"])
+STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", ["pipeline", "sink"])
+RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", ["pipeline", "sink", "topic", "outcome"])
+
+BATCH = 1_000
+_POLL_S = 0.25
+_COMMIT_INTERVAL_S = 1.0
+_BACKOFF_FIRST_S, _BACKOFF_LONGEST_S = 0.1, 10.0
+
+_log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Partition = tuple[str, int]
+
+
+class StoreUnavailable(PenstockError):  # noqa: N818 - a condition that passes
+    """The store did not acknowledge; the same write may be tried again."""
+
+
+class Store(Protocol[Item]):
+    """What a sink writes to."""
+
+    name: str
+    topics: tuple[str, ...]
+
+    def open(self) -> None:
+        """Connect and make everything ready to write; may be called again after it failed.
+
+        Raises:
+            StoreUnavailable: if trying again can help; any other PenstockError if it cannot.
+        """
+
+    def read(self, topic: str, value: bytes) -> Item:
+        """What a record's value says.
+
+        Raises:
+            Undecodable, UnknownSchema: if it cannot be read; the record becomes a dead letter.
+        """
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Write all items, in order; returns once the store has acknowledged them. Writing one twice changes nothing.
+
+        Must return within seconds, one way or the other: the group's membership depends on it.
+
+        Raises:
+            StoreUnavailable: if not all are acknowledged.
+        """
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending(Generic[Item]):
+    partition: Partition
+    offset: int
+    item: Item | None
+    refused: DeadLetter | None
+
+
+class Sink(Generic[Item]):
+    """One member of a sink's consumer group.
+
+    Args:
+        store: What to write to.
+        pipeline: The pipeline's name; the group is ``penstock-<pipeline>-sink-<store>``.
+        bootstrap: Kafka's bootstrap servers.
+        rng: Jitter of the pauses between attempts.
+    """
+
+    def __init__(self, store: Store[Item], pipeline: str, bootstrap: str, rng: random.Random) -> None:
+        self._store = store
+        self._rng = rng
+        self._bootstrap = bootstrap
+        self._pipeline = pipeline
+        self._labels = (pipeline, store.name)
+        self._stop = threading.Event()
+        self._pending: list[_Pending[Item]] = []
+        self._acknowledged: dict[Partition, int] = {}
+        self._owned: set[Partition] = set()
+        self._paused = False
+        self._commit_due = 0.0
+        self._consumer: Consumer | None = None
+        self._dead_letters = _DeadLetters(bootstrap)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return soon; safe to call from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Carry records to the store until :meth:`stop`.
+
+        Raises:
+            PenstockError: if the store can never take them, or a topic has been deleted.
+        """
+        PAUSED.labels(*self._labels).set(0)
+        try:
+            if self._open():
+                self._consume_until_stopped()
+        finally:
+            self._store.close()
+
+    def _open(self) -> bool:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._store.open()
+            except StoreUnavailable as error:
+                failures += 1
+                self._stop.wait(self._failed(error, failures))
+            else:
+                PAUSED.labels(*self._labels).set(0)
+                return True
+        return False
+
+    def _consume_until_stopped(self) -> None:
+        consumer = self._consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": group_id(self._pipeline, self._store.name),
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                # A member that was killed is noticed in 10 s; its records are only late, never lost.
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 2_000,
+            }
+        )
+        consumer.subscribe(
+            list(self._store.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        _log.info("%s sink of %s reads %s", self._store.name, self._pipeline, ", ".join(self._store.topics))
+        try:
+            while not self._stop.is_set():
+                self._take(self._next_batch(consumer))
+                self._flush(consumer)
+                if time.monotonic() >= self._commit_due:
+                    self._commit(consumer)
+        finally:
+            self._commit(consumer)
+            consumer.close()
+
+    def _next_batch(self, consumer: Consumer) -> list[Message]:
+        """Whatever has arrived, as soon as anything has: a batch grows with the backlog and adds no waiting."""
+        first = consumer.poll(_POLL_S)
+        return [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                _raise_if_hopeless(error, message.topic(), self._pipeline, self._bootstrap)
+                _log.warning("Kafka: %s", error.str())
+                continue
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None
+            assert partition is not None
+            assert offset is not None
+            if (topic, partition) in self._owned:
+                item, refused = self._read(message, topic, partition, offset)
+                self._pending.append(_Pending((topic, partition), offset, item, refused))
+
+    def _read(
+        self, message: Message, topic: str, partition: int, offset: int
+    ) -> tuple[Item, None] | tuple[None, DeadLetter]:
+        value = message.value()
+        try:
+            return self._store.read(topic, value or b""), None
+        except (Undecodable, UnknownSchema) as error:
+            _log.warning("dead letter: %s[%s]@%s: %s", topic, partition, offset, error.what)
+            return None, DeadLetter(
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                stage="decode",
+                component=f"penstock.sink.{self._store.name}",
+                reason=f"penstock.{type(error).__name__}",
+                message=error.what,
+                key=message.key(),
+                value=value,
+                original_headers=tuple(message.headers() or ()),
+            )
+
+    def _flush(self, consumer: Consumer) -> None:
+        """Write what is pending until it is acknowledged, revoked, or the sink is stopped."""
+        failures = 0
+        while self._pending:
+            try:
+                self._write()
+            except StoreUnavailable as error:
+                failures += 1
+                pause_s = self._failed(error, failures)
+                if self._stop.is_set():
+                    _log.warning("stopped with %s records unwritten; they are read again next time", len(self._pending))
+                    return
+                self._pause(consumer)
+                self._commit(consumer)
+                self._keep_polling(consumer, pause_s)
+        if self._paused:
+            self._resume(consumer)
+
+    def _write(self) -> None:
+        self._dead_letters.publish([p.refused for p in self._pending if p.refused is not None])
+        # Kafka has them now; should the store fail, only the rest is written again.
+        self._acknowledge_refused()
+        items = [p.item for p in self._pending if p.item is not None]
+        if items:
+            self._store.write(items)
+        for pending in self._pending:
+            self._acknowledged[pending.partition] = pending.offset + 1
+            if pending.item is not None:
+                RECORDS.labels(*self._labels, pending.partition[0], "written").inc()
+        self._pending.clear()
+
+    def _acknowledge_refused(self) -> None:
+        for index, pending in enumerate(self._pending):
+            if pending.refused is not None:
+                RECORDS.labels(*self._labels, pending.partition[0], "dead_letter").inc()
+                self._pending[index] = _Pending(pending.partition, pending.offset, None, None)
+
+    def _failed(self, error: StoreUnavailable, failures: int) -> float:
+        """Make the failure known; returns how long to wait, in seconds."""
+        pause_s = backoff_s(failures, self._rng)
+        STORE_ERRORS.labels(*self._labels).inc()
+        PAUSED.labels(*self._labels).set(1)
+        _log.warning("paused, next attempt (%s) in %.1f s: %s", failures + 1, pause_s, error)
+        return pause_s
+
+    def _pause(self, consumer: Consumer) -> None:
+        if not self._paused:
+            self._paused = True
+            consumer.pause(consumer.assignment())
+
+    def _resume(self, consumer: Consumer) -> None:
+        self._paused = False
+        consumer.resume(consumer.assignment())
+        PAUSED.labels(*self._labels).set(0)
+        _log.info("the store takes records again")
+
+    def _keep_polling(self, consumer: Consumer, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+            message = consumer.poll(min(left, _POLL_S))
+            if message is not None:
+                self._take([message])
+
+    def _commit(self, consumer: Consumer) -> None:
+        self._commit_due = time.monotonic() + _COMMIT_INTERVAL_S
+        if not self._acknowledged:
+            return
+        offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in self._acknowledged.items()]
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # Tried again with the next commit; at worst the records are read, and written, once more.
+            _log.warning("offsets not committed: %s", error.args[0].str())
+        else:
+            self._acknowledged.clear()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._owned.update((p.topic, p.partition) for p in partitions)
+        consumer.incremental_assign(partitions)
+        if self._paused:
+            consumer.pause(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit(consumer)
+        self._forget(partitions)
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        # Someone else may own them already: a commit now could set its progress back.
+        self._forget(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        gone = {(p.topic, p.partition) for p in partitions}
+        self._owned -= gone
+        self._pending = [p for p in self._pending if p.partition not in gone]
+        self._acknowledged = {p: offset for p, offset in self._acknowledged.items() if p not in gone}
+
+
+def group_id(pipeline: str, sink: str) -> str:
+    """The consumer group of a sink."""
+    return f"penstock-{pipeline}-sink-{sink}"
+
+
+def backoff_s(failures: int, rng: random.Random) -> float:
+    """The pause after so many failures in a row: doubling from 0.1 s up to 10 s, less a random part of up to half."""
+    longest: float = min(_BACKOFF_LONGEST_S, _BACKOFF_FIRST_S * 2 ** min(failures - 1, 10))
+    return longest * rng.uniform(0.5, 1.0)
+
+
+def _raise_if_hopeless(error: KafkaError, topic: str | None, pipeline: str, bootstrap: str) -> None:
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise PenstockError(
+            f"topic {topic} does not exist any more", where=bootstrap, next=f"penstock topics create {pipeline}"
+        )
+    if error.fatal():
+        raise PenstockError(
+            f"the Kafka client cannot go on: {error.str()}", where=bootstrap, next="start the sink again"
+        )
+
+
+class _DeadLetters:
+    """Publishes dead letters; the producer is made when the first one comes."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._producer: Producer | None = None
+
+    def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Returns once Kafka has them all; StoreUnavailable if it does not take them."""
+        if not letters:
+            return
+        if self._producer is None:
+            self._producer = Producer(
+                {
+                    "bootstrap.servers": self._bootstrap,
+                    "enable.idempotence": True,
+                    "message.max.bytes": 32 * 1024 * 1024,
+                    "delivery.timeout.ms": 15_000,
+                }
+            )
+        errors: list[KafkaError] = []
+        for letter in letters:
+            self._producer.produce(
+                dead_letters_of(letter.topic),
+                key=letter.key,
+                value=letter.value,
+                headers=letter.headers(),
+                partition=letter.partition,
+                on_delivery=lambda error, _: errors.append(error) if error is not None else None,
+            )
+        self._producer.flush(20)
+        if errors or len(self._producer):
+            self._producer.purge()
+            self._producer = None
+            raise StoreUnavailable(
+                f"dead letters are not taken: {errors[0].str() if errors else 'no answer'}",
+                where=f"{dead_letters_of(letters[0].topic)} at {self._bootstrap}",
+                safe="the records are kept in their topic and tried again",
+            )

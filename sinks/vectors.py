@@ -1,0 +1,123 @@
+"""A vector as the online store keeps it, and what it says at a given time.
+
+The stored value is one blob::
+
+    1 byte    format (1)
+    8 bytes   epoch, seq, attempt, each unsigned big-endian: the order, compared by the store itself
+    8 bytes   as_of, epoch ms, signed big-endian
+    rest      the view's record (schemas.records.view_schema) in Avro single-object encoding
+
+The first 25 bytes never change their meaning, whatever the format, so that writers of two releases can compare.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from schemas.codec import Decoder, Encoder, Undecodable
+from schemas.records import view_schema
+from sinks.emissions import Emission
+from streams.plan import FeaturePlan, ViewPlan
+
+Value: TypeAlias = str | int | float | bool | None
+
+FORMAT = 1
+_HEADER = struct.Struct(">BQQQq")
+
+
+class State(StrEnum):
+    """How much of a vector still holds at the reader's time."""
+
+    PRESENT = "PRESENT"
+    """Every window still covers the entity's newest event."""
+    STALE = "STALE"
+    """Some windows have run empty since: their features read as empty, the others as of ``as_of``."""
+    EXPIRED = "EXPIRED"
+    """Every window has run empty: all features read as empty."""
+    MISSING = "MISSING"
+    """Nothing is stored: all features read as empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A view's features of one entity, as they read at the reader's time.
+
+    ``values`` always holds every feature of the view, in the record's order. ``as_of``, ``epoch``, ``seq`` and
+    ``attempt`` say which emission they come from; they are None if the state is MISSING.
+    """
+
+    view: str
+    entity: str
+    state: State
+    values: dict[str, Value]
+    as_of: int | None = None
+    epoch: int | None = None
+    seq: int | None = None
+    attempt: int | None = None
+
+
+class VectorFormat:
+    """Packs and reads the vectors of one view. Not to be shared between threads."""
+
+    def __init__(self, view: ViewPlan) -> None:
+        schema = view_schema(view)
+        self._view = view
+        self._encoder = Encoder(schema)
+        self._decoder = Decoder(schema)
+        self._empty = {feature.name: empty_value(feature) for feature in view.features}
+
+    def pack(self, emission: Emission) -> bytes:
+        """The blob of an emission of this view.
+
+        Raises:
+            struct.error: if epoch, seq or attempt is negative.
+        """
+        header = _HEADER.pack(FORMAT, *emission.order, emission.record["as_of"])
+        return header + self._encoder.encode(emission.record)
+
+    def read(self, entity: str, blob: bytes | None, now_ms: int) -> Vector:
+        """What ``blob`` (None: nothing stored) says at ``now_ms``, in event time.
+
+        Raises:
+            Undecodable, UnknownSchema: if the blob is not a vector of this version of the view.
+        """
+        view = self._view
+        if blob is None:
+            return Vector(view.id, entity, State.MISSING, dict(self._empty))
+        if len(blob) < _HEADER.size or blob[0] != FORMAT:
+            raise Undecodable(f"the stored value is not a vector of format {FORMAT}", where=view.id)
+        _, epoch, seq, attempt, as_of = _HEADER.unpack_from(blob)
+        record = self._decoder.decode(blob[_HEADER.size :], where=view.id)
+        run_empty = {feature.name for feature in view.features if has_run_empty(feature, as_of, now_ms)}
+        values = {name: empty if name in run_empty else record[name] for name, empty in self._empty.items()}
+        state = State.STALE if run_empty else State.PRESENT
+        if len(run_empty) == len(values):
+            state = State.EXPIRED
+        return Vector(view.id, entity, state, values, as_of, epoch, seq, attempt)
+
+
+def has_run_empty(feature: FeaturePlan, as_of: int, now_ms: int) -> bool:
+    """Whether the feature's window, moved on to ``now_ms``, no longer covers the tile of the newest event (``as_of``).
+
+    It is so at the latest when that event is a window old. Never so at ``now_ms <= as_of``: a reader whose clock is
+    behind gets the vector as it was emitted.
+    """
+    return as_of // feature.hop_ms <= (now_ms - feature.window_ms) // feature.hop_ms
+
+
+def empty_value(feature: FeaturePlan) -> Value:
+    """What an empty window gives: 0 for counts, null for the rest."""
+    return 0 if feature.operation in ("count", "approx_distinct") else None
+
+
+def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int:
+    """How long the online store keeps a vector after it was written, by the wall clock.
+
+    By event time a vector is of use until its longest window has passed ``as_of``, which may be ``max_future_ms``
+    ahead of the wall clock. So a reader whose clock keeps up with the wall clock never misses a vector that it would
+    have called PRESENT or STALE; one whose clock falls behind (a replay that was paused) has ``grace_ms`` more.
+    """
+    return view.longest_window_ms + max_future_ms + grace_ms
