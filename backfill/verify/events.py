@@ -1,0 +1,117 @@
+"""What the raw topic holds, judged by the contract: the events that must come out, and those that must not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backfill.derive import derive
+from backfill.topics import Record
+from backfill.verify.features import Event, Position
+from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
+from schemas.contract import Contract
+from schemas.dead_letters import DeadLetter
+from streams.plan import PipelinePlan
+from streams.reference import Row, Value, accepted
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The raw topic, sorted: events to be scored, duplicates to be dropped, and rejections by position."""
+
+    events: dict[Position, Event]
+    duplicates: set[Position]
+    rejections: dict[Position, Rejection]
+
+
+def judge_events(
+    plan: PipelinePlan,
+    contract: type[Contract],
+    records: Iterable[Record],
+    writers: Decoder,
+    pii_key: bytes,
+    registry: Registry | None = None,
+) -> Judged:
+    """Judge every raw record, in offset order within each partition, by the reference semantics alone."""
+    source = plan.source
+    rejections: dict[Position, Rejection] = {}
+    valid: list[tuple[Record, Row]] = []
+    for record in records:
+        decoded = decode_event(
+            record.value,
+            contract,
+            writers,
+            kafka_timestamp_ms=record.timestamp,
+            max_future_ms=source.max_future_ms,
+            max_bytes=source.max_bytes,
+            registry=registry,
+        )
+        if isinstance(decoded, Rejection):
+            rejections[Position(record.partition, record.offset)] = decoded
+        else:
+            valid.append((record, columns(decoded, contract, pii_key)))
+    first_seen = _first_seen(plan, valid)
+    kept = [pair for pair, first in zip(valid, first_seen, strict=True) if first]
+    rows = derive(plan, [row for _, row in kept])
+    events = [_event(plan, record, row) for (record, _), row in zip(kept, rows, strict=True)]
+    return Judged(
+        events={event.position: event for event in events},
+        duplicates={
+            Position(r.partition, r.offset) for (r, _), first in zip(valid, first_seen, strict=True) if not first
+        },
+        rejections=rejections,
+    )
+
+
+def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]) -> tuple[int, int, list[str]]:
+    """Dead letters (distinct positions), mismatches with the rejections, and the first of those in words.
+
+    The job may write a dead letter again after a failure; its position tells.
+    """
+    found: dict[Position, DeadLetter] = {}
+    examples: list[str] = []
+    for letter in letters:
+        found[Position(letter.partition, letter.offset)] = letter
+    wrong: Counter[str] = Counter()
+    for position in found.keys() ^ judged.rejections.keys():
+        where = f"{topic}[{position.partition}]@{position.offset}"
+        unexpected = position in found
+        wrong["extra" if unexpected else "missing"] += 1
+        why = (
+            f"is a dead letter ({found[position].reason}), the contract accepts it"
+            if unexpected
+            else (f"should be a dead letter: {judged.rejections[position].reason}")
+        )
+        examples.append(f"{where} {why}")
+    for position in found.keys() & judged.rejections.keys():
+        letter, rejection = found[position], judged.rejections[position]
+        if (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
+            wrong["reason"] += 1
+            where = f"{topic}[{position.partition}]@{position.offset}"
+            examples.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
+    return len(found), wrong.total(), examples[:20]
+
+
+def _first_seen(plan: PipelinePlan, valid: list[tuple[Record, Row]]) -> list[bool]:
+    source = plan.source
+    if source.event_id is None:
+        return [True] * len(valid)
+    ids: list[tuple[Value, str, int]] = []
+    for _, row in valid:
+        event_id, time = row[source.event_id], row[source.event_time]
+        assert isinstance(event_id, str)
+        assert isinstance(time, int)
+        ids.append((None if source.key is None else row[source.key], event_id, time))
+    return accepted(ids, source.dedup_horizon_ms)
+
+
+def _event(plan: PipelinePlan, record: Record, row: Row) -> Event:
+    position = Position(record.partition, record.offset)
+    event_id = (
+        row[plan.source.event_id] if plan.source.event_id else f"{plan.source.topic}/{'/'.join(map(str, position))}"
+    )
+    time = row[plan.source.event_time]
+    assert isinstance(event_id, str)
+    assert isinstance(time, int)
+    return Event(position, record.timestamp, record.key, event_id, time, row)

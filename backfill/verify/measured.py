@@ -1,0 +1,18 @@
+"""What only a witness of the run can know, handed to the verifier, which comes after it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Measured(BaseModel):
+    """A run's own measurements.
+
+    ``events_per_s``: valid events from raw to committed prediction during the burst. ``latencies_ms``: from an event's
+    Kafka timestamp to the arrival of its committed prediction, live traffic only. ``trained_until_ms``: event time up
+    to which the model was trained; its quality is judged on later events.
+    """
+
+    events_per_s: float
+    latencies_ms: list[float]
+    trained_until_ms: int

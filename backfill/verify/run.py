@@ -1,0 +1,177 @@
+"""The whole check of one pipeline, from the topics, the stores and the model files as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+
+import numpy as np
+from cassandra.cluster import Cluster
+
+from backfill.topics import Record, read_topic
+from backfill.verify.events import check_dead_letters, judge_events
+from backfill.verify.features import MAX_EXAMPLES, FeatureRecord, Position, check_features
+from backfill.verify.measured import Measured
+from backfill.verify.predictions import PredictionRecord, Scorer, check_predictions, model_vectors
+from backfill.verify.report import ModelReport, PipelineReport, percentiles
+from backfill.verify.stores import check_cassandra, check_redis
+from penstock.settings import Settings
+from schemas.codec import Decoder, Rejection, decode_event
+from schemas.committed import writer_schemas
+from schemas.contract import Pii, Role, contract_fields, field_with_role
+from schemas.dead_letters import DeadLetter
+from schemas.records import PREDICTION_SCHEMA, features_schema
+from scoring.training import auc, score_baseline, score_onnx
+from sinks.redis_sink import connect
+from streams.definitions import Labels, Pipeline
+from streams.plan import PipelinePlan, plan
+
+_CASSANDRA_SAMPLE = 1_000
+
+
+def verify(
+    pipeline: Pipeline, settings: Settings, measured: Measured | None, *, budget: int, seed: int
+) -> PipelineReport:
+    """Check everything that a pipeline published and stored against its raw events.
+
+    ``budget`` bounds the oracle's work per view (rows visited times features); ``measured`` is what a witness of the
+    run brings, for latency, throughput and the model's quality on events later than its training.
+
+    Raises:
+        PenstockError: if Kafka, a store or a model file cannot be read.
+    """
+    planned = plan(pipeline)
+    bootstrap = settings.kafka_bootstrap
+    judged = judge_events(
+        planned,
+        pipeline.source.contract,
+        read_topic(bootstrap, pipeline.source.topic),
+        Decoder(*writer_schemas(pipeline.source.contract)),
+        _pii_key(pipeline, settings),
+    )
+    letters = [
+        DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, pipeline.source.dead_letter_topic)
+    ]
+    dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
+    records = _features(planned, read_topic(bootstrap, pipeline.features_topic))
+    features = check_features(planned, judged.events, records, budget=budget, seed=seed)
+    predictions = _predictions(read_topic(bootstrap, pipeline.predictions_topic))
+    scored = check_predictions(
+        planned,
+        pipeline.model,
+        judged.events,
+        records,
+        predictions,
+        lambda version: _scorer(pipeline, settings, version),
+    )
+    redis = check_redis(planned, records, connect(settings.redis_url))
+    with closing(_cluster(settings)) as cluster:
+        session = cluster.connect()
+        keyspace = settings.cassandra_keyspace
+        cassandra = check_cassandra(
+            planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed
+        )
+    examples = [*letter_examples, *features.examples, *scored.examples, *redis.examples, *cassandra.examples]
+    return PipelineReport(
+        events_valid=len(judged.events),
+        events_invalid=len(judged.rejections),
+        events_duplicate=len(judged.duplicates),
+        dead_letters=dead_letters,
+        dead_letter_mismatches=letters_wrong,
+        features_emitted=features.emitted,
+        features_checked=features.checked,
+        features_unverifiable=features.unverifiable,
+        feature_mismatches=features.mismatches,
+        feature_gaps=features.missing,
+        predictions=scored.predictions,
+        prediction_duplicates=scored.duplicates,
+        prediction_gaps=scored.gaps,
+        prediction_mismatches=scored.mismatches,
+        fallback_predictions=scored.fallbacks,
+        redis_checked=redis.checked,
+        redis_mismatches=redis.mismatches,
+        cassandra_rows=cassandra.checked,
+        cassandra_mismatches=cassandra.mismatches,
+        latency_ms=percentiles(measured.latencies_ms) if measured else None,
+        events_per_s=measured.events_per_s if measured else None,
+        model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
+        examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def _pii_key(pipeline: Pipeline, settings: Settings) -> bytes:
+    hashed = any(f.pii is Pii.HASH for f in contract_fields(pipeline.source.contract))
+    return settings.require_pii_key().get_secret_value().encode() if hashed else b""
+
+
+def _cluster(settings: Settings) -> Cluster:
+    return Cluster(list(settings.cassandra_contact_points), port=settings.cassandra_port)
+
+
+def _features(planned: PipelinePlan, records: Iterable[Record]) -> list[FeatureRecord]:
+    decoder = Decoder(features_schema(planned))
+    return [FeatureRecord(r.partition, r.offset, r.key, decoder.decode(_value(r))) for r in records]
+
+
+def _predictions(records: Iterable[Record]) -> list[PredictionRecord]:
+    decoder = Decoder(PREDICTION_SCHEMA)
+    return [PredictionRecord(r.partition, r.offset, r.timestamp, r.key, decoder.decode(_value(r))) for r in records]
+
+
+def _value(record: Record) -> bytes:
+    assert record.value is not None, "Penstock publishes no tombstones"
+    return record.value
+
+
+def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:
+    path = settings.model_repository / pipeline.model.name / version / "model.onnx"
+    return lambda vectors: score_onnx(path, vectors)
+
+
+def _quality(
+    pipeline: Pipeline,
+    settings: Settings,
+    records: Sequence[FeatureRecord],
+    predictions: Sequence[PredictionRecord],
+    measured: Measured,
+) -> ModelReport | None:
+    """AUC on labelled events later than the training, of the published scores and of the model without windows."""
+    if pipeline.labels is None:
+        return None
+    labels = _labels(pipeline.labels, settings.kafka_bootstrap)
+    later = [
+        p for p in predictions if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
+    ]
+    by_offset = {Position(r.partition, r.offset): r for r in records}
+    served = [by_offset[Position(p.value["features_partition"], p.value["features_offset"])].value for p in later]
+    truth = np.array([labels[p.value["event_id"]] for p in later])
+    version = max((p.value["model_version"] for p in later), key=int, default="")
+    vectors = model_vectors(pipeline.model, served, len(served))
+    baseline = score_baseline(settings.model_repository / pipeline.model.name / version, vectors)
+    return ModelReport(
+        name=pipeline.model.name,
+        version=version,
+        auc=round(auc(np.array([p.value["score"] for p in later]), truth), 4),
+        auc_without_windows=round(auc(baseline, truth), 4),
+        evaluated=len(later),
+    )
+
+
+def _labels(labels: Labels, bootstrap: str) -> Mapping[str, int]:
+    """The truth of each labelled event, as known at the end: of several labels the one that was known last."""
+    id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
+    assert id_field is not None
+    assert time_field is not None
+    writers = Decoder(*writer_schemas(labels.contract))
+    latest: dict[str, tuple[int, int]] = {}
+    for record in read_topic(bootstrap, labels.topic):
+        decoded = decode_event(
+            record.value, labels.contract, writers, kafka_timestamp_ms=2**62, max_future_ms=0, max_bytes=2**20
+        )
+        value = None if isinstance(decoded, Rejection) else getattr(decoded, labels.value)
+        if isinstance(decoded, Rejection) or value is None:
+            continue
+        event_id, known_at = getattr(decoded, id_field), getattr(decoded, time_field)
+        if event_id not in latest or known_at >= latest[event_id][0]:
+            latest[event_id] = known_at, int(value)
+    return {event_id: value for event_id, (_, value) in latest.items()}

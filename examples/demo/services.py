@@ -1,0 +1,95 @@
+"""Penstock's own commands as child processes: started with a log each, watched, and always stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from penstock.errors import PenstockError
+
+_STOP_TIMEOUT_S = 15.0
+_TAIL_LINES = 12
+
+
+class Services:
+    """Runs ``penstock`` commands against one stack; leaving the context stops all that still run.
+
+    Args:
+        environment: The variables of the stack, added to this process's own.
+        logs: Folder of the logs, ``<name>.log`` each.
+    """
+
+    def __init__(self, environment: dict[str, str], logs: Path) -> None:
+        self._environment = {**os.environ, **environment}
+        self._logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_all()
+
+    def call(self, name: str, *arguments: str) -> str:
+        """Run ``penstock ARGUMENTS`` to its end and return what it printed.
+
+        Raises:
+            PenstockError: if it fails, with the end of its log.
+        """
+        with self._log(name).open("wb") as log:
+            done = subprocess.run(
+                self._command(arguments), stdout=subprocess.PIPE, stderr=log, env=self._environment, check=False
+            )
+            log.write(done.stdout)
+        if done.returncode:
+            raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {done.returncode}")
+        return done.stdout.decode(errors="replace")
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start ``penstock ARGUMENTS`` in the background."""
+        with self._log(name).open("wb") as log:
+            # A session of its own: Ctrl-C in the terminal reaches the demo alone, which stops its services in order.
+            self._running[name] = subprocess.Popen(
+                self._command(arguments), stdout=log, stderr=log, env=self._environment, start_new_session=True
+            )
+
+    def check(self) -> None:
+        """Raise if a background command has ended by itself.
+
+        Raises:
+            PenstockError: naming it, with the end of its log.
+        """
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise self._failure(name, f"{name} ended by itself with {process.returncode}")
+
+    def stop_all(self) -> None:
+        """Ask all background commands to stop, wait, and kill those that do not."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._running.values():
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "penstock", *arguments]
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def _failure(self, name: str, what: str) -> PenstockError:
+        lines = self._log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return PenstockError("\n  | ".join([what, *lines]), where=str(self._log(name)))

@@ -1,0 +1,76 @@
+"""The last page of the demo: what happened and whether it held."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from backfill.verify.report import PipelineReport, Report
+
+
+def show(report: Report, console: Console, report_path: str) -> None:
+    """Print the summary of a verified run."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
+    table.add_column("")
+    for name in report.pipelines:
+        table.add_column(name, justify="right")
+    columns = [_rows(one) for one in report.pipelines.values()]
+    for row, (label, _) in enumerate(columns[0]):
+        values = [column[row][1] for column in columns]
+        table.add_row(Text(label, style="bold" if not any(v.plain for v in values) else ""), *values)
+    verdict = (
+        Text("✓ held: what was served is what a naive re-computation of the raw events gives", style="bold green")
+        if report.held
+        else Text("✗ did not hold", style="bold red")
+    )
+    parts: list[RenderableType] = [table, Text(), verdict]
+    for name, one in report.pipelines.items():
+        parts += [Text(f"  {name}: {failure}", style="red") for failure in one.failures()]
+        parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
+    console.print(Panel(Group(*parts), title="penstock demo", subtitle=report_path, padding=(1, 3), expand=False))
+
+
+def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
+    latency, model = one.latency_ms, one.model
+    return [
+        ("events", Text()),
+        ("  valid", _count(one.events_valid)),
+        ("  refused, kept as dead letters", _count(one.events_invalid)),
+        ("  duplicates dropped", _count(one.events_duplicate)),
+        ("features", Text()),
+        ("  values checked against the oracle", _count(one.features_checked)),
+        ("  mismatches", _zero(one.feature_mismatches + one.feature_gaps)),
+        ("predictions", Text()),
+        ("  published", _count(one.predictions)),
+        (
+            "  duplicates · gaps · wrong",
+            _zero(one.prediction_duplicates, one.prediction_gaps, one.prediction_mismatches),
+        ),
+        ("  by the in-process fallback", _count(one.fallback_predictions)),
+        ("stores", Text()),
+        ("  Redis vectors checked · wrong", _checked(one.redis_checked, one.redis_mismatches)),
+        ("  Cassandra rows checked · wrong", _checked(one.cassandra_rows, one.cassandra_mismatches)),
+        ("speed", Text()),
+        ("  raw → prediction, burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
+        (
+            "  raw → prediction, live p50 · p95 · p99",
+            Text(f"{latency.p50:.0f} · {latency.p95:.0f} · {latency.p99:.0f} ms" if latency else "n/a"),
+        ),
+        ("model", Text()),
+        ("  AUC on later events", Text(f"{model.auc:.4f}" if model else "n/a")),
+        ("  AUC without windowed features", Text(f"{model.auc_without_windows:.4f}" if model else "n/a")),
+    ]
+
+
+def _count(number: int) -> Text:
+    return Text(f"{number:,}")
+
+
+def _zero(*numbers: int) -> Text:
+    return Text(" · ".join(f"{n:,}" for n in numbers), style="red" if any(numbers) else "green")
+
+
+def _checked(checked: int, wrong: int) -> Text:
+    return Text.assemble(f"{checked:,} · ", (f"{wrong:,}", "red" if wrong else "green"))
