@@ -27,6 +27,13 @@ KERNEL = ROOT / "streams" / "kernel"
 
 # The project itself goes, editable, where its code runs. Triton's environment is a server's and needs none of it.
 WITH_PROJECT = ("services", "jobs")
+# Lock: the extras in it, and the lock that it must agree with. `image` is `services` without the tools of developers.
+_LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "services": (("services", "dev"), None),
+    "image": (("services",), "services"),
+    "jobs": (("jobs",), None),
+    "triton": (("triton",), None),
+}
 JAR_PROFILES = ("kafka", "cassandra", "flink")
 PARTS = ("system", "services", "jobs", "triton", "jars", "kernel")
 
@@ -114,13 +121,13 @@ def kernel() -> None:
 
     def build() -> None:
         _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "package", "-DskipTests"])
-        built = [path for path in (KERNEL / "target").glob("*.jar") if not path.name.startswith("original-")]
-        if not built:
-            raise SetupError(f"the kernel's build left no jar in {KERNEL / 'target'}")
+        built = KERNEL / "target" / KERNEL_JAR.name
+        if not built.exists():
+            raise SetupError(f"the kernel's build left no {built}")
         KERNEL_JAR.parent.mkdir(parents=True, exist_ok=True)
         # Renamed into place: a running job may have the old one open.
         partial = KERNEL_JAR.with_suffix(".partial")
-        shutil.copyfile(max(built, key=lambda path: path.stat().st_mtime), partial)
+        shutil.copyfile(built, partial)
         partial.replace(KERNEL_JAR)
 
     digest = _digest(sources)
@@ -144,13 +151,14 @@ def tools() -> str:
 
 
 def lock() -> None:
-    """Regenerates the three locks from pyproject.toml, for Python 3.11 and 3.12 and every platform at once."""
+    """Regenerates the locks from pyproject.toml, for Python 3.11 and 3.12 and every platform at once."""
     uv = tools()
-    for name, extras in (("services", ("services", "dev")), ("jobs", ("jobs",)), ("triton", ("triton",))):
+    for name, (extras, constraint) in _LOCKED.items():
         command = [uv, "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"]
         command += ["--custom-compile-command", "make lock"]
         command += [part for extra in extras for part in ("--extra", extra)]
+        command += ["--constraint", f"deploy/locks/{constraint}.txt"] if constraint else []
         _run([*command, "pyproject.toml", "--output-file", f"deploy/locks/{name}.txt"])
         print(f"  locked {name}", flush=True)
 

@@ -85,7 +85,6 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "heartbeat.interval": "1000",
         "heartbeat.timeout": "20000",
         "heartbeat.rpc-failure-threshold": "2",
-        "slotmanager.redundant-taskmanager-num": "0",
         "python.executable": python,
         "python.client.executable": python,
         # The default of one second is what a Python stage would add to every event.
