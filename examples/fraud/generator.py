@@ -1,0 +1,164 @@
+"""The messages of the fraud example: the payments of the world as its producers deliver them, flaws included.
+
+Messages come in order of arrival. Some payments arrive late, some twice, some cannot be used at all; labels come when
+they are known. Event time starts at :data:`examples.fraud.world.START_MS` and has nothing to do with the wall clock.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from examples.fraud.pipeline import CardTransaction, FraudLabel, pipeline
+from examples.fraud.world import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Transaction, World, WorldConfig
+from examples.messages import EventFormats, Message
+from schemas.codec import MARKER, Reason
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FraudConfig:
+    """The world, and how badly its messages travel. Shares are of the transactions.
+
+    ``out_of_order`` arrive up to five minutes late, ``hours_late`` one to twelve hours, ``too_late`` eight to ten days,
+    which is older than the longest window. ``duplicates`` are sent again within ten minutes, byte by byte; only prompt
+    ones are, so that the copy is always within the source's horizon. ``malformed`` messages come in addition.
+    """
+
+    world: WorldConfig = field(default_factory=WorldConfig)
+    out_of_order: float = 0.02
+    hours_late: float = 0.002
+    too_late: float = 0.0002
+    duplicates: float = 0.005
+    malformed: float = 0.005
+    avro: float = 0.5
+
+
+def messages(seed: int, limit: int, config: FraudConfig | None = None) -> Iterator[Message]:
+    """All messages about the first ``limit`` transactions of the world, in order of arrival; labels to the last one.
+
+    Exactly ``limit`` of them are valid events; the same arguments always give the same bytes. A transaction's label is
+    known 2 hours to 7 days after it, and never before it has arrived.
+    """
+    config = config or FraudConfig()
+    delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
+    waiting: list[tuple[int, int, Message]] = []
+    number = 0
+    for today in World(seed, config.world).days():
+        for transaction in today[: limit - number]:
+            number += 1
+            waiting += delivery.deliver(transaction, number)
+        if number >= limit:
+            break
+        waiting.sort()
+        end_of_day = today[-1].time_ms // DAY_MS * DAY_MS + DAY_MS if today else 0
+        arrived = bisect_left(waiting, (end_of_day,))
+        yield from (message for _, _, message in waiting[:arrived])
+        del waiting[:arrived]
+    yield from (message for _, _, message in sorted(waiting))
+
+
+class _Delivery:
+    """Turns a transaction into messages, each with its time of arrival and a number that settles ties."""
+
+    def __init__(self, rng: random.Random, config: FraudConfig) -> None:
+        self._rng = rng
+        self._config = config
+        self._events = EventFormats(CardTransaction)
+        self._labels = EventFormats(FraudLabel)
+        self._sent = 0
+
+    def deliver(self, transaction: Transaction, number: int) -> Iterator[tuple[int, int, Message]]:
+        rng, config = self._rng, self._config
+        event = _event(transaction, f"tx-{number:08d}")
+        write = self._events.avro if rng.random() < config.avro else self._events.json
+        key, value, time = transaction.card_id.encode(), write(event), transaction.time_ms
+        arrival = time + self._travel_ms()
+        yield self._at(arrival, Message(pipeline.source.topic, key, value, time, "event"))
+        if rng.random() < config.duplicates and arrival - time <= 5 * MINUTE_MS:
+            again = arrival + rng.randrange(SECOND_MS, 10 * MINUTE_MS)
+            yield self._at(again, Message(pipeline.source.topic, key, value, time, "duplicate"))
+        if rng.random() < config.malformed:
+            bad, reason = self._malformed(event | {"transaction_id": f"bad-{number:08d}"})
+            yield self._at(arrival, Message(pipeline.source.topic, key, bad, time, "malformed", reason))
+        yield self._label(transaction, event["transaction_id"], arrival)
+
+    def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> tuple[int, int, Message]:
+        delay = min(2 * HOUR_MS + int(self._rng.expovariate(1 / (36 * HOUR_MS))), 7 * DAY_MS)
+        known = max(transaction.time_ms + delay, arrival + HOUR_MS)
+        label = {"transaction_id": transaction_id, "label_time": known, "is_fraud": transaction.scenario is not None}
+        assert pipeline.labels is not None
+        message = Message(pipeline.labels.topic, transaction_id.encode(), self._labels.avro(label), known, "label")
+        return self._at(known, message)
+
+    def _travel_ms(self) -> int:
+        rng, config = self._rng, self._config
+        luck = rng.random()
+        if luck < config.too_late:
+            return rng.randrange(8 * DAY_MS, 10 * DAY_MS)
+        if luck < config.too_late + config.hours_late:
+            return rng.randrange(HOUR_MS, 12 * HOUR_MS)
+        if luck < config.too_late + config.hours_late + config.out_of_order:
+            return rng.randrange(10 * SECOND_MS, 5 * MINUTE_MS)
+        return rng.randrange(2 * SECOND_MS)
+
+    def _malformed(self, event: Event) -> tuple[bytes | None, Reason]:
+        make, reason = self._rng.choice(MALFORMATIONS)
+        return make(event, self._events), reason
+
+    def _at(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+        self._sent += 1
+        return arrival, self._sent, message
+
+
+def _event(transaction: Transaction, transaction_id: str) -> Event:
+    return {
+        "transaction_id": transaction_id,
+        "event_time": transaction.time_ms,
+        "card_id": transaction.card_id,
+        "customer_id": transaction.customer_id,
+        "cardholder_name": transaction.cardholder_name,
+        "terminal_id": transaction.terminal_id,
+        "amount": transaction.amount,
+        "currency": transaction.currency,
+        "channel": transaction.channel,
+        "country": transaction.country,
+        "home_country": transaction.home_country,
+        "device_id": transaction.device_id,
+    }
+
+
+def _without_amount(event: Event, formats: EventFormats) -> bytes:
+    return formats.json({name: value for name, value in event.items() if name != "amount"})
+
+
+def _of_unknown_schema(event: Event, formats: EventFormats) -> bytes:
+    return MARKER + b"\x00unknown" + formats.avro(event)[10:]
+
+
+MALFORMATIONS: tuple[tuple[Callable[[Event, EventFormats], bytes | None], Reason], ...] = (
+    (lambda _event, _formats: b"\xff\xfe not an event", "penstock.Undecodable"),
+    (lambda event, formats: formats.json(event)[:-1], "penstock.Undecodable"),
+    (lambda event, formats: formats.avro(event)[:-1], "penstock.Undecodable"),
+    (lambda event, formats: formats.json(event | {"amount": float("nan")}), "penstock.Undecodable"),
+    (_of_unknown_schema, "penstock.UnknownSchema"),
+    (_without_amount, "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"amount": float("nan")}), "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"amount": -event["amount"]}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"amount": 1e6}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"amount": str(event["amount"])}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"terminal_id": None}), "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"card_id": "4111"}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"channel": "cheque"}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"event_time": event["event_time"] // 1000}), "penstock.InvalidField"),
+    (
+        lambda event, formats: formats.avro(event | {"event_time": event["event_time"] + 36_500 * DAY_MS}),
+        "penstock.FutureEvent",
+    ),
+    (lambda _event, _formats: None, "penstock.Tombstone"),
+)
+"""Ways in which a good event goes bad, each with the reason for which it must be refused; all equally frequent."""
