@@ -51,11 +51,11 @@ class Counts:
     """What became of the rows that were read.
 
     ``features_read`` = ``emitted_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
-    ``labels_refused`` and ``features_of_other_versions`` are those that the reader could not use.
+    Those refused are read besides: features not readable or of other view versions, labels that break their contract.
     """
 
     features_read: int = 0
-    features_of_other_versions: int = 0
+    features_refused: int = 0
     emitted_again: int = 0
     events_after_until: int = 0
     events_unlabelled: int = 0

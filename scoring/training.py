@@ -27,8 +27,8 @@ from sklearn.metrics import roc_auc_score
 
 from backfill.training_set import TrainingSet
 from penstock.errors import PenstockError
-
-INPUT, OUTPUT = "features", "score"
+from scoring.triton import INPUT, OUTPUT
+from scoring.vectors import FloatArray
 
 # Read by every ONNX Runtime since 1.15, so by the Triton images in use: a newer file format would be refused there.
 _IR_VERSION = 8
@@ -38,8 +38,6 @@ _VALIDATION_SHARE = 0.2
 # Below this an AUC says nothing; it is asked of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
 _PARITY = 1e-5
-
-FloatArray = NDArray[np.float32]
 
 
 class Validation(BaseModel):

@@ -1,0 +1,242 @@
+"""Triton's model repository on disk: one folder per model, one per version, and the configuration of what is served.
+
+::
+
+    <model>/config.pbtxt          what Triton serves: at most the current version and the one before it
+    <model>/<version>/model.onnx  the model; baseline.onnx beside it is the one without windowed features
+    <model>/<version>/model.py    Triton's Python backend, which runs model.onnx on the CPU
+    <model>/<version>/manifest.json
+
+A version never changes once written. Every change appears at once or not at all: a process that is killed leaves a
+hidden ``.partial-*`` folder at worst, which nobody reads.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from penstock.errors import PenstockError
+from scoring.training import Manifest, TrainedModel
+from scoring.triton import INPUT, OUTPUT
+
+Backend = Literal["python", "onnxruntime"]
+
+MAX_BATCH_SIZE = 4096
+_QUEUE_DELAY_US = 200
+_BACKEND_SOURCE = Path(__file__).with_name("triton_model.py")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a model's configuration says. ``version`` is the current one, ``beside`` the other that is still served."""
+
+    version: int
+    beside: int | None
+    inputs: tuple[str, ...]
+    backend: Backend
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions served, ascending."""
+        return (self.version,) if self.beside is None else (self.beside, self.version)
+
+
+class ModelRepository:
+    """The repository in a folder, which need not exist yet."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, model: str, version: int) -> Path:
+        """Where a version lies.
+
+        Raises:
+            PenstockError: if there is no such version.
+        """
+        folder = self.root / model / str(version)
+        if not (folder / "model.onnx").is_file():
+            known = ", ".join(map(str, self.versions(model))) or "none"
+            raise PenstockError(
+                f"model {model} has no version {version} (there are: {known})",
+                where=str(self.root / model),
+                next="name one of them, or make one: penstock model train PIPELINE",
+            )
+        return folder
+
+    def versions(self, model: str) -> list[int]:
+        """The versions that exist, ascending; empty for a model that was never trained."""
+        folder = self.root / model
+        return sorted(int(entry.name) for entry in folder.glob("*") if entry.is_dir() and entry.name.isdecimal())
+
+    def newest(self, model: str) -> int:
+        """The newest version.
+
+        Raises:
+            PenstockError: if the model was never trained.
+        """
+        versions = self.versions(model)
+        if not versions:
+            raise PenstockError(
+                f"model {model} has no version yet", where=str(self.root), next="penstock model train PIPELINE"
+            )
+        return versions[-1]
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """What made a version; PenstockError if there is no such version."""
+        text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
+        return Manifest.model_validate({k: v for k, v in json.loads(text).items() if k not in ("model", "version")})
+
+    def add(self, model: str, trained: TrainedModel) -> int:
+        """Write the next version and return its number; the first is configured at once, others by :meth:`configure`.
+
+        Raises:
+            PenstockError: if its inputs are not those of the versions there are.
+        """
+        self._check_inputs(model, trained.manifest.inputs)
+        home = self.root / model
+        home.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
+        try:
+            partial.chmod(0o755)  # Triton may run as another user
+            (partial / "model.onnx").write_bytes(trained.onnx)
+            if trained.baseline_onnx is not None:
+                (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
+            shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
+            version = self._claim(model, partial, trained.manifest)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if self.serving(model) is None:
+            self.configure(model, version)
+        return version
+
+    def serving(self, model: str) -> Serving | None:
+        """What the configuration says; None for a model that was never trained.
+
+        Raises:
+            PenstockError: if config.pbtxt is not one that this class wrote.
+        """
+        text = self.configuration(model)
+        if text is None:
+            return None
+        path = self.root / model / "config.pbtxt"
+        try:
+            config = text_format.Parse(text, model_config_pb2.ModelConfig())
+            version = int(config.parameters["model_version"].string_value)
+            return Serving(
+                version=version,
+                beside=next((v for v in config.version_policy.specific.versions if v != version), None),
+                inputs=tuple(json.loads(config.parameters["feature_names"].string_value)),
+                backend="onnxruntime" if config.backend == "onnxruntime" else "python",
+            )
+        except (text_format.ParseError, ValueError) as error:
+            raise PenstockError(
+                f"the model's configuration was not written by Penstock: {error}",
+                where=str(path),
+                safe="no model version was touched",
+                next=f"move the file away, then: penstock model load PIPELINE of model {model}",
+            ) from error
+
+    def configuration(self, model: str) -> str | None:
+        """The text of config.pbtxt, or None."""
+        path = self.root / model / "config.pbtxt"
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def configure(self, model: str, version: int, backend: Backend | None = None) -> Serving:
+        """Make a version the current one; that of before is still served beside it if it is an older one.
+
+        ``backend`` is as before (first: ``python``) unless given. Triton learns of it by the next load.
+
+        Raises:
+            PenstockError: if there is no such version.
+        """
+        manifest = self.manifest(model, version)
+        before = self.serving(model)
+        older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
+        serving = Serving(
+            version=version,
+            beside=older[-1] if older else None,
+            inputs=manifest.inputs,
+            backend=backend or (before.backend if before else "python"),
+        )
+        self.restore(model, config_text(model, serving, manifest))
+        return serving
+
+    def restore(self, model: str, text: str | None) -> None:
+        """Put a configuration back as it was (None: there was none)."""
+        path = self.root / model / "config.pbtxt"
+        if text is None:
+            path.unlink(missing_ok=True)
+            return
+        partial = path.with_name(".partial-config.pbtxt")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+    def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
+        """Give the finished folder the next free number; if another process takes that first, the one after."""
+        while True:
+            version = max(self.versions(model), default=0) + 1
+            content = {"model": model, "version": version, **manifest.model_dump(mode="json")}
+            (partial / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            try:
+                partial.rename(self.root / model / str(version))
+            except FileExistsError:
+                continue
+            except OSError as error:
+                if (self.root / model / str(version)).exists():
+                    continue
+                raise PenstockError(
+                    f"the new version cannot be put in place: {error.strerror}",
+                    where=str(self.root / model / str(version)),
+                    safe="the versions there were are untouched",
+                    next="check that the folder is writable",
+                ) from error
+            return version
+
+    def _check_inputs(self, model: str, inputs: Sequence[str]) -> None:
+        """A model's tensors are what its clients rely on, and all versions share one configuration."""
+        versions = self.versions(model)
+        if not versions:
+            return
+        before = self.manifest(model, versions[-1]).inputs
+        if before == tuple(inputs):
+            return
+        gone = [f"-{name}" for name in before if name not in inputs]
+        new = [f"+{name}" for name in inputs if name not in before]
+        raise PenstockError(
+            f"the inputs of model {model} are not those of version {versions[-1]}: "
+            + (", ".join(gone + new) or "the same in another order"),
+            where=str(self.root / model),
+            safe="nothing was written; what is served goes on",
+            next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
+        )
+
+
+def config_text(model: str, serving: Serving, manifest: Manifest) -> str:
+    """Triton's configuration of a model, in protobuf's text form.
+
+    Both backends have the same tensors: ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime``
+    is Triton's own backend, on a GPU.
+    """
+    config: Any = model_config_pb2.ModelConfig(name=model, backend=serving.backend, max_batch_size=MAX_BATCH_SIZE)
+    config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)])
+    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1])
+    config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
+    group = model_config_pb2.ModelInstanceGroup
+    kind = group.KIND_GPU if serving.backend == "onnxruntime" else group.KIND_CPU
+    config.instance_group.add(kind=kind, count=1)
+    config.version_policy.specific.versions.extend(serving.versions)
+    config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
+    config.parameters["model_version"].string_value = str(serving.version)
+    config.parameters["views"].string_value = json.dumps(dict(manifest.views), sort_keys=True)
+    text: str = text_format.MessageToString(config)
+    return text

@@ -1,0 +1,223 @@
+import json
+import stat
+import threading
+from dataclasses import replace
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from penstock.errors import PenstockError
+from scoring.repository import ModelRepository, Serving, config_text
+from scoring.training import Manifest, TrainedModel, Validation
+
+INPUTS = ("event.amount", "card.sum_1h", "card.count_24h")
+
+
+def trained(inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a simpler one") -> TrainedModel:
+    manifest = Manifest(
+        inputs=inputs,
+        baseline_inputs=("event.amount",),
+        views={"card": "1:abcd"},
+        seed=7,
+        data_hash="00ff",
+        until_ms=1_000,
+        rows=100,
+        positives=10,
+        iterations=20,
+        read={"features_read": 120},
+        validation=Validation(from_ms=800, rows=20, positives=2, auc=0.9, auc_without_windows=0.7),
+        libraries={"onnx": "1"},
+    )
+    return TrainedModel(content, baseline, manifest)
+
+
+@pytest.fixture
+def repository(tmp_path) -> ModelRepository:
+    return ModelRepository(tmp_path / "models")
+
+
+def config(repository: ModelRepository, model="fraud"):
+    return text_format.Parse(repository.configuration(model), model_config_pb2.ModelConfig())
+
+
+def test_versions_count_up_and_hold_all_their_files(repository):
+    assert [repository.add("fraud", trained()) for _ in range(3)] == [1, 2, 3]
+    assert repository.versions("fraud") == [1, 2, 3]
+    folder = repository.folder("fraud", 2)
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "baseline.onnx", "model.py", "manifest.json"}
+    assert (folder / "model.onnx").read_bytes() == b"an onnx file"
+    assert "class TritonPythonModel" in (folder / "model.py").read_text()
+
+
+def test_the_manifest_names_model_and_version(repository):
+    repository.add("fraud", trained())
+    content = json.loads((repository.folder("fraud", 1) / "manifest.json").read_text())
+    assert (content["model"], content["version"], content["data_hash"]) == ("fraud", 1, "00ff")
+    assert repository.manifest("fraud", 1) == trained().manifest
+
+
+def test_a_model_without_baseline_has_no_baseline_file(repository):
+    repository.add("fraud", trained(baseline=None))
+    assert not (repository.folder("fraud", 1) / "baseline.onnx").exists()
+
+
+def test_a_server_of_another_user_can_read_what_is_written(repository):
+    repository.add("fraud", trained())
+    assert stat.S_IMODE(repository.folder("fraud", 1).stat().st_mode) == 0o755
+
+
+def test_a_removed_version_below_the_newest_is_not_given_again(repository):
+    for _ in range(3):
+        repository.add("fraud", trained())
+    for path in repository.folder("fraud", 2).iterdir():
+        path.unlink()
+    (repository.root / "fraud" / "2").rmdir()
+    assert repository.add("fraud", trained()) == 4
+
+
+def test_two_trainings_at_once_get_a_version_each(repository):
+    results = []
+
+    def add():
+        results.append(repository.add("fraud", trained()))
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == list(range(1, 9))
+    for version in results:
+        content = json.loads((repository.folder("fraud", version) / "manifest.json").read_text())
+        assert content["version"] == version
+
+
+def test_a_write_that_fails_leaves_nothing_behind(repository, monkeypatch):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scoring.repository.shutil.copyfile", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        repository.add("fraud", trained())
+    assert list((repository.root / "fraud").iterdir()) == []
+
+
+def test_the_leftover_of_a_killed_training_is_no_version(repository):
+    (repository.root / "fraud" / ".partial-abc").mkdir(parents=True)
+    assert repository.versions("fraud") == []
+    assert repository.add("fraud", trained()) == 1
+
+
+def test_the_first_version_is_configured_at_once(repository):
+    repository.add("fraud", trained())
+    assert repository.serving("fraud") == Serving(1, None, INPUTS, "python")
+
+
+def test_a_later_version_is_not_configured_before_it_is_asked_for(repository):
+    repository.add("fraud", trained())
+    before = repository.configuration("fraud")
+    repository.add("fraud", trained())
+    assert repository.configuration("fraud") == before
+
+
+def test_the_configuration_is_what_triton_expects(repository):
+    repository.add("fraud", trained())
+    written = config(repository)
+    assert (written.name, written.backend, written.max_batch_size) == ("fraud", "python", 4096)
+    assert [(t.name, t.data_type, list(t.dims)) for t in written.input] == [
+        ("features", model_config_pb2.TYPE_FP32, [3])
+    ]
+    assert [(t.name, t.data_type, list(t.dims)) for t in written.output] == [("score", model_config_pb2.TYPE_FP32, [1])]
+    assert written.dynamic_batching.max_queue_delay_microseconds == 200
+    assert [(g.kind, g.count) for g in written.instance_group] == [(model_config_pb2.ModelInstanceGroup.KIND_CPU, 1)]
+    assert list(written.version_policy.specific.versions) == [1]
+    assert tuple(json.loads(written.parameters["feature_names"].string_value)) == INPUTS
+    assert written.parameters["model_version"].string_value == "1"
+    assert json.loads(written.parameters["views"].string_value) == {"card": "1:abcd"}
+
+
+def test_the_gpu_backend_has_the_same_tensors():
+    serving = Serving(1, None, INPUTS, "python")
+    python, gpu = (
+        text_format.Parse(config_text("fraud", s, trained().manifest), model_config_pb2.ModelConfig())
+        for s in (serving, replace(serving, backend="onnxruntime"))
+    )
+    assert gpu.backend == "onnxruntime"
+    assert gpu.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert (gpu.input, gpu.output, gpu.max_batch_size) == (python.input, python.output, python.max_batch_size)
+
+
+def test_the_chosen_backend_stays_until_another_is_chosen(repository):
+    for _ in range(2):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 1, "onnxruntime")
+    assert repository.configure("fraud", 2).backend == "onnxruntime"
+    assert repository.configure("fraud", 2, "python").backend == "python"
+
+
+def test_the_version_of_before_is_served_beside_the_current_one(repository):
+    for _ in range(3):
+        repository.add("fraud", trained())
+    assert repository.configure("fraud", 2).versions == (1, 2)
+    assert repository.configure("fraud", 3).versions == (2, 3)
+    assert list(config(repository).version_policy.specific.versions) == [2, 3]
+
+
+def test_configuring_the_current_version_again_changes_nothing(repository):
+    for _ in range(2):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 2)
+    before = repository.configuration("fraud")
+    repository.configure("fraud", 2)
+    assert repository.configuration("fraud") == before
+
+
+def test_going_back_to_an_older_version_retires_the_newer_one(repository):
+    for _ in range(3):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 2)
+    repository.configure("fraud", 3)
+    assert repository.configure("fraud", 1).versions == (1,)
+
+
+def test_changed_inputs_are_refused_with_the_difference_and_the_way_out(repository):
+    repository.add("fraud", trained())
+    with pytest.raises(PenstockError) as caught:
+        repository.add("fraud", trained(inputs=("event.amount", "card.sum_1h", "card.sum_7d")))
+    assert "-card.count_24h, +card.sum_7d" in str(caught.value)
+    assert 'Model(name="fraud_2")' in str(caught.value)
+    assert repository.versions("fraud") == [1]
+
+
+def test_inputs_in_another_order_are_refused(repository):
+    repository.add("fraud", trained())
+    with pytest.raises(PenstockError, match="the same in another order"):
+        repository.add("fraud", trained(inputs=INPUTS[::-1]))
+
+
+def test_a_version_that_does_not_exist_is_a_clear_error(repository):
+    repository.add("fraud", trained())
+    with pytest.raises(PenstockError, match=r"no version 9 \(there are: 1\)"):
+        repository.configure("fraud", 9)
+
+
+def test_a_model_that_was_never_trained_is_a_clear_error(repository):
+    with pytest.raises(PenstockError, match="has no version yet") as caught:
+        repository.newest("fraud")
+    assert caught.value.next == "penstock model train PIPELINE"
+
+
+def test_a_configuration_of_other_make_is_not_overwritten(repository):
+    repository.add("fraud", trained())
+    path = repository.root / "fraud" / "config.pbtxt"
+    path.write_text("no protobuf at all {")
+    with pytest.raises(PenstockError, match="not written by Penstock"):
+        repository.configure("fraud", 1)
+    assert path.read_text() == "no protobuf at all {"
+
+
+def test_restoring_no_configuration_removes_it(repository):
+    repository.add("fraud", trained())
+    repository.restore("fraud", None)
+    assert repository.configuration("fraud") is None
