@@ -1,0 +1,1 @@
+"""Tests of contracts, their Avro form, the codec, compatibility and the producer."""

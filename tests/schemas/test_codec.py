@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.errors import PenstockError
+from schemas.avro import contract_schema, fields_of, fingerprint, parsed
+from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchema, columns, decode_event
+from schemas.contract import Contract, contract_fields, pii_hash
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
+
+CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
+SCHEMA = contract_schema(Sample)
+
+FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=200)
+
+events = st.fixed_dictionaries(
+    {
+        "event_id": st.text(min_size=1, max_size=8),
+        "event_time": st.integers(-(2**63), NOW_MS),
+        "card": st.text(),
+        "amount": st.floats(0, 1000, exclude_max=True),
+        "items": st.none() | st.integers(1, 10),
+        "channel": st.none() | st.sampled_from(["web", "pos"]),
+        "country": st.none() | st.from_regex(r"\A[A-Z]{2}\Z"),
+        "flag": st.booleans(),
+    }
+)
+
+
+def decode(value: bytes | None, *writers: Any, **options: Any) -> Contract | Rejection:
+    limits = {"kafka_timestamp_ms": NOW_MS, "max_future_ms": 60_000, "max_bytes": 1 << 20}
+    return decode_event(value, Sample, Decoder(*writers), **{**limits, **options})
+
+
+@pytest.mark.parametrize("case", CASES["cases"], ids=[case["name"] for case in CASES["cases"]])
+def test_each_value_is_what_the_shared_cases_say(case: dict[str, Any]) -> None:
+    value = case["text"].encode() if "text" in case else bytes.fromhex(case["hex"]) if "hex" in case else None
+    result = decode(
+        value,
+        *CASES["writer_schemas"],
+        kafka_timestamp_ms=CASES["kafka_timestamp_ms"],
+        max_future_ms=CASES["max_future_ms"],
+        max_bytes=CASES["max_bytes"],
+    )
+    if "reason" in case:
+        assert isinstance(result, Rejection)
+        assert result.reason == case["reason"]
+        assert result.message.startswith(case.get("field", ""))
+    else:
+        assert isinstance(result, Sample)
+        assert result.model_dump() == case["event"]
+
+
+def test_the_shared_cases_are_about_the_contract_tested_here() -> None:
+    assert CASES["fields"] == [field.model_dump(mode="json") for field in contract_fields(Sample)]
+    assert fields_of(CASES["writer_schemas"][1]) == contract_fields(Sample)
+
+
+@FOUND_BY_HYPOTHESIS
+@given(events)
+def test_what_is_encoded_as_avro_is_decoded_alike(event: dict[str, Any]) -> None:
+    assert Decoder(SCHEMA).decode(Encoder(SCHEMA).encode(event)) == event
+
+
+@FOUND_BY_HYPOTHESIS
+@given(events)
+def test_avro_and_json_of_an_event_are_the_same_event(event: dict[str, Any]) -> None:
+    avro = decode(Encoder(SCHEMA).encode(event), SCHEMA)
+    assert avro == decode(json.dumps(event).encode()) == Sample(**event)
+
+
+@FOUND_BY_HYPOTHESIS
+@given(
+    st.binary(max_size=64), st.sampled_from([b"", b"\x00", b"\x00\x00\x00\x00\x01", b"\xc3\x01" + fingerprint(SCHEMA)])
+)
+def test_garbage_is_refused_and_never_raises(garbage: bytes, header: bytes) -> None:
+    result = decode(header + garbage, SCHEMA, registry=lambda _: parsed(SCHEMA))
+    assert isinstance(result, Rejection | Sample)
+
+
+@FOUND_BY_HYPOTHESIS
+@given(events, st.data())
+def test_a_flipped_bit_never_raises(event: dict[str, Any], data: st.DataObject) -> None:
+    value = bytearray(Encoder(SCHEMA).encode(event))
+    position = data.draw(st.integers(0, len(value) - 1))
+    value[position] ^= 1 << data.draw(st.integers(0, 7))
+    assert isinstance(decode(bytes(value), SCHEMA), Rejection | Sample)
+
+
+@pytest.mark.parametrize("field", ["card", "amount", "channel", "country"])
+def test_a_rejection_never_quotes_a_value(field: str) -> None:
+    secret = "4111-1111-SECRET"
+    bad = json.dumps({**SAMPLE_EVENT, field: [secret]}).encode()
+    for value in (bad, bad[:-1], bad.replace(b"SECRET", b"SECR\xffET"), bad + secret.encode()):
+        result = decode(value)
+        assert isinstance(result, Rejection)
+        assert "SECR" not in result.message
+
+
+def test_an_encoder_writes_marker_fingerprint_and_datum() -> None:
+    value = Encoder(SCHEMA).encode(SAMPLE_EVENT)
+    assert value.startswith(b"\xc3\x01" + fingerprint(SCHEMA) + b"\x04e1")
+
+
+def test_an_encoder_leaves_nothing_behind_of_a_longer_record() -> None:
+    encoder = Encoder(SCHEMA)
+    long, short = {**SAMPLE_EVENT, "card": "x" * 1000}, SAMPLE_EVENT
+    encoder.encode(long)
+    assert encoder.encode(short) == Encoder(SCHEMA).encode(short)
+
+
+def test_an_encoder_recovers_from_a_record_that_did_not_fit() -> None:
+    encoder = Encoder(SCHEMA)
+    with pytest.raises(TypeError):
+        encoder.encode({**SAMPLE_EVENT, "card": 4111})
+    assert encoder.encode(SAMPLE_EVENT) == Encoder(SCHEMA).encode(SAMPLE_EVENT)
+
+
+def test_a_decoder_picks_the_schema_that_was_written_with() -> None:
+    old = {"type": "record", "name": "r", "fields": [{"name": "a", "type": "long"}]}
+    new = {"type": "record", "name": "r", "fields": [{"name": "a", "type": "string"}]}
+    decoder = Decoder(old, new)
+    assert decoder.decode(Encoder(old).encode({"a": 1})) == {"a": 1}
+    assert decoder.decode(Encoder(new).encode({"a": "x"})) == {"a": "x"}
+
+
+def test_an_unknown_schema_says_where_and_what_is_known() -> None:
+    value = Encoder(SCHEMA).encode(SAMPLE_EVENT)
+    with pytest.raises(UnknownSchema) as error:
+        Decoder("long").decode(value, where="features.fraud[2]@17")
+    assert error.value.where == "features.fraud[2]@17"
+    assert fingerprint(SCHEMA).hex() in error.value.what
+    assert fingerprint("long").hex() in error.value.what
+
+
+def test_undecodable_bytes_say_where() -> None:
+    with pytest.raises(Undecodable) as error:
+        Decoder(SCHEMA).decode(Encoder(SCHEMA).encode(SAMPLE_EVENT)[:-1], where="features.fraud[2]@17")
+    assert error.value.where == "features.fraud[2]@17"
+
+
+def test_times_stay_epoch_milliseconds() -> None:
+    assert Decoder(SCHEMA).decode(Encoder(SCHEMA).encode(SAMPLE_EVENT))["event_time"] == NOW_MS
+
+
+def test_confluent_framing_is_read_with_the_registrys_schema() -> None:
+    datum = Encoder(SCHEMA).encode(SAMPLE_EVENT)[10:]
+    asked: list[int] = []
+
+    def registry(schema_id: int) -> Any:
+        asked.append(schema_id)
+        return parsed(SCHEMA)
+
+    assert decode(b"\x00\x00\x00\x01\x02" + datum, registry=registry) == Sample(**SAMPLE_EVENT)
+    assert asked == [258]
+
+
+def test_a_confluent_id_that_the_registry_does_not_know_is_an_unknown_schema() -> None:
+    def registry(schema_id: int) -> Any:
+        raise UnknownSchema("no such id")
+
+    result = decode(b"\x00\x00\x00\x00\x07abc", registry=registry)
+    assert result == Rejection("penstock.UnknownSchema", "decode", "no such id")
+
+
+def test_a_registry_that_cannot_be_asked_is_no_fault_of_the_event() -> None:
+    def registry(schema_id: int) -> Any:
+        raise PenstockError("the schema registry cannot be asked")
+
+    with pytest.raises(PenstockError, match="cannot be asked"):
+        decode(b"\x00\x00\x00\x00\x07abc", registry=registry)
+
+
+def test_columns_hash_and_drop_what_is_personal() -> None:
+    row = columns(Sample(**SAMPLE_EVENT), Sample, b"key")
+    assert row == {**SAMPLE_EVENT, "card": pii_hash(b"key", "4111"), "country": None}
+    assert row["card"] != columns(Sample(**SAMPLE_EVENT), Sample, b"other key")["card"]

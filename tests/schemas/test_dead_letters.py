@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.dead_letters import MESSAGE, DeadLetter
+
+LETTER = DeadLetter(
+    topic="events.card",
+    partition=3,
+    offset=42,
+    stage="validate",
+    component="penstock.job",
+    reason="penstock.InvalidField",
+    message="amount: must be >= 0",
+    key=b"\x00\xff",
+    value=b"\xde\xad",
+    original_headers=(("traceparent", b"00-1"), ("traceparent", b"00-2"), ("empty", None)),
+)
+
+
+def test_a_dead_letter_is_read_as_it_was_written() -> None:
+    assert DeadLetter.read(LETTER.key, LETTER.value, LETTER.headers()) == LETTER
+
+
+def test_the_header_names_are_kafka_connects() -> None:
+    assert LETTER.headers()[3:] == [
+        ("__connect.errors.topic", b"events.card"),
+        ("__connect.errors.partition", b"3"),
+        ("__connect.errors.offset", b"42"),
+        ("__connect.errors.stage", b"validate"),
+        ("__connect.errors.class.name", b"penstock.job"),
+        ("__connect.errors.exception.class.name", b"penstock.InvalidField"),
+        ("__connect.errors.exception.message", b"amount: must be >= 0"),
+    ]
+
+
+def test_the_records_own_headers_come_first_verbatim_and_in_order() -> None:
+    assert LETTER.headers()[:3] == list(LETTER.original_headers)
+
+
+def test_a_tombstone_stays_one() -> None:
+    letter = replace(LETTER, key=None, value=None)
+    assert DeadLetter.read(None, None, letter.headers()) == letter
+
+
+def test_a_record_refused_twice_tells_the_last_refusal_and_keeps_the_first() -> None:
+    again = replace(LETTER, topic="events.card.dlq", offset=0, original_headers=tuple(LETTER.headers()))
+    read = DeadLetter.read(again.key, again.value, again.headers())
+    assert (read.topic, read.offset) == ("events.card.dlq", 0)
+    assert DeadLetter.read(read.key, read.value, read.original_headers) == LETTER
+
+
+def test_a_record_without_the_headers_is_no_dead_letter() -> None:
+    headers = [item for item in LETTER.headers() if item[0] != MESSAGE]
+    with pytest.raises(ValueError, match=r"__connect\.errors\.exception\.message"):
+        DeadLetter.read(None, None, headers)
