@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,6 +28,10 @@ MARKER = "PENSTOCK_STACK_PROCESS"
 
 # sun_path holds 108 bytes with the closing zero; supervisord appends its pid while it binds.
 _MAX_SOCKET_PATH = 95
+# Flink's start scripts lose a signal that arrives before they have become the JVM.
+_ASK_AGAIN_S = 5.0
+
+# Fault codes of supervisord.
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
 
@@ -115,11 +120,18 @@ class Supervision:
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != _NOT_RUNNING:
                     raise
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        started = time.monotonic()
+        asked_again = started
+        while time.monotonic() - started < timeout_s:
             states = self.states()
-            if all(states[name].pid == 0 for name in waiting):
+            running = [name for name in waiting if states[name].pid]
+            if not running:
                 return
+            if time.monotonic() - asked_again > _ASK_AGAIN_S:
+                asked_again = time.monotonic()
+                for name in running:
+                    with contextlib.suppress(xmlrpc.client.Fault):
+                        self._call("signalProcess", name, "TERM")
             time.sleep(0.05)
         raise PenstockError(f"still running after {timeout_s:.0f} s: {', '.join(sorted(waiting))}")
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from click.testing import CliRunner
 
 from deploy.local.cli import down, status, up
 from deploy.local.ports import Ports
+from deploy.local.services import SERVICES
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 
@@ -148,7 +150,23 @@ def test_every_part_of_the_shared_stack_is_well(stack: Stack) -> None:
     assert {row.name: row.detail for row in stack.status() if not row.healthy} == {}
 
 
-def test_a_killed_task_manager_comes_back_with_its_slots(stack: Stack) -> None:
+def test_a_killed_task_manager_is_replaced_by_one_with_as_many_slots(stack: Stack) -> None:
+    def registered() -> list[dict[str, object]]:
+        managers: list[dict[str, object]] = httpx.get(f"{rest}/taskmanagers", timeout=5).json()["taskmanagers"]
+        return managers
+
+    rest = stack.environment()["PENSTOCK_FLINK_REST"]
+    before = registered()[0]["id"]
     os.kill(stack.pid("taskmanager"), signal.SIGKILL)
-    # First the JobManager has to notice, then the new one registers.
-    _until(lambda: "8/8" in {row.name: row for row in stack.status()}["taskmanager"].detail, 60)
+    _until(lambda: [manager["slotsNumber"] for manager in registered() if manager["id"] != before] == [8], 60)
+
+
+def test_a_task_manager_can_be_stopped_while_it_starts(stack: Stack) -> None:
+    stack.stop("taskmanager")
+    stack._supervision.start_program(
+        next(program for program in SERVICES["flink"].programs(stack._layout) if program.name == "taskmanager")
+    )
+    started = time.monotonic()
+    stack.stop("taskmanager")
+    assert time.monotonic() - started < 20
+    stack.start("taskmanager")
