@@ -179,18 +179,19 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (was, now) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(was, now, f"{path}[{number}]")
+            yield from _differences(was, now, f"{path}[{_label(was) or number}]")
     elif old != new:
         yield f"{path}: was {_short(old)}, is {_short(new)}"
 
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        names = [
-            item.get("name") or item.get("label") or "?" if isinstance(item, dict) else str(item) for item in value
-        ]
-        return f"[{', '.join(names)}]"
+        return f"[{', '.join(_label(item) or json.dumps(item) for item in value)}]"
     return "nothing" if value is None else json.dumps(value)
+
+
+def _label(item: Any) -> str | None:
+    return item.get("name") or item.get("label") if isinstance(item, dict) else None
 
 
 def _committed_versions(contract: type[Contract], root: Path) -> list[tuple[int, dict[str, Any]]]:

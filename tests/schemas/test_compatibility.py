@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock import EVENT_ID, EVENT_TIME
+from schemas.avro import contract_schema
+from schemas.codec import Decoder, Encoder, Rejection, decode_event
+from schemas.compatibility import Break, breaks, unreadable
+from schemas.contract import ColumnType, Contract, ContractField, contract_fields
+from tests.schemas.samples import contract_of
+
+FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=150)
+
+
+def field(kind: ColumnType, **constraints: Any) -> ContractField:
+    return ContractField(name="x", type=kind, **constraints)
+
+
+def read(value: bytes, reader: type[Contract], writer: type[Contract]) -> Contract | Rejection:
+    writers = Decoder(contract_schema(writer))
+    return decode_event(value, reader, writers, kafka_timestamp_ms=0, max_future_ms=0, max_bytes=1 << 20)
+
+
+def readings(event: dict[str, Any], writer: type[Contract], reader: type[Contract]) -> list[Contract | Rejection]:
+    """What the reader makes of the event, written as JSON and (where every field is there) as Avro."""
+    values = [json.dumps(event).encode()]
+    if {"t", "x"} <= event.keys():
+        values.append(Encoder(contract_schema(writer)).encode(event))
+    assert all(not isinstance(read(value, writer, writer), Rejection) for value in values), "the writer's own is valid"
+    return [read(value, reader, writer) for value in values]
+
+
+# Old field, new field, an event that is valid for the old and that the new refuses, and what is said of it.
+BREAKING: dict[str, tuple[ContractField | None, ContractField | None, dict[str, Any], str]] = {
+    "a required field is added": (None, field("long"), {}, "never written"),
+    "null is forbidden": (field("long", nullable=True), field("long"), {"x": None}, "null"),
+    "an optional field becomes required": (
+        field("long", nullable=True, required=False),
+        field("long", nullable=True),
+        {},
+        "left out",
+    ),
+    "a double becomes a long": (field("double"), field("long"), {"x": 1.5}, "written as double, read as long"),
+    "a long becomes a string": (field("long"), field("string"), {"x": 1}, "written as long, read as string"),
+    "a string becomes a boolean": (field("string"), field("boolean"), {"x": "a"}, "read as boolean"),
+    "a minimum appears": (field("long"), field("long", minimum=0), {"x": -1}, ">= 0"),
+    "a minimum rises": (field("long", minimum=0), field("long", minimum=1), {"x": 0}, ">= 1"),
+    "a minimum becomes exclusive": (
+        field("double", minimum=0),
+        field("double", minimum=0, minimum_exclusive=True),
+        {"x": 0.0},
+        "> 0",
+    ),
+    "a maximum appears": (field("double"), field("double", maximum=1), {"x": 2.0}, "<= 1"),
+    "a maximum falls": (field("long", maximum=9), field("long", maximum=8), {"x": 9}, "<= 8"),
+    "a maximum becomes exclusive": (
+        field("long", maximum=9),
+        field("long", maximum=9, maximum_exclusive=True),
+        {"x": 9},
+        "< 9",
+    ),
+    "a longest length appears": (field("string"), field("string", max_length=2), {"x": "abc"}, "at most 2"),
+    "a longest length shrinks": (
+        field("string", max_length=3),
+        field("string", max_length=2),
+        {"x": "abc"},
+        "at most 2",
+    ),
+    "a shortest length grows": (field("string"), field("string", min_length=1), {"x": ""}, "at least 1"),
+    "a pattern appears": (field("string"), field("string", pattern="^a"), {"x": "b"}, "^a"),
+    "a pattern changes": (field("string", pattern="^b"), field("string", pattern="^a"), {"x": "b"}, "^a"),
+    "an allowed value is removed": (
+        field("string", enum=("a", "b")),
+        field("string", enum=("a",)),
+        {"x": "b"},
+        "value b",
+    ),
+    "any text becomes a few values": (field("string"), field("string", enum=("a",)), {"x": "b"}, "one of a"),
+    "an allowed value is too long": (
+        field("string", enum=("a", "bcd")),
+        field("string", max_length=2),
+        {"x": "bcd"},
+        "at most 2",
+    ),
+}
+
+COMPATIBLE: dict[str, tuple[ContractField | None, ContractField | None]] = {
+    "nothing changes": (field("long", minimum=0), field("long", minimum=0)),
+    "a field with a default is added": (None, field("long", required=False, default=3)),
+    "a nullable field with a default is added": (None, field("string", nullable=True, required=False)),
+    "a field is removed": (field("long"), None),
+    "a long becomes a double": (field("long"), field("double")),
+    "null is allowed": (field("long"), field("long", nullable=True)),
+    "a required field becomes optional": (field("long"), field("long", required=False, default=0)),
+    "a range widens": (field("long", minimum=0, maximum=5), field("long", minimum=-1, maximum=6)),
+    "an exclusive minimum becomes inclusive": (
+        field("long", minimum=0, minimum_exclusive=True),
+        field("long", minimum=0),
+    ),
+    "a length widens": (field("string", max_length=2), field("string", max_length=3)),
+    "a pattern is dropped": (field("string", pattern="^a"), field("string")),
+    "an allowed value is added": (field("string", enum=("a",)), field("string", enum=("a", "b"))),
+    "a few values become any text": (field("string", enum=("a",)), field("string")),
+    "a few short values become short text": (field("string", enum=("a",)), field("string", max_length=1, min_length=1)),
+}
+
+
+def versions(old: ContractField | None, new: ContractField | None) -> tuple[type[Contract], type[Contract]]:
+    return contract_of(*([old] if old else [])), contract_of(*([new] if new else []), version=2)
+
+
+@pytest.mark.parametrize("name", BREAKING)
+def test_a_change_that_breaks_readers_is_found_and_named(name: str) -> None:
+    old, new, _, says = BREAKING[name]
+    writer, reader = versions(old, new)
+    found = unreadable(reader=contract_fields(reader), writer=contract_fields(writer))
+    assert [b.field for b in found] == ["x"]
+    assert says in found[0].what
+
+
+@pytest.mark.parametrize("name", BREAKING)
+def test_what_is_called_breaking_does_break(name: str) -> None:
+    old, new, event, _ = BREAKING[name]
+    writer, reader = versions(old, new)
+    assert all(isinstance(reading, Rejection) for reading in readings({"t": 0, **event}, writer, reader))
+
+
+@pytest.mark.parametrize("name", COMPATIBLE)
+def test_a_change_that_breaks_nobody_is_let_through(name: str) -> None:
+    writer, reader = versions(*COMPATIBLE[name])
+    assert unreadable(reader=contract_fields(reader), writer=contract_fields(writer)) == []
+
+
+@pytest.mark.parametrize(
+    ("compatibility", "new_reads_old", "old_reads_new"),
+    [("BACKWARD", True, False), ("FORWARD", False, True), ("FULL", True, True), ("NONE", False, False)],
+)
+def test_each_promise_covers_its_direction(compatibility: Any, new_reads_old: bool, old_reads_new: bool) -> None:
+    narrow, wide = [field("long", minimum=0)], [field("long")]
+    assert bool(breaks(compatibility, old=wide, new=narrow)) == new_reads_old
+    assert bool(breaks(compatibility, old=narrow, new=wide)) == old_reads_new
+
+
+@pytest.mark.parametrize(("role", "name"), [(EVENT_ID, "event_id"), (EVENT_TIME, "event_time")])
+def test_the_event_id_and_the_event_time_stay_where_they_are(role: Any, name: str) -> None:
+    old = [field("long", roles=(role,)), ContractField(name="y", type="long")]
+    new = [field("long"), ContractField(name="y", type="long", roles=(role,))]
+    assert breaks("BACKWARD", old=old, new=new) == [Break("x", f"the {name} was x, and is now y")]
+    assert breaks("NONE", old=old, new=new) == []
+
+
+def test_every_break_is_reported_not_only_the_first() -> None:
+    old = [field("long"), ContractField(name="y", type="string")]
+    new = [field("long", minimum=0, maximum=9), ContractField(name="y", type="long")]
+    assert [b.field for b in breaks("BACKWARD", old=old, new=new)] == ["x", "x", "y"]
+
+
+shapes = st.lists(
+    st.builds(
+        ContractField,
+        name=st.sampled_from(["x", "y", "z"]),
+        type=st.sampled_from(["string", "long", "double", "boolean"]),
+        nullable=st.booleans(),
+    ),
+    unique_by=lambda made: made.name,
+    max_size=3,
+)
+VALUES: dict[str, Any] = {"string": "a", "long": 7, "double": 1.5, "boolean": True}
+
+
+def with_some_defaults(fields: list[ContractField], optional: set[str]) -> list[ContractField]:
+    return [
+        f.model_copy(update={"required": False, "default": VALUES[f.type]}) if f.name in optional else f for f in fields
+    ]
+
+
+@FOUND_BY_HYPOTHESIS
+@given(shapes, shapes, st.sets(st.sampled_from(["x", "y", "z"])))
+def test_structure_is_judged_as_fastavro_resolves_it(
+    written: list[ContractField], read_as: list[ContractField], optional: set[str]
+) -> None:
+    writer, reader = contract_of(*written), contract_of(*with_some_defaults(read_as, optional))
+    events = [
+        {"t": 0, **{f.name: None if f.nullable and f.name == null else VALUES[f.type] for f in written}}
+        for null in ("nobody", "x", "y", "z")
+    ]
+    found = unreadable(reader=contract_fields(reader), writer=contract_fields(writer))
+    assert (found == []) == all(fastavro_resolves(event, writer, reader) for event in events)
+
+
+def fastavro_resolves(event: dict[str, Any], writer: type[Contract], reader: type[Contract]) -> bool:
+    buffer, schema = io.BytesIO(), parse_schema(contract_schema(writer))
+    schemaless_writer(buffer, schema, event)
+    buffer.seek(0)
+    try:
+        schemaless_reader(buffer, schema, parse_schema(contract_schema(reader)))
+    except Exception:  # noqa: BLE001 - fastavro has more than one way to say no
+        return False
+    return True
+
+
+bounds = st.none() | st.integers(-2, 2)
+ranges = st.builds(
+    ContractField,
+    name=st.just("x"),
+    type=st.sampled_from(["long", "double"]),
+    nullable=st.booleans(),
+    minimum=bounds,
+    minimum_exclusive=st.booleans(),
+    maximum=bounds,
+    maximum_exclusive=st.booleans(),
+)
+
+
+@FOUND_BY_HYPOTHESIS
+@given(ranges, ranges, st.none() | st.integers(-4, 4))
+def test_what_is_called_readable_is_read(written: ContractField, read_as: ContractField, value: int | None) -> None:
+    writer, reader = contract_of(written), contract_of(read_as)
+    event = {"t": 0, "x": value}
+    valid = not isinstance(read(json.dumps(event).encode(), writer, writer), Rejection)
+    if valid and not unreadable(reader=contract_fields(reader), writer=contract_fields(writer)):
+        assert not any(isinstance(reading, Rejection) for reading in readings(event, writer, reader))
