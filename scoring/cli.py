@@ -1,0 +1,166 @@
+"""``penstock scorer``: runs the scoring consumer of a pipeline."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+
+import click
+from confluent_kafka import Consumer
+from prometheus_client import REGISTRY, start_http_server
+
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.records import features_schema
+from scoring.history import PredictionHistory
+from scoring.inference import Inference, OnnxSession
+from scoring.metrics import Metrics
+from scoring.predictions import ModelIdentity, PredictionWriter
+from scoring.scorer import Limits, Parts, Scorer, consumer_config
+from scoring.startup import check_model, fallback_file
+from scoring.transactions import TransactionalProducer, producer_factory
+from scoring.triton import Triton
+from scoring.vectors import Vectorizer
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.plan import plan as plan_of
+from streams.topics import dead_letters_of, require_topics
+
+_log = logging.getLogger(__name__)
+
+
+@click.group()
+def scorer() -> None:
+    """Score features through Triton, exactly once."""
+
+
+@scorer.command()
+@click.argument("pipeline")
+@click.option(
+    "--instance",
+    envvar="PENSTOCK_SCORER_INSTANCE",
+    default="0",
+    show_default=True,
+    show_envvar=True,
+    help="Name of this scorer among those of the pipeline; keep it over restarts, give each its own.",
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1, 100_000), default=1024, show_default=True, help="Most records per batch."
+)
+@click.option(
+    "--linger-ms",
+    type=click.IntRange(0, 1000),
+    default=5,
+    show_default=True,
+    help="How long a batch is collected under load; a record that comes alone is scored at once.",
+)
+@click.option(
+    "--deadline-ms",
+    type=click.IntRange(1, 10_000),
+    default=200,
+    show_default=True,
+    help="How long Triton may take for a batch before this process scores it.",
+)
+@click.option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve Prometheus metrics on this port.")
+def run(
+    pipeline: str, instance: str, max_batch: int, linger_ms: int, deadline_ms: int, metrics_port: int | None
+) -> None:
+    """Score the features of PIPELINE until stopped (SIGTERM or Ctrl-C).
+
+    Each micro-batch is one call to Triton and one Kafka transaction of predictions, dead letters and offsets. When
+    Triton fails or is late, the same model version answers in this process and the prediction says so.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings = Settings()
+    if metrics_port is not None:
+        _serve_metrics(metrics_port, settings.metrics_host)
+    limits = Limits(max_batch=max_batch, linger_s=linger_ms / 1000)
+    run_scorer(load_pipeline(pipeline), settings, instance, limits, deadline_ms / 1000, stop)
+
+
+def run_scorer(
+    pipeline: Pipeline, settings: Settings, instance: str, limits: Limits, deadline_s: float, stop: threading.Event
+) -> None:
+    """Check, connect, score until ``stop`` is set, and give everything back.
+
+    Raises:
+        PenstockError: if something that must hold does not, at the start or later.
+    """
+    plan = plan_of(pipeline)
+    predictions = pipeline.predictions_topic
+    bootstrap = settings.kafka_bootstrap
+    require_topics(pipeline, bootstrap, [pipeline.features_topic, predictions, dead_letters_of(predictions)])
+    triton = Triton(settings.triton_grpc)
+    served = triton.served(pipeline.model.name)
+    check_model(pipeline, plan, served, limits.max_batch)
+    fallback = OnnxSession(fallback_file(settings.model_repository, served), len(served.inputs))
+
+    group = f"penstock-{pipeline.name}-scorer"
+    transactional_id = f"{group}-{instance}"
+    metrics = Metrics(REGISTRY)
+    inference = Inference(
+        triton,
+        served,
+        fallback,
+        deadline_s=deadline_s,
+        clock=time.monotonic,
+        on_fallback=lambda _reason: metrics.fallbacks.inc(),
+    )
+    history = PredictionHistory(
+        bootstrap, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
+    )
+    producer = TransactionalProducer(
+        producer_factory(bootstrap, transactional_id),
+        transactional_id,
+        clock=time.monotonic,
+        wait=stop.wait,
+        stopping=stop.is_set,
+    )
+    consumer = Consumer(consumer_config(bootstrap, group, instance), logger=logging.getLogger("scoring.kafka"))
+    parts = Parts(
+        consumer=consumer,
+        producer=producer,
+        history=history,
+        inference=inference,
+        decoder=Decoder(features_schema(plan)),
+        vectorizer=Vectorizer(pipeline.model.inputs),
+        writer=PredictionWriter(pipeline, plan, ModelIdentity(served.name, str(served.version))),
+        metrics=metrics,
+    )
+    _log.info(
+        "scorer %s: %s -> %s with model %s version %d",
+        instance,
+        plan.features_topic,
+        predictions,
+        served.name,
+        served.version,
+    )
+    try:
+        Scorer(
+            pipeline.features_topic,
+            parts,
+            limits,
+            now=lambda: time.time_ns() // 1_000_000,
+            wait=stop.wait,
+            stopping=stop.is_set,
+        ).run()
+    finally:
+        consumer.close()
+        history.close()
+        triton.close()
+    _log.info("scorer %s stopped; every committed batch is whole", instance)
+
+
+def _serve_metrics(port: int, host: str) -> None:
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        raise PenstockError(
+            f"metrics cannot be served: {error.strerror}", where=f"{host}:{port}", next="choose another --metrics-port"
+        ) from error

@@ -1,0 +1,190 @@
+"""What the scorer writes: prediction records with their headers, and dead letters. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from schemas.codec import Encoder
+from schemas.dead_letters import DeadLetter
+from schemas.records import PREDICTION_SCHEMA
+from scoring.decision import Policy
+from scoring.memory import Source
+from scoring.vectors import FloatArray, packed
+from streams.definitions import Pipeline
+from streams.plan import PipelinePlan
+from streams.topics import dead_letters_of
+
+Headers = list[tuple[str, bytes | None]]
+
+# W3C Trace Context; version 00 is fixed length, later versions may append.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+
+_COMPONENT = "penstock.scorer"
+_SOURCE = "penstock.source."
+
+
+class Consumed(NamedTuple):
+    """A record as it came from the features topic, verbatim."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+class Produced(NamedTuple):
+    """A record to be written; ``timestamp`` is epoch ms. ``origin`` is the consumed record that it answers."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+    origin: str
+
+
+class Answer(NamedTuple):
+    """One score and who gave it: route is ``primary`` or ``fallback``."""
+
+    score: float
+    route: str
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """The model whose scores these are, by the name and version that Triton serves."""
+
+    name: str
+    version: str
+
+
+class PredictionWriter:
+    """Turns scored feature records of one pipeline into records for its predictions topic and dead-letter topic."""
+
+    def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity) -> None:
+        self.topic = pipeline.predictions_topic
+        self.dead_letter_topic = dead_letters_of(self.topic)
+        self.policy = Policy.of(pipeline.model)
+        self._pipeline = pipeline.name
+        self._model = model
+        self._first_view = pipeline.views[0].name
+        self._views = [(view.name, view.id) for view in plan.views]
+        self._encoder = Encoder(PREDICTION_SCHEMA)
+
+    def prediction(
+        self, consumed: Consumed, record: Mapping[str, Any], vector: FloatArray, answer: Answer, now: int
+    ) -> Produced:
+        """The prediction for one decoded feature record: same key, same partition, never dated before its event.
+
+        ``now`` is epoch ms. That the Kafka timestamp is at least the source's is what :mod:`scoring.memory` rests on.
+        """
+        source = source_of(record)
+        first = record[self._first_view]
+        value = self._encoder.encode(
+            {
+                "event_id": record["event_id"],
+                "pipeline": self._pipeline,
+                "event_time": record["event_time"],
+                "entity": None if first is None else first["entity"],
+                "score": answer.score,
+                "decision": self.policy.decide(answer.score),
+                "model": self._model.name,
+                "model_version": self._model.version,
+                "route": answer.route,
+                "policy_version": self.policy.version,
+                "views": [
+                    {"view": id_, **{name: record[view][name] for name in ("entity", "epoch", "seq", "as_of")}}
+                    for view, id_ in self._views
+                    if record[view] is not None
+                ],
+                "scored_at": now,
+                "attempt": record["attempt"],
+                "source": record["source"],
+                "features_topic": consumed.topic,
+                "features_partition": consumed.partition,
+                "features_offset": consumed.offset,
+                "vector": packed(vector),
+            }
+        )
+        headers = [*_trace(self._pipeline, consumed, source), *self._cloud_event(record["event_id"], now)]
+        timestamp = max(now, source.timestamp)
+        return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, str(consumed))
+
+    def dead_letter(self, consumed: Consumed, stage: str, reason: str, message: str, now: int) -> Produced:
+        """A record that cannot be scored, verbatim, with the reason in its headers.
+
+        ``message`` must hold no value of a field.
+        """
+        topic, partition, offset, key, value, original = consumed
+        letter = DeadLetter(
+            topic, partition, offset, stage, _COMPONENT, reason, message, key, value, original_headers=original
+        )
+        return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, str(consumed))
+
+    def unscorable(self, consumed: Consumed, source: Source, reason: str, message: str, now: int) -> Produced:
+        """A dead letter of a record that could be read, but not scored: it names its event, so as to be known later."""
+        letter = self.dead_letter(consumed, "score", reason, message, now)
+        named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in source._asdict().items()]
+        return letter._replace(headers=letter.headers + named, timestamp=max(now, source.timestamp))
+
+    def _cloud_event(self, event_id: str, now: int) -> Headers:
+        """CloudEvents 1.0, Kafka binary mode."""
+        return [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", event_id.encode()),
+            ("ce_source", f"/penstock/{self._pipeline}/scorer".encode()),
+            ("ce_type", b"penstock.prediction.v1"),
+            ("ce_time", _rfc3339(now).encode()),
+            ("content-type", b"application/avro"),
+        ]
+
+
+def source_of(record: Mapping[str, Any]) -> Source:
+    """The raw event of a decoded feature record or prediction."""
+    source = record["source"]
+    return Source(source["topic"], source["partition"], source["offset"], source["timestamp"])
+
+
+def source_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> Source | None:
+    """The raw event that a dead letter names; None if it could not be read and so names none."""
+    named = {name: value for name, value in headers if value is not None}
+    try:
+        return Source(
+            topic=named[f"{_SOURCE}topic"].decode(),
+            partition=int(named[f"{_SOURCE}partition"]),
+            offset=int(named[f"{_SOURCE}offset"]),
+            timestamp=int(named[f"{_SOURCE}timestamp"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _trace(pipeline: str, consumed: Consumed, source: Source) -> Headers:
+    """The trace that the feature record belongs to, continued by a span of ours; or one that its event always gives."""
+    given = {name: value for name, value in consumed.headers if name in ("traceparent", "tracestate") and value}
+    match = _TRACEPARENT.fullmatch(given.get("traceparent", b"").decode("ascii", "replace"))
+    span = _hex(16, "span", *consumed[:3])
+    if match is None:
+        trace = _hex(32, "trace", pipeline, *source[:3])
+        return [("traceparent", f"00-{trace}-{span}-01".encode())]
+    headers: Headers = [("traceparent", f"00-{match[1]}-{span}-{match[2]}".encode())]
+    return headers + [(name, value) for name, value in given.items() if name == "tracestate"]
+
+
+def _hex(digits: int, *parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:digits]
+
+
+def _rfc3339(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,49 @@
+"""Feature records to the model's input: float32, in the order of ``Model.inputs``, null as NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+_NULL = float("nan")
+
+
+class Vectorizer:
+    """Builds vectors for one model. ``inputs`` are ``view.feature`` or ``event.column``, as in :class:`Model`."""
+
+    def __init__(self, inputs: Sequence[str]) -> None:
+        self.inputs = tuple(inputs)
+        self._path = [(scope, name) for scope, _, name in (text.partition(".") for text in self.inputs)]
+
+    def vectors(self, records: Sequence[Mapping[str, Any]]) -> FloatArray:
+        """The matrix of shape (records, inputs).
+
+        A view that is null (the event has no such entity) makes all its inputs NaN; a boolean is 0 or 1. A double
+        beyond float32's range becomes an infinity, which is what every model would see of it.
+        """
+        matrix = np.array([self._row(record) for record in records], dtype=np.float64)
+        with np.errstate(over="ignore"):
+            return matrix.reshape(len(records), len(self.inputs)).astype(np.float32)
+
+    def _row(self, record: Mapping[str, Any]) -> list[float]:
+        row = []
+        for scope, name in self._path:
+            part = record[scope]
+            value = None if part is None else part[name]
+            row.append(_NULL if value is None else value)
+        return row
+
+
+def packed(vector: FloatArray) -> bytes:
+    """One vector as float32, little-endian: the form in which a prediction keeps what the model saw."""
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def unpacked(data: bytes) -> FloatArray:
+    """The inverse of :func:`packed`."""
+    return np.frombuffer(data, dtype="<f4").astype(np.float32)

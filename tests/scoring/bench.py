@@ -1,0 +1,339 @@
+"""What the scorer's tests on real servers share: a small pipeline, a model of known scores, a feed, a reader."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from onnx import TensorProto, helper, numpy_helper
+
+from deploy.local.paths import ROOT
+from penstock.settings import Settings
+from schemas.codec import Decoder, Encoder
+from schemas.records import PREDICTION_SCHEMA, features_schema
+from scoring.predictions import source_of
+from scoring.repository import ModelRepository
+from scoring.serving import ModelControl
+from scoring.training import Manifest, TrainedModel, Validation
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.plan import plan
+from streams.topics import create_topics, dead_letters_of
+
+DEFINITION = """
+from typing import Annotated
+
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, sum_
+
+
+class Tap(Contract, name="tap_{suffix}", version=1):
+    tap_id: Annotated[str, EVENT_ID]
+    event_time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    amount: float
+
+
+card = Entity(name="card", key="card")
+pipeline = Pipeline(
+    name="taps_{suffix}",
+    source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions={partitions}),
+    entities=(card,),
+    views=(View(name="activity", version=1, entity=card, aggregates=(count(over="1h"), sum_("amount", over="1h"))),),
+    model=Model(
+        name="taps_{suffix}",
+        inputs=("event.amount", "activity.amount_sum_1h", "activity.count_1h"),
+        threshold=0.5,
+        positive="block",
+        negative="pass",
+    ),
+)
+"""
+WEIGHTS = np.array([[0.5], [0.25], [-0.125]], dtype=np.float32)
+NEVER_SCORED = -1.0  # an amount below zero makes the model answer NaN
+
+
+def define(folder: Path, suffix: str, partitions: int) -> tuple[str, Pipeline]:
+    """Write the definition, and return its path and the pipeline."""
+    path = folder / f"taps_{suffix}.py"
+    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions), encoding="utf-8")
+    return str(path), load_pipeline(str(path))
+
+
+def expected_score(amount: float, total: float | None, count: int) -> float:
+    vector = np.array([amount, 0 if total is None else total, count], dtype=np.float32)
+    return float(1 / (1 + np.exp(-(vector @ WEIGHTS)[0])))
+
+
+def onnx_bytes() -> bytes:
+    """sigmoid(x · weights) with NaN read as 0, and NaN where the first input is negative."""
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["sum"]),
+        helper.make_node("Sigmoid", ["sum"], ["plain"]),
+        helper.make_node("MatMul", ["filled", "first"], ["amount"]),
+        helper.make_node("Sqrt", ["amount"], ["root"]),
+        helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+        helper.make_node("Add", ["plain", "nothing"], ["score"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "taps",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None, 1])],
+        initializer=[
+            numpy_helper.from_array(WEIGHTS, "weights"),
+            numpy_helper.from_array(np.array([[1], [0], [0]], dtype=np.float32), "first"),
+            numpy_helper.from_array(np.array(0, dtype=np.float32), "zero"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None) -> None:
+    """Write the model into the repository, as training would, with ``inputs`` as what it claims to take."""
+    names = inputs or pipeline.model.inputs
+    manifest = Manifest(
+        inputs=names,
+        baseline_inputs=(),
+        views={view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views},
+        seed=0,
+        data_hash="0",
+        until_ms=None,
+        rows=0,
+        positives=0,
+        iterations=0,
+        read={},
+        validation=Validation(from_ms=0, rows=0, positives=0, auc=0.5, auc_without_windows=None),
+        libraries={},
+    )
+    ModelRepository(settings.model_repository).add(pipeline.model.name, TrainedModel(onnx_bytes(), None, manifest))
+
+
+def load_model(pipeline: Pipeline, settings: Settings) -> None:
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton_grpc)
+    control.load(pipeline.model.name)
+    control.close()
+
+
+def unload_model(pipeline: Pipeline, settings: Settings) -> None:
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton_grpc)
+    control.unload(pipeline.model.name)
+    control.close()
+
+
+@dataclass
+class Bench:
+    """One pipeline on the stack: its topics, its feed and its answers."""
+
+    reference: str
+    pipeline: Pipeline
+    settings: Settings
+    folder: Path
+    sent: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        create_topics(self.pipeline, self.settings.kafka_bootstrap)
+        self._producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap, "linger.ms": 0})
+        self._encoder = Encoder(features_schema(plan(self.pipeline)))
+        self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
+
+    def feed(self, events: int) -> None:
+        """Emit features of that many new events, over all partitions in turn."""
+        for number in range(events):
+            partition = number % self.pipeline.source.partitions
+            self.emit(partition, self._next[partition])
+            self.sent.append((partition, self._next[partition]))
+            self._next[partition] += 1
+
+    def emit(self, partition: int, offset: int, **changes: Any) -> None:
+        """Emit the features of one raw event (again)."""
+        self.emit_bytes(
+            partition, self._encoder.encode(self.record(partition, offset, **changes)), key=b"card-%d" % partition
+        )
+
+    def emit_bytes(self, partition: int, value: bytes | None, key: bytes | None = None, headers: Any = None) -> None:
+        self._producer.produce(self.pipeline.features_topic, value, key=key, partition=partition, headers=headers)
+        self._producer.poll(0)
+
+    def encode(self, record: dict[str, Any]) -> bytes:
+        return self._encoder.encode(record)
+
+    def flush(self) -> None:
+        assert self._producer.flush(30) == 0
+
+    def record(self, partition: int, offset: int, **changes: Any) -> dict[str, Any]:
+        """The feature record of a raw event: a function of where the event lies, but for its Kafka timestamp."""
+        now = time.time_ns() // 1_000_000
+        return {
+            "event_id": f"{partition}-{offset}",
+            "event_time": now,
+            "trigger": "event",
+            "attempt": 0,
+            "source": {
+                "topic": self.pipeline.source.topic,
+                "partition": partition,
+                "offset": offset,
+                "timestamp": now,
+            },
+            "event": {"amount": amount_of(offset)},
+            "activity": {
+                "entity": f"card-{partition}",
+                "epoch": 1,
+                "seq": offset + 1,
+                "as_of": now,
+                "late": False,
+                "count_1h": offset % 17,
+                "amount_sum_1h": None if offset % 5 == 0 else float(offset % 23),
+            },
+            **changes,
+        }
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Every committed prediction, decoded."""
+        decoder = Decoder(PREDICTION_SCHEMA)
+        return [decoder.decode(message.value()) for message in self.messages(self.pipeline.predictions_topic)]
+
+    def dead_letters(self) -> list[Message]:
+        return self.messages(dead_letters_of(self.pipeline.predictions_topic))
+
+    def answered(self) -> list[tuple[int, int]]:
+        """Partition and offset of the raw event of every committed prediction, sorted."""
+        return sorted(source_of(prediction)[1:3] for prediction in self.predictions())
+
+    def messages(self, topic: str) -> list[Message]:
+        """Every committed message of a topic; waits for transactions that are open."""
+        return list(read_committed(self.settings.kafka_bootstrap, topic, self.pipeline.source.partitions))
+
+    def lag(self) -> int:
+        """Feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap,
+                "group.id": f"penstock-{self.pipeline.name}-scorer",
+                "isolation.level": "read_committed",
+            }
+        )
+        try:
+            partitions = [TopicPartition(self.pipeline.features_topic, p) for p in self._next]
+            try:
+                committed = consumer.committed(partitions, timeout=60)
+            except KafkaException:
+                return -1  # the group's coordinator is still being found
+            ends = [consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in partitions]
+            return sum(end - max(tp.offset, 0) for end, tp in zip(ends, committed, strict=True))
+        finally:
+            consumer.close()
+
+    def drained(self, timeout_s: float = 90) -> None:
+        """Wait until every feature record is answered for."""
+        self.flush()
+        wait_for(lambda: self.lag() == 0, timeout_s, f"scorers of {self.pipeline.name} to catch up")
+
+    def start(self, instance: str = "0", *options: str) -> ScorerProcess:
+        return ScorerProcess(self, instance, options)
+
+    @contextlib.contextmanager
+    def scoring(self, instance: str = "0", *options: str) -> Iterator[ScorerProcess]:
+        """A scorer that runs for the block, and must end well."""
+        process = self.start(instance, *options)
+        try:
+            yield process
+        except BaseException:
+            print(process.log())
+            process.kill()
+            raise
+        process.stop()
+
+
+class ScorerProcess:
+    """``penstock scorer run`` as a process, with its log in a file."""
+
+    def __init__(self, bench: Bench, instance: str, options: Iterable[str]) -> None:
+        self._log = bench.folder / f"scorer-{instance}-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "penstock", "scorer", "run", bench.reference]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--instance", instance, *options], stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)
+            )
+
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(60) == 0, self.log()
+
+    def refused(self, timeout_s: float = 60) -> str:
+        """What it printed when it ended with an error by itself."""
+        assert self.process.wait(timeout_s) == 1, self.log()
+        return self.log()
+
+    def logged(self, text: str, timeout_s: float = 60) -> None:
+        wait_for(lambda: text in self.log() or self.process.poll() is not None, timeout_s, f"{text!r} in the log")
+        assert text in self.log(), self.log()
+
+
+def amount_of(offset: int) -> float:
+    return (offset % 11) / 4
+
+
+def read_committed(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "test-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    uncommitted = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "test-reader", "isolation.level": "read_uncommitted"}
+    )
+    try:
+        assigned = [TopicPartition(topic, p, 0) for p in range(partitions)]
+        ends = {tp.partition: uncommitted.get_watermark_offsets(tp, timeout=10)[1] for tp in assigned}
+        consumer.assign(assigned)
+        deadline = time.monotonic() + 90
+        open_ = {p for p, end in ends.items() if end > 0}
+        while open_:
+            assert time.monotonic() < deadline, f"{topic}: partitions {open_} cannot be read to {ends}"
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            if message.error() is None:
+                yield message
+                position = message.offset() + 1
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                position = message.offset()
+            if position >= ends[message.partition()]:
+                open_.discard(message.partition())
+    finally:
+        consumer.close()
+        uncommitted.close()
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.1)

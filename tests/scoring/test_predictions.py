@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+
+from schemas.codec import Decoder
+from schemas.dead_letters import DeadLetter
+from schemas.records import PREDICTION_SCHEMA
+from scoring.memory import Source
+from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter, source_of, source_of_dead_letter
+from scoring.vectors import unpacked
+from streams.plan import plan
+from tests.scoring.bench import define
+
+NOW = 1_800_000_000_000
+VECTOR = np.array([1.0, np.nan, 3.0], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return define(tmp_path_factory.mktemp("pipeline"), "predictions", partitions=1)[1]
+
+
+@pytest.fixture(scope="module")
+def writer(pipeline):
+    return PredictionWriter(pipeline, plan(pipeline), ModelIdentity("taps", "4"))
+
+
+def consumed(*headers, value=b"\xc3\x01") -> Consumed:
+    return Consumed("features.taps", 2, 41, b"card-1", value, list(headers))
+
+
+def record(timestamp=NOW - 50, **changes):
+    return {
+        "event_id": "e1",
+        "event_time": NOW - 60,
+        "attempt": 3,
+        "source": {"topic": "events.taps", "partition": 2, "offset": 17, "timestamp": timestamp},
+        "event": {"amount": 1.0},
+        "activity": {"entity": "card-1", "epoch": 1, "seq": 8, "as_of": NOW - 60, "late": False},
+        **changes,
+    }
+
+
+def decoded(produced):
+    return Decoder(PREDICTION_SCHEMA).decode(produced.value)
+
+
+def test_a_prediction_carries_everything_that_it_was_made_from(writer):
+    prediction = decoded(writer.prediction(consumed(), record(), VECTOR, Answer(0.75, "primary"), NOW))
+    vector = prediction.pop("vector")
+    assert unpacked(vector).tobytes() == VECTOR.tobytes()
+    assert prediction == {
+        "event_id": "e1",
+        "pipeline": "taps_predictions",
+        "event_time": NOW - 60,
+        "entity": "card-1",
+        "score": 0.75,
+        "decision": "block",
+        "model": "taps",
+        "model_version": "4",
+        "route": "primary",
+        "policy_version": writer.policy.version,
+        "views": [{"view": "activity@1", "entity": "card-1", "epoch": 1, "seq": 8, "as_of": NOW - 60}],
+        "scored_at": NOW,
+        "attempt": 3,
+        "source": {"topic": "events.taps", "partition": 2, "offset": 17, "timestamp": NOW - 50},
+        "features_topic": "features.taps",
+        "features_partition": 2,
+        "features_offset": 41,
+    }
+
+
+def test_key_and_partition_are_the_feature_records(writer):
+    produced = writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "fallback"), NOW)
+    assert (produced.topic, produced.partition, produced.key) == ("predictions.taps_predictions", 2, b"card-1")
+
+
+def test_an_event_without_the_views_entity_has_no_entity_and_no_view(writer):
+    prediction = decoded(writer.prediction(consumed(), record(activity=None), VECTOR, Answer(0.1, "primary"), NOW))
+    assert prediction["entity"] is None
+    assert prediction["views"] == []
+
+
+@pytest.mark.parametrize(("source_timestamp", "expected"), [(NOW - 1, NOW), (NOW + 5_000, NOW + 5_000)])
+def test_a_prediction_is_never_dated_before_its_event(writer, source_timestamp, expected):
+    produced = writer.prediction(consumed(), record(source_timestamp), VECTOR, Answer(0.1, "primary"), NOW)
+    assert produced.timestamp == expected
+
+
+def test_the_headers_are_a_cloud_event(writer):
+    headers = dict(writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "primary"), NOW).headers)
+    headers.pop("traceparent")
+    assert headers == {
+        "ce_specversion": b"1.0",
+        "ce_id": b"e1",
+        "ce_source": b"/penstock/taps_predictions/scorer",
+        "ce_type": b"penstock.prediction.v1",
+        "ce_time": b"2027-01-15T08:00:00.000Z",
+        "content-type": b"application/avro",
+    }
+
+
+def trace_of(writer, *headers):
+    return dict(writer.prediction(consumed(*headers), record(), VECTOR, Answer(0.1, "primary"), NOW).headers)
+
+
+def test_the_trace_of_the_feature_record_goes_on_with_a_span_of_its_own(writer):
+    given = f"00-{'a' * 32}-{'b' * 16}-00"
+    headers = trace_of(writer, ("traceparent", given.encode()), ("tracestate", b"vendor=1"))
+    version, trace, span, flags = headers["traceparent"].decode().split("-")
+    assert (version, trace, flags) == ("00", "a" * 32, "00")
+    assert span != "b" * 16
+    assert headers["tracestate"] == b"vendor=1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [b"", b"garbage", b"\xff\xfe", f"00-{'0' * 32}-{'b' * 16}-01".encode(), f"ff-{'a' * 32}-{'b' * 16}-01".encode()],
+)
+def test_without_a_valid_trace_the_event_always_gives_the_same_one(writer, given):
+    anew = trace_of(writer)["traceparent"]
+    assert trace_of(writer, ("traceparent", given), ("tracestate", b"vendor=1"))["traceparent"] == anew
+    assert len(anew) == 55
+
+
+def test_a_dead_letter_is_the_record_verbatim_with_the_reason(writer):
+    original = consumed(("app", b"1"), ("empty", None), value=b"\x00junk")
+    letter = writer.dead_letter(original, "decode", "penstock.Undecodable", "not Avro", NOW)
+    assert (letter.topic, letter.partition, letter.timestamp) == ("predictions.taps_predictions.dlq", 2, NOW)
+    read = DeadLetter.read(letter.key, letter.value, letter.headers)
+    assert read == DeadLetter(
+        topic="features.taps",
+        partition=2,
+        offset=41,
+        stage="decode",
+        component="penstock.scorer",
+        reason="penstock.Undecodable",
+        message="not Avro",
+        key=b"card-1",
+        value=b"\x00junk",
+        original_headers=(("app", b"1"), ("empty", None)),
+    )
+    assert source_of_dead_letter(letter.headers) is None
+
+
+def test_a_dead_letter_that_could_be_read_names_its_event_and_is_not_dated_before_it(writer):
+    source = source_of(record(NOW + 9))
+    letter = writer.unscorable(consumed(), source, "penstock.NotANumber", "no number", NOW)
+    assert letter.timestamp == NOW + 9
+    assert source_of_dead_letter(letter.headers) == source == Source("events.taps", 2, 17, NOW + 9)
+
+
+def test_a_prediction_is_the_same_bytes_when_it_is_made_again(writer):
+    once, again = (writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "primary"), NOW) for _ in range(2))
+    assert once == again

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import PenstockError
+from scoring.startup import check_model, fallback_file
+from scoring.triton import ServedModel
+from streams.plan import plan
+from tests.scoring.bench import define
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return define(tmp_path_factory.mktemp("pipeline"), "startup", partitions=1)[1]
+
+
+def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ServedModel:
+    current = {view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views}
+    return ServedModel(
+        pipeline.model.name, 3, inputs or pipeline.model.inputs, current if views is None else views, max_batch_size
+    )
+
+
+def refusal(pipeline, model, max_batch=100) -> PenstockError:
+    with pytest.raises(PenstockError) as refused:
+        check_model(pipeline, plan(pipeline), model, max_batch)
+    assert refused.value.next
+    return refused.value
+
+
+def test_the_model_of_the_pipeline_as_it_is_now_is_accepted(pipeline):
+    check_model(pipeline, plan(pipeline), served(pipeline), 4096)
+
+
+def test_inputs_in_another_order_are_refused_naming_the_first_difference(pipeline):
+    first, second, third = pipeline.model.inputs
+    error = refusal(pipeline, served(pipeline, inputs=(first, third, second)))
+    assert f"number 1 is {second!r} there and {third!r} in the model" in error.what
+
+
+def test_a_missing_input_is_refused(pipeline):
+    error = refusal(pipeline, served(pipeline, inputs=pipeline.model.inputs[:2]))
+    assert "nothing in the model" in error.what
+    assert "2 inputs, the pipeline declares 3" in error.where
+
+
+def test_a_view_that_changed_since_training_is_refused(pipeline):
+    error = refusal(pipeline, served(pipeline, views={"activity": "1:0000000000000000"}))
+    assert "view activity is not what the model was trained on" in error.what
+
+
+def test_a_view_that_the_model_does_not_know_is_refused(pipeline):
+    assert "absent then" in refusal(pipeline, served(pipeline, views={})).what
+
+
+def test_a_view_that_the_model_does_not_read_may_be_anything(pipeline):
+    current = served(pipeline).views
+    check_model(pipeline, plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
+
+
+def test_batches_larger_than_the_model_takes_are_refused(pipeline):
+    error = refusal(pipeline, served(pipeline, max_batch_size=64))
+    assert error.next.endswith("--max-batch 64")
+
+
+def test_the_fallback_is_the_served_versions_own_file(pipeline):
+    name = pipeline.model.name
+    assert fallback_file(Path("models"), served(pipeline)) == Path("models") / name / "3" / "model.onnx"

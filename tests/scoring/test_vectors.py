@@ -1,0 +1,44 @@
+import numpy as np
+
+from scoring.vectors import Vectorizer, packed, unpacked
+
+INPUTS = ("card.count_1h", "event.amount", "card.mean_1h", "event.online")
+
+
+def record(**changes):
+    return {
+        "event": {"amount": 2.5, "online": True},
+        "card": {"count_1h": 3, "mean_1h": None},
+        **changes,
+    }
+
+
+def test_values_are_in_the_order_of_the_models_inputs():
+    matrix = Vectorizer(INPUTS).vectors([record(card={"count_1h": 3, "mean_1h": 0.25})])
+    assert matrix.dtype == np.float32
+    assert matrix.tolist() == [[3.0, 2.5, 0.25, 1.0]]
+
+
+def test_null_is_nan():
+    assert np.isnan(Vectorizer(INPUTS).vectors([record()])[0, 2])
+
+
+def test_a_view_without_an_entity_is_nan_throughout():
+    matrix = Vectorizer(INPUTS).vectors([record(card=None)])
+    assert np.isnan(matrix[0]).tolist() == [True, False, True, False]
+
+
+def test_a_double_beyond_float32_becomes_infinite_without_a_warning(recwarn):
+    matrix = Vectorizer(INPUTS).vectors([record(event={"amount": 1e300, "online": False})])
+    assert np.isposinf(matrix[0, 1])
+    assert not recwarn
+
+
+def test_no_records_give_an_empty_matrix_of_the_right_width():
+    assert Vectorizer(INPUTS).vectors([]).shape == (0, 4)
+
+
+def test_a_packed_vector_comes_back_bit_for_bit():
+    vector = np.array([1.5, np.nan, -np.inf, 1e-40], dtype=np.float32)
+    assert len(packed(vector)) == 16
+    assert unpacked(packed(vector)).tobytes() == vector.tobytes()
