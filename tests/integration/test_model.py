@@ -1,0 +1,331 @@
+"""A model from topics to answers, on the real Kafka and the real Triton."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+
+from backfill.training_topics import training_set_from_topics
+from penstock.cli import cli
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.codec import Encoder
+from schemas.records import features_schema
+from scoring.repository import ModelRepository
+from scoring.serving import ModelControl
+from scoring.training import score_onnx
+from scoring.triton import Triton, TritonError
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.plan import plan
+
+EVENTS = 800
+DEFINITION = '''
+from typing import Annotated
+
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count, mean
+
+
+class Tap(Contract, name="tap_{suffix}", version=1):
+    """A tap."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    amount: float
+
+
+class Verdict(Contract, name="verdict_{suffix}", version=1):
+    """What it turned out to be."""
+
+    id: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: bool
+
+
+card = Entity(name="card", key="card")
+taps = View(name="taps", version=1, entity=card, aggregates=(count(over="1h"), mean("amount", over="1h")))
+pipeline = Pipeline(
+    name="taps_{suffix}",
+    source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=2),
+    entities=(card,),
+    views=(taps,),
+    model=Model(
+        name="taps_{suffix}", inputs=("event.amount", *taps.inputs()), threshold=0.5, positive="block", negative="pass"
+    ),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"),
+)
+'''
+
+
+@dataclass
+class World:
+    """A pipeline with its topics filled, and the way to command it."""
+
+    pipeline: Pipeline
+    file: Path
+    settings: Settings
+    bootstrap: str
+    truth: dict[str, bool]
+
+    @property
+    def repository(self) -> ModelRepository:
+        return ModelRepository(self.settings.model_repository)
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["model", arguments[0], str(self.file), *arguments[1:]])
+
+
+@pytest.fixture
+def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callable[..., str]) -> Iterator[World]:
+    file = tmp_path / f"taps_{suffix}.py"
+    file.write_text(DEFINITION.replace("{suffix}", suffix))
+    pipeline = load_pipeline(str(file))
+    assert pipeline.labels is not None
+    create_topic(pipeline.features_topic, partitions=2)
+    create_topic(pipeline.labels.topic, partitions=2)
+    truth = fill(pipeline, settings.kafka_bootstrap, suffix)
+    found = World(pipeline, file, settings, settings.kafka_bootstrap, truth)
+    yield found
+    if found.repository.versions(pipeline.model.name):
+        ModelControl(found.repository, settings.triton_grpc).unload(pipeline.model.name)
+        shutil.rmtree(settings.model_repository / pipeline.model.name)
+
+
+def fill(pipeline: Pipeline, bootstrap: str, suffix: str) -> dict[str, bool]:
+    """Event i happens at i, its label is known at i + 100. The mean over the window carries the signal.
+
+    Every tenth event is emitted a second time with another vector, and an aborted transaction holds nonsense.
+    """
+    rng = np.random.default_rng(0)
+    encoder = Encoder(features_schema(plan(pipeline)))
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"test-{suffix}"})
+    producer.init_transactions(15)
+
+    def emit(i: int, mean: float | None, attempt: int = 0) -> None:
+        partition = i % 2
+        view = {
+            "entity": "c", "epoch": 1, "seq": i, "as_of": i, "late": False, "count_1h": 1, "amount_mean_1h": mean
+        }  # fmt: skip
+        record = {
+            "event_id": f"e{i}",
+            "event_time": i,
+            "trigger": "event",
+            "attempt": attempt,
+            "source": {"topic": pipeline.source.topic, "partition": partition, "offset": i // 2, "timestamp": i},
+            "event": {"amount": float(rng.normal())},
+            "taps": view,
+        }
+        producer.produce(pipeline.features_topic, partition=partition, value=encoder.encode(record))
+
+    def label(i: int, fraud: bool, known_at: int) -> None:
+        assert pipeline.labels is not None
+        value = json.dumps({"id": f"e{i}", "known_at": known_at, "fraud": fraud})
+        producer.produce(pipeline.labels.topic, partition=i % 2, value=value)
+
+    producer.begin_transaction()
+    for i in range(EVENTS):
+        emit(i, 1e9)
+        label(i, fraud=True, known_at=0)
+    producer.flush()
+    producer.abort_transaction(15)
+
+    producer.begin_transaction()
+    truth = {}
+    for i in range(EVENTS):
+        fraud = bool(rng.random() < 0.3)
+        truth[f"e{i}"] = fraud
+        emit(i, None if i % 7 == 0 else float(rng.normal(2 if fraud else 0)))
+        if i % 10 == 0:
+            emit(i, -1e9, attempt=1)
+        label(i, fraud, known_at=i + 100)
+    producer.produce(pipeline.labels.topic, partition=0, value=b"not a label")  # type: ignore[union-attr]
+    producer.commit_transaction(15)
+    return truth
+
+
+def vectors(rows: int) -> np.ndarray:
+    matrix = np.random.default_rng(1).normal(size=(rows, 3)).astype(np.float32)
+    matrix[::5, 1] = np.nan
+    return matrix
+
+
+def test_the_training_set_is_what_was_committed_served_first_and_known_by_then(world: World) -> None:
+    result = training_set_from_topics(world.pipeline, world.bootstrap, until_ms=599)
+    assert result.event_ids == tuple(f"e{i}" for i in range(500))
+    assert result.y.tolist() == [int(world.truth[name]) for name in result.event_ids]
+    assert np.nanmax(np.abs(result.X)) < 100
+    assert np.isnan(result.X[::7, result.inputs.index("taps.amount_mean_1h")]).all()
+    assert result.counts.labels_refused == 1
+    assert result.counts.emitted_again == EVENTS // 10
+    assert result.counts.labels_after_until == EVENTS - 500
+    assert training_set_from_topics(world.pipeline, world.bootstrap, until_ms=599).data_hash == result.data_hash
+
+
+def test_without_a_bound_all_that_is_labelled_is_known(world: World) -> None:
+    assert len(training_set_from_topics(world.pipeline, world.bootstrap)) == EVENTS
+
+
+def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(world: World) -> None:
+    name = world.pipeline.model.name
+    trained = world.run("train", "--until", "1970-01-01T00:00:00.850")
+    assert trained.exit_code == 0, trained.output
+    assert f"{name} version 1" in trained.output
+    assert "without windowed features 0." in trained.output
+    loaded = world.run("load")
+    assert loaded.output == f"Triton serves {name} version 1 (python backend)\n"
+
+    triton = Triton(world.settings.triton_grpc)
+    served = triton.served(name)
+    assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
+    for rows in (1, 1000, 4096):
+        expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", vectors(rows))
+        np.testing.assert_array_equal(triton.scores(name, 1, vectors(rows), 10), expected)
+    status = world.run("status")
+    assert "1*" in status.output
+    assert "ready" in status.output
+
+
+def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
+    name = world.pipeline.model.name
+    world.run("train")
+    world.run("load")
+    matrix = vectors(400)
+    expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
+    answers: dict[int, np.ndarray] = {}
+
+    def ask(start: int) -> None:
+        answers[start] = Triton(world.settings.triton_grpc).scores(name, 1, matrix[start : start + 25], 20)
+
+    threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(np.concatenate([answers[start] for start in sorted(answers)]), expected)
+
+
+def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: World) -> None:
+    name = world.pipeline.model.name
+    world.run("train", "--until", "700")
+    world.run("load")
+    matrix = vectors(50)
+    first = score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
+    done, wrong, asked = threading.Event(), [], []
+
+    def keep_asking() -> None:
+        triton = Triton(world.settings.triton_grpc)
+        while not done.wait(0.005):
+            try:
+                asked.append(1)
+                np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
+            except (TritonError, AssertionError) as error:
+                wrong.append(error)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        world.run("train", "--seed", "1")
+        loaded = world.run("load")
+    finally:
+        done.set()
+        asking.join()
+    assert "version 2, version 1 beside it" in loaded.output
+    assert wrong == []
+    assert len(asked) > 10
+    triton = Triton(world.settings.triton_grpc)
+    second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
+    np.testing.assert_array_equal(triton.scores(name, 2, matrix, 5), second)
+    np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
+    assert triton.served(name).version == 2
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: World) -> None:
+    name = world.pipeline.model.name
+    world.run("train")
+    world.run("load")
+    world.run("train")
+    (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
+    before = world.repository.configuration(name)
+    with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
+        ModelControl(world.repository, world.settings.triton_grpc).load(name)
+    assert world.repository.configuration(name) == before
+    triton = Triton(world.settings.triton_grpc)
+    assert triton.served(name).version == 1
+    assert len(triton.scores(name, 1, vectors(5), 5)) == 5
+
+
+def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: World) -> None:
+    name = world.pipeline.model.name
+    world.run("train")
+    folder = world.repository.folder(name, 1)
+    (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
+    with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
+        ModelControl(world.repository, world.settings.triton_grpc).load(name)
+
+
+def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world: World) -> None:
+    name = world.pipeline.model.name
+    world.run("train")
+    world.run("load")
+    control = ModelControl(world.repository, world.settings.triton_grpc)
+    with pytest.raises(PenstockError, match="unable to find backend library for backend 'onnxruntime'"):
+        control.load(name, backend="onnxruntime")
+    serving = world.repository.serving(name)
+    assert serving is not None
+    assert serving.backend == "python"
+    assert len(Triton(world.settings.triton_grpc).scores(name, 1, vectors(5), 5)) == 5
+
+
+def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: World, tmp_path: Path) -> None:
+    name = world.pipeline.model.name
+    world.run("train")
+    elsewhere = ModelRepository(tmp_path / "elsewhere")
+    (elsewhere.root).mkdir()
+    (world.repository.root / name).rename(elsewhere.root / name)
+    with pytest.raises(PenstockError) as caught:
+        ModelControl(elsewhere, world.settings.triton_grpc).load(name)
+    assert "PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves" in str(caught.value)
+
+
+def test_a_model_that_was_never_trained_cannot_be_loaded(world: World) -> None:
+    result = world.run("load")
+    assert isinstance(result.exception, PenstockError)
+    assert "has no version yet" in str(result.exception)
+
+
+def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World) -> None:
+    world.run("train")
+    before = world.repository.configuration(world.pipeline.model.name)
+    with pytest.raises(PenstockError, match="Triton cannot be reached") as caught:
+        ModelControl(world.repository, "127.0.0.1:1").load(world.pipeline.model.name)
+    assert "penstock up" in str(caught.value)
+    assert world.repository.configuration(world.pipeline.model.name) == before
+
+
+def test_a_features_topic_that_does_not_exist_is_a_clear_error(world: World) -> None:
+    nameless = world.pipeline.model_copy(update={"name": "nowhere"})
+    with pytest.raises(PenstockError, match=r"features\.nowhere"):
+        training_set_from_topics(nameless, world.bootstrap)
+
+
+def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: World) -> None:
+    result = world.run("train", "--until", "110")
+    assert isinstance(result.exception, PenstockError)
+    assert "too few labels" in str(result.exception)
+    assert world.repository.versions(world.pipeline.model.name) == []
+
+
+def test_a_bound_that_is_no_time_is_refused(world: World) -> None:
+    result = world.run("train", "--until", "yesterday")
+    assert result.exit_code == 2
+    assert "neither epoch milliseconds nor ISO 8601" in result.output
