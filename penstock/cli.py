@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 
@@ -19,10 +18,6 @@ class _Entry:
     target: str
     section: str
     summary: str
-
-    @property
-    def present(self) -> bool:
-        return importlib.util.find_spec(self.target.partition(":")[0]) is not None
 
     def load(self) -> click.Command:
         module, _, attribute = self.target.partition(":")
@@ -56,12 +51,12 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The commands in the order of the table."""
-        return [name for name, entry in _COMMANDS.items() if entry.present]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         """Imports a command."""
         entry = _COMMANDS.get(cmd_name)
-        return entry.load() if entry is not None and entry.present else None
+        return entry.load() if entry is not None else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section per purpose, without importing any command."""

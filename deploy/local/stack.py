@@ -210,8 +210,9 @@ class Stack:
                 report(program.name, "starting", "")
                 self._supervision.start_program(program)
                 detail = self._wait(program, timeout_s, failed)
-                ready[program.name].set()
-                report(program.name, "ready", detail)
+                if detail is not None:
+                    ready[program.name].set()
+                    report(program.name, "ready", detail)
             except BaseException:
                 failed.set()
                 raise
@@ -225,7 +226,8 @@ class Stack:
                 failed.set()  # Ctrl-C included: the other waiters must not hold up the way out
                 raise
 
-    def _wait(self, program: Program, timeout_s: float, abort: threading.Event) -> str:
+    def _wait(self, program: Program, timeout_s: float, abort: threading.Event) -> str | None:
+        """What the server says when it is well, or None when the start was given up."""
         deadline = time.monotonic() + timeout_s
         problem: Exception | None = None
         while time.monotonic() < deadline and not abort.is_set():
@@ -239,7 +241,7 @@ class Stack:
                 problem = error
             time.sleep(_POLL_S)
         if abort.is_set():
-            return ""
+            return None
         raise PenstockError(
             f"{program.name} did not become ready: {problem}",
             where=str(self.log(program.name)),

@@ -12,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from cassandra.cluster import Cluster
 from click.testing import CliRunner
+from confluent_kafka.admin import AdminClient
 
 from deploy.local.cli import down, status, up
 from deploy.local.ports import Ports
@@ -148,6 +150,23 @@ def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path) -> None:
 
 def test_every_part_of_the_shared_stack_is_well(stack: Stack) -> None:
     assert {row.name: row.detail for row in stack.status() if not row.healthy} == {}
+
+
+def test_stores_that_are_all_killed_at_once_come_back_with_what_they_held(
+    stack: Stack, suffix: str, create_topic: Callable[..., str]
+) -> None:
+    names = ("kafka", "cassandra", "redis", "triton")
+    topic = create_topic(f"kept.{suffix}", partitions=3)
+    with Cluster(["127.0.0.1"], port=stack.ports.cassandra) as cluster:
+        options = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+        cluster.connect().execute(f"CREATE KEYSPACE kept_{suffix} WITH replication = {options}")
+    for name in names:
+        os.kill(stack.pid(name), signal.SIGKILL)
+    _until(lambda: all(row.healthy for row in stack.status() if row.name in names), 90)
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{stack.ports.kafka}"})
+    assert len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 3
+    with Cluster(["127.0.0.1"], port=stack.ports.cassandra) as cluster:
+        cluster.connect().execute(f"DROP KEYSPACE kept_{suffix}")
 
 
 def test_a_killed_task_manager_is_replaced_by_one_with_as_many_slots(stack: Stack) -> None:
