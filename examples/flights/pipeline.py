@@ -3,7 +3,7 @@
 A flight is an event at its *scheduled* departure, with what is known at that minute: the plan, and whether it has
 already left. How late it leaves, and all about its arrival, is not known yet and so is not in the event: no feature can
 leak it. The views tell how things go at the airport, with the airline, for the aircraft and on the route.
-The events come from :mod:`examples.flights.flights`.
+The events come from :mod:`examples.flights.replay`.
 """
 
 from __future__ import annotations

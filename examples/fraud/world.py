@@ -1,266 +1,164 @@
-"""A small world of cardholders and merchants, in which some cards and terminals fall into the wrong hands.
+"""The messages of the fraud example: the payments of the world as its producers deliver them, flaws included.
 
-The idea (customers who spend by habit near their home; frauds by amount, by terminal and by card; labels that come
-late) is that of the simulator in Le Borgne, Siblini, Lebichot and Bontempi, *Reproducible Machine Learning for Credit
-Card Fraud Detection: Practical Handbook* (2022), chapter 3. The code and all parameters are our own.
-
-Fraud comes in three scenarios, and in a fourth once the world has drifted:
-
-- *large*: one payment of an unusual amount. Honest large payments exist too.
-- *terminal*: a compromised terminal. All that is paid there for one to three weeks is fraudulent: the regulars', whose
-  payments look as ever, and those of cloned cards from anywhere, by contactless, below the limit for a PIN.
-- *card*: stolen card data. Over some days, bursts of online payments a few minutes apart, from one unknown device.
-- *relay*, instead of *card* after the drift: the bursts are small contactless payments in shops. With the drift, all
-  amounts grow and more is bought online.
+Messages come in order of arrival. Some payments arrive late, some twice, some cannot be used at all; labels come when
+they are known. Event time starts at :data:`examples.fraud.simulation.START_MS` and has nothing to do with the wall clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import count
+import random
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from examples.fraud.pipeline import CardTransaction, FraudLabel, pipeline
+from examples.fraud.simulation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, START_MS, Transaction, World, WorldConfig
+from examples.messages import EventFormats, Message
+from schemas.codec import MARKER, Reason
 
-SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
-START_MS = 1_767_225_600_000
-"""2026-01-01T00:00Z, when the world begins."""
-
-COUNTRIES = ("DE", "FR", "GB", "US")
-CURRENCY = {"DE": "EUR", "FR": "EUR", "GB": "GBP", "US": "USD"}
-EUR_PER = {"EUR": 1.0, "GBP": 1.15, "USD": 0.92}
-_FIRST = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "John", "Karen", "Leslie", "Radia", "Robin", "Tony")
-_LAST = (
-    "Abel",
-    "Bauer",
-    "Clarke",
-    "Dubois",
-    "Evans",
-    "Fischer",
-    "Garcia",
-    "Huber",
-    "Leroy",
-    "Martin",
-    "Novak",
-    "Weber",
-)
-
-_CONTACTLESS_LIMIT_EUR = 50.0
-_NEAR_TERMINALS = 12
-_ONLINE_TERMINAL_SHARE = 0.2
-_SECOND_CARD_SHARE = 0.3
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Event = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldConfig:
-    """How large the world is, how much fraud there is, and when it drifts.
+class FraudConfig:
+    """The world, and how badly its messages travel. Shares are of the transactions.
 
-    The defaults give about 1,700 payments a day, of which some 3 % are fraudulent. Rates are per day.
+    ``out_of_order`` arrive up to five minutes late, ``hours_late`` one to twelve hours, ``too_late`` eight to ten days,
+    which is older than the longest window. ``duplicates`` are sent again within ten minutes, byte by byte; only prompt
+    ones are, so that the copy is always within the source's horizon. ``malformed`` messages come in addition.
     """
 
-    customers: int = 1_000
-    terminals: int = 300
-    large_fraud_share: float = 0.003
-    large_honest_share: float = 0.004
-    new_compromised_terminals: float = 0.2
-    cloned_payments: float = 6.0
-    new_stolen_cards: float = 1.2
-    drift_after: timedelta | None = timedelta(days=28)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    out_of_order: float = 0.02
+    hours_late: float = 0.002
+    too_late: float = 0.0002
+    duplicates: float = 0.005
+    malformed: float = 0.005
+    avro: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A payment and the truth about it. ``scenario`` is None if it is honest."""
+def messages(seed: int, limit: int | None = None, config: FraudConfig | None = None) -> Iterator[Message]:
+    """All messages about the first ``limit`` transactions of the world (None: it goes on for ever), by arrival.
 
-    time_ms: int
-    card_id: str
-    customer_id: str
-    cardholder_name: str | None
-    terminal_id: str
-    amount: float
-    currency: str
-    channel: str
-    country: str
-    home_country: str
-    device_id: str | None
-    scenario: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Payments:
-    """Columns of payments in the making; ``device`` is -1 for the customer's own, -2 for a new one, else a number."""
-
-    time: Ints
-    customer: Ints
-    terminal: Ints
-    amount: Floats
-    device: Ints
-    scenario: NDArray[np.int8]
-    contactless: NDArray[np.bool_]
-
-    @staticmethod
-    def join(parts: list[_Payments]) -> _Payments:
-        """All payments of the parts, in order of time (ties: in order of the parts)."""
-        order = np.argsort(np.concatenate([part.time for part in parts]), kind="stable")
-        return _Payments(*(np.concatenate([getattr(p, name) for p in parts])[order] for name in _Payments.__slots__))
+    Exactly ``limit`` of them are valid events, and each of these has its label, known 2 hours to 7 days later and never
+    before the event has arrived. The same arguments always give the same bytes.
+    """
+    config = config or FraudConfig()
+    delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
+    waiting: list[tuple[int, int, Message]] = []
+    number = 0
+    for day, today in enumerate(World(seed, config.world).days(), start=1):
+        for transaction in today[: None if limit is None else limit - number]:
+            number += 1
+            waiting += delivery.deliver(transaction, number)
+        if number == limit:
+            break
+        # What has not arrived by midnight may yet be overtaken by the payments of tomorrow.
+        waiting.sort()
+        arrived = bisect_left(waiting, (START_MS + day * DAY_MS,))
+        yield from (message for _, _, message in waiting[:arrived])
+        del waiting[:arrived]
+    yield from (message for _, _, message in sorted(waiting))
 
 
-_OWN_DEVICE, _NEW_DEVICE = -1, -2
-_SCENARIOS = (None, "large", "terminal", "card", "relay")
-_LARGE, _TERMINAL, _CARD, _RELAY = 1, 2, 3, 4
+class _Delivery:
+    """Turns a transaction into messages, each with its time of arrival and a number that settles ties."""
 
-
-class World:
-    """Lives one day at a time; the same seed and configuration always live the same days."""
-
-    def __init__(self, seed: int, config: WorldConfig) -> None:
-        self._rng = rng = np.random.default_rng([seed, 1])
+    def __init__(self, rng: random.Random, config: FraudConfig) -> None:
+        self._rng = rng
         self._config = config
-        self._devices = 0
-        self._bursts: list[_Payments] = []
-        n, m = config.customers, config.terminals
-        home = rng.random((n, 2))
-        place = rng.random((m, 2))
-        self._home_country = (home[:, 0] * len(COUNTRIES)).astype(int)
-        self._country = (place[:, 0] * len(COUNTRIES)).astype(int)
-        self._payments_per_day = rng.uniform(0.3, 3.0, n)
-        self._mean_amount = rng.lognormal(3.4, 0.6, n)
-        self._price_level = rng.uniform(0.6, 1.6, m)
-        physical = max(1, round(m * (1 - _ONLINE_TERMINAL_SHARE)))
-        self._physical, self._online = np.arange(physical), np.arange(min(physical, m - 1), m)
-        distance = ((home[:, None, :] - place[None, :physical, :]) ** 2).sum(axis=2)
-        self._near = np.argsort(distance, axis=1)[:, :_NEAR_TERMINALS]
-        self._compromised_until = np.zeros(m, dtype=np.int64)
-        self._name = [f"{_FIRST[a]} {_LAST[b]}" for a, b in rng.integers(0, len(_FIRST), (n, 2))]
-        numbers = rng.integers(10**14, 10**15, (n, 2))
-        two = rng.random(n) < _SECOND_CARD_SHARE
-        self._cards = [
-            (f"4{a}", f"5{b}") if more else (f"4{a}",) * 2 for (a, b), more in zip(numbers.tolist(), two, strict=True)
-        ]
+        self._events = EventFormats(CardTransaction)
+        self._labels = EventFormats(FraudLabel)
+        self._sent = 0
 
-    def days(self) -> Iterator[list[Transaction]]:
-        """Each day's payments in order of their time, for ever."""
-        for start in count(START_MS, DAY_MS):
-            self._compromise(start)
-            parts = [self._habits(start), self._clones(start), *self._bursts_until(start + DAY_MS)]
-            yield self._transactions(_Payments.join(parts))
-
-    def _drifted(self, start: int) -> bool:
-        after = self._config.drift_after
-        return after is not None and start >= START_MS + after // timedelta(milliseconds=1)
-
-    def _compromise(self, start: int) -> None:
-        """Terminals and cards that fall into the wrong hands today."""
+    def deliver(self, transaction: Transaction, number: int) -> Iterator[tuple[int, int, Message]]:
         rng, config = self._rng, self._config
-        for _ in range(rng.poisson(config.new_compromised_terminals)):
-            self._compromised_until[rng.choice(self._physical)] = start + int(rng.uniform(7, 21) * DAY_MS)
-        for _ in range(rng.poisson(config.new_stolen_cards)):
-            self._bursts += self._stolen(int(rng.integers(config.customers)), start)
+        event = _event(transaction, f"tx-{number:08d}")
+        write = self._events.avro if rng.random() < config.avro else self._events.json
+        key, value, time = transaction.card_id.encode(), write(event), transaction.time_ms
+        arrival = time + self._travel_ms()
+        yield self._at(arrival, Message(pipeline.source.topic, key, value, time, "event"))
+        if rng.random() < config.duplicates and arrival - time <= 5 * MINUTE_MS:
+            again = arrival + rng.randrange(SECOND_MS, 10 * MINUTE_MS)
+            yield self._at(again, Message(pipeline.source.topic, key, value, time, "duplicate"))
+        if rng.random() < config.malformed:
+            bad, reason = self._malformed(event | {"transaction_id": f"bad-{number:08d}"})
+            yield self._at(arrival, Message(pipeline.source.topic, key, bad, time, "malformed", reason))
+        yield self._label(transaction, event["transaction_id"], arrival)
 
-    def _habits(self, start: int) -> _Payments:
-        """What the customers pay by themselves, with a few large amounts, honest or not."""
-        rng, config, drifted = self._rng, self._config, self._drifted(start)
-        customer = np.repeat(np.arange(config.customers), rng.poisson(self._payments_per_day))
-        n = len(customer)
-        # Most is bought around the middle of the day, little at night.
-        time = start + (rng.normal(13.5 * HOUR_MS, 4.5 * HOUR_MS, n).astype(np.int64) % DAY_MS)
-        terminal = self._near[customer, rng.integers(0, self._near.shape[1], n)]
-        terminal = np.where(rng.random(n) < 0.03, rng.choice(self._physical, n), terminal)
-        online = rng.random(n) < (0.35 if drifted else 0.22)
-        terminal = np.where(online, rng.choice(self._online, n), terminal)
-        scale = self._mean_amount[customer] * self._price_level[terminal] * (1.4 if drifted else 1.0)
-        amount = rng.gamma(2.5, scale / 2.5)
-        size = rng.random(n)
-        stolen = size < config.large_fraud_share
-        honest = (size > 1 - config.large_honest_share) & ~stolen
-        amount = np.where(stolen, rng.uniform(350, 1_500, n), amount)
-        amount = np.where(honest, rng.uniform(250, 1_500, n), amount)
-        scenario = np.where(stolen, _LARGE, np.where(time < self._compromised_until[terminal], _TERMINAL, 0))
-        device = np.where(rng.random(n) < 0.03, _NEW_DEVICE, _OWN_DEVICE)
-        contactless = (amount < _CONTACTLESS_LIMIT_EUR) & (rng.random(n) < 0.7)
-        return _Payments(time, customer, terminal, amount, device, scenario.astype(np.int8), contactless)
+    def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> tuple[int, int, Message]:
+        delay = min(2 * HOUR_MS + int(self._rng.expovariate(1 / (36 * HOUR_MS))), 7 * DAY_MS)
+        known = max(transaction.time_ms + delay, arrival + HOUR_MS)
+        label = {"transaction_id": transaction_id, "label_time": known, "is_fraud": transaction.scenario is not None}
+        assert pipeline.labels is not None
+        message = Message(pipeline.labels.topic, transaction_id.encode(), self._labels.avro(label), known, "label")
+        return self._at(known, message)
 
-    def _clones(self, start: int) -> _Payments:
-        """Cloned cards at the terminals that are compromised: any customer's, at any hour, just below the limit."""
-        rng = self._rng
-        compromised = np.flatnonzero(self._compromised_until > start)
-        terminal = np.repeat(compromised, rng.poisson(self._config.cloned_payments, len(compromised)))
-        n = len(terminal)
-        return _Payments(
-            time=start + rng.integers(0, DAY_MS, n),
-            customer=rng.integers(0, self._config.customers, n),
-            terminal=terminal,
-            amount=rng.uniform(20, _CONTACTLESS_LIMIT_EUR, n),
-            device=np.full(n, _OWN_DEVICE),
-            scenario=np.full(n, _TERMINAL, dtype=np.int8),
-            contactless=np.ones(n, dtype=bool),
-        )
+    def _travel_ms(self) -> int:
+        rng, config = self._rng, self._config
+        luck = rng.random()
+        if luck < config.too_late:
+            return rng.randrange(8 * DAY_MS, 10 * DAY_MS)
+        if luck < config.too_late + config.hours_late:
+            return rng.randrange(HOUR_MS, 12 * HOUR_MS)
+        if luck < config.too_late + config.hours_late + config.out_of_order:
+            return rng.randrange(10 * SECOND_MS, 5 * MINUTE_MS)
+        return rng.randrange(2 * SECOND_MS)
 
-    def _stolen(self, customer: int, start: int) -> list[_Payments]:
-        """The bursts that one stolen card will see over the next days."""
-        rng, relay = self._rng, self._drifted(start)
-        self._devices += 1
-        bursts = []
-        for begin in start + rng.uniform(0, rng.uniform(1, 4), 1 + rng.poisson(2)) * DAY_MS:
-            n = int(rng.integers(3, 9))
-            gaps = rng.exponential((2 if relay else 4) * MINUTE_MS, n)
-            bursts.append(
-                _Payments(
-                    time=(begin + np.cumsum(gaps)).astype(np.int64),
-                    customer=np.full(n, customer),
-                    terminal=rng.choice(self._physical if relay else self._online, n),
-                    amount=rng.uniform(5, 45, n) if relay else rng.gamma(4, self._mean_amount[customer] * 2 / 4, n) + 5,
-                    device=np.full(n, self._devices),
-                    scenario=np.full(n, _RELAY if relay else _CARD, dtype=np.int8),
-                    contactless=np.full(n, relay),
-                )
-            )
-        return bursts
+    def _malformed(self, event: Event) -> tuple[bytes | None, Reason]:
+        make, reason = self._rng.choice(MALFORMATIONS)
+        return make(event, self._events), reason
 
-    def _bursts_until(self, end: int) -> list[_Payments]:
-        """The planned bursts that begin before ``end`` (a burst that runs past midnight is cut there)."""
-        due = [burst for burst in self._bursts if burst.time[0] < end]
-        self._bursts = [burst for burst in self._bursts if burst.time[0] >= end]
-        return [_Payments(*(getattr(b, name)[b.time < end] for name in _Payments.__slots__)) for b in due]
+    def _at(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+        self._sent += 1
+        return arrival, self._sent, message
 
-    def _transactions(self, day: _Payments) -> list[Transaction]:
-        second_card = self._rng.random(len(day.time)) < 0.3
-        rows = []
-        columns = (getattr(day, name).tolist() for name in _Payments.__slots__)
-        for (time, customer, terminal, eur, device, scenario, contactless), second in zip(
-            zip(*columns, strict=True), second_card.tolist(), strict=True
-        ):
-            country = COUNTRIES[self._country[terminal]]
-            currency = CURRENCY[country]
-            online = terminal >= self._online[0]
-            rows.append(
-                Transaction(
-                    time_ms=time,
-                    # A stolen card is the customer's first.
-                    card_id=self._cards[customer][second and scenario < _CARD],
-                    customer_id=f"c{customer:05d}",
-                    cardholder_name=self._name[customer] if customer % 10 else None,
-                    terminal_id=f"t{terminal:04d}",
-                    amount=max(0.5, round(eur / EUR_PER[currency], 2)),
-                    currency=currency,
-                    channel="online" if online else "contactless" if contactless else "chip",
-                    country=country,
-                    home_country=COUNTRIES[self._home_country[customer]],
-                    device_id=self._device(customer, device) if online else None,
-                    scenario=_SCENARIOS[scenario],
-                )
-            )
-        return rows
 
-    def _device(self, customer: int, device: int) -> str:
-        if device == _OWN_DEVICE:
-            return f"d{customer:05d}"
-        if device == _NEW_DEVICE:
-            self._devices += 1
-            device = self._devices
-        return f"n{device:06d}"
+def _event(transaction: Transaction, transaction_id: str) -> Event:
+    return {
+        "transaction_id": transaction_id,
+        "event_time": transaction.time_ms,
+        "card_id": transaction.card_id,
+        "customer_id": transaction.customer_id,
+        "cardholder_name": transaction.cardholder_name,
+        "terminal_id": transaction.terminal_id,
+        "amount": transaction.amount,
+        "currency": transaction.currency,
+        "channel": transaction.channel,
+        "country": transaction.country,
+        "home_country": transaction.home_country,
+        "device_id": transaction.device_id,
+    }
+
+
+def _without_amount(event: Event, formats: EventFormats) -> bytes:
+    return formats.json({name: value for name, value in event.items() if name != "amount"})
+
+
+def _of_unknown_schema(event: Event, formats: EventFormats) -> bytes:
+    return MARKER + b"\x00unknown" + formats.avro(event)[10:]
+
+
+MALFORMATIONS: tuple[tuple[Callable[[Event, EventFormats], bytes | None], Reason], ...] = (
+    (lambda _event, _formats: b"\xff\xfe not an event", "penstock.Undecodable"),
+    (lambda event, formats: formats.json(event)[:-1], "penstock.Undecodable"),
+    (lambda event, formats: formats.avro(event)[:-1], "penstock.Undecodable"),
+    (lambda event, formats: formats.json(event | {"amount": float("nan")}), "penstock.Undecodable"),
+    (_of_unknown_schema, "penstock.UnknownSchema"),
+    (_without_amount, "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"amount": float("nan")}), "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"amount": -event["amount"]}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"amount": 1e6}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"amount": str(event["amount"])}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"terminal_id": None}), "penstock.InvalidField"),
+    (lambda event, formats: formats.avro(event | {"card_id": "4111"}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"channel": "cheque"}), "penstock.InvalidField"),
+    (lambda event, formats: formats.json(event | {"event_time": event["event_time"] // 1000}), "penstock.InvalidField"),
+    (
+        lambda event, formats: formats.avro(event | {"event_time": event["event_time"] + 36_500 * DAY_MS}),
+        "penstock.FutureEvent",
+    ),
+    (lambda _event, _formats: None, "penstock.Tombstone"),
+)
+"""Ways in which a good event goes bad, each with the reason for which it must be refused; all equally frequent."""
