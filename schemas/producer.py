@@ -41,7 +41,10 @@ class InvalidEvent(PenstockError, ValueError):  # noqa: N818 - named as what the
 
 
 class DeliveryFailed(PenstockError):  # noqa: N818 - named as what happened
-    """Kafka did not take some events. ``events`` are those, in the order in which they failed: send them again."""
+    """Kafka did not take some events. ``events`` are those, in the order in which they failed: send them again.
+
+    A broker refuses a batch as a whole, so an innocent event may be among them.
+    """
 
     def __init__(self, what: str, *, where: str, events: Sequence[Contract]) -> None:
         super().__init__(

@@ -1,0 +1,77 @@
+"""The endpoints of a Confluent schema registry that confluent-kafka's client uses, in memory.
+
+A fake of the protocol, for no registry server can be had from the package registries: it shows that framing and ids are
+handled as the real client demands, not how a real registry judges compatibility.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+
+class FakeRegistry:
+    """Schemas by id (from 1), and how often each path was asked for."""
+
+    def __init__(self) -> None:
+        self.schemas: list[dict[str, Any]] = []
+        self.requests: list[str] = []
+        self.broken = False
+        self.url = ""
+
+    def register(self, schema: dict[str, Any]) -> int:
+        if schema not in self.schemas:
+            self.schemas.append(schema)
+        return self.schemas.index(schema) + 1
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.requests.append(f"{method} {path}")
+        if self.broken:
+            return 500, {"error_code": 50001, "message": "Error in the backend data store"}
+        if match := re.match(r"/schemas/ids/(\d+)", path):
+            number = int(match[1])
+            if not 1 <= number <= len(self.schemas):
+                return 404, {"error_code": 40403, "message": "Schema not found"}
+            return 200, self.schemas[number - 1]
+        if match := re.match(r"/subjects/([^/]+)(/versions)?", path):
+            number = self.register({"schema": body["schema"], "schemaType": body.get("schemaType", "AVRO")})
+            return 200, {"id": number, "subject": match[1], "version": 1, **self.schemas[number - 1]}
+        return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
+
+
+@contextmanager
+def fake_registry() -> Iterator[FakeRegistry]:
+    registry = FakeRegistry()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or b"{}")
+            status, answer = registry.answer(self.command, self.path, body)
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = _serve  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    registry.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield registry
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
