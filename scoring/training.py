@@ -24,6 +24,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from backfill.training_set import TrainingSet
 from penstock.errors import PenstockError
@@ -91,42 +92,9 @@ def train(training_set: TrainingSet, seed: int) -> TrainedModel:
             trained one (a defect in a library, which must not reach production).
     """
     earlier, later = _split(training_set)
-    columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
-    model, validated = _fit(training_set.X, training_set.y, earlier, later, seed)
-    content = to_onnx(model, training_set.X, training_set.inputs, seed)
-    baseline: bytes | None = None
-    baseline_inputs = tuple(training_set.inputs[i] for i in columns)
-    auc_without_windows: float | None = None
-    if columns:
-        event_only = np.ascontiguousarray(training_set.X[:, columns])
-        simple, simple_validated = _fit(event_only, training_set.y, earlier, later, seed)
-        baseline = to_onnx(simple, event_only, baseline_inputs, seed)
-        auc_without_windows = auc(simple_validated, training_set.y[later])
-    return TrainedModel(
-        content,
-        baseline,
-        Manifest(
-            inputs=training_set.inputs,
-            baseline_inputs=baseline_inputs,
-            views=training_set.views,
-            seed=seed,
-            data_hash=training_set.data_hash,
-            until_ms=training_set.until_ms,
-            rows=len(training_set),
-            positives=int(training_set.y.sum()),
-            iterations=model.n_iter_,
-            read=asdict(training_set.counts),
-            validation=Validation(
-                from_ms=int(training_set.event_times[later][0]),
-                rows=int(later.sum()),
-                positives=int(training_set.y[later].sum()),
-                auc=auc(validated, training_set.y[later]),
-                auc_without_windows=auc_without_windows,
-            ),
-            libraries={"python": platform.python_version()}
-            | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
-        ),
-    )
+    # One thread: beside a running pipeline, threads that spin while they wait for a core took four times the CPU.
+    with threadpool_limits(1, user_api="openmp"):
+        return _train(training_set, seed, earlier, later)
 
 
 def auc(scores: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -210,6 +178,45 @@ def to_onnx(
             next="check the versions of scikit-learn, skl2onnx and onnxruntime against deploy/locks",
         )
     return content
+
+
+def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]) -> TrainedModel:
+    columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
+    model, validated = _fit(training_set.X, training_set.y, earlier, later, seed)
+    content = to_onnx(model, training_set.X, training_set.inputs, seed)
+    baseline: bytes | None = None
+    baseline_inputs = tuple(training_set.inputs[i] for i in columns)
+    auc_without_windows: float | None = None
+    if columns:
+        event_only = np.ascontiguousarray(training_set.X[:, columns])
+        simple, simple_validated = _fit(event_only, training_set.y, earlier, later, seed)
+        baseline = to_onnx(simple, event_only, baseline_inputs, seed)
+        auc_without_windows = auc(simple_validated, training_set.y[later])
+    return TrainedModel(
+        content,
+        baseline,
+        Manifest(
+            inputs=training_set.inputs,
+            baseline_inputs=baseline_inputs,
+            views=training_set.views,
+            seed=seed,
+            data_hash=training_set.data_hash,
+            until_ms=training_set.until_ms,
+            rows=len(training_set),
+            positives=int(training_set.y.sum()),
+            iterations=model.n_iter_,
+            read=asdict(training_set.counts),
+            validation=Validation(
+                from_ms=int(training_set.event_times[later][0]),
+                rows=int(later.sum()),
+                positives=int(training_set.y[later].sum()),
+                auc=auc(validated, training_set.y[later]),
+                auc_without_windows=auc_without_windows,
+            ),
+            libraries={"python": platform.python_version()}
+            | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
+        ),
+    )
 
 
 def _split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

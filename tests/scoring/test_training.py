@@ -124,7 +124,8 @@ def test_whether_a_value_is_null_may_be_the_signal():
 
 def test_thresholds_between_neighbouring_float32_values_send_each_value_its_own_way():
     rng = np.random.default_rng(0)
-    low = np.float32(1)
+    # Half-way between these two, "to nearest, ties to even" would round up, to the higher one itself.
+    low = np.nextafter(np.float32(1), np.float32(2))
     high = np.nextafter(low, np.float32(2))
     values = np.where(rng.random((2000, 1)) < 0.5, low, high).astype(np.float32)
     classifier = HistGradientBoostingClassifier(random_state=0).fit(values, (values[:, 0] == high).astype(int))
