@@ -1,7 +1,7 @@
 """The messages of the fraud example: the payments of the world as its producers deliver them, flaws included.
 
 Messages come in order of arrival. Some payments arrive late, some twice, some cannot be used at all; labels come when
-they are known. Event time starts at :data:`examples.fraud.simulation.START_MS` and has nothing to do with the wall clock.
+they are known. Event time starts at the simulation's ``START_MS`` and has nothing to do with the wall clock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FraudConfig:
     world: WorldConfig = field(default_factory=WorldConfig)
     out_of_order: float = 0.02
     hours_late: float = 0.002
-    too_late: float = 0.0002
+    too_late: float = 0.0005
     duplicates: float = 0.005
     malformed: float = 0.005
     avro: float = 0.5
