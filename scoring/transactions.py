@@ -100,13 +100,13 @@ class OutcomeUnknownError(Exception):
 class ProducerLike(Protocol):
     """The part of confluent-kafka's Producer that transactions need."""
 
-    def init_transactions(self, timeout: float) -> None: ...  # noqa: D102
+    def init_transactions(self, timeout: float, /) -> None: ...  # noqa: D102
     def begin_transaction(self) -> None: ...  # noqa: D102
-    def send_offsets_to_transaction(self, positions: list[Any], group_metadata: Any, timeout: float) -> None: ...  # noqa: D102
-    def commit_transaction(self, timeout: float) -> None: ...  # noqa: D102
-    def abort_transaction(self, timeout: float) -> None: ...  # noqa: D102
-    def produce(self, topic: str, value: bytes | None, **rest: Any) -> None: ...  # noqa: D102
-    def poll(self, timeout: float) -> int: ...  # noqa: D102
+    def send_offsets_to_transaction(self, positions: list[Any], group_metadata: Any, timeout: float, /) -> None: ...  # noqa: D102
+    def commit_transaction(self, timeout: float, /) -> None: ...  # noqa: D102
+    def abort_transaction(self, timeout: float, /) -> None: ...  # noqa: D102
+    def produce(self, topic: str, value: bytes | None, /, **rest: Any) -> None: ...  # noqa: D102
+    def poll(self, timeout: float, /) -> int: ...  # noqa: D102
 
 
 class TransactionalProducer:

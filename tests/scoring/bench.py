@@ -144,12 +144,15 @@ class Bench:
     settings: Settings
     folder: Path
     sent: list[tuple[int, int]] = field(default_factory=list)
+    _timestamps: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        create_topics(self.pipeline, self.settings.kafka_bootstrap)
         self._producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap, "linger.ms": 0})
         self._encoder = Encoder(features_schema(plan(self.pipeline)))
         self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
+
+    def create_topics(self) -> None:
+        create_topics(self.pipeline, self.settings.kafka_bootstrap)
 
     def feed(self, events: int) -> None:
         """Emit features of that many new events, over all partitions in turn."""
@@ -176,8 +179,8 @@ class Bench:
         assert self._producer.flush(30) == 0
 
     def record(self, partition: int, offset: int, **changes: Any) -> dict[str, Any]:
-        """The feature record of a raw event: a function of where the event lies, but for its Kafka timestamp."""
-        now = time.time_ns() // 1_000_000
+        """The feature record of a raw event: the same each time it is emitted, but for ``changes``."""
+        now = self._timestamps.setdefault((partition, offset), time.time_ns() // 1_000_000)
         return {
             "event_id": f"{partition}-{offset}",
             "event_time": now,

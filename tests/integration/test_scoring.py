@@ -1,0 +1,267 @@
+"""The scorer as a process on real Kafka and Triton: whatever is killed, every event is answered exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.settings import Settings
+from schemas.dead_letters import DeadLetter
+from tests.scoring.bench import (
+    Bench,
+    add_model,
+    amount_of,
+    define,
+    expected_score,
+    load_model,
+    unload_model,
+    wait_for,
+)
+
+PARTITIONS = 3
+# Small batches without lingering: a process killed at a random moment is then mostly inside a transaction.
+EAGER = ("--max-batch", "64", "--linger-ms", "0")
+
+
+@pytest.fixture
+def untrained(settings: Settings, suffix: str, tmp_path: Path) -> Bench:
+    """A pipeline with topics and without a model."""
+    reference, pipeline = define(tmp_path, suffix, PARTITIONS)
+    bench = Bench(reference, pipeline, settings, tmp_path)
+    bench.create_topics()
+    return bench
+
+
+@pytest.fixture
+def bench(untrained: Bench) -> Iterator[Bench]:
+    """A pipeline whose model is loaded."""
+    add_model(untrained.pipeline, untrained.settings)
+    load_model(untrained.pipeline, untrained.settings)
+    yield untrained
+    # Only that Triton does not collect the models of all tests; a test that broke it has its own error to show.
+    with contextlib.suppress(Exception):
+        unload_model(untrained.pipeline, untrained.settings)
+
+
+@contextlib.contextmanager
+def feeding(bench: Bench, per_burst: int = 20, pause_s: float = 0.01) -> Iterator[None]:
+    """Features keep coming in the background while the block runs."""
+    done = threading.Event()
+
+    def feed() -> None:
+        while not done.wait(pause_s):
+            bench.feed(per_burst)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def assert_exactly_once(bench: Bench) -> None:
+    bench.drained()
+    answered = Counter(bench.answered())
+    assert [event for event, times in answered.items() if times > 1] == []
+    assert sorted(answered) == sorted(bench.sent)
+
+
+def test_every_event_gets_the_models_score_in_its_partition_under_its_key(bench):
+    with bench.scoring():
+        bench.feed(300)
+        assert_exactly_once(bench)
+    for prediction in bench.predictions():
+        offset = prediction["source"]["offset"]
+        total = None if offset % 5 == 0 else float(offset % 23)
+        assert prediction["score"] == pytest.approx(expected_score(amount_of(offset), total, offset % 17), abs=1e-6)
+        assert prediction["decision"] == ("block" if prediction["score"] >= 0.5 else "pass")
+        assert (prediction["route"], prediction["model_version"]) == ("primary", "1")
+    for message in bench.messages(bench.pipeline.predictions_topic):
+        assert message.key() == b"card-%d" % message.partition()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_any_moment_there_is_no_gap_and_no_duplicate(bench, seed):
+    rng = random.Random(seed)
+    with feeding(bench):
+        for _ in range(5):
+            process = bench.start("0", *EAGER)
+            process.logged("assigned")
+            time.sleep(rng.uniform(0.0, 1.0))
+            process.kill()
+    with bench.scoring("0", *EAGER):
+        assert_exactly_once(bench)
+    assert len(bench.sent) > 1_000
+
+
+def test_scorers_come_and_go_and_each_event_is_answered_once(bench):
+    with feeding(bench):
+        first = bench.start("a", *EAGER)
+        first.logged("assigned")
+        second = bench.start("b", *EAGER)
+        second.logged("assigned features")
+        time.sleep(1)
+        first.kill()
+        with bench.scoring("c", *EAGER) as third:
+            third.logged("assigned features")
+            time.sleep(11)  # the killed one's place in the group runs out
+            second.stop()
+            time.sleep(11)
+    with bench.scoring("a", *EAGER):
+        assert_exactly_once(bench)
+
+
+def test_a_scorer_that_was_frozen_past_its_time_commits_nothing_when_it_wakes(bench):
+    with feeding(bench):
+        frozen = bench.start("a", *EAGER)
+        frozen.logged("assigned")
+        time.sleep(0.5)
+        frozen.process.send_signal(signal.SIGSTOP)
+        with bench.scoring("b", *EAGER) as other:
+            wait_for(lambda: other.log().count("features.") > 1 and "[2]" in other.log(), 30, "the partitions to move")
+            time.sleep(2)
+            frozen.process.send_signal(signal.SIGCONT)
+            time.sleep(3)
+            assert "lost features" in frozen.log()
+            frozen.kill()
+    with bench.scoring("b", *EAGER):
+        assert_exactly_once(bench)
+
+
+def test_a_second_process_of_the_same_instance_ends_the_first(bench):
+    with feeding(bench):
+        first = bench.start("0", *EAGER)
+        first.logged("assigned")
+        with bench.scoring("0", *EAGER) as second:
+            second.logged("assigned")
+            assert "give each scorer its own --instance" in first.refused()
+    with bench.scoring("0"):
+        assert_exactly_once(bench)
+
+
+def test_features_emitted_again_are_not_scored_again_even_after_a_restart(bench):
+    bench.feed(300)
+    with bench.scoring():
+        again(bench, bench.sent[:100], attempt=1)
+        bench.drained()
+        again(bench, bench.sent[50:], attempt=2)
+        assert_exactly_once(bench)
+    with bench.scoring():
+        again(bench, bench.sent, attempt=3)
+        bench.feed(30)
+        assert_exactly_once(bench)
+    assert {prediction["attempt"] for prediction in bench.predictions()} == {0}
+
+
+def again(bench: Bench, events: list[tuple[int, int]], attempt: int) -> None:
+    """Emit the same events once more, as a restarted job does."""
+    for partition, offset in events:
+        bench.emit(partition, offset, attempt=attempt)
+
+
+def test_what_the_model_cannot_score_is_a_dead_letter_once(bench):
+    bench.feed(30)
+    for _ in range(2):
+        with bench.scoring():
+            bench.emit(1, 10_000, event={"amount": -1.0})
+            bench.drained()
+    (letter,) = bench.dead_letters()
+    read = DeadLetter.read(letter.key(), letter.value(), letter.headers())
+    assert (read.stage, read.reason, read.topic) == ("score", "penstock.NotANumber", bench.pipeline.features_topic)
+    assert_exactly_once(bench)
+
+
+def test_poison_records_become_dead_letters_and_the_rest_goes_on(bench):
+    good = bench.encode(bench.record(0, 500))
+    poison = [b"", b"junk", good[:-3], good + b"x", b"\xc3\x01" + b"\0" * 8 + good[10:], None]
+    with bench.scoring():
+        for value in poison:
+            bench.feed(30)
+            bench.emit_bytes(2, value, key=b"poison", headers=[("app", b"1")])
+        bench.emit(0, 900, trigger="timer")
+        assert_exactly_once(bench)
+    letters = [DeadLetter.read(m.key(), m.value(), m.headers()) for m in bench.dead_letters()]
+    assert [letter.value for letter in letters] == poison
+    assert {letter.key for letter in letters} == {b"poison"}
+    assert {letter.original_headers for letter in letters} == {(("app", b"1"),)}
+    assert [letter.reason for letter in letters] == [
+        *["penstock.Undecodable"] * 4,
+        "penstock.UnknownSchema",
+        "penstock.Tombstone",
+    ]
+
+
+def test_while_triton_is_down_the_copy_answers_and_afterwards_triton_again(bench, stack):
+    with bench.scoring() as process:
+        bench.feed(60)
+        bench.drained()
+        stack.stop("triton")
+        try:
+            bench.feed(60)
+            bench.drained()
+        finally:
+            stack.start("triton")
+        load_model(bench.pipeline, bench.settings)
+        time.sleep(1.5)  # the cool-down
+        bench.feed(60)
+        assert_exactly_once(bench)
+        process.logged("Triton answers again")
+    routes = [p["route"] for p in sorted(bench.predictions(), key=lambda p: p["source"]["offset"])]
+    assert routes == ["primary"] * 60 + ["fallback"] * 60 + ["primary"] * 60
+
+
+def test_while_kafka_restarts_the_scorer_waits_and_goes_on(bench, stack):
+    with bench.scoring() as process:
+        bench.feed(60)
+        bench.drained()
+        stack.restart("kafka")
+        bench.feed(60)
+        assert_exactly_once(bench)
+        assert process.process.poll() is None
+
+
+def test_a_model_with_the_inputs_in_another_order_is_refused(untrained):
+    first, *others = untrained.pipeline.model.inputs
+    add_model(untrained.pipeline, untrained.settings, inputs=(*others, first))
+    load_model(untrained.pipeline, untrained.settings)
+    text = untrained.start().refused()
+    assert "number 0 is 'event.amount' there and 'activity.amount_sum_1h' in the model" in text
+    assert "penstock model train" in text
+    unload_model(untrained.pipeline, untrained.settings)
+
+
+def test_a_model_that_is_not_loaded_is_refused(untrained):
+    text = untrained.start().refused()
+    assert f"model {untrained.pipeline.model.name} is not loaded" in text
+    assert "penstock model load" in text
+
+
+def test_a_model_that_was_unloaded_is_refused(bench):
+    unload_model(bench.pipeline, bench.settings)
+    text = bench.start().refused()
+    assert "is not loaded" in text
+    assert "UNAVAILABLE" in text
+
+
+def test_a_triton_that_does_not_answer_is_refused(bench, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
+    text = bench.start().refused()
+    assert "Triton does not answer" in text
+    assert "penstock up" in text
+
+
+def test_topics_that_do_not_exist_are_refused(settings, suffix, tmp_path):
+    reference, pipeline = define(tmp_path, suffix, PARTITIONS)
+    text = Bench(reference, pipeline, settings, tmp_path).start().refused()
+    assert "does not exist" in text
+    assert "penstock topics create" in text

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from schemas.codec import Decoder, Encoder
+from schemas.records import features_schema
+from scoring.batch import Candidate, answered, decode, unscored
+from scoring.memory import Source
+from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter
+from streams.plan import plan
+from tests.scoring.bench import define
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return define(tmp_path_factory.mktemp("pipeline"), "batch", partitions=1)[1]
+
+
+@pytest.fixture(scope="module")
+def writer(pipeline):
+    return PredictionWriter(pipeline, plan(pipeline), ModelIdentity("taps", "1"))
+
+
+@pytest.fixture(scope="module")
+def schema(pipeline):
+    return features_schema(plan(pipeline))
+
+
+def record(offset=0, **changes):
+    return {
+        "event_id": f"e{offset}",
+        "event_time": NOW,
+        "trigger": "event",
+        "attempt": 0,
+        "source": {"topic": "events.taps", "partition": 0, "offset": offset, "timestamp": NOW},
+        "event": {"amount": 1.0},
+        "activity": None,
+        **changes,
+    }
+
+
+def consumed(offset, value) -> Consumed:
+    return Consumed("features.taps", 0, offset, b"k", value, [])
+
+
+def reason(letter):
+    headers = dict(letter.headers)
+    return headers["__connect.errors.stage"].decode(), headers["__connect.errors.exception.class.name"].decode()
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(schema, writer):
+    good = Encoder(schema).encode(record(5))
+    other = Encoder({"type": "record", "name": "Other", "fields": []}).encode({})
+    values = [b"", b"junk", good[:-1], good + b"!", other, None, good]
+    result = decode([consumed(n, value) for n, value in enumerate(values)], Decoder(schema), writer, NOW)
+    assert [candidate.consumed.offset for candidate in result.candidates] == [6]
+    assert [letter.origin for letter in result.dead_letters] == [f"features.taps[0]@{n}" for n in range(6)]
+    assert [reason(letter) for letter in result.dead_letters] == [
+        *[("decode", "penstock.Undecodable")] * 4,
+        ("decode", "penstock.UnknownSchema"),
+        ("decode", "penstock.Tombstone"),
+    ]
+
+
+def test_records_of_a_timer_are_counted_and_not_scored(schema, writer):
+    value = Encoder(schema).encode(record(trigger="timer"))
+    result = decode([consumed(0, value)], Decoder(schema), writer, NOW)
+    assert (result.timers, result.candidates, result.dead_letters) == (1, [], [])
+
+
+def candidate(position, offset, timestamp=NOW) -> Candidate:
+    return Candidate(consumed(position, b""), record(offset), Source("events.taps", 0, offset, timestamp))
+
+
+def test_the_first_emission_of_an_event_is_the_one_that_is_scored():
+    batch = [candidate(0, 7), candidate(1, 8), candidate(2, 7, timestamp=NOW + 1)]
+    assert unscored(batch, []) == batch[:2]
+
+
+def test_an_event_that_was_scored_before_is_not_again():
+    batch = [candidate(0, 7), candidate(1, 8)]
+    assert unscored(batch, [batch[0].source]) == batch[1:]
+
+
+def test_every_candidate_gets_one_answer_and_a_score_that_is_no_number_is_a_dead_letter(writer):
+    batch = [candidate(n, n) for n in range(4)]
+    answers = [Answer(0.9, "primary"), Answer(float("nan"), "primary"), None, Answer(0.1, "fallback")]
+    predictions, dead_letters = answered(batch, np.zeros((4, 3), dtype=np.float32), answers, writer, NOW)
+    assert [produced.origin for produced in predictions] == ["features.taps[0]@0", "features.taps[0]@3"]
+    assert [reason(letter) for letter in dead_letters] == [
+        ("score", "penstock.NotANumber"),
+        ("score", "penstock.ModelFailed"),
+    ]
