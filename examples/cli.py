@@ -6,7 +6,6 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +20,8 @@ from examples.demo.run import Script, play, write_measured
 from examples.demo.screen import Screen
 from examples.demo.services import Services
 from examples.demo.summary import show
-from examples.messages import Message
+from examples.flights.replay import messages as flight_messages
+from examples.fraud.world import messages as fraud_messages
 from penstock.errors import PenstockError
 
 PIPELINES = ("fraud", "flights")
@@ -75,27 +75,16 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
-    scripts = {"fraud": _fraud(seed), "flights": _flights(full)}
+    scale = 7 if full else 1
+    scripts = {
+        "fraud": Script(
+            "fraud", lambda: fraud_messages(seed), train=60_000, burst=24_000, live=6_000, live_per_second=400
+        ),
+        "flights": Script(
+            "flights", flight_messages, train=60_000 * scale, burst=24_000 * scale, live=6_000, live_per_second=400
+        ),
+    }
     return [scripts[name] for name in names]
-
-
-def _fraud(seed: int) -> Script:
-    def messages() -> Iterator[Message]:
-        from examples.fraud.world import messages as of_world
-
-        return iter(of_world(seed))
-
-    return Script("fraud", messages, train=40_000, burst=12_000, live=4_000, live_per_second=250)
-
-
-def _flights(full: bool) -> Script:
-    def messages() -> Iterator[Message]:
-        from examples.flights.replay import messages as of_replay
-
-        return iter(of_replay())
-
-    scale = 8 if full else 1
-    return Script("flights", messages, train=50_000 * scale, burst=20_000 * scale, live=4_000, live_per_second=250)
 
 
 def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) -> bool:

@@ -1,0 +1,16 @@
+"""The kernel, started once for all tests that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.streams.kernel import Kernel
+
+
+@pytest.fixture(scope="session")
+def kernel() -> Iterator[Kernel]:
+    started = Kernel()
+    yield started
+    started.close()

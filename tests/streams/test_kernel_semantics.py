@@ -1,0 +1,217 @@
+"""The window kernel against the naive oracle: random definitions and events, no cluster."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.definitions import Operation
+from streams.plan import PipelinePlan
+from streams.reference import Timed, accepted, agrees, tolerance, vectors
+from tests.streams.kernel import Kernel
+
+COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
+NUMERIC = ("sum", "mean", "min", "max", "std")
+CASES = settings(
+    max_examples=400,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@st.composite
+def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    operation = draw(st.sampled_from(get_args(Operation)))
+    if operation in NUMERIC:
+        column: str | None = draw(st.sampled_from(["x", "n"]))
+    elif operation in ("count", "time_since_last"):
+        column = draw(st.sampled_from([None, *COLUMNS]))
+    else:
+        column = draw(st.sampled_from(list(COLUMNS)))
+    hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
+    kind = "long" if operation in ("count", "approx_distinct") else "double"
+    return {
+        "name": name,
+        "operation": operation,
+        "column": column,
+        "column_type": COLUMNS[column] if column else None,
+        "where": draw(st.sampled_from([None, None, "w0", "w1"])),
+        "window_ms": hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3])),
+        "hop_ms": hop,
+        "type": COLUMNS[column] if operation == "last" and column else kind,
+    }
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> PipelinePlan:
+    stages = []
+    for entity, key in draw(st.sampled_from([[("e", "k")], [("e", "k"), ("f", "j")], [("f", "j")]])):
+        views = []
+        for number in range(draw(st.integers(1, 2))):
+            names = [f"f{i}" for i in range(draw(st.integers(1, 5)))]
+            view = {"name": f"{entity}{number}", "version": 1, "entity": entity, "key": key, "key_type": "string"}
+            views.append(view | {"hash": "h", "features": [draw(features(name)) for name in names]})
+        stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
+    fields = [
+        {"name": "id", "type": "string", "roles": ["event_id"]},
+        {"name": "time", "type": "long", "roles": ["event_time"]},
+        *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
+        *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
+    ]
+    source = {
+        "topic": "events",
+        "dead_letter_topic": "events.dlq",
+        "partitions": 1,
+        "contract": "c",
+        "contract_version": 1,
+        "fields": fields,
+        "event_id": "id",
+        "event_time": "time",
+        "key": draw(st.sampled_from(["k", None])),
+        "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000])),
+        "max_future_ms": 1,
+        "max_bytes": 1,
+    }
+    return PipelinePlan.model_validate(
+        {
+            "pipeline": "p",
+            "source": source,
+            "derived": [],
+            "filters": [{"name": name, "type": "boolean", "sql": "true"} for name in ("w0", "w1")],
+            "stages": stages,
+            "carried": [],
+            "features_topic": "features.p",
+        }
+    )
+
+
+NUMBERS = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, 0.1, 5.0, 7.0, 3.0, 9.0, 1e15, -1e15, 1e-300]),
+    st.floats(-1e6, 1e6, allow_nan=False),
+)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Events whose times move on in steps, with ties, far gaps and late ones; ids and keys that come again."""
+    clock, found = 0, []
+    for number in range(draw(st.integers(1, 30))):
+        clock += draw(st.sampled_from([0, 0, 1, 3, 10, 59, 60, 100, 1_000, 20_000]))
+        late = draw(st.sampled_from([0, 0, 0, 0, 1, 15, 120, 3_000, 100_000]))
+        found.append(
+            {
+                "id": draw(st.sampled_from([f"id{number}", f"id{number}", f"id{number}", "id0", "id1"])),
+                "time": max(0, clock - late),
+                "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
+                "j": draw(st.sampled_from(["x", "x", "y", None])),
+                "x": draw(st.none() | NUMBERS),
+                "n": draw(st.none() | st.integers(-(2**40), 2**40)),
+                "s": draw(st.sampled_from([None, "", "a", "é", "😀"])),
+                "b": draw(st.sampled_from([None, True, False])),
+                "w0": draw(st.sampled_from([None, True, True, False])),
+                "w1": draw(st.booleans()),
+            }
+        )
+    return found
+
+
+@CASES
+@given(plan=plans(), events=rows(), snapshot_every=st.sampled_from([0, 1, 3]))
+def test_the_kernel_computes_what_the_oracle_does_and_a_restored_state_changes_nothing(
+    kernel: Kernel, plan: PipelinePlan, events: list[dict[str, Any]], snapshot_every: int
+) -> None:
+    answers = kernel.features(plan.model_dump(mode="json"), events, snapshot_every)
+    key = plan.source.key
+    verdicts = accepted([(e[key] if key else None, e["id"], e["time"]) for e in events], plan.source.dedup_horizon_ms)
+    assert [answer is not None for answer in answers] == verdicts
+    emitted = [answer for answer in answers if answer is not None]
+    stream = [Timed(e["time"], e) for e, is_new in zip(events, verdicts, strict=True) if is_new]
+    for view in plan.views:
+        seqs: dict[str, int] = {}
+        seen: dict[str, list[Timed]] = {}
+        for timed, oracle, answer in zip(stream, vectors(view, stream), emitted, strict=True):
+            got = answer[view.name]
+            assert (got is None) == (oracle is None)
+            if oracle is None:
+                continue
+            entity = timed.row[view.key]
+            assert isinstance(entity, str)
+            seqs[entity] = seqs.get(entity, 0) + 1
+            history = seen.setdefault(entity, [])
+            history.append(timed)
+            head = (got["entity"], got["seq"], got["as_of"], got["late"])
+            assert head == (entity, seqs[entity], oracle.as_of, oracle.late)
+            for feature in view.features:
+                engine, wanted = got["features"][feature.name], oracle.features[feature.name]
+                allowed = tolerance(feature, history, oracle.as_of)
+                assert agrees(engine, wanted, allowed), f"{feature}: {engine!r}, oracle {wanted!r}"
+
+
+@pytest.mark.parametrize("snapshot_every", [1, 7])
+def test_a_restored_state_gives_the_same_bits(kernel: Kernel, snapshot_every: int) -> None:
+    values = [0.1 * i * (-1) ** i for i in range(300)]
+    events = [
+        dict.fromkeys(("j", "n", "s", "b", "w0", "w1"))
+        | {"id": f"{i}", "time": i * 37 - (i % 5) * 90 + 1_000, "k": "a", "x": value}
+        for i, value in enumerate(values)
+    ]
+    names = ("sum", "mean", "std")
+    feature = {
+        "column": "x",
+        "column_type": "double",
+        "where": None,
+        "window_ms": 1_000,
+        "hop_ms": 50,
+        "type": "double",
+    }
+    view = {"name": "v", "version": 1, "entity": "e", "key": "k", "key_type": "string", "hash": "h"}
+    view["features"] = [feature | {"name": name, "operation": name} for name in names]
+    plan = plan_of(view)
+    assert kernel.features(plan, events, snapshot_every) == kernel.features(plan, events)
+
+
+def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
+    events = [
+        dict.fromkeys(("j", "x", "n", "b", "w0", "w1"))
+        | {"id": f"{i}", "time": 1_000 + i, "k": "a", "s": f"v{i % 5_000}"}
+        for i in range(12_000)
+    ]
+    feature = {"name": "d", "operation": "approx_distinct", "column": "s", "column_type": "string", "where": None}
+    view = {"name": "v", "version": 1, "entity": "e", "key": "k", "key_type": "string", "hash": "h"}
+    view["features"] = [feature | {"window_ms": 100_000, "hop_ms": 1_000, "type": "long"}]
+    answers = kernel.features(plan_of(view), events)
+    assert answers[99] is not None
+    assert answers[99]["v"]["features"]["d"] == 100
+    assert answers[-1] is not None
+    assert abs(answers[-1]["v"]["features"]["d"] - 5_000) <= 400
+
+
+def plan_of(view: dict[str, Any]) -> dict[str, Any]:
+    fields = [
+        {"name": "id", "type": "string"},
+        {"name": "time", "type": "long"},
+        *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
+        *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
+    ]
+    source = {
+        "topic": "events",
+        "dead_letter_topic": "events.dlq",
+        "partitions": 1,
+        "contract": "c",
+        "contract_version": 1,
+        "fields": fields,
+        "event_id": "id",
+        "event_time": "time",
+        "key": "k",
+        "dedup_horizon_ms": 1,
+        "max_future_ms": 1,
+        "max_bytes": 1,
+    }
+    stage = {"entity": "e", "key": "k", "key_type": "string", "views": [view]}
+    plan = {"pipeline": "p", "source": source, "derived": [], "filters": [], "stages": [stage]}
+    whole = PipelinePlan.model_validate(plan | {"carried": [], "features_topic": "features.p"})
+    return whole.model_dump(mode="json")
