@@ -1,0 +1,161 @@
+"""Flink's REST interface, as far as jobs are started, stopped and looked at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from penstock.errors import PenstockError
+
+_TIMEOUT_S = 10.0
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as Flink reports it.
+
+    Args:
+        id: Flink's id of it, new with every submission.
+        name: ``penstock-<pipeline>``.
+        state: Flink's word for it: ``RUNNING``, ``RESTARTING``, ``FINISHED``, ...
+        start_ms: When it was submitted, epoch ms.
+        tasks: How many tasks it has.
+        tasks_running: How many of them run.
+        restarts: How often it was restarted after a failure.
+        checkpoints: How many checkpoints were completed.
+        checkpoint: Where the newest completed checkpoint lies.
+        failure: The first lines of the newest failure.
+    """
+
+    id: str
+    name: str
+    state: str
+    start_ms: int
+    tasks: int
+    tasks_running: int
+    restarts: int = 0
+    checkpoints: int = 0
+    checkpoint: str | None = None
+    failure: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it runs or is on its way to run."""
+        return self.state not in ("FINISHED", "CANCELED", "FAILED")
+
+
+class Flink:
+    """A JobManager, by the base URL of its REST interface. A context manager."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def jobs(self, name: str) -> list[Job]:
+        """All jobs of that name that the JobManager remembers, in no order."""
+        return [_job(job) for job in self._get("/jobs/overview")["jobs"] if job["name"] == name]
+
+    def job(self, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            PenstockError: if Flink does not know it.
+        """
+        for job in self._get("/jobs/overview")["jobs"]:
+            if job["jid"] == job_id:
+                return _job(job)
+        raise PenstockError(f"Flink does not know job {job_id}", where=self.url)
+
+    def detailed(self, job: Job) -> Job:
+        """The same job with its restarts, checkpoints and newest failure."""
+        checkpoints = self._get(f"/jobs/{job.id}/checkpoints")
+        completed = (checkpoints.get("latest") or {}).get("completed") or {}
+        history = self._get(f"/jobs/{job.id}/exceptions").get("exceptionHistory", {}).get("entries", [])
+        return replace(
+            job,
+            restarts=self._restarts(job.id),
+            checkpoints=(checkpoints.get("counts") or {}).get("completed", 0),
+            checkpoint=completed.get("external_path"),
+            failure=_failure(history[0]) if history else None,
+        )
+
+    def stop(self, job_id: str, timeout_s: float) -> str:
+        """Stop a job with a savepoint and wait for it; returns the savepoint's path.
+
+        Raises:
+            PenstockError: if the savepoint fails or takes too long; the job goes on then.
+        """
+        trigger = self._request("POST", f"/jobs/{job_id}/stop", json={"drain": False})["request-id"]
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answer = self._get(f"/jobs/{job_id}/savepoints/{trigger}")
+            if answer["status"]["id"] == "COMPLETED":
+                operation = answer["operation"]
+                if "location" in operation:
+                    return str(operation["location"])
+                raise PenstockError(
+                    f"the savepoint failed: {_first_lines(operation['failure-cause']['stack-trace'])}",
+                    where=f"{self.url}, job {job_id}",
+                    safe="the job goes on",
+                    next="penstock logs jobmanager",
+                )
+            time.sleep(_POLL_S)
+        raise PenstockError(
+            f"the savepoint was not complete after {timeout_s:.0f} s", where=f"{self.url}, job {job_id}"
+        )
+
+    def _restarts(self, job_id: str) -> int:
+        metrics = self._get(f"/jobs/{job_id}/metrics?get=numRestarts")
+        return int(float(metrics[0]["value"])) if metrics else 0
+
+    def _get(self, path: str) -> Any:
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise PenstockError(
+                f"Flink cannot be reached ({type(error).__name__})",
+                where=self.url,
+                next="penstock up, or set PENSTOCK_FLINK_REST",
+            ) from error
+        if answer.is_error:
+            errors = answer.json().get("errors", []) if "json" in answer.headers.get("content-type", "") else []
+            reason = _first_lines(str(errors[-1])) if errors else answer.reason_phrase
+            raise PenstockError(f"Flink answered {answer.status_code}: {reason}", where=f"{self.url}{path}")
+        return answer.json()
+
+
+def _job(overview: dict[str, Any]) -> Job:
+    return Job(
+        id=overview["jid"],
+        name=overview["name"],
+        state=overview["state"],
+        start_ms=overview["start-time"],
+        tasks=overview["tasks"]["total"],
+        tasks_running=overview["tasks"]["running"],
+    )
+
+
+def _failure(entry: dict[str, Any]) -> str:
+    lines = entry["stacktrace"].splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return _first_lines(causes[-1] if causes else lines[0])
+
+
+def _first_lines(text: str) -> str:
+    return " / ".join(line.strip() for line in text.splitlines()[:2])[:500]

@@ -1,0 +1,180 @@
+"""The PyFlink job of a pipeline: assembled from the plan, placed around the JVM kernel, submitted to the cluster.
+
+Runs in the *jobs* environment as ``python -m streams.job``, with a :class:`streams.submission.Submission` as JSON on
+standard input; :mod:`streams.jobs` is its only caller. Python defines the graph; per event only the kernel runs, and
+Flink SQL or Python functions where a pipeline derives columns by them.
+"""
+
+# ruff: noqa: SLF001 - PyFlink hands out its Java objects only so
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+from pyflink.table import DataTypes, StreamTableEnvironment, Table
+from pyflink.table.udf import udf
+from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
+
+from streams.plan import ColumnPlan, PipelinePlan
+from streams.submission import PII_KEY_VARIABLE, Submission, Submitted
+
+# As many key groups as the largest parallelism that a savepoint may ever be restored with.
+MAX_PARALLELISM = 128
+
+_SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
+
+
+def main() -> None:
+    """Submit the job that standard input describes; the last line of standard output is a :class:`Submitted`."""
+    submission = Submission.model_validate_json(sys.stdin.read())
+    job_id = submit(submission, os.environ.get(PII_KEY_VARIABLE, "").encode())
+    sys.stdout.write(Submitted(job_id=job_id).model_dump_json() + "\n")
+
+
+def submit(submission: Submission, personal_key: bytes) -> str:
+    """Assemble the graph, submit it, and return the job's id without waiting for the job to run."""
+    environment = _environment(submission)
+    assemble(environment, submission, personal_key)
+    client = environment.execute_async(submission.name)
+    return str(client.get_job_id())
+
+
+def assemble(environment: StreamExecutionEnvironment, submission: Submission, personal_key: bytes) -> None:
+    """Add the job's operators to ``environment``: read, derive columns if the plan has any, windows, write."""
+    plan = PipelinePlan.model_validate_json(submission.kernel.plan)
+    # JVM classes of the kernel; the key goes into a serialized operator, never into the configuration that Flink shows.
+    graph = get_gateway().jvm.penstock.kernel.graph.JobGraph(submission.kernel.model_dump_json(), personal_key)
+    events = graph.read(environment._j_stream_execution_environment)
+    if graph.computesColumns():
+        events = _derive(environment, graph, events, plan, submission)
+    graph.write(events)
+
+
+def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
+    """The SQL that computes the derived columns and the filters of a plan, over the rows of ``table``.
+
+    A column may use those defined before it, so each is one level of the query; filters may use all. The planner
+    merges the levels again.
+    """
+    query = f"SELECT * FROM {table}"  # noqa: S608 - names are the plan's, checked where they are defined
+    for column in (*plan.derived, *plan.filters):
+        query = f"SELECT *, CAST({_expression(column)} AS {_SQL_TYPES[column.type]}) AS `{column.name}` FROM ({query})"  # noqa: S608
+    wanted = ", ".join(f"`{name}`" for name in columns)
+    return f"SELECT {wanted} FROM ({query})"  # noqa: S608
+
+
+def _expression(column: ColumnPlan) -> str:
+    if column.python is None:
+        assert column.sql is not None
+        return f"({column.sql})"
+    arguments = ", ".join(f"`{name}`" for name in column.arguments)
+    return f"{_function_name(column)}({arguments})"
+
+
+def _function_name(column: ColumnPlan) -> str:
+    return f"python__{column.name}"
+
+
+def _derive(
+    environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan, submission: Submission
+) -> Any:
+    """Send the events through a table, where SQL and Python functions add their columns."""
+    tables = StreamTableEnvironment.create(environment)
+    python_columns = [column for column in plan.derived if column.python is not None]
+    for folder in submission.python_files if python_columns else ():
+        environment.add_python_file(folder)
+        sys.path.insert(0, folder)
+    for column in python_columns:
+        function = udf(_imported(column), result_type=_result_type(column))
+        tables.create_temporary_function(_function_name(column), function)
+    tables.create_temporary_view("events", Table(graph.toTable(tables._j_tenv, events), tables))
+    derived = tables.sql_query(derivation_query(plan, list(graph.tableColumns()), "events"))
+    events = graph.fromTable(tables._j_tenv, derived._j_table)
+    if python_columns:
+        _require_python_mode(environment, submission.python_mode)
+    return events
+
+
+def _imported(column: ColumnPlan) -> Any:
+    assert column.python is not None
+    module, _, name = column.python.partition(":")
+    function: Any = importlib.import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return function
+
+
+def _result_type(column: ColumnPlan) -> Any:
+    return {
+        "string": DataTypes.STRING(),
+        "long": DataTypes.BIGINT(),
+        "double": DataTypes.DOUBLE(),
+        "boolean": DataTypes.BOOLEAN(),
+    }[column.type]
+
+
+def _require_python_mode(environment: StreamExecutionEnvironment, mode: str) -> None:
+    """Flink falls back from threads to processes without a word; the latency would not be what was promised."""
+    used = get_gateway().jvm.penstock.kernel.graph.PythonMode.of(environment._j_stream_execution_environment)
+    if used != mode:
+        raise RuntimeError(f"Python columns would run in mode {used!r}, not {mode!r} as the submission asks")
+
+
+def _environment(submission: Submission) -> StreamExecutionEnvironment:
+    rest = urlsplit(submission.flink_rest)
+    assert rest.hostname is not None
+    assert rest.port is not None
+    add_jars_to_context_class_loader(list(submission.jars))
+    jvm = get_gateway().jvm
+    configuration = Configuration()
+    for name, value in job_settings(submission).items():
+        configuration.set_string(name, value)
+    java_environment = jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
+    return StreamExecutionEnvironment(
+        java_environment.createRemoteEnvironment(
+            rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, [])
+        )
+    )
+
+
+def job_settings(submission: Submission) -> dict[str, str]:
+    """Flink's configuration of the job."""
+    settings = {
+        "pipeline.jars": ";".join(submission.jars),
+        "pipeline.name": submission.name,
+        "pipeline.object-reuse": "true",
+        "pipeline.generic-types": "false",
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        "parallelism.default": str(submission.parallelism),
+        "execution.attached": "false",
+        # A record must not wait for its buffer to fill.
+        "execution.buffer-timeout.interval": "1 ms",
+        # The stages change their state's objects in place, which is what this backend keeps.
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.interval": f"{submission.checkpoint_interval_ms} ms",
+        "execution.checkpointing.min-pause": f"{submission.checkpoint_interval_ms // 4} ms",
+        "execution.checkpointing.timeout": "5 min",
+        "execution.checkpointing.tolerable-failed-checkpoints": "10",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "2 min",
+        "python.execution-mode": submission.python_mode,
+        "python.fn-execution.bundle.time": "5",
+    }
+    if submission.savepoint is not None:
+        settings["execution.state-recovery.path"] = submission.savepoint
+        # The savepoint stays the user's: the job writes its own checkpoints and can be started from it again.
+        settings["execution.state-recovery.claim-mode"] = "NO_CLAIM"
+    return settings
+
+
+if __name__ == "__main__":
+    main()

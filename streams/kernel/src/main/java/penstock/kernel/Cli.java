@@ -1,0 +1,207 @@
+package penstock.kernel;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.flink.core.memory.DataInputDeserializer;
+import org.apache.flink.core.memory.DataOutputSerializer;
+import penstock.kernel.decode.EventDecoder;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.decode.Refused;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.stage.ColumnKey;
+import penstock.kernel.stage.Duplicates;
+import penstock.kernel.window.EntityState;
+import penstock.kernel.window.EntityStateSerializer;
+import penstock.kernel.window.StageSpec;
+
+/**
+ * The kernel without Flink's runtime, so that other languages can hold it against their own
+ * computations: every line of the input is a request in JSON, every line of the output its answer.
+ *
+ * <ul>
+ *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
+ *       views of each row (all columns given), null for a duplicate. After every n rows the states
+ *       are written and read back (0: never).
+ *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
+ *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
+ * </ul>
+ */
+public final class Cli {
+  private static final ObjectMapper MAPPER = new ObjectMapper();
+
+  private Cli() {}
+
+  /** Serves requests until the input ends. */
+  public static void main(String[] arguments) throws Exception {
+    BufferedReader in =
+        new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+    for (String line = in.readLine(); line != null; line = in.readLine()) {
+      JsonNode request = MAPPER.readTree(line);
+      ArrayNode answer =
+          request.has("features")
+              ? features(request.get("features"))
+              : decode(request.get("decode"));
+      out.println(MAPPER.writeValueAsString(answer));
+      out.flush();
+    }
+  }
+
+  private static ArrayNode features(JsonNode request) throws IOException {
+    String planJson = MAPPER.writeValueAsString(request.get("plan"));
+    Plan plan = Plan.parse(planJson);
+    Layout layout = Layout.needed(plan);
+    ColumnKey sourceKey = new ColumnKey(layout.place(plan.source().key()));
+    Map<String, Duplicates> duplicates = new HashMap<>();
+    List<StageRun> stages = new ArrayList<>();
+    for (Plan.Stage stage : plan.stages()) {
+      stages.add(new StageRun(planJson, plan, stage));
+    }
+    int snapshotEvery = request.path("snapshot_every").asInt(0);
+    ArrayNode answer = MAPPER.createArrayNode();
+    int number = 0;
+    for (JsonNode row : request.get("rows")) {
+      Event event = event(plan, layout, row, number++);
+      boolean isNew =
+          duplicates
+              .computeIfAbsent(sourceKey.getKey(event), key -> new Duplicates())
+              .accept(event.id, event.time, plan.source().dedupHorizonMs());
+      if (isNew) {
+        for (StageRun stage : stages) {
+          stage.take(event);
+        }
+        answer.add(views(plan, event));
+      } else {
+        answer.addNull();
+      }
+      if (snapshotEvery > 0 && number % snapshotEvery == 0) {
+        for (StageRun stage : stages) {
+          stage.restore();
+        }
+      }
+    }
+    return answer;
+  }
+
+  /** A stage and the states of its entities. */
+  private static final class StageRun {
+    private final EntityStateSerializer serializer;
+    private final StageSpec spec;
+    private final long[] epochs;
+    private final Map<String, EntityState> states = new HashMap<>();
+
+    StageRun(String planJson, Plan plan, Plan.Stage stage) {
+      this.serializer = new EntityStateSerializer(planJson, stage.entity());
+      this.spec = StageSpec.of(plan, stage.entity());
+      this.epochs = new long[stage.views().size()];
+      Arrays.fill(epochs, 1);
+    }
+
+    void take(Event event) {
+      String entity = spec.entity(event);
+      if (entity != null) {
+        spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, epochs);
+      }
+    }
+
+    void restore() throws IOException {
+      for (Map.Entry<String, EntityState> entry : states.entrySet()) {
+        DataOutputSerializer out = new DataOutputSerializer(256);
+        serializer.serialize(entry.getValue(), out);
+        entry.setValue(serializer.deserialize(new DataInputDeserializer(out.getCopyOfBuffer())));
+      }
+    }
+  }
+
+  private static Event event(Plan plan, Layout layout, JsonNode row, int number) {
+    Event event = new Event();
+    event.time = row.get(plan.source().eventTime()).longValue();
+    String id = plan.source().eventId();
+    event.id = id == null ? plan.source().topic() + "/0/" + number : row.get(id).textValue();
+    event.offset = number;
+    event.columns = new Object[layout.size()];
+    for (int i = 0; i < layout.size(); i++) {
+      event.columns[i] = value(row.get(layout.names().get(i)), layout.type(i));
+    }
+    event.views = new ViewValues[plan.views().size()];
+    return event;
+  }
+
+  private static Object value(JsonNode value, ColumnType type) {
+    if (value == null || value.isNull()) {
+      return null;
+    }
+    return switch (type) {
+      case STRING -> value.textValue();
+      case LONG -> value.longValue();
+      case DOUBLE -> value.doubleValue();
+      case BOOLEAN -> value.booleanValue();
+    };
+  }
+
+  private static ObjectNode views(Plan plan, Event event) {
+    ObjectNode views = MAPPER.createObjectNode();
+    List<Plan.View> planned = plan.views();
+    for (int i = 0; i < planned.size(); i++) {
+      ViewValues values = event.views[i];
+      if (values == null) {
+        views.putNull(planned.get(i).name());
+        continue;
+      }
+      ObjectNode view = views.putObject(planned.get(i).name());
+      view.put("entity", values.entity());
+      view.put("seq", values.seq());
+      view.put("as_of", values.asOf());
+      view.put("late", values.late());
+      ObjectNode features = view.putObject("features");
+      for (int j = 0; j < values.features().length; j++) {
+        features.set(
+            planned.get(i).features().get(j).name(), MAPPER.valueToTree(values.features()[j]));
+      }
+    }
+    return views;
+  }
+
+  private static ArrayNode decode(JsonNode request) throws Exception {
+    Plan plan = Plan.parse(MAPPER.writeValueAsString(request.get("plan")));
+    List<String> writers = new ArrayList<>();
+    request.path("writers").forEach(writer -> writers.add(writer.textValue()));
+    byte[] key = request.hasNonNull("key") ? request.get("key").binaryValue() : null;
+    Layout layout = Layout.contract(plan);
+    EventDecoder decoder =
+        new EventDecoder(plan, layout, new EventDecoder.Settings(writers, null, key));
+    ArrayNode answer = MAPPER.createArrayNode();
+    for (JsonNode record : request.get("records")) {
+      byte[] value = record.hasNonNull("value") ? record.get("value").binaryValue() : null;
+      ObjectNode result = answer.addObject();
+      try {
+        Event event =
+            decoder.decode(
+                new RawRecord(0, 0, record.get("timestamp").longValue(), null, value, List.of()));
+        ObjectNode columns = result.putObject("columns");
+        for (int i = 0; i < layout.size(); i++) {
+          columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));
+        }
+      } catch (Refused refused) {
+        result.put("reason", refused.reason.label).put("message", refused.getMessage());
+      }
+    }
+    return answer;
+  }
+}

@@ -1,0 +1,94 @@
+package penstock.kernel.decode;
+
+import java.io.EOFException;
+import java.io.IOException;
+import java.util.Map;
+import org.apache.avro.AvroRuntimeException;
+import org.apache.avro.Schema;
+import org.apache.avro.generic.GenericData;
+import org.apache.avro.generic.GenericDatumReader;
+import org.apache.avro.generic.GenericRecord;
+import org.apache.avro.io.BinaryDecoder;
+import org.apache.avro.io.DecoderFactory;
+import org.apache.avro.util.Utf8;
+import penstock.kernel.decode.Refused.Reason;
+
+/**
+ * Reads Avro binary written with one schema. The contract's rules are applied to what was written,
+ * by name, exactly as to JSON: a field that the writer did not know takes the contract's default.
+ */
+final class AvroDecoder {
+  static {
+    // A few bytes of garbage may claim a string of 2 GB, which Avro would allocate. No event may be
+    // longer than this.
+    System.setProperty("org.apache.avro.limits.string.maxLength", String.valueOf(32 << 20));
+    System.setProperty("org.apache.avro.limits.bytes.maxLength", String.valueOf(32 << 20));
+  }
+
+  private final Map<String, Integer> places;
+  private final Schema schema;
+  private final GenericDatumReader<GenericRecord> reader;
+  private BinaryDecoder decoder;
+
+  /** Decodes records of {@code writer}; the fields that {@code places} names. */
+  AvroDecoder(Schema writer, Map<String, Integer> places) {
+    this.places = places;
+    this.schema = writer;
+    this.reader = new GenericDatumReader<>(writer, writer, new GenericData());
+  }
+
+  Object[] decode(byte[] value, int start) throws Refused {
+    if (schema.getType() != Schema.Type.RECORD) {
+      throw new Refused(Reason.UNDECODABLE, "the Avro schema is not that of a record");
+    }
+    GenericRecord record;
+    try {
+      decoder = DecoderFactory.get().binaryDecoder(value, start, value.length - start, decoder);
+      record = reader.read(null, decoder);
+      if (!decoder.isEnd()) {
+        throw new Refused(Reason.UNDECODABLE, "bytes follow the Avro record");
+      }
+    } catch (EOFException error) {
+      throw new Refused(Reason.UNDECODABLE, "the Avro bytes end early");
+    } catch (IOException
+        | AvroRuntimeException
+        | IndexOutOfBoundsException
+        | IllegalArgumentException
+        | UnsupportedOperationException
+        | NegativeArraySizeException error) {
+      throw new Refused(
+          Reason.UNDECODABLE,
+          "the Avro bytes do not fit their schema (" + error.getClass().getSimpleName() + ")");
+    }
+    Object[] fields = new Object[places.size()];
+    for (Schema.Field field : schema.getFields()) {
+      Integer place = places.get(field.name());
+      Object raw = raw(record.get(field.pos()));
+      if (place != null) {
+        fields[place] = raw;
+      }
+    }
+    return fields;
+  }
+
+  private static Object raw(Object value) throws Refused {
+    if (value == null) {
+      return Raw.NULL;
+    }
+    if (value instanceof Utf8 text) {
+      return Utf8Text.decode(text.getBytes(), 0, text.getByteLength());
+    }
+    if (value instanceof GenericData.EnumSymbol symbol) {
+      return symbol.toString();
+    }
+    if (value instanceof Integer number) {
+      return number.longValue();
+    }
+    if (value instanceof Float number) {
+      return number.doubleValue();
+    }
+    return value instanceof Long || value instanceof Double || value instanceof Boolean
+        ? value
+        : Raw.OTHER;
+  }
+}

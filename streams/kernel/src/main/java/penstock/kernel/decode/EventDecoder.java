@@ -1,0 +1,180 @@
+package penstock.kernel.decode;
+
+import java.io.IOException;
+import java.io.Serializable;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.avro.Schema;
+import org.apache.avro.SchemaNormalization;
+import penstock.kernel.decode.Refused.Reason;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.Plan;
+
+/**
+ * Turns raw records into valid events, or says why one is refused. Its oracle is {@code
+ * schemas.codec.decode_event}.
+ */
+public final class EventDecoder {
+  private static final int MARKER_LENGTH = 2;
+  private static final int HEADER_LENGTH = 10;
+  private static final int CONFLUENT_HEADER_LENGTH = 5;
+
+  private final Plan.Source source;
+  private final Map<String, Integer> places = new HashMap<>();
+  private final FieldRule[] rules;
+  private final JsonDecoder json;
+  private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
+  private final Map<Integer, AvroDecoder> byId = new HashMap<>();
+  private final Registry registry;
+  private final PersonalData personal;
+  private final int timePlace;
+  private final int idPlace;
+  private final int[] targets;
+  private final int width;
+  private final int views;
+
+  /**
+   * What the decoder must know beside the plan.
+   *
+   * @param writers Avro schemas that producers may have written with: all committed versions of the
+   *     contract
+   * @param registryUrl of a Confluent schema registry; null if there is none
+   * @param personalKey of the keyed hash; null if the contract hashes nothing
+   */
+  public record Settings(List<String> writers, String registryUrl, byte[] personalKey)
+      implements Serializable {
+    private static final long serialVersionUID = 1;
+
+    /** Says nothing of the key: settings end up in logs. */
+    @Override
+    public String toString() {
+      return "Settings[registryUrl=" + registryUrl + "]";
+    }
+  }
+
+  /** For the events of a plan's source; the events carry the columns of {@code layout}. */
+  public EventDecoder(Plan plan, Layout layout, Settings settings) {
+    this.source = plan.source();
+    List<Plan.Field> fields = source.fields();
+    this.rules = new FieldRule[fields.size()];
+    this.targets = new int[fields.size()];
+    for (int i = 0; i < rules.length; i++) {
+      places.put(fields.get(i).name(), i);
+      rules[i] = new FieldRule(fields.get(i), source.contract() + "@" + source.contractVersion());
+      targets[i] = layout.place(fields.get(i).name());
+    }
+    this.json = new JsonDecoder(places);
+    for (String text : settings.writers()) {
+      Schema schema = new Schema.Parser().parse(text);
+      byFingerprint.put(
+          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, places));
+    }
+    this.registry = settings.registryUrl() == null ? null : new Registry(settings.registryUrl());
+    this.personal = new PersonalData(fields, settings.personalKey());
+    this.timePlace = places.get(source.eventTime());
+    this.idPlace = source.eventId() == null ? -1 : places.get(source.eventId());
+    this.width = layout.size();
+    this.views = plan.views().size();
+  }
+
+  /**
+   * The event in a record.
+   *
+   * @throws Refused if it is a dead letter
+   * @throws IOException if the schema registry cannot be asked, which is no fault of the event
+   */
+  public Event decode(RawRecord record) throws Refused, IOException, InterruptedException {
+    if (record.value() == null) {
+      throw new Refused(Reason.TOMBSTONE, "the record has no value");
+    }
+    if (record.value().length > source.maxBytes()) {
+      throw new Refused(
+          Reason.TOO_LARGE,
+          record.value().length + " bytes, more than the " + source.maxBytes() + " allowed");
+    }
+    Object[] fields = fields(record.value());
+    for (int i = 0; i < rules.length; i++) {
+      fields[i] = rules[i].check(fields[i]);
+    }
+    long time = (Long) fields[timePlace];
+    if (record.timestamp() >= 0
+        && time - record.timestamp() > source.maxFutureMs()
+        && time > record.timestamp()) {
+      throw new Refused(
+          Reason.FUTURE_EVENT,
+          source.eventTime()
+              + ": further ahead of the record's Kafka timestamp than the source allows");
+    }
+    personal.protect(fields);
+    return event(record, fields, time);
+  }
+
+  private Event event(RawRecord record, Object[] fields, long time) {
+    Event event = new Event();
+    event.key = personal.protectKey(record.key(), source.key(), fields, places);
+    event.partition = record.partition();
+    event.offset = record.offset();
+    event.timestamp = record.timestamp();
+    event.time = time;
+    event.id =
+        idPlace >= 0
+            ? (String) fields[idPlace]
+            : source.topic() + "/" + record.partition() + "/" + record.offset();
+    event.columns = new Object[width];
+    for (int i = 0; i < targets.length; i++) {
+      if (targets[i] >= 0) {
+        event.columns[targets[i]] = fields[i];
+      }
+    }
+    event.views = new ViewValues[views];
+    return event;
+  }
+
+  private Object[] fields(byte[] value) throws Refused, IOException, InterruptedException {
+    if (value.length >= MARKER_LENGTH && value[0] == (byte) 0xC3 && value[1] == 1) {
+      return singleObject(value);
+    }
+    if (value.length >= 1 && value[0] == 0) {
+      return confluent(value);
+    }
+    return json.decode(value);
+  }
+
+  private Object[] singleObject(byte[] value) throws Refused {
+    if (value.length < HEADER_LENGTH) {
+      throw new Refused(Reason.UNDECODABLE, "Avro single-object encoding without its fingerprint");
+    }
+    long fingerprint = ByteBuffer.wrap(value).order(ByteOrder.LITTLE_ENDIAN).getLong(MARKER_LENGTH);
+    AvroDecoder decoder = byFingerprint.get(fingerprint);
+    if (decoder == null) {
+      String hex = String.format("%016x", Long.reverseBytes(fingerprint));
+      throw new Refused(
+          Reason.UNKNOWN_SCHEMA,
+          "no committed version of contract " + source.contract() + " has the fingerprint " + hex);
+    }
+    return decoder.decode(value, HEADER_LENGTH);
+  }
+
+  private Object[] confluent(byte[] value) throws Refused, IOException, InterruptedException {
+    if (registry == null) {
+      throw new Refused(
+          Reason.UNDECODABLE,
+          "it looks like Confluent framing, but no schema registry is configured");
+    }
+    if (value.length < CONFLUENT_HEADER_LENGTH) {
+      throw new Refused(Reason.UNDECODABLE, "Confluent framing without its schema id");
+    }
+    int id = ByteBuffer.wrap(value).getInt(1);
+    AvroDecoder decoder = byId.get(id);
+    if (decoder == null) {
+      decoder = new AvroDecoder(registry.schema(id), places);
+      byId.put(id, decoder);
+    }
+    return decoder.decode(value, CONFLUENT_HEADER_LENGTH);
+  }
+}

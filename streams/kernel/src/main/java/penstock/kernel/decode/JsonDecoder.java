@@ -1,0 +1,121 @@
+package penstock.kernel.decode;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.core.exc.StreamConstraintsException;
+import java.io.IOException;
+import java.math.BigInteger;
+import java.util.Map;
+import penstock.kernel.decode.Refused.Reason;
+
+/**
+ * Reads one JSON object strictly: UTF-8, nothing beyond RFC 8259, nothing after it; of a repeated
+ * name the last counts.
+ */
+final class JsonDecoder {
+  private static final int MAX_DEPTH = 100;
+  private static final int MAX_DIGITS = 1_000;
+
+  private final Map<String, Integer> places;
+  private final JsonFactory factory;
+
+  /** Decodes the fields that {@code places} names; others are checked for syntax and ignored. */
+  JsonDecoder(Map<String, Integer> places) {
+    this.places = places;
+    this.factory =
+        JsonFactory.builder()
+            .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
+            .streamReadConstraints(
+                StreamReadConstraints.builder()
+                    .maxNestingDepth(MAX_DEPTH)
+                    .maxNumberLength(MAX_DIGITS)
+                    .maxStringLength(Integer.MAX_VALUE)
+                    .maxNameLength(Integer.MAX_VALUE)
+                    .build())
+            .build();
+  }
+
+  Object[] decode(byte[] value) throws Refused {
+    checkEncoding(value);
+    try (JsonParser parser = factory.createParser(value)) {
+      if (parser.nextToken() != JsonToken.START_OBJECT) {
+        throw new Refused(Reason.UNDECODABLE, "the JSON document is not an object");
+      }
+      Object[] fields = new Object[places.size()];
+      while (parser.nextToken() != JsonToken.END_OBJECT) {
+        Integer place = places.get(parser.currentName());
+        JsonToken token = parser.nextToken();
+        if (place != null) {
+          fields[place] = field(parser, token);
+        }
+        parser.skipChildren();
+      }
+      if (parser.nextToken() != null) {
+        throw new Refused(Reason.UNDECODABLE, "something follows the JSON document");
+      }
+      return fields;
+    } catch (StreamConstraintsException error) {
+      throw new Refused(
+          Reason.UNDECODABLE,
+          "JSON nested deeper than "
+              + MAX_DEPTH
+              + ", or a number of more than "
+              + MAX_DIGITS
+              + " digits");
+    } catch (JsonProcessingException error) {
+      // Its own message quotes the document.
+      long at = error.getLocation() == null ? 0 : error.getLocation().getByteOffset();
+      throw new Refused(Reason.UNDECODABLE, "not JSON (byte " + at + ")");
+    } catch (IOException error) {
+      throw new Refused(Reason.UNDECODABLE, "not JSON");
+    }
+  }
+
+  private static Object field(JsonParser parser, JsonToken token) throws IOException {
+    return switch (token) {
+      case VALUE_STRING -> parser.getText();
+      case VALUE_NUMBER_INT -> integer(parser);
+      case VALUE_NUMBER_FLOAT -> parser.getDoubleValue();
+      case VALUE_TRUE -> Boolean.TRUE;
+      case VALUE_FALSE -> Boolean.FALSE;
+      case VALUE_NULL -> Raw.NULL;
+      default -> Raw.OTHER;
+    };
+  }
+
+  private static Object integer(JsonParser parser) throws IOException {
+    if (parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER) {
+      return parser.getLongValue();
+    }
+    return new Raw.HugeInteger(new BigInteger(parser.getText()).doubleValue());
+  }
+
+  /**
+   * The parser would guess UTF-16 and -32, take a byte order mark, and let some malformed UTF-8
+   * pass.
+   */
+  private static void checkEncoding(byte[] value) throws Refused {
+    boolean ascii = true;
+    for (byte b : value) {
+      ascii &= b >= 0;
+    }
+    if (!ascii) {
+      Utf8Text.decode(value, 0, value.length);
+      if (value.length >= 3
+          && value[0] == (byte) 0xEF
+          && value[1] == (byte) 0xBB
+          && value[2] == (byte) 0xBF) {
+        throw new Refused(Reason.UNDECODABLE, "not JSON (a byte order mark)");
+      }
+    }
+    for (int i = 0; i < Math.min(4, value.length); i++) {
+      if (value[i] == 0) {
+        throw new Refused(Reason.UNDECODABLE, "not JSON (byte " + i + ")");
+      }
+    }
+  }
+}

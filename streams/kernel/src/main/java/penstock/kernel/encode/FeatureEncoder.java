@@ -1,0 +1,170 @@
+package penstock.kernel.encode;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.List;
+import org.apache.avro.Schema;
+import org.apache.avro.SchemaNormalization;
+import org.apache.avro.io.BinaryEncoder;
+import org.apache.avro.io.EncoderFactory;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.Plan;
+
+/**
+ * Writes feature records in Avro single-object encoding, by the schema of {@code
+ * schemas.records.features_schema}.
+ */
+public final class FeatureEncoder {
+  private static final List<String> LEADING =
+      List.of("event_id", "event_time", "trigger", "attempt", "source", "event");
+
+  private final String topic;
+  private final byte[] header;
+  private final Field[] carried;
+  private final int[] carriedPlaces;
+  private final Field[][] views;
+  private final int[] presentBranch;
+  private final ByteArrayOutputStream buffer = new ByteArrayOutputStream(1024);
+  private final BinaryEncoder out = EncoderFactory.get().binaryEncoder(buffer, null);
+
+  /**
+   * How a field is written: its type, and the branches of its union; {@code value} is -1 where it
+   * is no union.
+   */
+  private record Field(ColumnType type, int value, int none) {
+    static Field of(Schema.Field field, ColumnType type) {
+      Schema schema = field.schema();
+      if (schema.getType() != Schema.Type.UNION) {
+        return new Field(type, -1, -1);
+      }
+      int none = schema.getTypes().get(0).getType() == Schema.Type.NULL ? 0 : 1;
+      return new Field(type, 1 - none, none);
+    }
+  }
+
+  /**
+   * For the events of a plan.
+   *
+   * @throws IllegalArgumentException if the schema is not that of the plan's feature records
+   */
+  public FeatureEncoder(Plan plan, String schemaJson) {
+    Schema schema = new Schema.Parser().parse(schemaJson);
+    List<Schema.Field> fields = schema.getFields();
+    List<Plan.View> planned = plan.views();
+    require(names(fields.subList(0, LEADING.size())).equals(LEADING), schemaJson);
+    require(
+        names(fields.subList(LEADING.size(), fields.size()))
+            .equals(planned.stream().map(Plan.View::name).toList()),
+        schemaJson);
+    this.topic = plan.source().topic();
+    this.header =
+        ByteBuffer.allocate(10)
+            .put((byte) 0xC3)
+            .put((byte) 1)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putLong(SchemaNormalization.parsingFingerprint64(schema))
+            .array();
+    Layout layout = Layout.needed(plan);
+    List<Schema.Field> event = schema.getField("event").schema().getFields();
+    require(
+        names(event).equals(plan.carried().stream().map(column -> column.get(0)).toList()),
+        schemaJson);
+    this.carried = new Field[event.size()];
+    this.carriedPlaces = new int[event.size()];
+    for (int i = 0; i < carried.length; i++) {
+      carriedPlaces[i] = layout.place(event.get(i).name());
+      carried[i] = Field.of(event.get(i), layout.type(carriedPlaces[i]));
+    }
+    this.views = new Field[planned.size()][];
+    this.presentBranch = new int[planned.size()];
+    for (int i = 0; i < views.length; i++) {
+      Schema union = fields.get(LEADING.size() + i).schema();
+      presentBranch[i] = union.getTypes().get(0).getType() == Schema.Type.NULL ? 1 : 0;
+      views[i] = view(planned.get(i), union.getTypes().get(presentBranch[i]), schemaJson);
+    }
+  }
+
+  private static Field[] view(Plan.View view, Schema schema, String schemaJson) {
+    List<Schema.Field> fields = schema.getFields();
+    List<Schema.Field> features = fields.subList(5, fields.size());
+    require(
+        names(fields.subList(0, 5)).equals(List.of("entity", "epoch", "seq", "as_of", "late")),
+        schemaJson);
+    require(
+        names(features).equals(view.features().stream().map(Plan.Feature::name).toList()),
+        schemaJson);
+    Field[] result = new Field[features.size()];
+    for (int i = 0; i < result.length; i++) {
+      result[i] = Field.of(features.get(i), view.features().get(i).type());
+    }
+    return result;
+  }
+
+  private static List<String> names(List<Schema.Field> fields) {
+    return fields.stream().map(Schema.Field::name).toList();
+  }
+
+  private static void require(boolean holds, String schemaJson) {
+    if (!holds) {
+      throw new IllegalArgumentException(
+          "not the schema of the plan's feature records: " + schemaJson);
+    }
+  }
+
+  /** The record of an event that has passed all stages. */
+  public byte[] encode(Event event, long attempt) throws IOException {
+    buffer.reset();
+    buffer.write(header, 0, header.length);
+    out.writeString(event.id);
+    out.writeLong(event.time);
+    out.writeString("event");
+    out.writeLong(attempt);
+    out.writeString(topic);
+    out.writeInt(event.partition);
+    out.writeLong(event.offset);
+    out.writeLong(event.timestamp);
+    for (int i = 0; i < carried.length; i++) {
+      write(carried[i], event.columns[carriedPlaces[i]]);
+    }
+    for (int i = 0; i < views.length; i++) {
+      ViewValues view = event.views[i];
+      out.writeIndex(view == null ? 1 - presentBranch[i] : presentBranch[i]);
+      if (view != null) {
+        write(views[i], view);
+      }
+    }
+    out.flush();
+    return buffer.toByteArray();
+  }
+
+  private void write(Field[] fields, ViewValues view) throws IOException {
+    out.writeString(view.entity());
+    out.writeLong(view.epoch());
+    out.writeLong(view.seq());
+    out.writeLong(view.asOf());
+    out.writeBoolean(view.late());
+    for (int i = 0; i < fields.length; i++) {
+      write(fields[i], view.features()[i]);
+    }
+  }
+
+  private void write(Field field, Object value) throws IOException {
+    if (field.value() >= 0) {
+      out.writeIndex(value == null ? field.none() : field.value());
+      if (value == null) {
+        return;
+      }
+    }
+    switch (field.type()) {
+      case STRING -> out.writeString((String) value);
+      case LONG -> out.writeLong((Long) value);
+      case DOUBLE -> out.writeDouble((Double) value);
+      case BOOLEAN -> out.writeBoolean((Boolean) value);
+    }
+  }
+}

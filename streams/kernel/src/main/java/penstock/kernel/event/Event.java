@@ -1,0 +1,34 @@
+package penstock.kernel.event;
+
+/**
+ * A valid event on its way through the stages. It is mutable and owned by one operator at a time:
+ * the stages add their views to it.
+ */
+public final class Event {
+  /** The raw record's key, verbatim; null if it had none. */
+  public byte[] key;
+
+  /** Where the raw record lay. */
+  public int partition;
+
+  /** Where the raw record lay. */
+  public long offset;
+
+  /** The raw record's Kafka timestamp in epoch ms, or -1. */
+  public long timestamp;
+
+  /** The contract's event id, or {@code topic/partition/offset}. */
+  public String id;
+
+  /** Event time in epoch ms. */
+  public long time;
+
+  /** The columns of the {@link Layout}; null where the event has no value. */
+  public Object[] columns;
+
+  /**
+   * One per view of the plan, in record order; null until its stage has run, or if the event has no
+   * such entity.
+   */
+  public ViewValues[] views;
+}

@@ -1,0 +1,177 @@
+package penstock.kernel.event;
+
+import java.io.IOException;
+import java.util.Objects;
+import org.apache.flink.api.common.typeutils.TypeSerializer;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.Plan;
+
+/** Events between operators. It is never part of state, so its form may change with any release. */
+public final class EventSerializer extends TypeSerializer<Event> {
+  private static final long serialVersionUID = 1;
+
+  private final String planJson;
+  private transient ColumnType[] columns;
+  private transient ColumnType[][] views;
+
+  /** For the events of the plan that the text holds. */
+  public EventSerializer(String planJson) {
+    this.planJson = planJson;
+  }
+
+  @Override
+  public void serialize(Event event, DataOutputView out) throws IOException {
+    prepare();
+    Binary.writeBytes(event.key, out);
+    out.writeInt(event.partition);
+    out.writeLong(event.offset);
+    out.writeLong(event.timestamp);
+    Binary.writeString(event.id, out);
+    out.writeLong(event.time);
+    for (int i = 0; i < columns.length; i++) {
+      columns[i].write(event.columns[i], out);
+    }
+    for (int i = 0; i < views.length; i++) {
+      writeView(event.views[i], views[i], out);
+    }
+  }
+
+  @Override
+  public Event deserialize(DataInputView in) throws IOException {
+    prepare();
+    Event event = new Event();
+    event.key = Binary.readBytes(in);
+    event.partition = in.readInt();
+    event.offset = in.readLong();
+    event.timestamp = in.readLong();
+    event.id = Binary.readString(in);
+    event.time = in.readLong();
+    event.columns = new Object[columns.length];
+    for (int i = 0; i < columns.length; i++) {
+      event.columns[i] = columns[i].read(in);
+    }
+    event.views = new ViewValues[views.length];
+    for (int i = 0; i < views.length; i++) {
+      event.views[i] = readView(views[i], in);
+    }
+    return event;
+  }
+
+  private static void writeView(ViewValues view, ColumnType[] types, DataOutputView out)
+      throws IOException {
+    out.writeBoolean(view != null);
+    if (view == null) {
+      return;
+    }
+    Binary.writeString(view.entity(), out);
+    out.writeLong(view.epoch());
+    out.writeLong(view.seq());
+    out.writeLong(view.asOf());
+    out.writeBoolean(view.late());
+    for (int i = 0; i < types.length; i++) {
+      types[i].write(view.features()[i], out);
+    }
+  }
+
+  private static ViewValues readView(ColumnType[] types, DataInputView in) throws IOException {
+    if (!in.readBoolean()) {
+      return null;
+    }
+    String entity = Binary.readString(in);
+    long epoch = in.readLong();
+    long seq = in.readLong();
+    long asOf = in.readLong();
+    boolean late = in.readBoolean();
+    Object[] features = new Object[types.length];
+    for (int i = 0; i < types.length; i++) {
+      features[i] = types[i].read(in);
+    }
+    return new ViewValues(entity, epoch, seq, asOf, late, features);
+  }
+
+  private void prepare() {
+    if (columns != null) {
+      return;
+    }
+    Plan plan = Plan.parse(planJson);
+    Layout layout = Layout.needed(plan);
+    ColumnType[] types = new ColumnType[layout.size()];
+    for (int i = 0; i < types.length; i++) {
+      types[i] = layout.type(i);
+    }
+    views =
+        plan.views().stream()
+            .map(
+                view -> view.features().stream().map(Plan.Feature::type).toArray(ColumnType[]::new))
+            .toArray(ColumnType[][]::new);
+    columns = types;
+  }
+
+  @Override
+  public Event copy(Event from) {
+    Event to = new Event();
+    to.key = from.key;
+    to.partition = from.partition;
+    to.offset = from.offset;
+    to.timestamp = from.timestamp;
+    to.id = from.id;
+    to.time = from.time;
+    to.columns = from.columns.clone();
+    to.views = from.views.clone();
+    return to;
+  }
+
+  @Override
+  public Event copy(Event from, Event reuse) {
+    return copy(from);
+  }
+
+  @Override
+  public Event deserialize(Event reuse, DataInputView in) throws IOException {
+    return deserialize(in);
+  }
+
+  @Override
+  public void copy(DataInputView in, DataOutputView out) throws IOException {
+    serialize(deserialize(in), out);
+  }
+
+  @Override
+  public boolean isImmutableType() {
+    return false;
+  }
+
+  @Override
+  public TypeSerializer<Event> duplicate() {
+    return new EventSerializer(planJson);
+  }
+
+  @Override
+  public Event createInstance() {
+    return new Event();
+  }
+
+  @Override
+  public int getLength() {
+    return -1;
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof EventSerializer that && that.planJson.equals(planJson);
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(planJson);
+  }
+
+  @Override
+  public TypeSerializerSnapshot<Event> snapshotConfiguration() {
+    throw new UnsupportedOperationException("events are never kept in state");
+  }
+}

@@ -1,0 +1,137 @@
+package penstock.kernel.graph;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.functions.RichMapFunction;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.types.logical.BigIntType;
+import org.apache.flink.table.types.logical.BooleanType;
+import org.apache.flink.table.types.logical.DoubleType;
+import org.apache.flink.table.types.logical.IntType;
+import org.apache.flink.table.types.logical.LogicalType;
+import org.apache.flink.table.types.logical.RowType;
+import org.apache.flink.table.types.logical.VarBinaryType;
+import org.apache.flink.table.types.logical.VarCharType;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.Plan;
+
+/**
+ * Events as rows of a table: the columns of a layout, then key, partition, offset, timestamp, id
+ * and time.
+ */
+final class EventRows {
+  private EventRows() {}
+
+  static RowType type(Layout layout) {
+    List<RowType.RowField> fields = new ArrayList<>();
+    for (int i = 0; i < layout.size(); i++) {
+      fields.add(new RowType.RowField(layout.names().get(i), sqlType(layout.type(i))));
+    }
+    fields.add(new RowType.RowField("__key", new VarBinaryType(VarBinaryType.MAX_LENGTH)));
+    fields.add(new RowType.RowField("__partition", new IntType()));
+    fields.add(new RowType.RowField("__offset", new BigIntType()));
+    fields.add(new RowType.RowField("__timestamp", new BigIntType()));
+    fields.add(new RowType.RowField("__id", new VarCharType(VarCharType.MAX_LENGTH)));
+    fields.add(new RowType.RowField("__time", new BigIntType()));
+    return new RowType(fields);
+  }
+
+  private static LogicalType sqlType(ColumnType type) {
+    return switch (type) {
+      case STRING -> new VarCharType(VarCharType.MAX_LENGTH);
+      case LONG -> new BigIntType();
+      case DOUBLE -> new DoubleType();
+      case BOOLEAN -> new BooleanType();
+    };
+  }
+
+  /** Events with all fields of the contract, as rows. */
+  static final class ToRow extends RichMapFunction<Event, RowData> {
+    private static final long serialVersionUID = 1;
+
+    private final String planJson;
+    private transient int width;
+
+    ToRow(String planJson) {
+      this.planJson = planJson;
+    }
+
+    @Override
+    public void open(OpenContext context) {
+      width = Layout.contract(Plan.parse(planJson)).size();
+    }
+
+    @Override
+    public RowData map(Event event) {
+      GenericRowData row = new GenericRowData(width + 6);
+      for (int i = 0; i < width; i++) {
+        Object value = event.columns[i];
+        row.setField(i, value instanceof String text ? StringData.fromString(text) : value);
+      }
+      row.setField(width, event.key);
+      row.setField(width + 1, event.partition);
+      row.setField(width + 2, event.offset);
+      row.setField(width + 3, event.timestamp);
+      row.setField(width + 4, StringData.fromString(event.id));
+      row.setField(width + 5, event.time);
+      return row;
+    }
+  }
+
+  /** Rows with the columns that the stages need, as events. */
+  static final class FromRow extends RichMapFunction<RowData, Event> {
+    private static final long serialVersionUID = 1;
+
+    private final String planJson;
+    private transient Layout layout;
+    private transient int views;
+
+    FromRow(String planJson) {
+      this.planJson = planJson;
+    }
+
+    @Override
+    public void open(OpenContext context) {
+      Plan plan = Plan.parse(planJson);
+      layout = Layout.needed(plan);
+      views = plan.views().size();
+    }
+
+    @Override
+    public Event map(RowData row) {
+      int width = layout.size();
+      Event event = new Event();
+      event.columns = new Object[width];
+      for (int i = 0; i < width; i++) {
+        event.columns[i] = row.isNullAt(i) ? null : value(row, i, layout.type(i));
+      }
+      event.key = row.isNullAt(width) ? null : row.getBinary(width);
+      event.partition = row.getInt(width + 1);
+      event.offset = row.getLong(width + 2);
+      event.timestamp = row.getLong(width + 3);
+      event.id = row.getString(width + 4).toString();
+      event.time = row.getLong(width + 5);
+      event.views = new ViewValues[views];
+      return event;
+    }
+
+    private static Object value(RowData row, int place, ColumnType type) {
+      return switch (type) {
+        case STRING -> row.getString(place).toString();
+        case LONG -> row.getLong(place);
+        case BOOLEAN -> row.getBoolean(place);
+        case DOUBLE -> {
+          // No aggregate may meet NaN or an infinity: what an expression cannot compute is null.
+          double value = row.getDouble(place);
+          yield Double.isFinite(value) ? (Object) value : null;
+        }
+      };
+    }
+  }
+}

@@ -1,0 +1,161 @@
+package penstock.kernel.graph;
+
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.DataStreamUtils;
+import org.apache.flink.streaming.api.datastream.KeyedStream;
+import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.api.Table;
+import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
+import org.apache.flink.table.types.DataType;
+import penstock.kernel.decode.DecodeFunction;
+import penstock.kernel.decode.EventDecoder;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.encode.EncodeFunction;
+import penstock.kernel.encode.Outgoing;
+import penstock.kernel.encode.OutgoingSerializer;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.EventSerializer;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.SerializerTypeInfo;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.stage.ColumnKey;
+import penstock.kernel.stage.DeduplicationFunction;
+import penstock.kernel.stage.StageFunction;
+
+/**
+ * The JVM's part of the job, in the pieces that {@code streams/job.py} puts together: raw topic to
+ * events, events to rows and back (for columns computed by SQL or Python), events through the
+ * stages to the features topic.
+ */
+public final class JobGraph {
+  private final Request request;
+  private final Plan plan;
+  private final EventDecoder.Settings decoding;
+  private final Layout layout;
+
+  /**
+   * For a request; the key of personal fields comes apart from it, as the request may be shown.
+   *
+   * @throws IllegalArgumentException if the plan hashes personal fields and {@code personalKey} is
+   *     empty, or the schema does not fit the plan
+   */
+  public JobGraph(String requestJson, byte[] personalKey) {
+    this.request = Request.parse(requestJson);
+    this.plan = Plan.parse(request.plan());
+    this.decoding =
+        new EventDecoder.Settings(request.writers(), request.registryUrl(), personalKey);
+    this.layout = Layout.needed(plan);
+    // What would fail in the cluster fails here first.
+    new EventDecoder(plan, layout, decoding);
+    new penstock.kernel.encode.FeatureEncoder(plan, request.featuresSchema());
+  }
+
+  /** The valid events of the raw topic; what is refused goes to the dead-letter topic. */
+  public DataStream<Event> read(StreamExecutionEnvironment env) {
+    boolean allFields = computesColumns();
+    DataStream<RawRecord> raw =
+        env.fromSource(
+                Topics.source(request, plan),
+                WatermarkStrategy.noWatermarks(),
+                plan.source().topic())
+            .uid("source");
+    SingleOutputStreamOperator<Event> events =
+        raw.process(new DecodeFunction(request.plan(), allFields, decoding))
+            .returns(eventType())
+            .name("decode and validate")
+            .uid("decode");
+    events
+        .getSideOutput(DecodeFunction.DEAD_LETTERS)
+        .sinkTo(Topics.deadLetters(request, plan))
+        .name(plan.source().deadLetterTopic())
+        .uid("dead-letters");
+    return events;
+  }
+
+  /** Whether the plan has derived columns or filters, so that events must pass through a table. */
+  public boolean computesColumns() {
+    return !plan.derived().isEmpty() || !plan.filters().isEmpty();
+  }
+
+  /**
+   * The events as a table: the contract's fields, then what identifies the record, in columns that
+   * begin with "__".
+   */
+  public Table toTable(StreamTableEnvironment tables, DataStream<Event> events) {
+    DataStream<RowData> rows =
+        events
+            .map(new EventRows.ToRow(request.plan()))
+            .returns(InternalTypeInfo.of(EventRows.type(Layout.contract(plan))))
+            .name("to row");
+    return tables.fromDataStream(rows);
+  }
+
+  /** The columns that {@link #fromTable} wants, in its order. */
+  public String[] tableColumns() {
+    return EventRows.type(layout).getFieldNames().toArray(String[]::new);
+  }
+
+  /** The rows as events again. */
+  public DataStream<Event> fromTable(StreamTableEnvironment tables, Table table) {
+    DataType type = DataTypes.of(EventRows.type(layout)).notNull().bridgedTo(RowData.class);
+    DataStream<RowData> rows = tables.toDataStream(table, type);
+    return rows.map(new EventRows.FromRow(request.plan())).returns(eventType()).name("from row");
+  }
+
+  /** Sends the events through the stages and publishes the features. */
+  public void write(DataStream<Event> events) {
+    DataStream<Event> stream = events;
+    String sourceKey = plan.source().key();
+    boolean firstDeduplicates = sourceKey != null && sourceKey.equals(plan.stages().get(0).key());
+    if (!firstDeduplicates) {
+      stream =
+          keyed(stream, sourceKey, new DeduplicationFunction(plan.source().dedupHorizonMs()))
+              .name("de-duplicate")
+              .uid("deduplicate");
+    }
+    for (int i = 0; i < plan.stages().size(); i++) {
+      Plan.Stage stage = plan.stages().get(i);
+      boolean deduplicates = firstDeduplicates && i == 0;
+      StageFunction function =
+          new StageFunction(request.plan(), stage.entity(), deduplicates, request.submissionMs());
+      stream =
+          keyed(stream, stage.key(), function)
+              .name("windows of " + stage.entity())
+              .uid("stage-" + stage.entity());
+    }
+    stream
+        .map(new EncodeFunction(request.plan(), request.featuresSchema(), request.submissionMs()))
+        .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
+        .name("encode")
+        .uid("encode")
+        .sinkTo(Topics.features(request, plan))
+        .name(plan.featuresTopic())
+        .uid("features");
+  }
+
+  private SingleOutputStreamOperator<Event> keyed(
+      DataStream<Event> stream,
+      String column,
+      KeyedProcessFunction<String, Event, Event> function) {
+    ColumnKey key = new ColumnKey(layout.place(column));
+    // A single task needs no exchange: its stages are chained, and state keeps its key groups for
+    // when there are more.
+    KeyedStream<Event, String> keyed =
+        stream.getParallelism() == 1
+            ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
+            : stream.keyBy(key, Types.STRING);
+    return keyed.process(function, eventType());
+  }
+
+  private TypeInformation<Event> eventType() {
+    return new SerializerTypeInfo<>(Event.class, new EventSerializer(request.plan()));
+  }
+}

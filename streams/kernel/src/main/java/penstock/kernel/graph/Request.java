@@ -1,0 +1,44 @@
+package penstock.kernel.graph;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.util.List;
+
+/**
+ * What to run, as {@code streams/job.py} asks for it.
+ *
+ * @param plan the plan's JSON text
+ * @param featuresSchema the Avro schema of its feature records, as text
+ * @param writers the Avro schemas that producers may have written with, as texts
+ * @param registryUrl of a Confluent schema registry, or null
+ * @param bootstrap Kafka's bootstrap servers
+ * @param group the consumer group
+ * @param submissionMs when the job was submitted, epoch ms
+ * @param exactlyOnce whether features are published in Kafka transactions, at each checkpoint
+ */
+public record Request(
+    String plan,
+    String featuresSchema,
+    List<String> writers,
+    String registryUrl,
+    String bootstrap,
+    String group,
+    long submissionMs,
+    boolean exactlyOnce) {
+  private static final ObjectMapper MAPPER =
+      JsonMapper.builder()
+          .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+          .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false)
+          .build();
+
+  static Request parse(String json) {
+    try {
+      return MAPPER.readValue(json, Request.class);
+    } catch (JsonProcessingException error) {
+      throw new IllegalArgumentException("not a request: " + error.getMessage(), error);
+    }
+  }
+}

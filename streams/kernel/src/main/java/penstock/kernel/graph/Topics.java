@@ -1,0 +1,104 @@
+package penstock.kernel.graph;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Properties;
+import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.OffsetResetStrategy;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.internals.RecordHeader;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.decode.RawRecordSchema;
+import penstock.kernel.encode.Outgoing;
+import penstock.kernel.plan.Plan;
+
+/** The job's ends in Kafka. */
+final class Topics {
+  /** A dead letter carries the refused event, and being too large is one of the reasons. */
+  private static final String MAX_REQUEST_BYTES = String.valueOf(32 << 20);
+
+  private static final String BUFFER_BYTES = String.valueOf(64 << 20);
+
+  /**
+   * Below the broker's default limit of 15 minutes, which Flink's own default of an hour exceeds.
+   */
+  private static final String TRANSACTION_TIMEOUT_MS = "600000";
+
+  private Topics() {}
+
+  @SuppressWarnings(
+      "deprecation") // The connector's interface still takes Kafka's former enumeration.
+  static KafkaSource<RawRecord> source(Request request, Plan plan) {
+    return KafkaSource.<RawRecord>builder()
+        .setBootstrapServers(request.bootstrap())
+        .setTopics(plan.source().topic())
+        .setGroupId(request.group())
+        .setClientIdPrefix(request.group())
+        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
+        .setDeserializer(new RawRecordSchema())
+        // The features topic must have as many partitions: they change together, with a new start
+        // of the job.
+        .setProperty("partition.discovery.interval.ms", "-1")
+        .setProperty("isolation.level", "read_committed")
+        .setProperty("fetch.max.wait.ms", "5")
+        .build();
+  }
+
+  static KafkaSink<Outgoing> features(Request request, Plan plan) {
+    DeliveryGuarantee guarantee =
+        request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
+    return KafkaSink.<Outgoing>builder()
+        .setBootstrapServers(request.bootstrap())
+        .setKafkaProducerConfig(producer())
+        .setRecordSerializer(new ToTopic(plan.featuresTopic()))
+        .setDeliveryGuarantee(guarantee)
+        .setTransactionalIdPrefix(request.group())
+        .build();
+  }
+
+  static KafkaSink<Outgoing> deadLetters(Request request, Plan plan) {
+    return KafkaSink.<Outgoing>builder()
+        .setBootstrapServers(request.bootstrap())
+        .setKafkaProducerConfig(producer())
+        .setRecordSerializer(new ToTopic(plan.source().deadLetterTopic()))
+        .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
+        .build();
+  }
+
+  private static Properties producer() {
+    Properties properties = new Properties();
+    properties.setProperty("acks", "all");
+    properties.setProperty("linger.ms", "0");
+    properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
+    properties.setProperty("buffer.memory", BUFFER_BYTES);
+    properties.setProperty("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    return properties;
+  }
+
+  /** Publishes records to a topic as they are; the producer sets their timestamp. */
+  private static final class ToTopic implements KafkaRecordSerializationSchema<Outgoing> {
+    private static final long serialVersionUID = 1;
+
+    private final String topic;
+
+    ToTopic(String topic) {
+      this.topic = topic;
+    }
+
+    @Override
+    public ProducerRecord<byte[], byte[]> serialize(
+        Outgoing record, KafkaSinkContext context, Long timestamp) {
+      List<Header> headers = new ArrayList<>(record.headers().size());
+      for (RawRecord.Header header : record.headers()) {
+        headers.add(new RecordHeader(header.name(), header.value()));
+      }
+      Integer partition = record.partition() < 0 ? null : record.partition();
+      return new ProducerRecord<>(topic, partition, record.key(), record.value(), headers);
+    }
+  }
+}

@@ -1,0 +1,135 @@
+package penstock.kernel.plan;
+
+import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.math.BigDecimal;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The plan of a pipeline as {@code streams/plan.py} writes it. That module defines what each part
+ * means; parts that the kernel does not need are ignored.
+ */
+public record Plan(
+    String pipeline,
+    Source source,
+    List<Column> derived,
+    List<Column> filters,
+    List<Stage> stages,
+    List<List<String>> carried,
+    String featuresTopic) {
+
+  private static final ObjectMapper MAPPER =
+      JsonMapper.builder()
+          .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+          .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false)
+          .build();
+
+  /**
+   * Parses a plan.
+   *
+   * @throws IllegalArgumentException if the text is not a plan
+   */
+  public static Plan parse(String json) {
+    try {
+      return MAPPER.readValue(json, Plan.class);
+    } catch (JsonProcessingException error) {
+      throw new IllegalArgumentException("not a plan: " + error.getMessage(), error);
+    }
+  }
+
+  /** All views in record order. */
+  public List<View> views() {
+    List<View> views = new ArrayList<>();
+    stages.forEach(stage -> views.addAll(stage.views()));
+    return views;
+  }
+
+  /** Where events come from and what makes one valid. */
+  public record Source(
+      String topic,
+      String deadLetterTopic,
+      String contract,
+      int contractVersion,
+      List<Field> fields,
+      String eventId,
+      String eventTime,
+      String key,
+      long dedupHorizonMs,
+      long maxFutureMs,
+      int maxBytes) {
+
+    /** The contract's field of that name, or null if it is not one of the contract's. */
+    public Field field(String name) {
+      return fields.stream().filter(field -> field.name().equals(name)).findFirst().orElse(null);
+    }
+  }
+
+  /**
+   * One field of the contract and its rules; bounds are inclusive unless the flag says otherwise.
+   */
+  public record Field(
+      String name,
+      ColumnType type,
+      boolean nullable,
+      boolean required,
+      @JsonProperty("default") JsonNode fallback,
+      BigDecimal minimum,
+      boolean minimumExclusive,
+      BigDecimal maximum,
+      boolean maximumExclusive,
+      Integer minLength,
+      Integer maxLength,
+      String pattern,
+      @JsonProperty("enum") List<String> values,
+      String pii) {}
+
+  /** A column computed per row before the kernel sees it. */
+  public record Column(String name, ColumnType type) {}
+
+  /** All views of one entity: one keyed stage. */
+  public record Stage(String entity, String key, ColumnType keyType, List<View> views) {}
+
+  /** A set of features of one entity. */
+  public record View(String name, int version, String hash, List<Feature> features) {
+
+    /** {@code name@version}. */
+    public String id() {
+      return name + "@" + version;
+    }
+  }
+
+  /** One aggregate over one window. */
+  public record Feature(
+      String name,
+      Operation operation,
+      String column,
+      ColumnType columnType,
+      String where,
+      long windowMs,
+      long hopMs,
+      ColumnType type) {}
+
+  /** The aggregates of the definition language, by their names there. */
+  public enum Operation {
+    COUNT,
+    SUM,
+    MEAN,
+    MIN,
+    MAX,
+    STD,
+    LAST,
+    APPROX_DISTINCT,
+    TIME_SINCE_LAST;
+
+    @com.fasterxml.jackson.annotation.JsonCreator
+    static Operation of(String name) {
+      return valueOf(name.toUpperCase(java.util.Locale.ROOT));
+    }
+  }
+}

@@ -1,0 +1,120 @@
+package penstock.kernel.stage;
+
+import java.util.HashMap;
+import java.util.Map;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.state.ValueState;
+import org.apache.flink.api.common.state.ValueStateDescriptor;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.metrics.Counter;
+import org.apache.flink.runtime.state.FunctionInitializationContext;
+import org.apache.flink.runtime.state.FunctionSnapshotContext;
+import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
+import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.util.Collector;
+import penstock.kernel.event.Event;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.window.EntityState;
+import penstock.kernel.window.EntityStateSerializer;
+import penstock.kernel.window.StageSpec;
+import penstock.kernel.window.ViewSpec;
+
+/** One keyed stage of the job: adds the vectors of one entity's views to every event. */
+public final class StageFunction extends KeyedProcessFunction<String, Event, Event>
+    implements CheckpointedFunction {
+  private static final long serialVersionUID = 1;
+
+  private final String planJson;
+  private final String entity;
+  private final boolean deduplicates;
+  private final long submissionMs;
+
+  private transient StageSpec spec;
+  private transient long[] epochs;
+  private transient ListState<Tuple2<String, Long>> epochState;
+  private transient ValueState<EntityState> state;
+  private transient Deduplication deduplication;
+  private transient Counter lateEvents;
+
+  /**
+   * The stage of {@code entity}.
+   *
+   * @param deduplicates whether this is the first stage and keyed as the source is
+   * @param submissionMs when the job was submitted: the epoch of views that have no state
+   */
+  public StageFunction(String planJson, String entity, boolean deduplicates, long submissionMs) {
+    this.planJson = planJson;
+    this.entity = entity;
+    this.deduplicates = deduplicates;
+    this.submissionMs = submissionMs;
+  }
+
+  @Override
+  public void initializeState(FunctionInitializationContext context) throws Exception {
+    Plan plan = Plan.parse(planJson);
+    spec = StageSpec.of(plan, entity);
+    state =
+        context
+            .getKeyedStateStore()
+            .getState(
+                new ValueStateDescriptor<>(
+                    "entity", new EntityStateSerializer(planJson, entity, spec)));
+    epochState =
+        context
+            .getOperatorStateStore()
+            .getUnionListState(
+                new ListStateDescriptor<>("epochs", Types.TUPLE(Types.STRING, Types.LONG)));
+    epochs = epochs();
+    if (deduplicates) {
+      deduplication =
+          new Deduplication(
+              plan.source().dedupHorizonMs(),
+              context.getKeyedStateStore(),
+              getRuntimeContext().getMetricGroup());
+    }
+    lateEvents = getRuntimeContext().getMetricGroup().counter("late_events");
+  }
+
+  /** A view that was restored goes on in its epoch, one without state starts a new one. */
+  private long[] epochs() throws Exception {
+    Map<String, Long> restored = new HashMap<>();
+    for (Tuple2<String, Long> epoch : epochState.get()) {
+      restored.put(epoch.f0, epoch.f1);
+    }
+    ViewSpec[] views = spec.views();
+    long[] epochs = new long[views.length];
+    for (int i = 0; i < views.length; i++) {
+      epochs[i] = restored.getOrDefault(views[i].key(), submissionMs);
+    }
+    return epochs;
+  }
+
+  @Override
+  public void snapshotState(FunctionSnapshotContext context) throws Exception {
+    epochState.clear();
+    if (getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
+      for (int i = 0; i < epochs.length; i++) {
+        epochState.add(Tuple2.of(spec.views()[i].key(), epochs[i]));
+      }
+    }
+  }
+
+  @Override
+  public void processElement(Event event, Context context, Collector<Event> out) throws Exception {
+    if (deduplication != null && !deduplication.accepts(event)) {
+      return;
+    }
+    String name = spec.entity(event);
+    if (name != null) {
+      EntityState entityState = state.value();
+      entityState = entityState == null ? spec.newState() : spec.adopt(entityState);
+      if (spec.take(entityState, event, name, epochs) > 0) {
+        lateEvents.inc();
+      }
+      state.update(entityState);
+    }
+    out.collect(event);
+  }
+}

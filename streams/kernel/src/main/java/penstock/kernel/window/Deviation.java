@@ -1,0 +1,62 @@
+package penstock.kernel.window;
+
+/**
+ * Sample standard deviation, by Welford's update and the merge of Chan, Golub and LeVeque (1983):
+ * no difference of large sums.
+ */
+final class Deviation extends Aggregate {
+  private final int mean;
+  private final int squares;
+
+  Deviation(int number, int object) {
+    super(number, object);
+    this.mean = number + 1;
+    this.squares = number + 2;
+  }
+
+  @Override
+  int numbers() {
+    return 3;
+  }
+
+  @Override
+  void add(Rows rows, int row, Object value, long time) {
+    long n = rows.number(row, number) + 1;
+    double before = rows.real(row, mean);
+    double x = ((Number) value).doubleValue();
+    double after = before + (x - before) / n;
+    rows.number(row, number, n);
+    rows.real(row, mean, after);
+    rows.real(row, squares, rows.real(row, squares) + (x - before) * (x - after));
+  }
+
+  @Override
+  void merge(Rows older, int row, Rows newer, int newerRow) {
+    long right = newer.number(newerRow, number);
+    if (right == 0) {
+      return;
+    }
+    long left = older.number(row, number);
+    if (left == 0) {
+      older.number(row, number, right);
+      older.real(row, mean, newer.real(newerRow, mean));
+      older.real(row, squares, newer.real(newerRow, squares));
+      return;
+    }
+    long n = left + right;
+    double difference = newer.real(newerRow, mean) - older.real(row, mean);
+    double squared =
+        older.real(row, squares)
+            + newer.real(newerRow, squares)
+            + difference * difference * ((double) left * right / n);
+    older.number(row, number, n);
+    older.real(row, mean, older.real(row, mean) + difference * right / n);
+    older.real(row, squares, squared);
+  }
+
+  @Override
+  Object result(Rows rows, int row, long asOf) {
+    long n = rows.number(row, number);
+    return n < 2 ? null : (Object) Math.sqrt(rows.real(row, squares) / (n - 1));
+  }
+}

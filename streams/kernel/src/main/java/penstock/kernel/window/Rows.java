@@ -1,0 +1,82 @@
+package penstock.kernel.window;
+
+import java.util.Arrays;
+
+/**
+ * A growing table of partial aggregates: each row holds {@code numbers} longs (doubles by their
+ * bits) and {@code objects} references, which the aggregates of a window share out among
+ * themselves.
+ */
+final class Rows {
+  final int numbersPerRow;
+  final int objectsPerRow;
+  private long[] numbers;
+  private Object[] objects;
+
+  Rows(int numbersPerRow, int objectsPerRow, int rows) {
+    this.numbersPerRow = numbersPerRow;
+    this.objectsPerRow = objectsPerRow;
+    this.numbers = new long[numbersPerRow * rows];
+    this.objects = new Object[objectsPerRow * rows];
+  }
+
+  long number(int row, int column) {
+    return numbers[row * numbersPerRow + column];
+  }
+
+  void number(int row, int column, long value) {
+    numbers[row * numbersPerRow + column] = value;
+  }
+
+  double real(int row, int column) {
+    return Double.longBitsToDouble(number(row, column));
+  }
+
+  void real(int row, int column, double value) {
+    number(row, column, Double.doubleToRawLongBits(value));
+  }
+
+  Object object(int row, int column) {
+    return objects[row * objectsPerRow + column];
+  }
+
+  void object(int row, int column, Object value) {
+    objects[row * objectsPerRow + column] = value;
+  }
+
+  /** Copies a row; the objects in it are then shared by both. */
+  void copyRow(int row, Rows from, int fromRow) {
+    System.arraycopy(
+        from.numbers, fromRow * numbersPerRow, numbers, row * numbersPerRow, numbersPerRow);
+    System.arraycopy(
+        from.objects, fromRow * objectsPerRow, objects, row * objectsPerRow, objectsPerRow);
+  }
+
+  /** Copies one aggregate's part of a row; an object in it is then shared by both. */
+  void copyCells(Aggregate aggregate, int row, Rows from, int fromRow) {
+    for (int i = aggregate.number; i < aggregate.number + aggregate.numbers(); i++) {
+      number(row, i, from.number(fromRow, i));
+    }
+    for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
+      object(row, i, from.object(fromRow, i));
+    }
+  }
+
+  void clearRow(int row) {
+    Arrays.fill(numbers, row * numbersPerRow, (row + 1) * numbersPerRow, 0);
+    Arrays.fill(objects, row * objectsPerRow, (row + 1) * objectsPerRow, null);
+  }
+
+  /** Moves {@code count} rows; what they leave behind is not cleared. */
+  void moveRows(int from, int to, int count) {
+    System.arraycopy(
+        numbers, from * numbersPerRow, numbers, to * numbersPerRow, count * numbersPerRow);
+    System.arraycopy(
+        objects, from * objectsPerRow, objects, to * objectsPerRow, count * objectsPerRow);
+  }
+
+  void resize(int rows) {
+    numbers = Arrays.copyOf(numbers, rows * numbersPerRow);
+    objects = Arrays.copyOf(objects, rows * objectsPerRow);
+  }
+}

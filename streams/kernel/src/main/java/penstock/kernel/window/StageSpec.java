@@ -1,0 +1,116 @@
+package penstock.kernel.window;
+
+import java.util.Arrays;
+import java.util.List;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.Plan;
+
+/**
+ * All views of one entity, made ready to take events. It holds scratch space and so belongs to one
+ * thread; what an entity has seen is in its {@link EntityState}.
+ */
+public final class StageSpec {
+  private final ViewSpec[] views;
+  private final int firstView;
+  private final int keyPlace;
+  private final List<String> keys;
+
+  /** Another specification that was found to lay its states out as this one does. */
+  private StageSpec twin = this;
+
+  private StageSpec(ViewSpec[] views, int firstView, int keyPlace) {
+    this.views = views;
+    this.firstView = firstView;
+    this.keyPlace = keyPlace;
+    this.keys = Arrays.stream(views).map(ViewSpec::key).toList();
+  }
+
+  /** The stage of a plan that is keyed by {@code entity}. */
+  public static StageSpec of(Plan plan, String entity) {
+    Layout layout = Layout.needed(plan);
+    int firstView = 0;
+    for (Plan.Stage stage : plan.stages()) {
+      if (stage.entity().equals(entity)) {
+        ViewSpec[] views =
+            stage.views().stream().map(view -> new ViewSpec(view, layout)).toArray(ViewSpec[]::new);
+        return new StageSpec(views, firstView, layout.place(stage.key()));
+      }
+      firstView += stage.views().size();
+    }
+    throw new IllegalArgumentException("the plan has no stage for entity " + entity);
+  }
+
+  /** The entity of an event as text, or null if it has none. */
+  public String entity(Event event) {
+    Object value = event.columns[keyPlace];
+    return value == null ? null : value.toString();
+  }
+
+  /** The state of an entity that was never seen. */
+  public EntityState newState() {
+    ViewState[] states = new ViewState[views.length];
+    for (int i = 0; i < views.length; i++) {
+      states[i] = new ViewState(views[i]);
+    }
+    return new EntityState(this, states);
+  }
+
+  /**
+   * The state as this stage needs it: the same, or, of a state that another release or another plan
+   * left, the views that still mean the same, the others empty.
+   */
+  public EntityState adopt(EntityState state) {
+    if (state.spec == this || state.spec == twin) {
+      return state;
+    }
+    if (isLaidOutAs(state.spec)) {
+      twin = state.spec;
+      return state;
+    }
+    ViewState[] adopted = new ViewState[views.length];
+    for (int i = 0; i < views.length; i++) {
+      ViewSpec spec = views[i];
+      adopted[i] =
+          Arrays.stream(state.views)
+              .filter(view -> view.spec.key.equals(spec.key))
+              .findFirst()
+              .orElseGet(() -> new ViewState(spec));
+    }
+    EntityState result = new EntityState(this, adopted);
+    result.asOf = state.asOf;
+    return result;
+  }
+
+  /**
+   * Takes an event of the entity and writes its vectors into the event.
+   *
+   * @param epochs of each view
+   * @return how many views found the event older than all their windows
+   */
+  public int take(EntityState state, Event event, String entity, long[] epochs) {
+    state.asOf = Math.max(state.asOf, event.time);
+    int late = 0;
+    for (int i = 0; i < views.length; i++) {
+      ViewState view = state.views[i];
+      Object[] features = new Object[views[i].width()];
+      boolean inside = views[i].take(view, event.columns, event.time, state.asOf, features);
+      view.seq++;
+      late += inside ? 0 : 1;
+      event.views[firstView + i] =
+          new ViewValues(entity, epochs[i], view.seq, state.asOf, !inside, features);
+    }
+    return late;
+  }
+
+  /** The views of the stage, in record order. */
+  public ViewSpec[] views() {
+    return views;
+  }
+
+  /** Whether a state of the other stage can be read as one of this. */
+  boolean isLaidOutAs(StageSpec other) {
+    return keys.equals(other.keys);
+  }
+}

@@ -1,0 +1,59 @@
+package penstock.kernel.window;
+
+/**
+ * Sum of the values in double-double arithmetic (Knuth's two-sum keeps each rounding error), so
+ * that large values that cancel out do not take small ones with them.
+ */
+class Sum extends Aggregate {
+  private final int high;
+  private final int low;
+  final int count;
+
+  Sum(int number, int object) {
+    super(number, object);
+    this.high = number;
+    this.low = number + 1;
+    this.count = number + 2;
+  }
+
+  @Override
+  int numbers() {
+    return 3;
+  }
+
+  @Override
+  void add(Rows rows, int row, Object value, long time) {
+    add(rows, row, ((Number) value).doubleValue(), 0, 1);
+  }
+
+  @Override
+  void merge(Rows older, int row, Rows newer, int newerRow) {
+    add(
+        older,
+        row,
+        newer.real(newerRow, high),
+        newer.real(newerRow, low),
+        newer.number(newerRow, count));
+  }
+
+  private void add(Rows rows, int row, double addHigh, double addLow, long addCount) {
+    double before = rows.real(row, high);
+    double sum = before + addHigh;
+    double virtual = sum - before;
+    double error = (before - (sum - virtual)) + (addHigh - virtual);
+    rows.real(row, high, sum);
+    rows.real(row, low, rows.real(row, low) + addLow + error);
+    rows.number(row, count, rows.number(row, count) + addCount);
+  }
+
+  final double total(Rows rows, int row) {
+    double sum = rows.real(row, high);
+    // An infinite sum has no error term (infinity - infinity).
+    return Double.isFinite(sum) ? sum + rows.real(row, low) : sum;
+  }
+
+  @Override
+  Object result(Rows rows, int row, long asOf) {
+    return rows.number(row, count) == 0 ? null : (Object) total(rows, row);
+  }
+}

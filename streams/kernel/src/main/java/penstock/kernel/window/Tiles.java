@@ -1,0 +1,332 @@
+package penstock.kernel.window;
+
+import java.io.IOException;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+
+/**
+ * The tiles of one entity's window, oldest first, only those that hold events; and their aggregate,
+ * at a cost per event that does not depend on how many they are.
+ *
+ * <p>It is a queue of two stacks (as in Tangwongsan, Hirzel, Schneider, "General incremental
+ * sliding-window aggregation", VLDB 2015). Of the closed tiles (all but the newest) the {@code
+ * front} ones carry the merge of themselves with all newer front tiles, the others the merge of
+ * themselves with all older ones back to the boundary. Their first and last are the merge of all
+ * closed tiles; expiry drops front tiles and, when there is none left, makes all closed tiles front
+ * ones. Nothing is ever subtracted.
+ *
+ * <p>Every value is a function of the tiles and the boundary alone. Only these are in a snapshot,
+ * and what is restored continues bit for bit.
+ */
+final class Tiles {
+  private static final int FIRST_CAPACITY = 2;
+
+  private final WindowSpec spec;
+  private long[] indexes;
+  private Rows tiles;
+  private int start;
+  private int size;
+  private int front;
+
+  /**
+   * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
+   * restore.
+   */
+  private Rows partial;
+
+  /** Row 0: the merge of the closed tiles. Row 1: of all tiles. */
+  private Rows merged;
+
+  private boolean closedIsValid;
+  private boolean totalIsValid;
+
+  Tiles(WindowSpec spec) {
+    this(spec, FIRST_CAPACITY);
+  }
+
+  private Tiles(WindowSpec spec, int capacity) {
+    this.spec = spec;
+    this.indexes = new long[capacity];
+    this.tiles = new Rows(spec.numbers, spec.objects, capacity);
+  }
+
+  /** Drops the tiles up to and including index {@code expired}. */
+  void expire(long expired) {
+    int count = 0;
+    while (count < size && indexes[start + count] <= expired) {
+      count++;
+    }
+    if (count == 0) {
+      return;
+    }
+    for (int row = start; row < start + count; row++) {
+      tiles.clearRow(row);
+      if (partial != null) {
+        partial.clearRow(row);
+      }
+    }
+    start = count == size ? 0 : start + count;
+    size -= count;
+    if (count <= front) {
+      front -= count;
+    } else {
+      front = Math.max(0, size - 1);
+      mergeFront(front - 1);
+    }
+    closedIsValid = false;
+    totalIsValid = false;
+  }
+
+  /**
+   * Adds an event to its tile, which must not have expired.
+   *
+   * @param values for each aggregate of the window its value, or null if the event does not count
+   *     for it
+   */
+  void add(long index, Object[] values, long time) {
+    int position = size;
+    while (position > 0 && indexes[start + position - 1] >= index) {
+      position--;
+    }
+    if (position == size || indexes[start + position] != index) {
+      insert(position, index);
+    }
+    boolean isNewest = position == size - 1;
+    addTo(tiles, start + position, values, time, false);
+    if (!isNewest) {
+      mergeAgain(position);
+    } else if (totalIsValid) {
+      addTo(merged, 1, values, time, true);
+    }
+  }
+
+  /** Puts the value of each aggregate into the place of its feature. */
+  void results(long asOf, Object[] features) {
+    Rows rows = tiles;
+    int row = start;
+    if (size == 0) {
+      tiles.clearRow(start);
+    } else if (size > 1) {
+      mergeAll();
+      rows = merged;
+      row = 1;
+    }
+    for (int i = 0; i < spec.aggregates.length; i++) {
+      features[spec.features[i]] = spec.aggregates[i].result(rows, row, asOf);
+    }
+  }
+
+  private void addTo(Rows rows, int row, Object[] values, long time, boolean onlyRunning) {
+    for (int i = 0; i < spec.aggregates.length; i++) {
+      Aggregate aggregate = spec.aggregates[i];
+      if (values[i] != null && (!onlyRunning || aggregate.keepsRunningTotal())) {
+        aggregate.add(rows, row, values[i], time);
+      }
+    }
+  }
+
+  private void insert(int position, long index) {
+    makeRoom();
+    int row = start + position;
+    if (position < size) {
+      System.arraycopy(indexes, row, indexes, row + 1, size - position);
+      tiles.moveRows(row, row + 1, size - position);
+      if (partial != null) {
+        partial.moveRows(row, row + 1, size - position);
+      }
+      if (position < front) {
+        front++;
+      }
+    }
+    tiles.clearRow(row);
+    indexes[row] = index;
+    size++;
+    if (position == size - 1) {
+      // What was the newest tile is closed now.
+      mergeBack(position - 1);
+      closedIsValid = false;
+      totalIsValid = false;
+    }
+  }
+
+  private void makeRoom() {
+    int capacity = indexes.length;
+    if (start + size < capacity) {
+      return;
+    }
+    if (start > size) {
+      System.arraycopy(indexes, start, indexes, 0, size);
+      tiles.moveRows(start, 0, size);
+      for (int row = size; row < start + size; row++) {
+        tiles.clearRow(row);
+      }
+      if (partial != null) {
+        partial.moveRows(start, 0, size);
+        for (int row = size; row < start + size; row++) {
+          partial.clearRow(row);
+        }
+      }
+      start = 0;
+      return;
+    }
+    capacity *= 2;
+    indexes = java.util.Arrays.copyOf(indexes, capacity);
+    tiles.resize(capacity);
+    if (partial != null) {
+      partial.resize(capacity);
+    }
+  }
+
+  /** Renews the partial merges that hold the closed tile at {@code position}. */
+  private void mergeAgain(int position) {
+    if (position < front) {
+      mergeFront(position);
+    } else {
+      mergeBack(position);
+    }
+    closedIsValid = false;
+    totalIsValid = false;
+  }
+
+  /** Renews the partial merges of the front tiles from {@code from} down to the oldest. */
+  private void mergeFront(int from) {
+    if (partial == null) {
+      return;
+    }
+    for (int position = from; position >= 0; position--) {
+      int row = start + position;
+      partial.copyRow(row, tiles, row);
+      if (position < front - 1) {
+        merge(partial, row, partial, row + 1);
+      }
+    }
+  }
+
+  /** Renews the partial merges of the other closed tiles from {@code from} up to the newest. */
+  private void mergeBack(int from) {
+    if (partial == null) {
+      return;
+    }
+    for (int position = Math.max(from, front); position < size - 1; position++) {
+      int row = start + position;
+      if (position == front) {
+        partial.copyRow(row, tiles, row);
+      } else {
+        partial.copyRow(row, partial, row - 1);
+        merge(partial, row, tiles, row);
+      }
+    }
+  }
+
+  private void mergeAll() {
+    if (partial == null) {
+      partial = new Rows(spec.numbers, spec.objects, indexes.length);
+      merged = new Rows(spec.numbers, spec.objects, 2);
+      mergeFront(front - 1);
+      mergeBack(front);
+    }
+    int newest = start + size - 1;
+    if (!closedIsValid) {
+      if (front > 0) {
+        merged.copyRow(0, partial, start);
+      } else {
+        merged.clearRow(0);
+      }
+      if (front < size - 1) {
+        merge(merged, 0, partial, newest - 1);
+      }
+      closedIsValid = true;
+    }
+    for (Aggregate aggregate : spec.aggregates) {
+      if (!totalIsValid || !aggregate.keepsRunningTotal()) {
+        merged.copyCells(aggregate, 1, merged, 0);
+        aggregate.merge(merged, 1, tiles, newest);
+        if (aggregate.keepsRunningTotal()) {
+          own(aggregate, newest);
+        }
+      }
+    }
+    totalIsValid = true;
+  }
+
+  /**
+   * A running total is changed in place: it must not be the very object of a tile or of a partial
+   * merge.
+   */
+  private void own(Aggregate aggregate, int newest) {
+    for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
+      Object total = merged.object(1, i);
+      if (total != null && (total == merged.object(0, i) || total == tiles.object(newest, i))) {
+        merged.object(1, i, aggregate.copyObject(total));
+      }
+    }
+  }
+
+  private void merge(Rows older, int row, Rows newer, int newerRow) {
+    for (Aggregate aggregate : spec.aggregates) {
+      aggregate.merge(older, row, newer, newerRow);
+    }
+  }
+
+  /** A deep copy, without what can be merged anew. */
+  Tiles copy() {
+    Tiles copy = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
+    copy.size = size;
+    copy.front = front;
+    for (int i = 0; i < size; i++) {
+      copy.indexes[i] = indexes[start + i];
+      copy.tiles.copyRow(i, tiles, start + i);
+      for (Aggregate aggregate : spec.aggregates) {
+        for (int j = aggregate.object; j < aggregate.object + aggregate.objects(); j++) {
+          Object object = copy.tiles.object(i, j);
+          if (object != null) {
+            copy.tiles.object(i, j, aggregate.copyObject(object));
+          }
+        }
+      }
+    }
+    return copy;
+  }
+
+  void write(DataOutputView out) throws IOException {
+    Binary.writeSize(size, out);
+    Binary.writeSize(front, out);
+    for (int row = start; row < start + size; row++) {
+      out.writeLong(indexes[row]);
+      for (int i = 0; i < spec.numbers; i++) {
+        out.writeLong(tiles.number(row, i));
+      }
+      for (Aggregate aggregate : spec.aggregates) {
+        for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
+          Object object = tiles.object(row, i);
+          out.writeBoolean(object != null);
+          if (object != null) {
+            aggregate.writeObject(object, out);
+          }
+        }
+      }
+    }
+  }
+
+  static Tiles read(WindowSpec spec, DataInputView in) throws IOException {
+    int size = Binary.readSize(in);
+    Tiles read = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
+    read.size = size;
+    read.front = Binary.readSize(in);
+    for (int row = 0; row < size; row++) {
+      read.indexes[row] = in.readLong();
+      for (int i = 0; i < spec.numbers; i++) {
+        read.tiles.number(row, i, in.readLong());
+      }
+      for (Aggregate aggregate : spec.aggregates) {
+        for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
+          if (in.readBoolean()) {
+            read.tiles.object(row, i, aggregate.readObject(in));
+          }
+        }
+      }
+    }
+    return read;
+  }
+}

@@ -1,0 +1,108 @@
+package penstock.kernel.window;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import penstock.kernel.event.Layout;
+import penstock.kernel.plan.Plan;
+
+/**
+ * A view made ready: its windows, and where each of their aggregates finds its value in an event.
+ */
+public final class ViewSpec {
+  final String key;
+  final WindowSpec[] windows;
+  private final int width;
+
+  /** Per window and aggregate: place of the column, or -1 for rows. */
+  private final int[][] columns;
+
+  /** Per window and aggregate: place of the condition, or -1 for none. */
+  private final int[][] conditions;
+
+  private final Object[][] values;
+
+  ViewSpec(Plan.View view, Layout layout) {
+    this.key = view.id() + ":" + view.hash();
+    List<Plan.Feature> features = view.features();
+    this.width = features.size();
+    record Shape(long sizeMs, long hopMs) {}
+    Map<Shape, List<Integer>> byWindow = new LinkedHashMap<>();
+    for (int i = 0; i < features.size(); i++) {
+      Shape shape = new Shape(features.get(i).windowMs(), features.get(i).hopMs());
+      byWindow.computeIfAbsent(shape, s -> new ArrayList<>()).add(i);
+    }
+    this.windows =
+        byWindow.entrySet().stream()
+            .map(
+                e ->
+                    new WindowSpec(e.getKey().sizeMs(), e.getKey().hopMs(), features, e.getValue()))
+            .toArray(WindowSpec[]::new);
+    this.columns = new int[windows.length][];
+    this.conditions = new int[windows.length][];
+    this.values = new Object[windows.length][];
+    for (int w = 0; w < windows.length; w++) {
+      int count = windows[w].aggregates.length;
+      columns[w] = new int[count];
+      conditions[w] = new int[count];
+      values[w] = new Object[count];
+      for (int i = 0; i < count; i++) {
+        Plan.Feature feature = features.get(windows[w].features[i]);
+        columns[w][i] = layout.place(feature.column());
+        conditions[w][i] = layout.place(feature.where());
+      }
+    }
+  }
+
+  /** Name, version and hash: what the state and the epoch of the view are kept under. */
+  public String key() {
+    return key;
+  }
+
+  /**
+   * Takes an event into the view's windows.
+   *
+   * @param features receives the values as of {@code asOf}
+   * @return whether any window took it; if none did, it was older than all of them
+   */
+  boolean take(ViewState state, Object[] event, long time, long asOf, Object[] features) {
+    boolean inside = false;
+    for (int w = 0; w < windows.length; w++) {
+      WindowSpec window = windows[w];
+      Tiles tiles = state.windows[w];
+      long expired = window.expired(asOf);
+      tiles.expire(expired);
+      long tile = window.tile(time);
+      if (tile > expired) {
+        inside = true;
+        if (matches(w, event)) {
+          tiles.add(tile, values[w], time);
+        }
+      }
+      tiles.results(asOf, features);
+    }
+    return inside;
+  }
+
+  int width() {
+    return width;
+  }
+
+  /** Finds each aggregate's value of the event; false if it counts for none. */
+  private boolean matches(int window, Object[] event) {
+    boolean any = false;
+    Object[] found = values[window];
+    for (int i = 0; i < found.length; i++) {
+      int condition = conditions[window][i];
+      int column = columns[window][i];
+      if (condition >= 0 && !Boolean.TRUE.equals(event[condition])) {
+        found[i] = null;
+      } else {
+        found[i] = column < 0 ? Boolean.TRUE : event[column];
+      }
+      any |= found[i] != null;
+    }
+    return any;
+  }
+}

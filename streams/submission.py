@@ -1,0 +1,61 @@
+"""What the client of a job (:mod:`streams.jobs`) hands to the process that submits it (:mod:`streams.job`).
+
+The two run in different environments: this module needs pydantic only. The key of personal data is not part of it.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+PII_KEY_VARIABLE = "PENSTOCK_PII_KEY"
+
+
+class Submission(BaseModel):
+    """One job to submit, as plain data.
+
+    Args:
+        name: The job's name in Flink.
+        flink_rest: Base URL of the JobManager.
+        jars: URLs of the connector and the kernel.
+        parallelism: How many tasks each operator gets; at 1 all stages run chained in one task.
+        checkpoint_interval_ms: How often state is saved; also how much is done again after a failure.
+        savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
+        python_files: Folders that hold the modules of Python columns, for the workers' path.
+        python_mode: How Python columns run: ``thread`` inside the JVM, ``process`` beside it.
+        kernel: The kernel's own request; see ``penstock.kernel.graph.Request``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    flink_rest: str
+    jars: tuple[str, ...]
+    parallelism: int
+    checkpoint_interval_ms: int
+    savepoint: str | None
+    python_files: tuple[str, ...]
+    python_mode: str
+    kernel: KernelRequest
+
+
+class KernelRequest(BaseModel):
+    """The kernel's part: plan and schemas as JSON texts, and the ends in Kafka."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: str
+    features_schema: str
+    writers: tuple[str, ...]
+    registry_url: str | None
+    bootstrap: str
+    group: str
+    submission_ms: int
+    exactly_once: bool
+
+
+class Submitted(BaseModel):
+    """The answer: the last line of the process's standard output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
