@@ -136,8 +136,10 @@ def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
     """The prediction as columns of both tables (each takes those it has).
 
     Raises:
-        Undecodable: if event id or entity is longer than a key can be.
+        Undecodable: if event id or entity cannot be a key.
     """
+    if not prediction["event_id"]:
+        raise Undecodable("event_id: Cassandra takes no empty key")
     _check_key("event_id", prediction["event_id"])
     _check_key("entity", prediction["entity"] or "")
     row: dict[str, Any] = {"day": day_of(prediction["event_time"])}

@@ -1,0 +1,251 @@
+"""The Cassandra sink on real Kafka and Cassandra: every emission and prediction is there, once, whatever happened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cassandra.cluster import Session
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.stack import Stack
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore, connect
+from sinks.cassandra_tables import latest_emissions
+from sinks.runner import StoreUnavailable
+from streams.definitions import Pipeline, View, count
+from streams.topics import create_topics, pipeline_topics
+from tests.sinks.payments import (
+    CARD,
+    T0,
+    encoded_features,
+    encoded_prediction,
+    features,
+    payments,
+    prediction,
+    spending,
+    trade,
+)
+from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
+
+NAME = "payments"
+FEATURES, PREDICTIONS = f"features.{NAME}", f"predictions.{NAME}"
+HISTORY = f"features_{NAME}_spending_v1"
+
+
+def new_store(settings: Settings, pipeline: Pipeline | None = None) -> CassandraStore:
+    return CassandraStore(
+        pipeline or payments(NAME),
+        settings,
+        replication=LOCAL_REPLICATION,
+        history_ttl_s=86_400,
+        prediction_ttl_s=86_400,
+    )
+
+
+@pytest.fixture
+def keyspace(settings: Settings) -> Iterator[str]:
+    """The keyspace of this test, dropped at its end."""
+    yield settings.cassandra_keyspace
+    cluster = connect(settings)
+    cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {settings.cassandra_keyspace}", timeout=60)
+    cluster.shutdown()
+
+
+@pytest.fixture
+def store(settings: Settings, keyspace: str) -> Iterator[CassandraStore]:
+    store = new_store(settings)
+    store.open()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def session(settings: Settings, store: CassandraStore, keyspace: str) -> Iterator[Session]:
+    cluster = connect(settings)
+    yield cluster.connect(keyspace)
+    cluster.shutdown()
+
+
+def write(store: CassandraStore, *records: dict[str, Any]) -> None:
+    """Through the store as the runner would: read, then write."""
+    store.write(
+        [
+            store.read(PREDICTIONS, encoded_prediction(r))
+            if "score" in r
+            else store.read(FEATURES, encoded_features(NAME, r))
+            for r in records
+        ]
+    )
+
+
+def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:
+    return [row._asdict() for row in session.execute(f"SELECT * FROM {table} {where}")]
+
+
+# --- the store
+
+
+def test_a_vector_is_kept_with_the_types_of_its_features(store: CassandraStore, session: Session) -> None:
+    write(store, features(7, attempt=2, spending=spending(amount_mean_1h=None), trade=trade()))
+    (row,) = rows(session, HISTORY)
+    assert row.pop("day").days_from_epoch == T0 // 86_400_000
+    assert row == spending(amount_mean_1h=None) | {"attempt": 2, "event_id": "e7"}
+    assert [row["card_approx_distinct_10m"] for row in rows(session, f"features_{NAME}_trade_v3")] == [7]
+
+
+def test_written_twice_it_is_there_once(store: CassandraStore, session: Session) -> None:
+    batch = [features(n, spending=spending("c1", n, T0 + n)) for n in range(200)] + [prediction(1)]
+    write(store, *batch)
+    write(store, *batch)
+    assert len(rows(session, HISTORY)) == 200
+    assert len(rows(session, f"predictions_{NAME}")) == len(rows(session, f"predictions_{NAME}_by_entity")) == 1
+
+
+def test_an_entity_is_read_newest_first_and_what_was_emitted_again_counts_once(
+    store: CassandraStore, session: Session
+) -> None:
+    again = features(2, attempt=1, spending=spending("c1", 2, T0 + 2, count_1h=9))
+    write(store, again, *(features(n, spending=spending("c1", n, T0 + n)) for n in (1, 3, 2)))
+    found = rows(
+        session, HISTORY, f"WHERE entity = 'c1' AND day = '{time.strftime('%Y-%m-%d', time.gmtime(T0 / 1000))}'"
+    )
+    assert [(row["seq"], row["attempt"]) for row in found] == [(3, 0), (2, 1), (2, 0), (1, 0)]
+    assert [(row["seq"], row["count_1h"]) for row in latest_emissions(found)] == [(3, 2), (2, 9), (1, 2)]
+
+
+def test_a_prediction_is_found_by_its_event_and_by_its_entity(store: CassandraStore, session: Session) -> None:
+    write(store, *(prediction(n) for n in range(3)), prediction(3, entity=None))
+    (row,) = rows(session, f"predictions_{NAME}", "WHERE event_id = 'e2'")
+    assert (row["score"], row["vector"], row["source_offset"]) == (0.25, b"\x00\x00\x48\x41", 2)
+    assert row["views"] == [("spending@1", "c1", 0, 2, T0 + 2)]
+    of_entity = rows(
+        session, f"predictions_{NAME}_by_entity", f"WHERE entity = 'c1' AND day = {T0 // 86_400_000 + 2**31}"
+    )
+    assert [row["event_id"] for row in of_entity] == ["e2", "e1", "e0"]
+    assert [row["entity"] for row in rows(session, f"predictions_{NAME}", "WHERE event_id = 'e3'")] == [None]
+
+
+@pytest.mark.parametrize("as_of", [-(2**63), 2**63 - 1, 0])
+def test_an_absurd_event_time_does_not_stop_it(store: CassandraStore, session: Session, as_of: int) -> None:
+    write(store, features(spending=spending("", as_of=as_of)))
+    assert [(row["entity"], row["as_of"]) for row in rows(session, HISTORY)] == [("", as_of)]
+
+
+def test_rows_of_a_large_record_do_not_exceed_a_request(store: CassandraStore, session: Session) -> None:
+    write(store, *(features(n, spending=spending("c1", n, shop_last_1h="x" * 900_000)) for n in range(40)))
+    assert session.execute(f"SELECT count(*) FROM {HISTORY}").one()[0] == 40
+
+
+def test_another_definition_under_the_same_version_is_refused(store: CassandraStore, settings: Settings) -> None:
+    changed = View(name="spending", version=1, entity=CARD, aggregates=(count(over=("1m", "2h")),))
+    pipeline = payments(NAME)
+    other = pipeline.model_copy(update={"views": (changed, pipeline.views[1])})
+    with pytest.raises(PenstockError, match="another definition") as caught:
+        new_store(settings, other).open()
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert "new version" in str(caught.value)
+
+
+def test_tables_that_were_dropped_are_made_again(store: CassandraStore, session: Session) -> None:
+    session.execute(f"DROP TABLE {HISTORY}", timeout=60)
+    with pytest.raises(StoreUnavailable):
+        write(store, features(spending=spending()))
+    write(store, features(spending=spending()))
+    assert len(rows(session, HISTORY)) == 1
+
+
+# --- the sink
+
+
+@pytest.fixture
+def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
+    definition = payments(f"pay_{suffix}")
+    create_topics(definition, settings.kafka_bootstrap)
+    yield definition
+    names = [topic.name for topic in pipeline_topics(definition)]
+    AdminClient({"bootstrap.servers": settings.kafka_bootstrap}).delete_topics(names)
+
+
+@pytest.fixture
+def send(pipeline: Pipeline, settings: Settings) -> Callable[[range], None]:
+    def send(numbers: range) -> None:
+        records = [features(n, spending=spending(f"c{n}", n, T0 + n)) for n in numbers]
+        values = [encoded_features(pipeline.name, record) for record in records]
+        produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+        predictions = [encoded_prediction(prediction(n)) for n in numbers]
+        produce(settings.kafka_bootstrap, pipeline.predictions_topic, predictions, partition=1)
+
+    return send
+
+
+def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everything(
+    pipeline: Pipeline, settings: Settings, keyspace: str, stack: Stack, send: Callable[[range], None]
+) -> None:
+    def offset() -> int | None:
+        return committed(settings.kafka_bootstrap, pipeline.name, "cassandra", pipeline.features_topic)[0]
+
+    def paused() -> float:
+        return metric("penstock_sink_paused", pipeline.name, "cassandra")
+
+    send(range(100))
+    stack.stop("cassandra")
+    try:
+        with running(new_store(settings, pipeline), pipeline.name, settings.kafka_bootstrap):
+            eventually(lambda: paused() == 1)
+            assert offset() is None
+            stack.start("cassandra")
+            eventually(lambda: offset() == 100, 90)
+            assert paused() == 0
+
+            stack.stop("cassandra")
+            send(range(100, 2_000))
+            eventually(lambda: paused() == 1)
+            time.sleep(1.5)  # longer than the commit interval
+            assert offset() == 100
+            stack.start("cassandra")
+            eventually(lambda: offset() == 2_000, 90)
+            eventually(
+                lambda: (
+                    committed(settings.kafka_bootstrap, pipeline.name, "cassandra", pipeline.predictions_topic)[1]
+                    == 2_000
+                )
+            )
+    finally:
+        stack.start("cassandra")
+    cluster = connect(settings)
+    session = cluster.connect(keyspace)
+    for table in (
+        f"features_{pipeline.name}_spending_v1",
+        f"predictions_{pipeline.name}",
+        f"predictions_{pipeline.name}_by_entity",
+    ):
+        assert session.execute(f"SELECT count(*) FROM {table}").one()[0] == 2_000
+    cluster.shutdown()
+
+
+def test_a_record_that_cassandra_could_never_take_is_a_dead_letter(
+    pipeline: Pipeline, settings: Settings, keyspace: str, send: Callable[[range], None]
+) -> None:
+    too_long = encoded_features(pipeline.name, features(spending=spending("x" * 70_000)))
+    produce(settings.kafka_bootstrap, pipeline.features_topic, [too_long])
+    send(range(5))
+    with running(new_store(settings, pipeline), pipeline.name, settings.kafka_bootstrap):
+        (message,) = consume_all(settings.kafka_bootstrap, f"{pipeline.features_topic}.dlq", 1)
+        eventually(
+            lambda: committed(settings.kafka_bootstrap, pipeline.name, "cassandra", pipeline.features_topic)[0] == 6
+        )
+    assert message.value() == too_long
+
+
+def test_waiting_for_a_store_it_stops_when_told(settings: Settings, pipeline: Pipeline) -> None:
+    nowhere = settings.model_copy(update={"cassandra_port": 1})
+    started = time.monotonic()
+    with running(new_store(nowhere, pipeline), pipeline.name, settings.kafka_bootstrap) as sink:
+        eventually(lambda: metric("penstock_sink_store_errors_total", pipeline.name, "cassandra") >= 2)
+        threading.Timer(0.1, sink.stop).start()
+    assert time.monotonic() - started < 30

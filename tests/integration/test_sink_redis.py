@@ -1,0 +1,408 @@
+"""The Redis sink on real Kafka and Redis: right in any order, and right again after every failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from deploy.local.stack import Stack
+from penstock.cli import cli
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.contract import pii_hash
+from schemas.dead_letters import DeadLetter
+from sinks.emissions import Emission
+from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
+from sinks.rewind import rewind
+from sinks.runner import StoreUnavailable, group_id
+from sinks.vectors import State, time_to_live_ms
+from streams.definitions import Pipeline
+from streams.plan import PipelinePlan, plan
+from streams.topics import create_topics, pipeline_topics
+from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
+from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
+
+GRACE_MS = 86_400_000
+
+
+@pytest.fixture
+def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
+    definition = payments(f"pay_{suffix}")
+    create_topics(definition, settings.kafka_bootstrap)
+    yield definition
+    names = [topic.name for topic in pipeline_topics(definition)]
+    AdminClient({"bootstrap.servers": settings.kafka_bootstrap}).delete_topics(names)
+
+
+@pytest.fixture
+def the_plan(suffix: str) -> PipelinePlan:
+    return plan(payments(f"pay_{suffix}"))
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with connect(settings.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(the_plan: PipelinePlan, client: redis.Redis) -> RedisStore:
+    store = RedisStore(the_plan, client, GRACE_MS)
+    store.open()
+    return store
+
+
+@pytest.fixture
+def new_store(the_plan: PipelinePlan, settings: Settings) -> Callable[[], RedisStore]:
+    """Stores for sinks to run, which close their clients."""
+    return lambda: RedisStore(the_plan, connect(settings.redis_url), GRACE_MS)
+
+
+@pytest.fixture
+def reader(the_plan: PipelinePlan, client: redis.Redis) -> FeatureReader:
+    return FeatureReader(the_plan, client)
+
+
+def emission(the_plan: PipelinePlan, order: tuple[int, int, int], entity: str = "c1") -> Emission:
+    epoch, seq, attempt = order
+    return Emission(the_plan.view("spending"), "e", attempt, spending(entity, seq, epoch=epoch, count_1h=seq % 1000))
+
+
+def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...]:
+    vector = reader.get("spending", entity, T0)
+    return vector.epoch, vector.seq, vector.attempt
+
+
+# --- the store
+
+
+@pytest.mark.parametrize("stale", [(1, 4, 9), (0, 9, 9), (1, 5, 1), (1, 5, 2)])
+def test_a_stale_write_is_refused(
+    store: RedisStore, reader: FeatureReader, the_plan: PipelinePlan, stale: tuple[int, int, int]
+) -> None:
+    store.write([[emission(the_plan, (1, 5, 2))]])
+    store.write([[emission(the_plan, stale)]])
+    assert order_of(reader) == (1, 5, 2)
+
+
+ORDERS = st.tuples(*[st.integers(0, 3) | st.integers(0, 2**63 - 1) | st.sampled_from([2**53, 2**53 + 1, 2**32])] * 3)
+
+
+@given(st.lists(ORDERS, min_size=1, max_size=8))
+@example([(0, 2**53 + 1, 0), (0, 2**53, 0)])  # one number to a double
+@example([(0, 9, 0), (0, 10, 0)])  # the other way round as text
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_written_in_any_order_the_newest_stays(
+    store: RedisStore,
+    reader: FeatureReader,
+    client: redis.Redis,
+    the_plan: PipelinePlan,
+    orders: list[tuple[int, int, int]],
+) -> None:
+    client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
+    for order in orders:
+        store.write([[emission(the_plan, order)]])
+    assert order_of(reader) == max(orders)
+
+
+def test_scripts_that_the_server_has_forgotten_are_loaded_again(
+    store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
+) -> None:
+    client.script_flush()
+    store.write([[emission(the_plan, (0, 1, 0))]])
+    assert order_of(reader) == (0, 1, 0)
+
+
+def test_a_vector_lives_until_it_is_of_no_use(store: RedisStore, client: redis.Redis, the_plan: PipelinePlan) -> None:
+    view = the_plan.view("spending")
+    store.write([[emission(the_plan, (0, 1, 0))]])
+    left_ms = client.pttl(redis_key(the_plan, view, "c1"))
+    assert 0 <= time_to_live_ms(view, the_plan.source.max_future_ms, GRACE_MS) - left_ms < 10_000  # type: ignore[operator]
+
+
+def test_what_someone_else_put_under_a_key_is_replaced(
+    store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
+) -> None:
+    client.rpush(redis_key(the_plan, the_plan.view("spending"), "c1"), "a list")
+    client.set(redis_key(the_plan, the_plan.view("spending"), "c2"), "short")
+    store.write([[emission(the_plan, (0, 1, 0)), emission(the_plan, (0, 1, 0), "c2")]])
+    assert order_of(reader) == order_of(reader, "c2") == (0, 1, 0)
+
+
+def test_a_full_redis_is_an_outage_and_no_loss(store: RedisStore, client: redis.Redis, the_plan: PipelinePlan) -> None:
+    limit = client.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreUnavailable, match="maxmemory"):
+            store.write([[emission(the_plan, (0, 1, 0))]])
+    finally:
+        client.config_set("maxmemory", limit)
+
+
+# --- the reader
+
+
+def test_many_vectors_are_read_in_the_order_asked_for(
+    store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
+) -> None:
+    shop = Emission(the_plan.view("trade"), "e", 0, trade("s1"))
+    store.write([[emission(the_plan, (0, 1, 0)), shop]])
+    client.set(redis_key(the_plan, the_plan.view("spending"), "garbage"), b"\x07" * 50)
+    wanted = [("trade", "s1"), ("spending", "nobody"), ("spending", "c1"), ("spending", "garbage")]
+    vectors = reader.get_many(wanted, T0 + 600_000)
+    assert [(v.view, v.entity, v.state) for v in vectors] == [
+        ("trade@3", "s1", State.EXPIRED),
+        ("spending@1", "nobody", State.MISSING),
+        ("spending@1", "c1", State.STALE),
+        ("spending@1", "garbage", State.MISSING),
+    ]
+
+
+# --- the sink
+
+
+def test_records_are_stored_and_then_committed(
+    pipeline: Pipeline, settings: Settings, new_store: Callable[[], RedisStore], reader: FeatureReader
+) -> None:
+    for partition in range(2):
+        values = [
+            encoded_features(pipeline.name, features(n, spending=spending(f"c{n % 10}-{partition}", n)))
+            for n in range(100)
+        ]
+        produce(settings.kafka_bootstrap, pipeline.features_topic, values, partition)
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        for partition in range(2):
+            for card in range(10):
+                eventually(lambda c=card, p=partition: order_of(reader, f"c{c}-{p}") == (0, 90 + c, 0))  # type: ignore[misc]
+        eventually(
+            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [100] * 2
+        )
+
+
+def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
+    pipeline: Pipeline, settings: Settings, stack: Stack, new_store: Callable[[], RedisStore], reader: FeatureReader
+) -> None:
+    def send(numbers: range) -> None:
+        values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in numbers]
+        produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+
+    def offset() -> int | None:
+        return committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0]
+
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        send(range(50))
+        eventually(lambda: offset() == 50)
+        stack.stop("redis")
+        try:
+            send(range(50, 3_000))
+            eventually(lambda: metric("penstock_sink_paused", pipeline.name, "redis") == 1)
+            eventually(lambda: metric("penstock_sink_store_errors_total", pipeline.name, "redis") >= 4)
+            assert offset() == 50
+        finally:
+            stack.start("redis")
+        eventually(lambda: offset() == 3_000)
+        assert metric("penstock_sink_paused", pipeline.name, "redis") == 0
+    states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(3_000)], T0)}
+    assert states == {State.PRESENT}
+
+
+def test_redis_killed_in_mid_stream_comes_back_to_everything(
+    pipeline: Pipeline, settings: Settings, stack: Stack, new_store: Callable[[], RedisStore], reader: FeatureReader
+) -> None:
+    values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
+    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
+        os.kill(stack.pid("redis"), signal.SIGKILL)
+        eventually(
+            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
+        )
+    states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)}
+    assert states == {State.PRESENT}
+
+
+@pytest.mark.parametrize("value", [None, b"", b"not avro", b"\xc3\x01" + b"\x00" * 8 + b"unknown schema"])
+def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(
+    pipeline: Pipeline,
+    settings: Settings,
+    new_store: Callable[[], RedisStore],
+    reader: FeatureReader,
+    value: bytes | None,
+) -> None:
+    good = encoded_features(pipeline.name, features(spending=spending()))
+    produce(settings.kafka_bootstrap, pipeline.features_topic, [value, good], partition=1)
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(lambda: order_of(reader) == (0, 1, 0))
+        eventually(lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[1] == 2)
+    (message,) = consume_all(settings.kafka_bootstrap, f"{pipeline.features_topic}.dlq", 1, partition=1)
+    letter = DeadLetter.read(message.key(), message.value(), message.headers())
+    assert (letter.topic, letter.partition, letter.offset) == (pipeline.features_topic, 1, 0)
+    assert (letter.key, letter.value or b"", list(letter.original_headers)) == (b"k", value or b"", [("h", b"1")])
+    assert letter.component == "penstock.sink.redis"
+
+
+def test_reading_everything_again_changes_nothing(
+    pipeline: Pipeline,
+    settings: Settings,
+    new_store: Callable[[], RedisStore],
+    client: redis.Redis,
+    the_plan: PipelinePlan,
+) -> None:
+    def done() -> bool:
+        return committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 20
+
+    key = redis_key(the_plan, the_plan.view("spending"), "c1")
+    values = [encoded_features(pipeline.name, features(n, spending=spending("c1", n))) for n in range(20)]
+    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(done)
+    first = client.get(key)
+    group = group_id(pipeline.name, "redis")
+    assert rewind(settings.kafka_bootstrap, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}
+    assert not done()
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(done)
+    assert client.get(key) == first
+
+
+def test_a_store_that_lost_its_data_is_filled_again_by_a_rewind(
+    pipeline: Pipeline,
+    settings: Settings,
+    new_store: Callable[[], RedisStore],
+    client: redis.Redis,
+    the_plan: PipelinePlan,
+    reader: FeatureReader,
+) -> None:
+    produce(
+        settings.kafka_bootstrap,
+        pipeline.features_topic,
+        [encoded_features(pipeline.name, features(spending=spending()))],
+    )
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(lambda: order_of(reader) == (0, 1, 0))
+    client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
+    rewind(settings.kafka_bootstrap, group_id(pipeline.name, "redis"), [pipeline.features_topic])
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        eventually(lambda: order_of(reader) == (0, 1, 0))
+
+
+def test_a_member_that_joins_and_one_that_leaves_lose_nothing(
+    pipeline: Pipeline, settings: Settings, new_store: Callable[[], RedisStore], reader: FeatureReader
+) -> None:
+    def send(batch: int) -> None:
+        for partition in range(2):
+            values = [
+                encoded_features(pipeline.name, features(n, spending=spending(f"{batch}-{partition}-{n}")))
+                for n in range(500)
+            ]
+            produce(settings.kafka_bootstrap, pipeline.features_topic, values, partition)
+
+    send(0)
+    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+            send(1)
+            eventually(
+                lambda: (
+                    committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [1_000] * 2
+                )
+            )
+            send(2)
+        send(3)
+        eventually(
+            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2
+        )
+    wanted = [("spending", f"{b}-{p}-{n}") for b in range(4) for p in range(2) for n in range(500)]
+    assert {v.state for v in reader.get_many(wanted, T0)} == {State.PRESENT}
+
+
+# --- the command line
+
+
+@pytest.fixture
+def pipeline_file(tmp_path: Path, suffix: str) -> Path:
+    file = tmp_path / f"payments_{suffix}.py"
+    file.write_text(f"from tests.sinks.payments import payments\npipeline = payments('pay_{suffix}')\n")
+    return file
+
+
+def penstock(*arguments: str, **environment: str) -> Result:
+    return CliRunner(env=environment).invoke(cli, arguments)
+
+
+def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
+    pipeline: Pipeline, settings: Settings, pipeline_file: Path, reader: FeatureReader
+) -> None:
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "penstock", "sink", "run", "redis", str(pipeline_file)])
+
+    values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
+    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+    process = start()
+    try:
+        eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
+        process.kill()
+        process.wait(10)
+        process = start()
+        eventually(lambda: order_of(reader, "c9999") == (0, 1, 0))
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+    assert {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)} == {State.PRESENT}
+    assert committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
+
+
+def test_a_sink_without_its_topics_says_how_to_create_them(
+    stack_environment: dict[str, str], pipeline_file: Path
+) -> None:
+    done = penstock("sink", "run", "redis", str(pipeline_file))
+    assert isinstance(done.exception, PenstockError)
+    assert "does not exist" in str(done.exception)
+    assert "penstock topics create pay_" in str(done.exception)
+
+
+def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(
+    store: RedisStore, the_plan: PipelinePlan, pipeline_file: Path, stack_environment: dict[str, str]
+) -> None:
+    hashed = pii_hash(b"k" * 32, "4242")
+    store.write([[emission(the_plan, (0, 7, 0), hashed)]])
+    wanted = ("features", "get", str(pipeline_file), "spending")
+    at = ("--at", str(T0 + 60_000))
+    by_value = penstock(*wanted, "4242", "--hash", *at, PENSTOCK_PII_KEY="k" * 32)
+    by_hash = penstock(*wanted, hashed, *at)
+    assert by_value.output == by_hash.output
+    assert by_hash.exit_code == 0, by_hash.exception
+    for word in ("spending@1", hashed, "STALE", "seq 7", "shop_last_1h", "12.5"):
+        assert word in by_hash.output
+    missing = penstock(*wanted, "4242", *at)
+    assert (missing.exit_code, "MISSING" in missing.output) == (1, True)
+
+
+def test_describe_shows_every_feature_of_every_view(stack_environment: dict[str, str], pipeline_file: Path) -> None:
+    everything = penstock("features", "describe", str(pipeline_file), COLUMNS="160").output
+    for word in (
+        "spending@1",
+        "amount_mean_1h",
+        "mean(amount)",
+        "trade@3",
+        "approx_distinct(card)",
+        "10m",
+        "_trade_v3",
+    ):
+        assert word in everything
+    assert "spending" not in penstock("features", "describe", str(pipeline_file), "trade").output
+    unknown = penstock("features", "describe", str(pipeline_file), "nope")
+    assert "it has spending, trade" in str(unknown.exception)

@@ -1,0 +1,91 @@
+"""Running sinks against real servers: producing records, looking at offsets, waiting for what must become true."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from prometheus_client import REGISTRY
+
+from sinks.runner import Sink, Store, group_id
+
+T = TypeVar("T")
+
+
+@contextmanager
+def running(store: Store[Any], pipeline: str, bootstrap: str) -> Iterator[Sink[Any]]:
+    """The sink in a thread; stopped at the end, when an error of it is raised here."""
+    sink, errors = Sink(store, pipeline, bootstrap, random.Random(0)), []
+
+    def run() -> None:
+        try:
+            sink.run()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield sink
+    finally:
+        sink.stop()
+        thread.join(60)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def produce(bootstrap: str, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
+    """Publishes the values and waits until Kafka has them."""
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    for value in values:
+        producer.produce(topic, key=b"k", value=value, partition=partition, headers=[("h", b"1")])
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def committed(bootstrap: str, pipeline: str, sink: str, topic: str, partitions: int = 2) -> list[int | None]:
+    """The group's committed offset of each partition; None where there is none."""
+    group = group_id(pipeline, sink)
+    request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(partitions)])
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # named: its futures die with it
+    answer = admin.list_consumer_group_offsets([request])[group].result(20)
+    offsets = {p.partition: p.offset for p in answer.topic_partitions}
+    return [None if offsets.get(number, -1) < 0 else offsets[number] for number in range(partitions)]
+
+
+def consume_all(bootstrap: str, topic: str, expected: int, partition: int = 0) -> list[Message]:
+    """The first `expected` records of a partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"look-{topic}", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    found: list[Message] = []
+    try:
+        eventually(lambda: found.extend(consumer.consume(expected - len(found), 1)) or len(found) == expected)
+        return found
+    finally:
+        consumer.close()
+
+
+def eventually(check: Callable[[], T], timeout_s: float = 40) -> T:
+    """The first truthy answer of `check`; an AssertionError that it raises is an answer to wait for better."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            if answer := check():
+                return answer
+            assert time.monotonic() < until, f"still {answer!r}"
+        except AssertionError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.1)
+
+
+def metric(name: str, pipeline: str, sink: str, **labels: str) -> float:
+    """The value of a sink metric in this process."""
+    return REGISTRY.get_sample_value(name, {"pipeline": pipeline, "sink": sink, **labels}) or 0.0

@@ -1,0 +1,108 @@
+"""The tables that a plan gives, and the rows that go into them."""
+
+from __future__ import annotations
+
+import pytest
+from cassandra.query import UNSET_VALUE
+from cassandra.util import Date
+
+from schemas.codec import Undecodable
+from sinks.cassandra_sink import Insert, _insert, grouped
+from sinks.cassandra_tables import (
+    day_of,
+    history_row,
+    history_table,
+    latest_emissions,
+    prediction_by_entity_table,
+    prediction_row,
+    prediction_table,
+)
+from sinks.emissions import Emission
+from tests.sinks.payments import PLAN, T0, prediction, spending
+
+VIEW = PLAN.view("spending")
+HISTORY = history_table(PLAN, VIEW, 90 * 86_400)
+
+
+def test_a_view_version_has_a_table_of_typed_columns() -> None:
+    assert HISTORY.name == "features_payments_spending_v1"
+    assert dict(HISTORY.columns) == {
+        "entity": "text",
+        "day": "date",
+        "epoch": "bigint",
+        "seq": "bigint",
+        "as_of": "bigint",
+        "late": "boolean",
+        "count_1m": "bigint",
+        "count_1h": "bigint",
+        "amount_mean_1h": "double",
+        "shop_last_1h": "text",
+        "attempt": "bigint",
+        "event_id": "text",
+    }
+
+
+def test_rows_are_partitioned_by_entity_and_day_and_expire_by_windows() -> None:
+    statement = HISTORY.create("ks")
+    assert 'PRIMARY KEY (("entity", "day"), "as_of", "epoch", "seq", "attempt")' in statement
+    assert "default_time_to_live = 7776000" in statement
+    assert "TimeWindowCompactionStrategy" in statement
+    assert "'compaction_window_size': '3'" in statement
+
+
+def test_the_comment_tells_definitions_of_the_same_version_apart() -> None:
+    changed = VIEW.model_copy(update={"hash": "f" * 16})
+    assert history_table(PLAN, changed, 1).comment != HISTORY.comment
+
+
+def test_predictions_keep_every_field_and_the_position_of_their_source() -> None:
+    columns = prediction_table("payments", 1).columns
+    assert columns["vector"] == "blob"
+    assert columns["views"] == "frozen<list<tuple<text, text, bigint, bigint, bigint>>>"
+    assert {"source_topic", "source_partition", "source_offset", "source_timestamp"} <= columns.keys()
+    assert prediction_row(prediction(3)).keys() == columns.keys() | {"day"}
+    assert prediction_by_entity_table("payments", 1).columns.keys() <= columns.keys() | {"day"}
+
+
+def test_a_null_is_left_unset_and_no_tombstone() -> None:
+    row = history_row(Emission(VIEW, "e1", 0, spending(amount_mean_1h=None)))
+    values = dict(zip(HISTORY.columns, _insert(HISTORY, row, 1).values, strict=True))
+    assert values["amount_mean_1h"] is UNSET_VALUE
+    assert values["day"] == Date(T0 // 86_400_000)
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "day"), [(0, 0), (-1, -1), (86_400_000, 1), (2**63 - 1, 2**31 - 1), (-(2**63), -(2**31))]
+)
+def test_any_event_time_has_a_day(time_ms: int, day: int) -> None:
+    assert day_of(time_ms) == day
+
+
+def test_an_entity_longer_than_a_key_is_refused() -> None:
+    with pytest.raises(Undecodable, match="entity"):
+        history_row(Emission(VIEW, "e1", 0, spending("é" * 40_000)))
+
+
+@pytest.mark.parametrize("event_id", ["", "x" * 70_000])
+def test_an_event_id_that_cannot_be_a_key_is_refused(event_id: str) -> None:
+    with pytest.raises(Undecodable, match="event_id"):
+        prediction_row(prediction(event_id=event_id))
+
+
+def test_of_what_was_emitted_again_the_latest_attempt_counts() -> None:
+    def row(as_of: int, seq: int, attempt: int) -> dict[str, int]:
+        return {"as_of": as_of, "epoch": 0, "seq": seq, "attempt": attempt}
+
+    # The restored job met the two events in the other order: seq 1 now has the later as_of.
+    rows = [row(20, 2, 1), row(20, 2, 0), row(20, 1, 1), row(10, 1, 0)]
+    assert latest_emissions(rows) == [row(20, 2, 1), row(20, 1, 1)]
+    assert latest_emissions(rows[::-1]) == [row(20, 1, 1), row(20, 2, 1)]
+
+
+def test_rows_of_a_partition_travel_together_but_not_in_requests_too_large() -> None:
+    def insert(entity: str, size: int) -> Insert:
+        return Insert("t", (entity, 1), (), size)
+
+    assert [len(g) for g in grouped(iter([insert(e, 100) for e in "aba"]))] == [2, 1]
+    assert [len(g) for g in grouped(iter([insert("a", 100)] * 130))] == [64, 64, 2]
+    assert [len(g) for g in grouped(iter([insert("a", 600_000)] * 3))] == [1, 1, 1]

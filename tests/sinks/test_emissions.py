@@ -1,0 +1,51 @@
+"""Which emissions a record brings, and which of two is the newer."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import Undecodable
+from sinks.emissions import Emission, emissions, newest
+from tests.sinks.payments import PLAN, features, spending, trade
+
+VIEW = PLAN.view("spending")
+ORDERS = st.tuples(*[st.integers(0, 2**63 - 1) | st.integers(0, 3)] * 3)
+
+
+def emission(order: tuple[int, int, int], entity: str = "c1") -> Emission:
+    epoch, seq, attempt = order
+    return Emission(VIEW, "e", attempt, spending(entity, seq, epoch=epoch))
+
+
+def test_a_record_brings_one_emission_per_view_that_has_an_entity() -> None:
+    both = emissions(PLAN, features(spending=spending(), trade=trade(), attempt=4))
+    assert [(e.view.id, e.entity, e.attempt) for e in both] == [("spending@1", "c1", 4), ("trade@3", "s1", 4)]
+    assert [e.view.id for e in emissions(PLAN, features(spending=spending()))] == ["spending@1"]
+
+
+@pytest.mark.parametrize("negative", [{"epoch": -1}, {"seq": -1}])
+def test_a_vector_without_a_place_in_the_order_is_refused(negative: dict[str, int]) -> None:
+    with pytest.raises(Undecodable, match="spending@1"):
+        emissions(PLAN, features(spending=spending() | negative))
+
+
+@given(st.lists(ORDERS, min_size=1))
+def test_the_newest_is_the_greatest_by_epoch_then_seq_then_attempt(orders: list[tuple[int, int, int]]) -> None:
+    assert [e.order for e in newest(map(emission, orders))] == [max(orders)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.tuples(st.just(0), st.integers(0, 3), st.integers(0, 2)))))
+def test_the_order_of_arrival_does_not_matter(arrivals: list[tuple[str, tuple[int, int, int]]]) -> None:
+    batch = [emission(order, entity) for entity, order in arrivals]
+    kept = [{(e.entity, e.order) for e in newest(some)} for some in (batch, batch[::-1])]
+    assert kept[0] == kept[1]
+
+
+def test_entities_and_views_do_not_mix() -> None:
+    records = [features(spending=spending("x", seq)) for seq in (1, 2)] + [features(trade=trade("x", 1))]
+    kept = newest(itertools.chain.from_iterable(emissions(PLAN, record) for record in records))
+    assert [(e.view.id, e.order) for e in kept] == [("spending@1", (0, 2, 0)), ("trade@3", (0, 1, 0))]

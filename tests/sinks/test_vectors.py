@@ -1,0 +1,94 @@
+"""What a stored vector says at a given time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import Undecodable, UnknownSchema
+from sinks.emissions import Emission
+from sinks.vectors import State, VectorFormat, has_run_empty, time_to_live_ms
+from streams.reference import in_window
+from tests.sinks.payments import PLAN, T0, spending, trade
+
+VIEW, OTHER = PLAN.view("spending"), PLAN.view("trade")
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+VALUES = {"count_1m": 1, "count_1h": 2, "amount_mean_1h": 12.5, "shop_last_1h": "s1"}
+EMPTY = {"count_1m": 0, "count_1h": 0, "amount_mean_1h": None, "shop_last_1h": None}
+
+
+def blob(**changes: int) -> bytes:
+    return VectorFormat(VIEW).pack(Emission(VIEW, "e", 5, spending(seq=9, epoch=3) | changes))
+
+
+def test_a_vector_survives_the_round_trip() -> None:
+    vector = VectorFormat(VIEW).read("c1", blob(), T0)
+    assert (vector.view, vector.entity, vector.state) == ("spending@1", "c1", State.PRESENT)
+    assert (vector.as_of, vector.epoch, vector.seq, vector.attempt) == (T0, 3, 9, 5)
+    assert vector.values == VALUES
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+def test_any_64_bit_position_and_time_fits(epoch: int, seq: int, as_of: int) -> None:
+    vector = VectorFormat(VIEW).read("c1", blob(epoch=epoch, seq=seq, as_of=as_of), as_of)
+    assert (vector.epoch, vector.seq, vector.as_of, vector.state) == (epoch, seq, as_of, State.PRESENT)
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "state", "values"),
+    [
+        (-HOUR, State.PRESENT, VALUES),
+        (MINUTE - 1, State.PRESENT, VALUES),
+        (MINUTE, State.STALE, VALUES | {"count_1m": 0}),
+        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0}),
+        (HOUR, State.EXPIRED, EMPTY),
+        (10 * HOUR, State.EXPIRED, EMPTY),
+    ],
+)
+def test_a_window_that_has_passed_the_newest_event_reads_as_empty(
+    after_ms: int, state: State, values: dict[str, object]
+) -> None:
+    vector = VectorFormat(VIEW).read("c1", blob(), T0 + after_ms)
+    assert (vector.state, vector.values) == (state, values)
+
+
+def test_nothing_stored_is_missing_and_reads_as_empty() -> None:
+    vector = VectorFormat(VIEW).read("c1", None, T0)
+    assert (vector.state, vector.values, vector.as_of, vector.seq) == (State.MISSING, EMPTY, None, None)
+
+
+@given(
+    st.sampled_from(VIEW.features),
+    st.integers(-(10**13), 10**13),
+    st.integers(0, 2 * HOUR) | st.integers(0, 10**13),
+)
+def test_a_window_is_empty_exactly_when_the_reference_says_so(feature, as_of: int, later: int) -> None:  # type: ignore[no-untyped-def]
+    covered = in_window(as_of, as_of + later, feature.window_ms, feature.hop_ms)
+    assert has_run_empty(feature, as_of, as_of + later) is not covered
+
+
+@given(st.integers(-(10**13), 10**13), st.integers(0, 10 * HOUR))
+def test_what_the_store_has_dropped_would_have_read_as_empty(as_of: int, ahead_ms: int) -> None:
+    """The event was at most `max_future` ahead of the wall clock when it was written, by which the reader lives."""
+    max_future = min(ahead_ms, MINUTE)
+    dropped_at = (as_of - max_future) + time_to_live_ms(VIEW, MINUTE, 0)
+    assert VectorFormat(VIEW).read("c1", blob(as_of=as_of), dropped_at).state is State.EXPIRED
+
+
+@pytest.mark.parametrize("value", [b"", b"\x01", b"a string that someone put there, long enough for a header"])
+def test_a_value_that_is_no_vector_is_refused(value: bytes) -> None:
+    with pytest.raises(Undecodable, match="format 1"):
+        VectorFormat(VIEW).read("c1", value, T0)
+
+
+def test_a_vector_of_another_view_is_refused() -> None:
+    value = VectorFormat(OTHER).pack(Emission(OTHER, "e", 0, trade()))
+    with pytest.raises(UnknownSchema):
+        VectorFormat(VIEW).read("c1", value, T0)
+
+
+def test_a_vector_that_was_cut_short_is_refused() -> None:
+    with pytest.raises(Undecodable):
+        VectorFormat(VIEW).read("c1", blob()[:-1], T0)
