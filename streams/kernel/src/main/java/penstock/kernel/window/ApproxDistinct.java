@@ -1,6 +1,9 @@
 package penstock.kernel.window;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import org.apache.datasketches.hash.MurmurHash3;
 import org.apache.datasketches.hll.HllSketch;
 import org.apache.datasketches.hll.TgtHllType;
 import org.apache.datasketches.hll.Union;
@@ -9,15 +12,14 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Approximate number of distinct values by Apache DataSketches' HLL (lg k = 12). The composite
- * estimator depends on the registers alone; the default one on the order of arrival too, so that a
- * restored window could answer otherwise.
+ * Approximate number of distinct values. Few values are kept as a sorted array of their 64-bit hashes, which merges in no
+ * time; more in Apache DataSketches' HLL (lg k = 12), which is fed the same hashes. Its composite estimator depends on the
+ * registers alone; the default one on the order of arrival too, so that a restored window could answer otherwise.
  */
 final class ApproxDistinct extends Aggregate {
   private static final int LG_K = 12;
-
-  /** Sketches ignore the empty string; this stands for it. */
-  private static final byte[] EMPTY_TEXT = {0, 'e', 'm', 'p', 't', 'y', 0};
+  private static final int MOST_HASHES = 48;
+  private static final long SEED = 9001;
 
   ApproxDistinct(int number, int object) {
     super(number, object);
@@ -35,47 +37,27 @@ final class ApproxDistinct extends Aggregate {
 
   @Override
   void add(Rows rows, int row, Object value, long time) {
-    HllSketch sketch = (HllSketch) rows.object(row, object);
-    if (sketch == null) {
-      sketch = new HllSketch(LG_K, TgtHllType.HLL_8);
-      rows.object(row, object, sketch);
-    }
-    if (value instanceof String text) {
-      if (text.isEmpty()) {
-        sketch.update(EMPTY_TEXT);
-      } else {
-        sketch.update(text);
-      }
-    } else if (value instanceof Long number) {
-      sketch.update(number);
-    } else if (value instanceof Double number) {
-      sketch.update(number);
-    } else {
-      sketch.update((Boolean) value ? 1L : 0L);
-    }
+    rows.object(row, object, with(rows.object(row, object), hash(value)));
   }
 
   @Override
   void merge(Rows older, int row, Rows newer, int newerRow) {
-    HllSketch right = (HllSketch) newer.object(newerRow, object);
-    if (right == null) {
-      return;
+    Object right = newer.object(newerRow, object);
+    if (right != null) {
+      Object left = older.object(row, object);
+      older.object(row, object, left == null ? right : union(left, right));
     }
-    HllSketch left = (HllSketch) older.object(row, object);
-    if (left == null) {
-      older.object(row, object, right);
-      return;
-    }
-    Union union = new Union(LG_K);
-    union.update(left);
-    union.update(right);
-    older.object(row, object, union.getResult(TgtHllType.HLL_8));
   }
 
   @Override
   Object result(Rows rows, int row, long asOf) {
-    HllSketch sketch = (HllSketch) rows.object(row, object);
-    return sketch == null ? 0L : Math.round(sketch.getCompositeEstimate());
+    Object held = rows.object(row, object);
+    if (held == null) {
+      return 0L;
+    }
+    return held instanceof long[] hashes
+        ? (long) hashes.length
+        : Math.round(((HllSketch) held).getCompositeEstimate());
   }
 
   @Override
@@ -83,18 +65,113 @@ final class ApproxDistinct extends Aggregate {
     return true;
   }
 
+  /** An array is never changed. */
   @Override
   Object copyObject(Object value) {
-    return ((HllSketch) value).copy();
+    return value instanceof HllSketch sketch ? sketch.copy() : value;
   }
 
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
-    Binary.writeBytes(((HllSketch) value).toCompactByteArray(), out);
+    if (value instanceof long[] hashes) {
+      out.writeByte(hashes.length);
+      for (long hash : hashes) {
+        out.writeLong(hash);
+      }
+    } else {
+      out.writeByte(0);
+      Binary.writeBytes(((HllSketch) value).toCompactByteArray(), out);
+    }
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    return HllSketch.heapify(Binary.readBytes(in));
+    int count = in.readByte();
+    if (count == 0) {
+      return HllSketch.heapify(Binary.readBytes(in));
+    }
+    long[] hashes = new long[count];
+    for (int i = 0; i < count; i++) {
+      hashes[i] = in.readLong();
+    }
+    return hashes;
+  }
+
+  /** The set with one hash more; a sketch is changed in place. */
+  private static Object with(Object held, long hash) {
+    if (held == null) {
+      return new long[] {hash};
+    }
+    if (held instanceof HllSketch sketch) {
+      sketch.update(hash);
+      return sketch;
+    }
+    long[] hashes = (long[]) held;
+    int place = Arrays.binarySearch(hashes, hash);
+    return place >= 0 ? hashes : union(hashes, new long[] {hash});
+  }
+
+  /** A set of both, a new object unless one holds the other; neither is changed. */
+  private static Object union(Object left, Object right) {
+    if (left instanceof long[] some && right instanceof long[] others) {
+      return union(some, others);
+    }
+    if (left instanceof long[] hashes) {
+      return sketch((HllSketch) right, hashes);
+    }
+    if (right instanceof long[] hashes) {
+      return sketch((HllSketch) left, hashes);
+    }
+    Union union = new Union(LG_K);
+    union.update((HllSketch) left);
+    union.update((HllSketch) right);
+    return union.getResult(TgtHllType.HLL_8);
+  }
+
+  private static Object union(long[] left, long[] right) {
+    long[] both = new long[left.length + right.length];
+    int size = 0;
+    int i = 0;
+    int j = 0;
+    while (i < left.length || j < right.length) {
+      if (j == right.length || i < left.length && left[i] < right[j]) {
+        both[size++] = left[i++];
+      } else {
+        if (i < left.length && left[i] == right[j]) {
+          i++;
+        }
+        both[size++] = right[j++];
+      }
+    }
+    long[] hashes = size == both.length ? both : Arrays.copyOf(both, size);
+    return size <= MOST_HASHES ? hashes : sketch(new HllSketch(LG_K, TgtHllType.HLL_8), hashes);
+  }
+
+  private static HllSketch sketch(HllSketch sketch, long[] hashes) {
+    HllSketch result = sketch.copy();
+    for (long hash : hashes) {
+      result.update(hash);
+    }
+    return result;
+  }
+
+  private static long hash(Object value) {
+    if (value instanceof String text) {
+      byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+      // The hash function refuses an empty array.
+      return bytes.length == 0 ? SEED : MurmurHash3.hash(bytes, SEED)[0];
+    }
+    if (value instanceof Long number) {
+      return hashBits(number);
+    }
+    if (value instanceof Double number) {
+      // Zero has two forms.
+      return hashBits(Double.doubleToLongBits(number == 0 ? 0.0 : number));
+    }
+    return (Boolean) value ? 1 : 0;
+  }
+
+  private static long hashBits(long bits) {
+    return MurmurHash3.hash(new long[] {bits}, SEED)[0];
   }
 }

@@ -4,7 +4,9 @@ import java.io.IOException;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputSerializer;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
@@ -20,6 +22,7 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
   private final String planJson;
   private final String entity;
   private transient StageSpec spec;
+  private transient DataOutputSerializer buffer;
 
   /** For the states of the plan's stage that is keyed by {@code entity}. */
   public EntityStateSerializer(String planJson, String entity) {
@@ -42,12 +45,19 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
 
   @Override
   public void serialize(EntityState state, DataOutputView out) throws IOException {
-    spec().adopt(state).write(out);
+    // Thousands of small writes to the stream of a checkpoint cost more than what they write.
+    if (buffer == null) {
+      buffer = new DataOutputSerializer(1024);
+    }
+    buffer.clear();
+    spec().adopt(state).write(buffer);
+    Binary.writeSize(buffer.length(), out);
+    out.write(buffer.getSharedBuffer(), 0, buffer.length());
   }
 
   @Override
   public EntityState deserialize(DataInputView in) throws IOException {
-    return EntityState.read(spec(), in);
+    return EntityState.read(spec(), new DataInputDeserializer(Binary.readBytes(in)));
   }
 
   @Override

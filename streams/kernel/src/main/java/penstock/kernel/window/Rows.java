@@ -52,6 +52,12 @@ final class Rows {
         from.objects, fromRow * objectsPerRow, objects, row * objectsPerRow, objectsPerRow);
   }
 
+  /** Copies rows to the beginning of this table; the objects in them are then shared by both. */
+  void copyRows(Rows from, int fromRow, int count) {
+    System.arraycopy(from.numbers, fromRow * numbersPerRow, numbers, 0, count * numbersPerRow);
+    System.arraycopy(from.objects, fromRow * objectsPerRow, objects, 0, count * objectsPerRow);
+  }
+
   /** Copies one aggregate's part of a row; an object in it is then shared by both. */
   void copyCells(Aggregate aggregate, int row, Rows from, int fromRow) {
     for (int i = aggregate.number; i < aggregate.number + aggregate.numbers(); i++) {

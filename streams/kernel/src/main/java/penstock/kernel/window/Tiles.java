@@ -1,6 +1,7 @@
 package penstock.kernel.window;
 
 import java.io.IOException;
+import java.util.Arrays;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
@@ -92,9 +93,11 @@ final class Tiles {
     if (position == size || indexes[start + position] != index) {
       insert(position, index);
     }
-    boolean isNewest = position == size - 1;
+    if (position < size - 1) {
+      ownObjects(start + position);
+    }
     addTo(tiles, start + position, values, time, false);
-    if (!isNewest) {
+    if (position < size - 1) {
       mergeAgain(position);
     } else if (totalIsValid) {
       addTo(merged, 1, values, time, true);
@@ -171,7 +174,7 @@ final class Tiles {
       return;
     }
     capacity *= 2;
-    indexes = java.util.Arrays.copyOf(indexes, capacity);
+    indexes = Arrays.copyOf(indexes, capacity);
     tiles.resize(capacity);
     if (partial != null) {
       partial.resize(capacity);
@@ -269,22 +272,35 @@ final class Tiles {
     }
   }
 
-  /** A deep copy, without what can be merged anew. */
-  Tiles copy() {
-    Tiles copy = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
-    copy.size = size;
-    copy.front = front;
-    for (int i = 0; i < size; i++) {
-      copy.indexes[i] = indexes[start + i];
-      copy.tiles.copyRow(i, tiles, start + i);
-      for (Aggregate aggregate : spec.aggregates) {
-        for (int j = aggregate.object; j < aggregate.object + aggregate.objects(); j++) {
-          Object object = copy.tiles.object(i, j);
-          if (object != null) {
-            copy.tiles.object(i, j, aggregate.copyObject(object));
-          }
+  /** Objects of closed tiles are shared, with partial merges and with copies: they are replaced, never changed. */
+  private void ownObjects(int row) {
+    for (Aggregate aggregate : spec.aggregates) {
+      for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
+        Object shared = tiles.object(row, i);
+        if (shared != null) {
+          tiles.object(row, i, aggregate.copyObject(shared));
         }
       }
+    }
+  }
+
+  /** A copy that can be changed while this is being written to a snapshot, and will not be changed any more. */
+  Tiles copy() {
+    int capacity = Math.max(FIRST_CAPACITY, size + 1);
+    Tiles copy = new Tiles(spec, capacity);
+    copy.size = size;
+    copy.front = front;
+    System.arraycopy(indexes, start, copy.indexes, 0, size);
+    copy.tiles.copyRows(tiles, start, size);
+    if (size > 0) {
+      copy.ownObjects(size - 1);
+    }
+    if (partial != null) {
+      copy.partial = new Rows(spec.numbers, spec.objects, capacity);
+      copy.partial.copyRows(partial, start, size);
+      copy.merged = new Rows(spec.numbers, spec.objects, 2);
+      copy.merged.copyRow(0, merged, 0);
+      copy.closedIsValid = closedIsValid;
     }
     return copy;
   }
