@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cassandra.util import Date
+
 from schemas.codec import Undecodable
 from schemas.records import PREDICTION_SCHEMA, view_schema
 from sinks.emissions import Emission
@@ -129,7 +131,7 @@ def history_row(emission: Emission) -> dict[str, Any]:
     """
     _check_key("entity", emission.entity)
     record = emission.record
-    return {**record, "day": day_of(record["as_of"]), "attempt": emission.attempt, "event_id": emission.event_id}
+    return {**record, "day": Date(day_of(record["as_of"])), "attempt": emission.attempt, "event_id": emission.event_id}
 
 
 def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
         raise Undecodable("event_id: Cassandra takes no empty key")
     _check_key("event_id", prediction["event_id"])
     _check_key("entity", prediction["entity"] or "")
-    row: dict[str, Any] = {"day": day_of(prediction["event_time"])}
+    row: dict[str, Any] = {"day": Date(day_of(prediction["event_time"]))}
     for name, value in prediction.items():
         if isinstance(value, dict):
             row |= {f"{name}_{inner}": inner_value for inner, inner_value in value.items()}

@@ -199,6 +199,8 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
             f"Redis does not answer: {error}", where=settings.redis_url.rpartition("@")[2], next="penstock status"
         ) from error
     _show(Console(), view_plan, vector, now_ms, at is None)
+    if vector.state is State.MISSING and not hashed and _is_personal(pipeline_plan, view_plan):
+        click.echo(f"{view_plan.key} is personal and known by its hash alone: for the value itself, use --hash")
     click.get_current_context().exit(1 if vector.state is State.MISSING else 0)
 
 
@@ -220,12 +222,16 @@ def _view(pipeline_plan: PipelinePlan, name: str) -> ViewPlan:
 
 
 def _hashed(pipeline_plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
-    if not any(field.name == view.key and field.pii is Pii.HASH for field in pipeline_plan.source.fields):
+    if not _is_personal(pipeline_plan, view):
         raise PenstockError(
             f"{view.key}, the key of view {view.name}, is no personal data and is stored as it is",
             next="leave out --hash",
         )
     return pii_hash(settings.require_pii_key().get_secret_value().encode(), value)
+
+
+def _is_personal(pipeline_plan: PipelinePlan, view: ViewPlan) -> bool:
+    return any(field.name == view.key and field.pii is Pii.HASH for field in pipeline_plan.source.fields)
 
 
 def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now: bool) -> None:

@@ -7,7 +7,7 @@ from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
 
 from schemas.codec import Undecodable
-from sinks.cassandra_sink import Insert, _insert, grouped
+from sinks.cassandra_sink import _insert, grouped
 from sinks.cassandra_tables import (
     day_of,
     history_row,
@@ -66,7 +66,7 @@ def test_predictions_keep_every_field_and_the_position_of_their_source() -> None
 
 def test_a_null_is_left_unset_and_no_tombstone() -> None:
     row = history_row(Emission(VIEW, "e1", 0, spending(amount_mean_1h=None)))
-    values = dict(zip(HISTORY.columns, _insert(HISTORY, row, 1).values, strict=True))
+    values = dict(zip(HISTORY.columns, _insert(HISTORY, row).values, strict=True))
     assert values["amount_mean_1h"] is UNSET_VALUE
     assert values["day"] == Date(T0 // 86_400_000)
 
@@ -99,10 +99,12 @@ def test_of_what_was_emitted_again_the_latest_attempt_counts() -> None:
     assert latest_emissions(rows[::-1]) == [row(20, 1, 1), row(20, 2, 1)]
 
 
-def test_rows_of_a_partition_travel_together_but_not_in_requests_too_large() -> None:
-    def insert(entity: str, size: int) -> Insert:
-        return Insert("t", (entity, 1), (), size)
+def test_rows_of_the_same_replicas_travel_together_but_not_in_batches_too_large() -> None:
+    assert grouped([("a", 100, 1), ("b", 100, 2), ("a", 100, 3)]) == [[1, 3], [2]]
+    assert [len(group) for group in grouped([("a", 500, 0)] * 25)] == [10, 10, 5]
+    assert [len(group) for group in grouped([("a", 900_000, 0)] * 2 + [("a", 1, 0)])] == [1, 1, 1]
 
-    assert [len(g) for g in grouped(iter([insert(e, 100) for e in "aba"]))] == [2, 1]
-    assert [len(g) for g in grouped(iter([insert("a", 100)] * 130))] == [64, 64, 2]
-    assert [len(g) for g in grouped(iter([insert("a", 600_000)] * 3))] == [1, 1, 1]
+
+def test_the_size_of_a_row_counts_its_text() -> None:
+    short, long = (history_row(Emission(VIEW, "e1", 0, spending(shop_last_1h=shop))) for shop in ("s", "s" * 1_001))
+    assert _insert(HISTORY, long).size - _insert(HISTORY, short).size == 1_000
