@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.paths import ROOT, java_home, site_packages, venv_python
+from deploy.local.paths import ROOT, java_home, venv_python
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.committed import require_unchanged, writer_schemas
@@ -73,7 +73,7 @@ def start(
     topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
     require_topics(pipeline, settings.kafka_bootstrap, topics)
     personal_key = _personal_key(planned, settings)
-    jars = _jars(planned, settings)
+    jars = _jars(settings)
     with Flink(settings.flink_rest) as flink:
         _require_none_running(flink, pipeline)
         with _python_files(planned) as python_files:
@@ -144,19 +144,14 @@ def _personal_key(planned: PipelinePlan, settings: Settings) -> str:
     return settings.require_pii_key().get_secret_value() if hashes else ""
 
 
-def _jars(planned: PipelinePlan, settings: Settings) -> tuple[str, ...]:
+def _jars(settings: Settings) -> tuple[str, ...]:
     kernel = settings.jars / "kernel" / "penstock-kernel.jar"
     connectors = sorted((settings.jars / "flink").glob("*.jar"))
     if not kernel.is_file():
         raise PenstockError("the kernel is not built", where=str(kernel), next="make setup")
     if not connectors:
         raise PenstockError("Flink's Kafka connector is missing", where=str(settings.jars / "flink"), next="make setup")
-    jars = [*connectors, kernel]
-    if any(column.python is not None for column in planned.derived):
-        # A cluster does not have the operators of Python functions by itself.
-        packages = site_packages("jobs")
-        jars += sorted((packages / "pyflink" / "opt").glob("flink-python-*.jar")) if packages else []
-    return tuple(path.resolve().as_uri() for path in jars)
+    return tuple(path.resolve().as_uri() for path in (*connectors, kernel))
 
 
 def _kernel_request(
@@ -246,7 +241,14 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
     if done.returncode:
         log = logs / f"submit-{submission.name}.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        raise PenstockError(f"the job was refused: {_cause(done.stderr)}", where=str(log), safe="no job was started")
+        cause = _cause(done.stderr)
+        needs_python = "ClassNotFoundException" in cause and ".python." in cause
+        raise PenstockError(
+            f"the job was refused: {cause}",
+            where=str(log),
+            safe="no job was started",
+            next="put Flink's opt/flink-python-*.jar into the cluster's lib folder" if needs_python else None,
+        )
     return Submitted.model_validate_json(done.stdout.strip().splitlines()[-1]).job_id
 
 

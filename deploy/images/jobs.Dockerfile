@@ -28,7 +28,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-
     && mkdir -p /data/flink/checkpoints /data/flink/savepoints && chown -R penstock /data/flink
 COPY --from=build --chown=penstock /opt/venv /opt/venv
 COPY --from=jars /jars /opt/penstock/jars
-RUN ln -s /opt/venv/lib/python3.11/site-packages/pyflink /opt/flink
+# Python columns: their native library loads once per JVM, so its jar must not come with each job.
+RUN ln -s /opt/venv/lib/python3.11/site-packages/pyflink /opt/flink \
+    && ln -s /opt/flink/opt/flink-python-*.jar /opt/flink/lib/
 COPY --chown=penstock deploy/images/flink-config.yaml /opt/flink/conf/config.yaml
 ENV FLINK_HOME=/opt/flink FLINK_CONF_DIR=/opt/flink/conf PENSTOCK_FLINK_HOME=/opt/flink \
     PENSTOCK_FLINK_CONF_DIR=/opt/flink/conf PENSTOCK_JARS=/opt/penstock/jars \

@@ -104,8 +104,13 @@ def prepare(layout: Layout) -> None:
     write(conf_dir(layout) / "log4j-console.properties", _LOG4J)
     # Clients that submit jobs print their own messages.
     write(conf_dir(layout) / "log4j-cli.properties", _LOG4J.replace("level = INFO", "level = WARN"))
-    for name in ("tmp", "checkpoints", "savepoints", "pid", "log"):
+    for name in ("tmp", "checkpoints", "savepoints", "pid", "log", "lib"):
         (data / name).mkdir(parents=True, exist_ok=True)
+    # Python columns: their native library loads once per JVM, so its jar must not come with each job.
+    for jar in (*(flink_home() / "lib").glob("*.jar"), *(flink_home() / "opt").glob("flink-python-*.jar")):
+        link = data / "lib" / jar.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(jar)
 
 
 def programs(layout: Layout) -> list[Program]:
@@ -113,6 +118,7 @@ def programs(layout: Layout) -> list[Program]:
     home, data, rest = flink_home(), layout.data("flink"), layout.ports.flink_rest
     environment = {
         "FLINK_HOME": str(home),
+        "FLINK_LIB_DIR": str(data / "lib"),
         "FLINK_CONF_DIR": str(conf_dir(layout)),
         "FLINK_LOG_DIR": str(data / "log"),
         "FLINK_PID_DIR": str(data / "pid"),
