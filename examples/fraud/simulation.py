@@ -70,7 +70,7 @@ class WorldConfig:
     new_compromised_terminals: float = 0.15
     cloned_payments: float = 6.0
     new_stolen_cards: float = 0.8
-    drift_after: timedelta | None = timedelta(days=24)
+    drift_after: timedelta | None = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)

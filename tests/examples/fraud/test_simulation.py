@@ -17,7 +17,7 @@ def eur(payment):
 
 @pytest.fixture(scope="module")
 def month():
-    return live(30)
+    return live(30, drift_after=timedelta(days=24))
 
 
 def test_each_day_has_its_own_payments_in_order_of_time(month):
