@@ -117,6 +117,10 @@ class Flink:
             f"the savepoint was not complete after {timeout_s:.0f} s", where=f"{self.url}, job {job_id}"
         )
 
+    def cancel(self, job_id: str) -> None:
+        """Ask for a job to end at once, without a savepoint; its last checkpoint is kept."""
+        self._send("PATCH", f"/jobs/{job_id}?mode=cancel")
+
     def _restarts(self, job_id: str) -> int:
         metrics = self._get(f"/jobs/{job_id}/metrics?get=numRestarts")
         return int(float(metrics[0]["value"])) if metrics else 0
@@ -125,6 +129,9 @@ class Flink:
         return self._request("GET", path)
 
     def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        return self._send(method, path, **arguments).json()
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
@@ -137,7 +144,7 @@ class Flink:
             errors = answer.json().get("errors", []) if "json" in answer.headers.get("content-type", "") else []
             reason = _first_lines(str(errors[-1])) if errors else answer.reason_phrase
             raise PenstockError(f"Flink answered {answer.status_code}: {reason}", where=f"{self.url}{path}")
-        return answer.json()
+        return answer
 
 
 def _job(overview: dict[str, Any]) -> Job:

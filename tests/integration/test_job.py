@@ -1,0 +1,233 @@
+"""The feature job on a real Flink cluster and Kafka, through everything that may happen to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.stack import Stack
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.avro import contract_schema
+from schemas.codec import Encoder
+from schemas.contract import pii_hash
+from streams import jobs
+from streams.flink_rest import Flink
+from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, check_cards, define, payments, prepared
+
+
+@pytest.fixture(autouse=True)
+def personal_key(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of personal data, as an operator gives it."""
+    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
+
+
+@pytest.fixture
+def bench(personal_key: None, suffix: str, tmp_path: Path) -> Iterator[JobBench]:
+    """A pipeline with topics; its job is cancelled afterwards if it still runs."""
+    bench = prepared(define(tmp_path, suffix), Settings())
+    yield bench
+    cancel(bench)
+
+
+def cancel(bench: JobBench) -> None:
+    with Flink(bench.settings.flink_rest) as flink:
+        for job in flink.jobs(jobs.job_name(bench.pipeline)):
+            if job.is_active:
+                flink.cancel(job.id)
+
+
+def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(bench: JobBench) -> None:
+    events = payments(300, seed=1)
+    sent = [event for number, event in enumerate(events) for _ in range(2 if number % 50 == 0 else 1)]
+    payment = Encoder(contract_schema(bench.pipeline.source.contract))
+    good, late_bad = sent[:-1], sent[-1]
+    garbage: list[tuple[bytes, bytes | None, str]] = [
+        (b"k", b"\xff\xfe", "penstock.Undecodable"),
+        (b"k", b'{"id": "x"} trailing', "penstock.Undecodable"),
+        (b"k", b"\xc3\x01" + bytes(12), "penstock.UnknownSchema"),
+        (b"k", b"\x00\x00\x00\x00\x07abc", "penstock.Undecodable"),
+        (b"k", None, "penstock.Tombstone"),
+        (b"k", b'{"id": "x", "time": 1, "card": "c"}', "penstock.InvalidField"),
+        (b"k", b'{"id": "x", "time": 1, "card": "c", "amount": NaN}', "penstock.Undecodable"),
+        (b"k", b'{"id": "x", "time": 1, "card": null, "amount": 1}', "penstock.InvalidField"),
+        (b"k", b'{"id": "x", "time": 1, "card": "c", "amount": 0}', "penstock.InvalidField"),
+        (b"k", b'{"id": "x", "time": 9000000000000000, "card": "c", "amount": 1}', "penstock.FutureEvent"),
+        (b"k", b'{"pad": "' + b"x" * 900_000 + b'"}', "penstock.TooLarge"),
+    ]
+
+    bench.send(good[:100])
+    bench.send_raw((key, value) for key, value, _ in garbage)
+    bench.send(good[100:])
+    bench.send_raw([(late_bad["card"].encode(), payment.encode(late_bad))])
+    jobs.start(bench.pipeline, bench.settings)
+
+    records = bench.features(len(events))
+    assert len(records) == len(events), "an event that came twice was not dropped"
+    check_cards(bench, sent, records)
+    cards = {event["id"]: event["card"] for event in events}
+    for record in records:
+        assert (
+            record["partition"] == record["source"]["partition"] == sum(cards[record["event_id"]].encode()) % PARTITIONS
+        )
+        assert record["key"] == pii_hash(KEY.encode(), cards[record["event_id"]]).encode(), "a card number leaks"
+        assert (record["trigger"], record["attempt"]) == ("event", 0)
+        assert (record["by_shop"] is None) == (record["event"]["shop"] is None)
+
+    letters = bench.dead_letters(len(garbage))
+    assert Counter(letter.reason for letter in letters) == Counter(reason for *_, reason in garbage)
+    assert {letter.value for letter in letters} == {value for _, value, _ in garbage}, "not verbatim"
+    assert all(letter.key == b"k" and letter.original_headers == (("trace", b"1"),) for letter in letters)
+
+
+def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBench) -> None:
+    events = payments(300, seed=2)
+    jobs.start(bench.pipeline, bench.settings)
+    bench.send(events[:150])
+    first = bench.features(150)
+    path = jobs.stop(bench.pipeline, bench.settings)
+    bench.send(events[150:])
+
+    jobs.start(bench.pipeline, bench.settings, savepoint=jobs.LATEST, parallelism=2)
+    records = bench.features(300)
+
+    assert Path(path.removeprefix("file:")).exists()
+    check_cards(bench, events, records)
+    assert len({record["by_card"]["epoch"] for record in records}) == 1
+    emitted_before = {record["event_id"] for record in first}
+    for record in records:
+        assert record["attempt"] == (0 if record["event_id"] in emitted_before else 1)
+
+
+def test_a_job_without_its_state_starts_a_newer_epoch(bench: JobBench) -> None:
+    jobs.start(bench.pipeline, bench.settings)
+    bench.send(payments(50, seed=3))
+    before = bench.features(50)
+    bench.await_committed(50)
+    jobs.stop(bench.pipeline, bench.settings)
+
+    jobs.start(bench.pipeline, bench.settings)
+    bench.send(payments(50, seed=4, start_ms=START_MS + 10**9))
+    after = bench.features(100)
+
+    assert len(after) == 100, "the consumer group's offsets were not kept"
+    newest = {record["event_id"] for record in before}
+    old = {record["by_card"]["epoch"] for record in after if record["event_id"] in newest}
+    new = [record["by_card"] for record in after if record["event_id"] not in newest]
+    assert min(view["epoch"] for view in new) > max(old)
+    assert min(view["seq"] for view in new) == 1
+
+
+def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_exactly(
+    bench: JobBench, stack: Stack
+) -> None:
+    events = payments(3_000, seed=5)
+    jobs.start(bench.pipeline, bench.settings, checkpoint_interval_ms=500)
+    for start in range(0, 3_000, 250):
+        bench.send(events[start : start + 250])
+        time.sleep(0.25)
+        if start == 1_500:
+            os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+
+    records = bench.features(3_000, timeout_s=120)
+
+    check_cards(bench, events, records)
+    assert {record["event_id"] for record in records} == {event["id"] for event in events}
+    assert len({record["by_card"]["epoch"] for record in records}) == 1
+    assert max(record["attempt"] for record in records) >= 1
+    repeated: dict[tuple[str, int], dict[str, object]] = {}
+    for record in records:
+        view = record["by_card"]
+        assert repeated.setdefault((view["entity"], view["seq"]), view) == view
+
+
+def test_exactly_once_shows_each_record_once_although_the_task_manager_is_killed(bench: JobBench, stack: Stack) -> None:
+    events = payments(1_500, seed=6)
+    jobs.start(bench.pipeline, bench.settings, exactly_once=True, checkpoint_interval_ms=500)
+    for start in range(0, 1_500, 250):
+        bench.send(events[start : start + 250])
+        time.sleep(0.3)
+        if start == 750:
+            os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+
+    records = bench.features(1_500, timeout_s=150)
+
+    assert Counter(record["event_id"] for record in records) == Counter(event["id"] for event in events)
+    check_cards(bench, events, records)
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_a_python_column_is_computed_where_it_was_asked_to_be(
+    stack_environment: dict[str, str], suffix: str, tmp_path: Path, mode: str
+) -> None:
+    bench = prepared(define(tmp_path, suffix, python=True), Settings())
+    events = payments(60, seed=7)
+    try:
+        jobs.start(bench.pipeline, bench.settings, python_mode=mode)
+        bench.send(events[:30])
+        bench.features(30)
+        jobs.stop(bench.pipeline, bench.settings)
+        # Once more in the same JVM: what Python keeps there must not be in the way.
+        jobs.start(bench.pipeline, bench.settings, python_mode=mode, savepoint=jobs.LATEST)
+        bench.send(events[30:])
+        records = bench.features(60)
+    finally:
+        cancel(bench)
+
+    check_cards(bench, events, records)
+    for record in records:
+        shop = record["event"]["shop"]
+        assert record["event"]["initial"] == (shop[:1] if shop else None)
+
+
+def test_a_start_says_what_is_missing(
+    stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = define(tmp_path, suffix)
+    settings = Settings()
+
+    with pytest.raises(PenstockError, match="does not exist") as missing:
+        jobs.start(pipeline, settings)
+    assert missing.value.next == f"penstock topics create {pipeline.name}"
+
+    bench = prepared(pipeline, settings)
+    with pytest.raises(PenstockError, match="kernel is not built"):
+        jobs.start(pipeline, settings.model_copy(update={"jars": tmp_path}))
+    with pytest.raises(PenstockError, match="Flink cannot be reached"):
+        jobs.start(pipeline, settings.model_copy(update={"flink_rest": "http://127.0.0.1:1"}))
+    with pytest.raises(PenstockError, match="no savepoint"):
+        jobs.start(pipeline, settings, savepoint=jobs.LATEST)
+    with pytest.raises(PenstockError, match=r"no job .* is running"):
+        jobs.stop(pipeline, settings)
+    with pytest.raises(PenstockError, match=r"the job was refused|does not run"):
+        jobs.start(pipeline, settings, savepoint=f"file://{tmp_path}/nowhere")
+    cancel(bench)
+
+    monkeypatch.delenv("PENSTOCK_PII_KEY")
+    with pytest.raises(PenstockError, match="no key to hash it with"):
+        jobs.start(pipeline, Settings())
+
+
+def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
+    started = jobs.start(bench.pipeline, bench.settings)
+
+    with pytest.raises(PenstockError, match="RUNNING already"):
+        jobs.start(bench.pipeline, bench.settings)
+
+    found = jobs.status(bench.pipeline, bench.settings)
+    assert found is not None
+    assert (found.id, found.state, found.restarts) == (started.id, "RUNNING", 0)
+
+
+def test_the_key_of_personal_data_is_nowhere_in_what_flink_shows(bench: JobBench) -> None:
+    started = jobs.start(bench.pipeline, bench.settings)
+
+    for path in (f"/jobs/{started.id}", f"/jobs/{started.id}/config", f"/jobs/{started.id}/plan", "/jobmanager/config"):
+        assert KEY not in httpx.get(bench.settings.flink_rest + path, trust_env=False).raise_for_status().text

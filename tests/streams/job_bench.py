@@ -1,0 +1,247 @@
+"""A small pipeline and what its tests need around a real job: events in, feature records and dead letters out."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.contract import pii_hash
+from schemas.dead_letters import DeadLetter
+from schemas.records import features_schema
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.plan import PipelinePlan, plan
+from streams.reference import Timed, accepted, agrees, tolerance, vector
+from streams.topics import create_topics
+
+PARTITIONS = 3
+START_MS = 1_700_000_000_000
+KEY = "the key of the job's tests, at least 32 characters"
+
+_DEFINITION = '''
+"""A pipeline of the tests."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from penstock import *  # noqa: F403
+
+
+class Payment(Contract, name="{name}_payment", version=1):
+    """A payment."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    shop: str | None = None
+    amount: Annotated[float, Field(gt=0)]
+
+
+def initial(shop: str | None) -> str | None:
+    return shop[:1] if shop else None
+
+
+card, shop = Entity(name="card", key="card"), Entity(name="shop", key="shop")
+by_card = View(
+    name="by_card",
+    version=1,
+    entity=card,
+    aggregates=(
+        count(over=("10s", "5m")),
+        sum_("cents", over=("10s", "5m")),
+        std("amount", over="5m"),
+        last("shop", over="5m"),
+        approx_distinct("shop", over="5m"),
+        time_since_last(where="amount > 50", name="since_large", over="5m"),
+    ),
+)
+by_shop = View(
+    name="by_shop",
+    version=1,
+    entity=shop,
+    aggregates=(count(over="1m"), max_("amount", over="1m"), mean("cents", where="is_large", name="large", over="1m")),
+)
+pipeline = Pipeline(
+    name="{name}",
+    source=Source(topic="events.{name}", contract=Payment, key="card", partitions={partitions}, max_bytes=2_000),
+    entities=(card, shop),
+    derived={{
+        "cents": Derived(sql="amount * 100", type="double"),
+        "is_large": Derived(sql="cents > 5000", type="boolean"),
+        {python}
+    }},
+    views=(by_card, by_shop),
+    model=Model(name="{name}", inputs=by_card.inputs()[:2], threshold=0.5, positive="p", negative="n"),
+    carry=("shop", "amount"{carry}),
+)
+'''
+
+
+@dataclass(frozen=True)
+class JobBench:
+    """One pipeline on one stack, with its topics made."""
+
+    pipeline: Pipeline
+    settings: Settings
+
+    @property
+    def plan(self) -> PipelinePlan:
+        """The plan of the pipeline."""
+        return plan(self.pipeline)
+
+    def send(self, events: Iterable[dict[str, Any]]) -> None:
+        """Produce events, each to the partition of its card."""
+        self.send_raw((event["card"].encode(), json.dumps(event).encode()) for event in events)
+
+    def send_raw(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Produce records, each to the partition of its key."""
+        producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap, "message.max.bytes": 20_000_000})
+        for key, value in records:
+            partition = sum(key) % PARTITIONS
+            producer.produce(self.pipeline.source.topic, value, key, partition, headers=[("trace", b"1")])
+            producer.poll(0)
+        assert producer.flush(30) == 0
+
+    def features(self, count: int, timeout_s: float = 60) -> list[dict[str, Any]]:
+        """All feature records, once there are at least ``count``; each with its partition and key."""
+        decoder = Decoder(features_schema(self.plan))
+        records = self._read(self.pipeline.features_topic, count, timeout_s)
+        return [{**decoder.decode(r.value()), "partition": r.partition(), "key": r.key()} for r in records]
+
+    def dead_letters(self, count: int, timeout_s: float = 60) -> list[DeadLetter]:
+        """All dead letters, once there are at least ``count``."""
+        records = self._read(self.pipeline.source.dead_letter_topic, count, timeout_s)
+        return [DeadLetter.read(r.key(), r.value(), r.headers()) for r in records]
+
+    def await_committed(self, count: int, timeout_s: float = 30) -> None:
+        """Wait until the job's consumer group has committed that many events, as it does with each checkpoint."""
+        group = f"penstock-{self.pipeline.name}-features"
+        consumer = Consumer({"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": group})
+        partitions = [TopicPartition(self.pipeline.source.topic, p) for p in range(PARTITIONS)]
+        deadline = time.monotonic() + timeout_s
+        while sum(max(0, p.offset) for p in consumer.committed(partitions, timeout=10)) < count:
+            assert time.monotonic() < deadline, "the offsets were not committed"
+            time.sleep(0.1)
+        consumer.close()
+
+    def _read(self, topic: str, count: int, timeout_s: float) -> list[Any]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap,
+                "group.id": "not-used",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.message.max.bytes": 20_000_000,
+            }
+        )
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        found: list[Any] = []
+        deadline = time.monotonic() + timeout_s
+        quiet_since = None
+        try:
+            while time.monotonic() < deadline:
+                batch = consumer.consume(1000, timeout=0.2)
+                found += [message for message in batch if message.error() is None]
+                if batch or len(found) < count:
+                    quiet_since = None
+                elif quiet_since is None:
+                    quiet_since = time.monotonic()
+                elif time.monotonic() - quiet_since > 1:
+                    # More than was asked for would be a fault too: give it time to come.
+                    return found
+        finally:
+            consumer.close()
+        raise AssertionError(f"{len(found)} of {count} records on {topic} after {timeout_s} s")
+
+
+def define(folder: Path, suffix: str, *, python: bool = False) -> Pipeline:
+    """Write the definition of a pipeline of its own and load it."""
+    name = f"job_{suffix}"
+    source = _DEFINITION.format(
+        name=name,
+        partitions=PARTITIONS,
+        python='"initial": PythonColumn(function=initial, columns=("shop",), type="string"),' if python else "",
+        carry=', "initial"' if python else "",
+    )
+    file = folder / f"{name}.py"
+    file.write_text(source, encoding="utf-8")
+    return load_pipeline(str(file))
+
+
+def prepared(pipeline: Pipeline, settings: Settings) -> JobBench:
+    """The bench of a pipeline, with its topics made."""
+    create_topics(pipeline, settings.kafka_bootstrap)
+    return JobBench(pipeline, settings)
+
+
+def payments(count: int, seed: int, start_ms: int = START_MS) -> list[dict[str, Any]]:
+    """Valid payments of a few cards: unordered in time, some late beyond every window, some without a shop."""
+    chance = random.Random(seed)
+    events = []
+    for number in range(count):
+        delay = chance.choice([0, 0, 0, 500, 3_000, 20_000, 400_000])
+        events.append(
+            {
+                "id": f"{seed}-{number}",
+                "time": start_ms + number * 700 - delay,
+                "card": f"card{chance.randrange(7)}",
+                "shop": chance.choice([None, "ann", "bob", "bo", "çelik", ""]),
+                "amount": chance.choice([0.1, 5, 49.99, 50.01, 70, 1e9]),
+            }
+        )
+    return events
+
+
+def row(event: dict[str, Any]) -> dict[str, Any]:
+    """The row of a valid payment as the stages see it."""
+    cents = event["amount"] * 100.0
+    return {
+        **event,
+        "card": pii_hash(KEY.encode(), event["card"]),
+        "amount": float(event["amount"]),
+        "cents": cents,
+        "is_large": cents > 5000,
+        "where__0": event["amount"] > 50,
+        "where__1": cents > 5000,
+    }
+
+
+def check_cards(bench: JobBench, sent: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+    """Hold the records' by_card view against the oracle: a card's events come in the order in which they were sent.
+
+    Of a record that was emitted several times each emission must hold, and there must be one for each event that is
+    no duplicate.
+    """
+    rows = [row(event) for event in sent]
+    verdicts = accepted([(r["card"], r["id"], r["time"]) for r in rows], bench.plan.source.dedup_horizon_ms)
+    emitted: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        emitted.setdefault(record["event_id"], []).append(record)
+    view = bench.plan.view("by_card")
+    histories: dict[str, list[Timed]] = {}
+    for event_row, is_new in zip(rows, verdicts, strict=True):
+        if not is_new:
+            continue
+        history = histories.setdefault(event_row["card"], [])
+        history.append(Timed(event_row["time"], event_row))
+        expected = vector(view, history)
+        assert event_row["id"] in emitted, f"no record of {event_row['id']}"
+        for record in emitted.pop(event_row["id"]):
+            got = record["by_card"]
+            assert got["entity"] == event_row["card"]
+            assert (got["seq"], got["as_of"], got["late"]) == (len(history), expected.as_of, expected.late)
+            for feature in view.features:
+                allowed = tolerance(feature, history, expected.as_of)
+                wanted = expected.features[feature.name]
+                assert agrees(got[feature.name], wanted, allowed), (record["event_id"], feature.name, got, wanted)
+    assert not emitted, f"records of no event: {list(emitted)[:3]}"
