@@ -60,8 +60,10 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
         console.print("interrupted")
         sys.exit(130)
     finally:
-        if keep and held:
-            console.print(f"the stack is up; stop it with: penstock down --home {stack.home}")
+        if keep:
+            console.print(f"the stack is up; look around with: export PENSTOCK_PII_KEY_FILE={folder / 'pii.key'}")
+            console.print(f'  and: eval "$(penstock status --home {stack.home} --env)"')
+            console.print(f"  stop it with: penstock down --home {stack.home}")
         else:
             console.print("stopping the stack …", style="dim")
             # A second Ctrl-C must not leave servers behind.
@@ -88,7 +90,7 @@ def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
 
 
 def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) -> bool:
-    environment = stack.environment() | {"PENSTOCK_PII_KEY": secrets.token_hex(32)}
+    environment = stack.environment() | {"PENSTOCK_PII_KEY_FILE": str(_new_key(folder / "pii.key"))}
     measured = {}
     with Screen(console) as screen:
         screen.step("local stack: Kafka, Cassandra, Redis, Triton, Flink")
@@ -108,6 +110,13 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) ->
         str(report_path.relative_to(Path.cwd())) if report_path.is_relative_to(Path.cwd()) else str(report_path),
     )
     return held
+
+
+def _new_key(path: Path) -> Path:
+    """A fresh key for the keyed hash of personal data, in a file that only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
 
 
 def _verify(environment: dict[str, str], folder: Path, names: list[str], measured: Path, report: Path) -> bool:

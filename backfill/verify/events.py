@@ -114,4 +114,13 @@ def _event(plan: PipelinePlan, record: Record, row: Row) -> Event:
     time = row[plan.source.event_time]
     assert isinstance(event_id, str)
     assert isinstance(time, int)
-    return Event(position, record.timestamp, record.key, event_id, time, row)
+    return Event(position, record.timestamp, _published_key(plan, record, row), event_id, time, row)
+
+
+def _published_key(plan: PipelinePlan, record: Record, row: Row) -> bytes | None:
+    """The raw key, but where that is personal data: what leaves the job then is the hashed (or dropped) column."""
+    keyed_by = next((field for field in plan.source.fields if field.name == plan.source.key), None)
+    if keyed_by is None or keyed_by.pii is None:
+        return record.key
+    value = row[keyed_by.name]
+    return None if value is None else str(value).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 
 import numpy as np
 from cassandra.cluster import Cluster
@@ -65,8 +64,7 @@ def verify(
         lambda version: _scorer(pipeline, settings, version),
     )
     redis = check_redis(planned, records, connect(settings.redis_url))
-    with closing(_cluster(settings)) as cluster:
-        session = cluster.connect()
+    with _cluster(settings) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra_keyspace
         cassandra = check_cassandra(
             planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed

@@ -12,6 +12,7 @@ import redis
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import SimpleStatement, tuple_factory
+from cassandra.util import Date
 
 from backfill.verify.features import MAX_EXAMPLES, FeatureRecord
 from backfill.verify.predictions import PredictionRecord
@@ -121,7 +122,7 @@ def _check_history(
         "WHERE entity = ? AND day = ? AND as_of = ? AND epoch = ? AND seq = ? AND attempt = ?"
     )
     chosen = rng.sample(sorted(published.keys() & stored), min(sample, len(published.keys() & stored)))
-    arguments = [(key[0], day_of(key[1]), *key[1:]) for key in chosen]
+    arguments = [(key[0], Date(day_of(key[1])), *key[1:]) for key in chosen]
     answers = execute_concurrent_with_args(session, statement, arguments, concurrency=_CONCURRENCY)
     for key, (_, rows) in zip(chosen, answers, strict=True):
         row = dict(zip(columns, rows.one(), strict=True))

@@ -12,6 +12,9 @@ from confluent_kafka import Message as Delivered
 from examples.messages import Message
 from penstock.errors import PenstockError
 
+# Only what is fatal: when the demo is interrupted, its clients see the broker leave, which is no news.
+QUIET = {"log_level": 2}
+
 _CHECK_EVERY = 500
 
 
@@ -29,6 +32,7 @@ class Upstream:
                 "linger.ms": 2,
                 "partitioner": "murmur2_random",
                 "queue.buffering.max.messages": 200_000,
+                **QUIET,
             }
         )
 

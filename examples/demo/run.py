@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from backfill.verify.measured import Measured
-from examples.demo.producing import Upstream
+from examples.demo.producing import QUIET, Upstream
 from examples.demo.screen import Meter, Screen
 from examples.demo.services import Services
 from examples.demo.watching import Downstream
@@ -72,7 +72,7 @@ class _Act:
         self._services = services
         self._screen = screen
         self._bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
         self._upstream = Upstream(bootstrap)
         self._downstream: Downstream | None = None
         self._polled_at = 0.0
@@ -164,7 +164,7 @@ class _Act:
 
     def _features_behind(self) -> int:
         # The job commits its position at each checkpoint, when all that it has read is on the features topic.
-        return self._behind("job", self._pipeline.source.topic)
+        return self._behind("features", self._pipeline.source.topic)
 
     def _predictions_behind(self) -> int:
         return self._features_behind() + self._behind("scorer", self._pipeline.features_topic)

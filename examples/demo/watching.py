@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
 
+from examples.demo.producing import QUIET
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
 
@@ -53,6 +54,7 @@ class Downstream:
                 "enable.auto.commit": False,
                 # As a system that waits for a verdict would: take a record as soon as there is one.
                 "fetch.wait.max.ms": 5,
+                **QUIET,
             }
         )
         self._consumer.subscribe([topic])
