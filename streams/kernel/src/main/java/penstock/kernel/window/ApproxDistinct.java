@@ -12,9 +12,10 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Approximate number of distinct values. Few values are kept as a sorted array of their 64-bit hashes, which merges in no
- * time; more in Apache DataSketches' HLL (lg k = 12), which is fed the same hashes. Its composite estimator depends on the
- * registers alone; the default one on the order of arrival too, so that a restored window could answer otherwise.
+ * Approximate number of distinct values. Few values are kept as a sorted array of their 64-bit
+ * hashes, which merges in no time; more in Apache DataSketches' HLL (lg k = 12), which is fed the
+ * same hashes. Its composite estimator depends on the registers alone; the default one on the order
+ * of arrival too, so that a restored window could answer otherwise.
  */
 final class ApproxDistinct extends Aggregate {
   private static final int LG_K = 12;

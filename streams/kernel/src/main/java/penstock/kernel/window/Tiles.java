@@ -272,7 +272,10 @@ final class Tiles {
     }
   }
 
-  /** Objects of closed tiles are shared, with partial merges and with copies: they are replaced, never changed. */
+  /**
+   * Objects of closed tiles are shared, with partial merges and with copies: they are replaced,
+   * never changed.
+   */
   private void ownObjects(int row) {
     for (Aggregate aggregate : spec.aggregates) {
       for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
@@ -284,7 +287,10 @@ final class Tiles {
     }
   }
 
-  /** A copy that can be changed while this is being written to a snapshot, and will not be changed any more. */
+  /**
+   * A copy that can be changed while this is being written to a snapshot, and will not be changed
+   * any more.
+   */
   Tiles copy() {
     int capacity = Math.max(FIRST_CAPACITY, size + 1);
     Tiles copy = new Tiles(spec, capacity);

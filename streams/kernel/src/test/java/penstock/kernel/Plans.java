@@ -1,0 +1,114 @@
+package penstock.kernel;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.Plan;
+
+/**
+ * Plans and events of the tests: a source with columns id, time, k, x, s and w, one entity keyed by
+ * k.
+ */
+public final class Plans {
+  private Plans() {}
+
+  /** A feature over column x (of type double) or rows. */
+  public static String feature(
+      String name, String operation, String column, long windowMs, long hopMs) {
+    String type =
+        operation.equals("count") || operation.equals("approx_distinct") ? "long" : "double";
+    return """
+        {"name": "%s", "operation": "%s", "column": %s, "column_type": %s, "where": null,
+         "window_ms": %d, "hop_ms": %d, "type": "%s"}"""
+        .formatted(
+            name,
+            operation,
+            column == null ? "null" : "\"" + column + "\"",
+            column == null ? "null" : "\"double\"",
+            windowMs,
+            hopMs,
+            type);
+  }
+
+  /** A view of entity e. */
+  public static String view(String name, String hash, String... features) {
+    return """
+        {"name": "%s", "version": 1, "entity": "e", "key": "k", "key_type": "string", "hash": "%s", "features": [%s]}"""
+        .formatted(name, hash, String.join(",", features));
+  }
+
+  /** A plan with these views, all of entity e. */
+  public static String plan(String... views) {
+    return """
+        {"pipeline": "p", "derived": [], "filters": [], "carried": [["x", "double"]], "features_topic": "features.p",
+         "source": {"topic": "events", "dead_letter_topic": "events.dlq", "partitions": 1, "contract": "c",
+           "contract_version": 1, "event_id": "id", "event_time": "time", "key": "k", "dedup_horizon_ms": 1000,
+           "max_future_ms": 60000, "max_bytes": 1000,
+           "fields": [{"name": "id", "type": "string", "required": true}, {"name": "time", "type": "long", "required": true},
+             {"name": "k", "type": "string", "required": false, "nullable": true},
+             {"name": "x", "type": "double", "required": false, "nullable": true}]},
+         "stages": [{"entity": "e", "key": "k", "key_type": "string", "views": [%s]}]}"""
+        .formatted(Arrays.stream(views).collect(Collectors.joining(",")));
+  }
+
+  /** The Avro schema of the feature records of {@link #plan}. */
+  public static String schema(Plan plan) {
+    String views =
+        plan.views().stream()
+            .map(
+                view ->
+                    """
+                    {"name": "%s", "default": null, "type": ["null", {"type": "record", "name": "%s_v1", "fields": [
+                      {"name": "entity", "type": "string"}, {"name": "epoch", "type": "long"},
+                      {"name": "seq", "type": "long"}, {"name": "as_of", "type": "long"},
+                      {"name": "late", "type": "boolean"}%s]}]}"""
+                        .formatted(view.name(), view.name(), features(view)))
+            .collect(Collectors.joining(","));
+    return """
+        {"type": "record", "name": "Features", "namespace": "penstock.p", "fields": [
+          {"name": "event_id", "type": "string"}, {"name": "event_time", "type": "long"},
+          {"name": "trigger", "type": "string"}, {"name": "attempt", "type": "long"},
+          {"name": "source", "type": {"type": "record", "name": "Source", "fields": [
+            {"name": "topic", "type": "string"}, {"name": "partition", "type": "int"},
+            {"name": "offset", "type": "long"}, {"name": "timestamp", "type": "long"}]}},
+          {"name": "event", "type": {"type": "record", "name": "Event", "fields": [
+            {"name": "x", "type": ["null", "double"]}]}}, %s]}"""
+        .formatted(views);
+  }
+
+  private static String features(Plan.View view) {
+    return view.features().stream()
+        .map(
+            feature ->
+                feature.type().name().equals("LONG")
+                    ? ", {\"name\": \"%s\", \"type\": \"long\"}".formatted(feature.name())
+                    : ", {\"name\": \"%s\", \"type\": [\"null\", \"double\"]}"
+                        .formatted(feature.name()))
+        .collect(Collectors.joining());
+  }
+
+  /** An event of the plan. */
+  public static Event event(Plan plan, String id, long time, String key, Double x) {
+    Layout layout = Layout.needed(plan);
+    Event event = new Event();
+    event.id = id;
+    event.time = time;
+    event.key = new byte[] {1};
+    event.timestamp = time;
+    event.columns = new Object[layout.size()];
+    List<String> names = layout.names();
+    for (int i = 0; i < names.size(); i++) {
+      event.columns[i] =
+          switch (names.get(i)) {
+            case "k" -> key;
+            case "x" -> x;
+            default -> null;
+          };
+    }
+    event.views = new ViewValues[plan.views().size()];
+    return event;
+  }
+}

@@ -1,0 +1,143 @@
+package penstock.kernel.stage;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+
+import java.util.List;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
+import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
+import org.junit.jupiter.api.Test;
+import penstock.kernel.Plans;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.Plan;
+
+/** A stage as an operator: what it emits, and what a restored one goes on with. */
+class StageFunctionTest {
+  private static final String COUNT = Plans.feature("n", "count", null, 1_000, 100);
+  private static final String SUM = Plans.feature("sum", "sum", "x", 5_000, 500);
+  private static final String DISTINCT = Plans.feature("d", "approx_distinct", "x", 1_000, 100);
+  private static final String ONE_VIEW = Plans.plan(Plans.view("a", "h1", COUNT, SUM, DISTINCT));
+
+  private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
+      String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
+    ColumnKey key = new ColumnKey(Layout.needed(Plan.parse(planJson)).place("k"));
+    var harness =
+        new KeyedOneInputStreamOperatorTestHarness<>(
+            new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, submissionMs)),
+            key,
+            Types.STRING);
+    harness.setup(new penstock.kernel.event.EventSerializer(planJson));
+    if (state != null) {
+      harness.initializeState(state);
+    }
+    harness.open();
+    return harness;
+  }
+
+  private static ViewValues send(
+      KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness,
+      String planJson,
+      String id,
+      long time,
+      String key,
+      Double x)
+      throws Exception {
+    harness.getOutput().clear();
+    harness.processElement(Plans.event(Plan.parse(planJson), id, time, key, x), time);
+    List<Event> out = harness.extractOutputValues();
+    return out.isEmpty() ? null : out.get(0).views[0];
+  }
+
+  @Test
+  void aRestoredStageContinuesSequenceEpochWindowsAndMemoryOfDuplicates() throws Exception {
+    OperatorSubtaskState state;
+    try (var before = harness(ONE_VIEW, 7, null)) {
+      send(before, ONE_VIEW, "1", 100, "k", 2.0);
+      send(before, ONE_VIEW, "2", 350, "k", 3.0);
+      state = before.snapshot(1, 1);
+    }
+    try (var after = harness(ONE_VIEW, 99, state)) {
+      assertNull(send(after, ONE_VIEW, "2", 350, "k", 3.0), "a duplicate of before the restore");
+      ViewValues view = send(after, ONE_VIEW, "3", 400, "k", 2.0);
+      assertEquals(7, view.epoch());
+      assertEquals(3, view.seq());
+      assertEquals(List.of(3L, 7.0, 2L), List.of(view.features()));
+    }
+  }
+
+  @Test
+  void aViewThatIsNewStartsEmptyInANewEpochAndAnOldOneGoesOn() throws Exception {
+    String twoViews =
+        Plans.plan(Plans.view("b", "h2", COUNT), Plans.view("a", "h1", COUNT, SUM, DISTINCT));
+    OperatorSubtaskState state;
+    try (var before = harness(ONE_VIEW, 7, null)) {
+      send(before, ONE_VIEW, "1", 1_000, "k", 2.0);
+      send(before, ONE_VIEW, "1", 1_000, "untouched", 2.0);
+      state = before.snapshot(1, 1);
+    }
+    OperatorSubtaskState later;
+    try (var after = harness(twoViews, 99, state)) {
+      send(after, twoViews, "2", 500, "k", 3.0);
+      ViewValues[] views = after.extractOutputValues().get(0).views;
+      assertEquals(new ViewValues("k", 99, 1, 1_000, false, null), bare(views[0]));
+      assertEquals(List.of(1L), List.of(views[0].features()));
+      assertEquals(new ViewValues("k", 7, 2, 1_000, false, null), bare(views[1]));
+      assertEquals(List.of(2L, 5.0, 2L), List.of(views[1].features()));
+      later = after.snapshot(2, 2);
+    }
+    try (var again = harness(twoViews, 100, later)) {
+      send(again, twoViews, "3", 1_000, "untouched", 1.0);
+      ViewValues[] views = again.extractOutputValues().get(0).views;
+      assertEquals(99, views[0].epoch());
+      assertEquals(2, views[1].seq());
+    }
+  }
+
+  private static ViewValues bare(ViewValues view) {
+    return new ViewValues(view.entity(), view.epoch(), view.seq(), view.asOf(), view.late(), null);
+  }
+
+  @Test
+  void aViewWhoseMeaningChangedDoesNotTakeOverTheOldOnesTiles() throws Exception {
+    String changed = Plans.plan(Plans.view("a", "another", SUM, COUNT));
+    OperatorSubtaskState state;
+    try (var before = harness(ONE_VIEW, 7, null)) {
+      send(before, ONE_VIEW, "1", 100, "k", 2.0);
+      state = before.snapshot(1, 1);
+    }
+    try (var after = harness(changed, 99, state)) {
+      ViewValues view = send(after, changed, "2", 150, "k", 3.0);
+      assertEquals(List.of(3.0, 1L), List.of(view.features()));
+      assertEquals(99, view.epoch());
+    }
+  }
+
+  @Test
+  void anEventWithoutTheEntityPassesWithoutAView() throws Exception {
+    try (var harness = harness(ONE_VIEW, 7, null)) {
+      assertNull(send(harness, ONE_VIEW, "1", 100, null, 2.0));
+      assertEquals(1, harness.extractOutputValues().size());
+    }
+  }
+
+  @Test
+  void whatARunningSnapshotHoldsIsNotChangedByLaterEvents() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = harness(ONE_VIEW, 7, null)) {
+      for (int i = 0; i < 200; i++) {
+        send(harness, ONE_VIEW, "id" + i, i * 10L, "k", (double) i);
+      }
+      state = harness.snapshot(1, 1);
+      for (int i = 200; i < 400; i++) {
+        send(harness, ONE_VIEW, "id" + i, i * 10L, "k", (double) i);
+      }
+    }
+    try (var restored = harness(ONE_VIEW, 7, state)) {
+      assertEquals(201, send(restored, ONE_VIEW, "id200", 2_000, "k", 200.0).seq());
+    }
+  }
+}
