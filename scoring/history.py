@@ -57,11 +57,12 @@ class PredictionHistory:
     ) -> None:
         self._predictions = predictions_topic
         self._topics = (predictions_topic, dead_letter_topic)
+        self._bootstrap = bootstrap
         self._clock = clock
         self._stopping = stopping
         self._decoder = Decoder(PREDICTION_SCHEMA)
         self._known_from: dict[tuple[str, int], int] = {}
-        self._admin = AdminClient({"bootstrap.servers": bootstrap}, logger=_log)
+        self._admin: AdminClient | None = None
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -69,6 +70,8 @@ class PredictionHistory:
                 "group.id": f"penstock-history-{predictions_topic}",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
+                # As for the scorer's consumer: what a broker was asked before it went away must not hang for ever.
+                "metadata.recovery.strategy": "none",
                 # Tells that the end is reached also when what lies there are only markers and aborted records.
                 "enable.partition.eof": True,
             },
@@ -113,12 +116,16 @@ class PredictionHistory:
     def _offsets(self, partition: int, spec: OffsetSpec) -> dict[str, int]:
         """Offsets among all records, the uncommitted included: one hidden now may be committed when we get there."""
         asked = {TopicPartition(topic, partition): spec for topic in self._topics}
+        self._admin = self._admin or AdminClient({"bootstrap.servers": self._bootstrap}, logger=_log)
         try:
             futures = self._admin.list_offsets(
                 asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_S
             )
             return {tp.topic: future.result(_REQUEST_S + 1).offset for tp, future in futures.items()}
         except Exception as error:  # KafkaException, or the future's own timeout
+            # After a broker's restart the client asks with the leader epoch that it knew, and is fenced, until its next
+            # metadata refresh minutes later (librdkafka#4620 was mended for consumers only). A new client asks anew.
+            self._admin = None
             raise HistoryUnavailableError(
                 f"offsets of {self._predictions}[{partition}] cannot be had: {error}"
             ) from error

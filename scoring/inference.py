@@ -48,7 +48,7 @@ class OnnxSession:
             raise PenstockError(
                 f"the model cannot be loaded as the fallback: {error}",
                 where=str(path),
-                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves from, or penstock model train",
+                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves from, or penstock model train PIPELINE",
             ) from error
 
     def scores(self, vectors: FloatArray) -> FloatArray:
@@ -129,7 +129,7 @@ class Inference:
             raise PenstockError(
                 f"model {self._model.name} version {self._model.version} fails on any input: {error}",
                 safe="nothing of the batch was written, and its offsets are not committed",
-                next="penstock model load a version that works",
+                next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
         answers: list[Answer | None] = []
         for row in range(len(vectors)):

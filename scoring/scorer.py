@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 _IDLE_S = 0.2
 # For the transaction of one batch: less than transaction.timeout.ms, or the broker would abort it under our hands.
 _WRITE_S = 20.0
-_COMMITTED_S = 10.0
+# To ask for committed offsets: short, because nothing is consumed meanwhile.
+_COMMITTED_S = 5.0
 _PAUSE_S = 0.5
 
 
@@ -88,6 +89,7 @@ class Scorer:
         self._wait = wait
         self._stopping = stopping
         self._memories: dict[int, PartitionMemory] = {}
+        self._astray = False  # positions are not those committed
 
     def run(self) -> None:
         """Score until told to stop.
@@ -100,6 +102,9 @@ class Scorer:
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         idle = True
         while not self._stopping():
+            if self._astray:
+                self._wait(_PAUSE_S)
+                self._astray = not self._rewound()
             # When idle, the next record is taken as soon as it comes; under load, what comes within the linger. Each
             # batch is the yield of one call, so that no rebalance can take a partition away from half of it.
             messages = (
@@ -111,11 +116,12 @@ class Scorer:
             group = self._consumer.consumer_group_metadata() if messages else None
             batch = [_consumed(message) for message in messages if not self._is_event(message)]
             idle = not batch
-            if batch:
-                self._score(batch, group)
+            # While astray what comes is dropped, and comes again; consuming goes on, or the group would think us dead.
+            if batch and not self._astray:
+                self._astray = not self._score(batch, group)
 
-    def _score(self, batch: list[Consumed], group: Any) -> None:
-        """Take one batch through all stages; on failure the consumer is back where the last commit left it."""
+    def _score(self, batch: list[Consumed], group: Any) -> bool:
+        """Take one batch through all stages; False if it was not committed, or may not have been."""
         metrics, parts, now = self._metrics, self._parts, self._now()
         metrics.batch.observe(len(batch))
         with metrics.stage("decode"):
@@ -125,9 +131,7 @@ class Scorer:
                 fresh = unscored(decoded.candidates, self._known(decoded.candidates))
         except HistoryUnavailableError as error:
             _log.warning("what is already scored cannot be told (%s); the batch is read again", error)
-            self._rewind(batch)
-            self._wait(_PAUSE_S)
-            return
+            return False
         with metrics.stage("infer"):
             vectors = parts.vectorizer.vectors([candidate.record for candidate in fresh])
             answers = parts.inference.answers(vectors) if fresh else []
@@ -139,6 +143,7 @@ class Scorer:
         if committed:
             self._remember(fresh)
             self._count(decoded, fresh, answers, len(decoded.dead_letters) + len(unscorable))
+        return committed
 
     def _known(self, candidates: Sequence[Candidate]) -> list[Source]:
         """Those of the candidates' events that are already scored."""
@@ -154,7 +159,7 @@ class Scorer:
         return known
 
     def _commit(self, records: list[Produced], batch: list[Consumed], group: Any) -> bool:
-        """Write all or nothing; False if it was nothing, or is not known, and the consumer was rewound."""
+        """Write all or nothing; False if it was nothing, or is not known."""
         ends = {consumed.partition: consumed.offset + 1 for consumed in batch}
         offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
         try:
@@ -174,8 +179,6 @@ class Scorer:
             self._parts.producer.start()
             for partition in ends:
                 self._forget(partition)
-        self._rewind(batch)
-        self._wait(_PAUSE_S)
         return False
 
     def _remember(self, fresh: Sequence[Candidate]) -> None:
@@ -185,30 +188,20 @@ class Scorer:
             if memory.shrink(before=min(source.timestamp for source in sources)):
                 self._parts.history.forget(partition)
 
-    def _rewind(self, batch: Sequence[Consumed]) -> None:
-        """Read the batch's partitions again from their committed offsets (the beginning, where there are none)."""
-        held = {tp.partition for tp in self._consumer.assignment()}
-        partitions = [TopicPartition(self._topic, p) for p in {c.partition for c in batch} & held]
-        while partitions and not self._stopping():
-            try:
-                for tp in self._committed(partitions):
-                    self._consumer.seek(tp)
-            except KafkaException as failure:
-                _log.warning("committed offsets cannot be had (%s); trying again", failure.args[0].str())
-                self._wait(_PAUSE_S)
-            else:
-                return
-
-    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to read on; the broker lets transactions that are about to end do so first (being read committed)."""
-        positions = self._consumer.committed(partitions, timeout=_COMMITTED_S)
-        for tp in positions:
-            if tp.error is not None:
-                raise KafkaException(tp.error)
-        return [
-            TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
-            for tp in positions
-        ]
+    def _rewound(self) -> bool:
+        """Set every partition back to its committed offset (the beginning, if it has none); False if that failed."""
+        try:
+            # The broker lets transactions that are about to end do so first (isolation.level read_committed).
+            positions = self._consumer.committed(self._consumer.assignment(), timeout=_COMMITTED_S)
+            failure: KafkaError | None = next((tp.error for tp in positions if tp.error is not None), None)
+            for tp in positions if failure is None else ():
+                offset = tp.offset if tp.offset >= 0 else OFFSET_BEGINNING
+                self._consumer.seek(TopicPartition(tp.topic, tp.partition, offset))
+        except KafkaException as error:
+            failure = error.args[0]
+        if failure is not None:
+            _log.warning("cannot go back to what is committed (%s); trying again", failure.str())
+        return failure is None
 
     def _count(
         self, decoded: Decoded, fresh: Sequence[Candidate], answers: Sequence[Answer | None], dead_letters: int
@@ -258,7 +251,9 @@ class Scorer:
             )
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise PenstockError(
-                f"topic {self._topic} is gone", where=self._topic, next="penstock topics create, then start again"
+                f"topic {self._topic} is gone",
+                where=self._topic,
+                next="penstock topics create PIPELINE, then start again",
             )
         _log.warning("%s: %s", self._topic, error.str())
         return True
@@ -286,6 +281,13 @@ def consumer_config(bootstrap: str, group: str, instance: str) -> dict[str, Any]
         "max.poll.interval.ms": 600_000,
         # Default 500: how long a partition that was rewound or assigned waits for the fetch that is under way.
         "fetch.wait.max.ms": 10,
+        # Defaults 100 and 10 000: a broker that is away is tried, and complained about, twice a second and not twenty
+        # times; and one that was away for long is found again within 2 s.
+        "reconnect.backoff.ms": 1_000,
+        "reconnect.backoff.max.ms": 2_000,
+        # Default rebootstrap: when no broker is left, all are forgotten and learnt again; but what was asked of the old
+        # ones, such as committed offsets, is then never answered (librdkafka#5511 tells of one such case).
+        "metadata.recovery.strategy": "none",
         # Default 1000: a full local queue would stop fetching for a second, longer than it lasts.
         "fetch.queue.backoff.ms": 10,
     }

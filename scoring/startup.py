@@ -46,7 +46,7 @@ def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str
         f"the model's inputs are not the pipeline's: number {position} is {ours} there and {theirs} in the model",
         where=f"{where}: {len(served)} inputs, the pipeline declares {len(declared)}",
         safe="nothing was read or scored",
-        next="penstock model train and load, so that the model learns the inputs as they are now",
+        next="penstock model train PIPELINE and load it, so that the model learns the inputs as they are now",
     )
 
 
@@ -73,5 +73,5 @@ def _check_views(plan: PipelinePlan, served: ServedModel, where: str) -> None:
                 f"view {name} is not what the model was trained on: {ours} now, {theirs or 'absent'} then",
                 where=where,
                 safe="nothing was read or scored",
-                next="penstock model train and load on the features as they are now",
+                next="penstock model train PIPELINE and load it, on the features as they are now",
             )

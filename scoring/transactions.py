@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ _NOT_ALLOWED = frozenset(
 )
 # Pause before a retriable call is made again; librdkafka has its own backoff inside each call.
 _PAUSE_S = 0.01
+# How much longer than its timeout a call may take that does not keep to it.
+_GRACE_S = 1.0
 
 
 class Verdict(enum.Enum):
@@ -185,7 +188,10 @@ class TransactionalProducer:
             if offsets:
                 self._call(
                     deadline,
-                    lambda: producer.send_offsets_to_transaction(offsets, group_metadata, max(deadline.left, 0.1)),
+                    lambda: _within(
+                        deadline.left + _GRACE_S,
+                        lambda: producer.send_offsets_to_transaction(offsets, group_metadata, max(deadline.left, 0.1)),
+                    ),
                 )
             self._call(deadline, lambda: producer.commit_transaction(max(deadline.left, 0.1)), committing=True)
         except _AbortError as abort:
@@ -262,6 +268,33 @@ def _produce(
             return
 
 
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """Make a call that may ignore its timeout, and give it up after ``seconds``: its thread is left to itself.
+
+    ``send_offsets_to_transaction`` can hang for ever when the group's coordinator leaves the cluster (librdkafka#5511).
+
+    Raises:
+        OutcomeUnknownError: if it did not return in time; else whatever it raises.
+    """
+    raised: list[Exception | None] = []
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - raised again by who waits
+            raised.append(error)
+        else:
+            raised.append(None)
+
+    thread = threading.Thread(target=run, name="offsets", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not raised:
+        raise OutcomeUnknownError("offsets are not being taken, and the call does not return")
+    if raised[0] is not None:
+        raise raised[0]
+
+
 class _AbortError(Exception):
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error)
@@ -278,6 +311,12 @@ def producer_factory(bootstrap: str, transactional_id: str) -> Callable[[], Prod
         "retry.backoff.ms": 1,
         # The cap of the exponential backoff: without it a broker that is away would be asked a thousand times a second.
         "retry.backoff.max.ms": 200,
+        # Defaults 100 and 10 000: as for the consumer.
+        "reconnect.backoff.ms": 1_000,
+        "reconnect.backoff.max.ms": 2_000,
+        # Default rebootstrap: when no broker is left, all are forgotten and learnt again, and offsets for the group are
+        # then sent to the one forgotten, for ever (librdkafka#5511). `_within` covers the other ways to get there.
+        "metadata.recovery.strategy": "none",
         # A killed scorer's open transaction hides what follows it from read-committed readers: not for long. It must be
         # longer than a batch may take (Scorer's budget), and bounds message.timeout.ms, which may not exceed it.
         "transaction.timeout.ms": 30_000,

@@ -88,13 +88,13 @@ class Triton:
             raise PenstockError(
                 f"the model's config.pbtxt lacks a parameter, or it is not JSON: {error!r}",
                 where=where,
-                next=f"penstock model train and load {model} anew; it writes feature_names, views and model_version",
+                next="penstock model train PIPELINE, then penstock model load PIPELINE",
             ) from error
         if described != str(version):
             raise PenstockError(
                 f"the model's config.pbtxt describes version {described}, but Triton serves {version}",
                 where=where,
-                next="penstock model load, so that Triton reads both anew",
+                next="penstock model load PIPELINE, so that Triton reads both anew",
             )
         self._check_tensors(model, version, len(inputs), where)
         return ServedModel(model, version, inputs, views, int(config.get("max_batch_size", 0)))
@@ -134,7 +134,7 @@ class Triton:
             raise PenstockError(
                 f"model {model} is not loaded" + (f" ({known})" if known else ": it is not in Triton's repository"),
                 where=self._url,
-                next=f"penstock model load {model}",
+                next="penstock model load PIPELINE",
             )
         return max(ready)
 
@@ -148,7 +148,7 @@ class Triton:
                 raise PenstockError(
                     f"the model's {kind} are not {name} FP32 [-1, {width}] but {found}",
                     where=where,
-                    next="penstock model train, which writes a model of this form",
+                    next="penstock model train PIPELINE, which writes a model of this form",
                 )
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -192,6 +194,15 @@ def test_retries_end_with_the_budget():
     with pytest.raises(OutcomeUnknownError):
         rig.write(budget_s=10.0)
     assert rig.calls.count("offsets") < 12
+
+
+def test_a_call_that_never_returns_is_given_up():
+    rig = started()
+    released = threading.Event()
+    rig.made[-1].send_offsets_to_transaction = lambda *_: released.wait(30)
+    with pytest.raises(OutcomeUnknownError, match="does not return"):
+        rig.write(budget_s=2.0)  # of which beginning and producing take one second each
+    released.set()
 
 
 def test_a_record_that_the_broker_refuses_stops_the_scorer_and_names_it():
