@@ -22,7 +22,12 @@ _FRIENDLY_HOPS_MS = [
     *(n * 3_600_000 for n in (1, 2, 3, 6, 12)),
     86_400_000,
 ]
+# What a feature record has beside its views (schemas.records).
+_RECORD_FIELDS = ("event_id", "event_time", "trigger", "attempt", "source", "event")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+# In Flink 1 / 3.0 is a DECIMAL of six digits, in DuckDB a DOUBLE: a literal with an exponent is a DOUBLE in both.
+_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
 
 Operation = Literal["count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"]
 
@@ -58,7 +63,15 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_sql(sql: str) -> str:
+    decimal = _DECIMAL.search(_TEXT.sub("''", sql))
+    if decimal:
+        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal divides to a few digits; write {decimal[0]}e0")
+    return sql
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+Sql = Annotated[str, AfterValidator(_check_sql)]
 Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
 
 
@@ -78,10 +91,11 @@ class Derived(_Definition):
 
     The expression uses the SQL that Flink and DuckDB share (the second is the oracle's): arithmetic, comparison,
     ``CASE``, ``COALESCE``, ``ABS``, ``FLOOR``, ``MOD``, ``LN``, ``EXP``, ``SQRT``, ``UPPER``, ``||`` and the like.
-    ``/`` between integers is integer division. Event time is a column of epoch milliseconds.
+    ``/`` between integers is integer division, and a number with a fraction is written with an exponent (``0.5e0``),
+    which makes it a double. Event time is a column of epoch milliseconds.
     """
 
-    sql: str
+    sql: Sql
     type: ColumnType
 
 
@@ -139,7 +153,7 @@ class Aggregate(_Definition):
     operation: Operation
     column: Name | None
     windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
-    where: str | None = None
+    where: Sql | None = None
     name: Name
 
     def feature_names(self) -> tuple[str, ...]:
@@ -328,42 +342,63 @@ class Pipeline(_Definition):
         raise KeyError(f"pipeline {self.name} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        columns = self.column_types()
-        shadowed = [name for name in self.derived if name in {f.name for f in contract_fields(self.source.contract)}]
-        if shadowed:
-            raise ValueError(f"derived column {shadowed[0]!r} hides a field of {self.source.contract.contract_name}")
+    def _names_fit(self) -> Self:
+        fields = {field.name for field in contract_fields(self.source.contract)}
+        for name in self.derived:
+            if name in fields:
+                raise ValueError(f"derived column {name!r} hides a field of {self.source.contract.contract_name}")
         view_names = [view.name for view in self.views]
         if len(set(view_names)) < len(view_names):
             raise ValueError(f"view names must differ, got {view_names}")
+        for name in view_names:
+            if name in _RECORD_FIELDS:
+                raise ValueError(f"a view cannot be called {name!r}: feature records have a field of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        columns = self.column_types()
         for entity in self.entities:
             if _require(columns, entity.key, f"entity {entity.name}") == "double":
-                raise ValueError(
-                    f"entity {entity.name}: a double cannot be a key; derive a string or a long from {entity.key}"
-                )
+                raise ValueError(f"entity {entity.name}: a double is no key; derive a string or long from {entity.key}")
         if self.source.key is not None:
             _require(columns, self.source.key, "source key")
+        for name in self.carry:
+            _require(columns, name, "carry")
         for view in self.views:
             if view.entity not in self.entities:
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
             for aggregate in view.aggregates:
-                if aggregate.column is not None:
-                    kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
-                    if aggregate.operation in ("sum", "mean", "min", "max", "std") and kind not in ("long", "double"):
-                        call = f"{aggregate.operation}({aggregate.column})"
-                        raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
-        features = {name for view in self.views for name in view.inputs()}
-        for name in self.model.inputs:
-            scope, _, column = name.partition(".")
-            if scope == "event":
-                if _require(columns, column, f"model {self.model.name}") == "string":
-                    raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
-            elif name not in features:
-                choice = "neither event.<column> nor <view>.<feature>"
-                raise ValueError(f"model {self.model.name}: input {name!r} is {choice}")
-        for name in self.carry:
-            _require(columns, name, "carry")
+                _check_aggregate(columns, view, aggregate)
         return self
+
+    @model_validator(mode="after")
+    def _model_inputs_are_numbers(self) -> Self:
+        columns = self.column_types()
+        sources = {f"event.{name}": kind for name, kind in columns.items()}
+        for view in self.views:
+            for aggregate in view.aggregates:
+                of_column = (
+                    columns[aggregate.column] if aggregate.operation == "last" and aggregate.column else "double"
+                )
+                sources |= {f"{view.name}.{name}": of_column for name in aggregate.feature_names()}
+        for name in self.model.inputs:
+            if name not in sources:
+                raise ValueError(
+                    f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>"
+                )
+            if sources[name] == "string":
+                raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+        return self
+
+
+def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:
+    if aggregate.column is None:
+        return
+    kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
+    if aggregate.operation in ("sum", "mean", "min", "max", "std") and kind not in ("long", "double"):
+        call = f"{aggregate.operation}({aggregate.column})"
+        raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 
 
 def _require(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:

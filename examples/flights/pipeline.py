@@ -115,15 +115,15 @@ route = Entity(name="route", key="route")
 
 derived = {
     "route": Derived(sql="origin || '-' || dest", type="string"),
-    "has_left": Derived(sql="CASE WHEN dep_delay IS NULL THEN 0.0 ELSE 1.0 END", type="double"),
-    "is_held": Derived(sql="CASE WHEN dep_delay IS NULL THEN 1.0 ELSE 0.0 END", type="double"),
+    "has_left": Derived(sql="CASE WHEN dep_delay IS NULL THEN 0e0 ELSE 1e0 END", type="double"),
+    "is_held": Derived(sql="CASE WHEN dep_delay IS NULL THEN 1e0 ELSE 0e0 END", type="double"),
     "departure_hour": Derived(
-        sql="FLOOR(sched_dep_time / 100.0) + MOD(sched_dep_time, 100) / 60.0",
+        sql="FLOOR(sched_dep_time / 100e0) + MOD(sched_dep_time, 100) / 60e0",
         type="double",
     ),
-    "arrival_hour": Derived(sql="FLOOR(sched_arr_time / 100.0)", type="double"),
+    "arrival_hour": Derived(sql="FLOOR(sched_arr_time / 100e0)", type="double"),
     # Monday is 0. New York is taken as UTC-5 all year: right for every hour but the one after midnight in summer.
-    "day_of_week": Derived(sql="FLOOR(MOD(event_time + 241200000, 604800000) / 86400000.0)", type="double"),
+    "day_of_week": Derived(sql="FLOOR(MOD(event_time + 241200000, 604800000) / 86400000e0)", type="double"),
     # Movable feasts are beyond SQL: the one Python column of the examples, at the price that docs/examples.md states.
     "days_to_holiday": PythonColumn(function=days_to_holiday, columns=("flight_date",), type="long"),
 }

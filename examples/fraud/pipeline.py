@@ -71,14 +71,15 @@ customer = Entity(name="customer", key="customer_id")
 
 derived = {
     "amount_eur": Derived(
-        sql="CASE currency WHEN 'GBP' THEN amount * 1.15 WHEN 'USD' THEN amount * 0.92 ELSE amount END", type="double"
+        sql="CASE currency WHEN 'GBP' THEN amount * 1.15e0 WHEN 'USD' THEN amount * 0.92e0 ELSE amount END",
+        type="double",
     ),
     "log_amount": Derived(sql="LN(amount)", type="double"),
-    "hour_of_day": Derived(sql="FLOOR(MOD(event_time, 86400000) / 3600000.0)", type="double"),
-    "is_night": Derived(sql="CASE WHEN MOD(event_time, 86400000) < 21600000 THEN 1.0 ELSE 0.0 END", type="double"),
-    "is_foreign": Derived(sql="CASE WHEN country <> home_country THEN 1.0 ELSE 0.0 END", type="double"),
-    "is_online": Derived(sql="CASE WHEN channel = 'online' THEN 1.0 ELSE 0.0 END", type="double"),
-    "is_contactless": Derived(sql="CASE WHEN channel = 'contactless' THEN 1.0 ELSE 0.0 END", type="double"),
+    "hour_of_day": Derived(sql="FLOOR(MOD(event_time, 86400000) / 3600000e0)", type="double"),
+    "is_night": Derived(sql="CASE WHEN MOD(event_time, 86400000) < 21600000 THEN 1e0 ELSE 0e0 END", type="double"),
+    "is_foreign": Derived(sql="CASE WHEN country <> home_country THEN 1e0 ELSE 0e0 END", type="double"),
+    "is_online": Derived(sql="CASE WHEN channel = 'online' THEN 1e0 ELSE 0e0 END", type="double"),
+    "is_contactless": Derived(sql="CASE WHEN channel = 'contactless' THEN 1e0 ELSE 0e0 END", type="double"),
 }
 
 card_spend = View(
@@ -125,7 +126,7 @@ customer_activity = View(
         count(over=("1h", "24h", "7d")),
         sum_("amount_eur", over=("24h", "7d")),
         approx_distinct("card_id", over="24h"),
-        count(where="is_night = 1.0", name="at_night", over=("24h", "7d")),
+        count(where="is_night = 1e0", name="at_night", over=("24h", "7d")),
         last("amount_eur", where="channel = 'chip'", name="last_chip_amount", over="7d"),
         time_since_last(where="country <> home_country", name="since_abroad", over="7d"),
     ),

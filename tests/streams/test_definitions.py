@@ -21,6 +21,7 @@ from penstock import (
     View,
     Window,
     count,
+    last,
     mean,
 )
 from streams.definitions import default_hop_ms, duration_ms
@@ -168,3 +169,29 @@ def test_a_view_definition_names_the_derived_columns_that_it_uses() -> None:
     unrelated = Derived(sql="amount * 2", type="double")
     definition = view_definition(pipeline(derived={**pipeline().derived, "double_amount": unrelated}), VIEW)
     assert list(definition["derived"]) == ["large"]
+
+
+@pytest.mark.parametrize("sql", ["amount / 60.0", "amount > .5", "CASE WHEN 1.50 > amount THEN 1 ELSE 0 END"])
+def test_a_decimal_literal_is_refused_with_the_double_to_write(sql: str) -> None:
+    with pytest.raises(ValueError, match="e0"):
+        Derived(sql=sql, type="double")
+    with pytest.raises(ValueError, match="e0"):
+        count(over="1h", name="n", where=sql)
+
+
+@pytest.mark.parametrize("sql", ["amount / 60e0", "amount > 0.5e0", "name = 'v1.5'", "f2 > 3", "1.5E3 < amount"])
+def test_doubles_integers_names_and_texts_are_no_decimal_literals(sql: str) -> None:
+    assert Derived(sql=sql, type="boolean").sql == sql
+
+
+def test_a_view_named_as_a_field_of_the_record_is_refused() -> None:
+    view = View(name="source", version=1, entity=CARD, aggregates=(count(over="1h"),))
+    with pytest.raises(ValueError, match="feature records have a field of that name"):
+        pipeline(views=(view,))
+
+
+def test_a_text_feature_is_no_model_input() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(last("card", over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"v\.card_last_1h is a string"):
+        pipeline(views=(view,), model=model)
