@@ -52,9 +52,9 @@ class Job:
 class Flink:
     """A JobManager, by the base URL of its REST interface. A context manager."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False, transport=transport)
 
     def __enter__(self) -> Self:
         return self

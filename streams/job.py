@@ -21,13 +21,12 @@ from pyflink.table import DataTypes, StreamTableEnvironment, Table
 from pyflink.table.udf import udf
 from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
+from streams.derivation import derivation_query, function_name
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.submission import PII_KEY_VARIABLE, Submission, Submitted
 
 # As many key groups as the largest parallelism that a savepoint may ever be restored with.
 MAX_PARALLELISM = 128
-
-_SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 
 def main() -> None:
@@ -56,31 +55,6 @@ def assemble(environment: StreamExecutionEnvironment, submission: Submission, pe
     graph.write(events)
 
 
-def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
-    """The SQL that computes the derived columns and the filters of a plan, over the rows of ``table``.
-
-    A column may use those defined before it, so each is one level of the query; filters may use all. The planner
-    merges the levels again.
-    """
-    query = f"SELECT * FROM {table}"  # noqa: S608 - names are the plan's, checked where they are defined
-    for column in (*plan.derived, *plan.filters):
-        query = f"SELECT *, CAST({_expression(column)} AS {_SQL_TYPES[column.type]}) AS `{column.name}` FROM ({query})"  # noqa: S608
-    wanted = ", ".join(f"`{name}`" for name in columns)
-    return f"SELECT {wanted} FROM ({query})"  # noqa: S608
-
-
-def _expression(column: ColumnPlan) -> str:
-    if column.python is None:
-        assert column.sql is not None
-        return f"({column.sql})"
-    arguments = ", ".join(f"`{name}`" for name in column.arguments)
-    return f"{_function_name(column)}({arguments})"
-
-
-def _function_name(column: ColumnPlan) -> str:
-    return f"python__{column.name}"
-
-
 def _derive(
     environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan, submission: Submission
 ) -> Any:
@@ -92,7 +66,7 @@ def _derive(
         sys.path.insert(0, folder)
     for column in python_columns:
         function = udf(_imported(column), result_type=_result_type(column))
-        tables.create_temporary_function(_function_name(column), function)
+        tables.create_temporary_function(function_name(column), function)
     tables.create_temporary_view("events", Table(graph.toTable(tables._j_tenv, events), tables))
     derived = tables.sql_query(derivation_query(plan, list(graph.tableColumns()), "events"))
     events = graph.fromTable(tables._j_tenv, derived._j_table)
@@ -158,7 +132,8 @@ def job_settings(submission: Submission) -> dict[str, str]:
         # The stages change their state's objects in place, which is what this backend keeps.
         "state.backend.type": "hashmap",
         "execution.checkpointing.interval": f"{submission.checkpoint_interval_ms} ms",
-        "execution.checkpointing.min-pause": f"{submission.checkpoint_interval_ms // 4} ms",
+        # Large states take longer than the interval to write: then at least as long without as with a snapshot.
+        "execution.checkpointing.min-pause": f"{submission.checkpoint_interval_ms} ms",
         "execution.checkpointing.timeout": "5 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",

@@ -15,12 +15,18 @@ public final class EventSerializer extends TypeSerializer<Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
+  private final boolean allFields;
   private transient ColumnType[] columns;
   private transient ColumnType[][] views;
 
-  /** For the events of the plan that the text holds. */
-  public EventSerializer(String planJson) {
+  /**
+   * For the events of the plan that the text holds.
+   *
+   * @param allFields whether they carry the contract's fields, or what the stages need
+   */
+  public EventSerializer(String planJson, boolean allFields) {
     this.planJson = planJson;
+    this.allFields = allFields;
   }
 
   @Override
@@ -98,7 +104,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
       return;
     }
     Plan plan = Plan.parse(planJson);
-    Layout layout = Layout.needed(plan);
+    Layout layout = allFields ? Layout.contract(plan) : Layout.needed(plan);
     ColumnType[] types = new ColumnType[layout.size()];
     for (int i = 0; i < types.length; i++) {
       types[i] = layout.type(i);
@@ -147,7 +153,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
 
   @Override
   public TypeSerializer<Event> duplicate() {
-    return new EventSerializer(planJson);
+    return new EventSerializer(planJson, allFields);
   }
 
   @Override
@@ -162,12 +168,14 @@ public final class EventSerializer extends TypeSerializer<Event> {
 
   @Override
   public boolean equals(Object other) {
-    return other instanceof EventSerializer that && that.planJson.equals(planJson);
+    return other instanceof EventSerializer that
+        && that.planJson.equals(planJson)
+        && that.allFields == allFields;
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(planJson);
+    return Objects.hash(planJson, allFields);
   }
 
   @Override

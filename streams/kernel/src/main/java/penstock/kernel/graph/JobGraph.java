@@ -19,6 +19,7 @@ import penstock.kernel.decode.DecodeFunction;
 import penstock.kernel.decode.EventDecoder;
 import penstock.kernel.decode.RawRecord;
 import penstock.kernel.encode.EncodeFunction;
+import penstock.kernel.encode.FeatureEncoder;
 import penstock.kernel.encode.Outgoing;
 import penstock.kernel.encode.OutgoingSerializer;
 import penstock.kernel.event.Event;
@@ -55,7 +56,7 @@ public final class JobGraph {
     this.layout = Layout.needed(plan);
     // What would fail in the cluster fails here first.
     new EventDecoder(plan, layout, decoding);
-    new penstock.kernel.encode.FeatureEncoder(plan, request.featuresSchema());
+    new FeatureEncoder(plan, request.featuresSchema());
   }
 
   /** The valid events of the raw topic; what is refused goes to the dead-letter topic. */
@@ -69,7 +70,7 @@ public final class JobGraph {
             .uid("source");
     SingleOutputStreamOperator<Event> events =
         raw.process(new DecodeFunction(request.plan(), allFields, decoding))
-            .returns(eventType())
+            .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");
     events
@@ -107,7 +108,9 @@ public final class JobGraph {
   public DataStream<Event> fromTable(StreamTableEnvironment tables, Table table) {
     DataType type = DataTypes.of(EventRows.type(layout)).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
-    return rows.map(new EventRows.FromRow(request.plan())).returns(eventType()).name("from row");
+    return rows.map(new EventRows.FromRow(request.plan()))
+        .returns(eventType(false))
+        .name("from row");
   }
 
   /** Sends the events through the stages and publishes the features. */
@@ -152,10 +155,10 @@ public final class JobGraph {
         stream.getParallelism() == 1
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
             : stream.keyBy(key, Types.STRING);
-    return keyed.process(function, eventType());
+    return keyed.process(function, eventType(false));
   }
 
-  private TypeInformation<Event> eventType() {
-    return new SerializerTypeInfo<>(Event.class, new EventSerializer(request.plan()));
+  private TypeInformation<Event> eventType(boolean allFields) {
+    return new SerializerTypeInfo<>(Event.class, new EventSerializer(request.plan(), allFields));
   }
 }

@@ -26,6 +26,7 @@ final class Deduplication {
     // forgotten altogether.
     descriptor.enableTimeToLive(
         StateTtlConfig.newBuilder(Duration.ofMillis(Math.max(LEAST_MEMORY_MS, 2 * horizonMs)))
+            .cleanupIncrementally(1, false)
             .build());
     this.state = store.getState(descriptor);
     this.duplicates = metrics.counter("duplicates");

@@ -68,6 +68,13 @@ final class Rows {
     }
   }
 
+  /** Lets go of a row's objects; its numbers are cleared when the row is used again. */
+  void release(int row) {
+    if (objectsPerRow > 0) {
+      Arrays.fill(objects, row * objectsPerRow, (row + 1) * objectsPerRow, null);
+    }
+  }
+
   void clearRow(int row) {
     Arrays.fill(numbers, row * numbersPerRow, (row + 1) * numbersPerRow, 0);
     Arrays.fill(objects, row * objectsPerRow, (row + 1) * objectsPerRow, null);

@@ -62,9 +62,9 @@ final class Tiles {
       return;
     }
     for (int row = start; row < start + count; row++) {
-      tiles.clearRow(row);
+      tiles.release(row);
       if (partial != null) {
-        partial.clearRow(row);
+        partial.release(row);
       }
     }
     start = count == size ? 0 : start + count;
@@ -162,12 +162,12 @@ final class Tiles {
       System.arraycopy(indexes, start, indexes, 0, size);
       tiles.moveRows(start, 0, size);
       for (int row = size; row < start + size; row++) {
-        tiles.clearRow(row);
+        tiles.release(row);
       }
       if (partial != null) {
         partial.moveRows(start, 0, size);
         for (int row = size; row < start + size; row++) {
-          partial.clearRow(row);
+          partial.release(row);
         }
       }
       start = 0;

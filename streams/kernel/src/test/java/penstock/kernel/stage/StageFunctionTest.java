@@ -30,7 +30,7 @@ class StageFunctionTest {
             new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, submissionMs)),
             key,
             Types.STRING);
-    harness.setup(new penstock.kernel.event.EventSerializer(planJson));
+    harness.setup(new penstock.kernel.event.EventSerializer(planJson, false));
     if (state != null) {
       harness.initializeState(state);
     }

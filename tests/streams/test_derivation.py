@@ -1,0 +1,24 @@
+"""The SQL of derived columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.derivation import derivation_query
+from streams.plan import plan
+from tests.streams.job_bench import define
+
+
+def test_each_column_may_use_those_before_it_and_filters_may_use_all(tmp_path: Path, suffix: str) -> None:
+    query = derivation_query(plan(define(tmp_path, suffix)), ["id", "where__1"], "events")
+
+    inner_to_outer = ["AS `cents`", "AS `is_large`", "AS `where__0`", "AS `where__1`"]
+    places = [query.index(text) for text in inner_to_outer]
+    assert places == sorted(places, reverse=True), "an inner level must come later in the text"
+    assert query.startswith("SELECT `id`, `where__1` FROM (")
+
+
+def test_a_python_column_is_a_call_with_its_columns(tmp_path: Path, suffix: str) -> None:
+    query = derivation_query(plan(define(tmp_path, suffix, python=True)), ["initial"], "events")
+
+    assert "TRY_CAST(python__initial(`shop`) AS STRING) AS `initial`" in query
