@@ -61,6 +61,12 @@ class Services:
                 self._command(arguments), stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
 
+    def kill(self, name: str) -> None:
+        """End a background command with SIGKILL: it gets no chance to say goodbye."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     def check(self) -> None:
         """Raise if a background command has ended by itself.
 

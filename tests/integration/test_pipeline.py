@@ -1,0 +1,184 @@
+"""The whole pipeline on the whole stack: killed under load, fed garbage, and judged by the verifier."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from backfill.topics import read_topic
+from backfill.verify.report import PipelineReport
+from backfill.verify.run import verify
+from deploy.local.stack import Stack
+from examples.demo.producing import Upstream
+from examples.demo.services import Services
+from examples.fraud.pipeline import pipeline as fraud
+from examples.fraud.world import messages
+from examples.messages import Message
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.dead_letters import DeadLetter
+from streams.lag import group_lag
+
+SEED = 11
+TRAIN, UNDER_FIRE = 9_000, 14_000
+PER_SECOND = 700.0
+BUDGET = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def environment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    key = tmp_path_factory.mktemp("secret") / "pii.key"
+    key.write_text("a key of the tests, long enough to be one")
+    variables = {
+        **stack.environment(),
+        "PENSTOCK_CASSANDRA_KEYSPACE": "whole_pipeline",
+        "PENSTOCK_PII_KEY_FILE": str(key),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+
+
+class Run:
+    """The fraud example, running: its job, its sinks, its model and its producer."""
+
+    def __init__(self, services: Services, bootstrap: str) -> None:
+        self.services = services
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.upstream = Upstream(bootstrap)
+        self.messages = messages(SEED)
+
+    def produce(self, count: int, per_second: float | None = None) -> None:
+        self.upstream.produce(islice(self.messages, count), per_second=per_second, tick=lambda: None)
+
+    def await_features(self) -> None:
+        self._await("features", fraud.source.topic)
+
+    def await_all(self) -> None:
+        self.await_features()
+        self._await("scorer", fraud.features_topic)
+        self._await("sink-redis", fraud.features_topic)
+        self._await("sink-cassandra", fraud.features_topic)
+        self._await("sink-cassandra", fraud.predictions_topic, markers=1)
+
+    def _await(self, role: str, topic: str, markers: int = 0, timeout_s: float = 150) -> None:
+        deadline = time.monotonic() + timeout_s
+        while any(lag > markers for lag in group_lag(self.admin, f"penstock-fraud-{role}", topic).values()):
+            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
+            time.sleep(0.25)
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with Services(environment, tmp_path_factory.mktemp("logs")) as services:
+        services.call("topics", "topics", "create", "fraud")
+        services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
+        started = Run(services, environment["PENSTOCK_KAFKA_BOOTSTRAP"])
+        started.produce(TRAIN)
+        started.await_features()
+        services.call("train", "model", "train", "fraud", "--until", str(started.upstream.newest_event_time))
+        services.call("load", "model", "load", "fraud")
+        services.start("sink-redis", "sink", "run", "redis", "fraud")
+        services.start("sink-cassandra", "sink", "run", "cassandra", "fraud")
+        services.start("scorer", "scorer", "run", "fraud")
+        yield started
+        services.call("job-stop", "job", "stop", "fraud")
+
+
+def judged() -> PipelineReport:
+    report = verify(fraud, Settings(), None, budget=BUDGET, seed=SEED)
+    assert report.failures() == [], report.examples
+    return report
+
+
+@pytest.mark.timeout(600)
+def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack: Stack) -> None:
+    producer = threading.Thread(target=run.produce, args=(UNDER_FIRE, PER_SECOND))
+    producer.start()
+    time.sleep(4)
+    run.services.kill("scorer")
+    run.services.start("scorer", "scorer", "run", "fraud")
+    time.sleep(4)
+    os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+    time.sleep(3)
+    run.services.kill("scorer")
+    run.services.kill("sink-redis")
+    run.services.start("scorer", "scorer", "run", "fraud")
+    run.services.start("sink-redis", "sink", "run", "redis", "fraud")
+    producer.join()
+    run.await_all()
+
+    report = judged()
+    counts = run.upstream.counts
+    assert report.events_valid == counts["event"]
+    assert (report.events_duplicate, report.events_invalid) == (counts["duplicate"], counts["malformed"])
+    assert report.features_emitted > report.events_valid, "the kill came too late to make the job repeat itself"
+    assert report.features_checked > 50_000
+
+
+def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
+    run: Run, environment: dict[str, str]
+) -> None:
+    topic = fraud.source.topic
+    larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
+    run.admin.incremental_alter_configs([resource])[resource].result(15)
+    bootstrap = environment["PENSTOCK_KAFKA_BOOTSTRAP"]
+    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 32 * 2**20})
+    padded = json.dumps({"pad": "x" * 10 * 2**20}).encode()
+    producer.produce(topic, padded, b"4669352468860531", 0)
+    assert producer.flush(30) == 0
+    run.produce(50)
+    run.await_all()
+
+    judged()
+    letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, f"{topic}.dlq")]
+    (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
+    assert large.value == padded
+
+
+def test_an_event_from_the_far_past_is_scored_and_touches_no_window(run: Run) -> None:
+    first = next(m for m in messages(SEED) if m.kind == "event" and m.value is not None and m.value[:1] == b"{")
+    assert first.value is not None
+    event = json.loads(first.value) | {"transaction_id": "far-past", "event_time": 946_684_800_000}
+    run.upstream.produce(
+        [Message(first.topic, first.key, json.dumps(event).encode(), None, "event")],
+        per_second=None,
+        tick=lambda: None,
+    )
+    run.await_all()
+
+    before = judged()
+    assert before.predictions == before.events_valid
+
+
+def test_a_scorer_of_a_pipeline_whose_model_was_never_loaded_says_what_to_do(
+    environment: dict[str, str], run_command: Callable[..., str]
+) -> None:
+    run_command("topics", "create", "flights")
+    said = run_command("scorer", "run", "flights", fails=True)
+    assert "penstock model" in said
+
+
+@pytest.fixture
+def run_command(environment: dict[str, str], tmp_path: Path) -> Callable[..., str]:
+    def command(*arguments: str, fails: bool = False) -> str:
+        with Services(environment, tmp_path) as services:
+            if not fails:
+                return services.call("command", *arguments)
+            with pytest.raises(PenstockError) as caught:
+                services.call("command", *arguments)
+            return str(caught.value)
+
+    return command
