@@ -20,7 +20,7 @@ from scoring.inference import Inference, OnnxSession
 from scoring.metrics import Metrics
 from scoring.predictions import ModelIdentity, PredictionWriter
 from scoring.scorer import Limits, Parts, Scorer, consumer_config
-from scoring.startup import check_model, fallback_file
+from scoring.startup import check_logs, check_model, fallback_file
 from scoring.transactions import TransactionalProducer, producer_factory
 from scoring.triton import Triton
 from scoring.vectors import Vectorizer
@@ -95,7 +95,9 @@ def run_scorer(
     plan = plan_of(pipeline)
     predictions = pipeline.predictions_topic
     bootstrap = settings.kafka_bootstrap
-    require_topics(pipeline, bootstrap, [pipeline.features_topic, predictions, dead_letters_of(predictions)])
+    answers = [predictions, dead_letters_of(predictions)]
+    require_topics(pipeline, bootstrap, [pipeline.features_topic, *answers])
+    check_logs(bootstrap, answers)
     triton = Triton(settings.triton_grpc)
     served = triton.served(pipeline.model.name)
     check_model(pipeline, plan, served, limits.max_batch)

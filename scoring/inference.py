@@ -48,7 +48,7 @@ class OnnxSession:
             raise PenstockError(
                 f"the model cannot be loaded as the fallback: {error}",
                 where=str(path),
-                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves from, or penstock model train PIPELINE",
+                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves, or penstock model train PIPELINE",
             ) from error
 
     def scores(self, vectors: FloatArray) -> FloatArray:

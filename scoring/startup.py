@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from penstock.errors import PenstockError
 from scoring.triton import ServedModel
 from streams.definitions import Pipeline
 from streams.plan import PipelinePlan
+
+_ASK_S = 15.0
+# What scoring.memory rests on: no answer is dated before its event, and none is gone while its event may come again.
+_LOG_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
 
 
 def check_model(pipeline: Pipeline, plan: PipelinePlan, served: ServedModel, max_batch: int) -> None:
@@ -27,6 +35,35 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, served: ServedModel, max
             where=where,
             next=f"penstock scorer run {pipeline.name} --max-batch {max(1, served.max_batch_size)}",
         )
+
+
+def check_logs(bootstrap: str, topics: Sequence[str]) -> None:
+    """Check that the answers already given can be found again: by their own timestamps, all of them.
+
+    Raises:
+        PenstockError: if Kafka replaces the timestamps of a topic, or compacts it; or cannot be asked.
+    """
+    asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    try:
+        # Named, or it would be collected, and its answers with it.
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        answers = admin.describe_configs(asked, request_timeout=_ASK_S)
+        configs = {resource.name: future.result(_ASK_S + 1) for resource, future in answers.items()}
+    except (KafkaException, TimeoutError) as error:
+        raise PenstockError(
+            f"the settings of the topics cannot be had: {error}", where=bootstrap, next="penstock status"
+        ) from error
+    for topic in topics:
+        for setting, needed in _LOG_SETTINGS.items():
+            found = configs[topic][setting].value
+            if found != needed:
+                raise PenstockError(
+                    f"topic {topic} has {setting}={found}; what is already scored can only be told with {needed}",
+                    where=f"{topic} at {bootstrap}",
+                    safe="nothing was read or scored",
+                    next=f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
+                    f"--add-config {setting}={needed}",
+                )
 
 
 def fallback_file(repository: Path, served: ServedModel) -> Path:

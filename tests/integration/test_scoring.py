@@ -260,6 +260,14 @@ def test_a_triton_that_does_not_answer_is_refused(bench, monkeypatch):
     assert "penstock up" in text
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "compact")]
+)
+def test_a_predictions_topic_from_which_memory_cannot_be_rebuilt_is_refused(bench, setting, value):
+    bench.configure(bench.pipeline.predictions_topic, setting, value)
+    assert f"{setting}={value}" in bench.start().refused()
+
+
 def test_topics_that_do_not_exist_are_refused(settings, suffix, tmp_path):
     reference, pipeline = define(tmp_path, suffix, PARTITIONS)
     text = Bench(reference, pipeline, settings, tmp_path).start().refused()

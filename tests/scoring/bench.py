@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.local.paths import ROOT
@@ -153,6 +154,13 @@ class Bench:
 
     def create_topics(self) -> None:
         create_topics(self.pipeline, self.settings.kafka_bootstrap)
+
+    def configure(self, topic: str, setting: str, value: str) -> None:
+        """Change one setting of a topic."""
+        change = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap})
+        admin.incremental_alter_configs([resource])[resource].result(15)
 
     def feed(self, events: int) -> None:
         """Emit features of that many new events, over all partitions in turn."""
