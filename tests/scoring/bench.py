@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -225,9 +225,15 @@ class Bench:
         """Partition and offset of the raw event of every committed prediction, sorted."""
         return sorted(source_of(prediction)[1:3] for prediction in self.predictions())
 
+    def written(self) -> int:
+        """Number of prediction records on the broker, those of open and aborted transactions included."""
+        partitions = self.pipeline.source.partitions
+        messages = read(self.settings.kafka_bootstrap, self.pipeline.predictions_topic, partitions, "read_uncommitted")
+        return sum(1 for _ in messages)
+
     def messages(self, topic: str) -> list[Message]:
         """Every committed message of a topic; waits for transactions that are open."""
-        return list(read_committed(self.settings.kafka_bootstrap, topic, self.pipeline.source.partitions))
+        return list(read(self.settings.kafka_bootstrap, topic, self.pipeline.source.partitions, "read_committed"))
 
     def lag(self) -> int:
         """Feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
@@ -254,8 +260,8 @@ class Bench:
         self.flush()
         wait_for(lambda: self.lag() == 0, timeout_s, f"scorers of {self.pipeline.name} to catch up")
 
-    def start(self, instance: str = "0", *options: str) -> ScorerProcess:
-        return ScorerProcess(self, instance, options)
+    def start(self, instance: str = "0", *options: str, module: Sequence[str] = ("penstock",)) -> ScorerProcess:
+        return ScorerProcess(self, instance, options, module)
 
     @contextlib.contextmanager
     def scoring(self, instance: str = "0", *options: str) -> Iterator[ScorerProcess]:
@@ -273,9 +279,9 @@ class Bench:
 class ScorerProcess:
     """``penstock scorer run`` as a process, with its log in a file."""
 
-    def __init__(self, bench: Bench, instance: str, options: Iterable[str]) -> None:
+    def __init__(self, bench: Bench, instance: str, options: Iterable[str], module: Sequence[str]) -> None:
         self._log = bench.folder / f"scorer-{instance}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "penstock", "scorer", "run", bench.reference]
+        command = [sys.executable, "-m", *module, "scorer", "run", bench.reference]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--instance", instance, *options], stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)
@@ -306,13 +312,14 @@ def amount_of(offset: int) -> float:
     return (offset % 11) / 4
 
 
-def read_committed(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
+def read(bootstrap: str, topic: str, partitions: int, isolation: str) -> Iterator[Message]:
+    """Every message of a topic up to its end of now, as seen with that isolation level."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "test-reader",
             "enable.auto.commit": False,
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "enable.partition.eof": True,
         }
     )
