@@ -6,6 +6,7 @@ The job computes them in Flink SQL. That both agree on every row is part of what
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,10 @@ _SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "B
 
 
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
-    """The rows with the plan's derived and filter columns added, in the same order."""
+    """The rows with the plan's derived and filter columns added, in the same order.
+
+    A value that its type cannot hold, or that is no finite number, is null.
+    """
     types: dict[str, ColumnType] = {field.name: field.type for field in plan.source.fields}
     schema = pa.schema([(name, _ARROW[kind]) for name, kind in types.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
@@ -36,7 +40,10 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 
 def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, column: ColumnPlan) -> pa.Table:
     connection.register("event", table)
-    query = f'SELECT *, CAST({column.sql} AS {_SQL[column.type]}) AS "{column.name}" FROM event'  # noqa: S608 - the pipeline's own SQL
+    value = f"TRY(CAST({column.sql} AS {_SQL[column.type]}))"
+    if column.type == "double":
+        value = f"(SELECT CASE WHEN isfinite(v) THEN v END FROM (SELECT {value} AS v))"  # noqa: S608
+    query = f'SELECT *, {value} AS "{column.name}" FROM event'  # noqa: S608 - the pipeline's own SQL
     return connection.execute(query).to_arrow_table()
 
 
@@ -44,8 +51,12 @@ def _by_call(table: pa.Table, column: ColumnPlan) -> pa.Table:
     assert column.python is not None
     function = _function(column.python)
     arguments = [table.column(name).to_pylist() for name in column.arguments]
-    values = [function(*row) for row in zip(*arguments, strict=True)]
+    values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
     return table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _function(reference: str) -> Callable[..., Any]:

@@ -1,32 +1,82 @@
-"""How far a consumer group is behind, in records per partition."""
+"""How far consumer groups are behind, in records per partition."""
 
 from __future__ import annotations
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+import time
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 _TIMEOUT_S = 15.0
+_RETRY_S = 0.2
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
-def end_offsets(admin: AdminClient, topic: str) -> dict[int, int]:
-    """Last stable offset of each partition; it counts transaction markers, which are not records."""
-    partitions = admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
-    futures = admin.list_offsets(
-        {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions},
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=_TIMEOUT_S,
-    )
-    return {partition.partition: future.result().offset for partition, future in futures.items()}
+class Lag:
+    """Reads ends and committed offsets; it joins no group and commits nothing.
 
+    Args:
+        bootstrap: Kafka's bootstrap servers.
+        settings: Further settings of its clients.
+    """
 
-def committed_offsets(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
-    """The group's committed offset of each partition; a partition without one is left out."""
-    request = [ConsumerGroupTopicPartitions(group)]
-    answer = admin.list_consumer_group_offsets(request, request_timeout=_TIMEOUT_S)[group].result()
-    return {p.partition: p.offset for p in answer.topic_partitions if p.topic == topic and p.offset >= 0}
+    def __init__(self, bootstrap: str, **settings: str | int) -> None:
+        self._settings = {"bootstrap.servers": bootstrap, **settings}
+        self._admin = AdminClient(self._settings)
+        self._groups: dict[str, Consumer] = {}
 
+    def __enter__(self) -> Self:
+        return self
 
-def group_lag(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
-    """Records (and transaction markers) between each partition's end and what the group has committed."""
-    committed = committed_offsets(admin, group, topic)
-    return {partition: end - committed.get(partition, 0) for partition, end in end_offsets(admin, topic).items()}
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Last stable offset of each partition; it counts transaction markers, which are not records."""
+        futures = self._admin.list_offsets(
+            dict.fromkeys(self._partitions(topic), OffsetSpec.latest()),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_TIMEOUT_S,
+        )
+        return {partition.partition: future.result().offset for partition, future in futures.items()}
+
+    def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
+        """The group's committed offset of each partition; a partition without one is left out."""
+        # The admin client has a call for this, which crashes the process while the group's coordinator is being
+        # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
+        if group not in self._groups:
+            self._groups[group] = Consumer({**self._settings, "group.id": group, "enable.auto.commit": False})
+        partitions, deadline = self._partitions(topic), time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                committed = self._groups[group].committed(partitions, timeout=_TIMEOUT_S)
+                break
+            except KafkaException as error:
+                # On a young cluster nobody coordinates the group yet: its first question makes somebody.
+                if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_S)
+        return {found.partition: found.offset for found in committed if found.offset >= 0}
+
+    def of_group(self, group: str, topic: str) -> dict[int, int]:
+        """Records (and transaction markers) between each partition's end and what the group has committed."""
+        committed = self.committed_offsets(group, topic)
+        return {partition: end - committed.get(partition, 0) for partition, end in self.end_offsets(topic).items()}
+
+    def close(self) -> None:
+        """Disconnect."""
+        for consumer in self._groups.values():
+            consumer.close()
+        self._groups.clear()
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        return [TopicPartition(topic, partition) for partition in found]

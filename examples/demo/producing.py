@@ -13,7 +13,7 @@ from examples.messages import Message
 from penstock.errors import PenstockError
 
 # Only what is fatal: when the demo is interrupted, its clients see the broker leave, which is no news.
-QUIET = {"log_level": 2}
+QUIET: dict[str, str | int] = {"log_level": 2}
 
 _CHECK_EVERY = 500
 

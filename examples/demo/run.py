@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient
-
 from backfill.verify.measured import Measured
 from examples.demo.producing import QUIET, Upstream
 from examples.demo.screen import Meter, Screen
@@ -19,7 +17,7 @@ from examples.demo.watching import Downstream
 from examples.messages import Message
 from penstock.errors import PenstockError
 from streams.definitions import Pipeline
-from streams.lag import end_offsets, group_lag
+from streams.lag import Lag
 from streams.loading import load_pipeline
 
 _POLL_S = 0.25
@@ -72,7 +70,7 @@ class _Act:
         self._services = services
         self._screen = screen
         self._bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+        self._lag = Lag(bootstrap, **QUIET)
         self._upstream = Upstream(bootstrap)
         self._downstream: Downstream | None = None
         self._polled_at = 0.0
@@ -95,6 +93,7 @@ class _Act:
             return self._score(messages, int(until))
         finally:
             self._downstream.stop()
+            self._lag.close()
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         script, name, downstream = self._script, self._script.pipeline, self._downstream
@@ -137,7 +136,7 @@ class _Act:
         state = self._screen.state
         counts = self._upstream.counts
         state.meters["produced"].set(counts.total() - counts["label"], now)
-        features = end_offsets(self._admin, self._pipeline.features_topic)
+        features = self._lag.end_offsets(self._pipeline.features_topic)
         state.meters["features"].set(sum(features.values()), now)
         state.lags["features"] = self._features_behind()
         if self._downstream is not None:
@@ -176,7 +175,7 @@ class _Act:
 
     def _behind(self, role: str, topic: str, markers: int = 0) -> int:
         """Records behind; a transactional topic ends in a commit marker that is no record: ``markers`` a partition."""
-        lag = group_lag(self._admin, f"penstock-{self._pipeline.name}-{role}", topic)
+        lag = self._lag.of_group(f"penstock-{self._pipeline.name}-{role}", topic)
         return sum(max(0, behind - markers) for behind in lag.values())
 
 

@@ -27,7 +27,7 @@ from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from streams.lag import group_lag
+from streams.lag import Lag
 
 SEED = 11
 TRAIN, UNDER_FIRE = 9_000, 14_000
@@ -55,7 +55,7 @@ class Run:
 
     def __init__(self, services: Services, bootstrap: str) -> None:
         self.services = services
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.lag = Lag(bootstrap)
         self.upstream = Upstream(bootstrap)
         self.messages = messages(SEED)
 
@@ -74,7 +74,7 @@ class Run:
 
     def _await(self, role: str, topic: str, markers: int = 0, timeout_s: float = 150) -> None:
         deadline = time.monotonic() + timeout_s
-        while any(lag > markers for lag in group_lag(self.admin, f"penstock-fraud-{role}", topic).values()):
+        while any(lag > markers for lag in self.lag.of_group(f"penstock-fraud-{role}", topic).values()):
             assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
             time.sleep(0.25)
 
@@ -94,6 +94,7 @@ def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         services.start("scorer", "scorer", "run", "fraud")
         yield started
         services.call("job-stop", "job", "stop", "fraud")
+        started.lag.close()
 
 
 def judged() -> PipelineReport:
@@ -133,8 +134,9 @@ def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
     topic = fraud.source.topic
     larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
-    run.admin.incremental_alter_configs([resource])[resource].result(15)
     bootstrap = environment["PENSTOCK_KAFKA_BOOTSTRAP"]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(15)
     producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 32 * 2**20})
     padded = json.dumps({"pad": "x" * 10 * 2**20}).encode()
     producer.produce(topic, padded, b"4669352468860531", 0)
