@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
@@ -57,26 +56,24 @@ class PredictionHistory:
     ) -> None:
         self._predictions = predictions_topic
         self._topics = (predictions_topic, dead_letter_topic)
-        self._bootstrap = bootstrap
         self._clock = clock
         self._stopping = stopping
         self._decoder = Decoder(PREDICTION_SCHEMA)
         self._known_from: dict[tuple[str, int], int] = {}
-        self._admin: AdminClient | None = None
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                # Required by the client, never joined: partitions are assigned by hand and nothing is committed.
-                "group.id": f"penstock-history-{predictions_topic}",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                # As for the scorer's consumer: what a broker was asked before it went away must not hang for ever.
-                "metadata.recovery.strategy": "none",
-                # Tells that the end is reached also when what lies there are only markers and aborted records.
-                "enable.partition.eof": True,
-            },
-            logger=_log,
-        )
+        config = {
+            "bootstrap.servers": bootstrap,
+            # Required by the client, never joined: partitions are assigned by hand and nothing is committed.
+            "group.id": f"penstock-history-{predictions_topic}",
+            "enable.auto.commit": False,
+            # As for the scorer's consumer: what a broker was asked before it went away must not hang for ever.
+            "metadata.recovery.strategy": "none",
+            # Default 500: how long the fetch for one partition holds up the next partition's.
+            "fetch.wait.max.ms": 10,
+            # Tells that the end is reached also when what lies there are only markers and aborted records.
+            "enable.partition.eof": True,
+        }
+        self._consumer = Consumer(config | {"isolation.level": "read_committed"}, logger=_log)
+        self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"}, logger=_log)
 
     def scored(self, partition: int, since: int) -> list[Source]:
         """Every event answered in ``partition`` by a record dated ``since`` (epoch ms) or later.
@@ -99,36 +96,28 @@ class PredictionHistory:
             self._known_from.pop((topic, partition), None)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connections back."""
         self._consumer.close()
+        self._bounds.close()
 
     def _ranges(self, partition: int, since: int) -> dict[str, _Range]:
-        starts = self._offsets(partition, OffsetSpec.for_timestamp(since))
-        ends = self._offsets(partition, OffsetSpec.latest())
-        ranges = {}
-        for topic in self._topics:
-            end = self._known_from.get((topic, partition), ends[topic])
-            # No record that late: Kafka answers -1.
-            ranges[topic] = _Range(starts[topic] if starts[topic] >= 0 else end, end)
-            ranges[topic].position = min(ranges[topic].position, end)
-        return ranges
-
-    def _offsets(self, partition: int, spec: OffsetSpec) -> dict[str, int]:
-        """Offsets among all records, the uncommitted included: one hidden now may be committed when we get there."""
-        asked = {TopicPartition(topic, partition): spec for topic in self._topics}
-        self._admin = self._admin or AdminClient({"bootstrap.servers": self._bootstrap}, logger=_log)
+        """What is to be read of each topic, among all records: one hidden now may be committed when we get there."""
+        asked = [TopicPartition(topic, partition, since) for topic in self._topics]
         try:
-            futures = self._admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_S
-            )
-            return {tp.topic: future.result(_REQUEST_S + 1).offset for tp, future in futures.items()}
-        except Exception as error:  # KafkaException, or the future's own timeout
-            # After a broker's restart the client asks with the leader epoch that it knew, and is fenced, until its next
-            # metadata refresh minutes later (librdkafka#4620 was mended for consumers only). A new client asks anew.
-            self._admin = None
-            raise HistoryUnavailableError(
-                f"offsets of {self._predictions}[{partition}] cannot be had: {error}"
-            ) from error
+            starts = self._bounds.offsets_for_times(asked, timeout=_REQUEST_S)
+            ends = {tp.topic: self._bounds.get_watermark_offsets(tp, timeout=_REQUEST_S)[1] for tp in asked}
+            error = next((start.error for start in starts if start.error is not None), None)
+        except KafkaException as failure:
+            error = failure.args[0]
+        if error is not None:
+            # After a broker's restart the first question fails (FENCED_LEADER_EPOCH), the next one does not.
+            raise HistoryUnavailableError(f"offsets of {self._predictions}[{partition}]: {error.str()}")
+        ranges = {}
+        for tp in starts:
+            end = self._known_from.get((tp.topic, partition), ends[tp.topic])
+            # No record that late: Kafka answers -1.
+            ranges[tp.topic] = _Range(min(tp.offset, end) if tp.offset >= 0 else end, end)
+        return ranges
 
     def _read(self, partition: int, ranges: dict[str, _Range]) -> list[Source]:
         if not ranges:

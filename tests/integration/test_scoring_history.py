@@ -15,7 +15,7 @@ from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.memory import Source
 from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter, Produced
 from streams.plan import plan
-from tests.scoring.bench import Bench, define
+from tests.scoring.bench import Bench, define, wait_for
 
 VECTOR = np.zeros(3, dtype=np.float32)
 # Old enough not to be taken for the future by the broker, young enough not to be deleted.
@@ -41,8 +41,18 @@ def history(bench, stop) -> Iterator[PredictionHistory]:
     history = PredictionHistory(
         bench.settings.kafka_bootstrap, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set
     )
+    wait_for(lambda: readable(history), 30, "the new topics to have leaders")
+    history.forget(0)
     yield history
     history.close()
+
+
+def readable(history: PredictionHistory) -> bool:
+    try:
+        history.scored(0, EPOCH)
+    except HistoryUnavailableError:
+        return False
+    return True
 
 
 @pytest.fixture
