@@ -43,7 +43,8 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
 
     Exits 0 only if the verifier finds no loss, no duplicate and no difference.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for closing in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(closing, _interrupt)
     console = Console()
     folder = folder.resolve()
     stack = Stack(folder / "stack")
@@ -99,9 +100,9 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) ->
             measured[script.pipeline] = play(script, environment, folder / script.pipeline, screen)
         measured_path, report_path = folder / "measured.json", folder / "report.json"
         write_measured(measured, measured_path)
-        screen.state.pipeline = ""
+        screen.clear()
         screen.step("verify: another process, from the raw events")
-        held = _verify(environment, folder, [*measured], measured_path, report_path)
+        held = _verify(environment, folder, [*measured], measured_path, report_path, screen)
         screen.finish()
     report = Report.model_validate_json(report_path.read_text())
     show(
@@ -119,8 +120,10 @@ def _new_key(path: Path) -> Path:
     return path
 
 
-def _verify(environment: dict[str, str], folder: Path, names: list[str], measured: Path, report: Path) -> bool:
-    with Services(environment, folder) as services:
+def _verify(
+    environment: dict[str, str], folder: Path, names: list[str], measured: Path, report: Path, screen: Screen
+) -> bool:
+    with Services(environment, folder, screen.refresh) as services:
         try:
             services.call("verify", "verify", *names, "--measured", str(measured), "--report", str(report))
         except PenstockError:

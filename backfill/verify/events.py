@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from backfill.derive import derive
 from backfill.topics import Record
 from backfill.verify.features import Event, Position
+from backfill.verify.findings import MAX_EXAMPLES
 from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
@@ -90,7 +91,7 @@ def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]
             wrong["reason"] += 1
             where = f"{topic}[{position.partition}]@{position.offset}"
             examples.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
-    return len(found), wrong.total(), examples[:20]
+    return len(found), wrong.total(), examples[:MAX_EXAMPLES]
 
 
 def _first_seen(plan: PipelinePlan, valid: list[tuple[Record, Row]]) -> list[bool]:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from backfill.verify.findings import Findings
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, Value, agrees, tolerance, vector
-
-MAX_EXAMPLES = 20
 
 
 class Position(NamedTuple):
@@ -56,22 +55,14 @@ class FeatureRecord:
 
 
 @dataclass
-class FeatureFindings:
-    """What the check of the features topic found. ``examples`` name the first mismatches in words."""
+class FeatureFindings(Findings):
+    """What the check of the features topic found."""
 
     emitted: int = 0
     checked: int = 0
     unverifiable: int = 0
     missing: int = 0
     unexpected: int = 0
-    mismatches: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def mismatch(self, text: str) -> None:
-        """Count a mismatch and keep the first few in words."""
-        self.mismatches += 1
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(text)
 
 
 class Emission(NamedTuple):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backfill.verify.features import MAX_EXAMPLES, Event, FeatureRecord, Position
+from backfill.verify.features import Event, FeatureRecord, Position
+from backfill.verify.findings import Findings
 from streams.definitions import Model
 from streams.plan import PipelinePlan
 
@@ -36,29 +37,13 @@ class PredictionRecord:
 
 
 @dataclass
-class PredictionFindings:
-    """What the check of the predictions topic found. ``examples`` name the first problems in words."""
+class PredictionFindings(Findings):
+    """What the check of the predictions topic found; a mismatch is a prediction that says something wrong."""
 
     predictions: int = 0
     duplicates: int = 0
     gaps: int = 0
-    mismatches: int = 0
     fallbacks: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def _note(self, text: str) -> None:
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(text)
-
-    def mismatch(self, text: str) -> None:
-        """Count a prediction that says something wrong."""
-        self.mismatches += 1
-        self._note(text)
-
-    def duplicate(self, text: str) -> None:
-        """Count a prediction of an event that has one already."""
-        self.duplicates += 1
-        self._note(text)
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
@@ -97,7 +82,8 @@ def check_predictions(
     for prediction in predictions:
         where = f"predictions[{prediction.partition}]@{prediction.offset}"
         if prediction.position in seen:
-            findings.duplicate(f"{where}: event {prediction.position} was already predicted")
+            findings.duplicates += 1
+            findings.note(f"{where}: event {prediction.position} was already predicted")
         elif prediction.position not in events or prediction.position not in first:
             findings.mismatch(f"{where}: event {prediction.position} is not a valid event with features")
         else:

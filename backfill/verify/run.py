@@ -9,7 +9,8 @@ from cassandra.cluster import Cluster
 
 from backfill.topics import Record, read_topic
 from backfill.verify.events import check_dead_letters, judge_events
-from backfill.verify.features import MAX_EXAMPLES, FeatureRecord, Position, check_features
+from backfill.verify.features import FeatureRecord, Position, check_features
+from backfill.verify.findings import MAX_EXAMPLES
 from backfill.verify.measured import Measured
 from backfill.verify.predictions import PredictionRecord, Scorer, check_predictions, model_vectors
 from backfill.verify.report import ModelReport, PipelineReport, percentiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import SimpleStatement, tuple_factory
 from cassandra.util import Date
 
-from backfill.verify.features import MAX_EXAMPLES, FeatureRecord
+from backfill.verify.features import FeatureRecord
+from backfill.verify.findings import Findings
 from backfill.verify.predictions import PredictionRecord
 from sinks.cassandra_tables import day_of, history_table, prediction_table
 from sinks.redis_sink import redis_key
@@ -30,18 +31,10 @@ Order = tuple[int, int, int]
 
 
 @dataclass
-class StoreFindings:
+class StoreFindings(Findings):
     """What the check of one store found."""
 
     checked: int = 0
-    mismatches: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def mismatch(self, text: str) -> None:
-        """Count a mismatch and keep the first few in words."""
-        self.mismatches += 1
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(text)
 
 
 def check_redis(plan: PipelinePlan, records: Sequence[FeatureRecord], client: redis.Redis) -> StoreFindings:

@@ -45,7 +45,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
     pipeline = load_pipeline(script.pipeline)
     bootstrap = environment["PENSTOCK_KAFKA_BOOTSTRAP"]
     name = script.pipeline
-    with Services(environment, folder / "logs") as services:
+    with Services(environment, folder / "logs", screen.refresh) as services:
         screen.state.pipeline = name
         screen.step(f"{name}: topics and feature job")
         services.call("topics", "topics", "create", name)

@@ -87,6 +87,11 @@ class Screen:
         self._shown_at = 0.0
         self.refresh()
 
+    def clear(self) -> None:
+        """Show nothing but steps from here on."""
+        self.finish()
+        self.state = State()
+
     def finish(self) -> None:
         """The last step is done."""
         self._finish()

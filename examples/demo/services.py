@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +15,7 @@ from typing import Self
 from penstock.errors import PenstockError
 
 _STOP_TIMEOUT_S = 15.0
+_POLL_S = 0.1
 _TAIL_LINES = 12
 
 
@@ -22,9 +25,11 @@ class Services:
     Args:
         environment: The variables of the stack, added to this process's own.
         logs: Folder of the logs, ``<name>.log`` each.
+        idle: Called now and then while a command runs to its end.
     """
 
-    def __init__(self, environment: dict[str, str], logs: Path) -> None:
+    def __init__(self, environment: dict[str, str], logs: Path, idle: Callable[[], None] = lambda: None) -> None:
+        self._idle = idle
         self._environment = {**os.environ, **environment}
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -38,20 +43,22 @@ class Services:
     ) -> None:
         self.stop_all()
 
-    def call(self, name: str, *arguments: str) -> str:
-        """Run ``penstock ARGUMENTS`` to its end and return what it printed.
+    def call(self, name: str, *arguments: str) -> None:
+        """Run ``penstock ARGUMENTS`` to its end.
 
         Raises:
             PenstockError: if it fails, with the end of its log.
         """
-        with self._log(name).open("wb") as log:
-            done = subprocess.run(
-                self._command(arguments), stdout=subprocess.PIPE, stderr=log, env=self._environment, check=False
-            )
-            log.write(done.stdout)
-        if done.returncode:
-            raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {done.returncode}")
-        return done.stdout.decode(errors="replace")
+        with self._log(name).open("w+b") as log:
+            command = subprocess.Popen(self._command(arguments), stdout=log, stderr=log, env=self._environment)
+            try:
+                while command.poll() is None:
+                    self._idle()
+                    time.sleep(_POLL_S)
+            finally:
+                _end(command)
+        if command.returncode:
+            raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {command.returncode}")
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``penstock ARGUMENTS`` in the background."""
@@ -83,11 +90,7 @@ class Services:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self._running.values():
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
         self._running.clear()
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
@@ -99,3 +102,14 @@ class Services:
     def _failure(self, name: str, what: str) -> PenstockError:
         lines = self._log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return PenstockError("\n  | ".join([what, *lines]), where=str(self._log(name)))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that it has ended: asked, given time, killed."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -21,7 +21,7 @@ def show(report: Report, console: Console, report_path: str) -> None:
         values = [column[row][1] for column in columns]
         table.add_row(Text(label, style="bold" if not any(v.plain for v in values) else ""), *values)
     verdict = (
-        Text("✓ held: what was served is what a naive re-computation of the raw events gives", style="bold green")
+        Text("✓ held: what was served is what the raw events give", style="bold green")
         if report.held
         else Text("✗ did not hold", style="bold red")
     )
@@ -37,30 +37,30 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
     return [
         ("events", Text()),
         ("  valid", _count(one.events_valid)),
-        ("  refused, kept as dead letters", _count(one.events_invalid)),
+        ("  refused (dead letters)", _count(one.events_invalid)),
         ("  duplicates dropped", _count(one.events_duplicate)),
         ("features", Text()),
-        ("  values checked against the oracle", _count(one.features_checked)),
-        ("  mismatches", _zero(one.feature_mismatches + one.feature_gaps)),
+        ("  values checked", _count(one.features_checked)),
+        ("  differ from the oracle", _zero(one.feature_mismatches + one.feature_gaps)),
         ("predictions", Text()),
         ("  published", _count(one.predictions)),
         (
             "  duplicates · gaps · wrong",
             _zero(one.prediction_duplicates, one.prediction_gaps, one.prediction_mismatches),
         ),
-        ("  by the in-process fallback", _count(one.fallback_predictions)),
+        ("  by the fallback", _count(one.fallback_predictions)),
         ("stores", Text()),
-        ("  Redis vectors checked · wrong", _checked(one.redis_checked, one.redis_mismatches)),
-        ("  Cassandra rows checked · wrong", _checked(one.cassandra_rows, one.cassandra_mismatches)),
-        ("speed", Text()),
-        ("  raw → prediction, burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
+        ("  Redis · wrong", _checked(one.redis_checked, one.redis_mismatches)),
+        ("  Cassandra · wrong", _checked(one.cassandra_rows, one.cassandra_mismatches)),
+        ("raw → prediction", Text()),
+        ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
-            "  raw → prediction, live p50 · p95 · p99",
+            "  live p50 · p95 · p99",
             Text(f"{latency.p50:.0f} · {latency.p95:.0f} · {latency.p99:.0f} ms" if latency else "n/a"),
         ),
         ("model", Text()),
         ("  AUC on later events", Text(f"{model.auc:.4f}" if model else "n/a")),
-        ("  AUC without windowed features", Text(f"{model.auc_without_windows:.4f}" if model else "n/a")),
+        ("  AUC without windows", Text(f"{model.auc_without_windows:.4f}" if model else "n/a")),
     ]
 
 

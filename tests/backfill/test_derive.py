@@ -8,33 +8,20 @@ import pytest
 
 from backfill.derive import derive
 from streams.plan import PipelinePlan
+from tests.plans import plan_of
 
 
 def shout(text: str | None) -> str | None:
     return None if text is None else text.upper()
 
 
+FIELDS: list[dict[str, Any]] = [
+    {"name": name, "type": kind, "nullable": True} for name, kind in (("x", "double"), ("n", "long"), ("s", "string"))
+]
+
+
 def plan_with(*columns: dict[str, Any]) -> PipelinePlan:
-    fields = [
-        {"name": name, "type": kind, "nullable": True}
-        for name, kind in (("x", "double"), ("n", "long"), ("s", "string"))
-    ]
-    source = {
-        "topic": "events",
-        "dead_letter_topic": "events.dlq",
-        "partitions": 1,
-        "contract": "c",
-        "contract_version": 1,
-        "fields": fields,
-        "event_id": None,
-        "event_time": "n",
-        "key": None,
-        "dedup_horizon_ms": 1,
-        "max_future_ms": 1,
-        "max_bytes": 1,
-    }
-    plan = {"pipeline": "p", "source": source, "derived": columns, "filters": [], "stages": [], "carried": []}
-    return PipelinePlan.model_validate(plan | {"features_topic": "features.p"})
+    return plan_of(fields=FIELDS, derived=list(columns))
 
 
 def derived(sql: str, kind: str, **row: Any) -> Any:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -166,21 +166,9 @@ def test_an_event_from_the_far_past_is_scored_and_touches_no_window(run: Run) ->
 
 
 def test_a_scorer_of_a_pipeline_whose_model_was_never_loaded_says_what_to_do(
-    environment: dict[str, str], run_command: Callable[..., str]
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
-    run_command("topics", "create", "flights")
-    said = run_command("scorer", "run", "flights", fails=True)
-    assert "penstock model" in said
-
-
-@pytest.fixture
-def run_command(environment: dict[str, str], tmp_path: Path) -> Callable[..., str]:
-    def command(*arguments: str, fails: bool = False) -> str:
-        with Services(environment, tmp_path) as services:
-            if not fails:
-                return services.call("command", *arguments)
-            with pytest.raises(PenstockError) as caught:
-                services.call("command", *arguments)
-            return str(caught.value)
-
-    return command
+    with Services(environment, tmp_path) as services:
+        services.call("topics", "topics", "create", "flights")
+        with pytest.raises(PenstockError, match="penstock model"):
+            services.call("scorer", "scorer", "run", "flights")

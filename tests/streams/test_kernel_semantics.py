@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streams.definitions import Operation
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
+from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
@@ -46,47 +47,26 @@ def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
     }
 
 
+FIELDS: list[dict[str, Any]] = [
+    {"name": "id", "type": "string", "roles": ["event_id"]},
+    {"name": "time", "type": "long", "roles": ["event_time"]},
+    *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
+    *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
+]
+FILTERS = [{"name": name, "type": "boolean", "sql": "true"} for name in ("w0", "w1")]
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> PipelinePlan:
     stages = []
     for entity, key in draw(st.sampled_from([[("e", "k")], [("e", "k"), ("f", "j")], [("f", "j")]])):
         views = []
         for number in range(draw(st.integers(1, 2))):
-            names = [f"f{i}" for i in range(draw(st.integers(1, 5)))]
-            view = {"name": f"{entity}{number}", "version": 1, "entity": entity, "key": key, "key_type": "string"}
-            views.append(view | {"hash": "h", "features": [draw(features(name)) for name in names]})
+            found = [draw(features(f"f{i}")) for i in range(draw(st.integers(1, 5)))]
+            views.append(view_of(*found, name=f"{entity}{number}", entity=entity, key=key))
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
-    fields = [
-        {"name": "id", "type": "string", "roles": ["event_id"]},
-        {"name": "time", "type": "long", "roles": ["event_time"]},
-        *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
-        *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
-    ]
-    source = {
-        "topic": "events",
-        "dead_letter_topic": "events.dlq",
-        "partitions": 1,
-        "contract": "c",
-        "contract_version": 1,
-        "fields": fields,
-        "event_id": "id",
-        "event_time": "time",
-        "key": draw(st.sampled_from(["k", None])),
-        "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000])),
-        "max_future_ms": 1,
-        "max_bytes": 1,
-    }
-    return PipelinePlan.model_validate(
-        {
-            "pipeline": "p",
-            "source": source,
-            "derived": [],
-            "filters": [{"name": name, "type": "boolean", "sql": "true"} for name in ("w0", "w1")],
-            "stages": stages,
-            "carried": [],
-            "features_topic": "features.p",
-        }
-    )
+    source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
+    return plan_of(fields=FIELDS, stages=stages, source=source, filters=FILTERS)
 
 
 NUMBERS = st.one_of(
@@ -168,9 +148,8 @@ def test_a_restored_state_gives_the_same_bits(kernel: Kernel, snapshot_every: in
         "hop_ms": 50,
         "type": "double",
     }
-    view = {"name": "v", "version": 1, "entity": "e", "key": "k", "key_type": "string", "hash": "h"}
-    view["features"] = [feature | {"name": name, "operation": name} for name in names]
-    plan = plan_of(view)
+    view = view_of(*(feature | {"name": name, "operation": name} for name in names))
+    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
     assert kernel.features(plan, events, snapshot_every) == kernel.features(plan, events)
 
 
@@ -181,37 +160,9 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
         for i in range(12_000)
     ]
     feature = {"name": "d", "operation": "approx_distinct", "column": "s", "column_type": "string", "where": None}
-    view = {"name": "v", "version": 1, "entity": "e", "key": "k", "key_type": "string", "hash": "h"}
-    view["features"] = [feature | {"window_ms": 100_000, "hop_ms": 1_000, "type": "long"}]
-    answers = kernel.features(plan_of(view), events)
+    view = view_of(feature | {"window_ms": 100_000, "hop_ms": 1_000, "type": "long"})
+    answers = kernel.features(plan_of(fields=FIELDS, views=[view]).model_dump(mode="json"), events)
     assert answers[99] is not None
     assert answers[99]["v"]["features"]["d"] == 100
     assert answers[-1] is not None
     assert abs(answers[-1]["v"]["features"]["d"] - 5_000) <= 400
-
-
-def plan_of(view: dict[str, Any]) -> dict[str, Any]:
-    fields = [
-        {"name": "id", "type": "string"},
-        {"name": "time", "type": "long"},
-        *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
-        *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
-    ]
-    source = {
-        "topic": "events",
-        "dead_letter_topic": "events.dlq",
-        "partitions": 1,
-        "contract": "c",
-        "contract_version": 1,
-        "fields": fields,
-        "event_id": "id",
-        "event_time": "time",
-        "key": "k",
-        "dedup_horizon_ms": 1,
-        "max_future_ms": 1,
-        "max_bytes": 1,
-    }
-    stage = {"entity": "e", "key": "k", "key_type": "string", "views": [view]}
-    plan = {"pipeline": "p", "source": source, "derived": [], "filters": [], "stages": [stage]}
-    whole = PipelinePlan.model_validate(plan | {"carried": [], "features_topic": "features.p"})
-    return whole.model_dump(mode="json")

@@ -5,61 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from backfill.verify.features import Event, FeatureFindings, FeatureRecord, Position, check_features
-from streams.plan import PipelinePlan
 from streams.reference import Timed, vector
+from tests.plans import plan_of, view_of
 
-PLAN = PipelinePlan.model_validate(
-    {
-        "pipeline": "p",
-        "source": {
-            "topic": "events",
-            "dead_letter_topic": "events.dlq",
-            "partitions": 1,
-            "contract": "c",
-            "contract_version": 1,
-            "fields": [],
-            "event_id": "id",
-            "event_time": "time",
-            "key": "k",
-            "dedup_horizon_ms": 1,
-            "max_future_ms": 1,
-            "max_bytes": 1,
-        },
-        "derived": [],
-        "filters": [],
-        "stages": [
-            {
-                "entity": "e",
-                "key": "k",
-                "key_type": "string",
-                "views": [
-                    {
-                        "name": "v",
-                        "version": 1,
-                        "entity": "e",
-                        "key": "k",
-                        "key_type": "string",
-                        "hash": "h",
-                        "features": [
-                            {
-                                "name": "n",
-                                "operation": "count",
-                                "column": None,
-                                "column_type": None,
-                                "where": None,
-                                "window_ms": 1_000,
-                                "hop_ms": 10,
-                                "type": "long",
-                            }
-                        ],
-                    }
-                ],
-            }
-        ],
-        "carried": [],
-        "features_topic": "features.p",
-    }
-)
+COUNT = {
+    "name": "n",
+    "operation": "count",
+    "column": None,
+    "column_type": None,
+    "where": None,
+    "window_ms": 1_000,
+    "hop_ms": 10,
+    "type": "long",
+}
+PLAN = plan_of(fields=[], views=[view_of(COUNT)])
 
 
 def event(offset: int, time: int) -> Event:

@@ -1,0 +1,42 @@
+"""Plans as tests need them: everything that the test is not about is filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.plan import PipelinePlan
+
+
+def plan_of(
+    *,
+    fields: list[dict[str, Any]],
+    views: list[dict[str, Any]] | None = None,
+    stages: list[dict[str, Any]] | None = None,
+    source: dict[str, Any] | None = None,
+    **parts: Any,
+) -> PipelinePlan:
+    """A plan over a source of these fields; ``views`` are those of one entity ``e`` with the key ``k``."""
+    whole_source = {
+        "topic": "events",
+        "dead_letter_topic": "events.dlq",
+        "partitions": 1,
+        "contract": "c",
+        "contract_version": 1,
+        "fields": fields,
+        "event_id": "id",
+        "event_time": "time",
+        "key": "k",
+        "dedup_horizon_ms": 1,
+        "max_future_ms": 1,
+        "max_bytes": 1,
+    }
+    if views is not None:
+        stages = [{"entity": "e", "key": "k", "key_type": "string", "views": views}]
+    plan = {"pipeline": "p", "derived": [], "filters": [], "carried": [], "features_topic": "features.p"}
+    return PipelinePlan.model_validate(plan | {"source": whole_source | (source or {}), "stages": stages or []} | parts)
+
+
+def view_of(*features: dict[str, Any], name: str = "v", entity: str = "e", key: str = "k") -> dict[str, Any]:
+    """A view of an entity with a text key."""
+    head = {"name": name, "version": 1, "entity": entity, "key": key, "key_type": "string", "hash": "h"}
+    return head | {"features": list(features)}
