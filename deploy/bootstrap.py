@@ -90,7 +90,9 @@ def environment(name: str) -> None:
         python = venv_python(name)
         if not python.exists():
             _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
-        _run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock_file)])
+        # Compiled once here, or each of many processes would compile what it imports where writing caches is turned off.
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
+        _run([*sync, "--python", str(python), str(lock_file)])
         if name in WITH_PROJECT:
             _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", str(ROOT)])
         if name == "triton":

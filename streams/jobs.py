@@ -225,15 +225,17 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
     if settings.flink_home is not None:
         environment["FLINK_HOME"] = str(settings.flink_home)
     try:
-        done = subprocess.run(
-            [str(python), "-m", "streams.job"],
-            input=submission.model_dump_json(),
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=_SUBMIT_TIMEOUT_S,
-            check=False,
-        )
+        # Flink's client leaves what it packed in Java's folder for temporary files.
+        with tempfile.TemporaryDirectory(prefix="penstock-submit-") as scratch:
+            done = subprocess.run(
+                [str(python), "-m", "streams.job"],
+                input=submission.model_dump_json(),
+                capture_output=True,
+                text=True,
+                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch}"},
+                timeout=_SUBMIT_TIMEOUT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise PenstockError(
             f"submission took more than {_SUBMIT_TIMEOUT_S:.0f} s", where=settings.flink_rest, next="penstock status"

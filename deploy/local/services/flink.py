@@ -66,8 +66,8 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "taskmanager.numberOfTaskSlots": str(TASK_SLOTS),
         "jobmanager.memory.process.size": "1024m",
         "taskmanager.memory.process.size": "2048m",
-        # State is a large old generation that changes all the time: on two cores, tracking that cost G1 more than the
-        # whole job (8 k events/s of the fraud pipeline beside other load, 17 k with this collector).
+        # State is a large old generation that changes all the time: on two cores, tracking that costs G1 more than the
+        # job itself.
         "env.java.opts.taskmanager": "-XX:+UseParallelGC",
         "taskmanager.memory.jvm-metaspace.size": "320m",
         # State lives on the heap; managed memory would only serve RocksDB and Python workers.
@@ -94,6 +94,7 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "python.fn-execution.bundle.time": "10",
         "classloader.check-leaked-classloader": "false",
         "io.tmp.dirs": str(data / "tmp"),
+        "web.tmpdir": str(data / "tmp"),
     }
 
 
