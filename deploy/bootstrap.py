@@ -90,7 +90,7 @@ def environment(name: str) -> None:
         python = venv_python(name)
         if not python.exists():
             _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
-        # Compiled once here, or each of many processes would compile what it imports where writing caches is turned off.
+        # Compiled once here: where writing caches is turned off, each of many processes would compile what it imports.
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([*sync, "--python", str(python), str(lock_file)])
         if name in WITH_PROJECT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from typing import Self
 
 from penstock.errors import PenstockError
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.1
 _TAIL_LINES = 12
@@ -65,7 +68,12 @@ class Services:
         with self._log(name).open("wb") as log:
             # A session of its own: Ctrl-C in the terminal reaches the demo alone, which stops its services in order.
             self._running[name] = subprocess.Popen(
-                self._command(arguments), stdout=log, stderr=log, env=self._environment, start_new_session=True
+                self._command(arguments),
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
             )
 
     def kill(self, name: str) -> None:
@@ -102,6 +110,11 @@ class Services:
     def _failure(self, name: str, what: str) -> PenstockError:
         lines = self._log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return PenstockError("\n  | ".join([what, *lines]), where=str(self._log(name)))
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to stop this process when its parent is gone, however that came about."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
