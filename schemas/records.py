@@ -101,6 +101,10 @@ PREDICTION_SCHEMA: dict[str, Any] = {
         {"name": "features_topic", "type": "string"},
         {"name": "features_partition", "type": "int"},
         {"name": "features_offset", "type": "long"},
-        {"name": "vector", "type": "bytes", "doc": "the inputs in the model's order, float32 little-endian, null as NaN"},
+        {
+            "name": "vector",
+            "type": "bytes",
+            "doc": "the inputs in the model's order, float32 little-endian, null as NaN",
+        },
     ],
 }
