@@ -29,8 +29,8 @@ down: ## Stop the local stack
 status: setup ## Show the state of the local stack
 	@$(BIN)/penstock status $(ARGS)
 
-test: setup test-kernel ## Run all tests, unit and integration (on a stack of their own)
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup test-kernel ## Run all tests, unit and integration (on two stacks of their own, side by side)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-unit: setup test-kernel ## Run the tests that need no server
 	@$(BIN)/python -m pytest -m "not integration" $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -35,7 +35,9 @@ from streams.plan import plan
 
 # Requests under way at once: enough to hide the round trip, few enough not to overload a small cluster.
 _CONCURRENCY = 64
-# Rows of the same replicas share a request: a third of the time that one request per row takes (docs/sinks.md).
+# Bytes under way at once: the driver fails a request whose connection has more to send than its socket takes.
+_BYTES_UNDER_WAY = 4 * 2**20
+# Rows of the same replicas share a request: fewer round trips than one request per row.
 # The server warns of such batches from 5 KiB on, and refuses them from 50 KiB on.
 _BATCH_BYTES = 5_000
 # What a cell takes beside its text: its value if it is a number, flags, lengths.
@@ -128,11 +130,10 @@ class CassandraStore:
         if self._session is None:
             self.open()
         assert self._session is not None
-        statements = self._requests(self._session, itertools.chain.from_iterable(items))
         try:
-            execute_concurrent(
-                self._session, [(s, None) for s in statements], concurrency=_CONCURRENCY, raise_on_first_error=True
-            )
+            for part in parts(itertools.chain.from_iterable(items), _BYTES_UNDER_WAY):
+                requests = [(request, None) for request in self._requests(self._session, part)]
+                execute_concurrent(self._session, requests, concurrency=_CONCURRENCY, raise_on_first_error=True)
         except _ERRORS as error:
             if isinstance(error, InvalidRequest):
                 # No row is refused for its values (they were checked when read), so the tables have changed under us.
@@ -201,6 +202,20 @@ def connect(settings: Settings) -> Cluster:
         connect_timeout=5,
         reconnection_policy=ExponentialReconnectionPolicy(base_delay=0.5, max_delay=5),
     )
+
+
+def parts(inserts: Iterable[Insert], limit: int) -> Iterator[list[Insert]]:
+    """The inserts in order, in lists of at most ``limit`` bytes; one that is larger by itself is alone."""
+    part: list[Insert] = []
+    size = 0
+    for insert in inserts:
+        if part and size + insert.size > limit:
+            yield part
+            part, size = [], 0
+        part.append(insert)
+        size += insert.size
+    if part:
+        yield part
 
 
 def grouped(rows: Iterable[tuple[Hashable, int, Row]]) -> list[list[Row]]:

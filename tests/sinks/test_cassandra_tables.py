@@ -7,7 +7,7 @@ from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
 
 from schemas.codec import Undecodable
-from sinks.cassandra_sink import _insert, grouped
+from sinks.cassandra_sink import Insert, _insert, grouped, parts
 from sinks.cassandra_tables import (
     day_of,
     history_row,
@@ -108,3 +108,10 @@ def test_rows_of_the_same_replicas_travel_together_but_not_in_batches_too_large(
 def test_the_size_of_a_row_counts_its_text() -> None:
     short, long = (history_row(Emission(VIEW, "e1", 0, spending(shop_last_1h=shop))) for shop in ("s", "s" * 1_001))
     assert _insert(HISTORY, long).size - _insert(HISTORY, short).size == 1_000
+
+
+def test_what_is_under_way_at_once_is_bounded_and_nothing_is_left_out() -> None:
+    inserts = [Insert("t", [number], size) for number, size in enumerate((40, 50, 20, 500, 10))]
+    found = list(parts(inserts, 100))
+    assert [[insert.size for insert in part] for part in found] == [[40, 50], [20], [500], [10]]
+    assert [insert for part in found for insert in part] == inserts
