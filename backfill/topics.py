@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
+from penstock.kafka import QUIET
 
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
@@ -45,6 +46,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 65_536,
+            **QUIET,
         }
     )
     try:

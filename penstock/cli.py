@@ -68,20 +68,26 @@ class LazyGroup(click.Group):
                     formatter.write_dl(rows)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# The line with \b keeps click from filling the lines that follow it.
+_HELP = """Penstock: streaming features and exactly-once inference.
+
+Raw events on Kafka become windowed features in Flink, are served from Redis, kept in Cassandra, scored by Triton and
+published as predictions.
+
+\b
+First steps:
+  make demo           see all of it run
+  penstock up         start the local stack
+  penstock status     see that it is well
+"""
+
+
+@click.group(
+    cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="penstock")
 def cli() -> None:
-    r"""Penstock: streaming features and exactly-once inference.
-
-    Raw events on Kafka become windowed features in Flink, are served from Redis, kept in Cassandra, scored by Triton
-    and published as predictions.
-
-    \b
-    First steps:
-      make demo           see all of it run
-      penstock up         start the local stack
-      penstock status     see that it is well
-    """
+    """Penstock's command line."""
 
 
 def main() -> None:

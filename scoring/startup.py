@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import ConfigResource, ResourceType
 
 from penstock.errors import PenstockError
 from scoring.triton import ServedModel
 from streams.definitions import Pipeline
 from streams.plan import PipelinePlan
+from streams.topics import admin_client
 
 _ASK_S = 15.0
 # What scoring.memory rests on: no answer is dated before its event, and none is gone while its event may come again.
@@ -46,7 +47,7 @@ def check_logs(bootstrap: str, topics: Sequence[str]) -> None:
     asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
         # Named, or it would be collected, and its answers with it.
-        admin = AdminClient({"bootstrap.servers": bootstrap})
+        admin = admin_client(bootstrap)
         answers = admin.describe_configs(asked, request_timeout=_ASK_S)
         configs = {resource.name: future.result(_ASK_S + 1) for resource, future in answers.items()}
     except (KafkaException, TimeoutError) as error:

@@ -8,6 +8,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.errors import PenstockError
+from streams.topics import admin_client
 
 _TIMEOUT_S = 15.0
 
@@ -18,7 +19,7 @@ def rewind(bootstrap: str, group: str, topics: Sequence[str]) -> dict[str, int]:
     Raises:
         PenstockError: if a member of the group is still running, or Kafka does not answer.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = admin_client(bootstrap)
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_S).topics
         partitions = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]

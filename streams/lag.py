@@ -9,6 +9,8 @@ from typing import Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from penstock.kafka import QUIET
+
 _TIMEOUT_S = 15.0
 _RETRY_S = 0.2
 _NO_COORDINATOR_YET = (
@@ -23,11 +25,10 @@ class Lag:
 
     Args:
         bootstrap: Kafka's bootstrap servers.
-        settings: Further settings of its clients.
     """
 
-    def __init__(self, bootstrap: str, **settings: str | int) -> None:
-        self._settings = {"bootstrap.servers": bootstrap, **settings}
+    def __init__(self, bootstrap: str) -> None:
+        self._settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, **QUIET}
         self._admin = AdminClient(self._settings)
         self._groups: dict[str, Consumer] = {}
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from penstock.errors import PenstockError
+from penstock.kafka import QUIET
 from streams.definitions import Pipeline
 
 _TIMEOUT_S = 15.0
@@ -54,7 +55,7 @@ def create_topics(pipeline: Pipeline, bootstrap: str, *, replication: int = 1) -
     Raises:
         PenstockError: if Kafka cannot be reached, or an existing topic has another number of partitions.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = admin_client(bootstrap)
     wanted = pipeline_topics(pipeline)
     existing = partition_counts(admin, bootstrap)
     for topic in wanted:
@@ -87,7 +88,7 @@ def require_topics(pipeline: Pipeline, bootstrap: str, names: list[str]) -> None
     Raises:
         PenstockError: if Kafka cannot be reached, a topic is missing or has another number of partitions.
     """
-    existing = partition_counts(AdminClient({"bootstrap.servers": bootstrap}), bootstrap)
+    existing = partition_counts(admin_client(bootstrap), bootstrap)
     missing = [name for name in names if name not in existing]
     if missing:
         raise PenstockError(
@@ -102,6 +103,11 @@ def require_topics(pipeline: Pipeline, bootstrap: str, names: list[str]) -> None
                 where=bootstrap,
                 next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
             )
+
+
+def admin_client(bootstrap: str) -> AdminClient:
+    """A client that leaves it to errors to say what went wrong; keep it in a variable while its answers are awaited."""
+    return AdminClient({"bootstrap.servers": bootstrap, **QUIET})
 
 
 def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import click
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
 from penstock.settings import Settings
 from streams.loading import load_pipeline
-from streams.topics import create_topics, partition_counts, pipeline_topics
+from streams.topics import admin_client, create_topics, partition_counts, pipeline_topics
 
 
 @click.group()
@@ -35,7 +34,7 @@ def create(pipeline: str, replication: int) -> None:
 def show(pipeline: str) -> None:
     """Show the topics of PIPELINE and whether each exists with the right number of partitions."""
     bootstrap = Settings().kafka_bootstrap
-    existing = partition_counts(AdminClient({"bootstrap.servers": bootstrap}), bootstrap)
+    existing = partition_counts(admin_client(bootstrap), bootstrap)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("topic", "partitions", "state"):
         table.add_column(title)

@@ -11,9 +11,7 @@ from confluent_kafka import Message as Delivered
 
 from examples.messages import Message
 from penstock.errors import PenstockError
-
-# Only what is fatal: when the demo is interrupted, its clients see the broker leave, which is no news.
-QUIET: dict[str, str | int] = {"log_level": 2}
+from penstock.kafka import QUIET
 
 _CHECK_EVERY = 500
 

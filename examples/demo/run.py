@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from backfill.verify.measured import Measured
-from examples.demo.producing import QUIET, Upstream
+from examples.demo.producing import Upstream
 from examples.demo.screen import Meter, Screen
 from examples.demo.services import Services
 from examples.demo.watching import Downstream
@@ -70,7 +70,7 @@ class _Act:
         self._services = services
         self._screen = screen
         self._bootstrap = bootstrap
-        self._lag = Lag(bootstrap, **QUIET)
+        self._lag = Lag(bootstrap)
         self._upstream = Upstream(bootstrap)
         self._downstream: Downstream | None = None
         self._polled_at = 0.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
 
-from examples.demo.producing import QUIET
+from penstock.kafka import QUIET
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
 
