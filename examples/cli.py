@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -25,6 +26,8 @@ from examples.fraud.world import messages as fraud_messages
 from penstock.errors import PenstockError
 
 PIPELINES = ("fraud", "flights")
+# One for each of the 336,776 flights, and a label for those that arrived.
+FLIGHT_MESSAGES = 336_776 + 327_346
 
 
 @click.command()
@@ -46,13 +49,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
     for closing in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(closing, _interrupt)
     console = Console()
-    folder = folder.resolve()
-    stack = Stack(folder / "stack")
-    if folder.exists():
-        # A demo begins with empty topics; one that was killed may have left its servers behind.
-        stack.down(wipe=True)
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder = _emptied(folder.resolve())
     stack = Stack(folder / "stack", Ports.free())
     held = False
     try:
@@ -78,16 +75,31 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
-    scale = 7 if full else 1
+    live = 6_000
+    train, burst = (400_000, FLIGHT_MESSAGES - 400_000 - live) if full else (60_000, 24_000)
     scripts = {
-        "fraud": Script(
-            "fraud", lambda: fraud_messages(seed), train=60_000, burst=24_000, live=6_000, live_per_second=400
-        ),
-        "flights": Script(
-            "flights", flight_messages, train=60_000 * scale, burst=24_000 * scale, live=6_000, live_per_second=400
-        ),
+        "fraud": Script("fraud", lambda: fraud_messages(seed), seed, train=60_000, burst=24_000, live=live),
+        "flights": Script("flights", flight_messages, seed, train=train, burst=burst, live=live),
     }
     return [scripts[name] for name in names]
+
+
+def _emptied(folder: Path) -> Path:
+    """The demo's folder, without what an earlier demo left: it begins with empty topics.
+
+    Raises:
+        PenstockError: if there is something in the folder that no demo has put there.
+    """
+    marker = folder / ".penstock-demo"
+    if folder.exists() and any(folder.iterdir()):
+        if not marker.exists():
+            raise PenstockError("the folder is not empty, and is not that of a demo", where=str(folder))
+        # One that was killed may have left its servers behind.
+        Stack(folder / "stack").down(wipe=True)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    return folder
 
 
 def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) -> bool:
@@ -105,11 +117,7 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) ->
         held = _verify(environment, folder, [*measured], measured_path, report_path, screen)
         screen.finish()
     report = Report.model_validate_json(report_path.read_text())
-    show(
-        report,
-        console,
-        str(report_path.relative_to(Path.cwd())) if report_path.is_relative_to(Path.cwd()) else str(report_path),
-    )
+    show(report, console, os.path.relpath(report_path))
     return held
 
 

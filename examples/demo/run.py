@@ -30,10 +30,11 @@ class Script:
 
     pipeline: str
     messages: Callable[[], Iterator[Message]]
+    seed: int
     train: int
     burst: int
     live: int
-    live_per_second: float
+    live_per_second: float = 400.0
 
 
 def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Measured:
@@ -86,7 +87,7 @@ class _Act:
         self._wait("features of the history", self._features_behind)
         self._screen.step(f"{name}: train and load the first model")
         until = str(self._upstream.newest_event_time)
-        self._services.call("model-train", "model", "train", name, "--until", until)
+        self._services.call("model-train", "model", "train", name, "--until", until, "--seed", str(script.seed))
         self._services.call("model-load", "model", "load", name)
         self._downstream = Downstream(self._bootstrap, self._pipeline.predictions_topic, self._pipeline.model.positive)
         try:
@@ -110,7 +111,7 @@ class _Act:
         per_second = (downstream.count - before) / max(downstream.last_arrival - started, 1e-3)
         self._wait("the sinks", self._sinks_behind)
 
-        self._screen.step(f"{name}: live traffic at {script.live_per_second:,.0f} events/s")
+        self._screen.step(f"{name}: live traffic at {script.live_per_second:,.0f} messages/s")
         downstream.recent_ms.clear()
         downstream.measuring = True
         self._produce(islice(messages, script.live), script.live_per_second)
