@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from penstock.kafka import QUIET
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
 _BATCH = 5_000
+# Longer than a killed writer's open transaction may hide what follows it.
+_STUCK_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
     The end of each partition is the last stable offset when the call starts; it commits no offsets.
 
     Raises:
-        PenstockError: if the topic does not exist or Kafka cannot be reached.
+        PenstockError: if the topic does not exist, or Kafka cannot be reached or stops answering.
     """
     consumer = Consumer(
         {
@@ -53,8 +56,18 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
         ends = _end_offsets(consumer, bootstrap, topic)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
         open_partitions = {partition for partition, end in ends.items() if end > 0}
+        moved_at = time.monotonic()
         while open_partitions:
-            for message in consumer.consume(_BATCH, _POLL_S):
+            messages = consumer.consume(_BATCH, _POLL_S)
+            if messages:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > _STUCK_S:
+                raise PenstockError(
+                    f"nothing more of topic {topic} can be read: partitions {sorted(open_partitions)} are not at their end",
+                    where=bootstrap,
+                    next="penstock status",
+                )
+            for message in messages:
                 partition = message.partition()
                 assert partition is not None
                 error = message.error()
