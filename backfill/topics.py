@@ -63,7 +63,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > _STUCK_S:
                 raise PenstockError(
-                    f"nothing more of topic {topic} can be read: partitions {sorted(open_partitions)} are not at their end",
+                    f"nothing more of topic {topic} can be read, of partitions {sorted(open_partitions)}",
                     where=bootstrap,
                     next="penstock status",
                 )
