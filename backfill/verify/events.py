@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from backfill.derive import derive
 from backfill.topics import Record
-from backfill.verify.features import Event, Position
+from backfill.verify.features import Event
 from backfill.verify.findings import MAX_EXAMPLES
+from backfill.verify.records import Position
 from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter

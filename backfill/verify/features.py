@@ -16,15 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backfill.verify.findings import Findings
+from backfill.verify.records import Position, Published
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, Value, agrees, tolerance, vector
-
-
-class Position(NamedTuple):
-    """Where a raw event stands in its topic."""
-
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +31,6 @@ class Event:
     event_id: str
     time: int
     row: Row
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureRecord:
-    """A decoded record of the features topic and where it stands there."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: Mapping[str, Any]
-
-    @property
-    def position(self) -> Position:
-        """The raw event that caused it."""
-        return Position(self.value["source"]["partition"], self.value["source"]["offset"])
 
 
 @dataclass
@@ -75,7 +54,7 @@ class Emission(NamedTuple):
 
 
 def check_features(
-    plan: PipelinePlan, events: Mapping[Position, Event], records: Sequence[FeatureRecord], *, budget: int, seed: int
+    plan: PipelinePlan, events: Mapping[Position, Event], records: Sequence[Published], *, budget: int, seed: int
 ) -> FeatureFindings:
     """Check every record's envelope, and its vectors against the oracle.
 
@@ -99,11 +78,11 @@ def check_features(
     return findings
 
 
-def _where(record: FeatureRecord) -> str:
+def _where(record: Published) -> str:
     return f"features[{record.partition}]@{record.offset}"
 
 
-def _check_envelope(plan: PipelinePlan, event: Event, record: FeatureRecord, findings: FeatureFindings) -> None:
+def _check_envelope(plan: PipelinePlan, event: Event, record: Published, findings: FeatureFindings) -> None:
     value = record.value
     expected: dict[str, Any] = {
         "event_id": event.event_id,
@@ -141,7 +120,7 @@ def entity_text(entity: Value) -> str:
 def _check_view(
     view: ViewPlan,
     events: Mapping[Position, Event],
-    records: Iterable[FeatureRecord],
+    records: Iterable[Published],
     findings: FeatureFindings,
     budget: int,
     rng: random.Random,

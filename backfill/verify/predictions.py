@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backfill.verify.features import Event, FeatureRecord, Position
+from backfill.verify.features import Event
 from backfill.verify.findings import Findings
+from backfill.verify.records import Position, Published
 from streams.definitions import Model
 from streams.plan import PipelinePlan
 
@@ -18,22 +19,6 @@ from streams.plan import PipelinePlan
 SCORE_TOLERANCE = 1e-5
 
 Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionRecord:
-    """A decoded record of the predictions topic and where it stands there."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: Mapping[str, Any]
-
-    @property
-    def position(self) -> Position:
-        """The raw event that was scored."""
-        return Position(self.value["source"]["partition"], self.value["source"]["offset"])
 
 
 @dataclass
@@ -63,8 +48,8 @@ def check_predictions(
     plan: PipelinePlan,
     model: Model,
     events: Mapping[Position, Event],
-    features: Sequence[FeatureRecord],
-    predictions: Sequence[PredictionRecord],
+    features: Sequence[Published],
+    predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model's own file.
@@ -72,13 +57,13 @@ def check_predictions(
     ``scorer_of(version)`` gives the model of that version as a function from vectors to scores.
     """
     findings = PredictionFindings(predictions=len(predictions))
-    first: dict[Position, FeatureRecord] = {}
+    first: dict[Position, Published] = {}
     for record in features:
         served = first.setdefault(record.position, record)
         if (record.partition, record.offset) < (served.partition, served.offset):
             first[record.position] = record
     seen: set[Position] = set()
-    judged: list[tuple[PredictionRecord, FeatureRecord]] = []
+    judged: list[tuple[Published, Published]] = []
     for prediction in predictions:
         where = f"predictions[{prediction.partition}]@{prediction.offset}"
         if prediction.position in seen:
@@ -98,7 +83,7 @@ def check_predictions(
 
 
 def _check_references(
-    plan: PipelinePlan, prediction: PredictionRecord, record: FeatureRecord, findings: PredictionFindings
+    plan: PipelinePlan, prediction: Published, record: Published, findings: PredictionFindings
 ) -> None:
     value, features = prediction.value, record.value
     served = [
@@ -127,7 +112,7 @@ def _check_references(
 
 def _check_scores(
     model: Model,
-    judged: Sequence[tuple[PredictionRecord, FeatureRecord]],
+    judged: Sequence[tuple[Published, Published]],
     scorer_of: Callable[[str], Scorer],
     findings: PredictionFindings,
 ) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from cassandra.cluster import Cluster
 
-from backfill.topics import Record, read_topic
+from backfill.topics import read_topic
 from backfill.verify.events import check_dead_letters, judge_events
-from backfill.verify.features import FeatureRecord, Position, check_features
+from backfill.verify.features import check_features
 from backfill.verify.findings import MAX_EXAMPLES
 from backfill.verify.measured import Measured
-from backfill.verify.predictions import PredictionRecord, Scorer, check_predictions, model_vectors
+from backfill.verify.predictions import Scorer, check_predictions, model_vectors
+from backfill.verify.records import Position, Published, published
 from backfill.verify.report import ModelReport, PipelineReport, percentiles
 from backfill.verify.stores import check_cassandra, check_redis
 from penstock.settings import Settings
@@ -24,7 +25,7 @@ from schemas.records import PREDICTION_SCHEMA, features_schema
 from scoring.training import auc, score_baseline, score_onnx
 from sinks.redis_sink import connect
 from streams.definitions import Labels, Pipeline
-from streams.plan import PipelinePlan, plan
+from streams.plan import plan
 
 _CASSANDRA_SAMPLE = 1_000
 
@@ -53,9 +54,9 @@ def verify(
         DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, pipeline.source.dead_letter_topic)
     ]
     dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
-    records = _features(planned, read_topic(bootstrap, pipeline.features_topic))
+    records = published(read_topic(bootstrap, pipeline.features_topic), Decoder(features_schema(planned)))
     features = check_features(planned, judged.events, records, budget=budget, seed=seed)
-    predictions = _predictions(read_topic(bootstrap, pipeline.predictions_topic))
+    predictions = published(read_topic(bootstrap, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(
         planned,
         pipeline.model,
@@ -107,21 +108,6 @@ def _cluster(settings: Settings) -> Cluster:
     return Cluster(list(settings.cassandra_contact_points), port=settings.cassandra_port)
 
 
-def _features(planned: PipelinePlan, records: Iterable[Record]) -> list[FeatureRecord]:
-    decoder = Decoder(features_schema(planned))
-    return [FeatureRecord(r.partition, r.offset, r.key, decoder.decode(_value(r))) for r in records]
-
-
-def _predictions(records: Iterable[Record]) -> list[PredictionRecord]:
-    decoder = Decoder(PREDICTION_SCHEMA)
-    return [PredictionRecord(r.partition, r.offset, r.timestamp, r.key, decoder.decode(_value(r))) for r in records]
-
-
-def _value(record: Record) -> bytes:
-    assert record.value is not None, "Penstock publishes no tombstones"
-    return record.value
-
-
 def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:
     path = settings.model_repository / pipeline.model.name / version / "model.onnx"
     return lambda vectors: score_onnx(path, vectors)
@@ -130,8 +116,8 @@ def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:
 def _quality(
     pipeline: Pipeline,
     settings: Settings,
-    records: Sequence[FeatureRecord],
-    predictions: Sequence[PredictionRecord],
+    records: Sequence[Published],
+    predictions: Sequence[Published],
     measured: Measured,
 ) -> ModelReport | None:
     """AUC on labelled events later than the training, of the published scores and of the model without windows."""

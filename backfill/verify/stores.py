@@ -14,9 +14,8 @@ from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import SimpleStatement, tuple_factory
 from cassandra.util import Date
 
-from backfill.verify.features import FeatureRecord
 from backfill.verify.findings import Findings
-from backfill.verify.predictions import PredictionRecord
+from backfill.verify.records import Published
 from sinks.cassandra_tables import day_of, history_table, prediction_table
 from sinks.redis_sink import redis_key
 from sinks.vectors import VectorFormat
@@ -37,7 +36,7 @@ class StoreFindings(Findings):
     checked: int = 0
 
 
-def check_redis(plan: PipelinePlan, records: Sequence[FeatureRecord], client: redis.Redis) -> StoreFindings:
+def check_redis(plan: PipelinePlan, records: Sequence[Published], client: redis.Redis) -> StoreFindings:
     """Compare the stored vector of every entity of every view with the newest one on the topic."""
     findings = StoreFindings()
     for view in plan.views:
@@ -57,8 +56,8 @@ def check_redis(plan: PipelinePlan, records: Sequence[FeatureRecord], client: re
 
 def check_cassandra(
     plan: PipelinePlan,
-    records: Sequence[FeatureRecord],
-    predictions: Sequence[PredictionRecord],
+    records: Sequence[Published],
+    predictions: Sequence[Published],
     session: Session,
     keyspace: str,
     *,
@@ -74,7 +73,7 @@ def check_cassandra(
     return findings
 
 
-def _latest(view: ViewPlan, records: Iterable[FeatureRecord]) -> dict[str, tuple[Order, Mapping[str, Any]]]:
+def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Order, Mapping[str, Any]]]:
     latest: dict[str, tuple[Order, Mapping[str, Any]]] = {}
     for record in records:
         part = record.value[view.name]
@@ -89,7 +88,7 @@ def _latest(view: ViewPlan, records: Iterable[FeatureRecord]) -> dict[str, tuple
 def _check_history(
     plan: PipelinePlan,
     view: ViewPlan,
-    records: Iterable[FeatureRecord],
+    records: Iterable[Published],
     session: Session,
     keyspace: str,
     findings: StoreFindings,
@@ -126,7 +125,7 @@ def _check_history(
 
 def _check_prediction_log(
     plan: PipelinePlan,
-    predictions: Iterable[PredictionRecord],
+    predictions: Iterable[Published],
     session: Session,
     keyspace: str,
     findings: StoreFindings,

@@ -7,7 +7,7 @@ from typing import Any
 
 from backfill.topics import Record
 from backfill.verify.events import Judged, check_dead_letters, judge_events
-from backfill.verify.features import Position
+from backfill.verify.records import Position
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
 from schemas.contract import pii_hash

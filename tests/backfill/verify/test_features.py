@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backfill.verify.features import Event, FeatureFindings, FeatureRecord, Position, check_features
+from backfill.verify.features import Event, FeatureFindings, check_features
+from backfill.verify.records import Position, Published
 from streams.reference import Timed, vector
 from tests.plans import plan_of, view_of
 
@@ -31,7 +32,7 @@ def stream(*times: int) -> dict[Position, Event]:
 
 def emit(
     events: dict[Position, Event], order: list[int], *, attempt: int = 0, first: int = 1, base: int = 0
-) -> list[FeatureRecord]:
+) -> list[Published]:
     """What an engine emits that sees the events in ``order``; only from position ``first`` - 1 of it on."""
     records = []
     for seq in range(first, len(order) + 1):
@@ -42,12 +43,12 @@ def emit(
         source = {"topic": "events", "partition": 0, "offset": newest.position.offset, "timestamp": 7}
         value = {"event_id": newest.event_id, "event_time": newest.time, "trigger": "event", "attempt": attempt}
         records.append(
-            FeatureRecord(0, base + seq, b"a", value | {"source": source, "event": {}, "v": part | found.features})
+            Published(0, base + seq, b"a", value | {"source": source, "event": {}, "v": part | found.features})
         )
     return records
 
 
-def check(events: dict[Position, Event], records: list[FeatureRecord]) -> FeatureFindings:
+def check(events: dict[Position, Event], records: list[Published]) -> FeatureFindings:
     return check_features(PLAN, events, records, budget=10**6, seed=1)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backfill.verify.features import Event, FeatureRecord, Position
-from backfill.verify.predictions import PredictionFindings, PredictionRecord, check_predictions
+from backfill.verify.features import Event
+from backfill.verify.predictions import PredictionFindings, check_predictions
+from backfill.verify.records import Position, Published
 from streams.definitions import Model
 from tests.backfill.verify.test_features import COUNT
 from tests.plans import plan_of, view_of
@@ -21,7 +22,7 @@ def double_of_first(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     return vectors[:, 0] * 2
 
 
-def world(count: int) -> tuple[dict[Position, Event], list[FeatureRecord], list[PredictionRecord]]:
+def world(count: int) -> tuple[dict[Position, Event], list[Published], list[Published]]:
     """Events with x = 0.0, 0.1, ..., their features and what must be predicted of them."""
     events, features, predictions = {}, [], []
     for n in range(count):
@@ -31,7 +32,7 @@ def world(count: int) -> tuple[dict[Position, Event], list[FeatureRecord], list[
         head = {"event_id": f"id{n}", "event_time": n, "attempt": 0, "source": source}
         view = {"entity": "a", "epoch": 1, "seq": n + 1, "as_of": n}
         x = n / 10
-        record = FeatureRecord(0, n + 100, b"a", {**head, "event": {"x": x}, "v": {**view, "late": False, "n": n + 1}})
+        record = Published(0, n + 100, b"a", {**head, "event": {"x": x}, "v": {**view, "late": False, "n": n + 1}})
         vector = np.array([x, n + 1], dtype="<f4")
         score = float(vector[0] * 2)
         value: dict[str, Any] = {
@@ -49,20 +50,16 @@ def world(count: int) -> tuple[dict[Position, Event], list[FeatureRecord], list[
             "vector": vector.tobytes(),
         }
         features.append(record)
-        predictions.append(PredictionRecord(0, n, 8, b"a", value))
+        predictions.append(Published(0, n, b"a", value))
     return events, features, predictions
 
 
-def check(
-    events: dict[Position, Event], features: list[FeatureRecord], predictions: list[PredictionRecord]
-) -> PredictionFindings:
+def check(events: dict[Position, Event], features: list[Published], predictions: list[Published]) -> PredictionFindings:
     return check_predictions(PLAN, MODEL, events, features, predictions, lambda _version: double_of_first)
 
 
-def with_value(prediction: PredictionRecord, **changes: Any) -> PredictionRecord:
-    return PredictionRecord(
-        prediction.partition, prediction.offset, prediction.timestamp, prediction.key, {**prediction.value, **changes}
-    )
+def with_value(prediction: Published, **changes: Any) -> Published:
+    return Published(prediction.partition, prediction.offset, prediction.key, {**prediction.value, **changes})
 
 
 def test_one_right_prediction_per_event_holds() -> None:
@@ -84,7 +81,7 @@ def test_a_prediction_of_an_event_that_is_not_valid_is_found() -> None:
 
 def test_the_first_emission_is_the_one_that_must_be_scored() -> None:
     events, features, predictions = world(1)
-    again = FeatureRecord(0, 500, b"a", {**features[0].value, "attempt": 1})
+    again = Published(0, 500, b"a", {**features[0].value, "attempt": 1})
     assert check(events, [again, *features], predictions).mismatches == 0
     assert check(events, [again], predictions).mismatches == 2  # offset and attempt
 
