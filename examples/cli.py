@@ -93,7 +93,11 @@ def _emptied(folder: Path) -> Path:
     marker = folder / ".penstock-demo"
     if folder.exists() and any(folder.iterdir()):
         if not marker.exists():
-            raise PenstockError("the folder is not empty, and is not that of a demo", where=str(folder))
+            raise PenstockError(
+                "the folder is not empty, and is not that of a demo",
+                where=str(folder),
+                next="name another --folder, or empty this one",
+            )
         # One that was killed may have left its servers behind.
         Stack(folder / "stack").down(wipe=True)
         shutil.rmtree(folder)
@@ -117,7 +121,8 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) ->
         held = _verify(environment, folder, [*measured], measured_path, report_path, screen)
         screen.finish()
     report = Report.model_validate_json(report_path.read_text())
-    show(report, console, os.path.relpath(report_path))
+    relative = os.path.relpath(report_path)
+    show(report, console, str(report_path) if relative.startswith("..") else relative)
     return held
 
 
