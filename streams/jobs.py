@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local.paths import ROOT, java_home, venv_python
+from deploy.local.processes import end_with_parent
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.committed import require_unchanged, writer_schemas
@@ -233,6 +234,8 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
                 capture_output=True,
                 text=True,
                 env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch}"},
+                # It would go on submitting although nobody waits for it. Its JVM ends with it.
+                preexec_fn=end_with_parent,
                 timeout=_SUBMIT_TIMEOUT_S,
                 check=False,
             )

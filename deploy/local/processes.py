@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,11 @@ def end(processes: Iterable[Identity], *, grace_s: float) -> None:
         while remaining and time.monotonic() < deadline:
             time.sleep(0.05)
             remaining = [process for process in remaining if process.alive]
+
+
+def end_with_parent() -> None:
+    """To be called in a child before it becomes its program: Linux then stops it when its parent is gone.
+
+    However that came about, a SIGKILL included. The parent is the thread that started it.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,10 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.local.processes import end_with_parent
 from penstock.errors import PenstockError
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.1
 _TAIL_LINES = 12
@@ -53,7 +51,13 @@ class Services:
             PenstockError: if it fails, with the end of its log.
         """
         with self._log(name).open("w+b") as log:
-            command = subprocess.Popen(self._command(arguments), stdout=log, stderr=log, env=self._environment)
+            command = subprocess.Popen(
+                self._command(arguments),
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - it makes one system call
+            )
             try:
                 while command.poll() is None:
                     self._idle()
@@ -73,7 +77,7 @@ class Services:
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - it makes one system call
             )
 
     def kill(self, name: str) -> None:
@@ -110,11 +114,6 @@ class Services:
     def _failure(self, name: str, what: str) -> PenstockError:
         lines = self._log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return PenstockError("\n  | ".join([what, *lines]), where=str(self._log(name)))
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to stop this process when its parent is gone, however that came about."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
