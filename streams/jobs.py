@@ -73,7 +73,7 @@ def start(
     require_unchanged(pipeline)
     topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
     require_topics(pipeline, settings.kafka_bootstrap, topics)
-    personal_key = _personal_key(planned, settings)
+    personal_key = personal_key_of(planned, settings)
     jars = _jars(settings)
     with Flink(settings.flink_rest) as flink:
         _require_none_running(flink, pipeline)
@@ -140,7 +140,12 @@ def _require_none_running(flink: Flink, pipeline: Pipeline) -> None:
         )
 
 
-def _personal_key(planned: PipelinePlan, settings: Settings) -> str:
+def personal_key_of(planned: PipelinePlan, settings: Settings) -> str:
+    """The key with which the pipeline's personal data is hashed; empty if it has none to hash.
+
+    Raises:
+        PenstockError: if it needs a key and none is configured.
+    """
     hashes = any(field.pii is Pii.HASH for field in planned.source.fields)
     return settings.require_pii_key().get_secret_value() if hashes else ""
 

@@ -19,12 +19,13 @@ from backfill.verify.stores import check_cassandra, check_redis
 from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
-from schemas.contract import Pii, Role, contract_fields, field_with_role
+from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA, features_schema
 from scoring.training import auc, score_baseline, score_onnx
 from sinks.redis_sink import connect
 from streams.definitions import Labels, Pipeline
+from streams.jobs import personal_key_of
 from streams.plan import plan
 
 _CASSANDRA_SAMPLE = 1_000
@@ -48,7 +49,7 @@ def verify(
         pipeline.source.contract,
         read_topic(bootstrap, pipeline.source.topic),
         Decoder(*writer_schemas(pipeline.source.contract)),
-        _pii_key(pipeline, settings),
+        personal_key_of(planned, settings).encode(),
     )
     letters = [
         DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, pipeline.source.dead_letter_topic)
@@ -99,11 +100,6 @@ def verify(
     )
 
 
-def _pii_key(pipeline: Pipeline, settings: Settings) -> bytes:
-    hashed = any(f.pii is Pii.HASH for f in contract_fields(pipeline.source.contract))
-    return settings.require_pii_key().get_secret_value().encode() if hashed else b""
-
-
 def _cluster(settings: Settings) -> Cluster:
     return Cluster(list(settings.cassandra_contact_points), port=settings.cassandra_port)
 
@@ -124,11 +120,14 @@ def _quality(
     if pipeline.labels is None:
         return None
     labels = _labels(pipeline.labels, settings.kafka_bootstrap)
-    later = [
-        p for p in predictions if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
+    by_offset = {Position(r.partition, r.offset): r.value for r in records}
+    judged = [
+        (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
+        for p in predictions
+        if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
     ]
-    by_offset = {Position(r.partition, r.offset): r for r in records}
-    served = [by_offset[Position(p.value["features_partition"], p.value["features_offset"])].value for p in later]
+    # A prediction that names no feature record is a mismatch already, and must not end the verifier.
+    later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
     truth = np.array([labels[p.value["event_id"]] for p in later])
     version = max((p.value["model_version"] for p in later), key=int, default="")
     vectors = model_vectors(pipeline.model, served, len(served))

@@ -113,7 +113,8 @@ def _check_history(
         f"SELECT {quoted} FROM {keyspace}.{table.name} "  # noqa: S608 - names come from the plan
         "WHERE entity = ? AND day = ? AND as_of = ? AND epoch = ? AND seq = ? AND attempt = ?"
     )
-    chosen = rng.sample(sorted(published.keys() & stored), min(sample, len(published.keys() & stored)))
+    both = sorted(published.keys() & stored)
+    chosen = rng.sample(both, min(sample, len(both)))
     arguments = [(key[0], Date(day_of(key[1])), *key[1:]) for key in chosen]
     answers = execute_concurrent_with_args(session, statement, arguments, concurrency=_CONCURRENCY)
     for key, (_, rows) in zip(chosen, answers, strict=True):
