@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deploy.local.paths import DEFAULT_HOME, JARS
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 
 
 class Settings(BaseSettings):
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """How Kafka clients of this process connect."""
+        return KafkaAccess(bootstrap=self.kafka_bootstrap)
 
     @cached_property
     def _key_of_file(self) -> SecretStr | None:

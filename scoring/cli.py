@@ -27,7 +27,7 @@ from scoring.vectors import Vectorizer
 from streams.definitions import Pipeline
 from streams.loading import load_pipeline
 from streams.plan import plan as plan_of
-from streams.topics import dead_letters_of, require_topics
+from streams.topics import dead_letters_of, group_of, require_topics
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def run_scorer(
     check_model(pipeline, plan, served, limits.max_batch)
     fallback = OnnxSession(fallback_file(settings.model_repository, served), len(served.inputs))
 
-    group = f"penstock-{pipeline.name}-scorer"
+    group = group_of(pipeline.name, "scorer")
     transactional_id = f"{group}-{instance}"
     metrics = Metrics(REGISTRY)
     inference = Inference(

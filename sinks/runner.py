@@ -26,7 +26,7 @@ from prometheus_client import Counter, Gauge
 from penstock.errors import PenstockError
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
-from streams.topics import dead_letters_of
+from streams.topics import dead_letters_of, group_of
 
 PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", ["pipeline", "sink"])
 STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", ["pipeline", "sink"])
@@ -312,7 +312,7 @@ class Sink(Generic[Item]):
 
 def group_id(pipeline: str, sink: str) -> str:
     """The consumer group of a sink."""
-    return f"penstock-{pipeline}-sink-{sink}"
+    return group_of(pipeline, f"sink-{sink}")
 
 
 def backoff_s(failures: int, rng: random.Random) -> float:

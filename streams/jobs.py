@@ -29,7 +29,7 @@ from streams.definitions import Pipeline
 from streams.flink_rest import Flink, Job
 from streams.plan import PipelinePlan, plan
 from streams.submission import PII_KEY_VARIABLE, KernelRequest, Submission, Submitted
-from streams.topics import require_topics
+from streams.topics import group_of, require_topics
 
 LATEST = "latest"
 _SUBMIT_TIMEOUT_S = 180.0
@@ -169,7 +169,7 @@ def _kernel_request(
         writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract)),
         registry_url=settings.schema_registry_url,
         bootstrap=settings.kafka_bootstrap,
-        group=f"penstock-{pipeline.name}-features",
+        group=group_of(pipeline.name, "features"),
         submission_ms=time.time_ns() // 1_000_000,
         exactly_once=exactly_once,
     )

@@ -34,6 +34,11 @@ def dead_letters_of(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def group_of(pipeline: str, role: str) -> str:
+    """The consumer group of a part of a pipeline: ``features`` (the job), ``scorer``, ``sink-redis``, ``drift``, ..."""
+    return f"penstock-{pipeline}-{role}"
+
+
 def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     """Every topic that the pipeline reads or writes."""
     partitions = pipeline.source.partitions

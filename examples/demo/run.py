@@ -19,6 +19,7 @@ from penstock.errors import PenstockError
 from streams.definitions import Pipeline
 from streams.lag import Lag
 from streams.loading import load_pipeline
+from streams.topics import group_of
 
 _POLL_S = 0.25
 _STALL_S = 90.0
@@ -176,7 +177,7 @@ class _Act:
 
     def _behind(self, role: str, topic: str, markers: int = 0) -> int:
         """Records behind; a transactional topic ends in a commit marker that is no record: ``markers`` a partition."""
-        lag = self._lag.of_group(f"penstock-{self._pipeline.name}-{role}", topic)
+        lag = self._lag.of_group(group_of(self._pipeline.name, role), topic)
         return sum(max(0, behind - markers) for behind in lag.values())
 
 
