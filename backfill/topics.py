@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka import QUIET
+from penstock.kafka import QUIET, KafkaAccess
 
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
@@ -31,7 +31,7 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
+def read_topic(kafka: KafkaAccess, topic: str) -> Iterator[Record]:
     """All records of a topic, in offset order within each partition, read committed.
 
     The end of each partition is the last stable offset when the call starts; it commits no offsets.
@@ -41,7 +41,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
     """
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap,
+            **kafka.client(),
             # A group of its own, and no commits: reading must leave no trace on the pipeline's groups.
             "group.id": f"penstock-read-{uuid.uuid4()}",
             "isolation.level": "read_committed",
@@ -53,7 +53,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
         }
     )
     try:
-        ends = _end_offsets(consumer, bootstrap, topic)
+        ends = _end_offsets(consumer, kafka, topic)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
         open_partitions = {partition for partition, end in ends.items() if end > 0}
         moved_at = time.monotonic()
@@ -64,7 +64,7 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
             elif time.monotonic() - moved_at > _STUCK_S:
                 raise PenstockError(
                     f"nothing more of topic {topic} can be read, of partitions {sorted(open_partitions)}",
-                    where=bootstrap,
+                    where=str(kafka),
                     next="penstock status",
                 )
             for message in messages:
@@ -94,14 +94,14 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Record]:
         consumer.close()
 
 
-def _end_offsets(consumer: Consumer, bootstrap: str, topic: str) -> dict[int, int]:
+def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int, int]:
     try:
         metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
-            raise PenstockError(what=f"topic {topic} cannot be read: {metadata.error.str()}", where=bootstrap)
+            raise PenstockError(what=f"topic {topic} cannot be read: {metadata.error.str()}", where=str(kafka))
         return {
             partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
             for partition in metadata.partitions
         }
     except KafkaException as error:
-        raise PenstockError(what="Kafka cannot be reached", where=bootstrap, next="penstock status") from error
+        raise PenstockError(what="Kafka cannot be reached", where=str(kafka), next="penstock status") from error

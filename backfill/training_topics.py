@@ -10,6 +10,7 @@ from typing import Any
 from backfill.topics import Record, read_topic
 from backfill.training_set import FeatureRow, LabelRow, TrainingSet, join, view_versions
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from schemas.codec import Decoder, Rejection, Undecodable, UnknownSchema, decode_event
 from schemas.committed import features_writer_schemas, writer_schemas
 from schemas.contract import INT64_MAX, Role, contract_fields, field_with_role
@@ -24,7 +25,7 @@ _BATCH = 1_000
 _LOGGED_REFUSALS = 5
 
 
-def training_set_from_topics(pipeline: Pipeline, bootstrap: str, until_ms: int | None = None) -> TrainingSet:
+def training_set_from_topics(pipeline: Pipeline, kafka: KafkaAccess, until_ms: int | None = None) -> TrainingSet:
     """The events that were featurised and labelled so far, as known at ``until_ms`` (event time; None: all of it).
 
     Both topics are read committed, from their beginning to their end at the time of the call. A feature record of other
@@ -42,8 +43,8 @@ def training_set_from_topics(pipeline: Pipeline, bootstrap: str, until_ms: int |
         )
     label_reader, feature_reader = LabelReader(labels), FeatureReader(pipeline)
     result = join(
-        feature_reader.rows(read_topic(bootstrap, pipeline.features_topic)),
-        label_reader.rows(read_topic(bootstrap, labels.topic)),
+        feature_reader.rows(read_topic(kafka, pipeline.features_topic)),
+        label_reader.rows(read_topic(kafka, labels.topic)),
         inputs=pipeline.model.inputs,
         views=view_versions(plan(pipeline), pipeline.model.inputs),
         until_ms=until_ms,

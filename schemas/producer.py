@@ -2,7 +2,8 @@
 
 ::
 
-    with EventProducer(CardTransaction, "events.card", bootstrap="kafka:9092", key="card_id") as producer:
+    kafka = KafkaAccess(bootstrap="kafka:9092")
+    with EventProducer(CardTransaction, "events.card", kafka=kafka, key="card_id") as producer:
         producer.send(CardTransaction(...))
 
 Events go out with all replicas' acknowledgement and without duplicates of the client's own making (idempotence), in
@@ -21,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import ValidationError
 
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import Contract
@@ -62,11 +64,11 @@ class EventProducer:
     Args:
         contract: What every event must be.
         topic: The source's topic; must exist.
-        bootstrap: Kafka's bootstrap servers.
+        kafka: How to reach Kafka and to be let in; ``Settings().kafka`` is what the environment says.
         key: The field whose value is the record's key, normally the source's ``key``; None spreads events at random.
         encoding: ``avro`` (single-object encoding, or Confluent framing with a registry) or ``json``.
         registry_url: A Confluent schema registry; the schema is registered under ``<topic>-value``.
-        config: More librdkafka settings (security, buffers, ``delivery.timeout.ms``); what this class promises
+        config: More librdkafka settings (buffers, ``delivery.timeout.ms``); what this class promises
             (acknowledgement, idempotence, partitioner) cannot be changed.
 
     Raises:
@@ -79,13 +81,13 @@ class EventProducer:
         contract: type[Contract],
         topic: str,
         *,
-        bootstrap: str,
+        kafka: KafkaAccess,
         key: str | None = None,
         encoding: Literal["avro", "json"] = "avro",
         registry_url: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        if fixed := sorted(set(config or ()) & {*_FIXED, "bootstrap.servers"}):
+        if fixed := sorted(set(config or ()) & {*_FIXED, *kafka.client()}):
             raise ValueError(f"config may not set {', '.join(fixed)}")
         if key is not None and key not in contract.model_fields:
             raise ValueError(f"key {key!r} is not a field of contract {contract.contract_name}")
@@ -94,8 +96,8 @@ class EventProducer:
         self._contract, self._topic, self._key = contract, topic, key
         self._serialize = _serializer(contract, topic, encoding, registry_url)
         self._failed: list[tuple[Contract, str, str]] = []
-        self._producer = Producer({"linger.ms": 5, **(config or {}), **_FIXED, "bootstrap.servers": bootstrap})
-        self._require_topic(bootstrap)
+        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED})
+        self._require_topic(kafka)
 
     def send(
         self,
@@ -218,18 +220,18 @@ class EventProducer:
             next="close this producer and make a new one; send again what was not acknowledged",
         )
 
-    def _require_topic(self, bootstrap: str) -> None:
+    def _require_topic(self, kafka: KafkaAccess) -> None:
         try:
             metadata = self._producer.list_topics(self._topic, timeout=_METADATA_TIMEOUT_S)
         except KafkaException as error:
             raise PenstockError(
-                f"Kafka cannot be reached: {error.args[0].str()}", where=bootstrap, next="penstock status"
+                f"Kafka cannot be reached: {error.args[0].str()}", where=str(kafka), next="penstock status"
             ) from error
         found = metadata.topics[self._topic].error
         if found is not None:
             raise PenstockError(
                 f"topic {self._topic} cannot be written: {found.str()}",
-                where=bootstrap,
+                where=str(kafka),
                 next="create it: penstock topics create PIPELINE",
             )
 

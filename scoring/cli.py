@@ -94,10 +94,10 @@ def run_scorer(
     """
     plan = plan_of(pipeline)
     predictions = pipeline.predictions_topic
-    bootstrap = settings.kafka_bootstrap
+    kafka = settings.kafka
     answers = [predictions, dead_letters_of(predictions)]
-    require_topics(pipeline, bootstrap, [pipeline.features_topic, *answers])
-    check_logs(bootstrap, answers)
+    require_topics(pipeline, kafka, [pipeline.features_topic, *answers])
+    check_logs(kafka, answers)
     triton = Triton(settings.triton_grpc)
     served = triton.served(pipeline.model.name)
     check_model(pipeline, plan, served, limits.max_batch)
@@ -115,16 +115,16 @@ def run_scorer(
         on_fallback=lambda _reason: metrics.fallbacks.inc(),
     )
     history = PredictionHistory(
-        bootstrap, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
+        kafka, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
     )
     producer = TransactionalProducer(
-        producer_factory(bootstrap, transactional_id),
+        producer_factory(kafka, transactional_id),
         transactional_id,
         clock=time.monotonic,
         wait=stop.wait,
         stopping=stop.is_set,
     )
-    consumer = Consumer(consumer_config(bootstrap, group, instance), logger=logging.getLogger("scoring.kafka"))
+    consumer = Consumer(consumer_config(kafka, group, instance), logger=logging.getLogger("scoring.kafka"))
     parts = Parts(
         consumer=consumer,
         producer=producer,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from penstock.kafka import KafkaAccess
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.memory import Source
@@ -38,7 +39,7 @@ class PredictionHistory:
     """Reads the scored events of a partition from the predictions topic and its dead letters.
 
     Args:
-        bootstrap: Kafka bootstrap servers.
+        kafka: How to reach Kafka.
         predictions_topic: Where predictions are.
         dead_letter_topic: Where records are that could not be scored.
         clock: Monotonic seconds.
@@ -47,7 +48,7 @@ class PredictionHistory:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: KafkaAccess,
         predictions_topic: str,
         dead_letter_topic: str,
         *,
@@ -61,7 +62,7 @@ class PredictionHistory:
         self._decoder = Decoder(PREDICTION_SCHEMA)
         self._known_from: dict[tuple[str, int], int] = {}
         config = {
-            "bootstrap.servers": bootstrap,
+            **kafka.client(),
             # Required by the client, never joined: partitions are assigned by hand and nothing is committed.
             "group.id": f"penstock-history-{predictions_topic}",
             "enable.auto.commit": False,

@@ -52,7 +52,7 @@ def train_command(pipeline: str, until_ms: int | None, seed: int) -> None:
     The version is not served before `penstock model load`.
     """
     definition, settings = load_pipeline(pipeline), Settings()
-    training_set = training_set_from_topics(definition, settings.kafka_bootstrap, until_ms)
+    training_set = training_set_from_topics(definition, settings.kafka, until_ms)
     trained = train(training_set, seed)
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained)

@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from schemas.codec import Decoder
 from scoring.batch import Candidate, Decoded, answered, decode, unscored
 from scoring.history import HistoryUnavailableError, PredictionHistory
@@ -259,10 +260,10 @@ class Scorer:
         return True
 
 
-def consumer_config(bootstrap: str, group: str, instance: str) -> dict[str, Any]:
+def consumer_config(kafka: KafkaAccess, group: str, instance: str) -> dict[str, Any]:
     """The consumer's settings, each with its reason."""
     return {
-        "bootstrap.servers": bootstrap,
+        **kafka.client(),
         "group.id": group,
         # Static membership: a scorer that is killed and started again gets its partitions back at once, without a
         # rebalance; and a process that outlived its place in the group cannot commit, because its name is fenced.

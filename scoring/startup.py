@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from scoring.triton import ServedModel
 from streams.definitions import Pipeline
 from streams.plan import PipelinePlan
@@ -38,7 +39,7 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, served: ServedModel, max
         )
 
 
-def check_logs(bootstrap: str, topics: Sequence[str]) -> None:
+def check_logs(kafka: KafkaAccess, topics: Sequence[str]) -> None:
     """Check that the answers already given can be found again: by their own timestamps, all of them.
 
     Raises:
@@ -47,12 +48,12 @@ def check_logs(bootstrap: str, topics: Sequence[str]) -> None:
     asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
         # Named, or it would be collected, and its answers with it.
-        admin = admin_client(bootstrap)
+        admin = admin_client(kafka)
         answers = admin.describe_configs(asked, request_timeout=_ASK_S)
         configs = {resource.name: future.result(_ASK_S + 1) for resource, future in answers.items()}
     except (KafkaException, TimeoutError) as error:
         raise PenstockError(
-            f"the settings of the topics cannot be had: {error}", where=bootstrap, next="penstock status"
+            f"the settings of the topics cannot be had: {error}", where=str(kafka), next="penstock status"
         ) from error
     for topic in topics:
         for setting, needed in _LOG_SETTINGS.items():
@@ -60,7 +61,7 @@ def check_logs(bootstrap: str, topics: Sequence[str]) -> None:
             if found != needed:
                 raise PenstockError(
                     f"topic {topic} has {setting}={found}; what is already scored can only be told with {needed}",
-                    where=f"{topic} at {bootstrap}",
+                    where=f"{topic} at {kafka}",
                     safe="nothing was read or scored",
                     next=f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
                     f"--add-config {setting}={needed}",

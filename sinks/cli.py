@@ -140,10 +140,10 @@ def _run(store: Store[Any], pipeline: Pipeline, settings: Settings, metrics_port
     # The driver tells of every lost connection; the sink says once what it means.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     topics = [name for topic in store.topics for name in (topic, dead_letters_of(topic))]
-    require_topics(pipeline, settings.kafka_bootstrap, topics)
+    require_topics(pipeline, settings.kafka, topics)
     if metrics_port is not None:
         start_http_server(metrics_port, addr=settings.metrics_host)
-    runner = Sink(store, pipeline.name, settings.kafka_bootstrap, random.Random())  # noqa: S311 - jitter
+    runner = Sink(store, pipeline.name, settings.kafka, random.Random())  # noqa: S311 - jitter
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     runner.run()
@@ -159,8 +159,8 @@ def rewind(store: str, pipeline: str) -> None:
     """
     definition, settings = load_pipeline(pipeline), Settings()
     topics = [getattr(definition, name) for name in _STORES[store]]
-    require_topics(definition, settings.kafka_bootstrap, topics)
-    for topic, records in rewind_group(settings.kafka_bootstrap, group_id(definition.name, store), topics).items():
+    require_topics(definition, settings.kafka, topics)
+    for topic, records in rewind_group(settings.kafka, group_id(definition.name, store), topics).items():
         click.echo(f"{topic}: {records} records to read again")
     click.echo(f"next: penstock sink run {store} {pipeline}")
 

@@ -8,18 +8,19 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from streams.topics import admin_client
 
 _TIMEOUT_S = 15.0
 
 
-def rewind(bootstrap: str, group: str, topics: Sequence[str]) -> dict[str, int]:
+def rewind(kafka: KafkaAccess, group: str, topics: Sequence[str]) -> dict[str, int]:
     """Set the group's offsets to the earliest records; returns how many records each topic has it read again.
 
     Raises:
         PenstockError: if a member of the group is still running, or Kafka does not answer.
     """
-    admin = admin_client(bootstrap)
+    admin = admin_client(kafka)
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_S).topics
         partitions = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
@@ -30,7 +31,7 @@ def rewind(bootstrap: str, group: str, topics: Sequence[str]) -> dict[str, int]:
     except KafkaException as error:
         raise PenstockError(
             f"the offsets could not be set: {error.args[0].str()}",
-            where=f"group {group} at {bootstrap}",
+            where=f"group {group} at {kafka}",
             safe="nothing was changed",
             next="stop every member of the group first, then try again",
         ) from error

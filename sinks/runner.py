@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from prometheus_client import Counter, Gauge
 
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from streams.topics import dead_letters_of, group_of
@@ -94,14 +95,14 @@ class Sink(Generic[Item]):
     Args:
         store: What to write to.
         pipeline: The pipeline's name; the group is ``penstock-<pipeline>-sink-<store>``.
-        bootstrap: Kafka's bootstrap servers.
+        kafka: How to reach Kafka.
         rng: Jitter of the pauses between attempts.
     """
 
-    def __init__(self, store: Store[Item], pipeline: str, bootstrap: str, rng: random.Random) -> None:
+    def __init__(self, store: Store[Item], pipeline: str, kafka: KafkaAccess, rng: random.Random) -> None:
         self._store = store
         self._rng = rng
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._pipeline = pipeline
         self._labels = (pipeline, store.name)
         self._stop = threading.Event()
@@ -111,7 +112,7 @@ class Sink(Generic[Item]):
         self._paused = False
         self._commit_due = 0.0
         self._consumer: Consumer | None = None
-        self._dead_letters = _DeadLetters(bootstrap)
+        self._dead_letters = _DeadLetters(kafka)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe to call from a signal handler or another thread."""
@@ -146,7 +147,7 @@ class Sink(Generic[Item]):
     def _consume_until_stopped(self) -> None:
         consumer = self._consumer = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **self._kafka.client(),
                 "group.id": group_id(self._pipeline, self._store.name),
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
@@ -181,7 +182,7 @@ class Sink(Generic[Item]):
         for message in messages:
             error = message.error()
             if error is not None:
-                _raise_if_hopeless(error, message.topic(), self._pipeline, self._bootstrap)
+                _raise_if_hopeless(error, message.topic(), self._pipeline, self._kafka)
                 _log.warning("Kafka: %s", error.str())
                 continue
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -321,22 +322,22 @@ def backoff_s(failures: int, rng: random.Random) -> float:
     return longest * rng.uniform(0.5, 1.0)
 
 
-def _raise_if_hopeless(error: KafkaError, topic: str | None, pipeline: str, bootstrap: str) -> None:
+def _raise_if_hopeless(error: KafkaError, topic: str | None, pipeline: str, kafka: KafkaAccess) -> None:
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         raise PenstockError(
-            f"topic {topic} does not exist any more", where=bootstrap, next=f"penstock topics create {pipeline}"
+            f"topic {topic} does not exist any more", where=str(kafka), next=f"penstock topics create {pipeline}"
         )
     if error.fatal():
         raise PenstockError(
-            f"the Kafka client cannot go on: {error.str()}", where=bootstrap, next="start the sink again"
+            f"the Kafka client cannot go on: {error.str()}", where=str(kafka), next="start the sink again"
         )
 
 
 class _DeadLetters:
     """Publishes dead letters; the producer is made when the first one comes."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
         self._producer: Producer | None = None
 
     def publish(self, letters: Sequence[DeadLetter]) -> None:
@@ -346,7 +347,7 @@ class _DeadLetters:
         if self._producer is None:
             self._producer = Producer(
                 {
-                    "bootstrap.servers": self._bootstrap,
+                    **self._kafka.client(),
                     "enable.idempotence": True,
                     "message.max.bytes": 32 * 1024 * 1024,
                     "delivery.timeout.ms": 15_000,
@@ -368,6 +369,6 @@ class _DeadLetters:
             self._producer = None
             raise StoreUnavailable(
                 f"dead letters are not taken: {errors[0].str() if errors else 'no answer'}",
-                where=f"{dead_letters_of(letters[0].topic)} at {self._bootstrap}",
+                where=f"{dead_letters_of(letters[0].topic)} at {self._kafka}",
                 safe="the records are kept in their topic and tried again",
             )

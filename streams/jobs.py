@@ -72,7 +72,7 @@ def start(
     planned = plan(pipeline)
     require_unchanged(pipeline)
     topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
-    require_topics(pipeline, settings.kafka_bootstrap, topics)
+    require_topics(pipeline, settings.kafka, topics)
     personal_key = personal_key_of(planned, settings)
     jars = _jars(settings)
     with Flink(settings.flink_rest) as flink:
@@ -168,7 +168,7 @@ def _kernel_request(
         features_schema=json.dumps(features_schema(planned)),
         writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract)),
         registry_url=settings.schema_registry_url,
-        bootstrap=settings.kafka_bootstrap,
+        bootstrap=settings.kafka.bootstrap,
         group=group_of(pipeline.name, "features"),
         submission_ms=time.time_ns() // 1_000_000,
         exactly_once=exactly_once,

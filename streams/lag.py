@@ -9,7 +9,7 @@ from typing import Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from penstock.kafka import QUIET
+from penstock.kafka import QUIET, KafkaAccess
 
 _TIMEOUT_S = 15.0
 _RETRY_S = 0.2
@@ -24,11 +24,11 @@ class Lag:
     """Reads ends and committed offsets; it joins no group and commits nothing.
 
     Args:
-        bootstrap: Kafka's bootstrap servers.
+        kafka: How to reach Kafka.
     """
 
-    def __init__(self, bootstrap: str) -> None:
-        self._settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, **QUIET}
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._settings: dict[str, str | int] = {**kafka.client(), **QUIET}
         self._admin = AdminClient(self._settings)
         self._groups: dict[str, Consumer] = {}
 

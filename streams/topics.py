@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from penstock.errors import PenstockError
-from penstock.kafka import QUIET
+from penstock.kafka import QUIET, KafkaAccess
 from streams.definitions import Pipeline
 
 _TIMEOUT_S = 15.0
@@ -54,20 +54,20 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     return topics
 
 
-def create_topics(pipeline: Pipeline, bootstrap: str, *, replication: int = 1) -> list[str]:
+def create_topics(pipeline: Pipeline, kafka: KafkaAccess, *, replication: int = 1) -> list[str]:
     """Create the pipeline's topics that do not exist yet; returns the names of those it created.
 
     Raises:
         PenstockError: if Kafka cannot be reached, or an existing topic has another number of partitions.
     """
-    admin = admin_client(bootstrap)
+    admin = admin_client(kafka)
     wanted = pipeline_topics(pipeline)
-    existing = partition_counts(admin, bootstrap)
+    existing = partition_counts(admin, kafka)
     for topic in wanted:
         if topic.name in existing and existing[topic.name] != topic.partitions:
             raise PenstockError(
                 what=f"topic {topic.name} has {existing[topic.name]} partitions, the pipeline wants {topic.partitions}",
-                where=bootstrap,
+                where=str(kafka),
                 safe="nothing was changed",
                 next="set Source(partitions=...) to what the topic has, or migrate to a new topic",
             )
@@ -81,41 +81,41 @@ def create_topics(pipeline: Pipeline, bootstrap: str, *, replication: int = 1) -
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise PenstockError(
                     what=f"topic {name} could not be created: {error.args[0].str()}",
-                    where=bootstrap,
+                    where=str(kafka),
                     next="penstock status",
                 ) from error
     return [topic.name for topic in missing]
 
 
-def require_topics(pipeline: Pipeline, bootstrap: str, names: list[str]) -> None:
+def require_topics(pipeline: Pipeline, kafka: KafkaAccess, names: list[str]) -> None:
     """Check that topics exist with the pipeline's number of partitions.
 
     Raises:
         PenstockError: if Kafka cannot be reached, a topic is missing or has another number of partitions.
     """
-    existing = partition_counts(admin_client(bootstrap), bootstrap)
+    existing = partition_counts(admin_client(kafka), kafka)
     missing = [name for name in names if name not in existing]
     if missing:
         raise PenstockError(
             what=f"topic {', '.join(missing)} does not exist",
-            where=bootstrap,
+            where=str(kafka),
             next=f"penstock topics create {pipeline.name}",
         )
     for name in names:
         if existing[name] != pipeline.source.partitions:
             raise PenstockError(
                 what=f"topic {name} has {existing[name]} partitions, not {pipeline.source.partitions}",
-                where=bootstrap,
+                where=str(kafka),
                 next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
             )
 
 
-def admin_client(bootstrap: str) -> AdminClient:
+def admin_client(kafka: KafkaAccess) -> AdminClient:
     """A client that leaves it to errors to say what went wrong; keep it in a variable while its answers are awaited."""
-    return AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    return AdminClient({**kafka.client(), **QUIET})
 
 
-def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+def partition_counts(admin: AdminClient, kafka: KafkaAccess) -> dict[str, int]:
     """Number of partitions of every topic of the cluster.
 
     Raises:
@@ -125,6 +125,6 @@ def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
         metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
         raise PenstockError(
-            what="Kafka cannot be reached", where=bootstrap, next="penstock up, or set PENSTOCK_KAFKA_BOOTSTRAP"
+            what="Kafka cannot be reached", where=str(kafka), next="penstock up, or set PENSTOCK_KAFKA_BOOTSTRAP"
         ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

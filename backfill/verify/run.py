@@ -16,6 +16,7 @@ from backfill.verify.predictions import Scorer, check_predictions, model_vectors
 from backfill.verify.records import Position, Published, published
 from backfill.verify.report import ModelReport, PipelineReport, percentiles
 from backfill.verify.stores import check_cassandra, check_redis
+from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
@@ -43,21 +44,19 @@ def verify(
         PenstockError: if Kafka, a store or a model file cannot be read.
     """
     planned = plan(pipeline)
-    bootstrap = settings.kafka_bootstrap
+    kafka = settings.kafka
     judged = judge_events(
         planned,
         pipeline.source.contract,
-        read_topic(bootstrap, pipeline.source.topic),
+        read_topic(kafka, pipeline.source.topic),
         Decoder(*writer_schemas(pipeline.source.contract)),
         personal_key_of(planned, settings).encode(),
     )
-    letters = [
-        DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, pipeline.source.dead_letter_topic)
-    ]
+    letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, pipeline.source.dead_letter_topic)]
     dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
-    records = published(read_topic(bootstrap, pipeline.features_topic), Decoder(features_schema(planned)))
+    records = published(read_topic(kafka, pipeline.features_topic), Decoder(features_schema(planned)))
     features = check_features(planned, judged.events, records, budget=budget, seed=seed)
-    predictions = published(read_topic(bootstrap, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
+    predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(
         planned,
         pipeline.model,
@@ -119,7 +118,7 @@ def _quality(
     """AUC on labelled events later than the training, of the published scores and of the model without windows."""
     if pipeline.labels is None:
         return None
-    labels = _labels(pipeline.labels, settings.kafka_bootstrap)
+    labels = _labels(pipeline.labels, settings.kafka)
     by_offset = {Position(r.partition, r.offset): r.value for r in records}
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
@@ -141,14 +140,14 @@ def _quality(
     )
 
 
-def _labels(labels: Labels, bootstrap: str) -> Mapping[str, int]:
+def _labels(labels: Labels, kafka: KafkaAccess) -> Mapping[str, int]:
     """The truth of each labelled event, as known at the end: of several labels the one that was known last."""
     id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
     assert id_field is not None
     assert time_field is not None
     writers = Decoder(*writer_schemas(labels.contract))
     latest: dict[str, tuple[int, int]] = {}
-    for record in read_topic(bootstrap, labels.topic):
+    for record in read_topic(kafka, labels.topic):
         decoded = decode_event(
             record.value, labels.contract, writers, kafka_timestamp_ms=2**62, max_future_ms=0, max_bytes=2**20
         )

@@ -11,7 +11,7 @@ from confluent_kafka import Message as Delivered
 
 from examples.messages import Message
 from penstock.errors import PenstockError
-from penstock.kafka import QUIET
+from penstock.kafka import QUIET, KafkaAccess
 
 _CHECK_EVERY = 500
 
@@ -19,13 +19,13 @@ _CHECK_EVERY = 500
 class Upstream:
     """Produces messages and counts them by kind; ``newest_event_time`` is the greatest event time among the valid."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, kafka: KafkaAccess) -> None:
         self.counts: Counter[str] = Counter()
         self.newest_event_time = 0
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **kafka.client(),
                 "enable.idempotence": True,
                 "linger.ms": 2,
                 "partitioner": "murmur2_random",

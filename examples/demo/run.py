@@ -16,6 +16,7 @@ from examples.demo.services import Services
 from examples.demo.watching import Downstream
 from examples.messages import Message
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from streams.definitions import Pipeline
 from streams.lag import Lag
 from streams.loading import load_pipeline
@@ -45,7 +46,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
         PenstockError: if a part fails, or nothing moves for a minute and a half.
     """
     pipeline = load_pipeline(script.pipeline)
-    bootstrap = environment["PENSTOCK_KAFKA_BOOTSTRAP"]
+    kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
     name = script.pipeline
     with Services(environment, folder / "logs", screen.refresh) as services:
         screen.state.pipeline = name
@@ -55,7 +56,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
         try:
             services.start("sink-redis", "sink", "run", "redis", name)
             services.start("sink-cassandra", "sink", "run", "cassandra", name)
-            return _Act(script, pipeline, services, screen, bootstrap).run()
+            return _Act(script, pipeline, services, screen, kafka).run()
         finally:
             screen.step(f"{name}: stop the job with a savepoint")
             services.stop_all()
@@ -66,14 +67,16 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
 class _Act:
     """One pipeline's run while its job is up."""
 
-    def __init__(self, script: Script, pipeline: Pipeline, services: Services, screen: Screen, bootstrap: str) -> None:
+    def __init__(
+        self, script: Script, pipeline: Pipeline, services: Services, screen: Screen, kafka: KafkaAccess
+    ) -> None:
         self._script = script
         self._pipeline = pipeline
         self._services = services
         self._screen = screen
-        self._bootstrap = bootstrap
-        self._lag = Lag(bootstrap)
-        self._upstream = Upstream(bootstrap)
+        self._kafka = kafka
+        self._lag = Lag(kafka)
+        self._upstream = Upstream(kafka)
         self._downstream: Downstream | None = None
         self._polled_at = 0.0
         state = screen.state
@@ -90,7 +93,7 @@ class _Act:
         until = str(self._upstream.newest_event_time)
         self._services.call("model-train", "model", "train", name, "--until", until, "--seed", str(script.seed))
         self._services.call("model-load", "model", "load", name)
-        self._downstream = Downstream(self._bootstrap, self._pipeline.predictions_topic, self._pipeline.model.positive)
+        self._downstream = Downstream(self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive)
         try:
             return self._score(messages, int(until))
         finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException
 
-from penstock.kafka import QUIET
+from penstock.kafka import QUIET, KafkaAccess
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
 
@@ -35,7 +35,7 @@ class Downstream:
     with the decision ``positive`` are kept in ``high_scores``, the latest few.
     """
 
-    def __init__(self, bootstrap: str, topic: str, positive: str) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, positive: str) -> None:
         self._positive = positive
         self.count = 0
         self.measuring = False
@@ -47,7 +47,7 @@ class Downstream:
         self._stop = threading.Event()
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **kafka.client(),
                 "group.id": f"penstock-demo-{uuid.uuid4()}",
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",

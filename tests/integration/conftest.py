@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
+from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 
 
@@ -60,7 +61,7 @@ def settings(stack_environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def create_topic(stack: Stack) -> Iterator[Callable[..., str]]:
     """Creates topics and deletes them afterwards: `create_topic("name", partitions=2)` returns the name."""
-    admin = AdminClient({"bootstrap.servers": stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"]})
+    admin = AdminClient(KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"]).client())
     created: list[str] = []
 
     def create(name: str, partitions: int = 1, **config: str) -> str:

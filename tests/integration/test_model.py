@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from backfill.training_topics import training_set_from_topics
 from penstock.cli import cli
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.codec import Encoder
 from schemas.records import features_schema
@@ -74,7 +75,7 @@ class World:
     pipeline: Pipeline
     file: Path
     settings: Settings
-    bootstrap: str
+    kafka: KafkaAccess
     truth: dict[str, bool]
 
     @property
@@ -93,22 +94,22 @@ def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callabl
     assert pipeline.labels is not None
     create_topic(pipeline.features_topic, partitions=2)
     create_topic(pipeline.labels.topic, partitions=2)
-    truth = fill(pipeline, settings.kafka_bootstrap, suffix)
-    found = World(pipeline, file, settings, settings.kafka_bootstrap, truth)
+    truth = fill(pipeline, settings.kafka, suffix)
+    found = World(pipeline, file, settings, settings.kafka, truth)
     yield found
     if found.repository.versions(pipeline.model.name):
         ModelControl(found.repository, settings.triton_grpc).unload(pipeline.model.name)
         shutil.rmtree(settings.model_repository / pipeline.model.name)
 
 
-def fill(pipeline: Pipeline, bootstrap: str, suffix: str) -> dict[str, bool]:
+def fill(pipeline: Pipeline, kafka: KafkaAccess, suffix: str) -> dict[str, bool]:
     """Event i happens at i, its label is known at i + 100. The mean over the window carries the signal.
 
     Every tenth event is emitted a second time with another vector, and an aborted transaction holds nonsense.
     """
     rng = np.random.default_rng(0)
     encoder = Encoder(features_schema(plan(pipeline)))
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"test-{suffix}"})
+    producer = Producer({**kafka.client(), "transactional.id": f"test-{suffix}"})
     producer.init_transactions(15)
 
     def emit(i: int, mean: float | None, attempt: int = 0) -> None:
@@ -160,7 +161,7 @@ def vectors(rows: int) -> np.ndarray:
 
 
 def test_the_training_set_is_what_was_committed_served_first_and_known_by_then(world: World) -> None:
-    result = training_set_from_topics(world.pipeline, world.bootstrap, until_ms=599)
+    result = training_set_from_topics(world.pipeline, world.kafka, until_ms=599)
     assert result.event_ids == tuple(f"e{i}" for i in range(500))
     assert result.y.tolist() == [int(world.truth[name]) for name in result.event_ids]
     assert np.nanmax(np.abs(result.X)) < 100
@@ -168,11 +169,11 @@ def test_the_training_set_is_what_was_committed_served_first_and_known_by_then(w
     assert result.counts.labels_refused == 1
     assert result.counts.emitted_again == EVENTS // 10
     assert result.counts.labels_after_until == EVENTS - 500
-    assert training_set_from_topics(world.pipeline, world.bootstrap, until_ms=599).data_hash == result.data_hash
+    assert training_set_from_topics(world.pipeline, world.kafka, until_ms=599).data_hash == result.data_hash
 
 
 def test_without_a_bound_all_that_is_labelled_is_known(world: World) -> None:
-    assert len(training_set_from_topics(world.pipeline, world.bootstrap)) == EVENTS
+    assert len(training_set_from_topics(world.pipeline, world.kafka)) == EVENTS
 
 
 def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(world: World) -> None:
@@ -315,7 +316,7 @@ def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World
 def test_a_features_topic_that_does_not_exist_is_a_clear_error(world: World) -> None:
     nameless = world.pipeline.model_copy(update={"name": "nowhere"})
     with pytest.raises(PenstockError, match=r"features\.nowhere"):
-        training_set_from_topics(nameless, world.bootstrap)
+        training_set_from_topics(nameless, world.kafka)
 
 
 def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: World) -> None:

@@ -25,6 +25,7 @@ from examples.fraud.pipeline import pipeline as fraud
 from examples.fraud.world import messages
 from examples.messages import Message
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from streams.lag import Lag
@@ -53,10 +54,10 @@ def environment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
 class Run:
     """The fraud example, running: its job, its sinks, its model and its producer."""
 
-    def __init__(self, services: Services, bootstrap: str) -> None:
+    def __init__(self, services: Services, kafka: KafkaAccess) -> None:
         self.services = services
-        self.lag = Lag(bootstrap)
-        self.upstream = Upstream(bootstrap)
+        self.lag = Lag(kafka)
+        self.upstream = Upstream(kafka)
         self.messages = messages(SEED)
 
     def produce(self, count: int, per_second: float | None = None) -> None:
@@ -84,7 +85,7 @@ def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     with Services(environment, tmp_path_factory.mktemp("logs")) as services:
         services.call("topics", "topics", "create", "fraud")
         services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
-        started = Run(services, environment["PENSTOCK_KAFKA_BOOTSTRAP"])
+        started = Run(services, KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"]))
         started.produce(TRAIN)
         started.await_features()
         services.call("train", "model", "train", "fraud", "--until", str(started.upstream.newest_event_time))
@@ -134,10 +135,10 @@ def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
     topic = fraud.source.topic
     larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
-    bootstrap = environment["PENSTOCK_KAFKA_BOOTSTRAP"]
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
+    admin = AdminClient(kafka.client())
     admin.incremental_alter_configs([resource])[resource].result(15)
-    producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 32 * 2**20})
+    producer = Producer({**kafka.client(), "message.max.bytes": 32 * 2**20})
     padded = json.dumps({"pad": "x" * 10 * 2**20}).encode()
     producer.produce(topic, padded, b"4669352468860531", 0)
     assert producer.flush(30) == 0
@@ -145,7 +146,7 @@ def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
     run.await_all()
 
     judged()
-    letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(bootstrap, f"{topic}.dlq")]
+    letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, f"{topic}.dlq")]
     (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
     assert large.value == padded
 

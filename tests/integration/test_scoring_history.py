@@ -38,9 +38,7 @@ def stop() -> threading.Event:
 @pytest.fixture
 def history(bench, stop) -> Iterator[PredictionHistory]:
     topic = bench.pipeline.predictions_topic
-    history = PredictionHistory(
-        bench.settings.kafka_bootstrap, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set
-    )
+    history = PredictionHistory(bench.settings.kafka, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set)
     wait_for(lambda: readable(history), 30, "the new topics to have leaders")
     history.forget(0)
     yield history
@@ -57,9 +55,7 @@ def readable(history: PredictionHistory) -> bool:
 
 @pytest.fixture
 def producer(bench) -> Producer:
-    producer = Producer(
-        {"bootstrap.servers": bench.settings.kafka_bootstrap, "transactional.id": bench.pipeline.name, "linger.ms": 0}
-    )
+    producer = Producer({**bench.settings.kafka.client(), "transactional.id": bench.pipeline.name, "linger.ms": 0})
     producer.init_transactions(30)
     return producer
 

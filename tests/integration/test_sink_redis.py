@@ -40,10 +40,10 @@ GRACE_MS = 86_400_000
 @pytest.fixture
 def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
     definition = payments(f"pay_{suffix}")
-    create_topics(definition, settings.kafka_bootstrap)
+    create_topics(definition, settings.kafka)
     yield definition
     names = [topic.name for topic in pipeline_topics(definition)]
-    AdminClient({"bootstrap.servers": settings.kafka_bootstrap}).delete_topics(names)
+    AdminClient(settings.kafka.client()).delete_topics(names)
 
 
 @pytest.fixture
@@ -181,14 +181,12 @@ def test_records_are_stored_and_then_committed(
             encoded_features(pipeline.name, features(n, spending=spending(f"c{n % 10}-{partition}", n)))
             for n in range(100)
         ]
-        produce(settings.kafka_bootstrap, pipeline.features_topic, values, partition)
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+        produce(settings.kafka, pipeline.features_topic, values, partition)
+    with running(new_store(), pipeline.name, settings.kafka):
         for partition in range(2):
             for card in range(10):
                 eventually(lambda c=card, p=partition: order_of(reader, f"c{c}-{p}") == (0, 90 + c, 0))  # type: ignore[misc]
-        eventually(
-            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [100] * 2
-        )
+        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [100] * 2)
 
 
 def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
@@ -196,12 +194,12 @@ def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
 ) -> None:
     def send(numbers: range) -> None:
         values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in numbers]
-        produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+        produce(settings.kafka, pipeline.features_topic, values)
 
     def offset() -> int | None:
-        return committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0]
+        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0]
 
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    with running(new_store(), pipeline.name, settings.kafka):
         send(range(50))
         eventually(lambda: offset() == 50)
         stack.stop("redis")
@@ -222,13 +220,11 @@ def test_redis_killed_in_mid_stream_comes_back_to_everything(
     pipeline: Pipeline, settings: Settings, stack: Stack, new_store: Callable[[], RedisStore], reader: FeatureReader
 ) -> None:
     values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
-    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    produce(settings.kafka, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
         os.kill(stack.pid("redis"), signal.SIGKILL)
-        eventually(
-            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
-        )
+        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000)
     states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)}
     assert states == {State.PRESENT}
 
@@ -242,11 +238,11 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on
     value: bytes | None,
 ) -> None:
     good = encoded_features(pipeline.name, features(spending=spending()))
-    produce(settings.kafka_bootstrap, pipeline.features_topic, [value, good], partition=1)
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    produce(settings.kafka, pipeline.features_topic, [value, good], partition=1)
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(lambda: order_of(reader) == (0, 1, 0))
-        eventually(lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[1] == 2)
-    (message,) = consume_all(settings.kafka_bootstrap, f"{pipeline.features_topic}.dlq", 1, partition=1)
+        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[1] == 2)
+    (message,) = consume_all(settings.kafka, f"{pipeline.features_topic}.dlq", 1, partition=1)
     letter = DeadLetter.read(message.key(), message.value(), message.headers())
     assert (letter.topic, letter.partition, letter.offset) == (pipeline.features_topic, 1, 0)
     assert (letter.key, letter.value or b"", list(letter.original_headers)) == (b"k", value or b"", [("h", b"1")])
@@ -261,18 +257,18 @@ def test_reading_everything_again_changes_nothing(
     the_plan: PipelinePlan,
 ) -> None:
     def done() -> bool:
-        return committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 20
+        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 20
 
     key = redis_key(the_plan, the_plan.view("spending"), "c1")
     values = [encoded_features(pipeline.name, features(n, spending=spending("c1", n))) for n in range(20)]
-    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    produce(settings.kafka, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(done)
     first = client.get(key)
     group = group_id(pipeline.name, "redis")
-    assert rewind(settings.kafka_bootstrap, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}
+    assert rewind(settings.kafka, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}
     assert not done()
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(done)
     assert client.get(key) == first
 
@@ -286,15 +282,15 @@ def test_a_store_that_lost_its_data_is_filled_again_by_a_rewind(
     reader: FeatureReader,
 ) -> None:
     produce(
-        settings.kafka_bootstrap,
+        settings.kafka,
         pipeline.features_topic,
         [encoded_features(pipeline.name, features(spending=spending()))],
     )
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(lambda: order_of(reader) == (0, 1, 0))
     client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
-    rewind(settings.kafka_bootstrap, group_id(pipeline.name, "redis"), [pipeline.features_topic])
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    rewind(settings.kafka, group_id(pipeline.name, "redis"), [pipeline.features_topic])
+    with running(new_store(), pipeline.name, settings.kafka):
         eventually(lambda: order_of(reader) == (0, 1, 0))
 
 
@@ -307,22 +303,18 @@ def test_a_member_that_joins_and_one_that_leaves_lose_nothing(
                 encoded_features(pipeline.name, features(n, spending=spending(f"{batch}-{partition}-{n}")))
                 for n in range(500)
             ]
-            produce(settings.kafka_bootstrap, pipeline.features_topic, values, partition)
+            produce(settings.kafka, pipeline.features_topic, values, partition)
 
     send(0)
-    with running(new_store(), pipeline.name, settings.kafka_bootstrap):
-        with running(new_store(), pipeline.name, settings.kafka_bootstrap):
+    with running(new_store(), pipeline.name, settings.kafka):
+        with running(new_store(), pipeline.name, settings.kafka):
             send(1)
             eventually(
-                lambda: (
-                    committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [1_000] * 2
-                )
+                lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [1_000] * 2
             )
             send(2)
         send(3)
-        eventually(
-            lambda: committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2
-        )
+        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2)
     wanted = [("spending", f"{b}-{p}-{n}") for b in range(4) for p in range(2) for n in range(500)]
     assert {v.state for v in reader.get_many(wanted, T0)} == {State.PRESENT}
 
@@ -348,7 +340,7 @@ def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
         return subprocess.Popen([sys.executable, "-m", "penstock", "sink", "run", "redis", str(pipeline_file)])
 
     values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
-    produce(settings.kafka_bootstrap, pipeline.features_topic, values)
+    produce(settings.kafka, pipeline.features_topic, values)
     process = start()
     try:
         eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
@@ -362,7 +354,7 @@ def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
         process.kill()
         process.wait(10)
     assert {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)} == {State.PRESENT}
-    assert committed(settings.kafka_bootstrap, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
+    assert committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
 
 
 def test_a_sink_without_its_topics_says_how_to_create_them(

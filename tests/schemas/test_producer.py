@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from penstock.kafka import KafkaAccess
 from schemas.producer import EventProducer
 from tests.schemas.samples import Sample
 
@@ -22,4 +23,4 @@ def test_what_contradicts_the_producers_promise_is_refused_before_it_connects(
     options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        EventProducer(Sample, "events.any", bootstrap="127.0.0.1:1", **options)
+        EventProducer(Sample, "events.any", kafka=KafkaAccess(bootstrap="127.0.0.1:1"), **options)

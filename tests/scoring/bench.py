@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.local.paths import ROOT
+from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder
 from schemas.records import PREDICTION_SCHEMA, features_schema
@@ -148,18 +149,18 @@ class Bench:
     _timestamps: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap, "linger.ms": 0})
+        self._producer = Producer({**self.settings.kafka.client(), "linger.ms": 0})
         self._encoder = Encoder(features_schema(plan(self.pipeline)))
         self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
 
     def create_topics(self) -> None:
-        create_topics(self.pipeline, self.settings.kafka_bootstrap)
+        create_topics(self.pipeline, self.settings.kafka)
 
     def configure(self, topic: str, setting: str, value: str) -> None:
         """Change one setting of a topic."""
         change = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap})
+        admin = AdminClient(self.settings.kafka.client())
         admin.incremental_alter_configs([resource])[resource].result(15)
 
     def feed(self, events: int) -> None:
@@ -228,18 +229,18 @@ class Bench:
     def written(self) -> int:
         """Number of prediction records on the broker, those of open and aborted transactions included."""
         partitions = self.pipeline.source.partitions
-        messages = read(self.settings.kafka_bootstrap, self.pipeline.predictions_topic, partitions, "read_uncommitted")
+        messages = read(self.settings.kafka, self.pipeline.predictions_topic, partitions, "read_uncommitted")
         return sum(1 for _ in messages)
 
     def messages(self, topic: str) -> list[Message]:
         """Every committed message of a topic; waits for transactions that are open."""
-        return list(read(self.settings.kafka_bootstrap, topic, self.pipeline.source.partitions, "read_committed"))
+        return list(read(self.settings.kafka, topic, self.pipeline.source.partitions, "read_committed"))
 
     def lag(self) -> int:
         """Feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
         consumer = Consumer(
             {
-                "bootstrap.servers": self.settings.kafka_bootstrap,
+                **self.settings.kafka.client(),
                 "group.id": f"penstock-{self.pipeline.name}-scorer",
                 "isolation.level": "read_committed",
             }
@@ -312,20 +313,18 @@ def amount_of(offset: int) -> float:
     return (offset % 11) / 4
 
 
-def read(bootstrap: str, topic: str, partitions: int, isolation: str) -> Iterator[Message]:
+def read(kafka: KafkaAccess, topic: str, partitions: int, isolation: str) -> Iterator[Message]:
     """Every message of a topic up to its end of now, as seen with that isolation level."""
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap,
+            **kafka.client(),
             "group.id": "test-reader",
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,
         }
     )
-    uncommitted = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "test-reader", "isolation.level": "read_uncommitted"}
-    )
+    uncommitted = Consumer({**kafka.client(), "group.id": "test-reader", "isolation.level": "read_uncommitted"})
     try:
         assigned = [TopicPartition(topic, p, 0) for p in range(partitions)]
         ends = {tp.partition: uncommitted.get_watermark_offsets(tp, timeout=10)[1] for tp in assigned}

@@ -13,15 +13,16 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Pro
 from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
+from penstock.kafka import KafkaAccess
 from sinks.runner import Sink, Store, group_id
 
 T = TypeVar("T")
 
 
 @contextmanager
-def running(store: Store[Any], pipeline: str, bootstrap: str) -> Iterator[Sink[Any]]:
+def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Sink[Any]]:
     """The sink in a thread; stopped at the end, when an error of it is raised here."""
-    sink, errors = Sink(store, pipeline, bootstrap, random.Random(0)), []
+    sink, errors = Sink(store, pipeline, kafka, random.Random(0)), []
 
     def run() -> None:
         try:
@@ -41,28 +42,28 @@ def running(store: Store[Any], pipeline: str, bootstrap: str) -> Iterator[Sink[A
         raise errors[0]
 
 
-def produce(bootstrap: str, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
+def produce(kafka: KafkaAccess, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
     """Publishes the values and waits until Kafka has them."""
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    producer = Producer({**kafka.client(), "enable.idempotence": True, "linger.ms": 5})
     for value in values:
         producer.produce(topic, key=b"k", value=value, partition=partition, headers=[("h", b"1")])
         producer.poll(0)
     assert producer.flush(30) == 0
 
 
-def committed(bootstrap: str, pipeline: str, sink: str, topic: str, partitions: int = 2) -> list[int | None]:
+def committed(kafka: KafkaAccess, pipeline: str, sink: str, topic: str, partitions: int = 2) -> list[int | None]:
     """The group's committed offset of each partition; None where there is none."""
     group = group_id(pipeline, sink)
     request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(partitions)])
-    admin = AdminClient({"bootstrap.servers": bootstrap})  # named: its futures die with it
+    admin = AdminClient(kafka.client())  # named: its futures die with it
     answer = admin.list_consumer_group_offsets([request])[group].result(20)
     offsets = {p.partition: p.offset for p in answer.topic_partitions}
     return [None if offsets.get(number, -1) < 0 else offsets[number] for number in range(partitions)]
 
 
-def consume_all(bootstrap: str, topic: str, expected: int, partition: int = 0) -> list[Message]:
+def consume_all(kafka: KafkaAccess, topic: str, expected: int, partition: int = 0) -> list[Message]:
     """The first `expected` records of a partition."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"look-{topic}", "enable.auto.commit": False})
+    consumer = Consumer({**kafka.client(), "group.id": f"look-{topic}", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0)])
     found: list[Message] = []
     try:

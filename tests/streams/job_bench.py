@@ -105,7 +105,7 @@ class JobBench:
 
     def send_raw(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Produce records, each to the partition of its key."""
-        producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap, "message.max.bytes": 20_000_000})
+        producer = Producer({**self.settings.kafka.client(), "message.max.bytes": 20_000_000})
         for key, value in records:
             partition = sum(key) % PARTITIONS
             producer.produce(self.pipeline.source.topic, value, key, partition, headers=[("trace", b"1")])
@@ -126,7 +126,7 @@ class JobBench:
     def await_committed(self, count: int, timeout_s: float = 30) -> None:
         """Wait until the job's consumer group has committed that many events, as it does with each checkpoint."""
         group = f"penstock-{self.pipeline.name}-features"
-        consumer = Consumer({"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": group})
+        consumer = Consumer({**self.settings.kafka.client(), "group.id": group})
         partitions = [TopicPartition(self.pipeline.source.topic, p) for p in range(PARTITIONS)]
         deadline = time.monotonic() + timeout_s
         while sum(max(0, p.offset) for p in consumer.committed(partitions, timeout=10)) < count:
@@ -137,7 +137,7 @@ class JobBench:
     def _read(self, topic: str, count: int, timeout_s: float) -> list[Any]:
         consumer = Consumer(
             {
-                "bootstrap.servers": self.settings.kafka_bootstrap,
+                **self.settings.kafka.client(),
                 "group.id": "not-used",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
@@ -180,7 +180,7 @@ def define(folder: Path, suffix: str, *, python: bool = False) -> Pipeline:
 
 def prepared(pipeline: Pipeline, settings: Settings) -> JobBench:
     """The bench of a pipeline, with its topics made."""
-    create_topics(pipeline, settings.kafka_bootstrap)
+    create_topics(pipeline, settings.kafka)
     return JobBench(pipeline, settings)
 
 
