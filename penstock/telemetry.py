@@ -1,0 +1,171 @@
+"""What a running service tells its operators: ``/metrics`` for Prometheus, ``/healthz`` for probes.
+
+A service is judged by its work and not by its process: it is unhealthy when records wait and nothing has moved for
+long, or when it never started. One that is idle, or whose Kafka is away, would not be mended by a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import click
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+# Longer than all that passes by itself: a rebalance (10 s), a transaction that times out (30 s) and is done again,
+# a store's pauses (10 s each).
+STALL_S = 120.0
+# From the start to the first assignment of partitions: loading a model, a group that waits for a dead member.
+START_S = 180.0
+
+metrics_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    envvar="PENSTOCK_METRICS_PORT",
+    show_envvar=True,
+    help="Serve /metrics and /healthz on this port (0: a free one, told in the log).",
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a service does its work, and why one thinks so."""
+
+    ok: bool
+    reason: str
+
+
+class Progress:
+    """Tells a service that works, or has nothing to do, from one that is stuck.
+
+    Args:
+        clock: Monotonic seconds.
+        stall_s: How long nothing may move while records wait.
+        start_s: How long it may take until :meth:`started`.
+    """
+
+    def __init__(self, clock: Callable[[], float], stall_s: float = STALL_S, start_s: float = START_S) -> None:
+        self._clock = clock
+        self._stall_s = stall_s
+        self._start_s = start_s
+        self._made = self._moved = clock()
+        self._started = False
+        self._behind: int | None = 0
+
+    def started(self) -> None:
+        """The service has begun to take records."""
+        if not self._started:
+            self._started, self._moved = True, self._clock()
+
+    def consumed(self) -> None:
+        """Records are done: acknowledged by a store, or committed."""
+        self._moved = self._clock()
+
+    def behind(self, records: int | None) -> None:
+        """How many records wait now; None if that cannot be told."""
+        if not self._behind:
+            self._moved = self._clock()  # they wait from now on
+        self._behind = records
+
+    def health(self) -> Health:
+        """The verdict at this moment."""
+        now = self._clock()
+        if not self._started:
+            waited = now - self._made
+            return Health(waited <= self._start_s, f"not started after {waited:.0f} s")
+        if self._behind is None:
+            return Health(True, "lag unknown: Kafka does not answer")
+        if not self._behind:
+            return Health(True, "caught up")
+        still = now - self._moved
+        reason = f"{self._behind} records behind, the last progress {still:.0f} s ago"
+        return Health(still <= self._stall_s, reason)
+
+
+@contextmanager
+def serve(
+    port: int | None, host: str, health: Callable[[], Health], registry: CollectorRegistry = REGISTRY
+) -> Iterator[int | None]:
+    """Serve ``/metrics`` and ``/healthz`` (200 or 503, and the reason) while in the block; gives the port.
+
+    Args:
+        port: Where to listen; 0 takes a free one, None serves nothing.
+        host: The address to listen on.
+        health: Asked for every ``/healthz``.
+        registry: What ``/metrics`` shows.
+
+    Raises:
+        PenstockError: the port cannot be listened on.
+    """
+    if port is None:
+        yield None
+        return
+    try:
+        server = _server(host, port, _application(make_wsgi_app(registry), health))
+    except OSError as error:
+        raise PenstockError(
+            f"metrics cannot be served: {error.strerror}", where=f"{host}:{port}", next="choose another --metrics-port"
+        ) from error
+    bound = server.server_port
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+    _log.info("metrics at http://%s:%d/metrics, health at /healthz", host, bound)
+    try:
+        yield bound
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """Probes and scrapes are no news."""
+
+    # A client that connects and says nothing must not keep its thread for ever.
+    timeout = 10
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's signature
+        """Logs nothing."""
+
+
+class _Server(ThreadingWSGIServer):
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's signature
+        """A client that hangs up is no news either."""
+        _log.debug("a request for metrics failed", exc_info=True)
+
+
+def _server(host: str, port: int, application: WSGIApplication) -> ThreadingWSGIServer:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    kind = type("Server", (_Server,), {"address_family": family})
+    server: ThreadingWSGIServer = make_server(host, port, application, kind, handler_class=_SilentHandler)
+    return server
+
+
+def _application(metrics: WSGIApplication, health: Callable[[], Health]) -> WSGIApplication:
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ.get("PATH_INFO"):
+            case "/metrics":
+                return metrics(environ, start_response)
+            case "/healthz":
+                verdict = health()
+                status, text = "200 OK" if verdict.ok else "503 Service Unavailable", verdict.reason
+            case _:
+                status, text = "404 Not Found", "here are /metrics and /healthz"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]
+
+    return application
