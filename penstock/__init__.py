@@ -8,26 +8,9 @@ The command line is ``penstock`` (see ``penstock --help``).
 """
 
 from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
-from streams.definitions import (
-    Derived,
-    Entity,
-    Labels,
-    Model,
-    Pipeline,
-    PythonColumn,
-    Source,
-    View,
-    Window,
-    approx_distinct,
-    count,
-    last,
-    max_,
-    mean,
-    min_,
-    std,
-    sum_,
-    time_since_last,
-)
+from streams.aggregates import approx_distinct, count, last, max_, mean, min_, std, sum_, time_since_last
+from streams.definitions import Derived, Entity, Labels, Model, Pipeline, PythonColumn, Source, View
+from streams.words import Window
 
 __all__ = [
     "ENTITY",

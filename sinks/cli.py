@@ -27,10 +27,11 @@ from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
 from sinks.rewind import rewind as rewind_group
 from sinks.runner import Sink, Store, group_id
 from sinks.vectors import State, Vector
-from streams.definitions import Pipeline, duration_ms
+from streams.definitions import Pipeline
 from streams.loading import load_pipeline
 from streams.plan import PipelinePlan, ViewPlan, plan
 from streams.topics import dead_letters_of, require_topics
+from streams.words import duration_ms
 
 _COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
 _STORES = {"redis": ("features_topic",), "cassandra": ("features_topic", "predictions_topic")}

@@ -7,86 +7,27 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
+from streams.aggregates import Aggregate
+from streams.words import Definition, Duration, Name, Sql
 
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_FRIENDLY_HOPS_MS = [
-    *(n * 1_000 for n in (1, 2, 5, 10, 15, 30)),
-    *(n * 60_000 for n in (1, 2, 5, 10, 15, 30)),
-    *(n * 3_600_000 for n in (1, 2, 3, 6, 12)),
-    86_400_000,
-]
 # What a feature record has beside its views (schemas.records).
 _RECORD_FIELDS = ("event_id", "event_time", "trigger", "attempt", "source", "event")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TEXT = re.compile(r"'(?:[^']|'')*'")
-# In Flink 1 / 3.0 is a DECIMAL of six digits, in DuckDB a DOUBLE: a literal with an exponent is a DOUBLE in both.
-_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
-
-Operation = Literal["count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"]
 
 
-def duration_ms(text: str | int) -> int:
-    """Milliseconds of ``"90s"``, ``"5m"``, ``"24h"``, ``"7d"`` (an int is taken as milliseconds).
-
-    >>> duration_ms("5m")
-    300000
-    """
-    if isinstance(text, int):
-        return text
-    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
-    if not match or int(match[1]) == 0:
-        raise ValueError(f"{text!r} is not a duration; write a number and a unit, such as 30s, 5m, 24h or 7d")
-    return int(match[1]) * _UNITS_MS[match[2]]
-
-
-def default_hop_ms(window_ms: int) -> int:
-    """The hop of a window that names none: about W/60, rounded down to a calendar-friendly value.
-
-    >>> default_hop_ms(duration_ms("24h")) == duration_ms("15m")
-    True
-    """
-    return max((hop for hop in _FRIENDLY_HOPS_MS if hop * 60 <= window_ms), default=max(1, window_ms // 60))
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name: lower-case letters, digits and _, starting with a letter")
-    if "__" in name:
-        raise ValueError(f"{name!r}: a double underscore is reserved for generated columns")
-    return name
-
-
-def _check_sql(sql: str) -> str:
-    decimal = _DECIMAL.search(_TEXT.sub("''", sql))
-    if decimal:
-        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal divides to a few digits; write {decimal[0]}e0")
-    return sql
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-Sql = Annotated[str, AfterValidator(_check_sql)]
-Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
-
-
-class _Definition(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Entity(_Definition):
+class Entity(Definition):
     """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it."""
 
     name: Name
     key: Name
 
 
-class Derived(_Definition):
+class Derived(Definition):
     """A column computed from one row by a SQL expression.
 
     The expression uses the SQL that Flink and DuckDB share (the second is the oracle's): arithmetic, comparison,
@@ -99,7 +40,7 @@ class Derived(_Definition):
     type: ColumnType
 
 
-class PythonColumn(_Definition):
+class PythonColumn(Definition):
     """A column computed from one row by a Python function: slower by an order of magnitude, so a choice.
 
     ``function`` must be importable (module level), pure, and take the named columns as positional arguments; None
@@ -116,109 +57,7 @@ class PythonColumn(_Definition):
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
 
-class Window(_Definition):
-    """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds."""
-
-    size: Duration
-    hop: Duration = 0
-    label: str = ""
-
-    @classmethod
-    def of(cls, text: str, hop: str | None = None) -> Window:
-        """``Window.of("1h")``, or ``Window.of("1h", hop="30s")``."""
-        size = duration_ms(text)
-        return cls(size=size, hop=duration_ms(hop) if hop else default_hop_ms(size), label=text)
-
-    @model_validator(mode="after")
-    def _hop_fits(self) -> Self:
-        if self.hop > self.size:
-            raise ValueError(f"window {self.label or self.size}: hop {self.hop} ms is longer than the window")
-        return self
-
-
-def _windows(value: Any) -> Any:
-    several = (value,) if isinstance(value, str | Window) else value
-    return tuple(Window.of(window) if isinstance(window, str) else window for window in several)
-
-
-_Over = Iterable[str | Window] | str
-
-
-class Aggregate(_Definition):
-    """One aggregate over any number of windows: each window makes one feature, ``<name>_<window>``.
-
-    ``where`` is a SQL condition on the row (null counts as false). Build it with :func:`count`, :func:`sum_` and so on.
-    """
-
-    operation: Operation
-    column: Name | None
-    windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
-    where: Sql | None = None
-    name: Name
-
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the features, one per window."""
-        return tuple(f"{self.name}_{window.label}" for window in self.windows)
-
-
-def _aggregate(operation: Operation, column: str | None, over: _Over, where: str | None, name: str | None) -> Aggregate:
-    if name is None and where is not None:
-        raise ValueError(f"{operation}({column or ''}) with where={where!r} needs a name of its own: name=...")
-    default = operation if column is None else f"{column}_{operation}"
-    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default)
-
-
-def count(column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Number of rows, or of rows in which ``column`` is not null; an empty window gives 0."""
-    return _aggregate("count", column, over, where, name)
-
-
-def sum_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Sum of the non-null values, as a double; null for an empty window."""
-    return _aggregate("sum", column, over, where, name)
-
-
-def mean(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Arithmetic mean of the non-null values; null for an empty window."""
-    return _aggregate("mean", column, over, where, name)
-
-
-def min_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Smallest non-null value, as a double; null for an empty window."""
-    return _aggregate("min", column, over, where, name)
-
-
-def max_(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Largest non-null value, as a double; null for an empty window."""
-    return _aggregate("max", column, over, where, name)
-
-
-def std(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Sample standard deviation (n - 1), as SQL's STDDEV; null for fewer than two values."""
-    return _aggregate("std", column, over, where, name)
-
-
-def last(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """The non-null value with the greatest event time (ties: the later arrival); null for an empty window."""
-    return _aggregate("last", column, over, where, name)
-
-
-def approx_distinct(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
-    """Approximate number of distinct non-null values (HLL, lg k = 12: 1.6 % standard error; exact while small)."""
-    return _aggregate("approx_distinct", column, over, where, name)
-
-
-def time_since_last(
-    column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None
-) -> Aggregate:
-    """Seconds from the latest matching event in the window to ``as_of``; null if there is none.
-
-    The current event counts, so this is 0 whenever it matches itself: give a ``where`` that means something.
-    """
-    return _aggregate("time_since_last", column, over, where, name)
-
-
-class View(_Definition):
+class View(Definition):
     """A set of features of one entity, versioned as a whole. A version never changes its meaning."""
 
     name: Name
@@ -243,7 +82,7 @@ class View(_Definition):
         return tuple(f"{self.name}.{name}" for name in self.feature_names())
 
 
-class Source(_Definition):
+class Source(Definition):
     """A Kafka topic of raw events under one contract.
 
     ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
@@ -278,7 +117,7 @@ class Source(_Definition):
         return name
 
 
-class Model(_Definition):
+class Model(Definition):
     """The model that scores each event, and how its score becomes a decision.
 
     ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's vector.
@@ -292,7 +131,7 @@ class Model(_Definition):
     negative: str
 
 
-class Labels(_Definition):
+class Labels(Definition):
     """The topic that brings the truth, late.
 
     Its contract names the labelled event (EVENT_ID) and the time at which the label was known (EVENT_TIME).
@@ -303,13 +142,13 @@ class Labels(_Definition):
     value: Name
 
 
-class Pipeline(_Definition):
+class Pipeline(Definition):
     """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs."""
 
     name: Name
     source: Source
     entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
-    derived: dict[Name, Derived | PythonColumn] = {}
+    derived: dict[Name, Derived | PythonColumn] = Field(default_factory=dict)
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     model: Model
     labels: Labels | None = None

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
-from streams.definitions import Aggregate, Derived, Operation, Pipeline, PythonColumn, View
+from streams.aggregates import Aggregate, Operation
+from streams.definitions import Derived, Pipeline, PythonColumn, View
 
 FeatureType = Literal["long", "double", "string", "boolean"]
 

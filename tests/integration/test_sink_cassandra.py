@@ -17,7 +17,8 @@ from penstock.settings import Settings
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore, connect
 from sinks.cassandra_tables import latest_emissions
 from sinks.runner import StoreUnavailable
-from streams.definitions import Pipeline, View, count
+from streams.aggregates import count
+from streams.definitions import Pipeline, View
 from streams.topics import create_topics, pipeline_topics
 from tests.sinks.payments import (
     CARD,

@@ -24,8 +24,8 @@ from penstock import (
     last,
     mean,
 )
-from streams.definitions import default_hop_ms, duration_ms
 from streams.plan import plan, view_definition
+from streams.words import default_hop_ms, duration_ms
 
 
 class Payment(Contract, name="payment", version=1):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.definitions import Operation
+from streams.aggregates import Operation
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
 from tests.plans import plan_of, view_of

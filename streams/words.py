@@ -1,0 +1,89 @@
+"""The words of the definition language: names, SQL texts, durations and windows."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_FRIENDLY_HOPS_MS = [
+    *(n * 1_000 for n in (1, 2, 5, 10, 15, 30)),
+    *(n * 60_000 for n in (1, 2, 5, 10, 15, 30)),
+    *(n * 3_600_000 for n in (1, 2, 3, 6, 12)),
+    86_400_000,
+]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+# In Flink 1 / 3.0 is a DECIMAL of six digits, in DuckDB a DOUBLE: a literal with an exponent is a DOUBLE in both.
+_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
+
+
+def duration_ms(text: str | int) -> int:
+    """Milliseconds of ``"90s"``, ``"5m"``, ``"24h"``, ``"7d"`` (an int is taken as milliseconds).
+
+    >>> duration_ms("5m")
+    300000
+    """
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a duration; write a number and a unit, such as 30s, 5m, 24h or 7d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def default_hop_ms(window_ms: int) -> int:
+    """The hop of a window that names none: about W/60, rounded down to a calendar-friendly value.
+
+    >>> default_hop_ms(duration_ms("24h")) == duration_ms("15m")
+    True
+    """
+    return max((hop for hop in _FRIENDLY_HOPS_MS if hop * 60 <= window_ms), default=max(1, window_ms // 60))
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name: lower-case letters, digits and _, starting with a letter")
+    if "__" in name:
+        raise ValueError(f"{name!r}: a double underscore is reserved for generated columns")
+    return name
+
+
+def _check_sql(sql: str) -> str:
+    decimal = _DECIMAL.search(_TEXT.sub("''", sql))
+    if decimal:
+        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal divides to a few digits; write {decimal[0]}e0")
+    return sql
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Sql = Annotated[str, AfterValidator(_check_sql)]
+Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
+
+
+class Definition(BaseModel):
+    """An immutable value that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Window(Definition):
+    """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds."""
+
+    size: Duration
+    hop: Duration = 0
+    label: str = ""
+
+    @classmethod
+    def of(cls, text: str, hop: str | None = None) -> Window:
+        """``Window.of("1h")``, or ``Window.of("1h", hop="30s")``."""
+        size = duration_ms(text)
+        return cls(size=size, hop=duration_ms(hop) if hop else default_hop_ms(size), label=text)
+
+    @model_validator(mode="after")
+    def _hop_fits(self) -> Self:
+        if self.hop > self.size:
+            raise ValueError(f"window {self.label or self.size}: hop {self.hop} ms is longer than the window")
+        return self
