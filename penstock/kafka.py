@@ -22,5 +22,9 @@ class KafkaAccess(BaseModel):
         """The settings of a confluent-kafka client; add those of the use at hand."""
         return {"bootstrap.servers": self.bootstrap}
 
+    def java(self) -> dict[str, str]:
+        """The same for the Java clients inside Flink's Kafka connector."""
+        return {"bootstrap.servers": self.bootstrap}
+
     def __str__(self) -> str:
         return self.bootstrap

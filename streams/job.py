@@ -23,7 +23,7 @@ from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
 from streams.derivation import derivation_query, function_name
 from streams.plan import ColumnPlan, PipelinePlan
-from streams.submission import PII_KEY_VARIABLE, Submission, Submitted
+from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
 
 # As many key groups as the largest parallelism that a savepoint may ever be restored with.
 MAX_PARALLELISM = 128
@@ -32,23 +32,26 @@ MAX_PARALLELISM = 128
 def main() -> None:
     """Submit the job that standard input describes; the last line of standard output is a :class:`Submitted`."""
     submission = Submission.model_validate_json(sys.stdin.read())
-    job_id = submit(submission, os.environ.get(PII_KEY_VARIABLE, "").encode())
+    job_id = submit(submission, os.environ[KAFKA_VARIABLE], os.environ.get(PII_KEY_VARIABLE, "").encode())
     sys.stdout.write(Submitted(job_id=job_id).model_dump_json() + "\n")
 
 
-def submit(submission: Submission, personal_key: bytes) -> str:
+def submit(submission: Submission, kafka: str, personal_key: bytes) -> str:
     """Assemble the graph, submit it, and return the job's id without waiting for the job to run."""
     environment = _environment(submission)
-    assemble(environment, submission, personal_key)
+    assemble(environment, submission, kafka, personal_key)
     client = environment.execute_async(submission.name)
     return str(client.get_job_id())
 
 
-def assemble(environment: StreamExecutionEnvironment, submission: Submission, personal_key: bytes) -> None:
+def assemble(
+    environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes
+) -> None:
     """Add the job's operators to ``environment``: read, derive columns if the plan has any, windows, write."""
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
-    # JVM classes of the kernel; the key goes into a serialized operator, never into the configuration that Flink shows.
-    graph = get_gateway().jvm.penstock.kernel.graph.JobGraph(submission.kernel.model_dump_json(), personal_key)
+    # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
+    new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
+    graph = new_graph(submission.kernel.model_dump_json(), kafka, personal_key)
     events = graph.read(environment._j_stream_execution_environment)
     if graph.computesColumns():
         events = _derive(environment, graph, events, plan, submission)

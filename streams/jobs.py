@@ -28,7 +28,7 @@ from schemas.records import features_schema
 from streams.definitions import Pipeline
 from streams.flink_rest import Flink, Job
 from streams.plan import PipelinePlan, plan
-from streams.submission import PII_KEY_VARIABLE, KernelRequest, Submission, Submitted
+from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, KernelRequest, Submission, Submitted
 from streams.topics import group_of, require_topics
 
 LATEST = "latest"
@@ -168,7 +168,6 @@ def _kernel_request(
         features_schema=json.dumps(features_schema(planned)),
         writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract)),
         registry_url=settings.schema_registry_url,
-        bootstrap=settings.kafka.bootstrap,
         group=group_of(pipeline.name, "features"),
         submission_ms=time.time_ns() // 1_000_000,
         exactly_once=exactly_once,
@@ -226,6 +225,7 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
         "FLINK_LOG_DIR": str(logs),
         "JAVA_HOME": str(home),
         "PYTHONPATH": str(ROOT),
+        KAFKA_VARIABLE: json.dumps(settings.kafka.java()),
         PII_KEY_VARIABLE: personal_key,
     }
     if settings.flink_home is not None:

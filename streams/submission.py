@@ -1,6 +1,7 @@
 """What the client of a job (:mod:`streams.jobs`) hands to the process that submits it (:mod:`streams.job`).
 
-The two run in different environments: this module needs pydantic only. The key of personal data is not part of it.
+The two run in different environments: this module needs pydantic only. What must stay secret is not part of it: the
+key of personal data, and how Kafka lets the job in, come by the environment.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 PII_KEY_VARIABLE = "PENSTOCK_PII_KEY"
+KAFKA_VARIABLE = "PENSTOCK_KAFKA_JAVA_PROPERTIES"
+"""A JSON object: :meth:`penstock.kafka.KafkaAccess.java`."""
 
 
 class Submission(BaseModel):
@@ -39,7 +42,7 @@ class Submission(BaseModel):
 
 
 class KernelRequest(BaseModel):
-    """The kernel's part: plan and schemas as JSON texts, and the ends in Kafka."""
+    """The kernel's part: plan and schemas as JSON texts, and what names the job in Kafka."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +50,6 @@ class KernelRequest(BaseModel):
     features_schema: str
     writers: tuple[str, ...]
     registry_url: str | None
-    bootstrap: str
     group: str
     submission_ms: int
     exactly_once: bool

@@ -1,5 +1,8 @@
 package penstock.kernel.graph;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.util.Properties;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
@@ -39,17 +42,21 @@ import penstock.kernel.stage.StageFunction;
 public final class JobGraph {
   private final Request request;
   private final Plan plan;
+  private final Properties kafka;
   private final EventDecoder.Settings decoding;
   private final Layout layout;
 
   /**
-   * For a request; the key of personal fields comes apart from it, as the request may be shown.
+   * For a request; what lets the job into Kafka and the key of personal fields come apart from it,
+   * as the request may be shown.
    *
+   * @param kafkaJson settings that every Kafka client begins with, as a JSON object of texts
    * @throws IllegalArgumentException if the plan hashes personal fields and {@code personalKey} is
    *     empty, or the schema does not fit the plan
    */
-  public JobGraph(String requestJson, byte[] personalKey) {
+  public JobGraph(String requestJson, String kafkaJson, byte[] personalKey) {
     this.request = Request.parse(requestJson);
+    this.kafka = properties(kafkaJson);
     this.plan = Plan.parse(request.plan());
     this.decoding =
         new EventDecoder.Settings(request.writers(), request.registryUrl(), personalKey);
@@ -64,7 +71,7 @@ public final class JobGraph {
     boolean allFields = computesColumns();
     DataStream<RawRecord> raw =
         env.fromSource(
-                Topics.source(request, plan),
+                Topics.source(request, plan, kafka),
                 WatermarkStrategy.noWatermarks(),
                 plan.source().topic())
             .uid("source");
@@ -75,7 +82,7 @@ public final class JobGraph {
             .uid("decode");
     events
         .getSideOutput(DecodeFunction.DEAD_LETTERS)
-        .sinkTo(Topics.deadLetters(request, plan))
+        .sinkTo(Topics.deadLetters(plan, kafka))
         .name(plan.source().deadLetterTopic())
         .uid("dead-letters");
     return events;
@@ -139,7 +146,7 @@ public final class JobGraph {
         .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
         .name("encode")
         .uid("encode")
-        .sinkTo(Topics.features(request, plan))
+        .sinkTo(Topics.features(request, plan, kafka))
         .name(plan.featuresTopic())
         .uid("features");
   }
@@ -156,6 +163,15 @@ public final class JobGraph {
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
             : stream.keyBy(key, Types.STRING);
     return keyed.process(function, eventType(false));
+  }
+
+  private static Properties properties(String json) {
+    try {
+      return new ObjectMapper().readValue(json, Properties.class);
+    } catch (JsonProcessingException error) {
+      // Without its cause, which would quote the text: there are passwords in it.
+      throw new IllegalArgumentException("Kafka's settings are not a JSON object of texts");
+    }
   }
 
   private TypeInformation<Event> eventType(boolean allFields) {

@@ -14,7 +14,6 @@ import java.util.List;
  * @param featuresSchema the Avro schema of its feature records, as text
  * @param writers the Avro schemas that producers may have written with, as texts
  * @param registryUrl of a Confluent schema registry, or null
- * @param bootstrap Kafka's bootstrap servers
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
  * @param exactlyOnce whether features are published in Kafka transactions, at each checkpoint
@@ -24,7 +23,6 @@ public record Request(
     String featuresSchema,
     List<String> writers,
     String registryUrl,
-    String bootstrap,
     String group,
     long submissionMs,
     boolean exactlyOnce) {

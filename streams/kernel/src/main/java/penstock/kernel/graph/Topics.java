@@ -33,9 +33,9 @@ final class Topics {
 
   @SuppressWarnings(
       "deprecation") // The connector's interface still takes Kafka's former enumeration.
-  static KafkaSource<RawRecord> source(Request request, Plan plan) {
+  static KafkaSource<RawRecord> source(Request request, Plan plan, Properties kafka) {
     return KafkaSource.<RawRecord>builder()
-        .setBootstrapServers(request.bootstrap())
+        .setProperties(kafka)
         .setTopics(plan.source().topic())
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
@@ -49,29 +49,28 @@ final class Topics {
         .build();
   }
 
-  static KafkaSink<Outgoing> features(Request request, Plan plan) {
+  static KafkaSink<Outgoing> features(Request request, Plan plan, Properties kafka) {
     DeliveryGuarantee guarantee =
         request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
     return KafkaSink.<Outgoing>builder()
-        .setBootstrapServers(request.bootstrap())
-        .setKafkaProducerConfig(producer())
+        .setKafkaProducerConfig(producer(kafka))
         .setRecordSerializer(new ToTopic(plan.featuresTopic()))
         .setDeliveryGuarantee(guarantee)
         .setTransactionalIdPrefix(request.group())
         .build();
   }
 
-  static KafkaSink<Outgoing> deadLetters(Request request, Plan plan) {
+  static KafkaSink<Outgoing> deadLetters(Plan plan, Properties kafka) {
     return KafkaSink.<Outgoing>builder()
-        .setBootstrapServers(request.bootstrap())
-        .setKafkaProducerConfig(producer())
+        .setKafkaProducerConfig(producer(kafka))
         .setRecordSerializer(new ToTopic(plan.source().deadLetterTopic()))
         .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
         .build();
   }
 
-  private static Properties producer() {
+  private static Properties producer(Properties kafka) {
     Properties properties = new Properties();
+    properties.putAll(kafka);
     properties.setProperty("acks", "all");
     properties.setProperty("linger.ms", "0");
     properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
