@@ -25,6 +25,7 @@ class Ports:
 
     kafka: int = 19092
     kafka_controller: int = 19093
+    zookeeper: int = 12181
     redis: int = 16379
     cassandra: int = 19042
     cassandra_storage: int = 17000

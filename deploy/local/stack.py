@@ -23,12 +23,13 @@ from deploy.local.supervision import ProcessState, Supervision
 from penstock.errors import PenstockError
 
 # The order of stopping: whoever writes to others goes first, the log that everything rests on last.
-_STOP_ORDER = (("taskmanager", "triton"), ("jobmanager", "cassandra", "redis"), ("kafka",))
+_STOP_ORDER = (("taskmanager", "triton"), ("jobmanager", "cassandra", "redis"), ("kafka", "zookeeper"))
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "kafka": ("kafka",),
     "cassandra": ("cassandra",),
     "redis": ("redis",),
     "triton": ("triton",),
+    "zookeeper": ("zookeeper",),
     "flink": ("jobmanager", "taskmanager"),
 }
 _SERVICE_OF = {program: service for service, programs in PROGRAMS.items() for program in programs}
@@ -80,7 +81,7 @@ class Stack:
         """Starts what is not running yet and returns when all of it is well.
 
         Args:
-            only: Names of services to start (`kafka`, `redis`, ...); all by default.
+            only: Names of services to start (`kafka`, `redis`, ...), with those that they need; all by default.
             progress: Told about every step.
             timeout_s: The time that each program has to become ready.
 
@@ -158,7 +159,7 @@ class Stack:
         }
 
     def pid(self, name: str) -> int:
-        """The pid of a running program (`kafka`, `cassandra`, `redis`, `triton`, `jobmanager`, `taskmanager`).
+        """The pid of a running program (`kafka`, `redis`, `jobmanager`, `taskmanager`, ...).
 
         Raises:
             PenstockError: it does not run.
@@ -326,7 +327,8 @@ def _select(only: Iterable[str] | None) -> list[Service]:
     unknown = sorted(set(names) - set(SERVICES))
     if unknown:
         raise PenstockError(f"no such service: {', '.join(unknown)}", next=f"use some of {', '.join(SERVICES)}")
-    return [SERVICES[name] for name in names]
+    needed = {need for name in names for need in SERVICES[name].needs}
+    return [service for name, service in SERVICES.items() if name in needed.union(names)]
 
 
 def _known(name: str) -> str:

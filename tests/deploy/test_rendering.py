@@ -15,6 +15,7 @@ from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.flink import TASK_SLOTS, flink_settings
 from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
+from deploy.local.services.zookeeper import zoo_cfg
 from deploy.local.supervision import _MAX_SOCKET_PATH, _socket_path, supervisord_conf
 
 
@@ -28,7 +29,8 @@ def _properties(text: str, separator: str) -> dict[str, str]:
 
 
 def test_every_address_that_servers_bind_is_the_loopback(layout: Layout) -> None:
-    texts = [server_properties(layout), redis_conf(layout), cassandra_yaml(layout), str(flink_settings(layout))]
+    texts = [server_properties(layout), redis_conf(layout), cassandra_yaml(layout), zoo_cfg(layout)]
+    texts.append(str(flink_settings(layout)))
     for text in texts:
         assert set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)) == {"127.0.0.1"}
         assert "localhost" not in text
@@ -54,6 +56,12 @@ def test_flink_has_the_slots_and_latency_settings_of_the_design(layout: Layout) 
     assert settings["taskmanager.numberOfTaskSlots"] == str(TASK_SLOTS)
     assert settings["execution.buffer-timeout.interval"] == "1 ms"
     assert settings["execution.checkpointing.dir"].startswith("file:///")
+
+
+def test_the_job_managers_session_is_one_that_zookeeper_grants(layout: Layout) -> None:
+    tick_ms = int(_properties(zoo_cfg(layout), "=")["tickTime"])
+    session_ms = int(flink_settings(layout)["high-availability.zookeeper.client.session-timeout"])
+    assert 2 * tick_ms <= session_ms <= 20 * tick_ms
 
 
 def test_supervisord_restarts_whatever_dies_and_starts_nothing_by_itself(layout: Layout) -> None:

@@ -6,7 +6,10 @@ from deploy.local.services.flink import FLINK
 from deploy.local.services.kafka import KAFKA
 from deploy.local.services.redis import REDIS
 from deploy.local.services.triton import TRITON
+from deploy.local.services.zookeeper import ZOOKEEPER
 
-SERVICES: dict[str, Service] = {service.name: service for service in (KAFKA, CASSANDRA, REDIS, TRITON, FLINK)}
+SERVICES: dict[str, Service] = {
+    service.name: service for service in (KAFKA, CASSANDRA, REDIS, TRITON, ZOOKEEPER, FLINK)
+}
 
 __all__ = ["SERVICES", "Layout", "Program", "Service"]

@@ -70,13 +70,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Service:
-    """A server of the stack: which ports it takes, how its files are written, which programs it consists of."""
+    """A server of the stack: ports it takes, how its files are written, its programs, and which services it needs."""
 
     name: str
     title: str
     port_names: tuple[str, ...]
     prepare: Callable[[Layout], None]
     programs: Callable[[Layout], list[Program]]
+    needs: tuple[str, ...] = ()
 
     def ports(self, ports: Ports) -> dict[str, int]:
         """The service's own ports, by name."""

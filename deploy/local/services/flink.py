@@ -17,7 +17,7 @@ from penstock.errors import PenstockError
 
 TASK_SLOTS = 8
 
-_LOG4J = """rootLogger.level = INFO
+LOG4J = """rootLogger.level = INFO
 rootLogger.appenderRef.console.ref = Console
 logger.pekko.name = org.apache.pekko
 logger.pekko.level = WARN
@@ -81,6 +81,17 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "execution.checkpointing.savepoint-dir": (data / "savepoints").as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": "3",
+        # A JobManager that was killed finds its jobs, their jars and their newest checkpoints again.
+        "high-availability.type": "zookeeper",
+        "high-availability.zookeeper.quorum": f"{HOST}:{ports.zookeeper}",
+        "high-availability.jobmanager.port": str(ports.flink_rpc),
+        "high-availability.storageDir": (data / "ha").as_uri(),
+        # Until the session of the killed one has run out, the new one may not lead.
+        "high-availability.zookeeper.client.session-timeout": "8000",
+        "high-availability.zookeeper.client.connection-timeout": "5000",
+        "high-availability.zookeeper.client.retry-wait": "1000",
+        # Without it every restart of ZooKeeper would restart all jobs; a session that has run out still does.
+        "high-availability.zookeeper.client.tolerate-suspended-connections": "true",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": "1000",
         "restart-strategy.fixed-delay.delay": "1 s",
@@ -105,11 +116,13 @@ def prepare(layout: Layout) -> None:
     settings = {"env.java.opts.all": _default_java_options(source / "config.yaml"), **flink_settings(layout)}
     # Flat keys are YAML too, and leave nothing to nest wrongly.
     write(conf_dir(layout) / "config.yaml", "".join(f'{name}: "{value}"\n' for name, value in settings.items()))
-    write(conf_dir(layout) / "log4j-console.properties", _LOG4J)
+    write(conf_dir(layout) / "log4j-console.properties", LOG4J)
     # Clients that submit jobs print their own messages.
-    write(conf_dir(layout) / "log4j-cli.properties", _LOG4J.replace("level = INFO", "level = WARN"))
+    write(conf_dir(layout) / "log4j-cli.properties", LOG4J.replace("level = INFO", "level = WARN"))
     for name in ("tmp", "checkpoints", "savepoints", "pid", "log", "lib"):
         (data / name).mkdir(parents=True, exist_ok=True)
+    # It holds the jobs as submitted, the key of personal data among them.
+    (data / "ha").mkdir(mode=0o700, parents=True, exist_ok=True)
     # Python columns: their native library loads once per JVM, so its jar must not come with each job.
     for jar in (*(flink_home() / "lib").glob("*.jar"), *(flink_home() / "opt").glob("flink-python-*.jar")):
         link = data / "lib" / jar.name
@@ -139,6 +152,7 @@ def programs(layout: Layout) -> list[Program]:
             [jobmanager, "start-foreground"],
             environment=environment,
             ready=lambda: f"{_overview(rest)['flink-version']}",
+            after=("zookeeper",),
         ),
         Program(
             "taskmanager",
@@ -171,4 +185,4 @@ def _default_java_options(config: Path) -> str:
     return found.group(1).strip()
 
 
-FLINK = Service("flink", "Flink", ("flink_rest", "flink_rpc", "flink_blob"), prepare, programs)
+FLINK = Service("flink", "Flink", ("flink_rest", "flink_rpc", "flink_blob"), prepare, programs, needs=("zookeeper",))
