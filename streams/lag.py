@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.kafka import QUIET, KafkaAccess
 
+Partition: TypeAlias = tuple[str, int]
+
 _TIMEOUT_S = 15.0
+_PEEK_S = 5.0
 _RETRY_S = 0.2
 _NO_COORDINATOR_YET = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The first record that waits in a partition: where it is, and its Kafka timestamp in epoch ms."""
+
+    offset: int
+    timestamp: int
 
 
 class Lag:
@@ -53,12 +66,11 @@ class Lag:
         """The group's committed offset of each partition; a partition without one is left out."""
         # The admin client has a call for this, which crashes the process while the group's coordinator is being
         # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
-        if group not in self._groups:
-            self._groups[group] = Consumer({**self._settings, "group.id": group, "enable.auto.commit": False})
+        consumer = self._consumer(group)
         partitions, deadline = self._partitions(topic), time.monotonic() + _TIMEOUT_S
         while True:
             try:
-                committed = self._groups[group].committed(partitions, timeout=_TIMEOUT_S)
+                committed = consumer.committed(partitions, timeout=_TIMEOUT_S)
                 break
             except KafkaException as error:
                 # On a young cluster nobody coordinates the group yet: its first question makes somebody.
@@ -72,11 +84,53 @@ class Lag:
         committed = self.committed_offsets(group, topic)
         return {partition: end - committed.get(partition, 0) for partition, end in self.end_offsets(topic).items()}
 
+    def first_waiting(self, group: str, positions: Mapping[Partition, int]) -> dict[Partition, Waiting | None]:
+        """The first record at or after each position; None if there is none, whatever offsets markers take.
+
+        A partition that does not answer in time is left out.
+        """
+        found: dict[Partition, Waiting | None] = {}
+        if not positions:
+            return found
+        consumer, deadline = self._consumer(group), time.monotonic() + _PEEK_S
+        consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), at in positions.items()])
+        try:
+            while len(found) < len(positions) and (left := deadline - time.monotonic()) > 0:
+                message = consumer.poll(left)
+                if message is None:
+                    continue
+                partition, error = (message.topic(), message.partition()), message.error()
+                if error is None:
+                    found.setdefault(partition, Waiting(message.offset(), message.timestamp()[1]))
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public
+                    found.setdefault(partition, None)
+        finally:
+            consumer.unassign()
+        return found
+
     def close(self) -> None:
         """Disconnect."""
         for consumer in self._groups.values():
             consumer.close()
         self._groups.clear()
+
+    def _consumer(self, group: str) -> Consumer:
+        if group not in self._groups:
+            self._groups[group] = Consumer(
+                {
+                    **self._settings,
+                    "group.id": group,
+                    "enable.auto.commit": False,
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "earliest",
+                    # One record of a partition is looked at, and its end is told instead of waited for.
+                    "enable.partition.eof": True,
+                    "queued.min.messages": 1,
+                    "fetch.message.max.bytes": 64 * 1024,
+                    "fetch.wait.max.ms": 50,
+                }
+            )
+        return self._groups[group]
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
