@@ -17,7 +17,7 @@ from backfill.verify.report import Report
 from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from examples.demo.run import Script, play, write_measured
+from examples.demo.run import Script, play, write_by_pipeline
 from examples.demo.screen import Screen
 from examples.demo.services import Services
 from examples.demo.summary import show
@@ -108,17 +108,18 @@ def _emptied(folder: Path) -> Path:
 
 def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) -> bool:
     environment = stack.environment() | {"PENSTOCK_PII_KEY_FILE": str(_new_key(folder / "pii.key"))}
-    measured = {}
+    played = {}
     with Screen(console) as screen:
         screen.step("local stack: Kafka, Cassandra, Redis, Triton, Flink")
         stack.up(progress=lambda *_: screen.refresh())
         for script in scripts:
-            measured[script.pipeline] = play(script, environment, folder / script.pipeline, screen)
+            played[script.pipeline] = play(script, environment, folder / script.pipeline, screen)
         measured_path, report_path = folder / "measured.json", folder / "report.json"
-        write_measured(measured, measured_path)
+        write_by_pipeline({name: one.measured for name, one in played.items()}, measured_path)
+        write_by_pipeline({name: one.timeline for name, one in played.items()}, folder / "timeline.json")
         screen.clear()
         screen.step("verify: another process, from the raw events")
-        held = _verify(environment, folder, [*measured], measured_path, report_path, screen)
+        held = _verify(environment, folder, [*played], measured_path, report_path, screen)
         screen.finish()
     report = Report.model_validate_json(report_path.read_text())
     relative = os.path.relpath(report_path)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from backfill.verify.measured import Measured
+from examples.demo.consumers import CASSANDRA, JOB, REDIS, SCORER, Consumers
 from examples.demo.producing import Upstream
 from examples.demo.screen import Meter, Screen
 from examples.demo.services import Services
+from examples.demo.timeline import Recorder, Timeline
 from examples.demo.watching import Downstream
 from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from streams.definitions import Pipeline
-from streams.lag import Lag
 from streams.loading import load_pipeline
-from streams.topics import group_of
 
 _POLL_S = 0.25
 _STALL_S = 90.0
@@ -39,8 +41,16 @@ class Script:
     live_per_second: float = 400.0
 
 
-def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Measured:
-    """Run one pipeline from empty topics to caught-up consumers, and return what was measured on the way.
+@dataclass(frozen=True)
+class Played:
+    """What a run leaves for the verifier and for the report."""
+
+    measured: Measured
+    timeline: Timeline
+
+
+def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Played:
+    """Run one pipeline from empty topics to caught-up consumers, and return what was seen on the way.
 
     Raises:
         PenstockError: if a part fails, or nothing moves for a minute and a half.
@@ -75,59 +85,67 @@ class _Act:
         self._services = services
         self._screen = screen
         self._kafka = kafka
-        self._lag = Lag(kafka)
+        self._consumers = Consumers(pipeline, kafka)
         self._upstream = Upstream(kafka)
         self._downstream: Downstream | None = None
+        self._recorder = Recorder(time.monotonic())
         self._polled_at = 0.0
         state = screen.state
         state.meters = {title: Meter() for title in ("produced", "features", "predictions")}
         state.lags, state.latencies_ms, state.high_scores = {}, (), ()
 
-    def run(self) -> Measured:
+    def run(self) -> Played:
         script, name = self._script, self._script.pipeline
         messages = script.messages()
-        self._screen.step(f"{name}: history, to train on")
+        self._consumers.started(REDIS, CASSANDRA)
+        self._step("history", "history, to train on")
         self._produce(islice(messages, script.train), None)
-        self._wait("features of the history", self._features_behind)
-        self._screen.step(f"{name}: train and load the first model")
+        self._wait("features of the history", JOB)
+        self._step("train", "train and load the first model")
         until = str(self._upstream.newest_event_time)
         self._services.call("model-train", "model", "train", name, "--until", until, "--seed", str(script.seed))
         self._services.call("model-load", "model", "load", name)
         self._downstream = Downstream(self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive)
         try:
-            return self._score(messages, int(until))
+            measured = self._score(messages, int(until))
         finally:
             self._downstream.stop()
-            self._lag.close()
+            self._consumers.close()
+        return Played(measured, self._recorder.timeline(time.monotonic()))
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         script, name, downstream = self._script, self._script.pipeline, self._downstream
         assert downstream is not None
         self._services.start("scorer", "scorer", "run", name)
-        self._screen.step(f"{name}: score the history")
-        self._wait("predictions of the history", self._predictions_behind)
-        self._wait("the sinks", self._sinks_behind)
+        self._consumers.started(SCORER)
+        self._step("score", "score the history")
+        self._wait("predictions of the history", JOB, SCORER)
+        self._wait("the sinks", REDIS, CASSANDRA)
 
-        self._screen.step(f"{name}: a burst, as fast as it goes")
-        before, started = downstream.count, time.time()
+        self._step("burst", "a burst, as fast as it goes")
+        before, started = downstream.count, time.monotonic()
         self._produce(islice(messages, script.burst), None)
-        self._wait("predictions of the burst", self._predictions_behind)
+        self._wait("predictions of the burst", JOB, SCORER)
         per_second = (downstream.count - before) / max(downstream.last_arrival - started, 1e-3)
-        self._wait("the sinks", self._sinks_behind)
+        self._wait("the sinks", REDIS, CASSANDRA)
 
-        self._screen.step(f"{name}: live traffic at {script.live_per_second:,.0f} messages/s")
+        self._step("live", f"live traffic at {script.live_per_second:,.0f} messages/s")
         downstream.recent_ms.clear()
         downstream.measuring = True
         self._produce(islice(messages, script.live), script.live_per_second)
-        self._wait("predictions of the live events", self._predictions_behind)
+        self._wait("predictions of the live events", JOB, SCORER)
         downstream.measuring = False
-        self._screen.step(f"{name}: let every consumer catch up")
-        self._wait("the sinks", self._sinks_behind)
+        self._step("catch up", "let every consumer catch up")
+        self._wait("the sinks", REDIS, CASSANDRA)
         return Measured(
             events_per_s=round(per_second, 1),
             latencies_ms=downstream.latencies_ms,
             trained_until_ms=trained_until,
         )
+
+    def _step(self, phase: str, text: str) -> None:
+        self._recorder.phase(phase, time.monotonic())
+        self._screen.step(f"{self._script.pipeline}: {text}")
 
     def _produce(self, messages: Iterator[Message], per_second: float | None) -> None:
         self._upstream.produce(messages, per_second=per_second, tick=self._tick)
@@ -138,25 +156,27 @@ class _Act:
             return
         self._polled_at = now
         self._services.check()
+        produced = self._upstream.counts
+        counts = {"produced": produced.total() - produced["label"], "features": self._consumers.features()}
+        lags = self._consumers.lags()
         state = self._screen.state
-        counts = self._upstream.counts
-        state.meters["produced"].set(counts.total() - counts["label"], now)
-        features = self._lag.end_offsets(self._pipeline.features_topic)
-        state.meters["features"].set(sum(features.values()), now)
-        state.lags["features"] = self._features_behind()
         if self._downstream is not None:
-            state.meters["predictions"].set(self._downstream.count, now)
-            state.lags["predictions"] = self._predictions_behind()
+            counts["predictions"] = self._downstream.count
+            self._recorder.arrived(self._downstream.arrivals())
             state.latencies_ms = list(self._downstream.recent_ms)
             state.high_scores = list(self._downstream.high_scores)
+        self._recorder.sample(counts, lags, now)
+        for stage, count in counts.items():
+            state.meters[stage].set(count, now)
+        state.lags = lags
         self._screen.refresh()
 
-    def _wait(self, what: str, behind: Callable[[], int]) -> None:
-        left, moved_at = behind(), time.monotonic()
+    def _wait(self, what: str, *consumers: str) -> None:
+        left, moved_at = self._consumers.behind(consumers), time.monotonic()
         while left > 0:
             self._tick()
             time.sleep(_POLL_S / 2)
-            now_left = behind()
+            now_left = self._consumers.behind(consumers)
             if now_left != left:
                 left, moved_at = now_left, time.monotonic()
             elif time.monotonic() - moved_at > _STALL_S:
@@ -166,24 +186,7 @@ class _Act:
                 )
         self._tick()
 
-    def _features_behind(self) -> int:
-        # The job commits its position at each checkpoint, when all that it has read is on the features topic.
-        return self._behind("features", self._pipeline.source.topic)
 
-    def _predictions_behind(self) -> int:
-        return self._features_behind() + self._behind("scorer", self._pipeline.features_topic)
-
-    def _sinks_behind(self) -> int:
-        features, predictions = self._pipeline.features_topic, self._pipeline.predictions_topic
-        behind = self._behind("sink-redis", features) + self._behind("sink-cassandra", features)
-        return behind + self._behind("sink-cassandra", predictions, markers=1)
-
-    def _behind(self, role: str, topic: str, markers: int = 0) -> int:
-        """Records behind; a transactional topic ends in a commit marker that is no record: ``markers`` a partition."""
-        lag = self._lag.of_group(group_of(self._pipeline.name, role), topic)
-        return sum(max(0, behind - markers) for behind in lag.values())
-
-
-def write_measured(measured: dict[str, Measured], path: Path) -> None:
-    """Write what was measured, for the verifier, which is another process."""
-    path.write_text(json.dumps({name: one.model_dump() for name, one in measured.items()}))
+def write_by_pipeline(facts: Mapping[str, BaseModel], path: Path) -> None:
+    """Write facts about each pipeline as one JSON document, for whoever comes after: the verifier, a reader."""
+    path.write_text(json.dumps({name: one.model_dump() for name, one in facts.items()}))

@@ -126,6 +126,8 @@ class Screen:
         parts: list[RenderableType] = [head]
         if state.meters:
             parts += [Text(), self._rates()]
+        if state.lags:
+            parts += [Text(), self._lags()]
         if state.latencies_ms:
             parts += [Text(), self._latency()]
         if state.high_scores:
@@ -136,13 +138,17 @@ class Screen:
     def _rates(self) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column("")
-        for title in ("total", "per second", "lag"):
+        for title in ("total", "per second"):
             table.add_column(title, justify="right", min_width=10)
         for name, meter in self.state.meters.items():
-            lag = self.state.lags.get(name)
-            lag_text = Text("" if lag is None else f"{lag:,}", style="yellow" if lag else "green")
-            table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}", lag_text)
+            table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}")
         return table
+
+    def _lags(self) -> Text:
+        parts: list[str | tuple[str, str]] = [("records behind  ", "dim")]
+        for name, lag in self.state.lags.items():
+            parts += [f"{name} ", (f"{lag:,}", "yellow" if lag else "green"), "   "]
+        return Text.assemble(*parts)
 
     def _latency(self) -> Text:
         ordered = sorted(self.state.latencies_ms)

@@ -43,6 +43,7 @@ class Downstream:
         self.recent_ms: deque[float] = deque(maxlen=_RECENT)
         self.high_scores: deque[HighScore] = deque(maxlen=_HIGH_SCORES)
         self.last_arrival = 0.0
+        self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = Decoder(PREDICTION_SCHEMA)
         self._stop = threading.Event()
         self._consumer = Consumer(
@@ -60,6 +61,10 @@ class Downstream:
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def arrivals(self) -> list[tuple[float, float]]:
+        """Those since the last call: when (seconds, monotonic), and how long after the raw event (ms)."""
+        return [self._arrivals.popleft() for _ in range(len(self._arrivals))]
 
     def stop(self) -> None:
         """Stop reading."""
@@ -84,7 +89,8 @@ class Downstream:
         assert isinstance(source, dict)
         latency = now * 1_000 - source["timestamp"]
         self.count += 1
-        self.last_arrival = now
+        self.last_arrival = time.monotonic()
+        self._arrivals.append((self.last_arrival, latency))
         self.recent_ms.append(latency)
         if self.measuring:
             self.latencies_ms.append(latency)
