@@ -10,6 +10,7 @@ The command line is ``penstock`` (see ``penstock --help``).
 from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
 from streams.aggregates import approx_distinct, count, last, max_, mean, min_, std, sum_, time_since_last
 from streams.definitions import Derived, Entity, Labels, Model, Pipeline, PythonColumn, Source, View
+from streams.monitors import Monitors
 from streams.words import Window
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Entity",
     "Labels",
     "Model",
+    "Monitors",
     "Pipeline",
     "PythonColumn",
     "Source",

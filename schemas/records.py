@@ -1,4 +1,4 @@
-"""Avro schemas of what Penstock itself publishes: feature records (per pipeline) and predictions (one for all)."""
+"""Avro schemas of what Penstock itself publishes: feature records (per pipeline), predictions and drift alerts."""
 
 from __future__ import annotations
 
@@ -106,5 +106,29 @@ PREDICTION_SCHEMA: dict[str, Any] = {
             "type": "bytes",
             "doc": "the inputs in the model's order, float32 little-endian, null as NaN",
         },
+    ],
+}
+
+DRIFT_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "DriftAlert",
+    "namespace": "penstock",
+    "doc": "One per change that a detector found, exactly once; made again, it has the same alert id.",
+    "fields": [
+        {"name": "alert_id", "type": "string", "doc": "topic-partition-offset:monitor:detector"},
+        {"name": "pipeline", "type": "string"},
+        {"name": "monitor", "type": "string", "doc": "a model input, or score"},
+        {"name": "detector", "type": "string", "doc": "adwin, page_hinkley, psi, kl or missing"},
+        {"name": "statistic", "type": "double", "doc": "what went over the threshold, in the detector's own unit"},
+        {"name": "threshold", "type": "double"},
+        {"name": "reference", "type": "double", "doc": "mean (missing: share of nulls) that was expected"},
+        {"name": "current", "type": "double", "doc": "the same of the latest records"},
+        {"name": "event_time", "type": "long", "doc": "epoch ms, of the event at which it was found"},
+        {"name": "topic", "type": "string", "doc": "where the record at which it was found stands"},
+        {"name": "partition", "type": "int"},
+        {"name": "offset", "type": "long"},
+        {"name": "model", "type": "string"},
+        {"name": "model_version", "type": "string", "doc": "whose training data is the reference"},
+        {"name": "message", "type": "string", "doc": "the same for a person"},
     ],
 }

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
 from streams.aggregates import Aggregate
+from streams.monitors import Monitors
 from streams.words import Definition, Duration, Name, Sql
 
 # What a feature record has beside its views (schemas.records).
@@ -153,6 +154,7 @@ class Pipeline(Definition):
     model: Model
     labels: Labels | None = None
     carry: tuple[Name, ...] = ()
+    monitors: Monitors | None = None
 
     @property
     def features_topic(self) -> str:
@@ -163,6 +165,16 @@ class Pipeline(Definition):
     def predictions_topic(self) -> str:
         """One record per valid event, exactly once."""
         return f"predictions.{self.name}"
+
+    @property
+    def drift_topic(self) -> str:
+        """Alerts of the monitors."""
+        return f"drift.{self.name}"
+
+    @property
+    def drift_state_topic(self) -> str:
+        """What the drift detectors know, with the offset up to which they know it; compacted."""
+        return f"drift.{self.name}.state"
 
     def column_types(self) -> dict[str, ColumnType]:
         """All columns of a row: the contract's fields, then the derived ones."""
@@ -228,6 +240,8 @@ class Pipeline(Definition):
                 )
             if sources[name] == "string":
                 raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+        if self.monitors is not None:
+            self.monitors.check(self.model.inputs)
         return self
 
 

@@ -18,6 +18,13 @@ from streams.definitions import Pipeline
 _TIMEOUT_S = 15.0
 # A dead letter carries a refused event verbatim, and "too large" is one of the reasons to refuse it.
 _DEAD_LETTER_MAX_BYTES = 32 * 1024 * 1024
+# A state is read whole by who takes over a partition: what was overwritten must soon be gone. Kafka's default segment
+# of 1 GiB is never compacted while it is written to.
+_LATEST_STATE = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.2",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
         topics += [Topic(published, partitions), Topic(dead_letters_of(published), partitions, dead_letters)]
     if pipeline.labels is not None:
         topics.append(Topic(pipeline.labels.topic, partitions))
+    if pipeline.monitors is not None:
+        topics += [
+            Topic(pipeline.drift_topic, partitions),
+            Topic(pipeline.drift_state_topic, partitions, _LATEST_STATE),
+        ]
     return topics
 
 
