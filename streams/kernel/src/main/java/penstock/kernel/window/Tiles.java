@@ -10,15 +10,16 @@ import penstock.kernel.plan.Binary;
  * The tiles of one entity's window, oldest first, only those that hold events; and their aggregate,
  * at a cost per event that does not depend on how many they are.
  *
- * <p>It is a queue of two stacks (as in Tangwongsan, Hirzel, Schneider, "General incremental
- * sliding-window aggregation", VLDB 2015). Of the closed tiles (all but the newest) the {@code
- * front} ones carry the merge of themselves with all newer front tiles, the others the merge of
- * themselves with all older ones back to the boundary. Their first and last are the merge of all
- * closed tiles; expiry drops front tiles and, when there is none left, makes all closed tiles front
- * ones. Nothing is ever subtracted.
+ * <p>Time is cut into blocks as long as the window (van Herk 1992, Gil and Werman 1993), so that a
+ * window spans two of them at most. Of the closed tiles (all but the newest) the {@code front} ones
+ * lie before the block of now and carry the merge of themselves with all newer front tiles; the
+ * others carry the merge of themselves with all older ones back to the boundary. Their first and
+ * last are the merge of all closed tiles. Expiry drops front tiles alone; a new block makes front
+ * ones of all that are there. Nothing is ever subtracted.
  *
- * <p>Every value is a function of the tiles and the boundary alone. Only these are in a snapshot,
- * and what is restored continues bit for bit.
+ * <p>Every value is a function of the tiles in the window and of now alone, bit for bit: the
+ * boundaries are fixed in time, and do not depend on when an entity was first seen. Therefore what
+ * is restored continues, and a replay that begins late catches up, with the same bits.
  */
 final class Tiles {
   private static final int FIRST_CAPACITY = 2;
@@ -28,7 +29,12 @@ final class Tiles {
   private Rows tiles;
   private int start;
   private int size;
+
+  /** Number of closed tiles before {@link #boundary}. */
   private int front;
+
+  /** First tile of the block that now lies in. */
+  private long boundary = Long.MIN_VALUE;
 
   /**
    * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
@@ -52,8 +58,24 @@ final class Tiles {
     this.tiles = new Rows(spec.numbers, spec.objects, capacity);
   }
 
-  /** Drops the tiles up to and including index {@code expired}. */
-  void expire(long expired) {
+  /** Moves on to {@code asOf}, which never goes back, and drops the tiles that have left. */
+  void advance(long asOf) {
+    drop(spec.expired(asOf));
+    long block = spec.block(asOf);
+    if (block != boundary) {
+      boundary = block;
+      front = 0;
+      while (front < size - 1 && indexes[start + front] < boundary) {
+        front++;
+      }
+      mergeFront(front - 1);
+      mergeBack(front);
+      closedIsValid = false;
+      totalIsValid = false;
+    }
+  }
+
+  private void drop(long expired) {
     int count = 0;
     while (count < size && indexes[start + count] <= expired) {
       count++;
@@ -69,12 +91,8 @@ final class Tiles {
     }
     start = count == size ? 0 : start + count;
     size -= count;
-    if (count <= front) {
-      front -= count;
-    } else {
-      front = Math.max(0, size - 1);
-      mergeFront(front - 1);
-    }
+    // What is behind the front cannot expire before the next block begins, and is merged anew then.
+    front = Math.max(0, front - count);
     closedIsValid = false;
     totalIsValid = false;
   }
@@ -138,18 +156,19 @@ final class Tiles {
       if (partial != null) {
         partial.moveRows(row, row + 1, size - position);
       }
-      if (position < front) {
+      if (index < boundary) {
         front++;
       }
     }
     tiles.clearRow(row);
     indexes[row] = index;
     size++;
-    if (position == size - 1) {
+    if (position == size - 1 && position > 0) {
       // What was the newest tile is closed now.
-      mergeBack(position - 1);
-      closedIsValid = false;
-      totalIsValid = false;
+      if (indexes[row - 1] < boundary) {
+        front = position;
+      }
+      mergeAgain(position - 1);
     }
   }
 
@@ -296,6 +315,7 @@ final class Tiles {
     Tiles copy = new Tiles(spec, capacity);
     copy.size = size;
     copy.front = front;
+    copy.boundary = boundary;
     System.arraycopy(indexes, start, copy.indexes, 0, size);
     copy.tiles.copyRows(tiles, start, size);
     if (size > 0) {
@@ -313,7 +333,8 @@ final class Tiles {
 
   void write(DataOutputView out) throws IOException {
     Binary.writeSize(size, out);
-    Binary.writeSize(front, out);
+    // Where the front ended, when that was no matter of time: older savepoints are still read.
+    Binary.writeSize(0, out);
     for (int row = start; row < start + size; row++) {
       out.writeLong(indexes[row]);
       for (int i = 0; i < spec.numbers; i++) {
@@ -335,7 +356,7 @@ final class Tiles {
     int size = Binary.readSize(in);
     Tiles read = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
     read.size = size;
-    read.front = Binary.readSize(in);
+    Binary.readSize(in);
     for (int row = 0; row < size; row++) {
       read.indexes[row] = in.readLong();
       for (int i = 0; i < spec.numbers; i++) {

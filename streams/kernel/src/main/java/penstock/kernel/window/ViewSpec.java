@@ -71,10 +71,9 @@ public final class ViewSpec {
     for (int w = 0; w < windows.length; w++) {
       WindowSpec window = windows[w];
       Tiles tiles = state.windows[w];
-      long expired = window.expired(asOf);
-      tiles.expire(expired);
+      tiles.advance(asOf);
       long tile = window.tile(time);
-      if (tile > expired) {
+      if (tile > window.expired(asOf)) {
         inside = true;
         if (matches(w, event)) {
           tiles.add(tile, values[w], time);

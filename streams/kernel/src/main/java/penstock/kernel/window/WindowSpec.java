@@ -46,4 +46,12 @@ final class WindowSpec {
     // Beyond the range of a long nothing has ever left.
     return start > asOf ? Long.MIN_VALUE : Math.floorDiv(start, hopMs);
   }
+
+  /**
+   * The first tile of the block that {@code asOf} lies in; a block has as many as fit the window.
+   */
+  long block(long asOf) {
+    long tile = tile(asOf);
+    return tile - Math.floorMod(tile, sizeMs / hopMs);
+  }
 }

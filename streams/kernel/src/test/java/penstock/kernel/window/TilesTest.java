@@ -49,9 +49,8 @@ class TilesTest {
   }
 
   private static Object[] take(WindowSpec spec, Tiles tiles, Value value, long asOf) {
-    long expired = spec.expired(asOf);
-    tiles.expire(expired);
-    if (spec.tile(value.time) > expired) {
+    tiles.advance(asOf);
+    if (spec.tile(value.time) > spec.expired(asOf)) {
       Object[] values = new Object[OPERATIONS.length];
       java.util.Arrays.fill(values, value.value);
       tiles.add(spec.tile(value.time), values, value.time);
@@ -92,6 +91,33 @@ class TilesTest {
         case 0 -> interrupted = written(spec, interrupted);
         case 1 -> interrupted = interrupted.copy();
         default -> {}
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(longs = {7, 8, 9})
+  void tilesThatMissedAllBeforeOneWindowAgoHaveTheSameBits(long seed) {
+    WindowSpec spec = spec(1_000, 17);
+    Tiles whole = new Tiles(spec);
+    List<Value> stream = stream(seed, 17);
+    for (int number = 0; number < stream.size(); number++) {
+      long asOf = stream.subList(0, number + 1).stream().mapToLong(Value::time).max().getAsLong();
+      Object[] expected = take(spec, whole, stream.get(number), asOf);
+      if (number % 97 != 0) {
+        continue;
+      }
+      Tiles late = new Tiles(spec);
+      Object[] got = null;
+      long seen = Long.MIN_VALUE;
+      for (Value value : stream.subList(0, number + 1)) {
+        if (value.time > asOf - 1_000 - 17) {
+          seen = Math.max(seen, value.time);
+          got = take(spec, late, value, seen);
+        }
+      }
+      if (stream.get(number).time > asOf - 1_000 - 17) {
+        assertArrayEquals(expected, got);
       }
     }
   }
