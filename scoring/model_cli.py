@@ -34,6 +34,7 @@ class EventTime(click.ParamType):
         return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+_MOST_USEFUL = 5
 _READ = ("features_read", "labels_read")
 
 
@@ -115,6 +116,8 @@ def status(pipeline: str) -> None:
     for state in states.values():
         if state.state != "READY" and state.reason:
             click.echo(f"version {state.version}: {state.reason}")
+    if serving is not None:
+        _line("most useful", _most_useful(repository.manifest(name, serving.version)))
     click.echo(f"{name} in {repository.root / name}; * is the current version")
 
 
@@ -140,8 +143,14 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("left out", ", ".join(unused) or "nothing"),
         ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
         ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
+        ("most useful", _most_useful(manifest)),
         ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {manifest.iterations} trees"),
     ]
+
+
+def _most_useful(manifest: Manifest) -> str:
+    """The inputs without which the most AUC is lost."""
+    return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
 
 
 def _auc(value: float | None) -> str:

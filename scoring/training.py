@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
@@ -39,6 +40,8 @@ _VALIDATION_SHARE = 0.2
 # Below this an AUC says nothing; it is asked of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
 _PARITY = 1e-5
+_IMPORTANCE_ROWS_PER_CLASS = 1_500
+_IMPORTANCE_REPEATS = 5
 
 
 class Validation(BaseModel):
@@ -53,8 +56,25 @@ class Validation(BaseModel):
     auc_without_windows: float | None
 
 
+class Importance(BaseModel):
+    """What an input is worth: the AUC that is lost on the validation part when its values are shuffled.
+
+    ``loss`` is the mean over several shufflings, ``spread`` their standard deviation. Inputs that tell the same share
+    their worth, so each alone may seem to be worth little.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    input: str
+    loss: float
+    spread: float
+
+
 class Manifest(BaseModel):
-    """What made a model: enough to make it again, byte for byte, and to know which vectors it may be given."""
+    """What made a model: enough to make it again, byte for byte, and to know which vectors it may be given.
+
+    ``importance`` names every input, the most useful first.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,6 +89,7 @@ class Manifest(BaseModel):
     iterations: int
     read: Mapping[str, int]
     validation: Validation
+    importance: tuple[Importance, ...] = ()
     libraries: Mapping[str, str]
 
 
@@ -182,16 +203,16 @@ def to_onnx(
 
 def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]) -> TrainedModel:
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
-    model, validated = _fit(training_set.X, training_set.y, earlier, later, seed)
+    model, trial = _fit(training_set.X, training_set.y, earlier, later, seed)
     content = to_onnx(model, training_set.X, training_set.inputs, seed)
     baseline: bytes | None = None
     baseline_inputs = tuple(training_set.inputs[i] for i in columns)
     auc_without_windows: float | None = None
     if columns:
         event_only = np.ascontiguousarray(training_set.X[:, columns])
-        simple, simple_validated = _fit(event_only, training_set.y, earlier, later, seed)
+        simple, simple_trial = _fit(event_only, training_set.y, earlier, later, seed)
         baseline = to_onnx(simple, event_only, baseline_inputs, seed)
-        auc_without_windows = auc(simple_validated, training_set.y[later])
+        auc_without_windows = auc(simple_trial.predict_proba(event_only[later])[:, 1], training_set.y[later])
     return TrainedModel(
         content,
         baseline,
@@ -210,9 +231,10 @@ def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], lat
                 from_ms=int(training_set.event_times[later][0]),
                 rows=int(later.sum()),
                 positives=int(training_set.y[later].sum()),
-                auc=auc(validated, training_set.y[later]),
+                auc=auc(trial.predict_proba(training_set.X[later])[:, 1], training_set.y[later]),
                 auc_without_windows=auc_without_windows,
             ),
+            importance=_importance(trial, training_set.X[later], training_set.y[later], training_set.inputs, seed),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
         ),
@@ -257,12 +279,33 @@ def _fit(
     earlier: NDArray[np.bool_],
     later: NDArray[np.bool_],
     seed: int,
-) -> tuple[HistGradientBoostingClassifier, NDArray[np.float64]]:
-    """The model fitted to all rows, and the scores of the later ones by the model fitted to the earlier ones."""
+) -> tuple[HistGradientBoostingClassifier, HistGradientBoostingClassifier]:
+    """The model fitted to all rows, and its trial: the one fitted to the earlier rows, by which it is judged."""
     trial = _classifier(seed, early_stopping=True, n_iter_no_change=15)
     trial.fit(_fittable(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
-    scores: NDArray[np.float64] = trial.predict_proba(X[later])[:, 1]
-    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_fittable(X), y), scores
+    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_fittable(X), y), trial
+
+
+def _importance(
+    model: HistGradientBoostingClassifier,
+    X: FloatArray,  # noqa: N803
+    y: NDArray[np.int8],
+    inputs: tuple[str, ...],
+    seed: int,
+) -> tuple[Importance, ...]:
+    """The worth of every input to the model, on a bounded sample of both classes: AUC does not mind their shares."""
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [rng.permutation(np.flatnonzero(y == label))[:_IMPORTANCE_ROWS_PER_CLASS] for label in (0, 1)]
+    )
+    found = permutation_importance(
+        model, _fittable(X[rows]), y[rows], scoring="roc_auc", n_repeats=_IMPORTANCE_REPEATS, random_state=seed
+    )
+    each = [
+        Importance(input=name, loss=round(float(loss), 6), spread=round(float(spread), 6))
+        for name, loss, spread in zip(inputs, found.importances_mean, found.importances_std, strict=True)
+    ]
+    return tuple(sorted(each, key=lambda one: -one.loss))
 
 
 def _fittable(X: FloatArray) -> FloatArray:  # noqa: N803

@@ -80,6 +80,21 @@ def test_validation_is_the_latest_fifth(trained):
     assert trained.manifest.validation.rows == 300
 
 
+def test_the_most_useful_input_is_the_one_that_the_labels_depend_on(trained):
+    importance = trained.manifest.importance
+    assert [one.input for one in importance[:2]] == ["card.sum_1h", "event.amount"]
+    assert importance[0].loss > 0.1
+    assert {one.input for one in importance} == set(INPUTS)
+
+
+def test_importance_is_measured_with_infinities_and_columns_of_nulls():
+    data = training_set()
+    data.X[::5, 1] = np.inf
+    data.X[:, 3] = np.nan
+    losses = {one.input: one.loss for one in train(data, seed=1).manifest.importance}
+    assert losses["card.count_24h"] == 0
+
+
 def test_the_manifest_says_what_made_the_model(trained):
     manifest = trained.manifest
     data = training_set()
