@@ -32,6 +32,7 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "services": (("services", "dev"), None),
     "image": (("services",), "services"),
     "jobs": (("jobs",), None),
+    "build": (("build",), "services"),
     "triton": (("triton",), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")

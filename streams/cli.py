@@ -38,6 +38,7 @@ def job() -> None:
     show_default=True,
     help="How Python columns run: inside the JVM, or in processes beside it.",
 )
+@click.option("--unless-running", is_flag=True, help="Do nothing, successfully, if the job runs or is recovering.")
 def start(
     pipeline: str,
     savepoint: str | None,
@@ -45,14 +46,20 @@ def start(
     exactly_once: bool,
     checkpoint_interval_ms: int,
     python_mode: str,
+    unless_running: bool,
 ) -> None:
     """Submit the feature job of PIPELINE to Flink and wait until it runs.
 
     Without --from-savepoint its windows are empty at first.
     """
+    definition, settings = load_pipeline(pipeline), Settings()
+    found = jobs.status(definition, settings) if unless_running else None
+    if found is not None and found.is_active:
+        click.echo(f"{found.name} is {found.state.lower()} already: job {found.id}")
+        return
     started = jobs.start(
-        load_pipeline(pipeline),
-        Settings(),
+        definition,
+        settings,
         savepoint=savepoint,
         parallelism=parallelism,
         exactly_once=exactly_once,

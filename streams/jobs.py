@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.paths import ROOT, java_home, venv_python
+from deploy.local.paths import ROOT, java_home, jobs_python
 from deploy.local.processes import end_with_parent
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -188,8 +188,8 @@ def _savepoint(pipeline: Pipeline, settings: Settings, savepoint: str | None) ->
 
 
 def _latest_file(pipeline: Pipeline, settings: Settings) -> Path:
-    """Where the path of the last savepoint is kept: beside the configuration of the cluster that wrote it."""
-    return settings.flink_conf_dir.parent / "latest-savepoints" / pipeline.name
+    """Where the path of the last savepoint is kept."""
+    return settings.flink_state / "latest-savepoints" / pipeline.name
 
 
 @contextmanager
@@ -213,11 +213,11 @@ def _python_files(planned: PipelinePlan) -> Iterator[tuple[str, ...]]:
 
 
 def _submit(submission: Submission, personal_key: str, settings: Settings) -> str:
-    python = venv_python("jobs")
+    python = jobs_python()
     home = java_home()
     if not python.exists() or home is None:
         raise PenstockError("the environment that submits jobs is missing", where=str(python), next="make setup")
-    logs = settings.flink_conf_dir.parent / "log"
+    logs = settings.flink_state / "log"
     logs.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +23,11 @@ JAVA_MAJOR = 17
 def venv_python(name: str) -> Path:
     """The interpreter of one of the environments `services`, `jobs`, `triton` or `tools`."""
     return VENVS / name / "bin" / "python"
+
+
+def jobs_python() -> Path:
+    """The interpreter that submits jobs: this one if it has PyFlink (as in the image), else that of `jobs`."""
+    return Path(sys.executable) if importlib.util.find_spec("pyflink") else venv_python("jobs")
 
 
 def site_packages(name: str) -> Path | None:

@@ -154,6 +154,7 @@ class Stack:
             "PENSTOCK_MODEL_REPOSITORY": str(self._layout.models),
             "PENSTOCK_FLINK_REST": f"http://{host}:{ports.flink_rest}",
             "PENSTOCK_FLINK_CONF_DIR": str(conf_dir(self._layout)),
+            "PENSTOCK_FLINK_STATE": str(self._layout.data("flink")),
             "PENSTOCK_FLINK_HOME": str(flink_home()),
             "PENSTOCK_JARS": str(JARS),
         }
