@@ -23,6 +23,7 @@ from deploy.local.paths import DEFAULT_HOME, JARS
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess, PasswordLogin, TokenLogin
 from penstock.tls import Tls
+from penstock.triton import TritonAccess
 
 Part: TypeAlias = Literal["kafka", "redis", "cassandra", "triton"]
 CONFIG_FILE = "PENSTOCK_CONFIG_FILE"
@@ -98,6 +99,9 @@ class Settings(BaseSettings):
 
     flink_rest: str = Field("http://127.0.0.1:18081", description="base URL of the JobManager")
     flink_conf_dir: Path = Field(DEFAULT_HOME / "flink" / "conf", description="FLINK_CONF_DIR of job submission")
+    flink_state: Path = Field(
+        DEFAULT_HOME / "flink", description="where job submission keeps its logs and where the last savepoints lie"
+    )
     flink_home: Path | None = Field(None, description="FLINK_HOME; by default the one in the jobs environment")
     jars: Path = Field(JARS, description="the folder of connector and kernel jars")
     schema_registry_url: str | None = Field(None, description="a Confluent schema registry; none by default")
@@ -171,6 +175,11 @@ class Settings(BaseSettings):
                 password=_required(self, "kafka_password"),
             )
         return KafkaAccess(bootstrap=self.kafka_bootstrap, tls=self.tls("kafka"), login=login)
+
+    @property
+    def triton(self) -> TritonAccess:
+        """How gRPC clients of this process connect to Triton."""
+        return TritonAccess(url=self.triton_grpc, tls=self.tls("triton"))
 
     def tls(self, part: Part) -> Tls | None:
         """How connections to a part are encrypted; None if they are not."""
