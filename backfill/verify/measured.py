@@ -10,9 +10,11 @@ class Measured(BaseModel):
 
     ``events_per_s``: valid events from raw to committed prediction during the burst. ``latencies_ms``: from an event's
     Kafka timestamp to the arrival of its committed prediction, live traffic only. ``trained_until_ms``: event time up
-    to which the model was trained; its quality is judged on later events.
+    to which the model was trained; its quality is judged on later events. ``drift_from_ms``: event time from which the
+    generated world is another, if it ever is; alerts before it are false alarms.
     """
 
     events_per_s: float
     latencies_ms: list[float]
     trained_until_ms: int
+    drift_from_ms: int | None = None
