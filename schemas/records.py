@@ -26,7 +26,7 @@ def features_schema(plan: PipelinePlan) -> dict[str, Any]:
             {"name": "event_id", "type": "string"},
             {"name": "event_time", "type": "long", "doc": "epoch ms"},
             {"name": "trigger", "type": "string", "doc": "event"},
-            {"name": "attempt", "type": "long", "doc": "restart count of the job that emitted this record"},
+            {"name": "attempt", "type": "long", "doc": "when the run of the job began that emitted this record, epoch ms"},
             {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
             {
                 "name": "event",

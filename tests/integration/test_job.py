@@ -67,6 +67,7 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
     bench.send_raw((key, value) for key, value, _ in garbage)
     bench.send(good[100:])
     bench.send_raw([(late_bad["card"].encode(), payment.encode(late_bad))])
+    began_ms = time.time_ns() // 1_000_000
     jobs.start(bench.pipeline, bench.settings)
 
     records = bench.features(len(events))
@@ -78,7 +79,8 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
             record["partition"] == record["source"]["partition"] == sum(cards[record["event_id"]].encode()) % PARTITIONS
         )
         assert record["key"] == pii_hash(KEY.encode(), cards[record["event_id"]]).encode(), "a card number leaks"
-        assert (record["trigger"], record["attempt"]) == ("event", 0)
+        assert record["trigger"] == "event"
+        assert began_ms <= record["attempt"] <= time.time() * 1000, "not when the job began to run"
         assert (record["by_shop"] is None) == (record["event"]["shop"] is None)
 
     letters = bench.dead_letters(len(garbage))
@@ -102,8 +104,9 @@ def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBen
     check_cards(bench, events, records)
     assert len({record["by_card"]["epoch"] for record in records}) == 1
     emitted_before = {record["event_id"] for record in first}
-    for record in records:
-        assert record["attempt"] == (0 if record["event_id"] in emitted_before else 1)
+    (attempt,) = {record["attempt"] for record in first}
+    (later,) = {record["attempt"] for record in records if record["event_id"] not in emitted_before}
+    assert later > attempt, "two tasks disagree, or the attempt did not grow"
 
 
 def test_a_job_without_its_state_starts_a_newer_epoch(bench: JobBench) -> None:
@@ -141,7 +144,7 @@ def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_ex
     check_cards(bench, events, records)
     assert {record["event_id"] for record in records} == {event["id"] for event in events}
     assert len({record["by_card"]["epoch"] for record in records}) == 1
-    assert max(record["attempt"] for record in records) >= 1
+    assert len({record["attempt"] for record in records}) > 1
     repeated: dict[tuple[str, int], dict[str, object]] = {}
     for record in records:
         view = record["by_card"]

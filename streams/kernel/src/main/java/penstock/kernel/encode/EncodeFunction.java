@@ -6,16 +6,17 @@ import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.Types;
-import org.apache.flink.api.java.tuple.Tuple3;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
+import org.apache.flink.streaming.api.operators.StreamingRuntimeContext;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /**
- * The last step: events become feature records, marked with the attempt that emits them. Attempts
- * are counted over all restarts and re-submissions of the job that continue the same state.
+ * The last step: events become feature records, marked with the attempt that emits them: when this
+ * run of the job began, epoch ms. It grows with every restart, re-submission and change of the
+ * JobManager, whether or not a checkpoint was completed in between.
  */
 public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
     implements CheckpointedFunction {
@@ -23,21 +24,18 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
 
   private final String planJson;
   private final String schemaJson;
-  private final long submissionMs;
 
   private transient FeatureEncoder encoder;
 
-  /** (submission, attempt at its start, attempt now), the same of all subtasks. */
-  private transient ListState<Tuple3<Long, Long, Long>> state;
+  /** The attempt, the same of all subtasks: a clock that was set back must not set it back. */
+  private transient ListState<Long> state;
 
-  private transient long base;
   private transient long attempt;
 
   /** For the events of the plan; {@code schemaJson} is that of its feature records. */
-  public EncodeFunction(String planJson, String schemaJson, long submissionMs) {
+  public EncodeFunction(String planJson, String schemaJson) {
     this.planJson = planJson;
     this.schemaJson = schemaJson;
-    this.submissionMs = submissionMs;
   }
 
   @Override
@@ -50,20 +48,16 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
     state =
         context
             .getOperatorStateStore()
-            .getUnionListState(
-                new ListStateDescriptor<>(
-                    "attempts", Types.TUPLE(Types.LONG, Types.LONG, Types.LONG)));
-    base = 0;
-    for (Tuple3<Long, Long, Long> stored : state.get()) {
-      base = Math.max(base, stored.f0 == submissionMs ? stored.f1 : stored.f2 + 1);
+            .getUnionListState(new ListStateDescriptor<>("attempt", Types.LONG));
+    attempt = RunStart.agreed((StreamingRuntimeContext) getRuntimeContext());
+    for (long stored : state.get()) {
+      attempt = Math.max(attempt, stored + 1);
     }
-    attempt = base + getRuntimeContext().getTaskInfo().getAttemptNumber();
   }
 
   @Override
   public void snapshotState(FunctionSnapshotContext context) throws Exception {
-    state.clear();
-    state.add(Tuple3.of(submissionMs, base, attempt));
+    state.update(List.of(attempt));
   }
 
   @Override

@@ -142,7 +142,7 @@ public final class JobGraph {
               .uid("stage-" + stage.entity());
     }
     stream
-        .map(new EncodeFunction(request.plan(), request.featuresSchema(), request.submissionMs()))
+        .map(new EncodeFunction(request.plan(), request.featuresSchema()))
         .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
         .name("encode")
         .uid("encode")

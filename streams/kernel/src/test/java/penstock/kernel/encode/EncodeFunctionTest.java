@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.util.Arrays;
@@ -63,47 +64,43 @@ class EncodeFunctionTest {
   }
 
   @Test
-  void theAttemptGrowsWithEachSubmissionThatContinuesTheState() throws Exception {
+  void theAttemptGrowsWithEachRunThatContinuesTheStateAlthoughTheClockStandsStill()
+      throws Exception {
     OperatorSubtaskState state = null;
-    for (long submission = 0; submission < 3; submission++) {
-      try (var harness =
-          new OneInputStreamOperatorTestHarness<Event, Outgoing>(
-              new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA, 1_000 + submission)))) {
-        harness.setup(new OutgoingSerializer());
+    for (long run = 0; run < 3; run++) {
+      try (var harness = harness()) { // its JobManager's clock says 0 for ever
         if (state != null) {
           harness.initializeState(state);
         }
         harness.open();
         harness.processElement(event(1.5), 0);
         Outgoing record = harness.extractOutputValues().get(0);
-        assertEquals(submission, read(record.value()).get("attempt"));
+        assertEquals(run, read(record.value()).get("attempt"));
         assertEquals(3, record.partition());
         assertArrayEquals(new byte[] {1}, record.key());
-        state = harness.snapshot(submission, submission);
+        assertArrayEquals(new byte[] {(byte) 0xC3, 1}, Arrays.copyOf(record.value(), 2));
+        state = harness.snapshot(run, run);
       }
     }
   }
 
   @Test
-  void aRestartOfTheSameSubmissionCountsFromWhereItBegan() throws Exception {
-    OperatorSubtaskState state;
-    try (var harness =
+  void allSubtasksOfARunAgreeOnWhenItBeganAndTheNextRunBeganLater() {
+    RunStart start = new RunStart();
+    long now = System.currentTimeMillis();
+    RunStart.Run first = start.add(0, start.createAccumulator());
+    assertTrue(start.getResult(first) >= now);
+    assertEquals(first, start.add(0, first));
+    RunStart.Run second = start.add(1, first);
+    assertTrue(start.getResult(second) > start.getResult(first));
+    assertEquals(second, start.add(0, second));
+  }
+
+  private static OneInputStreamOperatorTestHarness<Event, Outgoing> harness() throws Exception {
+    var harness =
         new OneInputStreamOperatorTestHarness<Event, Outgoing>(
-            new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA, 1_000)))) {
-      harness.setup(new OutgoingSerializer());
-      harness.open();
-      state = harness.snapshot(1, 1);
-    }
-    try (var harness =
-        new OneInputStreamOperatorTestHarness<Event, Outgoing>(
-            new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA, 1_000)))) {
-      harness.setup(new OutgoingSerializer());
-      harness.initializeState(state);
-      harness.open();
-      harness.processElement(event(1.5), 0);
-      byte[] value = harness.extractOutputValues().get(0).value();
-      assertEquals(0L, read(value).get("attempt"));
-      assertArrayEquals(new byte[] {(byte) 0xC3, 1}, Arrays.copyOf(value, 2));
-    }
+            new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA)));
+    harness.setup(new OutgoingSerializer());
+    return harness;
   }
 }

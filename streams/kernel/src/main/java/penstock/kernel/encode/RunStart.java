@@ -1,0 +1,47 @@
+package penstock.kernel.encode;
+
+import java.io.IOException;
+import org.apache.flink.api.common.functions.AggregateFunction;
+import org.apache.flink.streaming.api.operators.StreamingRuntimeContext;
+
+/**
+ * When a run of the job began, which all its subtasks must know alike: the JobManager keeps it, and
+ * its clock says it. Flink's own attempt numbers begin at 0 again with every JobManager; the number
+ * only tells the runs under one JobManager apart.
+ */
+final class RunStart implements AggregateFunction<Integer, RunStart.Run, Long> {
+  private static final long serialVersionUID = 1;
+
+  /** The newest run: Flink's attempt number, and its beginning in epoch ms. */
+  record Run(int number, long beganMs) {}
+
+  /** The beginning of the run of which the caller is part: the first subtask to ask sets it. */
+  static long agreed(StreamingRuntimeContext context) throws IOException {
+    return context
+        .getGlobalAggregateManager()
+        .updateGlobalAggregate(
+            "penstock-run-start", context.getTaskInfo().getAttemptNumber(), new RunStart());
+  }
+
+  @Override
+  public Run createAccumulator() {
+    return new Run(-1, 0);
+  }
+
+  @Override
+  public Run add(Integer number, Run newest) {
+    return number > newest.number()
+        ? new Run(number, Math.max(System.currentTimeMillis(), newest.beganMs() + 1))
+        : newest;
+  }
+
+  @Override
+  public Long getResult(Run newest) {
+    return newest.beganMs();
+  }
+
+  @Override
+  public Run merge(Run one, Run other) {
+    return one.number() > other.number() ? one : other;
+  }
+}
