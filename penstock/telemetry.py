@@ -32,6 +32,10 @@ STALL_S = 120.0
 # From the start to the first assignment of partitions: loading a model, a group that waits for a dead member.
 START_S = 180.0
 
+# Of an event or record when its work is done: from below a transaction's few milliseconds to an outage of an hour.
+# Each latency objective in deploy/monitoring/alerts.yml is one of the edges.
+AGE_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0)
+
 metrics_option = click.option(
     "--metrics-port",
     type=click.IntRange(0, 65_535),

@@ -13,13 +13,13 @@ from typing import Any
 
 import click
 import redis
-from prometheus_client import start_http_server
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from penstock.errors import PenstockError
 from penstock.settings import Settings
+from penstock.telemetry import Progress, metrics_option, serve
 from schemas.contract import Pii, pii_hash
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
 from sinks.cassandra_tables import history_table
@@ -28,6 +28,7 @@ from sinks.rewind import rewind as rewind_group
 from sinks.runner import Sink, Store, group_id
 from sinks.vectors import State, Vector
 from streams.definitions import Pipeline
+from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
 from streams.plan import PipelinePlan, ViewPlan, plan
 from streams.topics import dead_letters_of, require_topics
@@ -80,11 +81,6 @@ def run() -> None:
     """Run a sink in the foreground; start more of them to share the partitions."""
 
 
-_metrics_option = click.option(
-    "--metrics-port", type=int, envvar="PENSTOCK_METRICS_PORT", help="Serve Prometheus metrics there."
-)
-
-
 @run.command("redis")
 @click.argument("pipeline")
 @click.option(
@@ -94,7 +90,7 @@ _metrics_option = click.option(
     show_default=True,
     help="Keep a vector this long after its longest window has passed: raise it for replays that pause longer.",
 )
-@_metrics_option
+@metrics_option
 def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
     """Keep the latest vector of every entity in Redis."""
     definition, settings = load_pipeline(pipeline), Settings()
@@ -120,7 +116,7 @@ def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
 @click.option(
     "--prediction-ttl", type=_Duration(), default="400d", show_default=True, help="Life of predictions, likewise."
 )
-@_metrics_option
+@metrics_option
 def run_cassandra(
     pipeline: str, replication: dict[str, str | int], history_ttl: int, prediction_ttl: int, metrics_port: int | None
 ) -> None:
@@ -142,12 +138,13 @@ def _run(store: Store[Any], pipeline: Pipeline, settings: Settings, metrics_port
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     topics = [name for topic in store.topics for name in (topic, dead_letters_of(topic))]
     require_topics(pipeline, settings.kafka, topics)
-    if metrics_port is not None:
-        start_http_server(metrics_port, addr=settings.metrics_host)
-    runner = Sink(store, pipeline.name, settings.kafka, random.Random())  # noqa: S311 - jitter
+    progress = Progress(time.monotonic)
+    watch = LagWatch(settings.kafka, pipeline.name, f"sink-{store.name}", progress)
+    runner = Sink(store, pipeline.name, settings.kafka, watch, random.Random())  # noqa: S311 - jitter
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
-    runner.run()
+    with serve(metrics_port, settings.metrics_host, progress.health), watch:
+        runner.run()
 
 
 @sink.command()

@@ -16,22 +16,20 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from prometheus_client import Counter, Gauge
 
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
+from sinks.metrics import Metrics
+from streams.lag_watch import LagWatch
 from streams.topics import dead_letters_of, group_of
-
-PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", ["pipeline", "sink"])
-STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", ["pipeline", "sink"])
-RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", ["pipeline", "sink", "topic", "outcome"])
 
 BATCH = 1_000
 _POLL_S = 0.25
@@ -85,6 +83,7 @@ class Store(Protocol[Item]):
 class _Pending(Generic[Item]):
     partition: Partition
     offset: int
+    timestamp: int  # Kafka's, epoch ms
     item: Item | None
     refused: DeadLetter | None
 
@@ -96,15 +95,19 @@ class Sink(Generic[Item]):
         store: What to write to.
         pipeline: The pipeline's name; the group is ``penstock-<pipeline>-sink-<store>``.
         kafka: How to reach Kafka.
+        watch: Told what this sink owns and what is done.
         rng: Jitter of the pauses between attempts.
     """
 
-    def __init__(self, store: Store[Item], pipeline: str, kafka: KafkaAccess, rng: random.Random) -> None:
+    def __init__(
+        self, store: Store[Item], pipeline: str, kafka: KafkaAccess, watch: LagWatch, rng: random.Random
+    ) -> None:
         self._store = store
         self._rng = rng
         self._kafka = kafka
         self._pipeline = pipeline
-        self._labels = (pipeline, store.name)
+        self._watch = watch
+        self._metrics = Metrics(pipeline, store.name)
         self._stop = threading.Event()
         self._pending: list[_Pending[Item]] = []
         self._acknowledged: dict[Partition, int] = {}
@@ -124,7 +127,7 @@ class Sink(Generic[Item]):
         Raises:
             PenstockError: if the store can never take them, or a topic has been deleted.
         """
-        PAUSED.labels(*self._labels).set(0)
+        self._metrics.paused.set(0)
         try:
             if self._open():
                 self._consume_until_stopped()
@@ -140,7 +143,7 @@ class Sink(Generic[Item]):
                 failures += 1
                 self._stop.wait(self._failed(error, failures))
             else:
-                PAUSED.labels(*self._labels).set(0)
+                self._metrics.paused.set(0)
                 return True
         return False
 
@@ -162,6 +165,7 @@ class Sink(Generic[Item]):
         consumer.subscribe(
             list(self._store.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+        self._watch.started()
         _log.info("%s sink of %s reads %s", self._store.name, self._pipeline, ", ".join(self._store.topics))
         try:
             while not self._stop.is_set():
@@ -191,7 +195,7 @@ class Sink(Generic[Item]):
             assert offset is not None
             if (topic, partition) in self._owned:
                 item, refused = self._read(message, topic, partition, offset)
-                self._pending.append(_Pending((topic, partition), offset, item, refused))
+                self._pending.append(_Pending((topic, partition), offset, message.timestamp()[1], item, refused))
 
     def _read(
         self, message: Message, topic: str, partition: int, offset: int
@@ -238,24 +242,26 @@ class Sink(Generic[Item]):
         self._acknowledge_refused()
         items = [p.item for p in self._pending if p.item is not None]
         if items:
-            self._store.write(items)
-        for pending in self._pending:
-            self._acknowledged[pending.partition] = pending.offset + 1
-            if pending.item is not None:
-                RECORDS.labels(*self._labels, pending.partition[0], "written").inc()
+            with self._metrics.write(len(items)):
+                self._store.write(items)
+        self._acknowledged.update({p.partition: p.offset + 1 for p in self._pending})
+        self._watch.done(self._acknowledged)
+        for topic, records in Counter(p.partition[0] for p in self._pending if p.item is not None).items():
+            self._metrics.done(topic, "written", records)
+        self._metrics.acknowledged(min(p.timestamp for p in self._pending), time.time_ns() // 1_000_000)
         self._pending.clear()
 
     def _acknowledge_refused(self) -> None:
         for index, pending in enumerate(self._pending):
             if pending.refused is not None:
-                RECORDS.labels(*self._labels, pending.partition[0], "dead_letter").inc()
-                self._pending[index] = _Pending(pending.partition, pending.offset, None, None)
+                self._metrics.done(pending.partition[0], "dead_letter")
+                self._pending[index] = replace(pending, refused=None)
 
     def _failed(self, error: StoreUnavailable, failures: int) -> float:
         """Make the failure known; returns how long to wait, in seconds."""
         pause_s = backoff_s(failures, self._rng)
-        STORE_ERRORS.labels(*self._labels).inc()
-        PAUSED.labels(*self._labels).set(1)
+        self._metrics.store_errors.inc()
+        self._metrics.paused.set(1)
         _log.warning("paused, next attempt (%s) in %.1f s: %s", failures + 1, pause_s, error)
         return pause_s
 
@@ -267,7 +273,7 @@ class Sink(Generic[Item]):
     def _resume(self, consumer: Consumer) -> None:
         self._paused = False
         consumer.resume(consumer.assignment())
-        PAUSED.labels(*self._labels).set(0)
+        self._metrics.paused.set(0)
         _log.info("the store takes records again")
 
     def _keep_polling(self, consumer: Consumer, seconds: float) -> None:
@@ -291,7 +297,9 @@ class Sink(Generic[Item]):
             self._acknowledged.clear()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._owned.update((p.topic, p.partition) for p in partitions)
+        new = [(p.topic, p.partition) for p in partitions]
+        self._owned.update(new)
+        self._watch.assigned(new)
         consumer.incremental_assign(partitions)
         if self._paused:
             consumer.pause(partitions)
@@ -307,6 +315,7 @@ class Sink(Generic[Item]):
     def _forget(self, partitions: list[TopicPartition]) -> None:
         gone = {(p.topic, p.partition) for p in partitions}
         self._owned -= gone
+        self._watch.revoked(gone)
         self._pending = [p for p in self._pending if p.partition not in gone]
         self._acknowledged = {p: offset for p, offset in self._acknowledged.items() if p not in gone}
 

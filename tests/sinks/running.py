@@ -14,7 +14,9 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
 from penstock.kafka import KafkaAccess
+from penstock.telemetry import Progress
 from sinks.runner import Sink, Store, group_id
+from streams.lag_watch import LagWatch
 
 T = TypeVar("T")
 
@@ -22,7 +24,8 @@ T = TypeVar("T")
 @contextmanager
 def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Sink[Any]]:
     """The sink in a thread; stopped at the end, when an error of it is raised here."""
-    sink, errors = Sink(store, pipeline, kafka, random.Random(0)), []
+    watch = LagWatch(kafka, pipeline, f"sink-{store.name}", Progress(time.monotonic))
+    sink, errors = Sink(store, pipeline, kafka, watch, random.Random(0)), []
 
     def run() -> None:
         try:

@@ -1,0 +1,61 @@
+"""What an operator sees of a sink on /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from penstock.telemetry import AGE_BUCKETS_S
+
+_LABELS = ["pipeline", "sink"]
+# From one entity in Redis to the longest that a store may take before the write counts as failed (Cassandra: 10 s).
+_WRITE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# Up to a full batch: one that is always full says that the sink is the bottleneck.
+_BATCH = (1, 3, 10, 30, 100, 300, 999, 1_000)
+
+_PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", _LABELS)
+_STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", _LABELS)
+_RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", [*_LABELS, "topic", "outcome"])
+_BATCHES = Histogram("penstock_sink_batch_records", "Records per write", _LABELS, buckets=_BATCH)
+_WRITES = Histogram(
+    "penstock_sink_write_seconds", "Time per write, those that failed included", _LABELS, buckets=_WRITE_S
+)
+_AGE = Histogram(
+    "penstock_sink_record_age_seconds",
+    "From a record's Kafka timestamp to its acknowledgement by the store; the oldest of each write",
+    _LABELS,
+    buckets=AGE_BUCKETS_S,
+)
+
+
+class Metrics:
+    """The metrics of one sink of a pipeline."""
+
+    def __init__(self, pipeline: str, sink: str) -> None:
+        self._labels = (pipeline, sink)
+        self.paused = _PAUSED.labels(pipeline, sink)
+        self.store_errors = _STORE_ERRORS.labels(pipeline, sink)
+        self._batches = _BATCHES.labels(pipeline, sink)
+        self._writes = _WRITES.labels(pipeline, sink)
+        self._age = _AGE.labels(pipeline, sink)
+
+    def done(self, topic: str, outcome: str, records: int = 1) -> None:
+        """Counts records that are done: ``written``, or ``dead_letter``."""
+        _RECORDS.labels(*self._labels, topic, outcome).inc(records)
+
+    @contextmanager
+    def write(self, records: int) -> Iterator[None]:
+        """Times one write of so many records."""
+        self._batches.observe(records)
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self._writes.observe(perf_counter() - begin)
+
+    def acknowledged(self, oldest_ms: int, now_ms: int) -> None:
+        """Notes how old the oldest record of a write was when the store had it (epoch ms)."""
+        self._age.observe(max(0, now_ms - oldest_ms) / 1000)
