@@ -2,6 +2,7 @@ package penstock.kernel.graph;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.time.Duration;
 import java.util.Properties;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -21,6 +22,7 @@ import org.apache.flink.table.types.DataType;
 import penstock.kernel.decode.DecodeFunction;
 import penstock.kernel.decode.EventDecoder;
 import penstock.kernel.decode.RawRecord;
+import penstock.kernel.decode.RawRecordSerializer;
 import penstock.kernel.encode.EncodeFunction;
 import penstock.kernel.encode.FeatureEncoder;
 import penstock.kernel.encode.Outgoing;
@@ -30,6 +32,8 @@ import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.replay.Replay;
+import penstock.kernel.replay.ReplayOrder;
 import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
 import penstock.kernel.stage.StageFunction;
@@ -40,6 +44,8 @@ import penstock.kernel.stage.StageFunction;
  * stages to the features topic.
  */
 public final class JobGraph {
+  private static final Duration RELEASE_INTERVAL = Duration.ofMillis(50);
+
   private final Request request;
   private final Plan plan;
   private final Properties kafka;
@@ -66,26 +72,51 @@ public final class JobGraph {
     new FeatureEncoder(plan, request.featuresSchema());
   }
 
-  /** The valid events of the raw topic; what is refused goes to the dead-letter topic. */
+  /**
+   * The valid events of the raw topic; what is refused goes to the dead-letter topic, where the
+   * live job has put it already if this is a replay.
+   */
   public DataStream<Event> read(StreamExecutionEnvironment env) {
     boolean allFields = computesColumns();
-    DataStream<RawRecord> raw =
-        env.fromSource(
-                Topics.source(request, plan, kafka),
-                WatermarkStrategy.noWatermarks(),
-                plan.source().topic())
-            .uid("source");
+    DataStream<RawRecord> raw = request.replay() == null ? arriving(env) : replayed(env);
     SingleOutputStreamOperator<Event> events =
         raw.process(new DecodeFunction(request.plan(), allFields, decoding))
             .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");
-    events
-        .getSideOutput(DecodeFunction.DEAD_LETTERS)
-        .sinkTo(Topics.deadLetters(plan, kafka))
-        .name(plan.source().deadLetterTopic())
-        .uid("dead-letters");
+    if (request.replay() == null) {
+      events
+          .getSideOutput(DecodeFunction.DEAD_LETTERS)
+          .sinkTo(Topics.deadLetters(plan, kafka))
+          .name(plan.source().deadLetterTopic())
+          .uid("dead-letters");
+    }
     return events;
+  }
+
+  private DataStream<RawRecord> arriving(StreamExecutionEnvironment env) {
+    return env.fromSource(
+            Topics.source(request, plan, kafka),
+            WatermarkStrategy.noWatermarks(),
+            plan.source().topic())
+        .uid("source");
+  }
+
+  private DataStream<RawRecord> replayed(StreamExecutionEnvironment env) {
+    // All that waits for its turn is in memory: what is ripe must go soon, and a partition must not
+    // be read far ahead of the others.
+    env.getConfig().setAutoWatermarkInterval(RELEASE_INTERVAL.toMillis());
+    WatermarkStrategy<RawRecord> byTimestamp =
+        WatermarkStrategy.<RawRecord>forMonotonousTimestamps()
+            .withWatermarkAlignment(
+                "replay", Duration.ofMillis(request.replay().maxAheadMs()), RELEASE_INTERVAL);
+    return env.fromSource(Topics.source(request, plan, kafka), byTimestamp, plan.source().topic())
+        .uid("source")
+        .transform(
+            "replay order",
+            new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
+            new ReplayOrder())
+        .uid("replay-order");
   }
 
   /** Whether the plan has derived columns or filters, so that events must pass through a table. */
@@ -140,6 +171,10 @@ public final class JobGraph {
           keyed(stream, stage.key(), function)
               .name("windows of " + stage.entity())
               .uid("stage-" + stage.entity());
+    }
+    Replay replay = request.replay();
+    if (replay != null) {
+      stream = stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
     }
     stream
         .map(new EncodeFunction(request.plan(), request.featuresSchema()))

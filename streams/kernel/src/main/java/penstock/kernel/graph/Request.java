@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.util.List;
+import penstock.kernel.replay.Replay;
 
 /**
  * What to run, as {@code streams/job.py} asks for it.
@@ -17,6 +18,7 @@ import java.util.List;
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
  * @param exactlyOnce whether features are published in Kafka transactions, at each checkpoint
+ * @param replay the bounded part of the raw topic that a backfill replays; null in a live job
  */
 public record Request(
     String plan,
@@ -25,7 +27,8 @@ public record Request(
     String registryUrl,
     String group,
     long submissionMs,
-    boolean exactlyOnce) {
+    boolean exactlyOnce,
+    Replay replay) {
   private static final ObjectMapper MAPPER =
       JsonMapper.builder()
           .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)

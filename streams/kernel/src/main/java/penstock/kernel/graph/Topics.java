@@ -1,21 +1,26 @@
 package penstock.kernel.graph;
 
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.OffsetResetStrategy;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.internals.RecordHeader;
 import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.RawRecordSchema;
 import penstock.kernel.encode.Outgoing;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.replay.Replay;
 
 /** The job's ends in Kafka. */
 final class Topics {
@@ -31,15 +36,11 @@ final class Topics {
 
   private Topics() {}
 
-  @SuppressWarnings(
-      "deprecation") // The connector's interface still takes Kafka's former enumeration.
   static KafkaSource<RawRecord> source(Request request, Plan plan, Properties kafka) {
-    return KafkaSource.<RawRecord>builder()
+    return (request.replay() == null ? endless(plan) : bounded(request.replay(), plan))
         .setProperties(kafka)
-        .setTopics(plan.source().topic())
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
-        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
         .setDeserializer(new RawRecordSchema())
         // The features topic must have as many partitions: they change together, with a new start
         // of the job.
@@ -49,12 +50,39 @@ final class Topics {
         .build();
   }
 
+  @SuppressWarnings(
+      "deprecation") // The connector's interface still takes Kafka's former enumeration.
+  private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
+    return KafkaSource.<RawRecord>builder()
+        .setTopics(plan.source().topic())
+        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
+  }
+
+  /** What retention has deleted meanwhile fails the job: it must not be skipped without a word. */
+  @SuppressWarnings("deprecation")
+  private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
+    Map<TopicPartition, Long> start = partitions(plan, replay.start());
+    return KafkaSource.<RawRecord>builder()
+        .setPartitions(start.keySet())
+        .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
+        .setBounded(OffsetsInitializer.offsets(partitions(plan, replay.end())));
+  }
+
+  private static Map<TopicPartition, Long> partitions(Plan plan, Map<Integer, Long> offsets) {
+    Map<TopicPartition, Long> found = new HashMap<>();
+    offsets.forEach(
+        (partition, offset) ->
+            found.put(new TopicPartition(plan.source().topic(), partition), offset));
+    return found;
+  }
+
   static KafkaSink<Outgoing> features(Request request, Plan plan, Properties kafka) {
     DeliveryGuarantee guarantee =
         request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
+    String topic = request.replay() == null ? plan.featuresTopic() : request.replay().topic();
     return KafkaSink.<Outgoing>builder()
         .setKafkaProducerConfig(producer(kafka))
-        .setRecordSerializer(new ToTopic(plan.featuresTopic()))
+        .setRecordSerializer(new ToTopic(topic))
         .setDeliveryGuarantee(guarantee)
         .setTransactionalIdPrefix(request.group())
         .build();
