@@ -72,6 +72,11 @@ class WorldConfig:
     new_stolen_cards: float = 0.8
     drift_after: timedelta | None = timedelta(days=35)
 
+    @property
+    def drift_from_ms(self) -> int | None:
+        """Event time from which the world is another; None if it never is."""
+        return None if self.drift_after is None else START_MS + self.drift_after // timedelta(milliseconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -151,8 +156,8 @@ class World:
             yield self._transactions(_Payments.join(parts))
 
     def _drifted(self, start: int) -> bool:
-        after = self._config.drift_after
-        return after is not None and start >= START_MS + after // timedelta(milliseconds=1)
+        drift_from = self._config.drift_from_ms
+        return drift_from is not None and start >= drift_from
 
     def _compromise(self, start: int) -> None:
         """Terminals and cards that fall into the wrong hands today."""
