@@ -98,7 +98,7 @@ def run_scorer(
     answers = [predictions, dead_letters_of(predictions)]
     require_topics(pipeline, kafka, [pipeline.features_topic, *answers])
     check_logs(kafka, answers)
-    triton = Triton(settings.triton_grpc)
+    triton = Triton(settings.triton)
     served = triton.served(pipeline.model.name)
     check_model(pipeline, plan, served, limits.max_batch)
     fallback = OnnxSession(fallback_file(settings.model_repository, served), len(served.inputs))

@@ -124,7 +124,7 @@ def status(pipeline: str) -> None:
 def _control() -> tuple[ModelControl, ModelRepository]:
     settings = Settings()
     repository = ModelRepository(settings.model_repository)
-    return ModelControl(repository, settings.triton_grpc), repository
+    return ModelControl(repository, settings.triton), repository
 
 
 def _line(label: str, text: str) -> None:

@@ -11,6 +11,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from penstock.errors import PenstockError
+from penstock.triton import TritonAccess
 from scoring.repository import Backend, ModelRepository, Serving
 
 T = TypeVar("T")
@@ -34,13 +35,13 @@ class ModelControl:
 
     Args:
         repository: The repository as this process sees it; Triton's must be the same folder.
-        url: ``host:port`` of Triton's gRPC endpoint.
+        access: Where its gRPC endpoint is.
     """
 
-    def __init__(self, repository: ModelRepository, url: str) -> None:
+    def __init__(self, repository: ModelRepository, access: TritonAccess) -> None:
         self._repository = repository
-        self._url = url
-        self._client = InferenceServerClient(url)
+        self._url = access.url
+        self._client = InferenceServerClient(**access.client())
 
     def close(self) -> None:
         """Close the connection."""

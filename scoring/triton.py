@@ -13,6 +13,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from penstock.errors import PenstockError
+from penstock.triton import TritonAccess
 from scoring.vectors import FloatArray
 
 INPUT, OUTPUT = "features", "score"
@@ -59,12 +60,12 @@ class Triton:
     """A connection to one Triton server; it connects when it is used, and again after an outage.
 
     Args:
-        url: ``host:port`` of the gRPC endpoint.
+        access: Where its gRPC endpoint is.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._client = InferenceServerClient(url, channel_args=_CHANNEL)
+    def __init__(self, access: TritonAccess) -> None:
+        self._url = access.url
+        self._client = InferenceServerClient(**access.client(), channel_args=_CHANNEL)
 
     def close(self) -> None:
         """Close the connection."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from cassandra import ConsistencyLevel, DriverException, InvalidRequest
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
@@ -188,7 +189,13 @@ class CassandraStore:
 
 
 def connect(settings: Settings) -> Cluster:
-    """A cluster object, not connected yet: token-aware, LOCAL_QUORUM, and back within seconds after an outage."""
+    """A cluster object, not connected yet: token-aware, LOCAL_QUORUM, and back within seconds after an outage.
+
+    Raises:
+        PenstockError: if a file with the password or of TLS cannot be read.
+    """
+    password, tls = settings.secret("cassandra_password"), settings.tls("cassandra")
+    login = password and PlainTextAuthProvider(settings.cassandra_username, password.get_secret_value())
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
@@ -197,6 +204,8 @@ def connect(settings: Settings) -> Cluster:
     return Cluster(
         settings.cassandra_contact_points,
         port=settings.cassandra_port,
+        auth_provider=login,
+        ssl_context=None if tls is None else tls.context(),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         protocol_version=5,
         connect_timeout=5,

@@ -94,7 +94,7 @@ def run() -> None:
 def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
     """Keep the latest vector of every entity in Redis."""
     definition, settings = load_pipeline(pipeline), Settings()
-    _run(RedisStore(plan(definition), connect(settings.redis_url), grace), definition, settings, metrics_port)
+    _run(RedisStore(plan(definition), connect(settings), grace), definition, settings, metrics_port)
 
 
 @run.command("cassandra")
@@ -191,10 +191,10 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
         )
     now_ms = time.time_ns() // 1_000_000 if at is None else at
     try:
-        vector = FeatureReader(pipeline_plan, connect(settings.redis_url)).get(view, entity, now_ms)
+        vector = FeatureReader(pipeline_plan, connect(settings)).get(view, entity, now_ms)
     except redis.RedisError as error:
         raise PenstockError(
-            f"Redis does not answer: {error}", where=settings.redis_url.rpartition("@")[2], next="penstock status"
+            f"Redis does not answer: {error}", where=settings.redis_url, next="penstock status"
         ) from error
     _show(Console(), view_plan, vector, now_ms, at is None)
     if vector.state is State.MISSING and not hashed and _is_personal(pipeline_plan, view_plan):

@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from penstock.settings import Settings
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import features_schema
 from sinks.emissions import Emission, emissions, newest
@@ -43,10 +44,24 @@ return 1
 """
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that answers or fails within seconds: waiting for better times is the runner's work."""
-    # One retry: a pooled connection that the server has closed meanwhile is no outage.
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3, retry=Retry(NoBackoff(), 1))
+def connect(settings: Settings) -> redis.Redis:
+    """A client that answers or fails within seconds: waiting for better times is the runner's work.
+
+    Raises:
+        PenstockError: if a file with the password cannot be read.
+    """
+    password, tls = settings.secret("redis_password"), settings.tls("redis")
+    files = {} if tls is None else {"ca_certs": tls.ca_file, "certfile": tls.certificate_file, "keyfile": tls.key_file}
+    return redis.Redis.from_url(
+        settings.redis_url,
+        username=settings.redis_username,
+        password=None if password is None else password.get_secret_value(),
+        socket_timeout=5,
+        socket_connect_timeout=3,
+        # One retry: a pooled connection that the server has closed meanwhile is no outage.
+        retry=Retry(NoBackoff(), 1),
+        **{f"ssl_{name}": str(path) for name, path in files.items() if path is not None},
+    )
 
 
 def redis_key(plan: PipelinePlan, view: ViewPlan, entity: str) -> str:
@@ -121,7 +136,7 @@ class RedisStore:
             f"Redis does not take writes: {error}",
             where=f"{where.get('host')}:{where.get('port')}",
             safe="features stay in their topic and are tried again",
-            next="penstock status, or set PENSTOCK_REDIS_URL",
+            next="penstock status, or set PENSTOCK_REDIS_URL (and _USERNAME, _PASSWORD_FILE)",
         )
 
 

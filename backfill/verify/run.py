@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from cassandra.cluster import Cluster
 
 from backfill.topics import read_topic
 from backfill.verify.events import check_dead_letters, judge_events
@@ -24,7 +23,7 @@ from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA, features_schema
 from scoring.training import auc, score_baseline, score_onnx
-from sinks.redis_sink import connect
+from sinks import cassandra_sink, redis_sink
 from streams.definitions import Labels, Pipeline
 from streams.jobs import personal_key_of
 from streams.plan import plan
@@ -65,8 +64,8 @@ def verify(
         predictions,
         lambda version: _scorer(pipeline, settings, version),
     )
-    redis = check_redis(planned, records, connect(settings.redis_url))
-    with _cluster(settings) as cluster, cluster.connect() as session:
+    redis = check_redis(planned, records, redis_sink.connect(settings))
+    with cassandra_sink.connect(settings) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra_keyspace
         cassandra = check_cassandra(
             planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed
@@ -97,10 +96,6 @@ def verify(
         model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
         examples=examples[:MAX_EXAMPLES],
     )
-
-
-def _cluster(settings: Settings) -> Cluster:
-    return Cluster(list(settings.cassandra_contact_points), port=settings.cassandra_port)
 
 
 def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:

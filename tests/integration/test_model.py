@@ -19,6 +19,7 @@ from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
+from penstock.triton import TritonAccess
 from schemas.codec import Encoder
 from schemas.records import features_schema
 from scoring.repository import ModelRepository
@@ -98,7 +99,7 @@ def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callabl
     found = World(pipeline, file, settings, settings.kafka, truth)
     yield found
     if found.repository.versions(pipeline.model.name):
-        ModelControl(found.repository, settings.triton_grpc).unload(pipeline.model.name)
+        ModelControl(found.repository, settings.triton).unload(pipeline.model.name)
         shutil.rmtree(settings.model_repository / pipeline.model.name)
 
 
@@ -185,7 +186,7 @@ def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(wor
     loaded = world.run("load")
     assert loaded.output == f"Triton serves {name} version 1 (python backend)\n"
 
-    triton = Triton(world.settings.triton_grpc)
+    triton = Triton(world.settings.triton)
     served = triton.served(name)
     assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
     for rows in (1, 1000, 4096):
@@ -205,7 +206,7 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
     answers: dict[int, np.ndarray] = {}
 
     def ask(start: int) -> None:
-        answers[start] = Triton(world.settings.triton_grpc).scores(name, 1, matrix[start : start + 25], 20)
+        answers[start] = Triton(world.settings.triton).scores(name, 1, matrix[start : start + 25], 20)
 
     threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
     for thread in threads:
@@ -224,7 +225,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     done, wrong, asked = threading.Event(), [], []
 
     def keep_asking() -> None:
-        triton = Triton(world.settings.triton_grpc)
+        triton = Triton(world.settings.triton)
         while not done.wait(0.005):
             try:
                 asked.append(1)
@@ -243,7 +244,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     assert "version 2, version 1 beside it" in loaded.output
     assert wrong == []
     assert len(asked) > 10
-    triton = Triton(world.settings.triton_grpc)
+    triton = Triton(world.settings.triton)
     second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
     np.testing.assert_array_equal(triton.scores(name, 2, matrix, 5), second)
     np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
@@ -258,9 +259,9 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world:
     (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
     before = world.repository.configuration(name)
     with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
-        ModelControl(world.repository, world.settings.triton_grpc).load(name)
+        ModelControl(world.repository, world.settings.triton).load(name)
     assert world.repository.configuration(name) == before
-    triton = Triton(world.settings.triton_grpc)
+    triton = Triton(world.settings.triton)
     assert triton.served(name).version == 1
     assert len(triton.scores(name, 1, vectors(5), 5)) == 5
 
@@ -271,20 +272,20 @@ def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: Wo
     folder = world.repository.folder(name, 1)
     (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
     with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
-        ModelControl(world.repository, world.settings.triton_grpc).load(name)
+        ModelControl(world.repository, world.settings.triton).load(name)
 
 
 def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world: World) -> None:
     name = world.pipeline.model.name
     world.run("train")
     world.run("load")
-    control = ModelControl(world.repository, world.settings.triton_grpc)
+    control = ModelControl(world.repository, world.settings.triton)
     with pytest.raises(PenstockError, match="unable to find backend library for backend 'onnxruntime'"):
         control.load(name, backend="onnxruntime")
     serving = world.repository.serving(name)
     assert serving is not None
     assert serving.backend == "python"
-    assert len(Triton(world.settings.triton_grpc).scores(name, 1, vectors(5), 5)) == 5
+    assert len(Triton(world.settings.triton).scores(name, 1, vectors(5), 5)) == 5
 
 
 def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: World, tmp_path: Path) -> None:
@@ -294,7 +295,7 @@ def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: Wo
     (elsewhere.root).mkdir()
     (world.repository.root / name).rename(elsewhere.root / name)
     with pytest.raises(PenstockError) as caught:
-        ModelControl(elsewhere, world.settings.triton_grpc).load(name)
+        ModelControl(elsewhere, world.settings.triton).load(name)
     assert "PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves" in str(caught.value)
 
 
@@ -308,7 +309,7 @@ def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World
     world.run("train")
     before = world.repository.configuration(world.pipeline.model.name)
     with pytest.raises(PenstockError, match="Triton cannot be reached") as caught:
-        ModelControl(world.repository, "127.0.0.1:1").load(world.pipeline.model.name)
+        ModelControl(world.repository, TritonAccess(url="127.0.0.1:1")).load(world.pipeline.model.name)
     assert "penstock up" in str(caught.value)
     assert world.repository.configuration(world.pipeline.model.name) == before
 

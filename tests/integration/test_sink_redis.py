@@ -53,7 +53,7 @@ def the_plan(suffix: str) -> PipelinePlan:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
-    with connect(settings.redis_url) as client:
+    with connect(settings) as client:
         yield client
 
 
@@ -67,7 +67,7 @@ def store(the_plan: PipelinePlan, client: redis.Redis) -> RedisStore:
 @pytest.fixture
 def new_store(the_plan: PipelinePlan, settings: Settings) -> Callable[[], RedisStore]:
     """Stores for sinks to run, which close their clients."""
-    return lambda: RedisStore(the_plan, connect(settings.redis_url), GRACE_MS)
+    return lambda: RedisStore(the_plan, connect(settings), GRACE_MS)
 
 
 @pytest.fixture

@@ -126,13 +126,13 @@ def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | 
 
 
 def load_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton_grpc)
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton)
     control.load(pipeline.model.name)
     control.close()
 
 
 def unload_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton_grpc)
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton)
     control.unload(pipeline.model.name)
     control.close()
 
