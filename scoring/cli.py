@@ -9,10 +9,10 @@ import time
 
 import click
 from confluent_kafka import Consumer
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
-from penstock.errors import PenstockError
 from penstock.settings import Settings
+from penstock.telemetry import Progress, metrics_option, serve
 from schemas.codec import Decoder
 from schemas.records import features_schema
 from scoring.history import PredictionHistory
@@ -25,6 +25,7 @@ from scoring.transactions import TransactionalProducer, producer_factory
 from scoring.triton import Triton
 from scoring.vectors import Vectorizer
 from streams.definitions import Pipeline
+from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
 from streams.plan import plan as plan_of
 from streams.topics import dead_letters_of, group_of, require_topics
@@ -64,7 +65,7 @@ def scorer() -> None:
     show_default=True,
     help="How long Triton may take for a batch before this process scores it.",
 )
-@click.option("--metrics-port", type=click.IntRange(1, 65_535), help="Serve Prometheus metrics on this port.")
+@metrics_option
 def run(
     pipeline: str, instance: str, max_batch: int, linger_ms: int, deadline_ms: int, metrics_port: int | None
 ) -> None:
@@ -77,15 +78,21 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    settings = Settings()
-    if metrics_port is not None:
-        _serve_metrics(metrics_port, settings.metrics_host)
+    definition, settings = load_pipeline(pipeline), Settings()
     limits = Limits(max_batch=max_batch, linger_s=linger_ms / 1000)
-    run_scorer(load_pipeline(pipeline), settings, instance, limits, deadline_ms / 1000, stop)
+    progress = Progress(time.monotonic)
+    with serve(metrics_port, settings.metrics_host, progress.health):
+        run_scorer(definition, settings, instance, limits, deadline_ms / 1000, progress, stop)
 
 
 def run_scorer(
-    pipeline: Pipeline, settings: Settings, instance: str, limits: Limits, deadline_s: float, stop: threading.Event
+    pipeline: Pipeline,
+    settings: Settings,
+    instance: str,
+    limits: Limits,
+    deadline_s: float,
+    progress: Progress,
+    stop: threading.Event,
 ) -> None:
     """Check, connect, score until ``stop`` is set, and give everything back.
 
@@ -105,14 +112,15 @@ def run_scorer(
 
     group = group_of(pipeline.name, "scorer")
     transactional_id = f"{group}-{instance}"
-    metrics = Metrics(REGISTRY)
+    metrics = Metrics(REGISTRY, pipeline.name, limits.max_batch)
+    metrics.model(served.name, served.version)
     inference = Inference(
         triton,
         served,
         fallback,
         deadline_s=deadline_s,
         clock=time.monotonic,
-        on_fallback=lambda _reason: metrics.fallbacks.inc(),
+        on_fallback=lambda _reason: metrics.triton_failures.inc(),
     )
     history = PredictionHistory(
         kafka, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
@@ -134,6 +142,7 @@ def run_scorer(
         vectorizer=Vectorizer(pipeline.model.inputs),
         writer=PredictionWriter(pipeline, plan, ModelIdentity(served.name, str(served.version))),
         metrics=metrics,
+        watch=LagWatch(kafka, pipeline.name, "scorer", progress),
     )
     _log.info(
         "scorer %s: %s -> %s with model %s version %d",
@@ -144,25 +153,17 @@ def run_scorer(
         served.version,
     )
     try:
-        Scorer(
-            pipeline.features_topic,
-            parts,
-            limits,
-            now=lambda: time.time_ns() // 1_000_000,
-            wait=stop.wait,
-            stopping=stop.is_set,
-        ).run()
+        with parts.watch:
+            Scorer(
+                pipeline.features_topic,
+                parts,
+                limits,
+                now=lambda: time.time_ns() // 1_000_000,
+                wait=stop.wait,
+                stopping=stop.is_set,
+            ).run()
     finally:
         consumer.close()
         history.close()
         triton.close()
     _log.info("scorer %s stopped; every committed batch is whole", instance)
-
-
-def _serve_metrics(port: int, host: str) -> None:
-    try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        raise PenstockError(
-            f"metrics cannot be served: {error.strerror}", where=f"{host}:{port}", next="choose another --metrics-port"
-        ) from error

@@ -6,54 +6,98 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-_AGE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
+from penstock.telemetry import AGE_BUCKETS_S
+from scoring.inference import FALLBACK, PRIMARY
+
+STAGES = ("decode", "recall", "infer", "encode", "commit")
+# From a small batch's decoding to the longest that a transaction may take (20 s counts as failed).
+_STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
+# Powers of four: what matters is whether batches are single records, some, or many.
 _ROWS = (1, 4, 16, 64, 256, 1024, 4096)
+# Below 1 are the batches that --linger-ms ended, at 1 those that --max-batch ended.
+_FILL = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
 class Metrics:
-    """The scorer's metrics in ``registry``."""
+    """The metrics of one scorer of ``pipeline``, in ``registry``; every series is there from the start, at 0.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.scored = Counter(
-            "penstock_scorer_scored", "Events scored and committed, by who answered", ["route"], registry=registry
+    Args:
+        registry: Where they are shown.
+        pipeline: The pipeline's name.
+        max_batch: The size of a full batch.
+    """
+
+    def __init__(self, registry: CollectorRegistry, pipeline: str, max_batch: int) -> None:
+        self._pipeline = pipeline
+        self._max_batch = max_batch
+
+        def counter(name: str, text: str, label: str, values: tuple[str, ...]) -> dict[str, Counter]:
+            made = Counter(f"penstock_scorer_{name}", text, ["pipeline", label], registry=registry)
+            return {value: made.labels(pipeline, value) for value in values}
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"penstock_scorer_{name}", text, ["pipeline"], registry=registry, buckets=buckets).labels(
+                pipeline
+            )
+
+        self.scored = counter("scored", "Events scored and committed, by who answered", "route", (PRIMARY, FALLBACK))
+        self.skipped = counter(
+            "skipped", "Records passed over: emitted again, or by a timer", "reason", ("again", "timer")
         )
-        self.skipped = Counter(
-            "penstock_scorer_skipped",
-            "Records passed over: emitted again, or by a timer",
-            ["reason"],
-            registry=registry,
+        self.dead_letters = counter(
+            "dead_letters", "Records that could not be scored, by where that showed", "stage", ("decode", "infer")
         )
-        self.dead_letters = Counter(
-            "penstock_scorer_dead_letters", "Records that could not be scored", registry=registry
-        )
-        self.fallbacks = Counter(
-            "penstock_scorer_triton_failures", "Calls that Triton failed or answered too late", registry=registry
-        )
-        self.aborts = Counter(
-            "penstock_scorer_transaction_failures",
+        self.transaction_failures = counter(
+            "transaction_failures",
             "Transactions that were aborted, or whose outcome had to be asked for",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            ("aborted", "unknown"),
         )
-        self.batch = Histogram("penstock_scorer_batch_records", "Records per batch", registry=registry, buckets=_ROWS)
-        self.age = Histogram(
-            "penstock_scorer_event_age_seconds",
+        self.triton_failures = Counter(
+            "penstock_scorer_triton_failures",
+            "Calls that Triton failed or answered too late",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
+        self._rows = histogram("batch_records", "Records per batch", _ROWS)
+        self._fill = histogram("batch_fill_ratio", "Records per batch, as a share of --max-batch", _FILL)
+        self.age = histogram(
+            "event_age_seconds",
             "From the raw event's Kafka timestamp to its committed prediction; the oldest of each batch",
+            AGE_BUCKETS_S,
+        )
+        stages = Histogram(
+            "penstock_scorer_stage_seconds",
+            "Time per batch and stage",
+            ["pipeline", "stage"],
             registry=registry,
-            buckets=_AGE_S,
+            buckets=_STAGE_S,
         )
-        self._stages = Histogram(
-            "penstock_scorer_stage_seconds", "Time per batch and stage", ["stage"], registry=registry, buckets=_STAGE_S
+        self._stages = {stage: stages.labels(pipeline, stage) for stage in STAGES}
+        self._model = Gauge(
+            "penstock_scorer_model_info",
+            "1 for the model version that answers",
+            ["pipeline", "model", "version"],
+            registry=registry,
         )
+
+    def model(self, name: str, version: int) -> None:
+        """Names the model version that answers from now on."""
+        self._model.clear()
+        self._model.labels(self._pipeline, name, str(version)).set(1)
+
+    def batch(self, records: int) -> None:
+        """Notes the size of a batch."""
+        self._rows.observe(records)
+        self._fill.observe(records / self._max_batch)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times one stage of a batch: decode, recall, infer, encode or commit."""
+        """Times one of the STAGES of a batch."""
         begin = perf_counter()
         try:
             yield
         finally:
-            self._stages.labels(name).observe(perf_counter() - begin)
+            self._stages[name].observe(perf_counter() - begin)

@@ -25,6 +25,7 @@ from scoring.metrics import Metrics
 from scoring.predictions import Answer, Consumed, PredictionWriter, Produced
 from scoring.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer
 from scoring.vectors import Vectorizer
+from streams.lag_watch import LagWatch
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Parts:
     vectorizer: Vectorizer
     writer: PredictionWriter
     metrics: Metrics
+    watch: LagWatch
 
 
 class Scorer:
@@ -100,6 +102,7 @@ class Scorer:
         """
         if not self._parts.producer.start():
             return
+        self._parts.watch.started()
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         idle = True
         while not self._stopping():
@@ -124,7 +127,7 @@ class Scorer:
     def _score(self, batch: list[Consumed], group: Any) -> bool:
         """Take one batch through all stages; False if it was not committed, or may not have been."""
         metrics, parts, now = self._metrics, self._parts, self._now()
-        metrics.batch.observe(len(batch))
+        metrics.batch(len(batch))
         with metrics.stage("decode"):
             decoded = decode(batch, parts.decoder, parts.writer, now)
         try:
@@ -143,7 +146,8 @@ class Scorer:
             committed = self._commit(records, batch, group)
         if committed:
             self._remember(fresh)
-            self._count(decoded, fresh, answers, len(decoded.dead_letters) + len(unscorable))
+            self._count(decoded, fresh, answers, len(unscorable))
+            parts.watch.done({(self._topic, partition): end for partition, end in _ends(batch).items()})
         return committed
 
     def _known(self, candidates: Sequence[Candidate]) -> list[Source]:
@@ -161,16 +165,16 @@ class Scorer:
 
     def _commit(self, records: list[Produced], batch: list[Consumed], group: Any) -> bool:
         """Write all or nothing; False if it was nothing, or is not known."""
-        ends = {consumed.partition: consumed.offset + 1 for consumed in batch}
+        ends = _ends(batch)
         offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
         try:
             self._parts.producer.write(records, offsets, group, _WRITE_S)
         except AbortedError as error:
-            self._metrics.aborts.labels("aborted").inc()
+            self._metrics.transaction_failures["aborted"].inc()
             _log.warning("transaction aborted (%s); the batch is read again", error)
             unknown = False
         except OutcomeUnknownError as error:
-            self._metrics.aborts.labels("unknown").inc()
+            self._metrics.transaction_failures["unknown"].inc()
             _log.warning("transaction of unknown outcome (%s); asking the broker what is committed", error)
             unknown = True
         else:
@@ -205,14 +209,15 @@ class Scorer:
         return failure is None
 
     def _count(
-        self, decoded: Decoded, fresh: Sequence[Candidate], answers: Sequence[Answer | None], dead_letters: int
+        self, decoded: Decoded, fresh: Sequence[Candidate], answers: Sequence[Answer | None], unscorable: int
     ) -> None:
         routes = [answer.route for answer in answers if answer is not None]
         for route in (PRIMARY, FALLBACK):
-            self._metrics.scored.labels(route).inc(routes.count(route))
-        self._metrics.skipped.labels("again").inc(len(decoded.candidates) - len(fresh))
-        self._metrics.skipped.labels("timer").inc(decoded.timers)
-        self._metrics.dead_letters.inc(dead_letters)
+            self._metrics.scored[route].inc(routes.count(route))
+        self._metrics.skipped["again"].inc(len(decoded.candidates) - len(fresh))
+        self._metrics.skipped["timer"].inc(decoded.timers)
+        self._metrics.dead_letters["decode"].inc(len(decoded.dead_letters))
+        self._metrics.dead_letters["infer"].inc(unscorable)
         if fresh:
             oldest = min(candidate.source.timestamp for candidate in fresh)
             self._metrics.age.observe(max(0, self._now() - oldest) / 1000)
@@ -221,16 +226,20 @@ class Scorer:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.info("assigned %s", _names(partitions))
+        self._parts.watch.assigned((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._forget(tp.partition)
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.info("revoked %s", _names(partitions))
-        for tp in partitions:
-            self._forget(tp.partition)
+        self._gone(partitions)
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.warning("lost %s: this scorer was too slow for its group, or cut off from it", _names(partitions))
+        self._gone(partitions)
+
+    def _gone(self, partitions: list[TopicPartition]) -> None:
+        self._parts.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._forget(tp.partition)
 
@@ -298,6 +307,10 @@ def _consumed(message: Message) -> Consumed:
     return Consumed(
         message.topic(), message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
     )
+
+
+def _ends(batch: Sequence[Consumed]) -> dict[int, int]:
+    return {consumed.partition: consumed.offset + 1 for consumed in batch}
 
 
 def _by_partition(candidates: Sequence[Candidate]) -> dict[int, list[Source]]:

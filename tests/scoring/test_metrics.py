@@ -1,0 +1,56 @@
+"""The scorer's metrics: there from the start, named by pipeline."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from scoring.metrics import STAGES, Metrics
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry, "fraud", 100)
+
+
+def test_every_series_is_there_before_anything_happened_so_that_rates_begin_at_zero(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    for name, label, values in (
+        ("scored_total", "route", ("primary", "fallback")),
+        ("skipped_total", "reason", ("again", "timer")),
+        ("dead_letters_total", "stage", ("decode", "infer")),
+        ("transaction_failures_total", "outcome", ("aborted", "unknown")),
+        ("stage_seconds_count", "stage", STAGES),
+    ):
+        for value in values:
+            assert registry.get_sample_value(f"penstock_scorer_{name}", {"pipeline": "fraud", label: value}) == 0
+
+
+def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.batch(100)
+    metrics.batch(50)
+    assert registry.get_sample_value("penstock_scorer_batch_fill_ratio_sum", {"pipeline": "fraud"}) == 1.5
+    assert (
+        registry.get_sample_value("penstock_scorer_batch_fill_ratio_bucket", {"pipeline": "fraud", "le": "0.99"}) == 1
+    )
+    assert registry.get_sample_value("penstock_scorer_batch_records_sum", {"pipeline": "fraud"}) == 150
+
+
+def test_one_model_version_is_shown_at_a_time(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.model("m", 1)
+    metrics.model("m", 2)
+    (family,) = (family for family in registry.collect() if family.name == "penstock_scorer_model_info")
+    assert [(s.labels["version"], s.value) for s in family.samples] == [("2", 1.0)]
+
+
+def test_a_stage_is_timed_even_if_it_fails(registry: CollectorRegistry, metrics: Metrics) -> None:
+    with pytest.raises(ValueError, match="x"), metrics.stage("infer"):
+        raise ValueError("x")
+    labels = {"pipeline": "fraud", "stage": "infer"}
+    assert registry.get_sample_value("penstock_scorer_stage_seconds_count", labels) == 1
