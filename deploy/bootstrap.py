@@ -34,6 +34,7 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "jobs": (("jobs",), None),
     "build": (("build",), "services"),
     "triton": (("triton",), None),
+    "triton-cpu": (("triton-cpu",), "triton"),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
 PARTS = ("system", "services", "jobs", "triton", "jars", "kernel")

@@ -1,18 +1,20 @@
 # The image of everything that is not Flink: scorer, sinks, detectors, command line.
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.13-slim-bookworm AS build
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
-COPY deploy/locks/image.txt deploy/locks/image.txt
+COPY deploy/locks/image.txt deploy/locks/build.txt deploy/locks/
 RUN uv venv /opt/venv \
     && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/venv/bin/python deploy/locks/image.txt
 COPY . .
-RUN uv pip install --no-cache --no-deps --python /opt/venv/bin/python .
+RUN uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require-hashes --out-dir /dist \
+    && uv pip install --no-cache --no-deps --no-index --compile-bytecode --python /opt/venv/bin/python /dist/*.whl
 
-FROM python:3.11-slim-bookworm
-RUN useradd --uid 10001 --create-home penstock && mkdir /models && chown penstock /models
+FROM python:3.11.13-slim-bookworm
+# What writes models owns the folder that a volume inherits from here.
+RUN useradd --uid 10001 --create-home penstock && mkdir /models && chown penstock:penstock /models
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
-USER penstock
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
 WORKDIR /home/penstock
 ENTRYPOINT ["penstock"]
 CMD ["--help"]
