@@ -8,7 +8,29 @@ The command line is ``penstock`` (see ``penstock --help``).
 """
 
 from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
-from streams.aggregates import approx_distinct, count, last, max_, mean, min_, std, sum_, time_since_last
+from streams.aggregates import (
+    approx_distinct,
+    changed,
+    count,
+    decayed_count,
+    decayed_mean,
+    decayed_sum,
+    first,
+    kurtosis,
+    last,
+    max_,
+    mean,
+    min_,
+    rate,
+    skewness,
+    std,
+    sum_,
+    time_since_first,
+    time_since_last,
+    time_since_previous,
+    variance,
+    zscore,
+)
 from streams.definitions import Derived, Entity, Labels, Model, Pipeline, PythonColumn, Source, View
 from streams.monitors import Monitors
 from streams.words import Window
@@ -31,12 +53,24 @@ __all__ = [
     "View",
     "Window",
     "approx_distinct",
+    "changed",
     "count",
+    "decayed_count",
+    "decayed_mean",
+    "decayed_sum",
+    "first",
+    "kurtosis",
     "last",
     "max_",
     "mean",
     "min_",
+    "rate",
+    "skewness",
     "std",
     "sum_",
+    "time_since_first",
     "time_since_last",
+    "time_since_previous",
+    "variance",
+    "zscore",
 ]

@@ -58,8 +58,7 @@ def view_schema(view: ViewPlan) -> dict[str, Any]:
 
 
 def _feature_type(feature: FeaturePlan) -> str | list[str]:
-    never_null = feature.operation in ("count", "approx_distinct")
-    return _AVRO[feature.type] if never_null else ["null", _AVRO[feature.type]]
+    return ["null", _AVRO[feature.type]] if feature.empty is None else _AVRO[feature.type]
 
 
 PREDICTION_SCHEMA: dict[str, Any] = {

@@ -67,7 +67,7 @@ class VectorFormat:
         self._view = view
         self._encoder = Encoder(schema)
         self._decoder = Decoder(schema)
-        self._empty = {feature.name: empty_value(feature) for feature in view.features}
+        self._empty = {feature.name: feature.empty for feature in view.features}
 
     def pack(self, emission: Emission) -> bytes:
         """The blob of an emission of this view.
@@ -106,11 +106,6 @@ def has_run_empty(feature: FeaturePlan, as_of: int, now_ms: int) -> bool:
     behind gets the vector as it was emitted.
     """
     return as_of // feature.hop_ms <= (now_ms - feature.window_ms) // feature.hop_ms
-
-
-def empty_value(feature: FeaturePlan) -> Value:
-    """What an empty window gives: 0 for counts, null for the rest."""
-    return 0 if feature.operation in ("count", "approx_distinct") else None
 
 
 def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int:

@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from streams.words import Definition, Name, Sql, Window
+from schemas.contract import ColumnType
+from streams.words import Definition, Duration, Name, Sql, Window
 
-Operation = Literal["count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"]
+Operation = Literal[
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "variance",
+    "std",
+    "skewness",
+    "kurtosis",
+    "zscore",
+    "first",
+    "last",
+    "changed",
+    "time_since_first",
+    "time_since_last",
+    "time_since_previous",
+    "approx_distinct",
+    "rate",
+    "decayed_count",
+    "decayed_sum",
+    "decayed_mean",
+]
+
+
+class Kind(NamedTuple):
+    """What is known of an operation before any event: the type of its feature, and what an empty window gives.
+
+    ``column`` as a type is that of the column that it aggregates; ``numeric`` says that this must be a number.
+    """
+
+    type: Literal["long", "double", "boolean", "column"]
+    empty: int | float | None = None
+    numeric: bool = False
+
+
+_NUMBER = Kind("double", numeric=True)
+KINDS: dict[Operation, Kind] = {
+    "count": Kind("long", empty=0),
+    "sum": _NUMBER,
+    "mean": _NUMBER,
+    "min": _NUMBER,
+    "max": _NUMBER,
+    "variance": _NUMBER,
+    "std": _NUMBER,
+    "skewness": _NUMBER,
+    "kurtosis": _NUMBER,
+    "zscore": _NUMBER,
+    "first": Kind("column"),
+    "last": Kind("column"),
+    "changed": Kind("boolean"),
+    "time_since_first": Kind("double"),
+    "time_since_last": Kind("double"),
+    "time_since_previous": Kind("double"),
+    "approx_distinct": Kind("long", empty=0),
+    "rate": Kind("double", empty=0.0),
+    "decayed_count": Kind("double", empty=0.0),
+    "decayed_sum": _NUMBER,
+    "decayed_mean": _NUMBER,
+}
 
 
 def _windows(value: Any) -> Any:
@@ -31,17 +91,40 @@ class Aggregate(Definition):
     windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
     where: Sql | None = None
     name: Name
+    half_life: Duration | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A parameter that an aggregate does not have is no part of a view's definition, nor of its hash."""
+        fields: dict[str, Any] = serialize(self)
+        if self.half_life is None:
+            del fields["half_life"]
+        return fields
+
+    def type(self, columns: Mapping[str, ColumnType]) -> ColumnType:
+        """The type of its features, given the types of the row's columns."""
+        kind = KINDS[self.operation].type
+        return columns[self.column or ""] if kind == "column" else kind
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features, one per window."""
         return tuple(f"{self.name}_{window.label}" for window in self.windows)
 
 
-def _aggregate(operation: Operation, column: str | None, over: _Over, where: str | None, name: str | None) -> Aggregate:
+def _aggregate(
+    operation: Operation,
+    column: str | None,
+    over: _Over,
+    where: str | None,
+    name: str | None,
+    half_life: str | int | None = None,
+) -> Aggregate:
     if name is None and where is not None:
         raise ValueError(f"{operation}({column or ''}) with where={where!r} needs a name of its own: name=...")
     default = operation if column is None else f"{column}_{operation}"
-    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default)
+    return Aggregate(
+        operation=operation, column=column, windows=over, where=where, name=name or default, half_life=half_life
+    )
 
 
 def count(column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
@@ -69,14 +152,47 @@ def max_(column: str, *, over: _Over, where: str | None = None, name: str | None
     return _aggregate("max", column, over, where, name)
 
 
+def variance(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Sample variance (n - 1), as SQL's VAR_SAMP; null for fewer than two values."""
+    return _aggregate("variance", column, over, where, name)
+
+
 def std(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Sample standard deviation (n - 1), as SQL's STDDEV; null for fewer than two values."""
     return _aggregate("std", column, over, where, name)
 
 
+def skewness(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Sample skewness (G1, as SQL engines and pandas have it); null for fewer than three values or without spread."""
+    return _aggregate("skewness", column, over, where, name)
+
+
+def kurtosis(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Sample excess kurtosis (G2); null for fewer than four values or without spread."""
+    return _aggregate("kurtosis", column, over, where, name)
+
+
+def zscore(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """How many sample deviations this event's value is from the window's mean, both with this event.
+
+    Null if the event has no value or does not match ``where``, for fewer than two values, or without spread.
+    """
+    return _aggregate("zscore", column, over, where, name)
+
+
+def first(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The non-null value with the least event time (ties: the earlier arrival); null for an empty window."""
+    return _aggregate("first", column, over, where, name)
+
+
 def last(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """The non-null value with the greatest event time (ties: the later arrival); null for an empty window."""
     return _aggregate("last", column, over, where, name)
+
+
+def changed(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Whether this event's value differs from the latest other one in the window; null if one of them is missing."""
+    return _aggregate("changed", column, over, where, name)
 
 
 def approx_distinct(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
@@ -92,3 +208,43 @@ def time_since_last(
     The current event counts, so this is 0 whenever it matches itself: give a ``where`` that means something.
     """
     return _aggregate("time_since_last", column, over, where, name)
+
+
+def time_since_first(
+    column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Seconds from the earliest matching event in the window to ``as_of``; null if there is none."""
+    return _aggregate("time_since_first", column, over, where, name)
+
+
+def time_since_previous(
+    column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Seconds from the latest matching event other than this one to ``as_of``; null if there is none."""
+    return _aggregate("time_since_previous", column, over, where, name)
+
+
+def rate(column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """Matching events per second of the window's length; an empty window gives 0."""
+    return _aggregate("rate", column, over, where, name)
+
+
+def decayed_count(
+    column: str | None = None, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Number of matching events, each halved for every ``half_life`` from its time to ``as_of``."""
+    return _aggregate("decayed_count", column, over, where, name, half_life)
+
+
+def decayed_sum(
+    column: str, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Sum of the non-null values, each halved for every ``half_life`` from its time to ``as_of``; null if none."""
+    return _aggregate("decayed_sum", column, over, where, name, half_life)
+
+
+def decayed_mean(
+    column: str, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Mean of the non-null values, weighted by a half for every ``half_life`` of age; null for an empty window."""
+    return _aggregate("decayed_mean", column, over, where, name, half_life)

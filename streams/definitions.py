@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
-from streams.aggregates import Aggregate
+from streams.aggregates import KINDS, Aggregate
 from streams.monitors import Monitors
 from streams.words import Definition, Duration, Name, Sql
 
@@ -229,10 +229,7 @@ class Pipeline(Definition):
         sources = {f"event.{name}": kind for name, kind in columns.items()}
         for view in self.views:
             for aggregate in view.aggregates:
-                of_column = (
-                    columns[aggregate.column] if aggregate.operation == "last" and aggregate.column else "double"
-                )
-                sources |= {f"{view.name}.{name}": of_column for name in aggregate.feature_names()}
+                sources |= {f"{view.name}.{name}": aggregate.type(columns) for name in aggregate.feature_names()}
         for name in self.model.inputs:
             if name not in sources:
                 raise ValueError(
@@ -249,7 +246,7 @@ def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggr
     if aggregate.column is None:
         return
     kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
-    if aggregate.operation in ("sum", "mean", "min", "max", "std") and kind not in ("long", "double"):
+    if KINDS[aggregate.operation].numeric and kind not in ("long", "double"):
         call = f"{aggregate.operation}({aggregate.column})"
         raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 

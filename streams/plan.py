@@ -9,17 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
-from streams.aggregates import Aggregate, Operation
+from streams.aggregates import KINDS, Operation
 from streams.definitions import Derived, Pipeline, PythonColumn, View
-
-FeatureType = Literal["long", "double", "string", "boolean"]
-
-_DOUBLE_RESULT = ("sum", "mean", "min", "max", "std", "time_since_last")
 
 
 class _Plan(BaseModel):
@@ -36,7 +32,13 @@ class FeaturePlan(_Plan):
     where: str | None
     window_ms: int
     hop_ms: int
-    type: FeatureType
+    type: ColumnType
+    half_life_ms: int | None = None
+
+    @property
+    def empty(self) -> int | float | None:
+        """What an empty window gives: 0 for counts, null for the rest."""
+        return KINDS[self.operation].empty
 
 
 class ViewPlan(_Plan):
@@ -201,21 +203,13 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
                 where=filters[aggregate.where] if aggregate.where is not None else None,
                 window_ms=window.size,
                 hop_ms=window.hop,
-                type=_feature_type(aggregate, columns),
+                type=aggregate.type(columns),
+                half_life_ms=aggregate.half_life,
             )
             for aggregate in view.aggregates
             for window in aggregate.windows
         ),
     )
-
-
-def _feature_type(aggregate: Aggregate, columns: dict[str, ColumnType]) -> FeatureType:
-    if aggregate.operation in _DOUBLE_RESULT:
-        return "double"
-    if aggregate.operation == "last":
-        assert aggregate.column is not None
-        return columns[aggregate.column]
-    return "long"
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:

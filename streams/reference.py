@@ -7,14 +7,13 @@ docs/semantics.md is its prose.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from streams.plan import FeaturePlan, ViewPlan
+from streams.reference_values import Seen, Value, allowed_error, reference_value
 
-Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = Mapping[str, Value]
 
 
@@ -49,7 +48,9 @@ def vector(view: ViewPlan, history: Sequence[Timed]) -> Vector:
     as_of = max(timed.time for timed in history)
     newest = history[-1].time
     late = not any(in_window(newest, as_of, f.window_ms, f.hop_ms) for f in view.features)
-    return Vector(as_of=as_of, late=late, features={f.name: _feature(f, history, as_of) for f in view.features})
+    return Vector(
+        as_of=as_of, late=late, features={f.name: reference_value(_seen(f, history, as_of)) for f in view.features}
+    )
 
 
 def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[Vector | None]:
@@ -89,24 +90,8 @@ def accepted(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> list[boo
 
 
 def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> float:
-    """How far a correct engine may be from the oracle, in the feature's unit.
-
-    Counts, extremes, last values and times are exact. Sums, means and deviations add in another order: 1e-9 of the
-    magnitude that was summed. An HLL with lg k = 12 has 1.6 % standard error: five of them, and exact below 192,
-    where the sketch still lists its values.
-    """
-    values = [float(v) for _, v in _matching(feature, history, as_of) if isinstance(v, int | float)]
-    match feature.operation:
-        case "sum":
-            return 1e-9 * math.fsum(abs(v) for v in values)
-        case "mean" | "std":
-            return 1e-9 * max((abs(v) for v in values), default=0.0)
-        case "approx_distinct":
-            distinct = _feature(feature, history, as_of)
-            assert isinstance(distinct, int)
-            return 0.0 if distinct < 192 else math.ceil(0.08 * distinct)
-        case _:
-            return 0.0
+    """How far a correct engine may be from the oracle, in the feature's unit; see :mod:`streams.reference_values`."""
+    return allowed_error(_seen(feature, history, as_of))
 
 
 def agrees(engine: Value, oracle: Value, allowed: float) -> bool:
@@ -118,47 +103,25 @@ def agrees(engine: Value, oracle: Value, allowed: float) -> bool:
     return engine == oracle or abs(engine - oracle) <= allowed
 
 
-def _matching(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> list[tuple[int, Value]]:
-    """(time, value) of the rows that count, in arrival order; the value of a row-count is True."""
-    return [
-        (timed.time, True if feature.column is None else timed.row[feature.column])
+def _seen(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> Seen:
+    matching = [
+        (timed.time, _value(feature, timed.row))
         for timed in history
         if in_window(timed.time, as_of, feature.window_ms, feature.hop_ms)
-        and (feature.where is None or timed.row[feature.where] is True)
-        and (feature.column is None or timed.row[feature.column] is not None)
     ]
+    newest = history[-1]
+    before = matching[:-1] if in_window(newest.time, as_of, feature.window_ms, feature.hop_ms) else matching
+    return Seen(
+        feature=feature,
+        as_of=as_of,
+        matching=tuple((time, value) for time, value in matching if value is not None),
+        others=tuple((time, value) for time, value in before if value is not None),
+        current=_value(feature, newest.row),
+    )
 
 
-def _feature(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> Value:
-    matching = _matching(feature, history, as_of)
-    if feature.operation == "count":
-        return len(matching)
-    if feature.operation == "approx_distinct":
-        return len({value for _, value in matching})
-    if not matching:
+def _value(feature: FeaturePlan, row: Row) -> Value:
+    """What a row brings to a feature: the column's value, or True to a count of rows; None if it does not count."""
+    if feature.where is not None and row[feature.where] is not True:
         return None
-    if feature.operation == "last":
-        newest = max(time for time, _ in matching)
-        return [value for time, value in matching if time == newest][-1]
-    if feature.operation == "time_since_last":
-        return (as_of - max(time for time, _ in matching)) / 1000.0
-    return _of_numbers(feature, [float(value) for _, value in matching if value is not None])
-
-
-def _of_numbers(feature: FeaturePlan, values: list[float]) -> float | None:
-    match feature.operation:
-        case "sum":
-            return math.fsum(values)
-        case "mean":
-            return math.fsum(values) / len(values)
-        case "min":
-            return min(values)
-        case "max":
-            return max(values)
-        case "std":
-            if len(values) < 2:
-                return None
-            mean = math.fsum(values) / len(values)
-            return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-        case other:
-            raise AssertionError(f"no reference for {other}")
+    return True if feature.column is None else row[feature.column]

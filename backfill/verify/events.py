@@ -15,7 +15,8 @@ from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.plan import PipelinePlan
-from streams.reference import Row, Value, accepted
+from streams.reference import Row, accepted
+from streams.reference_values import Value
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import numpy as np
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
 from streams.plan import PipelinePlan, ViewPlan
-from streams.reference import Row, Timed, Value, agrees, tolerance, vector
+from streams.reference import Row, Timed, agrees, tolerance, vector
+from streams.reference_values import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import Operation
+from streams.aggregates import KINDS
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
 from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
-NUMERIC = ("sum", "mean", "min", "max", "std")
+ROW_OPERATIONS = ("count", "rate", "decayed_count", "time_since_first", "time_since_last", "time_since_previous")
 CASES = settings(
     max_examples=400,
     derandomize=True,
@@ -26,15 +26,15 @@ CASES = settings(
 
 @st.composite
 def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
-    operation = draw(st.sampled_from(get_args(Operation)))
-    if operation in NUMERIC:
+    operation = draw(st.sampled_from(list(KINDS)))
+    if KINDS[operation].numeric:
         column: str | None = draw(st.sampled_from(["x", "n"]))
-    elif operation in ("count", "time_since_last"):
+    elif operation in ROW_OPERATIONS:
         column = draw(st.sampled_from([None, *COLUMNS]))
     else:
         column = draw(st.sampled_from(list(COLUMNS)))
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
-    kind = "long" if operation in ("count", "approx_distinct") else "double"
+    kind = KINDS[operation].type
     return {
         "name": name,
         "operation": operation,
@@ -43,7 +43,8 @@ def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
         "where": draw(st.sampled_from([None, None, "w0", "w1"])),
         "window_ms": hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3])),
         "hop_ms": hop,
-        "type": COLUMNS[column] if operation == "last" and column else kind,
+        "type": COLUMNS[column] if kind == "column" and column else kind,
+        "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
     }
 
 

@@ -113,19 +113,32 @@ public record Plan(
       String where,
       long windowMs,
       long hopMs,
-      ColumnType type) {}
+      ColumnType type,
+      Long halfLifeMs) {}
 
   /** The aggregates of the definition language, by their names there. */
   public enum Operation {
     COUNT,
+    RATE,
     SUM,
     MEAN,
     MIN,
     MAX,
+    VARIANCE,
     STD,
+    ZSCORE,
+    SKEWNESS,
+    KURTOSIS,
+    FIRST,
     LAST,
+    CHANGED,
+    TIME_SINCE_FIRST,
+    TIME_SINCE_LAST,
+    TIME_SINCE_PREVIOUS,
     APPROX_DISTINCT,
-    TIME_SINCE_LAST;
+    DECAYED_COUNT,
+    DECAYED_SUM,
+    DECAYED_MEAN;
 
     @com.fasterxml.jackson.annotation.JsonCreator
     static Operation of(String name) {

@@ -43,7 +43,7 @@ abstract class Aggregate {
    * The value of the feature, of its type; null if the window is empty and the aggregate is no
    * count.
    */
-  abstract Object result(Rows rows, int row, long asOf);
+  abstract Object result(Rows rows, int row, Arrival arrival);
 
   /**
    * Whether merging is too dear to be done for every event. Then adding a value to the merged

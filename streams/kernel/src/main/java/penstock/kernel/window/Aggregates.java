@@ -12,14 +12,26 @@ final class Aggregates {
   static Aggregate of(Plan.Feature feature, int number, int object) {
     return switch (feature.operation()) {
       case COUNT -> new Count(number, object);
+      case RATE -> new Rate(number, object, feature.windowMs());
       case SUM -> new Sum(number, object);
       case MEAN -> new Mean(number, object);
       case MIN -> new Extreme(number, object, true);
       case MAX -> new Extreme(number, object, false);
-      case STD -> new Deviation(number, object);
-      case LAST -> new Last(number, object, feature.columnType());
+      case VARIANCE -> new Variance(number, object);
+      case STD -> new Std(number, object);
+      case ZSCORE -> new ZScore(number, object);
+      case SKEWNESS -> new Skewness(number, object);
+      case KURTOSIS -> new Kurtosis(number, object);
+      case FIRST -> new Outermost(number, object, feature.columnType(), false);
+      case LAST -> new Outermost(number, object, feature.columnType(), true);
+      case CHANGED -> new Changed(number, object, feature.columnType());
+      case TIME_SINCE_FIRST -> new TimeSince(number, object, false);
+      case TIME_SINCE_LAST -> new TimeSince(number, object, true);
+      case TIME_SINCE_PREVIOUS -> new TimeSincePrevious(number, object);
       case APPROX_DISTINCT -> new ApproxDistinct(number, object);
-      case TIME_SINCE_LAST -> new TimeSinceLast(number, object);
+      case DECAYED_COUNT -> new Decayed(number, object, Decayed.Of.COUNT, feature.halfLifeMs());
+      case DECAYED_SUM -> new Decayed(number, object, Decayed.Of.SUM, feature.halfLifeMs());
+      case DECAYED_MEAN -> new Decayed(number, object, Decayed.Of.MEAN, feature.halfLifeMs());
     };
   }
 }

@@ -51,7 +51,7 @@ final class ApproxDistinct extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     Object held = rows.object(row, object);
     if (held == null) {
       return 0L;

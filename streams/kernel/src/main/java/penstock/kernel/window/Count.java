@@ -1,7 +1,7 @@
 package penstock.kernel.window;
 
 /** Number of values. */
-final class Count extends Aggregate {
+class Count extends Aggregate {
   Count(int number, int object) {
     super(number, object);
   }
@@ -22,7 +22,7 @@ final class Count extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     return rows.number(row, number);
   }
 }

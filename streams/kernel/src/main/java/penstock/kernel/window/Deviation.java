@@ -1,10 +1,10 @@
 package penstock.kernel.window;
 
 /**
- * Sample standard deviation, by Welford's update and the merge of Chan, Golub and LeVeque (1983):
+ * Sum of squared deviations, by Welford's update and the merge of Chan, Golub and LeVeque (1983):
  * no difference of large sums.
  */
-final class Deviation extends Aggregate {
+abstract class Deviation extends Aggregate {
   private final int mean;
   private final int squares;
 
@@ -54,9 +54,18 @@ final class Deviation extends Aggregate {
     older.real(row, squares, squared);
   }
 
-  @Override
-  Object result(Rows rows, int row, long asOf) {
+  /** The sample variance; NaN of fewer than two values. */
+  final double variance(Rows rows, int row) {
     long n = rows.number(row, number);
-    return n < 2 ? null : (Object) Math.sqrt(rows.real(row, squares) / (n - 1));
+    return n < 2 ? Double.NaN : rows.real(row, squares) / (n - 1);
+  }
+
+  final double mean(Rows rows, int row) {
+    return rows.real(row, mean);
+  }
+
+  /** Whether a deviation is more than the rounding of its mean, so that it can be divided by. */
+  static boolean isSpread(double deviation, double mean) {
+    return deviation > 1e-9 * Math.abs(mean);
   }
 }

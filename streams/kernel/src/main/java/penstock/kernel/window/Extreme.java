@@ -37,7 +37,7 @@ final class Extreme extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     return rows.number(row, number + 1) == 0 ? null : (Object) rows.real(row, number);
   }
 }

@@ -7,7 +7,7 @@ final class Mean extends Sum {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     long n = rows.number(row, count);
     return n == 0 ? null : (Object) (total(rows, row) / n);
   }

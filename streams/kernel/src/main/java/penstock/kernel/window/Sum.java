@@ -53,7 +53,7 @@ class Sum extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     return rows.number(row, count) == 0 ? null : (Object) total(rows, row);
   }
 }

@@ -122,8 +122,12 @@ final class Tiles {
     }
   }
 
-  /** Puts the value of each aggregate into the place of its feature. */
-  void results(long asOf, Object[] features) {
+  /**
+   * Puts the value of each aggregate into the place of its feature.
+   *
+   * @param values those of the arriving event, as for {@link #add}
+   */
+  void results(Arrival arrival, Object[] values, Object[] features) {
     Rows rows = tiles;
     int row = start;
     if (size == 0) {
@@ -134,7 +138,8 @@ final class Tiles {
       row = 1;
     }
     for (int i = 0; i < spec.aggregates.length; i++) {
-      features[spec.features[i]] = spec.aggregates[i].result(rows, row, asOf);
+      arrival.value = values[i];
+      features[spec.features[i]] = spec.aggregates[i].result(rows, row, arrival);
     }
   }
 

@@ -22,6 +22,7 @@ public final class ViewSpec {
   private final int[][] conditions;
 
   private final Object[][] values;
+  private final Arrival arrival = new Arrival();
 
   ViewSpec(Plan.View view, Layout layout) {
     this.key = view.id() + ":" + view.hash();
@@ -68,18 +69,21 @@ public final class ViewSpec {
    */
   boolean take(ViewState state, Object[] event, long time, long asOf, Object[] features) {
     boolean inside = false;
+    arrival.time = time;
+    arrival.asOf = asOf;
     for (int w = 0; w < windows.length; w++) {
       WindowSpec window = windows[w];
       Tiles tiles = state.windows[w];
       tiles.advance(asOf);
       long tile = window.tile(time);
+      boolean matches = matches(w, event);
       if (tile > window.expired(asOf)) {
         inside = true;
-        if (matches(w, event)) {
+        if (matches) {
           tiles.add(tile, values[w], time);
         }
       }
-      tiles.results(asOf, features);
+      tiles.results(arrival, values[w], features);
     }
     return inside;
   }

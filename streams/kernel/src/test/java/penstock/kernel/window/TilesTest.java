@@ -50,13 +50,16 @@ class TilesTest {
 
   private static Object[] take(WindowSpec spec, Tiles tiles, Value value, long asOf) {
     tiles.advance(asOf);
+    Object[] values = new Object[OPERATIONS.length];
+    java.util.Arrays.fill(values, value.value);
     if (spec.tile(value.time) > spec.expired(asOf)) {
-      Object[] values = new Object[OPERATIONS.length];
-      java.util.Arrays.fill(values, value.value);
       tiles.add(spec.tile(value.time), values, value.time);
     }
     Object[] features = new Object[OPERATIONS.length];
-    tiles.results(asOf, features);
+    Arrival arrival = new Arrival();
+    arrival.time = value.time;
+    arrival.asOf = asOf;
+    tiles.results(arrival, values, features);
     return features;
   }
 

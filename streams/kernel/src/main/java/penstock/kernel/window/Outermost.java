@@ -5,13 +5,18 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
-/** The value with the greatest event time; of several, the one that arrived last. */
-final class Last extends Aggregate {
+/**
+ * The value at one end of event time: the greatest (of several, the one that arrived last), or the
+ * least (the one that arrived first).
+ */
+final class Outermost extends Aggregate {
   private final ColumnType type;
+  private final boolean latest;
 
-  Last(int number, int object, ColumnType type) {
+  Outermost(int number, int object, ColumnType type, boolean latest) {
     super(number, object);
     this.type = type;
+    this.latest = latest;
   }
 
   @Override
@@ -26,7 +31,8 @@ final class Last extends Aggregate {
 
   @Override
   void add(Rows rows, int row, Object value, long time) {
-    if (rows.object(row, object) == null || time >= rows.number(row, number)) {
+    long held = rows.number(row, number);
+    if (rows.object(row, object) == null || (latest ? time >= held : time < held)) {
       rows.number(row, number, time);
       rows.object(row, object, value);
     }
@@ -41,7 +47,7 @@ final class Last extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     return rows.object(row, object);
   }
 

@@ -1,9 +1,12 @@
 package penstock.kernel.window;
 
-/** Seconds from the latest event to {@code as_of}. */
-final class TimeSinceLast extends Aggregate {
-  TimeSinceLast(int number, int object) {
+/** Seconds from the latest or the earliest event to {@code as_of}. */
+final class TimeSince extends Aggregate {
+  private final boolean latest;
+
+  TimeSince(int number, int object, boolean latest) {
     super(number, object);
+    this.latest = latest;
   }
 
   @Override
@@ -13,7 +16,8 @@ final class TimeSinceLast extends Aggregate {
 
   @Override
   void add(Rows rows, int row, Object value, long time) {
-    if (rows.number(row, number + 1) == 0 || time > rows.number(row, number)) {
+    long held = rows.number(row, number);
+    if (rows.number(row, number + 1) == 0 || (latest ? time > held : time < held)) {
       rows.number(row, number, time);
       rows.number(row, number + 1, 1);
     }
@@ -27,9 +31,9 @@ final class TimeSinceLast extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, long asOf) {
+  Object result(Rows rows, int row, Arrival arrival) {
     return rows.number(row, number + 1) == 0
         ? null
-        : (Object) ((asOf - rows.number(row, number)) / 1000.0);
+        : (Object) arrival.secondsSince(rows.number(row, number));
   }
 }

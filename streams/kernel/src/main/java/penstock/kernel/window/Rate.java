@@ -1,0 +1,16 @@
+package penstock.kernel.window;
+
+/** Number of values per second of the window's length. */
+final class Rate extends Count {
+  private final double seconds;
+
+  Rate(int number, int object, long windowMs) {
+    super(number, object);
+    this.seconds = windowMs / 1000.0;
+  }
+
+  @Override
+  Object result(Rows rows, int row, Arrival arrival) {
+    return rows.number(row, number) / seconds;
+  }
+}

@@ -1,0 +1,204 @@
+"""The reference value of every aggregate: one function each, of all that is in the window.
+
+To add an aggregate to the oracle is to write its function into ``_REFERENCE``, and how exact an engine must be into
+``_ALLOWED`` if that is not to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from streams.aggregates import Operation
+from streams.plan import FeaturePlan
+
+Value: TypeAlias = str | int | float | bool | None
+TimedValue: TypeAlias = tuple[int, str | int | float | bool]
+
+# Merged sums, means and deviations add in another order than the reference.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one feature sees when an event arrives.
+
+    ``matching`` are the times and values that count, in arrival order, ``others`` the same without this event's, and
+    ``current`` is this event's value wherever its time lies (None: it does not match). The value of a row is True.
+    """
+
+    feature: FeaturePlan
+    as_of: int
+    matching: tuple[TimedValue, ...]
+    others: tuple[TimedValue, ...]
+    current: Value
+
+    @property
+    def times(self) -> list[int]:
+        """Event times, in arrival order."""
+        return [time for time, _ in self.matching]
+
+    @property
+    def numbers(self) -> list[float]:
+        """Values as doubles, in arrival order; those that are no numbers are left out."""
+        return [float(value) for _, value in self.matching if not isinstance(value, str)]
+
+    def seconds_since(self, time: int) -> float:
+        """From ``time`` to ``as_of``."""
+        return (self.as_of - time) / 1000.0
+
+
+def reference_value(seen: Seen) -> Value:
+    """The feature's value."""
+    return _REFERENCE[seen.feature.operation](seen) if seen.matching else seen.feature.empty
+
+
+def allowed_error(seen: Seen) -> float:
+    """How far a correct engine may be from the reference value, in the feature's unit; 0 for most."""
+    allowed = _ALLOWED.get(seen.feature.operation)
+    return allowed(seen) if allowed and seen.matching else 0.0
+
+
+def _variance(values: Sequence[float]) -> float | None:
+    return _moment(values, 2) / (len(values) - 1) if len(values) > 1 else None
+
+
+def _std(values: Sequence[float]) -> float | None:
+    variance = _variance(values)
+    return None if variance is None else math.sqrt(variance)
+
+
+def _skewness(values: Sequence[float]) -> float | None:
+    n, spread = len(values), _spread(values)
+    return None if n < 3 or spread is None else n / ((n - 1) * (n - 2)) * _moment(values, 3) / spread**3
+
+
+def _kurtosis(values: Sequence[float]) -> float | None:
+    n, spread = len(values), _spread(values)
+    if n < 4 or spread is None:
+        return None
+    fourth = n * (n + 1) / ((n - 1) * (n - 2) * (n - 3)) * _moment(values, 4) / spread**4
+    return fourth - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
+
+
+def _zscore(seen: Seen) -> float | None:
+    spread = _spread(seen.numbers)
+    if seen.current is None or spread is None:
+        return None
+    return (float(seen.current) - _mean(seen.numbers)) / spread
+
+
+def _first(seen: Seen) -> Value:
+    return min(seen.matching, key=lambda pair: pair[0])[1]
+
+
+def _latest(matching: Sequence[TimedValue]) -> TimedValue | None:
+    """Of the greatest time; of several, the one that arrived last."""
+    return max(reversed(matching), key=lambda pair: pair[0], default=None)
+
+
+def _last(seen: Seen) -> Value:
+    latest = _latest(seen.matching)
+    return latest and latest[1]
+
+
+def _changed(seen: Seen) -> bool | None:
+    previous = _latest(seen.others)
+    return None if seen.current is None or previous is None else seen.current != previous[1]
+
+
+def _time_since_previous(seen: Seen) -> float | None:
+    previous = _latest(seen.others)
+    return None if previous is None else seen.seconds_since(previous[0])
+
+
+def _weights(seen: Seen, at: int) -> list[float]:
+    assert seen.feature.half_life_ms is not None
+    return [2.0 ** (-(at - time) / seen.feature.half_life_ms) for time in seen.times]
+
+
+def _decayed_sum(seen: Seen) -> float:
+    return math.fsum(w * v for w, v in zip(_weights(seen, seen.as_of), seen.numbers, strict=True))
+
+
+def _decayed_mean(seen: Seen) -> float:
+    # Weights as of the newest value: at as_of all of them may be too small to be told from zero.
+    weights = _weights(seen, max(seen.times))
+    return math.fsum(w * v for w, v in zip(weights, seen.numbers, strict=True)) / math.fsum(weights)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _moment(values: Sequence[float], power: int) -> float:
+    mean = _mean(values)
+    return math.fsum((v - mean) ** power for v in values)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """The deviation to divide by; None if there are too few values, or all it shows is rounding."""
+    std = _std(values)
+    return std if std is not None and std > _ROUNDING * abs(_mean(values)) else None
+
+
+_REFERENCE: Mapping[Operation, Callable[[Seen], Value]] = {
+    "count": lambda seen: len(seen.matching),
+    "rate": lambda seen: len(seen.matching) / (seen.feature.window_ms / 1000.0),
+    "approx_distinct": lambda seen: len({value for _, value in seen.matching}),
+    "sum": lambda seen: math.fsum(seen.numbers),
+    "mean": lambda seen: _mean(seen.numbers),
+    "min": lambda seen: min(seen.numbers),
+    "max": lambda seen: max(seen.numbers),
+    "variance": lambda seen: _variance(seen.numbers),
+    "std": lambda seen: _std(seen.numbers),
+    "skewness": lambda seen: _skewness(seen.numbers),
+    "kurtosis": lambda seen: _kurtosis(seen.numbers),
+    "zscore": _zscore,
+    "first": _first,
+    "last": _last,
+    "changed": _changed,
+    "time_since_first": lambda seen: seen.seconds_since(min(seen.times)),
+    "time_since_last": lambda seen: seen.seconds_since(max(seen.times)),
+    "time_since_previous": _time_since_previous,
+    "decayed_count": lambda seen: math.fsum(_weights(seen, seen.as_of)),
+    "decayed_sum": _decayed_sum,
+    "decayed_mean": _decayed_mean,
+}
+
+
+def _greatest(seen: Seen) -> float:
+    return max(abs(value) for value in seen.numbers)
+
+
+def _of_power(power: int) -> Callable[[Seen], float]:
+    """For a moment that is divided by a power of the deviation: rounding grows as values are great beside it."""
+
+    def allowed(seen: Seen) -> float:
+        spread = _spread(seen.numbers)
+        return 0.0 if spread is None else _ROUNDING * len(seen.matching) * (1 + _greatest(seen) / spread) ** power
+
+    return allowed
+
+
+def _sketch(seen: Seen) -> float:
+    # An HLL with lg k = 12 has 1.6 % standard error: five of them; exact below 192, where it still lists its values.
+    distinct = len({value for _, value in seen.matching})
+    return 0.0 if distinct < 192 else math.ceil(0.08 * distinct)
+
+
+_ALLOWED: Mapping[Operation, Callable[[Seen], float]] = {
+    "sum": lambda seen: _ROUNDING * math.fsum(map(abs, seen.numbers)),
+    "mean": lambda seen: _ROUNDING * _greatest(seen),
+    "variance": lambda seen: _ROUNDING * _greatest(seen) ** 2,
+    "std": lambda seen: _ROUNDING * _greatest(seen),
+    "skewness": _of_power(3),
+    "kurtosis": _of_power(4),
+    "zscore": _of_power(2),
+    "approx_distinct": _sketch,
+    "decayed_count": lambda seen: _ROUNDING * len(seen.matching),
+    "decayed_sum": lambda seen: _ROUNDING * math.fsum(map(abs, seen.numbers)),
+    "decayed_mean": lambda seen: _ROUNDING * _greatest(seen),
+}
