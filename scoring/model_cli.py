@@ -9,30 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from backfill.training_topics import training_set_from_topics
+from penstock.event_time import EventTime
 from penstock.settings import Settings
 from scoring.repository import Backend, ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import Manifest, train
 from streams.loading import load_pipeline
-
-
-class EventTime(click.ParamType):
-    """Epoch milliseconds, or ISO 8601 (UTC unless it says otherwise)."""
-
-    name = "MS|ISO"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Epoch milliseconds."""
-        if isinstance(value, int):
-            return value
-        if value.lstrip("-").isdecimal():
-            return int(value)
-        try:
-            time = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither epoch milliseconds nor ISO 8601, such as 2026-03-01T12:00:00", param, ctx)
-        return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
-
 
 _MOST_USEFUL = 5
 _READ = ("features_read", "labels_read")

@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from penstock.errors import PenstockError
+from penstock.event_time import EventTime
 from penstock.settings import Settings
 from penstock.telemetry import Progress, metrics_option, serve
 from schemas.contract import Pii, pii_hash
@@ -46,19 +47,6 @@ class _Duration(click.ParamType):
             return duration_ms(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class _EventTime(click.ParamType):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            if isinstance(value, int) or value.lstrip("-").isdigit():
-                return int(value)
-            moment = datetime.fromisoformat(value)
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        except ValueError:
-            self.fail(f"{value!r} is neither epoch milliseconds nor ISO 8601, such as 2026-01-31T12:00:00", param, ctx)
 
 
 def _replication(_: click.Context, __: click.Parameter, value: str) -> dict[str, str | int]:
@@ -172,7 +160,7 @@ def features() -> None:
 @click.argument("pipeline")
 @click.argument("view")
 @click.argument("entity")
-@click.option("--at", type=_EventTime(), help="Event time at which to read (epoch ms or ISO 8601, UTC); default now.")
+@click.option("--at", type=EventTime(), help="Event time at which to read (epoch ms or ISO 8601, UTC); default now.")
 @click.option(
     "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
 )

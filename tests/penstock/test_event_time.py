@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from scoring.model_cli import EventTime
+from penstock.event_time import EventTime, iso
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,12 @@ def test_a_time_is_epoch_milliseconds_or_iso_in_utc(text, ms):
 def test_anything_else_is_refused(text):
     with pytest.raises(click.BadParameter, match="neither epoch milliseconds nor ISO 8601"):
         EventTime().convert(text, None, None)
+
+
+@pytest.mark.parametrize("ms", [0, 1_772_366_400_850, -1])
+def test_what_is_shown_is_read_back(ms):
+    assert EventTime().convert(iso(ms), None, None) == ms
+
+
+def test_a_time_beyond_the_calendar_is_shown_in_milliseconds():
+    assert iso(2**62) == str(2**62)
