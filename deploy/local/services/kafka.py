@@ -6,6 +6,7 @@ import base64
 import socket
 import subprocess
 import uuid
+from collections.abc import Sequence
 
 from confluent_kafka.admin import AdminClient
 
@@ -50,8 +51,19 @@ def server_properties(layout: Layout) -> str:
 
 def prepare(layout: Layout) -> None:
     """Writes the configuration and formats the storage once."""
+    prepare_with(layout, server_properties(layout))
+
+
+def prepare_with(layout: Layout, properties: str, users: Sequence[str] = ()) -> None:
+    """As :func:`prepare`, for a broker that is configured in another way.
+
+    Args:
+        layout: The stack's.
+        properties: The broker's configuration.
+        users: SCRAM users that are there from the start, as ``kafka-storage.sh --add-scram`` takes them.
+    """
     config = layout.data("kafka") / "server.properties"
-    write(config, server_properties(layout))
+    write(config, properties)
     data = layout.data("kafka") / "data"
     if (data / "meta.properties").exists():
         return
@@ -59,6 +71,7 @@ def prepare(layout: Layout) -> None:
     format_storage = [java(), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *_logging(), "-cp"]
     format_storage += [jars(JARS / "kafka", "Kafka"), "kafka.tools.StorageTool", "format"]
     format_storage += ["--ignore-formatted", "-t", f"p{cluster_id[1:]}", "-c", str(config)]
+    format_storage += [part for user in users for part in ("--add-scram", user)]
     result = subprocess.run(format_storage, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise PenstockError(f"Kafka's storage could not be formatted: {result.stderr.strip()[-500:]}", where=str(data))

@@ -1,0 +1,73 @@
+"""The ACLs of a pipeline's parts, from `kafka-acls.toml`: as commands for an administrator to read and run.
+
+::
+
+    python -m deploy.security.kafka_acls fraud > acls.sh
+"""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.topics import group_of
+
+RULES = Path(__file__).with_name("kafka-acls.toml")
+
+
+@dataclass(frozen=True)
+class Acl:
+    """One permission of one user."""
+
+    user: str
+    resource: Literal["topic", "group", "transactional_id"]
+    name: str
+    prefixed: bool
+    operation: str
+
+    def command(self) -> str:
+        """The ``kafka-acls.sh`` command that grants it."""
+        arguments = ["--add", "--allow-principal", f"User:{self.user}", "--operation", self.operation]
+        arguments += [f"--{self.resource.replace('_', '-')}", self.name]
+        arguments += ["--resource-pattern-type", "prefixed"] if self.prefixed else []
+        return f'kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" {shlex.join(arguments)}'
+
+
+def acls(pipeline: Pipeline) -> Iterator[Acl]:
+    """Every permission of every part of the pipeline, in the order of the file."""
+    names = {"p": pipeline.name, "source": pipeline.source.topic}
+    if pipeline.labels is not None:
+        names["labels"] = pipeline.labels.topic
+    for part, resources in tomllib.loads(RULES.read_text(encoding="utf-8")).items():
+        for resource, rules in resources.items():
+            for pattern, operations in rules.items():
+                if "{labels}" in pattern and "labels" not in names:
+                    continue
+                name = pattern.format_map(names)
+                for operation in operations:
+                    yield Acl(
+                        group_of(pipeline.name, part), resource, name.removesuffix("*"), name.endswith("*"), operation
+                    )
+
+
+@click.command()
+@click.argument("pipeline")
+def main(pipeline: str) -> None:
+    """Print the commands that grant each part of PIPELINE what it needs.
+
+    BOOTSTRAP names the brokers, ADMIN a file with the administrator's client properties.
+    """
+    for acl in acls(load_pipeline(pipeline)):
+        click.echo(acl.command())
+
+
+if __name__ == "__main__":
+    main()
