@@ -28,7 +28,7 @@ FROM python:3.11.13-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless procps \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home penstock \
-    && install -d -o penstock -g penstock /data/flink /data/flink/checkpoints /data/flink/savepoints \
+    && install -d -o penstock -g penstock /data/backfills /data/flink /data/flink/checkpoints /data/flink/savepoints \
     && install -d -o penstock -g penstock -m 0700 /data/flink/ha
 COPY --from=build /opt/venv /opt/venv
 COPY --from=jars /jars /opt/penstock/jars

@@ -10,8 +10,8 @@ RUN uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require
     && uv pip install --no-cache --no-deps --no-index --compile-bytecode --python /opt/venv/bin/python /dist/*.whl
 
 FROM python:3.11.13-slim-bookworm
-# What writes models owns the folder that a volume inherits from here.
-RUN useradd --uid 10001 --create-home penstock && mkdir /models && chown penstock:penstock /models
+# A volume inherits owner and mode of the folder that it is first mounted on.
+RUN useradd --uid 10001 --create-home penstock && install -d -o penstock -g penstock /models /data/backfills
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
