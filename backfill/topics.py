@@ -1,10 +1,10 @@
-"""Reading whole topics as they stand: every committed record, up to the end at the time of the call."""
+"""Reading topics as they stand: every committed record, up to the end at the time of the call."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -31,10 +31,16 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def read_topic(kafka: KafkaAccess, topic: str) -> Iterator[Record]:
-    """All records of a topic, in offset order within each partition, read committed.
+def read_topic(
+    kafka: KafkaAccess, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+) -> Iterator[Record]:
+    """The records of a topic, in offset order within each partition, read committed; it commits no offsets.
 
-    The end of each partition is the last stable offset when the call starts; it commits no offsets.
+    Args:
+        kafka: How to reach Kafka.
+        topic: Its name.
+        start: The first offset of each partition to read, and of no other; by default all partitions as they begin.
+        end: The offset before which to stop; by default the last stable offset of each partition when the call starts.
 
     Raises:
         PenstockError: if the topic does not exist, or Kafka cannot be reached or stops answering.
@@ -53,9 +59,11 @@ def read_topic(kafka: KafkaAccess, topic: str) -> Iterator[Record]:
         }
     )
     try:
-        ends = _end_offsets(consumer, kafka, topic)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
-        open_partitions = {partition for partition, end in ends.items() if end > 0}
+        known = _end_offsets(consumer, kafka, topic)
+        ends = known if end is None else known | {partition: min(known[partition], end[partition]) for partition in end}
+        starts = dict.fromkeys(ends, 0) if start is None else start
+        open_partitions = {partition for partition, first in starts.items() if first < ends[partition]}
+        consumer.assign([TopicPartition(topic, partition, starts[partition]) for partition in open_partitions])
         moved_at = time.monotonic()
         while open_partitions:
             messages = consumer.consume(_BATCH, _POLL_S)

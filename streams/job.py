@@ -44,9 +44,7 @@ def submit(submission: Submission, kafka: str, personal_key: bytes) -> str:
     return str(client.get_job_id())
 
 
-def assemble(
-    environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes
-) -> None:
+def assemble(environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes) -> None:
     """Add the job's operators to ``environment``: read, derive columns if the plan has any, windows, write."""
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
     # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
@@ -149,8 +147,10 @@ def job_settings(submission: Submission) -> dict[str, str]:
     }
     if submission.savepoint is not None:
         settings["execution.state-recovery.path"] = submission.savepoint
-        # The savepoint stays the user's: the job writes its own checkpoints and can be started from it again.
-        settings["execution.state-recovery.claim-mode"] = "NO_CLAIM"
+        # A savepoint stays the user's: the job writes its own checkpoints and can be started from it again.
+        # A backfill's checkpoint is of use to nobody else, and is deleted when there is a newer one.
+        backfill = submission.kernel.replay is not None
+        settings["execution.state-recovery.claim-mode"] = "CLAIM" if backfill else "NO_CLAIM"
     return settings
 
 

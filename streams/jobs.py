@@ -28,13 +28,15 @@ from schemas.records import features_schema
 from streams.definitions import Pipeline
 from streams.flink_rest import Flink, Job
 from streams.plan import PipelinePlan, plan
-from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, KernelRequest, Submission, Submitted
+from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, KernelRequest, Replay, Submission, Submitted
 from streams.topics import group_of, require_topics
 
 LATEST = "latest"
 _SUBMIT_TIMEOUT_S = 180.0
 _RUNNING_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 300.0
+# Also how often a backfill's progress is known.
+_BACKFILL_CHECKPOINT_MS = 2_000
 
 
 def job_name(pipeline: Pipeline) -> str:
@@ -73,24 +75,51 @@ def start(
     require_unchanged(pipeline)
     topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
     require_topics(pipeline, settings.kafka, topics)
-    personal_key = personal_key_of(planned, settings)
-    jars = _jars(settings)
     with Flink(settings.flink_rest) as flink:
         _require_none_running(flink, pipeline)
-        with _python_files(planned) as python_files:
-            submission = Submission(
-                name=job_name(pipeline),
-                flink_rest=settings.flink_rest,
-                jars=jars,
-                parallelism=parallelism,
-                checkpoint_interval_ms=checkpoint_interval_ms,
-                savepoint=_savepoint(pipeline, settings, savepoint),
-                python_files=python_files,
-                python_mode=python_mode,
-                kernel=_kernel_request(pipeline, planned, settings, exactly_once=exactly_once),
-            )
-            job_id = _submit(submission, personal_key, settings)
+        group = group_of(pipeline.name, "features")
+        job_id = _submitted(
+            planned,
+            settings,
+            name=job_name(pipeline),
+            kernel=_kernel_request(pipeline, planned, settings, group=group, exactly_once=exactly_once),
+            parallelism=parallelism,
+            checkpoint_interval_ms=checkpoint_interval_ms,
+            savepoint=_savepoint(pipeline, settings, savepoint),
+            python_mode=python_mode,
+        )
         return _await_running(flink, job_id, pipeline)
+
+
+def start_backfill(
+    pipeline: Pipeline, settings: Settings, *, name: str, replay: Replay, checkpoint: str | None = None
+) -> str:
+    """Submit the same job over a bounded part of the raw topic; returns its id without waiting for it to run.
+
+    Args:
+        pipeline: What to run.
+        settings: Where Kafka and Flink are, and the key of personal data.
+        name: The job's name, and that of its consumer group.
+        replay: What to read, and where the rows go.
+        checkpoint: The retained checkpoint of the same backfill to continue from; the new job takes it over.
+
+    Raises:
+        PenstockError: as :func:`start`.
+    """
+    planned = plan(pipeline)
+    require_unchanged(pipeline)
+    require_topics(pipeline, settings.kafka, [planned.source.topic, replay.topic])
+    return _submitted(
+        planned,
+        settings,
+        name=name,
+        kernel=_kernel_request(pipeline, planned, settings, group=name, exactly_once=True, replay=replay),
+        # One task sees all partitions, and so their order.
+        parallelism=1,
+        checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS,
+        savepoint=checkpoint,
+        python_mode="thread",
+    )
 
 
 def stop(pipeline: Pipeline, settings: Settings) -> str:
@@ -160,17 +189,52 @@ def _jars(settings: Settings) -> tuple[str, ...]:
     return tuple(path.resolve().as_uri() for path in (*connectors, kernel))
 
 
+def _submitted(
+    planned: PipelinePlan,
+    settings: Settings,
+    *,
+    name: str,
+    kernel: KernelRequest,
+    parallelism: int,
+    checkpoint_interval_ms: int,
+    savepoint: str | None,
+    python_mode: str,
+) -> str:
+    personal_key = personal_key_of(planned, settings)
+    jars = _jars(settings)
+    with _python_files(planned) as python_files:
+        submission = Submission(
+            name=name,
+            flink_rest=settings.flink_rest,
+            jars=jars,
+            parallelism=parallelism,
+            checkpoint_interval_ms=checkpoint_interval_ms,
+            savepoint=savepoint,
+            python_files=python_files,
+            python_mode=python_mode,
+            kernel=kernel,
+        )
+        return _submit(submission, personal_key, settings)
+
+
 def _kernel_request(
-    pipeline: Pipeline, planned: PipelinePlan, settings: Settings, *, exactly_once: bool
+    pipeline: Pipeline,
+    planned: PipelinePlan,
+    settings: Settings,
+    *,
+    group: str,
+    exactly_once: bool,
+    replay: Replay | None = None,
 ) -> KernelRequest:
     return KernelRequest(
         plan=planned.model_dump_json(),
         features_schema=json.dumps(features_schema(planned)),
         writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract)),
         registry_url=settings.schema_registry_url,
-        group=group_of(pipeline.name, "features"),
+        group=group,
         submission_ms=time.time_ns() // 1_000_000,
         exactly_once=exactly_once,
+        replay=replay,
     )
 
 

@@ -41,6 +41,28 @@ class Submission(BaseModel):
     kernel: KernelRequest
 
 
+class Replay(BaseModel):
+    """What makes a job a backfill; see ``penstock.kernel.replay.Replay``.
+
+    Args:
+        topic: Where the features go, instead of the pipeline's topic.
+        start: The first offset to read of each partition; a partition that is not named is not read.
+        end: The offset before which reading ends, of the same partitions.
+        from_ms: Event time from which on rows are published.
+        to_ms: Event time before which rows are published.
+        max_ahead_ms: How far, by Kafka's timestamps, a partition may be read ahead of the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: str
+    start: dict[int, int]
+    end: dict[int, int]
+    from_ms: int
+    to_ms: int
+    max_ahead_ms: int
+
+
 class KernelRequest(BaseModel):
     """The kernel's part: plan and schemas as JSON texts, and what names the job in Kafka."""
 
@@ -53,6 +75,7 @@ class KernelRequest(BaseModel):
     group: str
     submission_ms: int
     exactly_once: bool
+    replay: Replay | None = None
 
 
 class Submitted(BaseModel):
