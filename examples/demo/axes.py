@@ -137,6 +137,15 @@ def milliseconds(value: float) -> str:
     return f"{value:.0f} ms" if value >= 1 else f"{value:g} ms"
 
 
+def percent(share: float) -> str:
+    """A share in percent, with as many digits as it needs.
+
+    >>> [percent(share) for share in (0, 0.25, 0.0123, 0.00012)]
+    ['0 %', '25 %', '1.23 %', '0.012 %']
+    """
+    return f"{share * 100:.3g} %"
+
+
 def _nice(step: float) -> float:
     """The first of 1, 2, 2.5, 5 times a power of ten that is not less."""
     power: float = 10.0 ** math.floor(math.log10(step))

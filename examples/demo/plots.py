@@ -20,7 +20,7 @@ Shape = Literal["circle", "square", "triangle", "diamond", "cross"]
 # Widths of the style sheet's 12 px font: close enough to leave room, and never measured.
 _LETTER = 6.6
 _LINE = 16.0
-_RIGHT, _BOTTOM = 14.0, 40.0
+_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 40.0
 _ROW_LABEL_SHARE = 0.34
 
 
@@ -34,6 +34,11 @@ class Frame:
     height: float
     x_axis: Axis
     y_axis: Axis
+
+    @property
+    def label_y(self) -> float:
+        """The height at which rules and spans are named: above the plane, where no mark is in the way."""
+        return self.top - 6
 
     def x(self, value: float) -> float:
         """Pixels from the picture's left edge."""
@@ -163,7 +168,7 @@ class Rule:
         x = frame.x(self.at)
         yield el("path", {"class": f"rule {self.colour}", "d": f"M{x:.1f} {frame.top:.1f}V{frame.bottom:.1f}"})
         to_the_left = x + len(self.label) * _LETTER + 6 > frame.left + frame.width
-        place: dict[str, str | float] = {"x": x - 5 if to_the_left else x + 5, "y": frame.top + 12}
+        place: dict[str, str | float] = {"x": x - 5 if to_the_left else x + 5, "y": frame.label_y}
         anchor = "end" if to_the_left else "start"
         yield el("text", {"class": f"label {self.colour}", "text-anchor": anchor, **place}, self.label)
 
@@ -180,22 +185,19 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Span:
-    """A shaded part of the x axis, named at its top where there is room; ``strong`` stands out."""
+    """A part of the x axis, shaded by its ``look`` and named at its top where there is room."""
 
     low: float
     high: float
     label: str
-    strong: bool = False
+    look: Literal["even", "odd", "strong"] = "odd"
 
     def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
         begin, end = frame.x(self.low), frame.x(self.high)
-        if end <= begin:
-            return
-        look = "span strong" if self.strong else "span"
         place: dict[str, str | float] = {"x": begin, "y": frame.top, "width": end - begin, "height": frame.height}
-        yield el("rect", {"class": look, **place}, el("title", {}, self.label))
+        yield el("rect", {"class": f"span {self.look}", **place}, el("title", {}, self.label))
         if len(self.label) * _LETTER + 8 <= end - begin:
-            yield el("text", {"class": "label", "x": begin + 5, "y": frame.top + 13}, self.label)
+            yield el("text", {"class": "label", "x": begin + 5, "y": frame.label_y}, self.label)
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,10 @@ def symbol(shape: Shape, x: float, y: float, size: float, look: str, tip: str = 
 
 def _frame(chart: Chart, width: float, height: float) -> Frame:
     longest = max((len(text) for _, text in chart.y.ticks), default=0) * _LETTER
-    left = 10.0 if chart.y.rows and longest > width * _ROW_LABEL_SHARE else longest + 12
-    top = 8.0 if chart.y.rows else _LINE + 8
+    # Charts under one another have their left edges in line.
+    left = 10.0 if chart.y.rows and longest > width * _ROW_LABEL_SHARE else max(_LEFT, longest + 12)
+    named = any(isinstance(mark, Rule | Span) for mark in chart.marks)
+    top = (_LINE if chart.y.label else 0) + (_LINE if named else 0) + 6
     return Frame(left, top, width - left - _RIGHT, height - top - _BOTTOM, chart.x, chart.y)
 
 

@@ -103,8 +103,8 @@ class _Act:
         self._wait("features of the history", JOB)
         self._step("train", "train and load the first model")
         until = str(self._upstream.newest_event_time)
-        self._services.call("model-train", "model", "train", name, "--until", until, "--seed", str(script.seed))
-        self._services.call("model-load", "model", "load", name)
+        self._call("model", "train", name, "--until", until, "--seed", str(script.seed))
+        self._call("model", "load", name)
         self._downstream = Downstream(self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive)
         try:
             measured = self._score(messages, int(until))
@@ -133,9 +133,9 @@ class _Act:
         downstream.recent_ms.clear()
         downstream.measuring = True
         self._produce(islice(messages, script.live), script.live_per_second)
+        self._step("catch up", "let every consumer catch up")
         self._wait("predictions of the live events", JOB, SCORER)
         downstream.measuring = False
-        self._step("catch up", "let every consumer catch up")
         self._wait("the sinks", REDIS, CASSANDRA)
         return Measured(
             events_per_s=round(per_second, 1),
@@ -146,6 +146,9 @@ class _Act:
     def _step(self, phase: str, text: str) -> None:
         self._recorder.phase(phase, time.monotonic())
         self._screen.step(f"{self._script.pipeline}: {text}")
+
+    def _call(self, *command: str) -> None:
+        self._services.call("-".join(command[:2]), *command, idle=self._tick)
 
     def _produce(self, messages: Iterator[Message], per_second: float | None) -> None:
         self._upstream.produce(messages, per_second=per_second, tick=self._tick)

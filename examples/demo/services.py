@@ -44,8 +44,8 @@ class Services:
     ) -> None:
         self.stop_all()
 
-    def call(self, name: str, *arguments: str) -> None:
-        """Run ``penstock ARGUMENTS`` to its end.
+    def call(self, name: str, *arguments: str, idle: Callable[[], None] | None = None) -> None:
+        """Run ``penstock ARGUMENTS`` to its end, with something else than usual to do meanwhile if given.
 
         Raises:
             PenstockError: if it fails, with the end of its log.
@@ -60,7 +60,7 @@ class Services:
             )
             try:
                 while command.poll() is None:
-                    self._idle()
+                    (idle or self._idle)()
                     time.sleep(_POLL_S)
             finally:
                 _end(command)

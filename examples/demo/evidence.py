@@ -1,0 +1,193 @@
+"""What the topics say after the run, in the small numbers that a report shows: scores, truth, alerts, importance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from backfill.topics import read_topic
+from backfill.training_topics import LabelReader
+from backfill.verify.measured import Measured
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from scoring.repository import ModelRepository
+from scoring.training import Importance
+from streams.definitions import Labels, Pipeline
+
+# Four steps to each power of ten of the odds: fine where scores are rare and where they are common.
+SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))
+_LEAST_IN_BIN = 30
+_Z95 = 1.959964
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Bin(_Fact):
+    """Predictions whose scores are alike: their mean score, and how many of those with a label are positive."""
+
+    mean_score: float
+    labelled: int
+    positives: int
+
+    @property
+    def share(self) -> float:
+        """The share of positives."""
+        return self.positives / self.labelled
+
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share."""
+        n, p, z2 = self.labelled, self.share, _Z95**2
+        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = _Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+class Scores(_Fact):
+    """Published scores of one stretch of event time. ``histogram`` counts them between :data:`SCORE_EDGES`.
+
+    ``flagged`` counts those at or above the threshold. Of the events with a label: ``positives``, the ``expected``
+    positives, which is what their scores add up to, ``flagged_labelled`` and ``flagged_positives``.
+    """
+
+    predictions: int
+    histogram: tuple[int, ...]
+    flagged: int
+    labelled: int
+    positives: int
+    expected: float
+    flagged_labelled: int
+    flagged_positives: int
+    bins: tuple[Bin, ...]
+
+
+class Alert(_Fact):
+    """One alert of a drift detector; times are event time, epoch ms."""
+
+    at_ms: int
+    monitor: str
+    detector: str
+    statistic: float
+    threshold: float
+    reference: float
+    current: float
+
+
+class Evidence(_Fact):
+    """All of it for one pipeline.
+
+    Scores are those of events later than the training: ``before`` the injected drift and ``after`` it, which is None
+    if there was none. ``monitors`` names what is watched, alerts or not.
+    """
+
+    begin_ms: int
+    end_ms: int
+    trained_until_ms: int
+    drift_from_ms: int | None
+    threshold: float
+    positive: str
+    before: Scores
+    after: Scores | None
+    monitors: tuple[str, ...]
+    alerts: tuple[Alert, ...]
+    importance: tuple[Importance, ...]
+
+
+def gather(pipeline: Pipeline, settings: Settings, measured: Measured) -> Evidence:
+    """Read what the pipeline published, its labels and its model's manifest.
+
+    Raises:
+        PenstockError: if Kafka or the model repository cannot be read.
+    """
+    decoder = Decoder(PREDICTION_SCHEMA)
+    predictions = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, pipeline.predictions_topic)]
+    times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
+    scores = np.array([p["score"] for p in predictions])
+    known = _truth(pipeline.labels, settings) if pipeline.labels else {}
+    truth = np.array([known.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
+    monitors = pipeline.monitors
+    drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
+    later = times > until
+    before = later if drift is None else later & (times < drift)
+    repository = ModelRepository(settings.model_repository)
+    name = pipeline.model.name
+    return Evidence(
+        begin_ms=int(times.min()),
+        end_ms=int(times.max()),
+        trained_until_ms=until,
+        drift_from_ms=drift,
+        threshold=threshold,
+        positive=pipeline.model.positive,
+        before=summed(scores[before], truth[before], threshold),
+        after=None if drift is None else summed(scores[times >= drift], truth[times >= drift], threshold),
+        monitors=monitors.names() if monitors else (),
+        alerts=_alerts(pipeline, settings) if monitors else (),
+        importance=repository.manifest(name, repository.newest(name)).importance,
+    )
+
+
+def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: float) -> Scores:
+    """The figures of [N] scores, with the truth of each: 1, 0, or -1 where it is not known."""
+    labelled, flagged = truth >= 0, scores >= threshold
+    clipped = np.clip(scores, SCORE_EDGES[0], SCORE_EDGES[-1])
+    return Scores(
+        predictions=len(scores),
+        histogram=tuple(np.histogram(clipped, SCORE_EDGES)[0].tolist()),
+        flagged=int(flagged.sum()),
+        labelled=int(labelled.sum()),
+        positives=int((truth == 1).sum()),
+        expected=round(float(scores[labelled].sum()), 2),
+        flagged_labelled=int((labelled & flagged).sum()),
+        flagged_positives=int(((truth == 1) & flagged).sum()),
+        bins=tuple(_bins(scores[labelled], truth[labelled])),
+    )
+
+
+def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]:
+    """Neighbouring scores together, with at least a few dozen to a bin; the last takes what remains."""
+    order = np.argsort(scores, kind="stable")
+    scores, truth = scores[order], truth[order]
+    # Every other edge: half a power of ten of the odds.
+    ends: list[int] = [0]
+    for edge in SCORE_EDGES[2:-2:2]:
+        end = int(np.searchsorted(scores, edge))
+        if end - ends[-1] >= _LEAST_IN_BIN:
+            ends.append(end)
+    if len(scores) - ends[-1] >= _LEAST_IN_BIN or len(ends) == 1:
+        ends.append(len(scores))
+    else:
+        ends[-1] = len(scores)
+    for begin, end in pairwise(ends):
+        if end > begin:
+            mean = round(float(scores[begin:end].mean()), 6)
+            yield Bin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
+
+
+def _truth(labels: Labels, settings: Settings) -> dict[str, int]:
+    """What is known of each event in the end: of several labels the one that was known last."""
+    latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
+    for row in LabelReader(labels).rows(read_topic(settings.kafka, labels.topic)):
+        rank = row.known_at_ms, row.position
+        if row.event_id not in latest or rank >= latest[row.event_id][0]:
+            latest[row.event_id] = rank, row.value
+    return {event_id: int(value) for event_id, (_, value) in latest.items() if value is not None}
+
+
+def _alerts(pipeline: Pipeline, settings: Settings) -> tuple[Alert, ...]:
+    decoder = Decoder(DRIFT_SCHEMA)
+    found = {}
+    for record in read_topic(settings.kafka, pipeline.drift_topic):
+        alert = decoder.decode(record.value or b"")
+        # One that was made again has the same id.
+        found[alert["alert_id"]] = Alert(
+            at_ms=alert["event_time"],
+            **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
+        )
+    return tuple(sorted(found.values(), key=lambda alert: alert.at_ms))

@@ -1,0 +1,242 @@
+"""``report.html``: the run on one page, complete in itself, in the reader's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backfill.verify.measured import Measured
+from backfill.verify.report import PipelineReport, Report
+from examples.demo import figures
+from examples.demo.axes import milliseconds
+from examples.demo.evidence import Evidence
+from examples.demo.figures import Figure, Key
+from examples.demo.markup import Child, Element, el, extended, html
+from examples.demo.plots import draw, symbol
+from examples.demo.timeline import Timeline
+
+_STYLE = Path(__file__).with_name("page.css")
+# What the page may load: nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one pipeline's run beside the verifier's report."""
+
+    measured: Measured
+    timeline: Timeline
+    evidence: Evidence
+
+
+def page(report: Report, seen: Mapping[str, Seen], command: str, seed: int) -> str:
+    """The whole document; it refers to nothing outside itself."""
+    head = el(
+        "head",
+        {},
+        el("meta", {"charset": "utf-8"}),
+        el("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        el("meta", {"name": "color-scheme", "content": "light dark"}),
+        el("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}),
+        el("title", {}, f"Penstock demo: {'held' if report.held else 'did not hold'}"),
+        el("style", {}, _STYLE.read_text(encoding="utf-8")),
+    )
+    body = el(
+        "body",
+        {},
+        _top(report),
+        el(
+            "main",
+            {},
+            *(_pipeline(name, one, seen[name]) for name, one in report.pipelines.items()),
+            _all_numbers(report),
+            _made_with(report, command, seed),
+        ),
+    )
+    return "<!doctype html>\n" + html(el("html", {"lang": "en"}, head, body)) + "\n"
+
+
+def _top(report: Report) -> Element:
+    verdict: list[Child] = (
+        [el("span", {"class": "held"}, "✓ Held."), " What was served is what the raw events give."]
+        if report.held
+        else [el("span", {"class": "broken"}, "✗ Did not hold."), " Something was lost, doubled or different."]
+    )
+    return el(
+        "header",
+        {"class": "top"},
+        el("p", {"class": "brand"}, "Penstock demo"),
+        extended(el("h1", {}), verdict),
+        el(
+            "p",
+            {"class": "lead"},
+            "Raw events went through Kafka, windowed features, two stores, a model and back to Kafka as predictions. "
+            "Afterwards a separate process recomputed them from the raw events alone and compared.",
+        ),
+        el("ul", {"class": "verdicts"}, *(_verdict(name, one) for name, one in report.pipelines.items())),
+    )
+
+
+def _verdict(name: str, one: PipelineReport) -> Element:
+    said = (
+        f"{one.events_valid:,} events, {one.features_checked:,} feature values compared: none lost, none doubled, "
+        "none different."
+        if not one.failures()
+        else "; ".join(one.failures()) + "."
+    )
+    return el("li", {}, el("a", {"href": f"#{name}"}, name), _pill(one), el("p", {}, said))
+
+
+def _pill(one: PipelineReport) -> Element:
+    broken = one.failures()
+    return el("span", {"class": f"pill {'broken' if broken else 'held'}"}, "did not hold" if broken else "held")
+
+
+def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
+    parts: list[Child] = [el("h2", {}, name, _pill(one))]
+    if one.failures():
+        told = [el("li", {}, failure) for failure in one.failures()]
+        told += [el("li", {}, el("code", {}, example)) for example in one.examples[:5]]
+        parts.append(el("ul", {"class": "failures"}, *told))
+    parts.append(_numbers(one))
+    shown = [figures.throughput(seen.timeline), figures.lag(seen.timeline), figures.latency(seen.timeline)]
+    if seen.evidence.monitors:
+        shown.append(figures.drift(seen.evidence))
+    if seen.measured.latencies_ms:
+        shown.append(figures.live_latency(seen.measured.latencies_ms))
+    shown += [figures.scores(seen.evidence), figures.calibration(seen.evidence), figures.importance(seen.evidence)]
+    parts.append(el("div", {"class": "figures"}, *(_figure(one) for one in shown)))
+    return el("section", {"id": name, "class": "pipeline"}, *parts)
+
+
+def _numbers(one: PipelineReport) -> Element:
+    """The figures that a reader looks for first."""
+    latency, model = one.latency_ms, one.model
+    wrong_stored = one.redis_mismatches + one.cassandra_mismatches
+    numbers = [
+        _number(
+            "valid events",
+            f"{one.events_valid:,}",
+            f"{one.events_invalid:,} refused, {one.events_duplicate:,} duplicates dropped",
+        ),
+        _number(
+            "feature values compared",
+            f"{one.features_checked:,}",
+            *_zero({"differ": one.feature_mismatches, "missing": one.feature_gaps}),
+        ),
+        _number(
+            "predictions",
+            f"{one.predictions:,}",
+            *_zero(
+                {
+                    "doubled": one.prediction_duplicates,
+                    "missing": one.prediction_gaps,
+                    "wrong": one.prediction_mismatches,
+                }
+            ),
+        ),
+        _number(
+            "entries in the stores", f"{one.redis_checked + one.cassandra_rows:,}", *_zero({"wrong": wrong_stored})
+        ),
+    ]
+    if one.events_per_s:
+        numbers.append(
+            _number(
+                "burst, raw to prediction", f"{one.events_per_s:,.0f}", "valid events, as fast as it goes", unit="/s"
+            )
+        )
+    if latency:
+        numbers.append(
+            _number(
+                "live, raw to prediction",
+                milliseconds(round(latency.p50)),
+                f"p95 {milliseconds(latency.p95)}, p99 {milliseconds(latency.p99)}",
+                unit="median",
+            )
+        )
+    if model:
+        without = f"{model.auc_without_windows:.4f} without windowed features"
+        numbers.append(_number("AUC on later events", f"{model.auc:.4f}", without))
+    return el("dl", {"class": "numbers"}, *numbers)
+
+
+def _number(label: str, value: str, note: str, look: str = "", unit: str = "") -> Element:
+    shown = el("span", {"class": "value"}, value, *((" ", el("small", {}, unit)) if unit else ()))
+    return el(
+        "div",
+        {},
+        el("dt", {}, label),
+        el("dd", {}, shown, el("div", {"class": f"note {look}".strip()}, note)),
+    )
+
+
+def _zero(counts: Mapping[str, int]) -> tuple[str, str]:
+    """Counts that must be 0, and how to show them."""
+    wrong = {name: count for name, count in counts.items() if count}
+    shown = wrong or counts
+    return ", ".join(f"{count:,} {name}" for name, count in shown.items()), "broken" if wrong else "held"
+
+
+def _figure(figure: Figure) -> Element:
+    description = f"{figure.title}. {figure.reading}"
+    return el(
+        "figure",
+        {"class": "wide"} if figure.wide else {},
+        el("figcaption", {}, el("h3", {}, figure.title), el("p", {}, figure.reading)),
+        *([el("ul", {"class": "keys"}, *(_key(key) for key in figure.keys))] if figure.keys else []),
+        draw(figure.chart, _FULL if figure.wide else _HALF, figure.height, description, "broad"),
+        draw(figure.chart, _NARROW, figure.narrow_height, description, "narrow"),
+    )
+
+
+def _key(key: Key) -> Element:
+    if key.shape == "line":
+        drawn = el("path", {"class": f"line {key.colour}", "d": "M1 7H19"})
+    elif key.shape == "area":
+        drawn = el("rect", {"class": f"bar {key.colour}", "x": 3, "y": 1, "width": 14, "height": 12, "rx": 2})
+    else:
+        drawn = symbol(key.shape, 10, 7, 4.5, f"dot {key.colour}{' hollow' if key.hollow else ''}")
+    return el("li", {}, el("svg", {"viewBox": "0 0 20 14", "aria-hidden": "true"}, drawn), key.text)
+
+
+def _all_numbers(report: Report) -> Element:
+    columns = [_flat(one.model_dump(exclude={"examples"})) for one in report.pipelines.values()]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    header = el("tr", {}, el("th", {}, ""), *(el("th", {"scope": "col"}, name) for name in report.pipelines))
+    rows = [el("tr", {}, el("td", {}, name), *(_cell(name, column.get(name)) for column in columns)) for name in names]
+    table = el("table", {}, el("thead", {}, header), el("tbody", {}, *rows))
+    return el("section", {"id": "numbers"}, el("h2", {}, "All numbers"), el("div", {"class": "scroll"}, table))
+
+
+def _cell(name: str, value: object) -> Element:
+    text = "n/a" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
+    wrong = bool(value) and name.endswith(("mismatches", "gaps", "prediction duplicates"))
+    return el("td", {"class": "bad"} if wrong else {}, text)
+
+
+def _flat(content: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """Nested facts side by side, by names for people."""
+    found: dict[str, object] = {}
+    for name, value in content.items():
+        words = f"{before}{name.replace('_', ' ')}"
+        found |= _flat(value, f"{words}: ") if isinstance(value, Mapping) else {words: value}
+    return found
+
+
+def _made_with(report: Report, command: str, seed: int) -> Element:
+    versions = [el("div", {}, el("dt", {}, name), el("dd", {}, version)) for name, version in report.versions.items()]
+    return el(
+        "section",
+        {"id": "versions"},
+        el("h2", {}, "Made with"),
+        el("dl", {"class": "versions"}, *versions),
+        el(
+            "footer",
+            {},
+            "Made by ",
+            el("code", {}, command),
+            f" with seed {seed}. It needs no network and loads nothing.",
+        ),
+    )
