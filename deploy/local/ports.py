@@ -35,6 +35,8 @@ class Ports:
     flink_rest: int = 18081
     flink_rpc: int = 18082
     flink_blob: int = 18083
+    jobmanager_metrics: int = 18084
+    taskmanager_metrics: int = 18085
 
     @classmethod
     def free(cls) -> Ports:

@@ -74,7 +74,7 @@ def test_the_broker_in_a_container_is_configured_as_the_local_one(compose: dict[
 def test_flink_in_containers_is_configured_as_the_local_one() -> None:
     container = yaml.safe_load((ROOT / "deploy" / "images" / "flink-config.yaml").read_text(encoding="utf-8"))
     local = flink_settings(Layout(Path("/data"), Ports(), "x"))
-    places = ("address", "host", ".port", "quorum", "executable", "tmp.dirs", "tmpdir")
+    places = ("address", "host", "reporter.prom.factory", ".port", "quorum", "executable", "tmp.dirs", "tmpdir")
     for name, value in local.items():
         if not any(place in name for place in places):
             assert container[name] == value, name

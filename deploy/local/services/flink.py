@@ -11,11 +11,13 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.paths import ROOT, site_packages, venv_python
+from deploy.local.paths import KERNEL_JAR, ROOT, site_packages, venv_python
 from deploy.local.services.base import HOST, Layout, Program, Service, java, write
 from penstock.errors import PenstockError
 
 TASK_SLOTS = 8
+_REPORTER = "org.apache.flink.metrics.prometheus.AddressedPrometheusReporter"
+_REPORTER_PORT = "metrics.reporter.prom.port"
 
 LOG4J = """rootLogger.level = INFO
 rootLogger.appenderRef.console.ref = Console
@@ -103,6 +105,13 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "python.client.executable": python,
         # The default of one second is what a Python stage would add to every event.
         "python.fn-execution.bundle.time": "10",
+        # Flink's own reporter listens on every interface; the kernel's jar has the same on one address. Both processes
+        # read this file: each gets its port as an argument.
+        "metrics.reporters": "prom",
+        "metrics.reporter.prom.factory.class": f"{_REPORTER}$Factory",
+        "metrics.reporter.prom.host": HOST,
+        # Labels as everybody else writes them: dots and dashes stay what they are.
+        "metrics.reporter.prom.filterLabelValueCharacters": "false",
         "classloader.check-leaked-classloader": "false",
         "io.tmp.dirs": str(data / "tmp"),
         "web.tmpdir": str(data / "tmp"),
@@ -128,6 +137,7 @@ def prepare(layout: Layout) -> None:
         link = data / "lib" / jar.name
         link.unlink(missing_ok=True)
         link.symlink_to(jar)
+    _prepare_reporter(data / "plugins" / "metrics-prometheus")
 
 
 def programs(layout: Layout) -> list[Program]:
@@ -136,6 +146,7 @@ def programs(layout: Layout) -> list[Program]:
     environment = {
         "FLINK_HOME": str(home),
         "FLINK_LIB_DIR": str(data / "lib"),
+        "FLINK_PLUGINS_DIR": str(data / "plugins"),
         "FLINK_CONF_DIR": str(conf_dir(layout)),
         "FLINK_LOG_DIR": str(data / "log"),
         "FLINK_PID_DIR": str(data / "pid"),
@@ -149,19 +160,29 @@ def programs(layout: Layout) -> list[Program]:
     return [
         Program(
             "jobmanager",
-            [jobmanager, "start-foreground"],
+            [jobmanager, "start-foreground", "-D", f"{_REPORTER_PORT}={layout.ports.jobmanager_metrics}"],
             environment=environment,
             ready=lambda: f"{_overview(rest)['flink-version']}",
             after=("zookeeper",),
         ),
         Program(
             "taskmanager",
-            [taskmanager, "start-foreground"],
+            [taskmanager, "start-foreground", "-D", f"{_REPORTER_PORT}={layout.ports.taskmanager_metrics}"],
             environment=environment,
             ready=lambda: _slots(rest),
             after=("jobmanager",),
         ),
     ]
+
+
+def _prepare_reporter(plugin: Path) -> None:
+    """The plugin of Flink's Prometheus reporter, with the class of ours beside it."""
+    if not KERNEL_JAR.exists():
+        raise PenstockError("the kernel is missing", where=str(KERNEL_JAR), next="make setup")
+    plugin.mkdir(parents=True, exist_ok=True)
+    # Copied: a kernel that is built anew must not change under a running cluster.
+    for jar in (*(flink_home() / "plugins" / plugin.name).glob("*.jar"), KERNEL_JAR):
+        shutil.copyfile(jar, plugin / jar.name)
 
 
 def _slots(rest_port: int) -> str:
@@ -185,4 +206,11 @@ def _default_java_options(config: Path) -> str:
     return found.group(1).strip()
 
 
-FLINK = Service("flink", "Flink", ("flink_rest", "flink_rpc", "flink_blob"), prepare, programs, needs=("zookeeper",))
+FLINK = Service(
+    "flink",
+    "Flink",
+    ("flink_rest", "flink_rpc", "flink_blob", "jobmanager_metrics", "taskmanager_metrics"),
+    prepare,
+    programs,
+    needs=("zookeeper",),
+)

@@ -1,10 +1,13 @@
 package penstock.kernel.decode;
 
+import java.util.EnumMap;
+import java.util.Map;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
 import org.apache.flink.util.Collector;
 import org.apache.flink.util.OutputTag;
+import penstock.kernel.Counters;
 import penstock.kernel.encode.Outgoing;
 import penstock.kernel.encode.OutgoingSerializer;
 import penstock.kernel.event.Event;
@@ -27,7 +30,8 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
 
   private transient EventDecoder decoder;
   private transient String topic;
-  private transient Counter deadLetters;
+  private transient Counter events;
+  private transient Map<Refused.Reason, Counter> deadLetters;
 
   /**
    * For the plan's source.
@@ -47,17 +51,23 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     decoder =
         new EventDecoder(plan, allFields ? Layout.contract(plan) : Layout.needed(plan), settings);
     topic = plan.source().topic();
-    deadLetters = getRuntimeContext().getMetricGroup().counter("dead_letters");
+    Counters counters = new Counters(getRuntimeContext());
+    events = counters.counter("events");
+    deadLetters = new EnumMap<>(Refused.Reason.class);
+    for (Refused.Reason reason : Refused.Reason.values()) {
+      deadLetters.put(reason, counters.counter("reason", reason.label, "dead_letters"));
+    }
   }
 
   @Override
   public void processElement(RawRecord record, Context context, Collector<Event> out)
       throws Exception {
+    events.inc();
     Event event;
     try {
       event = decoder.decode(record);
     } catch (Refused refused) {
-      deadLetters.inc();
+      deadLetters.get(refused.reason).inc();
       context.output(DEAD_LETTERS, DeadLetters.of(topic, record, refused));
       return;
     }

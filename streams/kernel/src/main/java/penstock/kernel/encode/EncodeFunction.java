@@ -6,10 +6,12 @@ import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.operators.StreamingRuntimeContext;
+import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
@@ -26,6 +28,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   private final String schemaJson;
 
   private transient FeatureEncoder encoder;
+  private transient Counter records;
 
   /** The attempt, the same of all subtasks: a clock that was set back must not set it back. */
   private transient ListState<Long> state;
@@ -41,6 +44,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   @Override
   public void open(OpenContext context) {
     encoder = new FeatureEncoder(Plan.parse(planJson), schemaJson);
+    records = new Counters(getRuntimeContext()).counter("records");
   }
 
   @Override
@@ -62,6 +66,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
 
   @Override
   public Outgoing map(Event event) throws Exception {
+    records.inc();
     return new Outgoing(event.partition, event.key, encoder.encode(event, attempt), List.of());
   }
 }

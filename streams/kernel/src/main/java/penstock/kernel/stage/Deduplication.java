@@ -7,7 +7,6 @@ import org.apache.flink.api.common.state.StateTtlConfig;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.metrics.Counter;
-import org.apache.flink.metrics.MetricGroup;
 import penstock.kernel.event.Event;
 
 /** Drops and counts events that were had before, per key of the operator that it serves. */
@@ -18,7 +17,7 @@ final class Deduplication {
   private final ValueState<Duplicates> state;
   private final Counter duplicates;
 
-  Deduplication(long horizonMs, KeyedStateStore store, MetricGroup metrics) {
+  Deduplication(long horizonMs, KeyedStateStore store, Counter duplicates) {
     this.horizonMs = horizonMs;
     ValueStateDescriptor<Duplicates> descriptor =
         new ValueStateDescriptor<>("duplicates", new DuplicatesSerializer());
@@ -29,7 +28,7 @@ final class Deduplication {
             .cleanupIncrementally(1, false)
             .build());
     this.state = store.getState(descriptor);
-    this.duplicates = metrics.counter("duplicates");
+    this.duplicates = duplicates;
   }
 
   /** Whether the event is the first of its id for the current key within the horizon. */

@@ -5,6 +5,7 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
+import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 
 /**
@@ -26,7 +27,9 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
   public void initializeState(FunctionInitializationContext context) {
     deduplication =
         new Deduplication(
-            horizonMs, context.getKeyedStateStore(), getRuntimeContext().getMetricGroup());
+            horizonMs,
+            context.getKeyedStateStore(),
+            new Counters(getRuntimeContext()).counter("duplicates"));
   }
 
   @Override

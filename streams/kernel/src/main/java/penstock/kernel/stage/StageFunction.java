@@ -14,6 +14,7 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
+import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.window.EntityState;
@@ -37,6 +38,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   private transient ValueState<EntityState> state;
   private transient Deduplication deduplication;
   private transient Counter lateEvents;
+  private transient Counter withoutEntity;
 
   /**
    * The stage of {@code entity}.
@@ -67,14 +69,16 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
             .getUnionListState(
                 new ListStateDescriptor<>("epochs", Types.TUPLE(Types.STRING, Types.LONG)));
     epochs = epochs();
+    Counters counters = new Counters(getRuntimeContext());
     if (deduplicates) {
       deduplication =
           new Deduplication(
               plan.source().dedupHorizonMs(),
               context.getKeyedStateStore(),
-              getRuntimeContext().getMetricGroup());
+              counters.counter("duplicates"));
     }
-    lateEvents = getRuntimeContext().getMetricGroup().counter("late_events");
+    lateEvents = counters.counter("late_events");
+    withoutEntity = counters.counter("events_without_entity");
   }
 
   /** A view that was restored goes on in its epoch, one without state starts a new one. */
@@ -114,6 +118,8 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
         lateEvents.inc();
       }
       state.update(entityState);
+    } else {
+      withoutEntity.inc();
     }
     out.collect(event);
   }
