@@ -30,8 +30,9 @@ from sinks.cassandra_tables import (
     prediction_table,
 )
 from sinks.emissions import emissions
-from sinks.runner import StoreUnavailable
+from sinks.store import NO_REACH, Reach, StoreUnavailable
 from streams.definitions import Pipeline
+from streams.lag import Partition
 from streams.plan import plan
 
 # Requests under way at once: enough to hide the round trip, few enough not to overload a small cluster.
@@ -126,7 +127,11 @@ class CassandraStore:
         tables = [self._predictions] if row["entity"] is None else [self._predictions, self._by_entity]
         return [_insert(table, row) for table in tables]
 
-    def write(self, items: Sequence[list[Insert]]) -> None:
+    def write(
+        self,
+        items: Sequence[list[Insert]],
+        reach: Mapping[Partition, Reach] = NO_REACH,  # noqa: ARG002 - what it acknowledges, it keeps
+    ) -> Mapping[Partition, int]:
         """Write all rows; a row that is there already is written over with the same values."""
         if self._session is None:
             self.open()
@@ -140,6 +145,7 @@ class CassandraStore:
                 # No row is refused for its values (they were checked when read), so the tables have changed under us.
                 self.close()
             raise self._unavailable(error) from error
+        return {}
 
     def close(self) -> None:
         """Disconnect."""

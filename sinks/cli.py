@@ -26,7 +26,8 @@ from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
 from sinks.rewind import rewind as rewind_group
-from sinks.runner import Sink, Store, group_id
+from sinks.runner import Sink, group_id
+from sinks.store import Store
 from sinks.vectors import State, Vector
 from streams.definitions import Pipeline
 from streams.lag_watch import LagWatch

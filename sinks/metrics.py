@@ -18,6 +18,9 @@ _BATCH = (1, 3, 10, 30, 100, 300, 999, 1_000)
 
 _PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", _LABELS)
 _STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", _LABELS)
+_LOSSES = Counter(
+    "penstock_sink_store_losses", "Partitions read again because the store had lost what it acknowledged", _LABELS
+)
 _RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", [*_LABELS, "topic", "outcome"])
 _BATCHES = Histogram("penstock_sink_batch_records", "Records per write", _LABELS, buckets=_BATCH)
 _WRITES = Histogram(
@@ -38,6 +41,7 @@ class Metrics:
         self._labels = (pipeline, sink)
         self.paused = _PAUSED.labels(pipeline, sink)
         self.store_errors = _STORE_ERRORS.labels(pipeline, sink)
+        self.losses = _LOSSES.labels(pipeline, sink)
         self._batches = _BATCHES.labels(pipeline, sink)
         self._writes = _WRITES.labels(pipeline, sink)
         self._age = _AGE.labels(pipeline, sink)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import redis
@@ -15,8 +15,9 @@ from penstock.settings import Settings
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import features_schema
 from sinks.emissions import Emission, emissions, newest
-from sinks.runner import StoreUnavailable
+from sinks.store import NO_REACH, Reach, StoreUnavailable
 from sinks.vectors import Vector, VectorFormat, time_to_live_ms
+from streams.lag import Partition
 from streams.plan import PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,18 @@ if type(old) == 'string' and #old == 24 then
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
+"""
+
+# How far a partition is held, set to ARGV[2] unless that is less than it should be (ARGV[1]): then what is held is the
+# answer, else -1. It is set back, too, if a sink begins again further back: that claims less, and is never wrong.
+_NOTE_REACH = """
+local held = redis.pcall('GET', KEYS[1])
+held = type(held) == 'string' and tonumber(held) or 0
+if held < tonumber(ARGV[1]) then
+  return held
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return -1
 """
 
 
@@ -69,8 +82,16 @@ def redis_key(plan: PipelinePlan, view: ViewPlan, entity: str) -> str:
     return f"penstock:{plan.pipeline}:{view.id}:{{{entity}}}"
 
 
+def reach_key(plan: PipelinePlan, partition: Partition) -> str:
+    """Where Redis notes how far it holds a partition; no view's key, as those have an ``@`` here."""
+    return f"penstock:{plan.pipeline}:sink:{partition[0]}:{partition[1]}"
+
+
 class RedisStore:
     """The store of ``penstock sink run redis``.
+
+    What a server acknowledged it can lose: it writes to disk once a second, may be flushed, and may fall back to a
+    replica that is behind. All of these keep the order of writes, so the note behind a batch tells of its vectors.
 
     Args:
         plan: The pipeline's plan.
@@ -87,12 +108,13 @@ class RedisStore:
         self._decoder = Decoder(features_schema(plan))
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
         self._ttl_ms = {view.id: time_to_live_ms(view, plan.source.max_future_ms, grace_ms) for view in plan.views}
-        self._script = ""
+        self._store_if_newer = self._note_reach = ""
 
     def open(self) -> None:
-        """Load the script; this is also the first word with the server."""
+        """Load the scripts; this is also the first word with the server."""
         try:
-            self._script = str(self._client.script_load(_STORE_IF_NEWER))
+            self._store_if_newer = str(self._client.script_load(_STORE_IF_NEWER))
+            self._note_reach = str(self._client.script_load(_NOTE_REACH))
         except redis.RedisError as error:
             raise self._unavailable(error) from error
 
@@ -100,35 +122,42 @@ class RedisStore:
         """The vectors of a feature record."""
         return emissions(self._plan, self._decoder.decode(value))
 
-    def write(self, items: Sequence[list[Emission]]) -> None:
+    def write(
+        self, items: Sequence[list[Emission]], reach: Mapping[Partition, Reach] = NO_REACH
+    ) -> Mapping[Partition, int]:
         """Store the newest of each entity, unless the store has a newer one; one round trip."""
-        calls = [
-            (redis_key(self._plan, e.view, e.entity), self._formats[e.view.id].pack(e), self._ttl_ms[e.view.id])
-            for e in newest(itertools.chain.from_iterable(items))
-        ]
         try:
-            if self._run(calls):
+            answers = self._run(items, reach)
+            if answers is None:
                 # The server was restarted, or its scripts were flushed: some calls did nothing. All may be made again.
                 self.open()
-                if self._run(calls):
+                answers = self._run(items, reach)
+                if answers is None:
                     raise redis.exceptions.NoScriptError("the script is forgotten as soon as it is loaded")
         except redis.RedisError as error:
             raise self._unavailable(error) from error
+        notes = zip(reach, answers[len(answers) - len(reach) :], strict=True)
+        return {partition: held for partition, held in notes if held >= 0}
 
     def close(self) -> None:
         """Disconnect."""
         self._client.close()
 
-    def _run(self, calls: Sequence[tuple[str, bytes, int]]) -> bool:
-        """Make the calls; true if the server lacked the script."""
+    def _run(self, items: Sequence[list[Emission]], reach: Mapping[Partition, Reach]) -> list[int] | None:
+        """The answers of all calls, the notes' at the end; None if the server lacked a script."""
         pipeline = self._client.pipeline(transaction=False)
-        for key, value, ttl_ms in calls:
-            pipeline.evalsha(self._script, 1, key, value, str(ttl_ms))
-        errors = [answer for answer in pipeline.execute(raise_on_error=False) if isinstance(answer, Exception)]
+        for emission in newest(itertools.chain.from_iterable(items)):
+            view = emission.view
+            key, value = redis_key(self._plan, view, emission.entity), self._formats[view.id].pack(emission)
+            pipeline.evalsha(self._store_if_newer, 1, key, value, str(self._ttl_ms[view.id]))
+        for partition, (had, has) in reach.items():
+            pipeline.evalsha(self._note_reach, 1, reach_key(self._plan, partition), str(had), str(has))
+        answers = pipeline.execute(raise_on_error=False)
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
         for error in errors:
             if not isinstance(error, redis.exceptions.NoScriptError):
                 raise error
-        return bool(errors)
+        return None if errors else answers
 
     def _unavailable(self, error: redis.RedisError) -> StoreUnavailable:
         where = self._client.connection_pool.connection_kwargs

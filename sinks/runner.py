@@ -6,6 +6,8 @@ What each failure does:
   pauses; polling goes on, so that the group keeps its members. Nothing is committed meanwhile.
 - *a record cannot be read*: it goes to ``<topic>.dlq`` with the reason, and counts as done once Kafka has it.
 - *a partition is taken away*: its part of the batch is dropped, uncommitted; the next owner reads it again.
+- *the store lost what it had acknowledged* (a Redis flushed, or killed before it wrote to disk): the sink notices by
+  how far the store says it holds each partition, with every write and once a second, and reads again from there.
 - *killed*: what was not committed is read again. Stores take the same record any number of times.
 - *SIGTERM*: the batch is written if the store takes it at once, what is acknowledged is committed.
 """
@@ -17,66 +19,30 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from sinks.metrics import Metrics
+from sinks.refused import DeadLetters
+from sinks.store import Item, Reach, Store, StoreUnavailable
+from streams.lag import Partition
 from streams.lag_watch import LagWatch
-from streams.topics import dead_letters_of, group_of
+from streams.topics import group_of
 
 BATCH = 1_000
 _POLL_S = 0.25
 _COMMIT_INTERVAL_S = 1.0
+_KAFKA_TIMEOUT_S = 10.0
 _BACKOFF_FIRST_S, _BACKOFF_LONGEST_S = 0.1, 10.0
 
 _log = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Partition = tuple[str, int]
-
-
-class StoreUnavailable(PenstockError):  # noqa: N818 - a condition that passes
-    """The store did not acknowledge; the same write may be tried again."""
-
-
-class Store(Protocol[Item]):
-    """What a sink writes to."""
-
-    name: str
-    topics: tuple[str, ...]
-
-    def open(self) -> None:
-        """Connect and make everything ready to write; may be called again after it failed.
-
-        Raises:
-            StoreUnavailable: if trying again can help; any other PenstockError if it cannot.
-        """
-
-    def read(self, topic: str, value: bytes) -> Item:
-        """What a record's value says.
-
-        Raises:
-            Undecodable, UnknownSchema: if it cannot be read; the record becomes a dead letter.
-        """
-
-    def write(self, items: Sequence[Item]) -> None:
-        """Write all items, in order; returns once the store has acknowledged them. Writing one twice changes nothing.
-
-        Must return within seconds, one way or the other: the group's membership depends on it.
-
-        Raises:
-            StoreUnavailable: if not all are acknowledged.
-        """
-
-    def close(self) -> None:
-        """Disconnect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +77,12 @@ class Sink(Generic[Item]):
         self._stop = threading.Event()
         self._pending: list[_Pending[Item]] = []
         self._acknowledged: dict[Partition, int] = {}
+        self._held: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused = False
         self._commit_due = 0.0
         self._consumer: Consumer | None = None
-        self._dead_letters = _DeadLetters(kafka)
+        self._dead_letters = DeadLetters(kafka)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe to call from a signal handler or another thread."""
@@ -172,6 +139,7 @@ class Sink(Generic[Item]):
                 self._take(self._next_batch(consumer))
                 self._flush(consumer)
                 if time.monotonic() >= self._commit_due:
+                    self._look_for_losses(consumer)
                     self._commit(consumer)
         finally:
             self._commit(consumer)
@@ -223,7 +191,7 @@ class Sink(Generic[Item]):
         failures = 0
         while self._pending:
             try:
-                self._write()
+                self._write(consumer)
             except StoreUnavailable as error:
                 failures += 1
                 pause_s = self._failed(error, failures)
@@ -236,20 +204,69 @@ class Sink(Generic[Item]):
         if self._paused:
             self._resume(consumer)
 
-    def _write(self) -> None:
+    def _write(self, consumer: Consumer) -> None:
         self._dead_letters.publish([p.refused for p in self._pending if p.refused is not None])
         # Kafka has them now; should the store fail, only the rest is written again.
         self._acknowledge_refused()
+        self._learn_what_is_held(consumer)
+        reach = {p.partition: Reach(self._held[p.partition], p.offset + 1) for p in self._pending}
         items = [p.item for p in self._pending if p.item is not None]
-        if items:
-            with self._metrics.write(len(items)):
-                self._store.write(items)
-        self._acknowledged.update({p.partition: p.offset + 1 for p in self._pending})
-        self._watch.done(self._acknowledged)
-        for topic, records in Counter(p.partition[0] for p in self._pending if p.item is not None).items():
-            self._metrics.done(topic, "written", records)
-        self._metrics.acknowledged(min(p.timestamp for p in self._pending), time.time_ns() // 1_000_000)
+        with self._metrics.write(len(items)):
+            lost = self._store.write(items, reach)
+        done = [p for p in self._pending if p.partition not in lost]
         self._pending.clear()
+        if done:
+            self._acknowledged.update({p.partition: p.offset + 1 for p in done})
+            self._held.update({p.partition: p.offset + 1 for p in done})
+            self._watch.done(self._acknowledged)
+            for topic, records in Counter(p.partition[0] for p in done if p.item is not None).items():
+                self._metrics.done(topic, "written", records)
+            self._metrics.acknowledged(min(p.timestamp for p in done), time.time_ns() // 1_000_000)
+        self._go_back(consumer, lost)
+
+    def _learn_what_is_held(self, consumer: Consumer) -> None:
+        """Of a partition that is new here, the store must hold what is committed."""
+        new = [TopicPartition(*partition) for partition in self._owned - self._held.keys()]
+        if new:
+            try:
+                committed = consumer.committed(new, timeout=_KAFKA_TIMEOUT_S)
+            except KafkaException as error:
+                raise StoreUnavailable(
+                    f"Kafka does not say what is committed: {error.args[0].str()}", where=str(self._kafka)
+                ) from error
+            self._held.update({(p.topic, p.partition): max(0, p.offset) for p in committed})
+
+    def _look_for_losses(self, consumer: Consumer) -> None:
+        """So that a store that lost its data is filled again although nothing new is written to it."""
+        try:
+            self._learn_what_is_held(consumer)
+            lost = self._store.write([], {partition: Reach(held, held) for partition, held in self._held.items()})
+        except StoreUnavailable as error:
+            _log.debug("cannot look for losses now: %s", error)  # if there is anything to write, that is told
+        else:
+            self._go_back(consumer, lost)
+
+    def _go_back(self, consumer: Consumer, lost: Mapping[Partition, int]) -> None:
+        """Read again what the store lost; what is committed goes back as well, so that the lag is the truth."""
+        for (topic, number), held in lost.items():
+            try:
+                consumer.seek(TopicPartition(topic, number, held))
+            except KafkaException as error:
+                # Nothing is noted in the store meanwhile, so the next look finds the same.
+                _log.warning("%s[%s] cannot be read again yet: %s", topic, number, error.args[0].str())
+                continue
+            was, self._held[topic, number] = self._held[topic, number], held
+            self._pending = [p for p in self._pending if p.partition != (topic, number)]
+            self._acknowledged[topic, number] = held
+            self._metrics.losses.inc()
+            _log.warning(
+                "%s holds %s[%s] up to %s and no longer up to %s: it lost data, which is read again",
+                self._store.name,
+                topic,
+                number,
+                held,
+                was,
+            )
 
     def _acknowledge_refused(self) -> None:
         for index, pending in enumerate(self._pending):
@@ -317,7 +334,9 @@ class Sink(Generic[Item]):
         self._owned -= gone
         self._watch.revoked(gone)
         self._pending = [p for p in self._pending if p.partition not in gone]
-        self._acknowledged = {p: offset for p, offset in self._acknowledged.items() if p not in gone}
+        for partition in gone:
+            self._acknowledged.pop(partition, None)
+            self._held.pop(partition, None)
 
 
 def group_id(pipeline: str, sink: str) -> str:
@@ -340,44 +359,3 @@ def _raise_if_hopeless(error: KafkaError, topic: str | None, pipeline: str, kafk
         raise PenstockError(
             f"the Kafka client cannot go on: {error.str()}", where=str(kafka), next="start the sink again"
         )
-
-
-class _DeadLetters:
-    """Publishes dead letters; the producer is made when the first one comes."""
-
-    def __init__(self, kafka: KafkaAccess) -> None:
-        self._kafka = kafka
-        self._producer: Producer | None = None
-
-    def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns once Kafka has them all; StoreUnavailable if it does not take them."""
-        if not letters:
-            return
-        if self._producer is None:
-            self._producer = Producer(
-                {
-                    **self._kafka.client(),
-                    "enable.idempotence": True,
-                    "message.max.bytes": 32 * 1024 * 1024,
-                    "delivery.timeout.ms": 15_000,
-                }
-            )
-        errors: list[KafkaError] = []
-        for letter in letters:
-            self._producer.produce(
-                dead_letters_of(letter.topic),
-                key=letter.key,
-                value=letter.value,
-                headers=letter.headers(),
-                partition=letter.partition,
-                on_delivery=lambda error, _: errors.append(error) if error is not None else None,
-            )
-        self._producer.flush(20)
-        if errors or len(self._producer):
-            self._producer.purge()
-            self._producer = None
-            raise StoreUnavailable(
-                f"dead letters are not taken: {errors[0].str() if errors else 'no answer'}",
-                where=f"{dead_letters_of(letters[0].topic)} at {self._kafka}",
-                safe="the records are kept in their topic and tried again",
-            )

@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.settings import Settings
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore, connect
 from sinks.cassandra_tables import latest_emissions
-from sinks.runner import StoreUnavailable
+from sinks.store import StoreUnavailable
 from streams.aggregates import count
 from streams.definitions import Pipeline, View
 from streams.topics import create_topics, pipeline_topics

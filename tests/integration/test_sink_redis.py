@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from penstock.cli import cli
 from penstock.errors import PenstockError
@@ -26,7 +29,8 @@ from schemas.dead_letters import DeadLetter
 from sinks.emissions import Emission
 from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
 from sinks.rewind import rewind
-from sinks.runner import StoreUnavailable, group_id
+from sinks.runner import group_id
+from sinks.store import StoreUnavailable
 from sinks.vectors import State, time_to_live_ms
 from streams.definitions import Pipeline
 from streams.plan import PipelinePlan, plan
@@ -317,6 +321,86 @@ def test_a_member_that_joins_and_one_that_leaves_lose_nothing(
         eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2)
     wanted = [("spending", f"{b}-{p}-{n}") for b in range(4) for p in range(2) for n in range(500)]
     assert {v.state for v in reader.get_many(wanted, T0)} == {State.PRESENT}
+
+
+# --- a server that loses what it acknowledged
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Stack]:
+    """A Redis that nobody else uses."""
+    stack = Stack(tmp_path / "redis", Ports.free())
+    try:
+        stack.up(["redis"])
+        yield stack
+    finally:
+        stack.down()
+
+
+def flush(stack: Stack) -> None:
+    """It forgets everything, scripts apart."""
+    with redis.Redis.from_url(stack.environment()["PENSTOCK_REDIS_URL"]) as client:
+        client.flushall()
+
+
+def kill(stack: Stack) -> None:
+    """It is killed and started again by its supervisor."""
+    os.kill(stack.pid("redis"), signal.SIGKILL)
+
+
+def lose_what_was_not_on_disk(stack: Stack) -> None:
+    """It comes back with the first half of what it was told: its log is cut, as a power cut would."""
+    stack.stop("redis")
+    (log,) = (stack.home / "redis" / "appendonlydir").glob("*.incr.aof")
+    os.truncate(log, log.stat().st_size // 2)
+    stack.start("redis")
+
+
+@pytest.mark.parametrize("fault", [flush, kill, lose_what_was_not_on_disk])
+def test_whatever_redis_loses_under_load_is_filled_again(
+    pipeline: Pipeline, settings: Settings, own_redis: Stack, the_plan: PipelinePlan, fault: Callable[[Stack], None]
+) -> None:
+    def load() -> None:
+        for batch in range(10):
+            for partition in range(2):
+                values = [
+                    encoded_features(pipeline.name, features(n, spending=spending(f"c{n % 300}-{partition}", batch)))
+                    for n in range(300)
+                ]
+                produce(settings.kafka, pipeline.features_topic, values, partition)
+            time.sleep(0.05)
+
+    own = settings.model_copy(update={"redis_url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
+    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+        reader = FeatureReader(the_plan, client)
+        producer = threading.Thread(target=load)
+        producer.start()
+        eventually(lambda: order_of(reader, "c299-1")[1] == 4)
+        fault(own_redis)
+        producer.join()
+        wanted = [("spending", f"c{n}-{partition}") for partition in range(2) for n in range(300)]
+        eventually(lambda: {vector.seq for vector in reader.get_many(wanted, T0)} == {9})
+    if fault is not kill:
+        assert metric("penstock_sink_store_losses_total", pipeline.name, "redis") > 0
+
+
+def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
+    pipeline: Pipeline, settings: Settings, own_redis: Stack, the_plan: PipelinePlan
+) -> None:
+    def offsets() -> list[int | None]:
+        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)
+
+    own = settings.model_copy(update={"redis_url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
+    produce(settings.kafka, pipeline.features_topic, [encoded_features(pipeline.name, features(spending=spending()))])
+    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+        reader = FeatureReader(the_plan, client)
+        eventually(lambda: offsets()[0] == 1)
+        flush(own_redis)
+        assert order_of(reader) == (None, None, None)
+        eventually(lambda: order_of(reader) == (0, 1, 0))
+    flush(own_redis)  # and while no sink runs
+    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+        eventually(lambda: order_of(FeatureReader(the_plan, client)) == (0, 1, 0))
 
 
 # --- the command line

@@ -15,7 +15,8 @@ from prometheus_client import REGISTRY
 
 from penstock.kafka import KafkaAccess
 from penstock.telemetry import Progress
-from sinks.runner import Sink, Store, group_id
+from sinks.runner import Sink, group_id
+from sinks.store import Store
 from streams.lag_watch import LagWatch
 
 T = TypeVar("T")
