@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
 
 from backfill.topics import read_topic
 from backfill.training_topics import LabelReader
@@ -23,7 +23,6 @@ from streams.definitions import Labels, Pipeline
 # Four steps to each power of ten of the odds: fine where scores are rare and where they are common.
 SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))
 _LEAST_IN_BIN = 30
-_Z95 = 1.959964
 
 
 class _Fact(BaseModel):
@@ -44,10 +43,8 @@ class Bin(_Fact):
 
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share."""
-        n, p, z2 = self.labelled, self.share, _Z95**2
-        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = _Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        found = binomtest(self.positives, self.labelled).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
 
 
 class Scores(_Fact):

@@ -63,12 +63,8 @@ class Figure:
     chart: Chart
     keys: tuple[Key, ...] = ()
     height: float = 250
+    narrow_height: float = 270
     wide: bool = False
-
-    @property
-    def narrow_height(self) -> float:
-        """On a phone: names of rows stand above what they name, which takes room."""
-        return self.height * 1.2 if self.chart.y.rows else min(self.height, 270)
 
 
 def throughput(timeline: Timeline) -> Figure:
@@ -169,7 +165,7 @@ def live_latency(latencies_ms: Sequence[float]) -> Figure:
         )
         for (low, high), share in zip(pairwise(edges.tolist()), shares.tolist(), strict=True)
     ]
-    rules = [Rule(float(p), name) for p, name in ((p50, "p50"), (p95, "p95"), (p99, "p99"))]
+    rules = (Rule(float(p50), "p50"), Rule(float(p95), "p95", side="left"), Rule(float(p99), "p99"))
     x = log("raw event to committed prediction", float(values.min()), float(values.max()), text=milliseconds)
     y = linear("share of live predictions", 0, float(shares.max()), text=percent)
     area = Area([(x, 0) for x, _ in points], points, "c1")
@@ -241,7 +237,7 @@ def calibration(evidence: Evidence) -> Figure:
                 f"95 % interval {percent(begin)} to {percent(end)}"
             )
             dot: Shape = "square" if shape == "square" else "circle"
-            marks.append(Dot(b.mean_score, b.share, colour, tip, dot, 4.5, begin, end, hollow=b.positives == 0))
+            marks.append(Dot(b.mean_score, b.share, colour, tip, dot, 4, begin, end, hollow=b.positives == 0))
         said.append(f"{name} they promised {s.expected:,.0f} and {s.positives:,} came")
     return Figure(
         "Calibration",
@@ -284,6 +280,7 @@ def importance(evidence: Evidence) -> Figure:
         Chart(linear("AUC lost", 0, most, ticks=4), rows([one.input for one in top]), tuple(marks)),
         tuple(Key(view, colour[view], "area") for view in views),
         height=46 + 27 * max(1, len(top)),
+        narrow_height=46 + 30 * max(1, len(top)),
     )
 
 
@@ -305,6 +302,7 @@ def drift(evidence: Evidence) -> Figure:
             *((Key("false alarm", "bad", "circle", hollow=True),) if false_alarms(evidence) else ()),
         ),
         height=64 + 30 * max(1, len(evidence.monitors)),
+        narrow_height=64 + 46 * max(1, len(evidence.monitors)),
         wide=True,
     )
 

@@ -20,7 +20,7 @@ Shape = Literal["circle", "square", "triangle", "diamond", "cross"]
 # Widths of the style sheet's 12 px font: close enough to leave room, and never measured.
 _LETTER = 6.6
 _LINE = 16.0
-_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 40.0
+_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 42.0
 _ROW_LABEL_SHARE = 0.34
 
 
@@ -148,7 +148,7 @@ class Dot:
     hollow: bool = False
 
     def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        x, y = frame.x(self.x), frame.y(self.y)
+        x, y = frame.x(self.x), frame.y(self.y) + (_LINE * 0.5 if _labels_above(frame) else 0)
         if self.low is not None and self.high is not None:
             path = f"M{x:.1f} {frame.y(self.low):.1f}V{frame.y(self.high):.1f}"
             yield el("path", {"class": f"whisker {self.colour}", "d": path})
@@ -158,18 +158,19 @@ class Dot:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the plane at an x, named at its top; ``upright`` rules only, ``diagonal`` is y = x."""
+    """A line across the plane at an x, named above it on one side."""
 
     at: float
     label: str
     colour: str = "quiet"
+    side: Literal["right", "left"] = "right"
 
     def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        x = frame.x(self.at)
+        x, wide = frame.x(self.at), len(self.label) * _LETTER
         yield el("path", {"class": f"rule {self.colour}", "d": f"M{x:.1f} {frame.top:.1f}V{frame.bottom:.1f}"})
-        to_the_left = x + len(self.label) * _LETTER + 6 > frame.left + frame.width
-        place: dict[str, str | float] = {"x": x - 5 if to_the_left else x + 5, "y": frame.label_y}
-        anchor = "end" if to_the_left else "start"
+        left = self.side == "left" or x + wide > frame.left + frame.width + _RIGHT
+        place: dict[str, str | float] = {"x": x + 2 if left else x - 2, "y": frame.label_y}
+        anchor = "end" if left else "start"
         yield el("text", {"class": f"label {self.colour}", "text-anchor": anchor, **place}, self.label)
 
 
@@ -197,7 +198,7 @@ class Span:
         place: dict[str, str | float] = {"x": begin, "y": frame.top, "width": end - begin, "height": frame.height}
         yield el("rect", {"class": f"span {self.look}", **place}, el("title", {}, self.label))
         if len(self.label) * _LETTER + 8 <= end - begin:
-            yield el("text", {"class": "label", "x": begin + 5, "y": frame.label_y}, self.label)
+            yield el("text", {"class": "label", "x": begin + 2, "y": frame.label_y}, self.label)
 
 
 @dataclass(frozen=True)
@@ -283,10 +284,10 @@ class _Grid:
             yield el("path", {"class": "tick", "d": f"M{x:.1f} {frame.bottom:.1f}v4"})
             half = len(text) * _LETTER / 2
             inside = min(x, frame.left + frame.width + _RIGHT - half)
-            yield el("text", {"class": "axis", "x": inside, "y": frame.bottom + 16, "text-anchor": "middle"}, text)
+            yield el("text", {"class": "axis", "x": inside, "y": frame.bottom + 18, "text-anchor": "middle"}, text)
         yield el("path", {"class": "base", "d": f"M{frame.left:.1f} {frame.bottom:.1f}h{frame.width:.1f}"})
         middle = frame.left + frame.width / 2
-        name: dict[str, str | float] = {"x": middle, "y": frame.bottom + 33, "text-anchor": "middle"}
+        name: dict[str, str | float] = {"x": middle, "y": frame.bottom + 35, "text-anchor": "middle"}
         yield el("text", {"class": "axis name", **name}, x_axis.label)
         if y_axis.label:
             yield el("text", {"class": "axis name", "x": 0, "y": 12}, y_axis.label)
