@@ -40,6 +40,7 @@ _COMMANDS = {
     "sink": _Entry("sinks.cli:sink", _PIPELINE, "Carry features and predictions to Redis and Cassandra."),
     "scorer": _Entry("scoring.cli:scorer", _PIPELINE, "Score features through Triton, exactly once."),
     "model": _Entry("scoring.model_cli:model", _PIPELINE, "Train, load and show a pipeline's model."),
+    "backfill": _Entry("backfill.run_cli:backfill", _PIPELINE, "Replay history into Parquet, as it was served."),
     "schemas": _Entry("schemas.cli:schemas", _CHECK, "Export contracts and check their compatibility."),
     "features": _Entry("sinks.cli:features", _CHECK, "Describe a feature view, or get an entity's latest vector."),
     "verify": _Entry("backfill.cli:verify", _CHECK, "Check a run against the naive oracle, end to end."),

@@ -141,7 +141,7 @@ def _check_view(
     for history, index, emission in work:
         if budget <= 0:
             break
-        budget -= _check_vector(view, history, index, emission, findings) * len(view.features)
+        budget -= check_vector(view, history, index, emission, findings) * len(view.features)
 
 
 def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:
@@ -187,7 +187,8 @@ class History:
         return [self._rows[i] for i in kept]
 
 
-def _check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
+def check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
+    """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
     # A window reaches at most one hop further back than its length; what is older cannot count.
     longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
     rows = history.until(index, longest)

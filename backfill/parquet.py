@@ -1,0 +1,184 @@
+"""A backfill as Parquet: one row per event, one file per so many rows of one source partition.
+
+Columns: ``event_id``, ``event_time``, ``source.partition``, ``source.offset``, ``source.timestamp``,
+``event.<column>``, and for each view ``<view>.entity``, ``.as_of``, ``.late``, ``.seq`` and ``.<feature>``, all null
+where the event has no such entity. Times are timestamps in UTC. ``seq`` counts within the replay: it tells the order,
+and is not what was served. Rows are in the order of their source partition and offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backfill.manifest import Manifest, Part, load_manifest
+from backfill.topics import Record
+from penstock.errors import PenstockError
+from schemas.codec import Decoder
+from streams.plan import PipelinePlan, ViewPlan
+
+ROWS_PER_PART = 200_000
+_ROWS_PER_GROUP = 20_000
+_TIME = pa.timestamp("ms", tz="UTC")
+_TYPES = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
+_VIEW_FIELDS = {"entity": pa.string(), "as_of": _TIME, "late": pa.bool_(), "seq": pa.int64()}
+
+
+def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
+    """The columns of a backfill with these views."""
+    fields = [
+        ("event_id", pa.string()),
+        ("event_time", _TIME),
+        ("source.partition", pa.int32()),
+        ("source.offset", pa.int64()),
+        ("source.timestamp", _TIME),
+        *((f"event.{name}", _TYPES[kind]) for name, kind in plan.carried),
+    ]
+    for name in views:
+        view = plan.view(name)
+        fields += [(f"{name}.{field}", kind) for field, kind in _VIEW_FIELDS.items()]
+        fields += [(f"{name}.{feature.name}", _TYPES[feature.type]) for feature in view.features]
+    return pa.schema(fields)
+
+
+class Rows:
+    """Feature records to rows.
+
+    Args:
+        plan: The pipeline's plan.
+        views: The views whose features the rows have.
+    """
+
+    def __init__(self, plan: PipelinePlan, views: Iterable[str]) -> None:
+        self._views = [plan.view(name) for name in views]
+        self.schema = row_schema(plan, [view.name for view in self._views])
+        self._carried = [name for name, _ in plan.carried]
+
+    def batch(self, records: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        """The rows of decoded feature records, in their order."""
+        source = [record["source"] for record in records]
+        columns: list[list[Any]] = [
+            [record["event_id"] for record in records],
+            [record["event_time"] for record in records],
+            *([part[name] for part in source] for name in ("partition", "offset", "timestamp")),
+            *([record["event"][name] for record in records] for name in self._carried),
+        ]
+        for view in self._views:
+            columns += _view_columns(view, [record[view.name] for record in records])
+        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self.schema, strict=True)]
+        return pa.record_batch(arrays, schema=self.schema)
+
+
+def write_part(
+    folder: Path, partition: int, number: int, records: Iterator[Record], decoder: Decoder, rows: Rows, after: int
+) -> tuple[Part | None, int]:
+    """Write the next part of a partition, at once or not at all.
+
+    Args:
+        folder: Where to.
+        partition: The source partition.
+        number: How many parts of it there are already.
+        records: Records of the scratch topic; those of one part are taken.
+        decoder: Decodes them.
+        rows: Makes rows of them.
+        after: The source offset of the last row so far: a record at or before it was written twice by the job, when it
+            was restored from an older checkpoint, and is left out.
+
+    Returns:
+        The part, None if there are no more rows; and the source offset of its last row.
+    """
+    name = f"part-{partition:05}-{number:05}.parquet"
+    partial, count, next_offset = folder / f".{name}", 0, 0
+    writer = None
+    try:
+        while count < ROWS_PER_PART:
+            some = list(islice(records, _ROWS_PER_GROUP))
+            if not some:
+                break
+            next_offset = some[-1].offset + 1
+            batch = []
+            for features in (decoder.decode(record.value or b"") for record in some):
+                if features["source"]["offset"] > after:
+                    after = features["source"]["offset"]
+                    batch.append(features)
+            if not batch:
+                continue
+            if writer is None:
+                writer = pq.ParquetWriter(partial, rows.schema, compression="zstd")
+            writer.write_batch(rows.batch(batch))
+            count += len(batch)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        return None, after
+    partial.replace(folder / name)
+    return Part(file=name, partition=partition, rows=count, next_offset=next_offset), after
+
+
+def last_offset(folder: Path, part: Part) -> int:
+    """The source offset of a part's last row."""
+    return int(pq.read_table(folder / part.file, columns=["source.offset"])["source.offset"][-1].as_py())
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A complete backfill: ``manifest`` says what it is."""
+
+    folder: Path
+    manifest: Manifest
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows, in the order of source partition and offset; of all columns by default."""
+        for part in self.manifest.parts:
+            with pq.ParquetFile(self.folder / part.file) as file:
+                for batch in file.iter_batches(_ROWS_PER_GROUP, columns=columns):
+                    yield batch if columns is None else batch.select(columns)
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows at once."""
+        schema = pq.read_schema(self.folder / self.manifest.parts[0].file)
+        chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        return pa.Table.from_batches(self.batches(columns), schema=chosen)
+
+
+def read_backfill(folder: Path) -> Backfill:
+    """The backfill in a folder.
+
+    Raises:
+        PenstockError: if there is none, it is not complete, or a part is missing or damaged.
+    """
+    manifest = load_manifest(folder)
+    if manifest is None:
+        raise PenstockError(
+            "there is no backfill", where=str(folder), next="penstock backfill run PIPELINE --out FOLDER"
+        )
+    if manifest.state != "complete":
+        raise PenstockError(
+            "the backfill is not complete",
+            where=str(folder),
+            next=f"the command that began it, once more: penstock backfill run {manifest.pipeline} ... --out {folder}",
+        )
+    for part in manifest.parts:
+        try:
+            found = pq.read_metadata(folder / part.file).num_rows
+        except (OSError, pa.ArrowInvalid):
+            found = -1
+        if found != part.rows:
+            raise PenstockError(
+                f"part {part.file} of the backfill is missing or damaged",
+                where=str(folder),
+                next="delete the folder and run the backfill again",
+            )
+    return Backfill(folder, manifest)
+
+
+def _view_columns(view: ViewPlan, parts: Sequence[Mapping[str, Any] | None]) -> list[list[Any]]:
+    names = (*_VIEW_FIELDS, *(feature.name for feature in view.features))
+    return [[None if part is None else part[name] for part in parts] for name in names]

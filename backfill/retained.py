@@ -1,0 +1,94 @@
+"""What the raw topic still holds: offsets, and the times at both ends of each partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from backfill.planning import Partition, Topic
+from backfill.topics import Record, read_topic
+from penstock.kafka import KafkaAccess
+from penstock.settings import Settings
+from schemas.codec import Decoder, Rejection, decode_event
+from schemas.committed import writer_schemas
+from schemas.registry import registry_schemas
+from streams.definitions import Pipeline
+from streams.topics import admin_client, require_topics
+
+_TIMEOUT_S = 15.0
+# The newest event is seldom the last, since some are late: as many records of each end are looked at.
+_LOOKED_AT = 1_000
+
+
+def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
+    """Look at the pipeline's raw topic; ``start_ms`` is the Kafka timestamp that each partition's ``start`` is for.
+
+    Raises:
+        PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
+    """
+    kafka, topic = settings.kafka, pipeline.source.topic
+    require_topics(pipeline, kafka, [topic])
+    admin, numbers = admin_client(kafka), range(pipeline.source.partitions)
+    firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
+    ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
+    # A negative timestamp has a meaning of its own to Kafka.
+    starts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.for_timestamp(max(0, start_ms))))
+    heads = {n: min(firsts[n] + _LOOKED_AT, ends[n]) for n in numbers}
+    tails = {n: max(heads[n], ends[n] - _LOOKED_AT) for n in numbers}
+    head = list(read_topic(kafka, topic, start=firsts, end=heads))
+    ends_of_partitions = [*head, *read_topic(kafka, topic, start=tails, end=ends)]
+    first_timestamps: dict[int, int] = {}
+    for record in head:
+        first_timestamps.setdefault(record.partition, record.timestamp)
+    times = _event_times(pipeline, settings, ends_of_partitions)
+    return Topic(
+        partitions={
+            n: Partition(
+                first=firsts[n],
+                start=min(ends[n], ends[n] if starts[n] < 0 else starts[n]),
+                end=ends[n],
+                first_timestamp=first_timestamps.get(n),
+            )
+            for n in numbers
+        },
+        oldest_ms=min(times, default=None),
+        newest_ms=max(times, default=None),
+        newest_timestamp=max((record.timestamp for record in ends_of_partitions), default=0),
+    )
+
+
+def first_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The first offset that is retained, of each of these partitions of a topic that exists."""
+    return _offsets(admin_client(kafka), topic, dict.fromkeys(partitions, OffsetSpec.earliest()))
+
+
+def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -> dict[int, int]:
+    futures = admin.list_offsets(
+        {TopicPartition(topic, number): spec for number, spec in wanted.items()},
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=_TIMEOUT_S,
+    )
+    return {partition.partition: future.result(_TIMEOUT_S).offset for partition, future in futures.items()}
+
+
+def _event_times(pipeline: Pipeline, settings: Settings, records: Iterable[Record]) -> list[int]:
+    source = pipeline.source
+    writers = Decoder(*writer_schemas(source.contract))
+    url = settings.schema_registry_url
+    registry = None if url is None else registry_schemas(url)
+    times = []
+    for record in records:
+        event = decode_event(
+            record.value,
+            source.contract,
+            writers,
+            kafka_timestamp_ms=record.timestamp,
+            max_future_ms=source.max_future,
+            max_bytes=source.max_bytes,
+            registry=registry,
+        )
+        if not isinstance(event, Rejection):
+            times.append(getattr(event, source.event_time))
+    return times

@@ -1,0 +1,326 @@
+"""One backfill from its plan to its files; the same call again, after whatever ended it, carries on.
+
+What is known is in the folder's manifest, written before it is acted upon: the offsets to replay, then the job, then
+each part. The job's rows go to a scratch topic, exactly once, and become files when the job has finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from confluent_kafka import KafkaException
+
+from backfill import scratch
+from backfill.manifest import Manifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
+from backfill.parquet import Rows, last_offset, write_part
+from backfill.planning import plan_replay, reach_ms
+from backfill.progress import Progress
+from backfill.retained import first_offsets, retained
+from backfill.topics import read_topic
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.records import features_schema
+from streams.definitions import Pipeline
+from streams.flink_rest import Flink, Job
+from streams.jobs import start_backfill
+from streams.lag import Lag
+from streams.plan import PipelinePlan, plan
+
+_LOCK = ".lock"
+_POLL_S = 0.5
+# A JobManager that restarts is back in seconds; a supervised one, or one that takes over, in less than this.
+_FLINK_AWAY_S = 180.0
+_FLINK_FORGOT_S = 10.0
+_CANCEL_S = 15.0
+# Restarts without a checkpoint between them: what fails so often will fail again.
+_MOST_RESTARTS = 5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The arguments of a backfill: event times [from, to) in epoch ms, and views by name (none: all)."""
+
+    from_ms: int
+    to_ms: int
+    views: tuple[str, ...]
+
+
+def run_backfill(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path, progress: Progress) -> Manifest:
+    """Replay the range into Parquet files under ``folder`` and return the complete manifest.
+
+    It changes nothing that the live pipeline uses. A folder that holds the same backfill, unfinished, is carried on
+    with; one that is complete is left as it is. KeyboardInterrupt cancels the job, whose last checkpoint is kept.
+
+    Raises:
+        PenstockError: if the range is not possible, a view does not exist, the folder holds something else or is in
+            use, the job fails, or Kafka or Flink cannot be reached.
+    """
+    planned = plan(pipeline)
+    views = selected_views(planned, wanted.views)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        manifest = load_manifest(folder)
+        if manifest is None:
+            try:
+                manifest = _planned(pipeline, planned, settings, wanted, views, folder)
+            except PenstockError:
+                if is_new:
+                    shutil.rmtree(folder)
+                raise
+        else:
+            require_same(manifest, planned, views, wanted.from_ms, wanted.to_ms, folder)
+        if manifest.state == "running":
+            with Flink(settings.flink_rest) as flink:
+                _Replayer(pipeline, settings, manifest, folder, flink, progress).run()
+            _write(planned, settings, manifest, folder, progress)
+            if manifest.rows == 0:
+                scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
+                shutil.rmtree(folder)
+                raise PenstockError("no valid event is in the range", next="give a range that has events")
+            manifest.state = "complete"
+            manifest.save(folder)
+        scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
+        return manifest
+
+
+def _planned(
+    pipeline: Pipeline, planned: PipelinePlan, settings: Settings, wanted: Wanted, views: dict[str, str], folder: Path
+) -> Manifest:
+    if any(path.name != _LOCK for path in folder.iterdir()):
+        raise PenstockError(
+            "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
+        )
+    run = uuid.uuid4().hex[:8]
+    manifest = Manifest(
+        pipeline=pipeline.name,
+        views=views,
+        plan=plan_hash(planned),
+        run=run,
+        replay=plan_replay(
+            planned,
+            retained(pipeline, settings, wanted.from_ms - reach_ms(planned)),
+            from_ms=wanted.from_ms,
+            to_ms=wanted.to_ms,
+            scratch=scratch_topic(pipeline.name, run),
+        ),
+    )
+    manifest.save(folder)
+    return manifest
+
+
+class _Replayer:
+    """Sees to it that the job runs, until it has finished."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Settings,
+        manifest: Manifest,
+        folder: Path,
+        flink: Flink,
+        progress: Progress,
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._manifest = manifest
+        self._folder = folder
+        self._flink = flink
+        self._progress = progress
+
+    def run(self) -> None:
+        """Attach to the job, or submit it, and wait until it has finished."""
+        try:
+            job = self._found() if self._manifest.job is None else self._found_in_time()
+            if job is None or job.state in ("FAILED", "CANCELED"):
+                self._submit(job)
+            elif job.is_active:
+                self._progress.note(f"job {job.id} goes on")
+            self._watch()
+        except KeyboardInterrupt:
+            self._cancel()
+            raise
+
+    def _found(self) -> Job | None:
+        """The run's job; of several (it was submitted again) the one that is active, or the latest."""
+        found = self._flink.jobs(self._manifest.job_name)
+        return max(found, key=lambda job: (job.is_active, job.start_ms), default=None)
+
+    def _found_in_time(self) -> Job | None:
+        """The same, but None only if Flink answers, and has not known the job for a while.
+
+        A JobManager that takes over, or is started anew, needs its time.
+        """
+        started, unknown_since = time.monotonic(), None
+        while True:
+            now = time.monotonic()
+            try:
+                job = self._found()
+            except PenstockError:
+                unknown_since = None
+                if now - started > _FLINK_AWAY_S:
+                    raise
+            else:
+                unknown_since = now if unknown_since is None else unknown_since
+                if job is not None or now - unknown_since > _FLINK_FORGOT_S:
+                    return job
+            time.sleep(_POLL_S)
+
+    def _cancel(self) -> None:
+        job = self._found()
+        deadline = time.monotonic() + _CANCEL_S
+        if job is not None and job.is_active:
+            self._flink.cancel(job.id)
+        while job is not None and job.is_active and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            job = self._found()
+
+    def _submit(self, before: Job | None) -> None:
+        """Submit the job from its newest checkpoint or, if there is none, from the start."""
+        manifest, settings = self._manifest, self._settings
+        if before is not None:
+            self._note(self._flink.detailed(before))
+        checkpoint = _newest(manifest.checkpoint)
+        if checkpoint is not None and scratch.is_whole(settings.kafka, manifest.replay.topic):
+            self._progress.note(f"the job goes on from its checkpoint {checkpoint}")
+        else:
+            checkpoint = manifest.checkpoint = None
+            self._require_retained()
+            scratch.create(settings.kafka, manifest.replay.topic, self._pipeline.source.partitions)
+            manifest.parts.clear()
+        manifest.save(self._folder)
+        manifest.job = start_backfill(
+            self._pipeline, settings, name=manifest.job_name, replay=manifest.replay, checkpoint=checkpoint
+        )
+        manifest.save(self._folder)
+
+    def _require_retained(self) -> None:
+        start = self._manifest.replay.start
+        first = first_offsets(self._settings.kafka, self._pipeline.source.topic, start)
+        if any(first[partition] > start[partition] for partition in start):
+            raise PenstockError(
+                "retention has deleted what this backfill reads since it was planned",
+                where=self._pipeline.source.topic,
+                next=f"delete {self._folder} and run it again: it says which range is possible",
+            )
+
+    def _watch(self) -> None:
+        manifest, topic = self._manifest, self._pipeline.source.topic
+        checkpoints, restarts, read = -1, 0, 0
+        with Lag(self._settings.kafka) as lag:
+            self._progress.step("replay", manifest.events, _replayed(lag, manifest, topic))
+            while True:
+                job = self._found_in_time()
+                if job is None:
+                    # A JobManager without high availability forgets its jobs when it is started anew.
+                    self._progress.note("Flink does not know the job any more")
+                    self._submit(None)
+                    continue
+                if job.state == "FINISHED":
+                    self._progress.done(manifest.events)
+                    return
+                try:
+                    job = self._flink.detailed(job)
+                    self._note(job)
+                    read = _replayed(lag, manifest, topic)
+                except (PenstockError, KafkaException):
+                    # Away for the moment; if it lasts, the next look at the job says so.
+                    continue
+                if job.checkpoints != checkpoints:
+                    checkpoints, restarts = job.checkpoints, job.restarts
+                self._require_well(job, job.restarts - restarts)
+                self._progress.done(read)
+                time.sleep(_POLL_S)
+
+    def _note(self, job: Job) -> None:
+        if job.checkpoint is not None and job.checkpoint != self._manifest.checkpoint:
+            self._manifest.checkpoint = job.checkpoint
+            self._manifest.save(self._folder)
+
+    def _require_well(self, job: Job, restarts: int) -> None:
+        if job.is_active and restarts < _MOST_RESTARTS:
+            return
+        if job.is_active:
+            self._flink.cancel(job.id)
+        ended = "was cancelled" if job.state == "CANCELED" else "fails"
+        raise PenstockError(
+            f"the job of the backfill {ended}" + (f": {job.failure}" if job.failure else ""),
+            where=f"{self._flink.url}, job {job.id}",
+            safe="the live pipeline is untouched, and the job's last checkpoint is kept",
+            next="penstock logs taskmanager; then the same command, which carries on",
+        )
+
+
+def _replayed(lag: Lag, manifest: Manifest, topic: str) -> int:
+    """Records that the job has read, as of its last checkpoint."""
+    replay, committed = manifest.replay, lag.committed_offsets(manifest.job_name, topic)
+    return sum(
+        max(0, min(committed.get(number, start), replay.end[number]) - start) for number, start in replay.start.items()
+    )
+
+
+def _newest(checkpoint: str | None) -> str | None:
+    """The newest complete checkpoint beside the one that was seen last; None if it is gone.
+
+    A file system of this machine is looked at; elsewhere (an object store) the one that was seen is taken as it is.
+    """
+    if checkpoint is None:
+        return None
+    url = urlsplit(checkpoint)
+    if url.scheme not in ("", "file"):
+        return checkpoint
+    job = Path(unquote(url.path)).parent
+    complete = [path.parent for path in job.glob("chk-*/_metadata")]
+    newest = max(complete, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
+    return None if newest is None else newest.as_uri()
+
+
+def _write(planned: PipelinePlan, settings: Settings, manifest: Manifest, folder: Path, progress: Progress) -> None:
+    """Turn the rows on the scratch topic into part files, after those that are there already."""
+    topic = manifest.replay.topic
+    if not scratch.is_whole(settings.kafka, topic):
+        raise PenstockError(
+            "the rows that the job wrote are gone", where=f"topic {topic}", next=f"delete {folder}, and run it again"
+        )
+    decoder, rows = Decoder(features_schema(planned)), Rows(planned, manifest.views)
+    with Lag(settings.kafka) as lag:
+        ends = lag.end_offsets(topic)
+    progress.step("write", sum(ends.values()))
+    before = 0
+    for partition, end in sorted(ends.items()):
+        parts = [part for part in manifest.parts if part.partition == partition]
+        start = parts[-1].next_offset if parts else 0
+        after = last_offset(folder, parts[-1]) if parts else -1
+        records = read_topic(settings.kafka, topic, start={partition: start}, end=ends)
+        while True:
+            part, after = write_part(folder, partition, len(parts), records, decoder, rows, after)
+            if part is None:
+                break
+            parts.append(part)
+            manifest.parts.append(part)
+            manifest.save(folder)
+            progress.done(before + part.next_offset)
+        before += end
+        progress.done(before)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process, whatever ends it."""
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PenstockError(
+                "another process is writing this backfill", where=str(folder), next="wait for it, or end it"
+            ) from error
+        yield

@@ -1,0 +1,268 @@
+"""Is a backfill what was served, bit for bit?
+
+Every row is compared with the first emission of the same raw event. Where they differ, the order in which the view saw
+the entity's events decides: if both saw the same events in the same order, the difference is a mismatch; if not (the
+entity is fed from several partitions, or the live job had begun without its past), it is an order difference, and the
+row must be what the naive oracle computes in the replay's own order (docs/backfill.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from backfill.manifest import Manifest
+from backfill.parquet import Backfill
+from backfill.topics import Record
+from backfill.verify.features import Emission, Event, FeatureFindings, History, chains, check_vector, entity_text
+from backfill.verify.findings import Findings
+from backfill.verify.records import Position, Published
+from streams.plan import PipelinePlan, ViewPlan
+from streams.reference import Timed
+
+# What counts emissions of one run of a job and so is another in a replay.
+_OF_THE_RUN = ("epoch", "seq", "attempt")
+
+
+@dataclass
+class BackfillFindings(Findings):
+    """What the check of a backfill found: ``order_differences`` are rows of a view, ``checked`` feature values."""
+
+    rows: int = 0
+    checked: int = 0
+    order_differences: int = 0
+    order_checked: int = 0
+
+
+class _Row(NamedTuple):
+    position: Position
+    event_id: str
+    event_time: int
+    timestamp: int
+    event: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any] | None]
+
+
+def check_backfill(
+    plan: PipelinePlan,
+    backfill: Backfill,
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    raw: Iterable[Record],
+    *,
+    budget: int,
+) -> BackfillFindings:
+    """Check every row against what was served, and that there is one for every event of the range.
+
+    Args:
+        plan: The pipeline's plan.
+        backfill: What to check.
+        events: The valid, first-seen events of the raw topic, by position.
+        records: The features topic.
+        raw: The raw topic, of which positions and timestamps make the replay's order.
+        budget: Bounds the oracle's work per view, in rows visited times features.
+    """
+    findings = BackfillFindings()
+    rows = {row.position: row for row in _rows(plan, backfill)}
+    findings.rows = sum(part.rows for part in backfill.manifest.parts)
+    if findings.rows != len(rows):
+        findings.mismatch(f"backfill: {findings.rows - len(rows)} rows come twice")
+    expected = {position for position, event in events.items() if _is_in_range(backfill.manifest, event)}
+    for position in expected ^ rows.keys():
+        why = "is in the range and has no row" if position in expected else "has a row, and is no event of the range"
+        findings.mismatch(f"backfill: event {position} {why}")
+    served = _first_emissions(records)
+    for position in expected & rows.keys():
+        _check_envelope(plan, rows[position], served.get(position), findings)
+    order = _replay_order(backfill.manifest, raw)
+    for view in (plan.view(name) for name in backfill.manifest.views):
+        _check_view(view, rows, events, records, served, order, findings, budget)
+    return findings
+
+
+def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
+    for batch in backfill.batches():
+        columns = {name: values.to_pylist() for name, values in _plain(batch).items()}
+        views = {
+            name: ("entity", "as_of", "late", "seq", *(f.name for f in plan.view(name).features))
+            for name in backfill.manifest.views
+        }
+        for i in range(batch.num_rows):
+            yield _Row(
+                position=Position(columns["source.partition"][i], columns["source.offset"][i]),
+                event_id=columns["event_id"][i],
+                event_time=columns["event_time"][i],
+                timestamp=columns["source.timestamp"][i],
+                event={name: columns[f"event.{name}"][i] for name, _ in plan.carried},
+                views={
+                    view: None
+                    if columns[f"{view}.entity"][i] is None
+                    else {name: columns[f"{view}.{name}"][i] for name in names}
+                    for view, names in views.items()
+                },
+            )
+
+
+def _plain(batch: Any) -> dict[str, Any]:
+    """The columns, times as epoch milliseconds."""
+    return {
+        field.name: values.cast("int64") if str(field.type).startswith("timestamp") else values
+        for field, values in zip(batch.schema, batch.columns, strict=True)
+    }
+
+
+def _is_in_range(manifest: Manifest, event: Event) -> bool:
+    replay, position = manifest.replay, event.position
+    return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
+
+
+def _first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
+    """What was served of each raw event: all its emissions lie in one partition."""
+    first: dict[Position, Published] = {}
+    for record in records:
+        if record.position not in first or record.offset < first[record.position].offset:
+            first[record.position] = record
+    return first
+
+
+def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, findings: BackfillFindings) -> None:
+    if served is None:
+        findings.mismatch(f"backfill: event {row.position} was never served")
+        return
+    value = served.value
+    pairs = [
+        ("event_id", row.event_id, value["event_id"]),
+        ("event_time", row.event_time, value["event_time"]),
+        ("source.timestamp", row.timestamp, value["source"]["timestamp"]),
+        *((f"event.{name}", row.event[name], value["event"][name]) for name, _ in plan.carried),
+    ]
+    for name, got, wanted in pairs:
+        if not _same(got, wanted):
+            findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
+
+
+def _replay_order(manifest: Manifest, raw: Iterable[Record]) -> dict[Position, tuple[int, int, int]]:
+    """By what a replay orders each record: the greatest timestamp of its partition so far, partition, offset."""
+    clocks: dict[int, int] = {}
+    order = {}
+    replay = manifest.replay
+    for record in raw:
+        number = record.partition
+        if replay.start.get(number, 0) <= record.offset < replay.end.get(number, 0):
+            clocks[number] = max(clocks.get(number, record.timestamp), record.timestamp)
+            order[Position(number, record.offset)] = clocks[number], number, record.offset
+    return order
+
+
+def _check_view(
+    view: ViewPlan,
+    rows: Mapping[Position, _Row],
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    served: Mapping[Position, Published],
+    order: Mapping[Position, tuple[int, int, int]],
+    findings: BackfillFindings,
+    budget: int,
+) -> None:
+    replayed = _replayed(view, events, order)
+    live = None
+    for entity, positions in replayed.items():
+        history: History | None = None
+        seq = 0
+        for index, position in enumerate(positions):
+            row = rows.get(position)
+            part = None if row is None else row.views[view.name]
+            if part is None or position not in served:
+                continue
+            where = f"backfill: {view.id} {entity} (event {position})"
+            if part["seq"] <= seq:
+                findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
+            seq = part["seq"]
+            findings.checked += len(view.features)
+            different = _different(part, served[position].value[view.name])
+            if not different:
+                continue
+            live = _live(view, records) if live is None else live
+            before = live.get((entity, position), [])
+            if _relevant(view, before, events) == _relevant(view, positions[: index + 1], events):
+                findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
+                continue
+            findings.order_differences += 1
+            if history is None:
+                history = History([Timed(events[p].time, events[p].row) for p in positions])
+            if budget > 0:
+                budget -= _check_by_oracle(view, history, index, position, part, findings)
+
+
+def _replayed(
+    view: ViewPlan, events: Mapping[Position, Event], order: Mapping[Position, tuple[int, int, int]]
+) -> dict[str, list[Position]]:
+    """The events of each entity, in the order of the replay."""
+    found: dict[str, list[Position]] = defaultdict(list)
+    for position in sorted(events.keys() & order.keys(), key=order.__getitem__):
+        entity = events[position].row[view.key]
+        if entity is not None:
+            found[entity_text(entity)].append(position)
+    return found
+
+
+def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], list[Position]]:
+    """The events that the live job had seen of an entity with each event, as of the event's first emission."""
+    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    first: dict[Position, tuple[int, int]] = {}
+    for record in records:
+        part = record.value[view.name]
+        if part is None:
+            continue
+        emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+        emissions[part["entity"], part["epoch"]].append(emission)
+        if record.position not in first or record.offset < first[record.position][0]:
+            first[record.position] = record.offset, emission.attempt
+    seen = {}
+    for (entity, _), of_entity in emissions.items():
+        for chain, fresh in chains(of_entity, FeatureFindings(), entity):
+            positions = [emission.position for emission in chain]
+            for index in range(fresh, len(chain)):
+                if first[positions[index]][1] == chain[index].attempt:
+                    seen[entity, positions[index]] = positions[: index + 1]
+    return seen
+
+
+def _relevant(view: ViewPlan, positions: Sequence[Position], events: Mapping[Position, Event]) -> list[Position]:
+    """Those of the events that can still count with the last of them."""
+    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
+    newest = max((events[position].time for position in positions), default=0)
+    return [position for position in positions if events[position].time > newest - longest]
+
+
+def _check_by_oracle(
+    view: ViewPlan,
+    history: History,
+    index: int,
+    position: Position,
+    part: Mapping[str, Any],
+    findings: BackfillFindings,
+) -> int:
+    found = FeatureFindings()
+    visited = check_vector(view, history, index, Emission(0, part["seq"], position, part), found)
+    findings.order_checked += 1
+    findings.mismatches += found.mismatches
+    for example in found.examples:
+        findings.note(f"backfill, in the replay's order: {example}")
+    return visited * len(view.features)
+
+
+def _different(row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:
+    if served is None:
+        return ["entity"]
+    return [name for name in served if name not in _OF_THE_RUN and not _same(row[name], served[name])]
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Bit for bit: zero has a sign."""
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right and math.copysign(1, left) == math.copysign(1, right)
+    return bool(left == right and type(left) is type(right))
