@@ -56,8 +56,8 @@ commitlog_directory: "{data}/commitlog"
 saved_caches_directory: "{data}/saved"
 hints_directory: "{data}/hints"
 cdc_raw_directory: "{data}/cdc"
-commitlog_sync: periodic
-commitlog_sync_period: 10000ms
+# One node has no replicas to remember for it: a write is acknowledged when it is on disk.
+commitlog_sync: batch
 commitlog_total_space: 512MiB
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
