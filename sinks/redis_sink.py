@@ -46,9 +46,9 @@ return 1
 
 # How far a partition is held, set to ARGV[2] unless that is less than it should be (ARGV[1]): then what is held is the
 # answer, else -1. It is set back, too, if a sink begins again further back: that claims less, and is never wrong.
+# Read as the sink's user may read; an error must not pass for a note that is gone.
 _NOTE_REACH = """
-local held = redis.pcall('GET', KEYS[1])
-held = type(held) == 'string' and tonumber(held) or 0
+local held = tonumber(redis.call('GETRANGE', KEYS[1], 0, -1)) or 0
 if held < tonumber(ARGV[1]) then
   return held
 end
