@@ -1,0 +1,85 @@
+"""What an operator sees of the drift app on /metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from streams.drift.reference import Reference
+from streams.drift.track import Alert, Track
+
+_SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
+
+
+class Metrics:
+    """The app's metrics in ``registry``."""
+
+    def __init__(self, registry: CollectorRegistry, pipeline: str, reference: Reference) -> None:
+        self._pipeline = pipeline
+        self._records = Counter(
+            "penstock_drift_records",
+            "Records followed: monitored, passed (known to training, counted before, of another version), dead_letter",
+            ["pipeline", "topic", "outcome"],
+            registry=registry,
+        )
+        self._alerts = Counter(
+            "penstock_drift_alerts", "Alerts published", ["pipeline", "monitor", "detector"], registry=registry
+        )
+        self._statistic = Gauge(
+            "penstock_drift_statistic",
+            "psi, kl and missing of the latest window",
+            ["pipeline", "monitor", "detector", "partition"],
+            registry=registry,
+        )
+        self._mean = Gauge(
+            "penstock_drift_mean",
+            "Mean of the values since the last change that ADWIN found",
+            ["pipeline", "monitor", "partition"],
+            registry=registry,
+        )
+        thresholds = Gauge(
+            "penstock_drift_threshold",
+            "What psi, kl and missing must not exceed, as calibrated",
+            ["pipeline", "monitor", "detector"],
+            registry=registry,
+        )
+        self._saves = Counter(
+            "penstock_drift_state_saves", "States written, or not", ["pipeline", "outcome"], registry=registry
+        )
+        self._size = Gauge("penstock_drift_state_bytes", "Size of the last state", ["pipeline"], registry=registry)
+        self.save_seconds = Histogram(
+            "penstock_drift_save_seconds", "Time of a save", ["pipeline"], registry=registry, buckets=_SAVE_S
+        ).labels(pipeline)
+        self.gaps = Counter(
+            "penstock_drift_gaps", "Records missed and sought again", ["pipeline"], registry=registry
+        ).labels(pipeline)
+        for monitor in reference.monitors:
+            for detector, limit in monitor.thresholds.windowed().items():
+                thresholds.labels(pipeline, monitor.name, detector).set(limit)
+
+    def record(self, topic: str, outcome: str) -> None:
+        """One record is followed."""
+        self._records.labels(self._pipeline, topic, outcome).inc()
+
+    def saved(self, track: Track, alerts: list[Alert], size: int) -> None:
+        """A state is written, with these alerts."""
+        self._saves.labels(self._pipeline, "written").inc()
+        self._size.labels(self._pipeline).set(size)
+        for alert in alerts:
+            self._alerts.labels(self._pipeline, alert.monitor, alert.crossing.detector).inc()
+        partition = str(track.partition)
+        for name, detectors in track.detectors.items():
+            self._mean.labels(self._pipeline, name, partition).set(detectors.mean)
+            for detector, value in detectors.statistics.items():
+                self._statistic.labels(self._pipeline, name, detector, partition).set(value)
+
+    def not_saved(self) -> None:
+        """A state was not written, or may not have been."""
+        self._saves.labels(self._pipeline, "failed").inc()
+
+    def released(self, track: Track) -> None:
+        """Another instance shows this partition now."""
+        partition = str(track.partition)
+        for name, detectors in track.detectors.items():
+            self._mean.remove_by_labels({"monitor": name, "partition": partition})
+            for detector in detectors.statistics:
+                self._statistic.remove_by_labels({"monitor": name, "detector": detector, "partition": partition})

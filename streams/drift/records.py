@@ -1,0 +1,144 @@
+"""Between bytes and what tracks take and give: feature records and predictions in, alerts and dead letters out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
+from schemas.committed import features_writer_schemas
+from schemas.dead_letters import DeadLetter
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, features_schema
+from scoring.predictions import Produced
+from scoring.vectors import Vectorizer
+from streams.definitions import Pipeline
+from streams.drift.reference import Reference
+from streams.drift.track import Alert, Observation, message
+from streams.monitors import SCORE
+from streams.plan import plan
+from streams.topics import dead_letters_of
+
+Reader = Callable[[bytes], Observation | None]
+"""Reads a record's value; None if it holds nothing to monitor.
+
+Raises:
+    Undecodable, UnknownSchema: if it is none of this topic's records.
+"""
+
+COMPONENT = "penstock.drift"
+
+
+def monitors_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    """The topics to follow, and the monitors that the records of each feed."""
+    monitors = pipeline.monitors
+    if monitors is None:
+        return {}
+    topics = {pipeline.features_topic: monitors.inputs, pipeline.predictions_topic: (SCORE,) if monitors.score else ()}
+    return {topic: names for topic, names in topics.items() if names}
+
+
+def reader_of(topic: str, pipeline: Pipeline, version: int) -> Reader:
+    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count."""
+    if topic == pipeline.features_topic:
+        return _features_reader(pipeline)
+    return _predictions_reader(pipeline.model.name, str(version))
+
+
+def _features_reader(pipeline: Pipeline) -> Reader:
+    assert pipeline.monitors is not None
+    current, known = Decoder(features_schema(plan(pipeline))), Decoder(*features_writer_schemas(pipeline))
+    vectorizer = Vectorizer(pipeline.monitors.inputs)
+
+    def read(value: bytes) -> Observation | None:
+        try:
+            record = current.decode(value)
+        except UnknownSchema:
+            # Of other view versions: another meaning, which is not to be compared.
+            known.decode(value)
+            return None
+        if record["trigger"] != "event":
+            return None
+        return Observation(record["event_time"], _source(record), vectorizer.vectors([record])[0].tolist())
+
+    return read
+
+
+def _predictions_reader(model: str, version: str) -> Reader:
+    decoder = Decoder(PREDICTION_SCHEMA)
+
+    def read(value: bytes) -> Observation | None:
+        record = decoder.decode(value)
+        if (record["model"], record["model_version"]) != (model, version):
+            return None
+        # As the model's scores are everywhere, and those of the reference: float32.
+        return Observation(record["event_time"], _source(record), [float(np.float32(record["score"]))])
+
+    return read
+
+
+def _source(record: dict[str, Any]) -> tuple[str, int, int]:
+    source = record["source"]
+    return source["topic"], source["partition"], source["offset"]
+
+
+class Writer:
+    """Makes the records that go out with a state. Not to be shared between threads."""
+
+    def __init__(self, pipeline: Pipeline, reference: Reference, version: int) -> None:
+        self._pipeline = pipeline
+        self._reference = reference
+        self._version = str(version)
+        self._encoder = Encoder(DRIFT_SCHEMA)
+
+    def alert(self, alert: Alert, topic: str, partition: int, now_ms: int) -> Produced:
+        """The alert, for the drift topic's partition of the same number; keyed by its monitor."""
+        crossing = alert.crossing
+        value = self._encoder.encode(
+            {
+                "alert_id": alert.alert_id,
+                "pipeline": self._pipeline.name,
+                "monitor": alert.monitor,
+                "detector": crossing.detector,
+                "statistic": crossing.statistic,
+                "threshold": crossing.threshold,
+                "reference": crossing.reference,
+                "current": crossing.current,
+                "event_time": alert.event_time,
+                "topic": topic,
+                "partition": partition,
+                "offset": alert.offset,
+                "model": self._reference.model,
+                "model_version": self._version,
+                "message": message(alert, self._reference.monitor(alert.monitor)),
+            }
+        )
+        key = alert.monitor.encode()
+        return Produced(self._pipeline.drift_topic, partition, key, value, [], now_ms, alert.alert_id)
+
+    def dead_letter(
+        self,
+        where: tuple[str, int, int],
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        error: Undecodable | UnknownSchema,
+        now_ms: int,
+    ) -> Produced:
+        """A record that cannot be read, verbatim, with the reason in its headers."""
+        topic, partition, offset = where
+        letter = DeadLetter(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            stage="decode",
+            component=COMPONENT,
+            reason=f"penstock.{type(error).__name__}",
+            message=error.what,
+            key=key,
+            value=value,
+            original_headers=tuple(headers),
+        )
+        origin = f"{topic}[{partition}]@{offset}"
+        return Produced(dead_letters_of(topic), partition, key, value, letter.headers(), now_ms, origin)

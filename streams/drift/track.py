@@ -1,0 +1,190 @@
+"""One partition of one topic as the detectors follow it: records in, alerts out, and a state that can be kept.
+
+A track is a deterministic function of the records from its start on. Two processes that follow the same partition
+therefore make the same alerts with the same ids, and of two states of it the one with the greater offset knows more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from penstock.errors import PenstockError
+from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
+from streams.drift.reference import MonitorReference, Reference
+from streams.drift.seen import Seen, SeenState
+
+# Whose binary form ADWIN's state has.
+RIVER = version("river")
+
+
+class Observation(NamedTuple):
+    """What a record says: when its event happened (epoch ms), which raw event it was, and the monitored values.
+
+    ``source`` is topic, partition and offset of the raw event. Values are float32, null as NaN, in the track's order.
+    """
+
+    event_time: int
+    source: tuple[str, int, int]
+    values: Sequence[float]
+
+
+class Alert(NamedTuple):
+    """One change that one detector found."""
+
+    alert_id: str
+    monitor: str
+    crossing: Crossing
+    event_time: int
+    offset: int
+
+
+class TrackState(BaseModel):
+    """A track as it is saved. ``position`` is the offset of the next record, ``start`` that of the first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: str
+    river: str
+    start: int
+    position: int
+    observed: int
+    alerts: int
+    newest_event_time: int
+    seen: dict[str, SeenState]
+    monitors: dict[str, MonitorState]
+
+
+class Track:
+    """Follows one partition.
+
+    Args:
+        reference: What values are compared with.
+        monitors: The names of the monitors that this topic's records feed, in the order of their values.
+        topic: The topic.
+        partition: Its partition.
+        start: The offset of the first record to take.
+    """
+
+    def __init__(self, reference: Reference, monitors: Sequence[str], topic: str, partition: int, start: int) -> None:
+        self.topic, self.partition = topic, partition
+        self.position = self._start = start
+        self.observed = self.alerts = 0
+        self.newest_event_time = 0
+        self._reference = reference
+        self._seen: dict[str, Seen] = {}
+        self.detectors = {
+            name: MonitorDetectors(reference.monitor(name), reference.window) for name in dict.fromkeys(monitors)
+        }
+
+    @classmethod
+    def restored(
+        cls, state: TrackState, reference: Reference, monitors: Sequence[str], topic: str, partition: int
+    ) -> Track:
+        """The track that the state was taken of.
+
+        Raises:
+            PenstockError: if it is no state of such a track.
+        """
+        track = cls(reference, monitors, topic, partition, state.start)
+        try:
+            for name, detectors in track.detectors.items():
+                detectors.restore(state.monitors[name], adwin_too=state.river == RIVER)
+            for name, seen_state in state.seen.items():
+                track._seen[name] = Seen()
+                track._seen[name].restore(seen_state)
+        except (KeyError, ValueError, UnreadableStateError) as error:
+            raise unreadable(f"{topic}[{partition}]", str(error)) from error
+        track.position, track.observed, track.alerts = state.position, state.observed, state.alerts
+        track.newest_event_time = state.newest_event_time
+        return track
+
+    def take(self, offset: int, observation: Observation | None) -> list[Alert]:
+        """Take the record at ``offset`` (None: it holds nothing to monitor); the alerts that it gives.
+
+        One below the position was taken before, and gives nothing; so does one of an event that training knew, or that
+        was counted before.
+        """
+        if offset < self.position:
+            return []
+        self.position = offset + 1
+        if observation is None or observation.event_time <= self._reference.until_ms:
+            return []
+        topic, partition, raw = observation.source
+        if not self._seen.setdefault(f"{topic}/{partition}", Seen()).add(raw):
+            return []
+        self.observed += 1
+        self.newest_event_time = max(self.newest_event_time, observation.event_time)
+        alerts = [
+            Alert(
+                f"{self.topic}-{self.partition}-{offset}:{name}:{crossing.detector}",
+                name,
+                crossing,
+                observation.event_time,
+                offset,
+            )
+            for (name, detectors), value in zip(self.detectors.items(), observation.values, strict=True)
+            for crossing in detectors.update(value)
+        ]
+        self.alerts += len(alerts)
+        return alerts
+
+    def state(self) -> TrackState:
+        """What must be kept to go on exactly from here."""
+        return TrackState(
+            reference=self._reference.hash,
+            river=RIVER,
+            start=self._start,
+            position=self.position,
+            observed=self.observed,
+            alerts=self.alerts,
+            newest_event_time=self.newest_event_time,
+            seen={name: seen.state() for name, seen in self._seen.items()},
+            monitors={name: detectors.state() for name, detectors in self.detectors.items()},
+        )
+
+
+def read_state(value: bytes, where: str) -> TrackState:
+    """The state in a record of the state topic.
+
+    Raises:
+        PenstockError: if it is none.
+    """
+    try:
+        return TrackState.model_validate_json(value)
+    except ValidationError as error:
+        raise unreadable(where, error.errors()[0]["msg"]) from error
+
+
+def unreadable(where: str, why: str) -> PenstockError:
+    """What is said of a state that cannot be used."""
+    return PenstockError(
+        f"a saved state of the drift detectors cannot be read: {why}",
+        where=where,
+        safe="alerts that were published stay",
+        next="write a tombstone for its key to the state topic, and the partition is followed from its beginning again",
+    )
+
+
+def message(alert: Alert, reference: MonitorReference) -> str:
+    """The alert for a person."""
+    crossing, name = alert.crossing, alert.monitor
+    moved = f"{_short(crossing.reference)} -> {_short(crossing.current)}"
+    match crossing.detector:
+        case "adwin" | "page_hinkley":
+            return f"{name}: the mean changed, {moved} (in training {_short(reference.mean)})"
+        case "psi" | "kl":
+            return (
+                f"{name}: the distribution is not that of training, {crossing.detector} {crossing.statistic:.3f} "
+                f"> {crossing.threshold:.3f}; mean {moved}"
+            )
+        case "missing":
+            return f"{name}: {crossing.current:.1%} is missing, in training {crossing.reference:.1%}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.4g}" if math.isfinite(number) else str(number)
