@@ -39,6 +39,7 @@ _COMMANDS = {
     "job": _Entry("streams.cli:job", _PIPELINE, "Start, stop (with savepoint) or show a feature job."),
     "sink": _Entry("sinks.cli:sink", _PIPELINE, "Carry features and predictions to Redis and Cassandra."),
     "scorer": _Entry("scoring.cli:scorer", _PIPELINE, "Score features through Triton, exactly once."),
+    "drift": _Entry("streams.drift.cli:drift", _PIPELINE, "Watch features and scores for drift."),
     "model": _Entry("scoring.model_cli:model", _PIPELINE, "Train, load and show a pipeline's model."),
     "backfill": _Entry("backfill.run_cli:backfill", _PIPELINE, "Replay history into Parquet, as it was served."),
     "schemas": _Entry("schemas.cli:schemas", _CHECK, "Export contracts and check their compatibility."),
