@@ -2,6 +2,7 @@ package penstock.kernel.graph;
 
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -63,7 +64,7 @@ final class Topics {
   private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
     Map<TopicPartition, Long> start = partitions(plan, replay.start());
     return KafkaSource.<RawRecord>builder()
-        .setPartitions(start.keySet())
+        .setPartitions(new HashSet<>(start.keySet()))
         .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
         .setBounded(OffsetsInitializer.offsets(partitions(plan, replay.end())));
   }
