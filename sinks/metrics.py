@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -35,10 +35,13 @@ _AGE = Histogram(
 
 
 class Metrics:
-    """The metrics of one sink of a pipeline."""
+    """The metrics of one sink of a pipeline, which reads ``topics``."""
 
-    def __init__(self, pipeline: str, sink: str) -> None:
+    def __init__(self, pipeline: str, sink: str, topics: Iterable[str]) -> None:
         self._labels = (pipeline, sink)
+        for topic in topics:  # at 0: of a series that begins with its first event, no rate tells that event
+            for outcome in ("written", "dead_letter"):
+                _RECORDS.labels(pipeline, sink, topic, outcome)
         self.paused = _PAUSED.labels(pipeline, sink)
         self.store_errors = _STORE_ERRORS.labels(pipeline, sink)
         self.losses = _LOSSES.labels(pipeline, sink)

@@ -73,7 +73,7 @@ class Sink(Generic[Item]):
         self._kafka = kafka
         self._pipeline = pipeline
         self._watch = watch
-        self._metrics = Metrics(pipeline, store.name)
+        self._metrics = Metrics(pipeline, store.name, store.topics)
         self._stop = threading.Event()
         self._pending: list[_Pending[Item]] = []
         self._acknowledged: dict[Partition, int] = {}
