@@ -48,6 +48,10 @@ class PipelineReport(BaseModel):
     redis_mismatches: int
     cassandra_rows: int
     cassandra_mismatches: int
+    backfill_rows: int
+    backfill_checked: int
+    backfill_order_differences: int
+    backfill_mismatches: int
     latency_ms: Latency | None
     events_per_s: float | None
     model: ModelReport | None
@@ -64,6 +68,7 @@ class PipelineReport(BaseModel):
             "dead_letter_mismatches": "dead letters do not match the invalid events",
             "redis_mismatches": "vectors in Redis are not the latest",
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
+            "backfill_mismatches": "backfilled values or rows are not what was served",
         }
         found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
         if self.predictions != self.events_valid:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from backfill.parquet import read_backfill
 from backfill.topics import read_topic
+from backfill.verify.backfill import BackfillFindings, check_backfill
 from backfill.verify.events import check_dead_letters, judge_events
 from backfill.verify.features import check_features
-from backfill.verify.findings import MAX_EXAMPLES
+from backfill.verify.findings import MAX_EXAMPLES, Findings
 from backfill.verify.measured import Measured
 from backfill.verify.predictions import Scorer, check_predictions, model_vectors
 from backfill.verify.records import Position, Published, published
@@ -32,12 +35,19 @@ _CASSANDRA_SAMPLE = 1_000
 
 
 def verify(
-    pipeline: Pipeline, settings: Settings, measured: Measured | None, *, budget: int, seed: int
+    pipeline: Pipeline,
+    settings: Settings,
+    measured: Measured | None,
+    *,
+    budget: int,
+    seed: int,
+    backfill: Path | None = None,
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
     ``budget`` bounds the oracle's work per view (rows visited times features); ``measured`` is what a witness of the
-    run brings, for latency, throughput and the model's quality on events later than its training.
+    run brings, for latency, throughput and the model's quality on events later than its training; ``backfill`` is the
+    folder of a complete backfill, to be compared with what was served.
 
     Raises:
         PenstockError: if Kafka, a store or a model file cannot be read.
@@ -70,7 +80,12 @@ def verify(
         cassandra = check_cassandra(
             planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed
         )
-    examples = [*letter_examples, *features.examples, *scored.examples, *redis.examples, *cassandra.examples]
+    replayed = BackfillFindings()
+    if backfill is not None:
+        raw = read_topic(kafka, pipeline.source.topic)
+        replayed = check_backfill(planned, read_backfill(backfill), judged.events, records, raw, budget=budget)
+    checks: list[Findings] = [features, scored, redis, cassandra, replayed]
+    examples = [*letter_examples, *(example for check in checks for example in check.examples)]
     return PipelineReport(
         events_valid=len(judged.events),
         events_invalid=len(judged.rejections),
@@ -91,6 +106,10 @@ def verify(
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
         cassandra_mismatches=cassandra.mismatches,
+        backfill_rows=replayed.rows,
+        backfill_checked=replayed.checked,
+        backfill_order_differences=replayed.order_differences,
+        backfill_mismatches=replayed.mismatches,
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
