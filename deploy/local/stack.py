@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.monitoring import write_monitoring
 from deploy.local.paths import DEFAULT_HOME, JARS
 from deploy.local.ports import Ports, owner_of, taken
 from deploy.local.services import SERVICES, Layout, Program, Service
@@ -98,6 +99,7 @@ class Stack:
             fresh = [service for service in services if not active & set(PROGRAMS[service.name])]
             self._refuse_taken_ports(fresh)
             self._save()
+            write_monitoring(self._layout)
             programs = self._prepare(services, fresh, report)
             if not self._supervision.alive:
                 self._supervision.start(_SERVICE_OF)

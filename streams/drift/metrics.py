@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.drift.reference import Reference
+from streams.drift.reference import DETECTORS, Reference
 from streams.drift.track import Alert, Track
 
 _SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
@@ -52,7 +52,12 @@ class Metrics:
         self.gaps = Counter(
             "penstock_drift_gaps", "Records missed and sought again", ["pipeline"], registry=registry
         ).labels(pipeline)
+        # At 0: of a series that begins with its first event, no rate tells that event.
+        for outcome in ("written", "failed"):
+            self._saves.labels(pipeline, outcome)
         for monitor in reference.monitors:
+            for detector in DETECTORS:
+                self._alerts.labels(pipeline, monitor.name, detector)
             for detector, limit in monitor.thresholds.windowed().items():
                 thresholds.labels(pipeline, monitor.name, detector).set(limit)
 

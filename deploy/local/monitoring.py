@@ -1,0 +1,33 @@
+"""Prometheus's configuration for one local stack: that of ``deploy/monitoring``, with the stack's own addresses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from deploy.local.paths import ROOT
+from deploy.local.services.base import HOST, Layout, write
+
+MONITORING = ROOT / "deploy" / "monitoring"
+
+# Where docs/operations.md starts the services of a pipeline on a developer's machine, by --metrics-port.
+SERVICE_PORTS = {"sink-redis": 19101, "sink-cassandra": 19102, "scorer": 19103, "drift": 19104}
+
+
+def write_monitoring(layout: Layout) -> None:
+    """Writes ``monitoring/`` into the stack's folder, for ``prometheus --config.file``."""
+    folder = layout.home / "monitoring"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("prometheus.yml", "alerts.yml"):
+        shutil.copyfile(MONITORING / name, folder / name)
+    ports = layout.ports
+    jobs = {
+        "service": SERVICE_PORTS.values(),
+        "flink": (ports.jobmanager_metrics, ports.taskmanager_metrics),
+        "triton": (ports.triton_metrics,),
+    }
+    targets = [
+        {"labels": {"job": job}, "targets": [f"{HOST}:{port}" for port in numbers]} for job, numbers in jobs.items()
+    ]
+    # JSON is YAML, which is what Prometheus reads here.
+    write(folder / "targets.yml", json.dumps(targets, indent=1) + "\n")
