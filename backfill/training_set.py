@@ -23,7 +23,8 @@ class FeatureRow:
     """One emission of an event's vector.
 
     ``known_at_ms`` is the event time up to which the vector knows the world: the greatest ``as_of`` of its views, or
-    the event's own time. ``position`` orders the emissions of one event id: the smallest was served.
+    the event's own time. ``position`` orders the emissions of one event id: the smallest was served. ``partition`` is
+    that of the event, which its feature record shares.
     """
 
     event_id: str
@@ -31,6 +32,7 @@ class FeatureRow:
     known_at_ms: int
     position: tuple[int, ...]
     vector: NDArray[np.float32]
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,14 @@ class TrainingSet:
     """N labelled events in order of (event time, event id).
 
     ``X`` is float32 [N, inputs] in the model's declared order, null as NaN; ``y`` is int8 [N], 1 for the positive one;
-    ``event_times`` is int64 [N], epoch milliseconds. ``views`` maps each view to ``version:hash``. ``data_hash`` is the
-    SHA-256 of all of the content: two sets with the same hash train the same model.
+    ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
+    ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     """
 
     inputs: tuple[str, ...]
     event_ids: tuple[str, ...]
     event_times: NDArray[np.int64]
+    partitions: NDArray[np.int64]
     X: NDArray[np.float32]
     y: NDArray[np.int8]
     views: Mapping[str, str]
@@ -167,10 +170,13 @@ def _training_set(
 ) -> TrainingSet:
     event_ids = tuple(row.event_id for row in rows)
     event_times = np.array([row.event_time_ms for row in rows], dtype=np.int64)
+    partitions = np.array([row.partition for row in rows], dtype=np.int64)
     vectors = np.array([row.vector for row in rows], dtype=np.float32).reshape(len(rows), len(inputs))
     vectors[np.isnan(vectors)] = np.nan  # NaN has many bit patterns, the hash must see one
     y = np.array(truth, dtype=np.int8)
     digest = hashlib.sha256(json.dumps([inputs, dict(views), event_ids], sort_keys=True).encode())
     for array in (event_times.astype("<i8"), vectors.astype("<f4"), y):
         digest.update(np.ascontiguousarray(array).tobytes())
-    return TrainingSet(inputs, event_ids, event_times, vectors, y, dict(views), until_ms, counts, digest.hexdigest())
+    return TrainingSet(
+        inputs, event_ids, event_times, partitions, vectors, y, dict(views), until_ms, counts, digest.hexdigest()
+    )

@@ -164,6 +164,7 @@ class FeatureReader:
                 # Of two events with the same id the one that arrived first; of two emissions the earlier.
                 position=(features["source"]["timestamp"], record.partition, record.offset),
                 vector=vector.copy(),  # a row must not keep its whole batch in memory
+                partition=record.partition,
             )
 
 

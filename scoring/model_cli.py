@@ -11,6 +11,7 @@ from rich.table import Table
 from backfill.training_topics import training_set_from_topics
 from penstock.event_time import EventTime
 from penstock.settings import Settings
+from scoring.drift_reference import reference_of
 from scoring.repository import Backend, ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import Manifest, train
@@ -37,11 +38,15 @@ def train_command(pipeline: str, until_ms: int | None, seed: int) -> None:
     definition, settings = load_pipeline(pipeline), Settings()
     training_set = training_set_from_topics(definition, settings.kafka, until_ms)
     trained = train(training_set, seed)
+    reference = reference_of(definition, training_set, trained, seed)
     repository = ModelRepository(settings.model_repository)
-    version = repository.add(definition.model.name, trained)
+    version = repository.add(definition.model.name, trained, reference)
     _line("model", click.style(f"{definition.model.name} version {version}", bold=True))
     for label, text in _summary(trained.manifest):
         _line(label, text)
+    if reference is not None:
+        once_in = f"{reference.false_alarm_every:,}"
+        _line("drift", f"{len(reference.monitors)} monitors, calibrated to one false alarm in {once_in} events")
     _line("written to", str(repository.folder(definition.model.name, version)))
     _line("next", f"penstock model load {pipeline}")
 

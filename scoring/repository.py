@@ -6,6 +6,7 @@
     <model>/<version>/model.onnx  the model; baseline.onnx beside it is the one without windowed features
     <model>/<version>/model.py    Triton's Python backend, which runs model.onnx on the CPU
     <model>/<version>/manifest.json
+    <model>/<version>/drift.json  what drift is measured against, if the pipeline has monitors
 
 A version never changes once written. Every change appears at once or not at all: a process that is killed leaves a
 hidden ``.partial-*`` folder at worst, which nobody reads.
@@ -27,6 +28,8 @@ from tritonclient.grpc import model_config_pb2
 from penstock.errors import PenstockError
 from scoring.training import Manifest, TrainedModel
 from scoring.triton import INPUT, OUTPUT
+from streams.drift.reference import FILE as REFERENCE_FILE
+from streams.drift.reference import Reference
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -95,7 +98,7 @@ class ModelRepository:
         text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
         return Manifest.model_validate({k: v for k, v in json.loads(text).items() if k not in ("model", "version")})
 
-    def add(self, model: str, trained: TrainedModel) -> int:
+    def add(self, model: str, trained: TrainedModel, reference: Reference | None = None) -> int:
         """Write the next version and return its number; the first is configured at once, others by :meth:`configure`.
 
         Raises:
@@ -111,6 +114,8 @@ class ModelRepository:
             if trained.baseline_onnx is not None:
                 (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
             shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
+            if reference is not None:
+                (partial / REFERENCE_FILE).write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
             version = self._claim(model, partial, trained.manifest)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,15 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model as ONNX bytes, the one without windowed features (None if there are only such), and the facts."""
+    """A model as ONNX bytes, the one without windowed features (None if there are only such), and the facts.
+
+    ``validated`` are the scores of the latest rows of the set by the model that had not seen them.
+    """
 
     onnx: bytes
     baseline_onnx: bytes | None
     manifest: Manifest
+    validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def train(training_set: TrainingSet, seed: int) -> TrainedModel:
@@ -205,6 +209,7 @@ def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], lat
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
     model, trial = _fit(training_set.X, training_set.y, earlier, later, seed)
     content = to_onnx(model, training_set.X, training_set.inputs, seed)
+    validated = trial.predict_proba(training_set.X[later])[:, 1]
     baseline: bytes | None = None
     baseline_inputs = tuple(training_set.inputs[i] for i in columns)
     auc_without_windows: float | None = None
@@ -231,13 +236,14 @@ def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], lat
                 from_ms=int(training_set.event_times[later][0]),
                 rows=int(later.sum()),
                 positives=int(training_set.y[later].sum()),
-                auc=auc(trial.predict_proba(training_set.X[later])[:, 1], training_set.y[later]),
+                auc=auc(validated, training_set.y[later]),
                 auc_without_windows=auc_without_windows,
             ),
             importance=_importance(trial, training_set.X[later], training_set.y[later], training_set.inputs, seed),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
         ),
+        validated,
     )
 
 

@@ -23,6 +23,7 @@ from penstock import (
     Entity,
     Labels,
     Model,
+    Monitors,
     Pipeline,
     PythonColumn,
     Source,
@@ -208,4 +209,18 @@ pipeline = Pipeline(
     ),
     labels=Labels(topic="labels.flights", contract=FlightLabel, value="is_late"),
     carry=("carrier", "origin", "dest"),
+    monitors=Monitors(
+        inputs=(
+            "event.dep_delay",
+            "event.distance",
+            "carrier_punctuality.is_held_mean_24h",
+            "origin_congestion.is_held_mean_3h",
+            "origin_congestion.dep_delay_mean_3h",
+            "aircraft_history.last_dep_delay_7d",
+            "route_history.is_held_mean_7d",
+        ),
+        # About two days of flights: what differs by the hour is no drift.
+        window=2_000,
+        false_alarm_every=100_000,
+    ),
 )

@@ -21,6 +21,7 @@ from penstock import (
     Entity,
     Labels,
     Model,
+    Monitors,
     Pipeline,
     Source,
     View,
@@ -159,4 +160,19 @@ pipeline = Pipeline(
     ),
     labels=Labels(topic="labels.fraud", contract=FraudLabel, value="is_fraud"),
     carry=("channel", "country", "home_country"),
+    monitors=Monitors(
+        inputs=(
+            "event.amount_eur",
+            "event.log_amount",
+            "event.is_online",
+            "event.is_foreign",
+            "event.is_contactless",
+            "card_spend.amount_eur_mean_7d",
+            "card_spend.amount_eur_std_24h",
+            "terminal_risk.amount_eur_mean_24h",
+            "customer_activity.amount_eur_sum_24h",
+        ),
+        window=500,
+        false_alarm_every=100_000,
+    ),
 )
