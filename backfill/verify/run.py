@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from cassandra.query import tuple_factory
 
 from backfill.parquet import read_backfill
 from backfill.topics import read_topic
@@ -75,7 +76,7 @@ def verify(
         lambda version: _scorer(pipeline, settings, version),
     )
     redis = check_redis(planned, records, redis_sink.connect(settings))
-    with cassandra_sink.connect(settings) as cluster, cluster.connect() as session:
+    with cassandra_sink.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra_keyspace
         cassandra = check_cassandra(
             planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed
