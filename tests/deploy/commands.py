@@ -9,7 +9,7 @@ import click
 from penstock.cli import cli
 from penstock.settings import SECRETS, Settings
 
-# The image of jobs has an environment of its own, which holds what these need; the image of services lacks Flink's client.
+# The image of jobs holds what these need in an environment of its own; that of services lacks Flink's client.
 JOBS_COMMANDS = {"topics", "job", "backfill"}
 # Read by the command line itself, beside the settings.
 _OPTIONS = {
