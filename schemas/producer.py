@@ -96,7 +96,9 @@ class EventProducer:
         self._contract, self._topic, self._key = contract, topic, key
         self._serialize = _serializer(contract, topic, encoding, registry_url)
         self._failed: list[tuple[Contract, str, str]] = []
-        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED})
+        self._fatal: KafkaError | None = None
+        settings = {**kafka.client(), "linger.ms": 5, "error_cb": self._errored, **(config or {}), **_FIXED}
+        self._producer = Producer(settings)
         self._require_topic(kafka)
 
     def send(
@@ -195,12 +197,18 @@ class EventProducer:
             place = self._topic if partition is None or partition < 0 else f"{self._topic}[{partition}]"
             self._failed.append((event, place, error.str()))
 
+    def _errored(self, error: KafkaError) -> None:
+        # What is not fatal is tried again. Without this callback a fatal error would be raised inside of `_delivered`.
+        if error.fatal():
+            self._fatal = error
+
     def _raise_failures(self) -> None:
         if self._failed:
             failed, self._failed = self._failed, []
             places = ", ".join(sorted({place for _, place, _ in failed}))
+            reason = failed[0][2] if self._fatal is None else self._fatal.str()
             raise DeliveryFailed(
-                f"Kafka did not take {len(failed)} events: {failed[0][2]}",
+                f"Kafka did not take {len(failed)} events: {reason}",
                 where=places,
                 events=[event for event, _, _ in failed],
             )
