@@ -39,7 +39,7 @@ class Run:
         self.lag = Lag(kafka)
         self.upstream = Upstream(kafka)
         self.messages = messages(seed)
-        self.newest_event_time = 0
+        self.event_times: list[int] = []
         self._seed = seed
 
     def start(self, name: str) -> None:
@@ -50,9 +50,7 @@ class Run:
         """Publish the next messages of the world."""
         batch = list(islice(self.messages, count))
         self.upstream.produce(batch, per_second=per_second, tick=lambda: None)
-        self.newest_event_time = max(
-            m.event_time_ms for m in batch if m.kind == "event" and m.event_time_ms is not None
-        )
+        self.event_times += [m.event_time_ms for m in batch if m.kind == "event" and m.event_time_ms is not None]
 
     def await_features(self) -> None:
         """Until the job has done what is published."""
@@ -112,7 +110,11 @@ def running(
         with run.lag:
             run.produce(train)
             run.await_features()
-            services.call("train", "model", "train", "fraud", "--until", str(run.newest_event_time))
+            first, last = min(run.event_times), max(run.event_times)
+            features = str(logs / "backfill")
+            times = ("--from", str(first), "--to", str(last + 1))
+            services.call("backfill", "backfill", "run", "fraud", *times, "--out", features)
+            services.call("train", "model", "train", "fraud", "--backfill", features, "--until", str(last))
             services.call("load", "model", "load", "fraud")
             for name in commands:
                 run.start(name)
