@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_passed():
     assert (one.position, one.observed) == (6, 0)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=20, derandomize=True, deadline=None)
 @given(cuts=st.sets(st.integers(0, 900), max_size=5), back=st.integers(0, 50), seed=st.integers(0, 5))
 def test_killed_anywhere_and_read_again_from_before_it_makes_the_same_alerts(cuts, back, seed):
     records = drifting(seed=seed)
