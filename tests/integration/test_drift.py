@@ -34,7 +34,7 @@ def feeding(bench: Bench) -> Iterator[None]:
 
     def feed() -> None:
         while not done.wait(0.05):
-            bench.feed(25)
+            bench.feed(10)
 
     thread = threading.Thread(target=feed)
     thread.start()
