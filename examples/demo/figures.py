@@ -224,7 +224,7 @@ def calibration(evidence: Evidence) -> Figure:
     if evidence.after:
         series.append(("after the drift", "c2", evidence.after, "square"))
     bins = [b for _, _, s, _ in series for b in s.bins]
-    ends = [p for b in bins for p in (b.mean_score, b.interval()[0], b.interval()[1]) if p > 0]
+    ends = [p for b in bins for p in (b.mean_score, *b.interval()) if 0 < p < 0.9995]
     low, high = max(min(ends, default=0.01), 1e-4), min(max(ends, default=0.99), 1 - 1e-4)
     marks: list[Mark] = [Diagonal()]
     said = []

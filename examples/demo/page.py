@@ -100,7 +100,7 @@ def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
         told = [el("li", {}, failure) for failure in one.failures()]
         told += [el("li", {}, el("code", {}, example)) for example in one.examples[:5]]
         parts.append(el("ul", {"class": "failures"}, *told))
-    parts.append(_numbers(one))
+    parts.append(_numbers(one, seen.evidence))
     shown = [figures.throughput(seen.timeline), figures.lag(seen.timeline), figures.latency(seen.timeline)]
     if seen.evidence.monitors:
         shown.append(figures.drift(seen.evidence))
@@ -111,7 +111,7 @@ def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
     return el("section", {"id": name, "class": "pipeline"}, *parts)
 
 
-def _numbers(one: PipelineReport) -> Element:
+def _numbers(one: PipelineReport, evidence: Evidence) -> Element:
     """The figures that a reader looks for first."""
     latency, model = one.latency_ms, one.model
     wrong_stored = one.redis_mismatches + one.cassandra_mismatches
@@ -141,6 +141,14 @@ def _numbers(one: PipelineReport) -> Element:
             "entries in the stores", f"{one.redis_checked + one.cassandra_rows:,}", *_zero({"wrong": wrong_stored})
         ),
     ]
+    if one.backfill_rows:
+        numbers.append(
+            _number(
+                "rows backfilled",
+                f"{one.backfill_rows:,}",
+                *_zero({"mismatches with what was served": one.backfill_mismatches}),
+            )
+        )
     if one.events_per_s:
         numbers.append(
             _number(
@@ -159,6 +167,14 @@ def _numbers(one: PipelineReport) -> Element:
     if model:
         without = f"{model.auc_without_windows:.4f} without windowed features"
         numbers.append(_number("AUC on later events", f"{model.auc:.4f}", without))
+    if evidence.monitors:
+        injected = evidence.drift_from_ms is not None
+        false = (
+            f"{figures.false_alarms(evidence):,} false alarms before the injected drift"
+            if injected
+            else "none was injected"
+        )
+        numbers.append(_number("drift alerts", f"{len(evidence.alerts):,}", false))
     return el("dl", {"class": "numbers"}, *numbers)
 
 
