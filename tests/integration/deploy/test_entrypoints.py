@@ -103,7 +103,9 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     variables = {**stack.environment(), "PENSTOCK_CASSANDRA_KEYSPACE": "containers"}
     reference = _define(folder)
     containers = {
-        name: Container(name, reference, variables, folder) for name in _SERVICES if name.startswith("fraud-")
+        name: Container(name, reference, variables, folder)
+        for name in _SERVICES
+        if name.startswith("fraud-") and name != "fraud-events"
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
@@ -150,6 +152,20 @@ def test_a_service_stops_when_asked_and_its_health_check_then_fails(fraud: dict[
     wait_for(container.healthy, 90, f"{name} to be healthy")
     assert container.stop() == 0, container.log()
     assert _check(container.service, {"PATH": f"{container.bin}:/usr/bin"}, {_PORT: container.port}) != 0
+
+
+def test_the_example_is_played_by_its_command(stack_environment: dict[str, str]) -> None:
+    service = _SERVICES["fraud-events"]
+    # The other example: tests of the fraud pipeline count what is in its topics.
+    words = ["flights" if word == "fraud" else word for word in (*service["entrypoint"], *service["command"])]
+    environment = {**stack_environment, "PATH": f"{VENVS / 'services' / 'bin'}:/usr/bin:/bin"}
+    for command in (["penstock", "topics", "create", "flights"], [*words, "--messages", "200"]):
+        program = shutil.which(command[0], path=environment["PATH"])
+        done = subprocess.run(
+            [str(program), *command[1:]], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert " event" in done.stdout
 
 
 def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_checks(
