@@ -15,10 +15,12 @@ from examples.demo.figures import Figure, Key
 from examples.demo.markup import Child, Element, el, extended, html
 from examples.demo.plots import draw, symbol
 from examples.demo.timeline import Timeline
+from penstock.event_time import iso
 
 _STYLE = Path(__file__).with_name("page.css")
 # What the page may load: nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_MUST_BE_ZERO = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
 _FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
 
 
@@ -100,7 +102,7 @@ def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
         told = [el("li", {}, failure) for failure in one.failures()]
         told += [el("li", {}, el("code", {}, example)) for example in one.examples[:5]]
         parts.append(el("ul", {"class": "failures"}, *told))
-    parts.append(_numbers(one, seen.evidence))
+    parts.append(_numbers(one))
     shown = [figures.throughput(seen.timeline), figures.lag(seen.timeline), figures.latency(seen.timeline)]
     if seen.evidence.monitors:
         shown.append(figures.drift(seen.evidence))
@@ -111,7 +113,7 @@ def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
     return el("section", {"id": name, "class": "pipeline"}, *parts)
 
 
-def _numbers(one: PipelineReport, evidence: Evidence) -> Element:
+def _numbers(one: PipelineReport) -> Element:
     """The figures that a reader looks for first."""
     latency, model = one.latency_ms, one.model
     wrong_stored = one.redis_mismatches + one.cassandra_mismatches
@@ -167,15 +169,26 @@ def _numbers(one: PipelineReport, evidence: Evidence) -> Element:
     if model:
         without = f"{model.auc_without_windows:.4f} without windowed features"
         numbers.append(_number("AUC on later events", f"{model.auc:.4f}", without))
-    if evidence.monitors:
-        injected = evidence.drift_from_ms is not None
-        false = (
-            f"{figures.false_alarms(evidence):,} false alarms before the injected drift"
-            if injected
-            else "none was injected"
-        )
-        numbers.append(_number("drift alerts", f"{len(evidence.alerts):,}", false))
+    numbers.append(_drift_number(one))
     return el("dl", {"class": "numbers"}, *numbers)
+
+
+def _drift_number(one: PipelineReport) -> Element:
+    wrong = {
+        "lost": one.drift_alerts_missing,
+        "made up": one.drift_alerts_extra,
+        "doubled": one.drift_alert_duplicates,
+        "records not followed": one.drift_unfollowed,
+        "unlike a replay": one.drift_mismatches,
+    }
+    if any(wrong.values()):
+        return _number("drift alerts", f"{one.drift_alerts:,}", *_zero(wrong))
+    false = (
+        f"{one.false_alarms_before_drift:,} false alarms before the injected drift"
+        if one.drift_from_ms is not None
+        else "no drift was injected: the data are real"
+    )
+    return _number("drift alerts", f"{one.drift_alerts:,}", false)
 
 
 def _number(label: str, value: str, note: str, look: str = "", unit: str = "") -> Element:
@@ -218,7 +231,10 @@ def _key(key: Key) -> Element:
 
 
 def _all_numbers(report: Report) -> Element:
-    columns = [_flat(one.model_dump(exclude={"examples"})) for one in report.pipelines.values()]
+    columns = [
+        _flat(one.model_dump(exclude={"examples", "drift_from_ms"})) | {"drift injected": _date(one.drift_from_ms)}
+        for one in report.pipelines.values()
+    ]
     names = list(dict.fromkeys(name for column in columns for name in column))
     header = el("tr", {}, el("th", {}, ""), *(el("th", {"scope": "col"}, name) for name in report.pipelines))
     rows = [el("tr", {}, el("td", {}, name), *(_cell(name, column.get(name)) for column in columns)) for name in names]
@@ -226,9 +242,13 @@ def _all_numbers(report: Report) -> Element:
     return el("section", {"id": "numbers"}, el("h2", {}, "All numbers"), el("div", {"class": "scroll"}, table))
 
 
+def _date(ms: int | None) -> str | None:
+    return None if ms is None else iso(ms)[:16].replace("T", " ")
+
+
 def _cell(name: str, value: object) -> Element:
     text = "n/a" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
-    wrong = bool(value) and name.endswith(("mismatches", "gaps", "prediction duplicates"))
+    wrong = bool(value) and name.endswith(_MUST_BE_ZERO)
     return el("td", {"class": "bad"} if wrong else {}, text)
 
 
