@@ -90,7 +90,7 @@ class TrackStore:
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
         producer = TransactionalProducer(
-            producer_factory(self._kafka, transactional_id),
+            producer_factory(self._kafka, transactional_id, quiet=True),
             transactional_id,
             clock=time.monotonic,
             wait=self._stop.wait,

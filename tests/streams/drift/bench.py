@@ -20,7 +20,7 @@ from backfill.verify.drift import DriftFindings, check_drift
 from backfill.verify.records import Published
 from deploy.local.paths import ROOT
 from penstock.settings import Settings
-from schemas.codec import Decoder, Encoder, Undecodable
+from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, features_schema
 from scoring.repository import ModelRepository
 from scoring.training import Manifest, TrainedModel, Validation
@@ -149,7 +149,7 @@ class Bench:
         for record in read_topic(self.settings.kafka, topic):
             try:
                 value = decoder.decode(record.value or b"")
-            except Undecodable:
+            except (Undecodable, UnknownSchema):
                 continue
             found.append(Published(record.partition, record.offset, record.key, value))
         return found
