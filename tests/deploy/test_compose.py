@@ -17,6 +17,7 @@ import yaml
 from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
+from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
 from deploy.local.services.triton import TRITON
@@ -206,6 +207,13 @@ def test_redis_in_a_container_is_configured_as_the_local_one() -> None:
     local = _pairs(redis_conf(_LAYOUT), " ")
     for name in ("save", "appendonly", "maxmemory", "maxmemory-policy"):
         assert f"--{name} {local[name]}".replace('"', "'") in command
+
+
+def test_cassandra_in_a_container_acknowledges_what_is_on_disk_as_the_local_one() -> None:
+    local = yaml.safe_load(cassandra_yaml(_LAYOUT))
+    options = _SERVICES["cassandra"]["environment"]["JVM_EXTRA_OPTS"].split()
+    assert f"-Dcassandra.settings.commitlog_sync={local['commitlog_sync']}" in options
+    assert "commitlog_sync_period" not in local  # which batch refuses; the image's file has it
 
 
 def test_zookeeper_in_a_container_is_configured_as_the_local_one() -> None:
