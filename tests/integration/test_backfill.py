@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -161,27 +161,20 @@ def command(bench: JobBench, wanted: Wanted, folder: Path) -> subprocess.Popen[s
     arguments = [str(file), "--from", str(wanted.from_ms), "--to", str(wanted.to_ms), "--out", str(folder)]
     arguments += [part for view in wanted.views for part in ("--view", view)]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "penstock",
-            "backfill",
-            "run",
-            str(folder.parent / f"{bench.pipeline.name}.py"),
-            *arguments,
-        ],
+        [sys.executable, "-m", "penstock", "backfill", "run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def await_manifest(folder: Path, ready: Callable[[Manifest], bool], timeout_s: float = 120) -> None:
+def await_checkpoint(process: subprocess.Popen[str], folder: Path, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         manifest = load_manifest(folder)
-        if manifest is not None and ready(manifest):
+        if manifest is not None and manifest.checkpoint is not None:
             return
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, manifest
         time.sleep(0.05)
 
@@ -199,7 +192,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     # Thirty seconds of work, so that there is something to kill.
     (tmp_path / "gate").touch()
     first = command(bench, wanted, folder)
-    await_manifest(folder, lambda manifest: manifest.checkpoint is not None)
+    await_checkpoint(first, folder)
     first.kill()
     first.communicate()
     os.kill(stack.pid("taskmanager"), signal.SIGKILL)
