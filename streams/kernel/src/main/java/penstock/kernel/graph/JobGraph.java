@@ -45,7 +45,7 @@ import penstock.kernel.stage.StageFunction;
  * stages to the features topic.
  */
 public final class JobGraph {
-  private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(50);
+  private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(500);
 
   private final Request request;
   private final Plan plan;
