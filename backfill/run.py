@@ -40,7 +40,7 @@ _POLL_S = 0.5
 # A JobManager that restarts is back in seconds; a supervised one, or one that takes over, in less than this.
 _FLINK_AWAY_S = 180.0
 _FLINK_FORGOT_S = 10.0
-_CANCEL_S = 15.0
+_CANCEL_S = 30.0
 # Restarts without a checkpoint between them: what fails so often will fail again.
 _MOST_RESTARTS = 5
 
@@ -176,13 +176,20 @@ class _Replayer:
             time.sleep(_POLL_S)
 
     def _cancel(self) -> None:
-        job = self._found()
-        deadline = time.monotonic() + _CANCEL_S
-        if job is not None and job.is_active:
-            self._flink.cancel(job.id)
-        while job is not None and job.is_active and time.monotonic() < deadline:
+        """Cancel the job, if Flink can be had in time: it may be recovering, or away."""
+        deadline, asked = time.monotonic() + _CANCEL_S, False
+        while time.monotonic() < deadline:
+            try:
+                job = self._found()
+                if job is None or not job.is_active:
+                    return
+                if not asked:
+                    self._flink.cancel(job.id)
+                    asked = True
+            except PenstockError as error:
+                self._progress.note(f"not cancelled yet: {error.what}")
             time.sleep(_POLL_S)
-            job = self._found()
+        self._progress.note("the job could not be cancelled and goes on; the same command attaches to it")
 
     def _submit(self, before: Job | None) -> None:
         """Submit the job from its newest checkpoint or, if there is none, from the start."""

@@ -74,7 +74,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         load_model(pipeline, settings)
         services.start("sink-redis", "sink", "run", "redis", str(reference), "--metrics-port", "0")
         services.start("sink-cassandra", "sink", "run", "cassandra", str(reference), "--metrics-port", "0")
-        services.start("scorer", "scorer", "run", str(reference), "--metrics-port", "0")
+        services.start("scorer", "scorer", "run", str(reference), "--metrics-port", "0", "--deadline-ms", "10000")
         services.start("drift", "drift", "run", str(reference), "--metrics-port", "0")
         services.call("job", "job", "start", str(reference), "--checkpoint-interval-ms", "500")
         _produce(pipeline, settings)

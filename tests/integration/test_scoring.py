@@ -267,9 +267,17 @@ def test_a_model_that_was_unloaded_is_refused(bench):
     assert re.search(r"version 1 (UNLOADING|UNAVAILABLE)", text)
 
 
-def test_a_triton_that_does_not_answer_is_refused(bench, monkeypatch):
+def test_while_triton_does_not_answer_a_scorer_begins_with_the_copy(bench, monkeypatch):
     monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
-    text = bench.start().refused()
+    with bench.scoring():
+        bench.feed(20)
+        assert_exactly_once(bench)
+    assert {p["route"] for p in bench.predictions()} == {"fallback"}
+
+
+def test_a_triton_that_does_not_answer_is_refused_where_no_model_was_ever_loaded(untrained, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
+    text = untrained.start().refused()
     assert "Triton does not answer" in text
     assert "penstock up" in text
 
