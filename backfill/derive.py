@@ -5,15 +5,14 @@ The job computes them in Flink SQL. That both agree on every row is part of what
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from schemas.contract import ColumnType
+from streams.derivation import function_of
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.reference import Row
 
@@ -48,8 +47,7 @@ def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, column: Colu
 
 
 def _by_call(table: pa.Table, column: ColumnPlan) -> pa.Table:
-    assert column.python is not None
-    function = _function(column.python)
+    function = function_of(column)
     arguments = [table.column(name).to_pylist() for name in column.arguments]
     values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
     return table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
@@ -57,9 +55,3 @@ def _by_call(table: pa.Table, column: ColumnPlan) -> pa.Table:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _function(reference: str) -> Callable[..., Any]:
-    module, _, name = reference.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found

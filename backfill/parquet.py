@@ -134,6 +134,10 @@ class Backfill:
     folder: Path
     manifest: Manifest
 
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(pq.read_schema(self.folder / self.manifest.parts[0].file).names)
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, in the order of source partition and offset; of all columns by default."""
         for part in self.manifest.parts:

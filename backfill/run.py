@@ -228,6 +228,7 @@ class _Replayer:
                 if job.state == "FINISHED":
                     self._progress.done(manifest.events)
                     return
+                time.sleep(_POLL_S)
                 try:
                     job = self._flink.detailed(job)
                     self._note(job)
@@ -239,7 +240,6 @@ class _Replayer:
                     checkpoints, restarts = job.checkpoints, job.restarts
                 self._require_well(job, job.restarts - restarts)
                 self._progress.done(read)
-                time.sleep(_POLL_S)
 
     def _note(self, job: Job) -> None:
         if job.checkpoint is not None and job.checkpoint != self._manifest.checkpoint:

@@ -82,7 +82,11 @@ def read_topic(
                 if error is not None:
                     # Transaction markers take offsets: only the broker knows that the last record has been read.
                     if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
-                        raise KafkaException(error)
+                        raise PenstockError(
+                            f"topic {topic} cannot be read: {error.str()}",
+                            where=f"{topic}[{partition}] at {kafka}",
+                            next="penstock status; a reader's rights are in deploy/security/kafka-acls.toml",
+                        )
                     open_partitions.discard(partition)
                     continue
                 offset = message.offset()

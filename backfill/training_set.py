@@ -1,6 +1,6 @@
 """The point-in-time training set: what was served for each event, joined to what was known about it by a given time.
 
-This module is the join itself, on plain rows; :mod:`backfill.training_topics` reads the rows from Kafka.
+This module is the join itself, on plain rows; :mod:`backfill.training_parquet` reads them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOT_NEEDED = np.empty(0, dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """One emission of an event's vector.
+    """One event's vector.
 
     ``known_at_ms`` is the event time up to which the vector knows the world: the greatest ``as_of`` of its views, or
     the event's own time. ``position`` orders the emissions of one event id: the smallest was served. ``partition`` is
@@ -52,13 +52,12 @@ class LabelRow:
 class Counts:
     """What became of the rows that were read.
 
-    ``features_read`` = ``emitted_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
-    Those refused are read besides: features not readable or of other view versions, labels that break their contract.
+    ``features_read`` = ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
+    Labels that break their contract are refused, and read besides.
     """
 
     features_read: int = 0
-    features_refused: int = 0
-    emitted_again: int = 0
+    ids_again: int = 0
     events_after_until: int = 0
     events_unlabelled: int = 0
     labels_read: int = 0
@@ -102,7 +101,7 @@ def join(
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None: all that was read).
 
     A label counts if it was known by then, the latest one per event; a vector counts if neither the event nor anything
-    in it is later. Of several emissions of one event the first is taken, since it is the one that was scored.
+    in it is later. Of several events of one id the first is taken.
     The result does not depend on the order of the rows. ``labels`` is consumed first, so that of the vectors only
     those of labelled events need to stay in memory.
     """
@@ -129,7 +128,7 @@ def join(
         until_ms=until_ms,
         counts=Counts(
             features_read=features_read,
-            emitted_again=features_read - len(served),
+            ids_again=features_read - len(served),
             events_after_until=len(served) - len(in_time),
             events_unlabelled=len(in_time) - len(rows),
             labels_read=labels_read,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -17,13 +19,19 @@ from backfill.verify.report import Report
 from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from examples.demo.run import Script, play, write_by_pipeline
+from examples.demo.evidence import gather
+from examples.demo.page import Seen, page
+from examples.demo.run import Played, Script, play, write_by_pipeline
 from examples.demo.screen import Screen
 from examples.demo.services import Services
 from examples.demo.summary import show
 from examples.flights.replay import messages as flight_messages
+from examples.fraud.simulation import WorldConfig
 from examples.fraud.world import messages as fraud_messages
 from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
+from scoring.repository import ModelRepository
+from streams.loading import load_pipeline
 
 PIPELINES = ("fraud", "flights")
 # One for each of the 336,776 flights, and a label for those that arrived.
@@ -53,7 +61,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
     stack = Stack(folder / "stack", Ports.free())
     held = False
     try:
-        held = _run(stack, _scripts(full, seed, (only,) if only else PIPELINES), folder, console)
+        held = _run(stack, _scripts(full, seed, (only,) if only else PIPELINES), folder, console, seed)
     except KeyboardInterrupt:
         console.print("interrupted")
         sys.exit(130)
@@ -78,7 +86,15 @@ def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
     live = 6_000
     train, burst = (400_000, FLIGHT_MESSAGES - 400_000 - live) if full else (60_000, 24_000)
     scripts = {
-        "fraud": Script("fraud", lambda: fraud_messages(seed), seed, train=60_000, burst=24_000, live=live),
+        "fraud": Script(
+            "fraud",
+            lambda: fraud_messages(seed),
+            seed,
+            train=60_000,
+            burst=24_000,
+            live=live,
+            drift_from_ms=WorldConfig().drift_from_ms,
+        ),
         "flights": Script("flights", flight_messages, seed, train=train, burst=burst, live=live),
     }
     return [scripts[name] for name in names]
@@ -106,7 +122,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) -> bool:
+def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, seed: int) -> bool:
     environment = stack.environment() | {"PENSTOCK_PII_KEY_FILE": str(_new_key(folder / "pii.key"))}
     played = {}
     with Screen(console) as screen:
@@ -119,12 +135,31 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console) ->
         write_by_pipeline({name: one.timeline for name, one in played.items()}, folder / "timeline.json")
         screen.clear()
         screen.step("verify: another process, from the raw events")
-        held = _verify(environment, folder, [*played], measured_path, report_path, screen)
+        held = _verify(environment, folder, played, measured_path, report_path, screen)
+        report = Report.model_validate_json(report_path.read_text())
+        screen.step("report: what the topics say, on one page")
+        _write_page(report, played, stack, folder / "report.html", seed)
         screen.finish()
-    report = Report.model_validate_json(report_path.read_text())
-    relative = os.path.relpath(report_path)
-    show(report, console, str(report_path) if relative.startswith("..") else relative)
+    show(report, console, [_readable(path) for path in (report_path, folder / "report.html")])
     return held
+
+
+def _write_page(report: Report, played: Mapping[str, Played], stack: Stack, path: Path, seed: int) -> None:
+    kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
+    models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
+    seen = {
+        name: Seen(one.measured, one.timeline, gather(load_pipeline(name), kafka, models, one.measured))
+        for name, one in played.items()
+    }
+    # What the plots were made from, for other eyes.
+    write_by_pipeline({name: one.evidence for name, one in seen.items()}, path.with_name("evidence.json"))
+    path.write_text(page(report, seen, shlex.join(["penstock", *sys.argv[1:]]), seed), encoding="utf-8")
+
+
+def _readable(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _new_key(path: Path) -> Path:
@@ -135,11 +170,17 @@ def _new_key(path: Path) -> Path:
 
 
 def _verify(
-    environment: dict[str, str], folder: Path, names: list[str], measured: Path, report: Path, screen: Screen
+    environment: dict[str, str],
+    folder: Path,
+    played: Mapping[str, Played],
+    measured: Path,
+    report: Path,
+    screen: Screen,
 ) -> bool:
+    backfills = [argument for name, one in played.items() for argument in ("--backfill", f"{name}={one.backfill}")]
     with Services(environment, folder, screen.refresh) as services:
         try:
-            services.call("verify", "verify", *names, "--measured", str(measured), "--report", str(report))
+            services.call("verify", "verify", *played, *backfills, "--measured", str(measured), "--report", str(report))
         except PenstockError:
             # The report says what did not hold; without one the verifier itself has failed.
             if not report.exists():

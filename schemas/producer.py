@@ -12,6 +12,7 @@ partitions chosen as Java clients choose them, so that producers in any language
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -95,7 +96,11 @@ class EventProducer:
             raise ValueError("a schema registry is for encoding='avro'")
         self._contract, self._topic, self._key = contract, topic, key
         self._serialize = _serializer(contract, topic, encoding, registry_url)
-        self._failed: list[tuple[Contract, str, str]] = []
+        # Events by number: those not known to be in Kafka; of those that failed, where and why.
+        self._numbers = itertools.count()
+        self._pending: dict[int, Contract] = {}
+        self._failed: dict[int, tuple[str, str]] = {}
+        self._fatal: KafkaError | None = None
         self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED})
         self._require_topic(kafka)
 
@@ -122,8 +127,9 @@ class EventProducer:
         value = self._serialize(valid)
         key = getattr(valid, self._key) if self._key else None
         extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
-        self._producer.poll(0)
+        self._served(partial(self._producer.poll, 0))
         self._raise_failures()
+        number = next(self._numbers)
         while True:
             try:
                 self._producer.produce(
@@ -131,16 +137,18 @@ class EventProducer:
                     value=value,
                     key=None if key is None else str(key).encode(),
                     headers=list(headers),
-                    on_delivery=partial(self._delivered, valid),
+                    on_delivery=partial(self._delivered, number),
                     **extra,
                 )
             except BufferError:
                 # Ends by itself: what Kafka does not take within delivery.timeout.ms fails, and is raised here.
-                self._producer.poll(_POLL_S)
+                self._served(partial(self._producer.poll, _POLL_S))
                 self._raise_failures()
             except KafkaException as error:
                 raise self._refused(error.args[0], len(value)) from error
             else:
+                # No report can have come yet: they come with poll and flush.
+                self._pending[number] = valid
                 return
 
     def flush(self, timeout_s: float = 30.0) -> None:
@@ -149,7 +157,7 @@ class EventProducer:
         Raises:
             DeliveryFailed: if some were not, or not yet (those may still arrive).
         """
-        waiting = self._producer.flush(timeout_s)
+        waiting = self._served(partial(self._producer.flush, timeout_s))
         self._raise_failures()
         if waiting:
             raise DeliveryFailed(
@@ -189,20 +197,38 @@ class EventProducer:
                 safe="it was not sent",
             ) from None
 
-    def _delivered(self, event: Contract, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            partition = message.partition()
-            place = self._topic if partition is None or partition < 0 else f"{self._topic}[{partition}]"
-            self._failed.append((event, place, error.str()))
+    def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            del self._pending[number]
+            return
+        partition = message.partition()
+        place = self._topic if partition is None or partition < 0 else f"{self._topic}[{partition}]"
+        self._failed[number] = place, error.str()
+
+    def _served(self, call: Callable[[], int]) -> int:
+        """Poll or flush. A fatal error is raised there, once: the reason of the failures that come with it."""
+        try:
+            return call()
+        except (KafkaException, SystemError) as error:
+            # SystemError: while the error was being raised, the client called `_delivered`, and its report was lost.
+            fatal = error.__cause__ if isinstance(error, SystemError) else error
+            if not isinstance(fatal, KafkaException):
+                raise
+            self._fatal = fatal.args[0]
+            return call()
 
     def _raise_failures(self) -> None:
+        if self._fatal is not None and not len(self._producer):
+            # Nothing is under way any more: what was not reported has failed too.
+            lost = (self._topic, self._fatal.str())
+            self._failed = {**dict.fromkeys(self._pending, lost), **self._failed}
         if self._failed:
-            failed, self._failed = self._failed, []
-            places = ", ".join(sorted({place for _, place, _ in failed}))
+            failed, self._failed = self._failed, {}
+            reason = next(iter(failed.values()))[1] if self._fatal is None else self._fatal.str()
             raise DeliveryFailed(
-                f"Kafka did not take {len(failed)} events: {failed[0][2]}",
-                where=places,
-                events=[event for event, _, _ in failed],
+                f"Kafka did not take {len(failed)} events: {reason}",
+                where=", ".join(sorted({place for place, _ in failed.values()})),
+                events=[self._pending.pop(number) for number in failed],
             )
 
     def _refused(self, error: KafkaError, size: int) -> PenstockError:

@@ -26,7 +26,11 @@ def features_schema(plan: PipelinePlan) -> dict[str, Any]:
             {"name": "event_id", "type": "string"},
             {"name": "event_time", "type": "long", "doc": "epoch ms"},
             {"name": "trigger", "type": "string", "doc": "event"},
-            {"name": "attempt", "type": "long", "doc": "when the run of the job began that emitted this record, epoch ms"},
+            {
+                "name": "attempt",
+                "type": "long",
+                "doc": "when the run of the job began that emitted this record, epoch ms",
+            },
             {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
             {
                 "name": "event",
@@ -122,7 +126,7 @@ DRIFT_SCHEMA: dict[str, Any] = {
         {"name": "threshold", "type": "double"},
         {"name": "reference", "type": "double", "doc": "mean (missing: share of nulls) that was expected"},
         {"name": "current", "type": "double", "doc": "the same of the latest records"},
-        {"name": "event_time", "type": "long", "doc": "epoch ms, of the event at which it was found"},
+        {"name": "event_time", "type": "long", "doc": "epoch ms, what the partition had reached"},
         {"name": "topic", "type": "string", "doc": "where the record at which it was found stands"},
         {"name": "partition", "type": "int"},
         {"name": "offset", "type": "long"},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from backfill.training_topics import training_set_from_topics
+from backfill.parquet import read_backfill
+from backfill.training_parquet import training_set
 from penstock.event_time import EventTime
 from penstock.settings import Settings
 from scoring.drift_reference import reference_of
@@ -28,17 +30,24 @@ def model() -> None:
 
 @model.command("train")
 @click.argument("pipeline")
+@click.option(
+    "--backfill",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The features to train on: a folder that `penstock backfill run` has written.",
+)
 @click.option("--until", "until_ms", type=EventTime(), help="Know nothing later than this event time (default: all).")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
-def train_command(pipeline: str, until_ms: int | None, seed: int) -> None:
-    """Train on the features that were emitted and the labels known by a time, and write the next version.
+def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) -> None:
+    """Train on the features of a backfill and the labels known by a time, and write the next version.
 
     The version is not served before `penstock model load`.
     """
     definition, settings = load_pipeline(pipeline), Settings()
-    training_set = training_set_from_topics(definition, settings.kafka, until_ms)
-    trained = train(training_set, seed)
-    reference = reference_of(definition, training_set, trained, seed)
+    data = training_set(definition, settings.kafka, read_backfill(folder), until_ms)
+    trained = train(data, seed)
+    reference = reference_of(definition, data, trained, seed)
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained, reference)
     _line("model", click.style(f"{definition.model.name} version {version}", bold=True))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka import QUIET, KafkaAccess
 from scoring.predictions import Produced
 
 _log = logging.getLogger(__name__)
@@ -302,10 +302,14 @@ class _AbortError(Exception):
         self.error = error
 
 
-def producer_factory(kafka: KafkaAccess, transactional_id: str) -> Callable[[], Producer]:
-    """Makes producers for :class:`TransactionalProducer`, each setting with its reason."""
+def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool = False) -> Callable[[], Producer]:
+    """Makes producers for :class:`TransactionalProducer`, each setting with its reason.
+
+    ``quiet`` ones log only what is fatal: for a process that has many, which would all tell the same.
+    """
     config = {
         **kafka.client(),
+        **(QUIET if quiet else {}),
         "transactional.id": transactional_id,
         # Default 100: after each commit the broker answers CONCURRENT_TRANSACTIONS until its markers are written, and
         # the next transaction would wait that long. With 1, a commit takes about 3 ms instead of about 100.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,7 +15,14 @@ from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
 from cassandra.protocol import ErrorMessage
-from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, BoundStatement, PreparedStatement
+from cassandra.query import (
+    UNSET_VALUE,
+    BatchStatement,
+    BatchType,
+    BoundStatement,
+    PreparedStatement,
+    named_tuple_factory,
+)
 
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -194,7 +201,7 @@ class CassandraStore:
         )
 
 
-def connect(settings: Settings) -> Cluster:
+def connect(settings: Settings, row_factory: Callable[..., Any] = named_tuple_factory) -> Cluster:
     """A cluster object, not connected yet: token-aware, LOCAL_QUORUM, and back within seconds after an outage.
 
     Raises:
@@ -206,6 +213,7 @@ def connect(settings: Settings) -> Cluster:
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
         request_timeout=_REQUEST_TIMEOUT_S,
+        row_factory=row_factory,
     )
     return Cluster(
         settings.cassandra_contact_points,

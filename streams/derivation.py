@@ -1,9 +1,18 @@
-"""The SQL of a plan's derived columns and filters."""
+"""What computes a plan's derived columns and filters: their SQL, and the calls of Python columns."""
 
 from __future__ import annotations
 
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from schemas.contract import ColumnType
 from streams.plan import ColumnPlan, PipelinePlan
 
+_log = logging.getLogger(__name__)
+
+_PYTHON_TYPES: dict[ColumnType, type] = {"string": str, "long": int, "double": float, "boolean": bool}
 _SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 
@@ -25,6 +34,31 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
 
 
+def function_of(column: ColumnPlan) -> Callable[..., Any]:
+    """The function of a Python column, which gives null where the author's raises or gives another type.
+
+    One odd event must not stop the job. Every failure that doubles their number is logged, without any value.
+    """
+    assert column.python is not None
+    module, _, path = column.python.partition(":")
+    function: Any = importlib.import_module(module)
+    for name in path.split("."):
+        function = getattr(function, name)
+    failures = 0
+
+    def call(*arguments: Any) -> Any:
+        nonlocal failures
+        try:
+            return _typed(function(*arguments), column.type)
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            failures += 1
+            if failures & (failures - 1) == 0:
+                _log.warning("column %s is null: %s (%s times so far)", column.name, type(error).__name__, failures)
+            return None
+
+    return call
+
+
 def function_name(column: ColumnPlan) -> str:
     """Under which name the function of a Python column is registered."""
     return f"python__{column.name}"
@@ -36,3 +70,16 @@ def _expression(column: ColumnPlan) -> str:
         return f"({column.sql})"
     arguments = ", ".join(f"`{name}`" for name in column.arguments)
     return f"{function_name(column)}({arguments})"
+
+
+def _typed(value: Any, kind: ColumnType) -> Any:
+    """The value as the column's type has it; NumPy's scalars become Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None:
+        return None
+    if kind == "double" and type(value) is int:
+        value = float(value)
+    fits = not isinstance(value, int) or -(2**63) <= value < 2**63
+    if type(value) is not _PYTHON_TYPES[kind] or not fits:
+        raise TypeError(f"{type(value).__name__} is no {kind}")
+    return value

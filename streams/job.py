@@ -8,7 +8,6 @@ Flink SQL or Python functions where a pipeline derives columns by them.
 # ruff: noqa: SLF001 - PyFlink hands out its Java objects only so
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
@@ -21,7 +20,7 @@ from pyflink.table import DataTypes, StreamTableEnvironment, Table
 from pyflink.table.udf import udf
 from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
-from streams.derivation import derivation_query, function_name
+from streams.derivation import derivation_query, function_name, function_of
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
 
@@ -66,7 +65,7 @@ def _derive(
         environment.add_python_file(folder)
         sys.path.insert(0, folder)
     for column in python_columns:
-        function = udf(_imported(column), result_type=_result_type(column))
+        function = udf(function_of(column), result_type=_result_type(column))
         tables.create_temporary_function(function_name(column), function)
     tables.create_temporary_view("events", Table(graph.toTable(tables._j_tenv, events), tables))
     derived = tables.sql_query(derivation_query(plan, list(graph.tableColumns()), "events"))
@@ -74,15 +73,6 @@ def _derive(
     if python_columns:
         _require_python_mode(environment, submission.python_mode)
     return events
-
-
-def _imported(column: ColumnPlan) -> Any:
-    assert column.python is not None
-    module, _, name = column.python.partition(":")
-    function: Any = importlib.import_module(module)
-    for part in name.split("."):
-        function = getattr(function, part)
-    return function
 
 
 def _result_type(column: ColumnPlan) -> Any:

@@ -35,20 +35,25 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """How far a partition's work is behind: records, and the first of them; (0, None) when caught up."""
+    """How far a partition's work was behind at a time in epoch ms, and the first record then; None if caught up."""
 
+    at: int
     records: int
     first: Waiting | None
 
-    def age_s(self, now_ms: int) -> float:
-        """Seconds since the oldest record that is not done was written."""
-        return 0.0 if self.first is None else max(0, now_ms - self.first.timestamp) / 1000
+    def age_s(self, position: int | None, now_ms: int) -> float:
+        """Age of the oldest record that is not done: it grows until that one is, then stays what it was when asked."""
+        if self.first is None:
+            return 0.0
+        seen = self.at if position is not None and position > self.first.offset else now_ms
+        return max(0, seen - self.first.timestamp) / 1000
 
 
 def lags(
     positions: Mapping[Partition, int],
     ends: Mapping[Partition, int],
     first_waiting: Callable[[Mapping[Partition, int]], Mapping[Partition, Waiting | None]],
+    now_ms: int,
 ) -> dict[Partition, PartitionLag]:
     """The lag of each partition that could be told.
 
@@ -56,13 +61,14 @@ def lags(
         positions: The offset of the next record to be done; OFFSET_BEGINNING if none ever was.
         ends: Last stable offsets.
         first_waiting: Looks for the first record at or after each position, see :meth:`streams.lag.Lag.first_waiting`.
+        now_ms: Epoch ms.
     """
-    caught_up = PartitionLag(0, None)
+    caught_up = PartitionLag(now_ms, 0, None)
     asked = {p: at for p, at in positions.items() if p in ends and at < ends[p] and ends[p] > 0}
     found = {p: caught_up for p in positions if p in ends and p not in asked}
     for partition, waiting in first_waiting(asked).items():
         found[partition] = (
-            caught_up if waiting is None else PartitionLag(max(1, ends[partition] - waiting.offset), waiting)
+            caught_up if waiting is None else PartitionLag(now_ms, max(1, ends[partition] - waiting.offset), waiting)
         )
     return found
 
@@ -145,11 +151,11 @@ class LagWatch(Collector):
         )
         healthy = GaugeMetricFamily("penstock_service_healthy", "1 if /healthz answers 200", labels=labels)
         with self._lock:
-            found, updated_s = dict(self._lags), self._updated_s
-        for (topic, partition), lag in sorted(found.items()):
-            where = [*self._labels, topic, str(partition)]
+            found, positions, updated_s = dict(self._lags), dict(self._positions), self._updated_s
+        for partition, lag in sorted(found.items()):
+            where = [*self._labels, partition[0], str(partition[1])]
             records.add_metric(where, lag.records)
-            seconds.add_metric(where, lag.age_s(now_ms))
+            seconds.add_metric(where, lag.age_s(positions.get(partition), now_ms))
         updated.add_metric(self._labels, updated_s)
         healthy.add_metric(self._labels, float(self._progress.health().ok))
         return iter((records, seconds, updated, healthy))
@@ -195,7 +201,7 @@ class LagWatch(Collector):
             news = {p: at for p, at in asked.items() if self._nothing_between.get(p) != (at, ends[p])}
             return {**dict.fromkeys(asked.keys() - news.keys()), **lag.first_waiting(self._group, news)}
 
-        found = lags(positions, ends, first_waiting)
+        found = lags(positions, ends, first_waiting, time.time_ns() // 1_000_000)
         if missing := positions.keys() - found.keys():
             raise TimeoutError(f"no answer about {sorted(missing)}")
         self._nothing_between = {p: (positions[p], ends[p]) for p, lag_ in found.items() if lag_.first is None}

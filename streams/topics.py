@@ -6,6 +6,7 @@ that the order of an entity's events, and the memory of what is scored, never cr
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -96,7 +97,16 @@ def create_topics(pipeline: Pipeline, kafka: KafkaAccess, *, replication: int = 
                     where=str(kafka),
                     next="penstock status",
                 ) from error
-    return [topic.name for topic in missing]
+    created = [topic.name for topic in missing]
+    _await_known(admin, kafka, created)
+    return created
+
+
+def _await_known(admin: AdminClient, kafka: KafkaAccess, names: list[str]) -> None:
+    """Wait until brokers know what the controller has created: who comes next must find it."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while names and not set(names) <= partition_counts(admin, kafka).keys() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def require_topics(pipeline: Pipeline, kafka: KafkaAccess, names: list[str]) -> None:

@@ -186,8 +186,8 @@ def _check_view(
             if not different:
                 continue
             live = _live(view, records) if live is None else live
-            before = live.get((entity, position), [])
-            if _relevant(view, before, events) == _relevant(view, positions[: index + 1], events):
+            of_live, place = live.get((entity, position), ([], -1))
+            if _relevant(view, of_live[: place + 1], events) == _relevant(view, positions[: index + 1], events):
                 findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
                 continue
             findings.order_differences += 1
@@ -209,8 +209,8 @@ def _replayed(
     return found
 
 
-def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], list[Position]]:
-    """The events that the live job had seen of an entity with each event, as of the event's first emission."""
+def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[Position], int]]:
+    """The events of an entity in the order of the live job, and the place of each event, as of its first emission."""
     emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
     first: dict[Position, tuple[int, int]] = {}
     for record in records:
@@ -227,7 +227,7 @@ def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Posit
             positions = [emission.position for emission in chain]
             for index in range(fresh, len(chain)):
                 if first[positions[index]][1] == chain[index].attempt:
-                    seen[entity, positions[index]] = positions[: index + 1]
+                    seen[entity, positions[index]] = positions, index
     return seen
 
 

@@ -27,7 +27,11 @@ class ModelReport(BaseModel):
 
 
 class PipelineReport(BaseModel):
-    """One pipeline's run. A count that must be zero for the run to hold is listed by :meth:`failures`."""
+    """One pipeline's run. A count that must be zero for the run to hold is listed by :meth:`failures`.
+
+    ``drift_from_ms`` is the event time from which the world was another, if it ever was: alerts before it are false
+    alarms. Where nothing was injected, as on real data, no alert can be called false.
+    """
 
     events_valid: int
     events_invalid: int
@@ -52,6 +56,14 @@ class PipelineReport(BaseModel):
     backfill_checked: int
     backfill_order_differences: int
     backfill_mismatches: int
+    drift_from_ms: int | None
+    drift_alerts: int
+    false_alarms_before_drift: int
+    drift_alerts_missing: int
+    drift_alerts_extra: int
+    drift_alert_duplicates: int
+    drift_unfollowed: int
+    drift_mismatches: int
     latency_ms: Latency | None
     events_per_s: float | None
     model: ModelReport | None
@@ -69,12 +81,19 @@ class PipelineReport(BaseModel):
             "redis_mismatches": "vectors in Redis are not the latest",
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
             "backfill_mismatches": "backfilled values or rows are not what was served",
+            "drift_alerts_missing": "drift alerts were never published",
+            "drift_alerts_extra": "drift alerts follow from no record",
+            "drift_alert_duplicates": "drift alerts were published again",
+            "drift_unfollowed": "records were not followed by the drift detectors",
+            "drift_mismatches": "drift alerts or states say something else than a replay",
         }
         found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
         if self.predictions != self.events_valid:
             found.append(f"{self.predictions} predictions for {self.events_valid} valid events")
         if self.dead_letters != self.events_invalid:
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
+        if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:
+            found.append("drift was injected, and no alert says so")
         if self.model is not None and self.model.auc <= self.model.auc_without_windows:
             found.append(f"the model (AUC {self.model.auc:.3f}) does not beat the one without windowed features")
         return found

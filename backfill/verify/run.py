@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from cassandra.query import tuple_factory
 
 from backfill.parquet import read_backfill
 from backfill.topics import read_topic
 from backfill.verify.backfill import BackfillFindings, check_backfill
+from backfill.verify.drift import DriftFindings, check_drift
 from backfill.verify.events import check_dead_letters, judge_events
 from backfill.verify.features import check_features
 from backfill.verify.findings import MAX_EXAMPLES, Findings
@@ -25,6 +27,7 @@ from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA, features_schema
+from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
 from streams.definitions import Labels, Pipeline
@@ -75,7 +78,7 @@ def verify(
         lambda version: _scorer(pipeline, settings, version),
     )
     redis = check_redis(planned, records, redis_sink.connect(settings))
-    with cassandra_sink.connect(settings) as cluster, cluster.connect() as session:
+    with cassandra_sink.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra_keyspace
         cassandra = check_cassandra(
             planned, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed
@@ -84,7 +87,8 @@ def verify(
     if backfill is not None:
         raw = read_topic(kafka, pipeline.source.topic)
         replayed = check_backfill(planned, read_backfill(backfill), judged.events, records, raw, budget=budget)
-    checks: list[Findings] = [features, scored, redis, cassandra, replayed]
+    drift = _drift(pipeline, settings, records, predictions, measured)
+    checks: list[Findings] = [features, scored, redis, cassandra, replayed, drift]
     examples = [*letter_examples, *(example for check in checks for example in check.examples)]
     return PipelineReport(
         events_valid=len(judged.events),
@@ -110,11 +114,38 @@ def verify(
         backfill_checked=replayed.checked,
         backfill_order_differences=replayed.order_differences,
         backfill_mismatches=replayed.mismatches,
+        drift_from_ms=measured.drift_from_ms if measured else None,
+        drift_alerts=drift.alerts,
+        false_alarms_before_drift=drift.false_alarms if measured and measured.drift_from_ms is not None else 0,
+        drift_alerts_missing=drift.missing,
+        drift_alerts_extra=drift.extra,
+        drift_alert_duplicates=drift.twice,
+        drift_unfollowed=drift.unfollowed,
+        drift_mismatches=drift.mismatches,
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
         examples=examples[:MAX_EXAMPLES],
     )
+
+
+def _drift(
+    pipeline: Pipeline,
+    settings: Settings,
+    features: Sequence[Published],
+    predictions: Sequence[Published],
+    measured: Measured | None,
+) -> DriftFindings:
+    """What a replay of the detectors says; nothing, if the drift app never followed this pipeline."""
+    if pipeline.monitors is None:
+        return DriftFindings()
+    alerts = list(read_topic(settings.kafka, pipeline.drift_topic))
+    states = list(read_topic(settings.kafka, pipeline.drift_state_topic))
+    if not alerts and not states:
+        return DriftFindings()
+    injected_ms = measured.drift_from_ms if measured else None
+    repository = ModelRepository(settings.model_repository)
+    return check_drift(pipeline, repository, features, predictions, alerts, states, injected_ms)
 
 
 def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:

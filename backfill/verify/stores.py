@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import redis
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
-from cassandra.query import SimpleStatement, tuple_factory
+from cassandra.query import SimpleStatement
 from cassandra.util import Date
 
 from backfill.verify.findings import Findings
@@ -64,9 +64,11 @@ def check_cassandra(
     sample: int,
     seed: int,
 ) -> StoreFindings:
-    """Compare the keys of all rows with what was published, and all columns of ``sample`` rows of each table."""
+    """Compare the keys of all rows with what was published, and all columns of ``sample`` rows of each table.
+
+    ``session`` gives rows as tuples.
+    """
     findings = StoreFindings()
-    session.row_factory = tuple_factory
     for view in plan.views:
         _check_history(plan, view, records, session, keyspace, findings, sample, random.Random(f"{seed}/{view.id}"))  # noqa: S311
     _check_prediction_log(plan, predictions, session, keyspace, findings)

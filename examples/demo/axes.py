@@ -63,11 +63,20 @@ def linear(label: str, low: float, high: float, *, ticks: int = 5, text: Callabl
 
 
 def log(label: str, low: float, high: float, *, text: Callable[[float], str] | None = None) -> Axis:
-    """From the decade at or below ``low`` (> 0) to the one at or above ``high``."""
-    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(max(high, low)) - 1e-9)
-    last = max(last, first + 1)
-    write = text or compact
-    return Axis(label, 10.0**first, 10.0**last, tuple((10.0**n, write(10.0**n)) for n in range(first, last + 1)), "log")
+    """From the 1, 2 or 5 of a power of ten at or below ``low`` (> 0) to the one at or above ``high``.
+
+    Ticks are powers of ten, and the 2 and 5 of each where there are few of those.
+
+    >>> [text for _, text in log("", 13, 900).ticks], [text for _, text in log("", 3, 9_000).ticks]
+    (['10', '20', '50', '100', '200', '500', '1k'], ['10', '100', '1k', '10k'])
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(max(high, low))) + 1)
+    places = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+    begin = max(place for place in places if place <= low * (1 + 1e-9))
+    end = min(place for place in places if place >= high * (1 - 1e-9) and place > begin)
+    write, fine = text or compact, end / begin <= 100
+    ticks = tuple((p, write(p)) for p in places if begin <= p <= end and (fine or _is_power(p)))
+    return Axis(label, begin, end, ticks, "log")
 
 
 def from_zero(label: str, high: float) -> Axis:
@@ -144,6 +153,10 @@ def percent(share: float) -> str:
     ['0 %', '25 %', '1.23 %', '0.012 %']
     """
     return f"{share * 100:.3g} %"
+
+
+def _is_power(value: float) -> bool:
+    return f"{value:e}".startswith("1.0")
 
 
 def _nice(step: float) -> float:

@@ -11,7 +11,7 @@ from streams.topics import group_of
 
 # The job commits its position at each checkpoint, when all that it has read is on the features topic.
 JOB = "features"
-SCORER, REDIS, CASSANDRA = "scorer", "sink-redis", "sink-cassandra"
+SCORER, REDIS, CASSANDRA, DRIFT = "scorer", "sink-redis", "sink-cassandra", "drift"
 
 
 class Consumers:
@@ -27,6 +27,7 @@ class Consumers:
             SCORER: (self._features,),
             REDIS: (self._features,),
             CASSANDRA: both,
+            DRIFT: both,
         }
         self._started = [JOB]
 

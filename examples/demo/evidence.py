@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
+from backfill.labels import LabelReader
 from backfill.topics import read_topic
-from backfill.training_topics import LabelReader
 from backfill.verify.measured import Measured
-from penstock.settings import Settings
+from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
 from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
@@ -97,23 +98,24 @@ class Evidence(_Fact):
     importance: tuple[Importance, ...]
 
 
-def gather(pipeline: Pipeline, settings: Settings, measured: Measured) -> Evidence:
+def gather(pipeline: Pipeline, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
     """Read what the pipeline published, its labels and its model's manifest.
 
     Raises:
-        PenstockError: if Kafka or the model repository cannot be read.
+        PenstockError: if Kafka or the model repository cannot be read, or nothing was predicted.
     """
     decoder = Decoder(PREDICTION_SCHEMA)
-    predictions = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, pipeline.predictions_topic)]
+    predictions = [decoder.decode(r.value or b"") for r in read_topic(kafka, pipeline.predictions_topic)]
+    if not predictions:
+        raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
     times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
     scores = np.array([p["score"] for p in predictions])
-    known = _truth(pipeline.labels, settings) if pipeline.labels else {}
+    known = _truth(pipeline.labels, kafka) if pipeline.labels else {}
     truth = np.array([known.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
     later = times > until
     before = later if drift is None else later & (times < drift)
-    repository = ModelRepository(settings.model_repository)
     name = pipeline.model.name
     return Evidence(
         begin_ms=int(times.min()),
@@ -125,8 +127,8 @@ def gather(pipeline: Pipeline, settings: Settings, measured: Measured) -> Eviden
         before=summed(scores[before], truth[before], threshold),
         after=None if drift is None else summed(scores[times >= drift], truth[times >= drift], threshold),
         monitors=monitors.names() if monitors else (),
-        alerts=_alerts(pipeline, settings) if monitors else (),
-        importance=repository.manifest(name, repository.newest(name)).importance,
+        alerts=alerts_of(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
+        importance=models.manifest(name, models.newest(name)).importance,
     )
 
 
@@ -145,6 +147,19 @@ def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: floa
         flagged_positives=int(((truth == 1) & flagged).sum()),
         bins=tuple(_bins(scores[labelled], truth[labelled])),
     )
+
+
+def alerts_of(values: Iterable[bytes]) -> tuple[Alert, ...]:
+    """The alerts in the records of a drift topic, by event time; one that was made again has the same id."""
+    decoder = Decoder(DRIFT_SCHEMA)
+    found = {}
+    for value in values:
+        alert = decoder.decode(value)
+        found[alert["model_version"], alert["alert_id"]] = Alert(
+            at_ms=alert["event_time"],
+            **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
+        )
+    return tuple(sorted(found.values(), key=lambda alert: alert.at_ms))
 
 
 def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]:
@@ -167,24 +182,11 @@ def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]
             yield Bin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
 
 
-def _truth(labels: Labels, settings: Settings) -> dict[str, int]:
+def _truth(labels: Labels, kafka: KafkaAccess) -> dict[str, int]:
     """What is known of each event in the end: of several labels the one that was known last."""
     latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
-    for row in LabelReader(labels).rows(read_topic(settings.kafka, labels.topic)):
+    for row in LabelReader(labels).rows(read_topic(kafka, labels.topic)):
         rank = row.known_at_ms, row.position
         if row.event_id not in latest or rank >= latest[row.event_id][0]:
             latest[row.event_id] = rank, row.value
     return {event_id: int(value) for event_id, (_, value) in latest.items() if value is not None}
-
-
-def _alerts(pipeline: Pipeline, settings: Settings) -> tuple[Alert, ...]:
-    decoder = Decoder(DRIFT_SCHEMA)
-    found = {}
-    for record in read_topic(settings.kafka, pipeline.drift_topic):
-        alert = decoder.decode(record.value or b"")
-        # One that was made again has the same id.
-        found[alert["alert_id"]] = Alert(
-            at_ms=alert["event_time"],
-            **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
-        )
-    return tuple(sorted(found.values(), key=lambda alert: alert.at_ms))

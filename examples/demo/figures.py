@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,6 +43,8 @@ _DETECTORS: dict[str, tuple[str, Shape, str]] = {
     "missing": ("missing values", "cross", "c6"),
 }
 _MOST_USEFUL = 15
+# More would be finer than a pointer, and most of the file.
+_COLUMNS = 240
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,16 @@ class Figure:
 
 def throughput(timeline: Timeline) -> Figure:
     """Records per second of each stage."""
-    rates = {stage: timeline.rates(stage) for stage, _ in _STAGES}
+    step = float(math.ceil(max(1.0, _end(timeline) / _COLUMNS)))
+    rates = {stage: timeline.rates(stage, step) for stage, _ in _STAGES}
     burst, live = (_within(timeline.phase(name), rates) for name in ("burst", "live"))
     top = {stage: max((rate for _, rate in points), default=0.0) for stage, points in rates.items()}
     columns = [
-        (at, at + 1, "\n".join([_clock(at), *(f"{s}: {_rate(rates[s], n)}/s" for s, _ in _STAGES if rates[s])]))
+        (at, at + step, "\n".join([_clock(at), *(f"{s}: {_rate(rates[s], n)}/s" for s, _ in _STAGES if rates[s])]))
         for n, (at, _) in enumerate(rates["produced"])
     ]
     lines = [
-        Line([*points, (points[-1][0] + 1, 0)], colour, step=True) for s, colour in _STAGES if (points := rates[s])
+        Line([*points, (points[-1][0] + step, 0)], colour, step=True) for s, colour in _STAGES if (points := rates[s])
     ]
     return Figure(
         "Throughput",
@@ -96,7 +100,7 @@ def lag(timeline: Timeline) -> Figure:
     most = {name: max(behind for _, behind in points) for name, points in seen.items()}
     last = sum(points[-1][1] for name, points in seen.items() if name != "features")
     columns = []
-    for now, then in pairwise(timeline.samples):
+    for now, then in pairwise(timeline.samples[:: math.ceil(len(timeline.samples) / _COLUMNS) or 1]):
         told = (f"{_CONSUMERS[n][0]}: {behind:,} behind" for n, behind in now.lags.items() if n in seen)
         columns.append((now.at_s, then.at_s, "\n".join([_clock(now.at_s), *told])))
     worst = max(most, key=lambda name: most[name], default="")
@@ -224,7 +228,7 @@ def calibration(evidence: Evidence) -> Figure:
     if evidence.after:
         series.append(("after the drift", "c2", evidence.after, "square"))
     bins = [b for _, _, s, _ in series for b in s.bins]
-    ends = [p for b in bins for p in (b.mean_score, b.interval()[0], b.interval()[1]) if p > 0]
+    ends = [p for b in bins for p in (b.mean_score, *b.interval()) if 0 < p < 0.9995]
     low, high = max(min(ends, default=0.01), 1e-4), min(max(ends, default=0.99), 1 - 1e-4)
     marks: list[Mark] = [Diagonal()]
     said = []
@@ -343,9 +347,12 @@ def _drift_reading(evidence: Evidence) -> str:
 
 
 def _over_time(timeline: Timeline, y: Axis, marks: Sequence[Mark]) -> Chart:
-    end = timeline.phases[-1].to_s if timeline.phases else 1
     spans = [_span(phase, number) for number, phase in enumerate(timeline.phases)]
-    return Chart(seconds("time since the pipeline's start", 0, end), y, (*spans, *marks))
+    return Chart(seconds("time since the pipeline's start", 0, _end(timeline)), y, (*spans, *marks))
+
+
+def _end(timeline: Timeline) -> float:
+    return timeline.phases[-1].to_s
 
 
 def _span(phase: Phase, number: int) -> Span:

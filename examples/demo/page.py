@@ -15,10 +15,12 @@ from examples.demo.figures import Figure, Key
 from examples.demo.markup import Child, Element, el, extended, html
 from examples.demo.plots import draw, symbol
 from examples.demo.timeline import Timeline
+from penstock.event_time import iso
 
 _STYLE = Path(__file__).with_name("page.css")
 # What the page may load: nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_MUST_BE_ZERO = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
 _FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
 
 
@@ -141,6 +143,14 @@ def _numbers(one: PipelineReport) -> Element:
             "entries in the stores", f"{one.redis_checked + one.cassandra_rows:,}", *_zero({"wrong": wrong_stored})
         ),
     ]
+    if one.backfill_rows:
+        numbers.append(
+            _number(
+                "rows backfilled",
+                f"{one.backfill_rows:,}",
+                *_zero({"mismatches with what was served": one.backfill_mismatches}),
+            )
+        )
     if one.events_per_s:
         numbers.append(
             _number(
@@ -159,7 +169,26 @@ def _numbers(one: PipelineReport) -> Element:
     if model:
         without = f"{model.auc_without_windows:.4f} without windowed features"
         numbers.append(_number("AUC on later events", f"{model.auc:.4f}", without))
+    numbers.append(_drift_number(one))
     return el("dl", {"class": "numbers"}, *numbers)
+
+
+def _drift_number(one: PipelineReport) -> Element:
+    wrong = {
+        "lost": one.drift_alerts_missing,
+        "made up": one.drift_alerts_extra,
+        "doubled": one.drift_alert_duplicates,
+        "records not followed": one.drift_unfollowed,
+        "unlike a replay": one.drift_mismatches,
+    }
+    if any(wrong.values()):
+        return _number("drift alerts", f"{one.drift_alerts:,}", *_zero(wrong))
+    false = (
+        f"{one.false_alarms_before_drift:,} false alarms before the injected drift"
+        if one.drift_from_ms is not None
+        else "no drift was injected: the data are real"
+    )
+    return _number("drift alerts", f"{one.drift_alerts:,}", false)
 
 
 def _number(label: str, value: str, note: str, look: str = "", unit: str = "") -> Element:
@@ -202,7 +231,10 @@ def _key(key: Key) -> Element:
 
 
 def _all_numbers(report: Report) -> Element:
-    columns = [_flat(one.model_dump(exclude={"examples"})) for one in report.pipelines.values()]
+    columns = [
+        _flat(one.model_dump(exclude={"examples", "drift_from_ms"})) | {"drift injected": _date(one.drift_from_ms)}
+        for one in report.pipelines.values()
+    ]
     names = list(dict.fromkeys(name for column in columns for name in column))
     header = el("tr", {}, el("th", {}, ""), *(el("th", {"scope": "col"}, name) for name in report.pipelines))
     rows = [el("tr", {}, el("td", {}, name), *(_cell(name, column.get(name)) for column in columns)) for name in names]
@@ -210,9 +242,13 @@ def _all_numbers(report: Report) -> Element:
     return el("section", {"id": "numbers"}, el("h2", {}, "All numbers"), el("div", {"class": "scroll"}, table))
 
 
+def _date(ms: int | None) -> str | None:
+    return None if ms is None else iso(ms)[:16].replace("T", " ")
+
+
 def _cell(name: str, value: object) -> Element:
     text = "n/a" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
-    wrong = bool(value) and name.endswith(("mismatches", "gaps", "prediction duplicates"))
+    wrong = bool(value) and name.endswith(_MUST_BE_ZERO)
     return el("td", {"class": "bad"} if wrong else {}, text)
 
 

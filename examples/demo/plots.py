@@ -20,7 +20,7 @@ Shape = Literal["circle", "square", "triangle", "diamond", "cross"]
 # Widths of the style sheet's 12 px font: close enough to leave room, and never measured.
 _LETTER = 6.6
 _LINE = 16.0
-_LEFT, _RIGHT, _BOTTOM = 52.0, 14.0, 42.0
+_LEFT, _RIGHT, _BOTTOM = 58.0, 14.0, 42.0
 _ROW_LABEL_SHARE = 0.34
 
 

@@ -17,11 +17,11 @@ _CHECK_EVERY = 500
 
 
 class Upstream:
-    """Produces messages and counts them by kind; ``newest_event_time`` is the greatest event time among the valid."""
+    """Produces messages and counts them by kind; ``event_times`` is the range of event time of the valid."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self.counts: Counter[str] = Counter()
-        self.newest_event_time = 0
+        self.event_times: tuple[int, int] | None = None
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -49,7 +49,8 @@ class Upstream:
             self._send(message)
             self.counts[message.kind] += 1
             if message.kind == "event" and message.event_time_ms is not None:
-                self.newest_event_time = max(self.newest_event_time, message.event_time_ms)
+                first, last = self.event_times or (message.event_time_ms, message.event_time_ms)
+                self.event_times = min(first, message.event_time_ms), max(last, message.event_time_ms)
             if number % _CHECK_EVERY == 0:
                 self._check()
                 tick()

@@ -1,4 +1,4 @@
-"""The demo's story, for each pipeline: train on an earlier slice, replay a burst, then live traffic."""
+"""The demo's story, for each pipeline: backfill history and train on it, then a burst, then live traffic."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from backfill.verify.measured import Measured
-from examples.demo.consumers import CASSANDRA, JOB, REDIS, SCORER, Consumers
+from examples.demo.consumers import CASSANDRA, DRIFT, JOB, REDIS, SCORER, Consumers
 from examples.demo.producing import Upstream
 from examples.demo.screen import Meter, Screen
 from examples.demo.services import Services
 from examples.demo.timeline import Recorder, Timeline
-from examples.demo.watching import Downstream
+from examples.demo.watching import Alarms, Downstream
 from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
@@ -30,7 +30,10 @@ _STALL_S = 90.0
 
 @dataclass(frozen=True)
 class Script:
-    """How one pipeline is shown: messages to train on, messages in a burst, then live ones at a pace."""
+    """How one pipeline is shown: messages to train on, messages in a burst, then live ones at a pace.
+
+    ``drift_from_ms`` is the event time from which its world is another, None if it stays as it is.
+    """
 
     pipeline: str
     messages: Callable[[], Iterator[Message]]
@@ -39,14 +42,16 @@ class Script:
     burst: int
     live: int
     live_per_second: float = 400.0
+    drift_from_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a run leaves for the verifier and for the report."""
+    """What a run leaves for the verifier and for the report; ``backfill`` is the folder of its Parquet files."""
 
     measured: Measured
     timeline: Timeline
+    backfill: Path
 
 
 def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Played:
@@ -66,7 +71,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
         try:
             services.start("sink-redis", "sink", "run", "redis", name)
             services.start("sink-cassandra", "sink", "run", "cassandra", name)
-            return _Act(script, pipeline, services, screen, kafka).run()
+            return _Act(script, pipeline, services, screen, kafka, folder / "backfill").run()
         finally:
             screen.step(f"{name}: stop the job with a savepoint")
             services.stop_all()
@@ -78,21 +83,29 @@ class _Act:
     """One pipeline's run while its job is up."""
 
     def __init__(
-        self, script: Script, pipeline: Pipeline, services: Services, screen: Screen, kafka: KafkaAccess
+        self,
+        script: Script,
+        pipeline: Pipeline,
+        services: Services,
+        screen: Screen,
+        kafka: KafkaAccess,
+        backfill: Path,
     ) -> None:
         self._script = script
         self._pipeline = pipeline
         self._services = services
         self._screen = screen
         self._kafka = kafka
+        self._backfill = backfill
         self._consumers = Consumers(pipeline, kafka)
         self._upstream = Upstream(kafka)
         self._downstream: Downstream | None = None
+        self._alarms: Alarms | None = None
         self._recorder = Recorder(time.monotonic())
         self._polled_at = 0.0
         state = screen.state
-        state.meters = {title: Meter() for title in ("produced", "features", "predictions")}
-        state.lags, state.latencies_ms, state.high_scores = {}, (), ()
+        state.meters = {}
+        state.lags, state.latencies_ms, state.high_scores, state.alarms = {}, (), (), ()
 
     def run(self) -> Played:
         script, name = self._script, self._script.pipeline
@@ -101,33 +114,46 @@ class _Act:
         self._step("history", "history, to train on")
         self._produce(islice(messages, script.train), None)
         self._wait("features of the history", JOB)
-        self._step("train", "train and load the first model")
-        until = str(self._upstream.newest_event_time)
-        self._call("model", "train", name, "--until", until, "--seed", str(script.seed))
+        assert self._upstream.event_times is not None
+        begin, until = self._upstream.event_times
+        out = str(self._backfill)
+        self._step("backfill", "backfill: the same features again, from the raw events into Parquet")
+        self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
+        self._step("train", "train on the backfill, load the first model")
+        seed = str(script.seed)
+        self._call("model", "train", name, "--backfill", out, "--until", str(until), "--seed", seed)
         self._call("model", "load", name)
         self._downstream = Downstream(self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive)
         try:
-            measured = self._score(messages, int(until))
+            measured = self._score(messages, until)
         finally:
             self._downstream.stop()
+            if self._alarms is not None:
+                self._alarms.close()
             self._consumers.close()
-        return Played(measured, self._recorder.timeline(time.monotonic()))
+        return Played(measured, self._recorder.timeline(time.monotonic()), self._backfill)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         script, name, downstream = self._script, self._script.pipeline, self._downstream
         assert downstream is not None
         self._services.start("scorer", "scorer", "run", name)
         self._consumers.started(SCORER)
+        last = [REDIS, CASSANDRA]
+        if self._pipeline.monitors is not None:
+            self._services.start("drift", "drift", "run", name)
+            self._consumers.started(DRIFT)
+            self._alarms = Alarms(self._kafka, self._pipeline.drift_topic)
+            last.append(DRIFT)
         self._step("score", "score the history")
         self._wait("predictions of the history", JOB, SCORER)
-        self._wait("the sinks", REDIS, CASSANDRA)
+        self._wait("the consumers at the end", *last)
 
         self._step("burst", "a burst, as fast as it goes")
         before, started = downstream.count, time.monotonic()
         self._produce(islice(messages, script.burst), None)
         self._wait("predictions of the burst", JOB, SCORER)
         per_second = (downstream.count - before) / max(downstream.last_arrival - started, 1e-3)
-        self._wait("the sinks", REDIS, CASSANDRA)
+        self._wait("the consumers at the end", *last)
 
         self._step("live", f"live traffic at {script.live_per_second:,.0f} messages/s")
         downstream.recent_ms.clear()
@@ -136,11 +162,12 @@ class _Act:
         self._step("catch up", "let every consumer catch up")
         self._wait("predictions of the live events", JOB, SCORER)
         downstream.measuring = False
-        self._wait("the sinks", REDIS, CASSANDRA)
+        self._wait("the consumers at the end", *last)
         return Measured(
             events_per_s=round(per_second, 1),
             latencies_ms=downstream.latencies_ms,
             trained_until_ms=trained_until,
+            drift_from_ms=script.drift_from_ms,
         )
 
     def _step(self, phase: str, text: str) -> None:
@@ -168,9 +195,13 @@ class _Act:
             self._recorder.arrived(self._downstream.arrivals())
             state.latencies_ms = list(self._downstream.recent_ms)
             state.high_scores = list(self._downstream.high_scores)
+        if self._alarms is not None:
+            self._alarms.look()
+            counts["drift alerts"] = self._alarms.count
+            state.alarms = list(self._alarms.latest)
         self._recorder.sample(counts, lags, now)
         for stage, count in counts.items():
-            state.meters[stage].set(count, now)
+            state.meters.setdefault(stage, Meter()).set(count, now)
         state.lags = lags
         self._screen.refresh()
 

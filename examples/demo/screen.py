@@ -14,11 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.watching import HighScore
+from examples.demo.watching import Alarm, HighScore
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.25
 _RATE_WINDOW_S = 3.0
+_ENTITY = 24
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -56,6 +57,7 @@ class State:
     lags: dict[str, int] = field(default_factory=dict)
     latencies_ms: Sequence[float] = ()
     high_scores: Sequence[HighScore] = ()
+    alarms: Sequence[Alarm] = ()
 
 
 class Screen:
@@ -125,30 +127,29 @@ class Screen:
         head = Text.assemble((f"{spinner} ", "cyan"), (state.step, "bold"))
         parts: list[RenderableType] = [head]
         if state.meters:
-            parts += [Text(), self._rates()]
-        if state.lags:
-            parts += [Text(), self._lags()]
+            side_by_side = Table.grid(padding=(0, 6, 0, 0))
+            side_by_side.add_row(self._rates(), self._lags())
+            parts += [Text(), side_by_side]
         if state.latencies_ms:
             parts += [Text(), self._latency()]
         if state.high_scores:
             parts += [Text(), self._scores()]
+        if state.alarms:
+            parts += [Text(), self._alarms()]
         title = f"penstock demo · {state.pipeline}" if state.pipeline else "penstock demo"
         return Panel(Group(*parts), title=title, subtitle=f"{now - self._started:.0f} s", padding=(1, 2), width=84)
 
     def _rates(self) -> Table:
-        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("")
-        for title in ("total", "per second"):
-            table.add_column(title, justify="right", min_width=10)
+        table = _table("", "total", "per second")
         for name, meter in self.state.meters.items():
-            table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}")
+            table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}" if meter.per_second else "")
         return table
 
-    def _lags(self) -> Text:
-        parts: list[str | tuple[str, str]] = [("records behind  ", "dim")]
+    def _lags(self) -> Table:
+        table = _table("consumer", "behind")
         for name, lag in self.state.lags.items():
-            parts += [f"{name} ", (f"{lag:,}", "yellow" if lag else "green"), "   "]
-        return Text.assemble(*parts)
+            table.add_row(name, Text(f"{lag:,}", style="yellow" if lag else "green"))
+        return table
 
     def _latency(self) -> Text:
         ordered = sorted(self.state.latencies_ms)
@@ -158,12 +159,26 @@ class Screen:
         )
 
     def _scores(self) -> Table:
-        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-        for title in ("latest high scores", "decision", "score"):
-            table.add_column(title)
-        for high in reversed(list(self.state.high_scores)):
-            table.add_row(high.entity, high.decision, Text(f"{high.score:.3f}", style="red"))
+        table = _table("latest high scores", "score", "decision")
+        for high in reversed(self.state.high_scores):
+            entity = high.entity if len(high.entity) <= _ENTITY else f"{high.entity[:_ENTITY]}…"
+            table.add_row(entity, Text(f"{high.score:.3f}", style="red"), high.decision)
         return table
+
+    def _alarms(self) -> Table:
+        table = _table("latest drift alerts", "expected", "now", "detector")
+        for alarm in reversed(self.state.alarms):
+            current = Text(f"{alarm.current:.3g}", style="yellow")
+            table.add_row(alarm.monitor, f"{alarm.expected:.3g}", current, alarm.detector)
+        return table
+
+
+def _table(*titles: str) -> Table:
+    """A table without lines; the first column holds names, the others figures."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left")
+    return table
 
 
 def _milliseconds(value: float) -> str:

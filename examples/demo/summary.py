@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -10,8 +12,8 @@ from rich.text import Text
 from backfill.verify.report import PipelineReport, Report
 
 
-def show(report: Report, console: Console, report_path: str) -> None:
-    """Print the summary of a verified run."""
+def show(report: Report, console: Console, paths: Sequence[str]) -> None:
+    """Print the summary of a verified run; ``paths`` are where to read more."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
     table.add_column("")
     for name in report.pipelines:
@@ -29,7 +31,7 @@ def show(report: Report, console: Console, report_path: str) -> None:
     for name, one in report.pipelines.items():
         parts += [Text(f"  {name}: {failure}", style="red") for failure in one.failures()]
         parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
-    console.print(Panel(Group(*parts), title="penstock demo", subtitle=report_path, padding=(1, 3), expand=False))
+    console.print(Panel(Group(*parts), title="penstock demo", subtitle=" · ".join(paths), padding=(1, 3), expand=False))
 
 
 def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
@@ -52,6 +54,11 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("stores", Text()),
         ("  Redis · wrong", _checked(one.redis_checked, one.redis_mismatches)),
         ("  Cassandra · wrong", _checked(one.cassandra_rows, one.cassandra_mismatches)),
+        ("backfill", Text()),
+        ("  rows · wrong", _checked(one.backfill_rows, one.backfill_mismatches)),
+        ("drift", Text()),
+        ("  alerts · lost, doubled, wrong", _checked(one.drift_alerts, _drift_wrong(one))),
+        ("  false alarms before the drift", _false_alarms(one)),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
@@ -62,6 +69,15 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  AUC on later events", Text(f"{model.auc:.4f}" if model else "n/a")),
         ("  AUC without windows", Text(f"{model.auc_without_windows:.4f}" if model else "n/a")),
     ]
+
+
+def _drift_wrong(one: PipelineReport) -> int:
+    doubled_or_lost = one.drift_alerts_missing + one.drift_alerts_extra + one.drift_alert_duplicates
+    return doubled_or_lost + one.drift_unfollowed + one.drift_mismatches
+
+
+def _false_alarms(one: PipelineReport) -> Text:
+    return _count(one.false_alarms_before_drift) if one.drift_from_ms is not None else Text("none injected")
 
 
 def _count(number: int) -> Text:

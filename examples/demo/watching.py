@@ -1,4 +1,4 @@
-"""The downstream side: reads predictions as they are committed, and measures what a consumer of them would see."""
+"""The downstream side: reads predictions as they are committed and alerts as they are raised, and measures."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Message
 
 from penstock.kafka import QUIET, KafkaAccess
 from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 
 _HIGH_SCORES = 5
+_ALARMS = 4
 _RECENT = 2_000
 
 
@@ -25,6 +28,38 @@ class HighScore:
     score: float
     entity: str
     decision: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A drift alert worth showing: which detector found which monitor elsewhere than expected."""
+
+    monitor: str
+    detector: str
+    expected: float
+    current: float
+
+
+class Alarms:
+    """Reads ``drift.<pipeline>`` when asked; ``count`` alerts so far, the ``latest`` few of them."""
+
+    def __init__(self, kafka: KafkaAccess, topic: str) -> None:
+        self.count = 0
+        self.latest: deque[Alarm] = deque(maxlen=_ALARMS)
+        self._decoder = Decoder(DRIFT_SCHEMA)
+        self._consumer = Consumer(_settings(kafka))
+        self._consumer.subscribe([topic])
+
+    def look(self) -> None:
+        """Take what has arrived, without waiting for more."""
+        for alert in _values(self._consumer.consume(500, 0.0), self._decoder):
+            self.count += 1
+            shown = (alert[name] for name in ("monitor", "detector", "reference", "current"))
+            self.latest.append(Alarm(*shown))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
 
 
 class Downstream:
@@ -46,18 +81,8 @@ class Downstream:
         self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = Decoder(PREDICTION_SCHEMA)
         self._stop = threading.Event()
-        self._consumer = Consumer(
-            {
-                **kafka.client(),
-                "group.id": f"penstock-demo-{uuid.uuid4()}",
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                # As a system that waits for a verdict would: take a record as soon as there is one.
-                "fetch.wait.max.ms": 5,
-                **QUIET,
-            }
-        )
+        # As a system that waits for a verdict would: take a record as soon as there is one.
+        self._consumer = Consumer({**_settings(kafka), "fetch.wait.max.ms": 5})
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -74,17 +99,10 @@ class Downstream:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for message in self._consumer.consume(500, 0.01):
-                error = message.error()
-                if error is not None:
-                    if error.fatal():
-                        raise KafkaException(error)
-                    continue
-                value = message.value()
-                assert value is not None
-                self._take(self._decoder.decode(value), time.time())
+            for prediction in _values(self._consumer.consume(500, 0.01), self._decoder):
+                self._take(prediction, time.time())
 
-    def _take(self, prediction: dict[str, object], now: float) -> None:
+    def _take(self, prediction: dict[str, Any], now: float) -> None:
         source = prediction["source"]
         assert isinstance(source, dict)
         latency = now * 1_000 - source["timestamp"]
@@ -98,3 +116,24 @@ class Downstream:
         assert isinstance(score, float)
         if prediction["decision"] == self._positive:
             self.high_scores.append(HighScore(score, str(prediction["entity"]), str(prediction["decision"])))
+
+
+def _settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:
+    """A reader of everything that is committed, who leaves no trace."""
+    return {
+        **kafka.client(),
+        "group.id": f"penstock-demo-{uuid.uuid4()}",
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        **QUIET,
+    }
+
+
+def _values(messages: list[Message], decoder: Decoder) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        error = message.error()
+        if error is None:
+            yield decoder.decode(message.value() or b"")
+        elif error.fatal():
+            raise KafkaException(error)

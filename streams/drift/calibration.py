@@ -128,10 +128,13 @@ def calibrate(
 
 
 def bin_edges(values: Floats) -> tuple[float, ...]:
-    """Upper bounds, included, of about ``BINS`` equally filled bins; one bin for each value if there are few."""
+    """Upper bounds, included, of about ``BINS`` equally filled bins.
+
+    If there are few values each has a bin, and so has what lies below and above them all.
+    """
     distinct = np.unique(values)
     if len(distinct) <= BINS:
-        return tuple(float(value) for value in distinct[:-1])
+        return tuple(float(edge) for edge in (*np.nextafter(distinct[:1], -np.inf), *distinct))
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf"))
     return tuple(float(edge) for edge in edges if edge < distinct[-1])
 

@@ -55,8 +55,9 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     from streams.drift.app import run_drift  # noqa: PLC0415 - faust takes a second to import
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("faust", "aiokafka", "mode"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # While a broker is away aiokafka complains ten times a second; what it means for the app, the app says.
+    for chatty, level in (("faust", logging.WARNING), ("mode", logging.WARNING), ("aiokafka", logging.CRITICAL)):
+        logging.getLogger(chatty).setLevel(level)
     definition, settings = load_pipeline(pipeline), Settings()
     progress = Progress(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):

@@ -97,9 +97,8 @@ class Following:
     async def positions(self, assigned: set[TP]) -> dict[TP, int]:
         """Where to go on in each partition; what is not followed yet is taken, with its state."""
         async with self._lock:
-            for tp in assigned:
-                if tp not in self._followed and tp not in self._again:
-                    await self._take(tp)
+            new = [tp for tp in assigned if tp not in self._followed and tp not in self._again]
+            await asyncio.gather(*(self._take(tp) for tp in new))
             return {tp: self._followed[tp].track.position for tp in assigned if tp in self._followed}
 
     async def release(self, partitions: set[TP]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,13 @@ def reader_of(topic: str, pipeline: Pipeline, version: int) -> Reader:
     """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count."""
     if topic == pipeline.features_topic:
         return _features_reader(pipeline)
-    return _predictions_reader(pipeline.model.name, str(version))
+    decoder, observe = Decoder(PREDICTION_SCHEMA), observer_of(topic, pipeline, version)
+    return lambda value: observe(decoder.decode(value))
 
 
 def _features_reader(pipeline: Pipeline) -> Reader:
-    assert pipeline.monitors is not None
     current, known = Decoder(features_schema(plan(pipeline))), Decoder(*features_writer_schemas(pipeline))
-    vectorizer = Vectorizer(pipeline.monitors.inputs)
+    observe = observer_of(pipeline.features_topic, pipeline, 0)
 
     def read(value: bytes) -> Observation | None:
         try:
@@ -58,27 +58,31 @@ def _features_reader(pipeline: Pipeline) -> Reader:
             # Of other view versions: another meaning, which is not to be compared.
             known.decode(value)
             return None
+        return observe(record)
+
+    return read
+
+
+def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mapping[str, Any]], Observation | None]:
+    """What a decoded record of a topic that :func:`monitors_of` names says; None if there is nothing to monitor."""
+    assert pipeline.monitors is not None
+    vectorizer, model = Vectorizer(pipeline.monitors.inputs), (pipeline.model.name, str(version))
+
+    def of_features(record: Mapping[str, Any]) -> Observation | None:
         if record["trigger"] != "event":
             return None
         return Observation(record["event_time"], _source(record), vectorizer.vectors([record])[0].tolist())
 
-    return read
-
-
-def _predictions_reader(model: str, version: str) -> Reader:
-    decoder = Decoder(PREDICTION_SCHEMA)
-
-    def read(value: bytes) -> Observation | None:
-        record = decoder.decode(value)
-        if (record["model"], record["model_version"]) != (model, version):
+    def of_prediction(record: Mapping[str, Any]) -> Observation | None:
+        if (record["model"], record["model_version"]) != model:
             return None
         # As the model's scores are everywhere, and those of the reference: float32.
         return Observation(record["event_time"], _source(record), [float(np.float32(record["score"]))])
 
-    return read
+    return of_features if topic == pipeline.features_topic else of_prediction
 
 
-def _source(record: dict[str, Any]) -> tuple[str, int, int]:
+def _source(record: Mapping[str, Any]) -> tuple[str, int, int]:
     source = record["source"]
     return source["topic"], source["partition"], source["offset"]
 

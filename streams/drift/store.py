@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka import QUIET, KafkaAccess
@@ -90,7 +90,7 @@ class TrackStore:
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
         producer = TransactionalProducer(
-            producer_factory(self._kafka, transactional_id),
+            producer_factory(self._kafka, transactional_id, quiet=True),
             transactional_id,
             clock=time.monotonic,
             wait=self._stop.wait,
@@ -178,24 +178,29 @@ def latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) ->
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
         deadline = time.monotonic() + _STUCK_S
         while time.monotonic() < deadline:
-            for message in consumer.consume(500, 0.2):
-                deadline = time.monotonic() + _STUCK_S
-                error = message.error()
-                if error is None:
-                    key = (message.key() or b"").decode("utf-8", "replace")
-                    value = message.value()
-                    if value is None:
-                        states.pop(key, None)
-                    else:
-                        states[key] = value
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
-                    return states
-                elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise PenstockError(
-                        f"topic {topic} does not exist", where=str(kafka), next="penstock topics create PIPELINE"
-                    )
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            deadline = time.monotonic() + _STUCK_S
+            error = message.error()
+            if error is None:
+                _put(states, message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
+                return states
+            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise PenstockError(
+                    f"topic {topic} does not exist", where=str(kafka), next="penstock topics create PIPELINE"
+                )
     except KafkaException as error:
         raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.args[0].str()}", lost=False) from error
     finally:
         consumer.close()
     raise NotSavedError(f"{topic}[{partition}] cannot be read to its end", lost=False)
+
+
+def _put(states: dict[str, bytes], message: Message) -> None:
+    key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
+    if value is None:
+        states.pop(key, None)
+    else:
+        states[key] = value

@@ -34,7 +34,7 @@ class Observation(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """One change that one detector found."""
+    """One change that one detector found. ``event_time`` is what the partition had reached, epoch ms."""
 
     alert_id: str
     monitor: str
@@ -124,7 +124,7 @@ class Track:
                 f"{self.topic}-{self.partition}-{offset}:{name}:{crossing.detector}",
                 name,
                 crossing,
-                observation.event_time,
+                self.newest_event_time,
                 offset,
             )
             for (name, detectors), value in zip(self.detectors.items(), observation.values, strict=True)

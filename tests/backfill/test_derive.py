@@ -15,6 +15,10 @@ def shout(text: str | None) -> str | None:
     return None if text is None else text.upper()
 
 
+def eight_over(number: int) -> int:
+    return 2 * number if number > 8 else 8 // number
+
+
 FIELDS: list[dict[str, Any]] = [
     {"name": name, "type": kind, "nullable": True} for name, kind in (("x", "double"), ("n", "long"), ("s", "string"))
 ]
@@ -43,6 +47,16 @@ def derived(sql: str, kind: str, **row: Any) -> Any:
 )
 def test_an_expression_gives_its_value_or_null(sql: str, kind: str, row: dict[str, Any], value: Any) -> None:
     assert derived(sql, kind, **row) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "value"),
+    [("long", {"n": 0}, None), ("string", {"n": 4}, None), ("double", {"n": 4}, 2.0), ("long", {"n": 2**62}, None)],
+    ids=["raises", "of another type", "an integer is a double", "does not fit"],
+)
+def test_a_python_column_is_null_where_its_function_fails(kind: str, row: dict[str, Any], value: Any) -> None:
+    plan = plan_with({"name": "d", "type": kind, "python": f"{__name__}:eight_over", "arguments": ["n"]})
+    assert derive(plan, [{"x": None, "n": None, "s": None, **row}])[0]["d"] == value
 
 
 def test_a_column_may_use_those_before_it_and_python_ones_too() -> None:

@@ -31,12 +31,12 @@ def test_events_meet_their_labels_in_order_of_event_time():
     assert result.y.tolist() == [1, 0]
 
 
-def test_the_first_emission_of_an_event_is_the_one_that_was_served():
+def test_of_several_events_of_one_id_the_first_counts():
     again = feature("a", 9, 9, position=(5, 0, 7))
     first = feature("a", 1, 1, position=(5, 0, 3))
     result = joined([again, first], [label("a", True)])
     assert result.X.tolist() == [[1, 1]]
-    assert result.counts.emitted_again == 1
+    assert result.counts.ids_again == 1
 
 
 def test_a_label_known_only_after_the_bound_does_not_exist_yet():

@@ -1,78 +1,77 @@
-"""The container files say the same as the local stack, are pinned, and run unprivileged."""
+"""The images say the same as the local stack, are pinned, run unprivileged, and hold what their commands need."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from deploy.bootstrap import UV_VERSION
-from deploy.local.paths import ROOT
+from deploy.local.paths import ROOT, jobs_python, venv_python
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
-from deploy.local.services.flink import flink_settings
-from deploy.local.services.kafka import server_properties
-from penstock.settings import Settings
+from deploy.local.services.flink import LOG4J, flink_settings
+from penstock.cli import _COMMANDS
+from tests.deploy.commands import JOBS_COMMANDS
 
-_DOCKERFILES = sorted((ROOT / "deploy" / "images").glob("*.Dockerfile"))
-
-# What must differ between processes on a loopback and containers in a network.
-_PLACES = {
-    "process.roles",
-    "node.id",
-    "controller.quorum.voters",
-    "listeners",
-    "advertised.listeners",
-    "controller.listener.names",
-    "listener.security.protocol.map",
-    "log.dirs",
-}
+_IMAGES = ROOT / "deploy" / "images"
+_DOCKERFILES = sorted(_IMAGES.glob("*.Dockerfile"))
+_OURS = [path for path in _DOCKERFILES if path.stem != "triton"]
 
 
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    return document
+def _ids(path: Path) -> str:
+    return path.stem
 
 
-def test_every_server_has_a_health_check_and_a_pinned_image(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
-        assert re.search(r":\d", service["image"]), name
-        assert name == "penstock" or service["healthcheck"]["test"][0] == "CMD", name
+def _instructions(path: Path) -> list[tuple[str, str]]:
+    """Instructions in order, continuation lines joined."""
+    text = re.sub(r"^#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
-def test_published_ports_are_the_local_stacks_and_on_the_loopback(compose: dict[str, Any]) -> None:
-    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert all(port.startswith("127.0.0.1:") for port in published)
-    assert {int(port.split(":")[1]) for port in published} <= set(Ports().as_dict().values())
+@pytest.mark.parametrize("path", _DOCKERFILES, ids=_ids)
+def test_every_base_is_pinned_to_one_release(path: Path) -> None:
+    stages: set[str] = set()
+    for word, rest in _instructions(path):
+        if word == "FROM":
+            base, _, stage = rest.partition(" AS ")
+            assert base in stages or re.search(r":\d+\.\d+(\.\d+)?(-|$)", base), base
+            assert not re.match(r"python:3\.\d+-", base), "a Python release has three numbers"
+            stages.add(stage)
 
 
-def test_every_volume_is_named(compose: dict[str, Any]) -> None:
-    used = {volume.split(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])}
-    assert used == set(compose["volumes"])
+@pytest.mark.parametrize("path", _DOCKERFILES, ids=_ids)
+def test_the_last_word_on_the_user_is_one_without_privileges(path: Path) -> None:
+    users = [rest for word, rest in _instructions(path) if word == "USER"]
+    # By number: Kubernetes can tell that it is not root.
+    assert users[-1] == "10001:10001"
 
 
-def test_triton_has_a_profile_with_a_gpu_and_one_without(compose: dict[str, Any]) -> None:
-    services = compose["services"]
-    assert services["triton-gpu"]["profiles"] == ["gpu"]
-    assert services["triton-cpu"]["profiles"] == ["cpu"]
-    devices = services["triton-gpu"]["deploy"]["resources"]["reservations"]["devices"]
-    assert devices[0]["capabilities"] == ["gpu"]
+@pytest.mark.parametrize("path", _DOCKERFILES, ids=_ids)
+def test_every_package_is_installed_by_its_hash(path: Path) -> None:
+    installs = [rest for word, rest in _instructions(path) if word == "RUN" and re.search(r"\b(pip|uv) ", rest)]
+    for command in (part for rest in installs for part in rest.split("&&")):
+        if "install" in command or "sync" in command or "uv build" in command:
+            pinned = "--require-hashes" in command or f"uv=={UV_VERSION}" in command
+            assert pinned or "--no-index" in command, command
 
 
-def test_the_broker_in_a_container_is_configured_as_the_local_one(compose: dict[str, Any]) -> None:
-    environment = compose["services"]["kafka"]["environment"]
-    local = dict(line.split("=", 1) for line in server_properties(Layout(Path("/x"), Ports(), "x")).splitlines())
-    for name, value in local.items():
-        if name not in _PLACES:
-            assert str(environment[f"KAFKA_{name.upper().replace('.', '_')}"]) == value, name
+@pytest.mark.parametrize("path", _OURS, ids=_ids)
+def test_locks_that_an_image_copies_exist(path: Path) -> None:
+    copied = {name for word, rest in _instructions(path) if word == "COPY" for name in rest.split() if ".txt" in name}
+    assert copied
+    assert all((ROOT / name).is_file() for name in copied)
 
 
 def test_flink_in_containers_is_configured_as_the_local_one() -> None:
-    container = yaml.safe_load((ROOT / "deploy" / "images" / "flink-config.yaml").read_text(encoding="utf-8"))
+    container = yaml.safe_load((_IMAGES / "flink-config.yaml").read_text(encoding="utf-8"))
     local = flink_settings(Layout(Path("/data"), Ports(), "x"))
     places = ("address", "host", "reporter.prom.factory", ".port", "quorum", "executable", "tmp.dirs", "tmpdir")
     for name, value in local.items():
@@ -80,18 +79,87 @@ def test_flink_in_containers_is_configured_as_the_local_one() -> None:
             assert container[name] == value, name
 
 
-def test_the_command_line_in_a_container_knows_every_address_it_needs(compose: dict[str, Any]) -> None:
-    given = {name.removeprefix("PENSTOCK_").lower() for name in compose["services"]["penstock"]["environment"]}
-    assert given <= set(Settings.model_fields)
-    local = {name for name, field in Settings.model_fields.items() if "127.0.0.1" in str(field.default)}
-    assert local <= given
+def test_flink_in_containers_logs_as_the_local_one_and_to_the_console_alone() -> None:
+    assert (_IMAGES / "log4j-console.properties").read_text(encoding="utf-8") == LOG4J
+    quiet = LOG4J.replace("level = INFO", "level = WARN")
+    assert (_IMAGES / "log4j-cli.properties").read_text(encoding="utf-8") == quiet
+    assert "RollingFile" not in LOG4J
 
 
-@pytest.mark.parametrize("path", _DOCKERFILES, ids=lambda path: path.stem)
-def test_images_are_pinned_and_do_not_run_as_root(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert all(re.search(r":\d", base) for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE))
-    if path.stem != "triton":
-        assert re.search(r"^USER penstock$", text, re.MULTILINE)
-        assert "--require-hashes" in text
-        assert f"uv=={UV_VERSION}" in text
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What .dockerignore lets into a build, as a folder."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"  # a list of what goes in: nothing that lies around does
+    folder = tmp_path_factory.mktemp("context")
+    excluded = [rule for rule in rules[1:] if not rule.startswith("!")]
+
+    def ignored(directory: str, names: list[str]) -> set[str]:
+        inside = Path(directory).relative_to(ROOT)
+        return {
+            name for name in names for rule in excluded if (inside / name).match(rule.removeprefix("**/"))
+        }  # fmt: skip
+
+    for name in (rule[1:] for rule in rules if rule.startswith("!")):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as images build it, with the same pinned tool."""
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(build, cwd=context, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_a_context_has_what_dockerfiles_copy_and_neither_secrets_nor_build_outputs(context: Path) -> None:
+    for path in _OURS:
+        copied = [rest.split()[:-1] for word, rest in _instructions(path) if word == "COPY" and "--from" not in rest]
+        assert all((context / name).exists() for names in copied for name in names), path
+    unwanted = {".git", ".venv", "build", "target", "__pycache__", "tests"}
+    assert not unwanted & {part for path in context.rglob("*") for part in path.relative_to(context).parts}
+
+
+def test_the_wheel_has_every_module_and_schema_and_no_java(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    packages = ("penstock/", "schemas/", "streams/", "scoring/", "sinks/", "backfill/", "deploy/", "examples/")
+    wanted = {name for name in listed if name.startswith(packages) and name.endswith((".py", ".avsc", "py.typed"))}
+    assert wanted - held == set()
+    assert not any(name.endswith((".java", "Dockerfile")) for name in held)
+
+
+def test_an_installed_wheel_starts_by_itself(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    show = "import penstock; from penstock.cli import main; print(penstock.__file__); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", show, "topics", "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+
+
+def test_the_image_of_jobs_has_what_its_commands_import_and_submits_with_its_own_interpreter() -> None:
+    modules = [_COMMANDS[name].target.partition(":")[0] for name in sorted(JOBS_COMMANDS)]
+    code = f"import {', '.join(modules)}, streams.job; from deploy.local.paths import jobs_python; print(jobs_python())"
+    python = venv_python("jobs")
+    done = subprocess.run([python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == python
+
+
+def test_elsewhere_jobs_are_submitted_by_the_environment_of_jobs() -> None:
+    assert importlib.util.find_spec("pyflink") is None
+    assert jobs_python() == venv_python("jobs")

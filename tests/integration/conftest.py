@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def create_topic(stack: Stack) -> Iterator[Callable[..., str]]:
         topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
         admin.create_topics([topic])[name].result(15)
         created.append(name)
+        while admin.list_topics(name, timeout=15).topics[name].error is not None:
+            time.sleep(0.05)  # the broker has not heard of it from the controller yet
         return name
 
     yield create

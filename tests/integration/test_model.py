@@ -8,27 +8,28 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from backfill.training_topics import training_set_from_topics
+from backfill.parquet import Backfill
+from backfill.training_parquet import training_set
+from backfill.training_set import TrainingSet
 from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from penstock.triton import TritonAccess
-from schemas.codec import Encoder
-from schemas.records import features_schema
 from scoring.repository import ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import score_onnx
 from scoring.triton import Triton, TritonError
 from streams.definitions import Pipeline
 from streams.loading import load_pipeline
-from streams.plan import plan
+from tests.backfills import write_backfill
 
 EVENTS = 800
 DEFINITION = '''
@@ -78,6 +79,7 @@ class World:
     settings: Settings
     kafka: KafkaAccess
     truth: dict[str, bool]
+    backfill: Backfill
 
     @property
     def repository(self) -> ModelRepository:
@@ -86,6 +88,12 @@ class World:
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(cli, ["model", arguments[0], str(self.file), *arguments[1:]])
 
+    def train(self, *arguments: str) -> Result:
+        return self.run("train", "--backfill", str(self.backfill.folder), *arguments)
+
+    def training_set(self, until_ms: int | None = None) -> TrainingSet:
+        return training_set(self.pipeline, self.kafka, self.backfill, until_ms)
+
 
 @pytest.fixture
 def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callable[..., str]) -> Iterator[World]:
@@ -93,64 +101,55 @@ def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callabl
     file.write_text(DEFINITION.replace("{suffix}", suffix))
     pipeline = load_pipeline(str(file))
     assert pipeline.labels is not None
-    create_topic(pipeline.features_topic, partitions=2)
     create_topic(pipeline.labels.topic, partitions=2)
-    truth = fill(pipeline, settings.kafka, suffix)
-    found = World(pipeline, file, settings, settings.kafka, truth)
+    truth = label_all(pipeline, settings.kafka, suffix)
+    backfill = write_backfill(pipeline, tmp_path / "backfill", list(events(pipeline, truth)))
+    found = World(pipeline, file, settings, settings.kafka, truth, backfill)
     yield found
     if found.repository.versions(pipeline.model.name):
         ModelControl(found.repository, settings.triton).unload(pipeline.model.name)
         shutil.rmtree(settings.model_repository / pipeline.model.name)
 
 
-def fill(pipeline: Pipeline, kafka: KafkaAccess, suffix: str) -> dict[str, bool]:
-    """Event i happens at i, its label is known at i + 100. The mean over the window carries the signal.
-
-    Every tenth event is emitted a second time with another vector, and an aborted transaction holds nonsense.
-    """
+def events(pipeline: Pipeline, truth: dict[str, bool]) -> Iterator[dict[str, Any]]:
+    """Event i happens at i. The mean over the window carries the signal."""
     rng = np.random.default_rng(0)
-    encoder = Encoder(features_schema(plan(pipeline)))
+    for i, (event_id, fraud) in enumerate(truth.items()):
+        mean = None if i % 7 == 0 else float(rng.normal(2 if fraud else 0))
+        yield {
+            "event_id": event_id,
+            "event_time": i,
+            "trigger": "event",
+            "attempt": 0,
+            "source": {"topic": pipeline.source.topic, "partition": 0, "offset": i, "timestamp": i},
+            "event": {"amount": float(rng.normal())},
+            "taps": {
+                "entity": "c", "epoch": 1, "seq": i, "as_of": i, "late": False, "count_1h": 1, "amount_mean_1h": mean
+            },
+        }  # fmt: skip
+
+
+def label_all(pipeline: Pipeline, kafka: KafkaAccess, suffix: str) -> dict[str, bool]:
+    """The label of event i is known at i + 100; an aborted transaction holds nonsense."""
+    assert pipeline.labels is not None
+    topic = pipeline.labels.topic
     producer = Producer({**kafka.client(), "transactional.id": f"test-{suffix}"})
     producer.init_transactions(15)
 
-    def emit(i: int, mean: float | None, attempt: int = 0) -> None:
-        partition = i % 2
-        view = {
-            "entity": "c", "epoch": 1, "seq": i, "as_of": i, "late": False, "count_1h": 1, "amount_mean_1h": mean
-        }  # fmt: skip
-        record = {
-            "event_id": f"e{i}",
-            "event_time": i,
-            "trigger": "event",
-            "attempt": attempt,
-            "source": {"topic": pipeline.source.topic, "partition": partition, "offset": i // 2, "timestamp": i},
-            "event": {"amount": float(rng.normal())},
-            "taps": view,
-        }
-        producer.produce(pipeline.features_topic, partition=partition, value=encoder.encode(record))
-
     def label(i: int, fraud: bool, known_at: int) -> None:
-        assert pipeline.labels is not None
-        value = json.dumps({"id": f"e{i}", "known_at": known_at, "fraud": fraud})
-        producer.produce(pipeline.labels.topic, partition=i % 2, value=value)
+        producer.produce(topic, json.dumps({"id": f"e{i}", "known_at": known_at, "fraud": fraud}), partition=i % 2)
 
     producer.begin_transaction()
     for i in range(EVENTS):
-        emit(i, 1e9)
         label(i, fraud=True, known_at=0)
     producer.flush()
     producer.abort_transaction(15)
 
     producer.begin_transaction()
-    truth = {}
-    for i in range(EVENTS):
-        fraud = bool(rng.random() < 0.3)
-        truth[f"e{i}"] = fraud
-        emit(i, None if i % 7 == 0 else float(rng.normal(2 if fraud else 0)))
-        if i % 10 == 0:
-            emit(i, -1e9, attempt=1)
+    truth = {f"e{i}": bool(fraud) for i, fraud in enumerate(np.random.default_rng(1).random(EVENTS) < 0.3)}
+    for i, fraud in enumerate(truth.values()):
         label(i, fraud, known_at=i + 100)
-    producer.produce(pipeline.labels.topic, partition=0, value=b"not a label")  # type: ignore[union-attr]
+    producer.produce(topic, b"not a label", partition=0)
     producer.commit_transaction(15)
     return truth
 
@@ -161,25 +160,24 @@ def vectors(rows: int) -> np.ndarray:
     return matrix
 
 
-def test_the_training_set_is_what_was_committed_served_first_and_known_by_then(world: World) -> None:
-    result = training_set_from_topics(world.pipeline, world.kafka, until_ms=599)
+def test_the_training_set_is_what_was_backfilled_and_committed_and_known_by_then(world: World) -> None:
+    result = world.training_set(until_ms=599)
     assert result.event_ids == tuple(f"e{i}" for i in range(500))
     assert result.y.tolist() == [int(world.truth[name]) for name in result.event_ids]
     assert np.nanmax(np.abs(result.X)) < 100
     assert np.isnan(result.X[::7, result.inputs.index("taps.amount_mean_1h")]).all()
     assert result.counts.labels_refused == 1
-    assert result.counts.emitted_again == EVENTS // 10
     assert result.counts.labels_after_until == EVENTS - 500
-    assert training_set_from_topics(world.pipeline, world.kafka, until_ms=599).data_hash == result.data_hash
+    assert world.training_set(until_ms=599).data_hash == result.data_hash
 
 
 def test_without_a_bound_all_that_is_labelled_is_known(world: World) -> None:
-    assert len(training_set_from_topics(world.pipeline, world.kafka)) == EVENTS
+    assert len(world.training_set()) == EVENTS
 
 
 def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(world: World) -> None:
     name = world.pipeline.model.name
-    trained = world.run("train", "--until", "1970-01-01T00:00:00.850")
+    trained = world.train("--until", "1970-01-01T00:00:00.850")
     assert trained.exit_code == 0, trained.output
     assert f"{name} version 1" in trained.output
     assert "without windowed features 0." in trained.output
@@ -199,7 +197,7 @@ def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(wor
 
 def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
     name = world.pipeline.model.name
-    world.run("train")
+    world.train()
     world.run("load")
     matrix = vectors(400)
     expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
@@ -218,7 +216,7 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
 
 def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: World) -> None:
     name = world.pipeline.model.name
-    world.run("train", "--until", "700")
+    world.train("--until", "700")
     world.run("load")
     matrix = vectors(50)
     first = score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
@@ -236,7 +234,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     asking = threading.Thread(target=keep_asking)
     asking.start()
     try:
-        world.run("train", "--seed", "1")
+        world.train("--seed", "1")
         loaded = world.run("load")
     finally:
         done.set()
@@ -253,9 +251,9 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
 
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: World) -> None:
     name = world.pipeline.model.name
-    world.run("train")
+    world.train()
     world.run("load")
-    world.run("train")
+    world.train()
     (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
     before = world.repository.configuration(name)
     with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
@@ -268,7 +266,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world:
 
 def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: World) -> None:
     name = world.pipeline.model.name
-    world.run("train")
+    world.train()
     folder = world.repository.folder(name, 1)
     (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
     with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
@@ -277,7 +275,7 @@ def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: Wo
 
 def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world: World) -> None:
     name = world.pipeline.model.name
-    world.run("train")
+    world.train()
     world.run("load")
     control = ModelControl(world.repository, world.settings.triton)
     with pytest.raises(PenstockError, match="unable to find backend library for backend 'onnxruntime'"):
@@ -290,7 +288,7 @@ def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world
 
 def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: World, tmp_path: Path) -> None:
     name = world.pipeline.model.name
-    world.run("train")
+    world.train()
     elsewhere = ModelRepository(tmp_path / "elsewhere")
     (elsewhere.root).mkdir()
     (world.repository.root / name).rename(elsewhere.root / name)
@@ -306,7 +304,7 @@ def test_a_model_that_was_never_trained_cannot_be_loaded(world: World) -> None:
 
 
 def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World) -> None:
-    world.run("train")
+    world.train()
     before = world.repository.configuration(world.pipeline.model.name)
     with pytest.raises(PenstockError, match="Triton cannot be reached") as caught:
         ModelControl(world.repository, TritonAccess(url="127.0.0.1:1")).load(world.pipeline.model.name)
@@ -314,20 +312,24 @@ def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World
     assert world.repository.configuration(world.pipeline.model.name) == before
 
 
-def test_a_features_topic_that_does_not_exist_is_a_clear_error(world: World) -> None:
-    nameless = world.pipeline.model_copy(update={"name": "nowhere"})
-    with pytest.raises(PenstockError, match=r"features\.nowhere"):
-        training_set_from_topics(nameless, world.kafka)
+def test_a_backfill_that_is_not_complete_is_refused_with_the_command_that_carries_on(world: World) -> None:
+    manifest = world.backfill.manifest
+    manifest.state = "running"
+    manifest.save(world.backfill.folder)
+    result = world.train()
+    assert isinstance(result.exception, PenstockError)
+    assert "not complete" in str(result.exception)
+    assert f"penstock backfill run {world.pipeline.name}" in str(result.exception)
 
 
 def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: World) -> None:
-    result = world.run("train", "--until", "110")
+    result = world.train("--until", "110")
     assert isinstance(result.exception, PenstockError)
     assert "too few labels" in str(result.exception)
     assert world.repository.versions(world.pipeline.model.name) == []
 
 
 def test_a_bound_that_is_no_time_is_refused(world: World) -> None:
-    result = world.run("train", "--until", "yesterday")
+    result = world.train("--until", "yesterday")
     assert result.exit_code == 2
     assert "neither epoch milliseconds nor ISO 8601" in result.output

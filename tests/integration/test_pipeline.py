@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,92 +15,31 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from backfill.topics import read_topic
-from backfill.verify.report import PipelineReport
-from backfill.verify.run import verify
 from deploy.local.stack import Stack
-from examples.demo.producing import Upstream
 from examples.demo.services import Services
 from examples.fraud.pipeline import pipeline as fraud
 from examples.fraud.world import messages
 from examples.messages import Message
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from streams.lag import Lag
+from tests.integration.fraud_run import Run, environment_of, running
 
 SEED = 11
 TRAIN, UNDER_FIRE = 9_000, 14_000
 PER_SECOND = 700.0
-BUDGET = 4_000_000
 
 
 @pytest.fixture(scope="module")
 def environment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    key = tmp_path_factory.mktemp("secret") / "pii.key"
-    key.write_text("a key of the tests, long enough to be one")
-    variables = {
-        **stack.environment(),
-        "PENSTOCK_CASSANDRA_KEYSPACE": "whole_pipeline",
-        "PENSTOCK_PII_KEY_FILE": str(key),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with environment_of(stack, tmp_path_factory.mktemp("secret"), "whole_pipeline") as variables:
         yield variables
-
-
-class Run:
-    """The fraud example, running: its job, its sinks, its model and its producer."""
-
-    def __init__(self, services: Services, kafka: KafkaAccess) -> None:
-        self.services = services
-        self.lag = Lag(kafka)
-        self.upstream = Upstream(kafka)
-        self.messages = messages(SEED)
-
-    def produce(self, count: int, per_second: float | None = None) -> None:
-        self.upstream.produce(islice(self.messages, count), per_second=per_second, tick=lambda: None)
-
-    def await_features(self) -> None:
-        self._await("features", fraud.source.topic)
-
-    def await_all(self) -> None:
-        self.await_features()
-        self._await("scorer", fraud.features_topic)
-        self._await("sink-redis", fraud.features_topic)
-        self._await("sink-cassandra", fraud.features_topic)
-        self._await("sink-cassandra", fraud.predictions_topic, markers=1)
-
-    def _await(self, role: str, topic: str, markers: int = 0, timeout_s: float = 150) -> None:
-        deadline = time.monotonic() + timeout_s
-        while any(lag > markers for lag in self.lag.of_group(f"penstock-fraud-{role}", topic).values()):
-            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
-            time.sleep(0.25)
 
 
 @pytest.fixture(scope="module")
 def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    with Services(environment, tmp_path_factory.mktemp("logs")) as services:
-        services.call("topics", "topics", "create", "fraud")
-        services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
-        started = Run(services, KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"]))
-        started.produce(TRAIN)
-        started.await_features()
-        services.call("train", "model", "train", "fraud", "--until", str(started.upstream.newest_event_time))
-        services.call("load", "model", "load", "fraud")
-        services.start("sink-redis", "sink", "run", "redis", "fraud")
-        services.start("sink-cassandra", "sink", "run", "cassandra", "fraud")
-        services.start("scorer", "scorer", "run", "fraud")
+    with running(environment, tmp_path_factory.mktemp("logs"), seed=SEED, train=TRAIN) as started:
         yield started
-        services.call("job-stop", "job", "stop", "fraud")
-        started.lag.close()
-
-
-def judged() -> PipelineReport:
-    report = verify(fraud, Settings(), None, budget=BUDGET, seed=SEED)
-    assert report.failures() == [], report.examples
-    return report
 
 
 @pytest.mark.timeout(600)
@@ -110,18 +48,18 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
     producer.start()
     time.sleep(4)
     run.services.kill("scorer")
-    run.services.start("scorer", "scorer", "run", "fraud")
+    run.start("scorer")
     time.sleep(4)
     os.kill(stack.pid("taskmanager"), signal.SIGKILL)
     time.sleep(3)
     run.services.kill("scorer")
     run.services.kill("sink-redis")
-    run.services.start("scorer", "scorer", "run", "fraud")
-    run.services.start("sink-redis", "sink", "run", "redis", "fraud")
+    run.start("scorer")
+    run.start("sink-redis")
     producer.join()
     run.await_all()
 
-    report = judged()
+    report = run.judged()
     counts = run.upstream.counts
     assert report.events_valid == counts["event"]
     assert (report.events_duplicate, report.events_invalid) == (counts["duplicate"], counts["malformed"])
@@ -135,7 +73,7 @@ def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
     topic = fraud.source.topic
     larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
-    kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
+    kafka = Settings().kafka
     admin = AdminClient(kafka.client())
     admin.incremental_alter_configs([resource])[resource].result(15)
     producer = Producer({**kafka.client(), "message.max.bytes": 32 * 2**20})
@@ -145,7 +83,7 @@ def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
     run.produce(50)
     run.await_all()
 
-    judged()
+    run.judged()
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, f"{topic}.dlq")]
     (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
     assert large.value == padded
@@ -162,7 +100,7 @@ def test_an_event_from_the_far_past_is_scored_and_touches_no_window(run: Run) ->
     )
     run.await_all()
 
-    before = judged()
+    before = run.judged()
     assert before.predictions == before.events_valid
 
 

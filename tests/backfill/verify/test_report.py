@@ -32,6 +32,14 @@ HELD: dict[str, Any] = {
     "backfill_checked": 450,
     "backfill_order_differences": 4,
     "backfill_mismatches": 0,
+    "drift_from_ms": None,
+    "drift_alerts": 3,
+    "false_alarms_before_drift": 0,
+    "drift_alerts_missing": 0,
+    "drift_alerts_extra": 0,
+    "drift_alert_duplicates": 0,
+    "drift_unfollowed": 0,
+    "drift_mismatches": 0,
     "latency_ms": None,
     "events_per_s": None,
     "model": None,
@@ -43,7 +51,10 @@ def test_emissions_after_a_failure_and_fallbacks_are_no_failure() -> None:
     assert PipelineReport(**HELD).failures() == []
 
 
-@pytest.mark.parametrize("name", [name for name in HELD if name.endswith(("mismatches", "gaps", "duplicates"))])
+_ZEROS = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
+
+
+@pytest.mark.parametrize("name", [name for name in HELD if name.endswith(_ZEROS)])
 def test_whatever_must_be_zero_fails_the_run(name: str) -> None:
     (failure,) = PipelineReport(**HELD | {name: 1}).failures()
     assert failure.startswith("1 ")
@@ -58,6 +69,11 @@ def test_a_model_that_windows_do_not_help_fails_the_run() -> None:
     model = ModelReport(name="m", version="1", auc=0.8, auc_without_windows=0.8, evaluated=10)
     (failure,) = PipelineReport(**HELD | {"model": model}).failures()
     assert "does not beat" in failure
+
+
+def test_an_injected_drift_that_nothing_noticed_fails_the_run() -> None:
+    (failure,) = PipelineReport(**HELD | {"drift_from_ms": 5, "false_alarms_before_drift": 3}).failures()
+    assert "no alert" in failure
 
 
 def test_percentiles_of_nothing_are_nothing() -> None:

@@ -99,6 +99,14 @@ def report(*, gaps: int = 0) -> Report:
         backfill_checked=1_542_856,
         backfill_order_differences=912,
         backfill_mismatches=0,
+        drift_from_ms=DRIFT_MS,
+        drift_alerts=31,
+        false_alarms_before_drift=1,
+        drift_alerts_missing=0,
+        drift_alerts_extra=0,
+        drift_alert_duplicates=0,
+        drift_unfollowed=0,
+        drift_mismatches=0,
         latency_ms=Latency(p50=29.1, p95=144.0, p99=225.4),
         events_per_s=3_505.2,
         model=ModelReport(name="fraud", version="1", auc=0.9414, auc_without_windows=0.8383, evaluated=13_303),
@@ -106,6 +114,11 @@ def report(*, gaps: int = 0) -> Report:
     )
     return Report(
         held=not gaps,
-        pipelines={"fraud": fraud, "flights": fraud.model_copy(update={"prediction_gaps": 0, "examples": []})},
+        pipelines={
+            "fraud": fraud,
+            "flights": fraud.model_copy(
+                update={"prediction_gaps": 0, "examples": [], "drift_from_ms": None, "false_alarms_before_drift": 0}
+            ),
+        },
         versions={"python": "3.11.7", "kafka": "4.1.2"},
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.demo.evidence import SCORE_EDGES, Bin, summed
+from examples.demo.evidence import SCORE_EDGES, Bin, alerts_of, summed
+from schemas.codec import Encoder
+from schemas.records import DRIFT_SCHEMA
 
 
 def test_every_prediction_is_counted_once_even_beyond_the_last_edge() -> None:
@@ -40,3 +42,27 @@ def test_of_no_predictions_there_is_nothing_to_say() -> None:
 def test_the_interval_of_a_share_is_wilsons() -> None:
     assert Bin(mean_score=0.1, labelled=40, positives=3).interval() == pytest.approx((0.02583, 0.19862), abs=5e-5)
     assert Bin(mean_score=0.1, labelled=40, positives=0).interval()[0] == 0
+
+
+def test_an_alert_that_was_made_again_counts_once_and_alerts_are_in_order() -> None:
+    encoder = Encoder(DRIFT_SCHEMA)
+    alert = {
+        "alert_id": "features.fraud-0-7:score:psi",
+        "pipeline": "fraud",
+        "monitor": "score",
+        "detector": "psi",
+        "statistic": 0.31,
+        "threshold": 0.25,
+        "reference": 0.02,
+        "current": 0.05,
+        "event_time": 2_000,
+        "topic": "features.fraud",
+        "partition": 0,
+        "offset": 7,
+        "model": "fraud",
+        "model_version": "1",
+        "message": "",
+    }
+    earlier = alert | {"alert_id": "features.fraud-0-5:score:kl", "detector": "kl", "event_time": 1_000}
+    found = alerts_of(encoder.encode(one) for one in (alert, earlier, alert))
+    assert [(one.at_ms, one.detector) for one in found] == [(1_000, "kl"), (2_000, "psi")]

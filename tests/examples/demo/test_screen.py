@@ -7,6 +7,7 @@ import io
 from rich.console import Console
 
 from examples.demo.screen import Meter, Screen
+from examples.demo.watching import Alarm, HighScore
 
 
 def test_a_rate_is_that_of_the_last_seconds() -> None:
@@ -33,3 +34,24 @@ def test_off_a_terminal_each_step_is_a_line_with_its_duration() -> None:
         screen.finish()
     done = [line for line in out.getvalue().splitlines() if line.startswith("✓")]
     assert [line.split()[1] for line in done] == ["first", "second"]
+
+
+def test_the_panel_shows_rates_lags_latency_high_scores_and_drift_alerts() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=100))
+    state = screen.state
+    state.step = "fraud: a burst"
+    state.meters = {"predictions": Meter(), "drift alerts": Meter()}
+    state.meters["predictions"].set(1_000, 0.0)
+    state.meters["predictions"].set(4_000, 1.0)
+    state.meters["drift alerts"].set(2, 1.0)
+    state.lags = {"scorer": 12}
+    state.latencies_ms = [29.0] * 99 + [144.0]
+    state.high_scores = [HighScore(0.974, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", "review")]
+    state.alarms = [Alarm("event.amount_eur", "adwin", 40.5, 58.125)]
+    screen._console.print(screen._panel(1.0))
+    shown = [" ".join(line.strip("│╭╮ ").split()) for line in out.getvalue().splitlines()]
+    assert "predictions 4,000 3,000 scorer 12" in shown
+    assert "raw event → committed prediction p50 29 ms p99 144 ms" in shown
+    assert "9f86d081884c7d659a2feaa0… 0.974 review" in shown
+    assert "event.amount_eur 40.5 58.1 adwin" in shown

@@ -34,6 +34,7 @@ import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplayOrder;
+import penstock.kernel.replay.TimestampReached;
 import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
 import penstock.kernel.stage.StageFunction;
@@ -44,7 +45,7 @@ import penstock.kernel.stage.StageFunction;
  * stages to the features topic.
  */
 public final class JobGraph {
-  private static final Duration RELEASE_INTERVAL = Duration.ofMillis(50);
+  private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(50);
 
   private final Request request;
   private final Plan plan;
@@ -103,13 +104,12 @@ public final class JobGraph {
   }
 
   private DataStream<RawRecord> replayed(StreamExecutionEnvironment env) {
-    // All that waits for its turn is in memory: what is ripe must go soon, and a partition must not
-    // be read far ahead of the others.
-    env.getConfig().setAutoWatermarkInterval(RELEASE_INTERVAL.toMillis());
+    // All that waits for its turn is in memory: a partition must not be read far ahead of the
+    // others.
     WatermarkStrategy<RawRecord> byTimestamp =
-        WatermarkStrategy.<RawRecord>forMonotonousTimestamps()
+        WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampReached())
             .withWatermarkAlignment(
-                "replay", Duration.ofMillis(request.replay().maxAheadMs()), RELEASE_INTERVAL);
+                "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
     return env.fromSource(Topics.source(request, plan, kafka), byTimestamp, plan.source().topic())
         .uid("source")
         .transform(

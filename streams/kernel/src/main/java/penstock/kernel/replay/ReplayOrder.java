@@ -23,8 +23,8 @@ import penstock.kernel.decode.RawRecord;
  * give the same values, also of entities that are fed from several partitions.
  *
  * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
- * the source's watermarks must be those of monotonous timestamps, split by split, and the operator
- * must be a single task.
+ * the source's watermarks must be those of {@link TimestampReached}, split by split, and the
+ * operator must be a single task. What follows it asks for no watermarks and gets none.
  */
 public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
     implements OneInputStreamOperator<RawRecord, RawRecord> {
@@ -72,11 +72,10 @@ public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
   }
 
   @Override
-  public void processWatermark(Watermark mark) throws Exception {
+  public void processWatermark(Watermark mark) {
     while (!waiting.isEmpty() && waiting.peek().time() <= mark.getTimestamp()) {
       Waiting next = waiting.poll();
       output.collect(new StreamRecord<>(next.record(), next.time()));
     }
-    super.processWatermark(mark);
   }
 }

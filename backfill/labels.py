@@ -1,0 +1,85 @@
+"""Records of a labels topic to rows of the training set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from backfill.topics import Record
+from backfill.training_set import LabelRow
+from penstock.errors import PenstockError
+from schemas.codec import Decoder, Rejection, decode_event
+from schemas.committed import writer_schemas
+from schemas.contract import INT64_MAX, Role, contract_fields, field_with_role
+from streams.definitions import Labels
+
+_log = logging.getLogger(__name__)
+
+_LOGGED_REFUSALS = 5
+
+
+@dataclass
+class Refusals:
+    """Counts what could not be used, and logs the first few with their place and reason."""
+
+    topic: str
+    count: int = 0
+
+    def add(self, record: Record, reason: str) -> None:
+        """One more."""
+        self.count += 1
+        if self.count <= _LOGGED_REFUSALS:
+            _log.warning("left out %s[%d]@%d: %s", self.topic, record.partition, record.offset, reason)
+
+
+class LabelReader:
+    """Records of a labels topic to rows.
+
+    Raises:
+        PenstockError: if the contract does not name the event, or the value is not a boolean or a number.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.refused = Refusals(labels.topic)
+        self._labels = labels
+        contract = labels.contract
+        self._id = field_with_role(contract, Role.EVENT_ID)
+        self._known_at = field_with_role(contract, Role.EVENT_TIME)
+        kind = next((field.type for field in contract_fields(contract) if field.name == labels.value), None)
+        if self._id is None or kind not in ("boolean", "long", "double"):
+            raise PenstockError(
+                f"labels of contract {contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
+                f"{labels.value!r} that is a boolean, or a number that is 0 or 1",
+                where=f"Labels(topic={labels.topic!r})",
+                next="correct the contract or Labels(value=...) in the pipeline",
+            )
+        self._writers = Decoder(*writer_schemas(contract))
+
+    def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
+        """One row per usable record, in the order of the records."""
+        for record in records:
+            # No clock guard: where history is replayed, the time of a label has nothing to do with Kafka's clock.
+            label = decode_event(
+                record.value,
+                self._labels.contract,
+                self._writers,
+                kafka_timestamp_ms=0,
+                max_future_ms=INT64_MAX,
+                max_bytes=INT64_MAX,
+            )
+            if isinstance(label, Rejection):
+                self.refused.add(record, label.message)
+                continue
+            value = getattr(label, self._labels.value)
+            if value not in (None, False, True):  # 0 and 1 are equal to them
+                self.refused.add(record, f"{self._labels.value} is neither 0 nor 1")
+                continue
+            assert self._id is not None
+            assert self._known_at is not None
+            yield LabelRow(
+                event_id=getattr(label, self._id),
+                known_at_ms=getattr(label, self._known_at),
+                position=(record.timestamp, record.partition, record.offset),
+                value=None if value is None else bool(value),
+            )

@@ -1,0 +1,128 @@
+"""The training set of a pipeline: the features of a backfill, the labels as they arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backfill.labels import LabelReader
+from backfill.parquet import Backfill
+from backfill.topics import read_topic
+from backfill.training_set import FeatureRow, TrainingSet, join, view_versions
+from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
+from scoring.vectors import FloatArray
+from streams.definitions import Pipeline
+from streams.plan import plan
+
+
+def training_set(
+    pipeline: Pipeline, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None
+) -> TrainingSet:
+    """The events of the backfill that are labelled so far, as known at ``until_ms`` (event time; None: all of it).
+
+    The labels topic is read committed, from its beginning to its end at the time of the call. A label that breaks its
+    contract is left out, logged and counted.
+
+    Raises:
+        PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
+            needs; the pipeline has no labels or its label is no yes or no; or Kafka cannot be reached.
+    """
+    labels = pipeline.labels
+    if labels is None:
+        raise PenstockError(
+            f"pipeline {pipeline.name} declares no labels, so there is nothing to learn from",
+            next="give it labels=Labels(topic=..., contract=..., value=...)",
+        )
+    inputs = pipeline.model.inputs
+    views = view_versions(plan(pipeline), inputs)
+    require_fit(pipeline, views, backfill)
+    reader = LabelReader(labels)
+    result = join(
+        feature_rows(inputs, views, backfill.batches(_columns(inputs, views))),
+        reader.rows(read_topic(kafka, labels.topic)),
+        inputs=inputs,
+        views=views,
+        until_ms=until_ms,
+    )
+    return replace(result, counts=replace(result.counts, labels_refused=reader.refused.count))
+
+
+def require_fit(pipeline: Pipeline, views: Mapping[str, str], backfill: Backfill) -> None:
+    """Check that the backfill has what the model needs, as the pipeline defines it now.
+
+    Raises:
+        PenstockError: if it has not.
+    """
+    held = backfill.manifest.views
+    reasons = []
+    if backfill.manifest.pipeline != pipeline.name:
+        reasons.append(f"it is of pipeline {backfill.manifest.pipeline}")
+    elif missing := [name for name in views if name not in held]:
+        reasons.append(f"it has no view {', '.join(missing)}")
+    else:
+        reasons += [
+            f"view {name} is {held[name]} there and {now} in the pipeline"
+            for name, now in views.items()
+            if held[name] != now
+        ]
+        columns = set(backfill.columns())
+        absent = [name for name in pipeline.model.inputs if name not in columns]
+        if not reasons and absent:
+            reasons.append(f"it has no column {', '.join(absent)}")
+    if reasons:
+        raise PenstockError(
+            f"the backfill does not fit model {pipeline.model.name}: {'; '.join(reasons)}",
+            where=str(backfill.folder),
+            next=f"penstock backfill run {pipeline.name} --from ... --to ... --out ANOTHER FOLDER",
+        )
+
+
+def feature_rows(
+    inputs: tuple[str, ...], views: Mapping[str, str], batches: Iterator[pa.RecordBatch]
+) -> Iterator[FeatureRow]:
+    """One row per event, in the order of the batches; vectors are made as the scorer makes them."""
+    for batch in batches:
+        vectors = _vectors(inputs, batch)
+        times, ids = _longs(batch, "event_time"), batch.column("event_id").to_pylist()
+        as_of = [batch.column(f"{view}.as_of").cast("int64").to_pylist() for view in views]
+        positions = zip(
+            *(_longs(batch, f"source.{name}") for name in ("timestamp", "partition", "offset")), strict=True
+        )
+        for i, (event_id, position) in enumerate(zip(ids, positions, strict=True)):
+            seen = [column[i] for column in as_of if column[i] is not None]
+            yield FeatureRow(
+                event_id=event_id,
+                event_time_ms=times[i],
+                known_at_ms=max(seen, default=times[i]),
+                position=position,
+                vector=vectors[i].copy(),  # a row must not keep its whole batch in memory
+            )
+
+
+def _columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
+    identity = ["event_id", "event_time", "source.partition", "source.offset", "source.timestamp"]
+    return [*identity, *(f"{view}.as_of" for view in views), *inputs]
+
+
+def _vectors(inputs: tuple[str, ...], batch: pa.RecordBatch) -> FloatArray:
+    """As :class:`scoring.vectors.Vectorizer`: through double to float32, null as NaN, a boolean as 0 or 1."""
+    matrix = np.empty((batch.num_rows, len(inputs)), dtype=np.float64)
+    for place, name in enumerate(inputs):
+        values = batch.column(name)
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        numbers[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+        matrix[:, place] = numbers
+    with np.errstate(over="ignore"):
+        return matrix.astype(np.float32)
+
+
+def _longs(batch: pa.RecordBatch, name: str) -> list[Any]:
+    values: list[Any] = batch.column(name).cast("int64").to_pylist()
+    return values

@@ -1,0 +1,42 @@
+"""The upstream side of an example, for a stack that runs already: `python -m examples.play fraud --per-second 200`.
+
+The demo does this by itself. Topics must exist: `penstock topics create fraud`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import click
+
+from examples.demo.producing import Upstream
+from examples.flights.replay import messages as flight_messages
+from examples.fraud.world import messages as fraud_messages
+from examples.messages import Message
+from penstock.settings import Settings
+
+_WORLDS: dict[str, Callable[[int], Iterator[Message]]] = {
+    "fraud": fraud_messages,
+    "flights": lambda _seed: flight_messages(),
+}
+
+
+@click.command()
+@click.argument("pipeline", type=click.Choice(list(_WORLDS)))
+@click.option(
+    "--messages", type=click.IntRange(1), default=60_000, show_default=True, help="How many, labels included."
+)
+@click.option(
+    "--per-second", type=click.FloatRange(0, min_open=True), help="At this pace (default: as fast as it goes)."
+)
+@click.option("--seed", default=7, show_default=True, help="Seed of the generated world.")
+def play(pipeline: str, messages: int, per_second: float | None, seed: int) -> None:
+    """Produce the events and labels of an example to its topics, always the same for the same seed."""
+    upstream = Upstream(Settings().kafka)
+    upstream.produce(itertools.islice(_WORLDS[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
+    click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(upstream.counts.items())))
+
+
+if __name__ == "__main__":
+    play()

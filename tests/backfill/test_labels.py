@@ -1,0 +1,95 @@
+"""Records of a labels topic to rows, from real bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import pytest
+
+from backfill.labels import LabelReader
+from backfill.topics import Record
+from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
+from penstock.errors import PenstockError
+from schemas.avro import contract_schema
+from schemas.codec import Encoder
+
+
+class Verdict(Contract, name="verdict_for_training", version=1):
+    """What a tap turned out to be; null takes a verdict back."""
+
+    tap: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: bool | None
+
+
+class Points(Contract, name="points_for_training", version=1):
+    """A verdict as a number."""
+
+    tap: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: float
+
+
+class Prose(Contract, name="prose_for_training", version=1):
+    """A verdict in words."""
+
+    tap: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: str
+
+
+def record(value: bytes | None, offset: int = 0, timestamp: int = 100) -> Record:
+    return Record(partition=1, offset=offset, timestamp=timestamp, key=None, value=value, headers=())
+
+
+def labels(*values: bytes | None, contract: type[Contract] = Verdict) -> tuple[list[Any], LabelReader]:
+    reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud"))
+    return list(reader.rows(record(value, offset) for offset, value in enumerate(values))), reader
+
+
+def verdict(value: Any, known_at: int = 2_000) -> bytes:
+    return json.dumps({"tap": "t1", "known_at": known_at, "fraud": value}).encode()
+
+
+def test_labels_are_read_from_json_and_from_single_object_avro():
+    avro = Encoder(contract_schema(Verdict)).encode({"tap": "t1", "known_at": 2_000, "fraud": True})
+    rows, _ = labels(verdict(True), avro)
+    assert [(row.event_id, row.known_at_ms, row.value) for row in rows] == [("t1", 2_000, True)] * 2
+    assert [row.position for row in rows] == [(100, 1, 0), (100, 1, 1)]
+
+
+def test_a_null_label_is_read_as_taken_back():
+    rows, reader = labels(verdict(None))
+    assert rows[0].value is None
+    assert reader.refused.count == 0
+
+
+def test_labels_that_break_their_contract_are_left_out_counted_and_logged_without_values(caplog):
+    rows, reader = labels(b"{", None, verdict("secret"), verdict(True, known_at="yesterday"), verdict(False))
+    assert [row.value for row in rows] == [False]
+    assert reader.refused.count == 4
+    assert "labels.taps[1]@2: fraud" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_number_is_a_label_if_it_is_0_or_1():
+    rows, reader = labels(verdict(1.0), verdict(0.0), verdict(0.5), contract=Points)
+    assert [row.value for row in rows] == [True, False]
+    assert reader.refused.count == 1
+
+
+def test_many_refusals_are_counted_and_few_are_logged(caplog):
+    _, reader = labels(*[b"{"] * 100)
+    assert reader.refused.count == 100
+    assert len(caplog.records) == 5
+
+
+def test_a_label_in_words_is_refused_before_anything_is_read():
+    with pytest.raises(PenstockError, match="cannot be joined"):
+        LabelReader(Labels(topic="labels.taps", contract=Prose, value="fraud"))
+
+
+def test_a_label_field_that_does_not_exist_is_refused():
+    with pytest.raises(PenstockError, match="a field 'guilt'"):
+        LabelReader(Labels(topic="labels.taps", contract=Verdict, value="guilt"))

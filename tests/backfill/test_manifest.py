@@ -1,0 +1,94 @@
+"""The manifest: written at once, and the folder that holds another backfill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backfill.manifest import Manifest, Part, load_manifest, plan_hash, require_same, selected_views
+from penstock.errors import PenstockError
+from streams.submission import Replay
+from tests.plans import plan_of, view_of
+
+FEATURE: dict[str, Any] = {
+    "name": "n",
+    "operation": "count",
+    "column": None,
+    "column_type": None,
+    "where": None,
+    "window_ms": 1_000,
+    "hop_ms": 10,
+    "type": "long",
+}
+PLAN = plan_of(fields=[], views=[view_of(FEATURE, name="a"), view_of(FEATURE, name="b")])
+
+
+def manifest(**changes: Any) -> Manifest:
+    replay = Replay(topic="backfill.p.r", start={0: 3, 1: 5}, end={0: 10, 1: 6}, from_ms=7, to_ms=9, max_ahead_ms=1)
+    found = Manifest(pipeline="p", views={"a": "1:h"}, plan=plan_hash(PLAN), run="r", replay=replay)
+    return found.model_copy(update=changes)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    part = Part(file="part-00000-00000.parquet", partition=0, rows=4, next_offset=6)
+    saved = manifest(job="j", checkpoint="file:/chk-3", parts=[part])
+    saved.save(tmp_path)
+    assert load_manifest(tmp_path) == saved
+    assert (saved.rows, saved.events, saved.job_name) == (4, 8, "penstock-p-backfill-r")
+
+
+def test_a_folder_without_one_has_none(tmp_path: Path) -> None:
+    assert load_manifest(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}'])
+def test_one_that_cannot_be_read_is_a_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(PenstockError, match="cannot be read"):
+        load_manifest(tmp_path)
+
+
+def test_a_save_that_was_cut_short_leaves_the_one_before(tmp_path: Path) -> None:
+    manifest().save(tmp_path)
+    (tmp_path / ".manifest.json").write_text('{"format": 1, "sta')
+    assert load_manifest(tmp_path) == manifest()
+
+
+def test_views_are_those_named_in_record_order_or_all() -> None:
+    assert selected_views(PLAN, ("b", "a")) == {"a": "1:h", "b": "1:h"}
+    assert selected_views(PLAN, ("b",)) == {"b": "1:h"}
+    assert selected_views(PLAN, ()) == {"a": "1:h", "b": "1:h"}
+
+
+def test_an_unknown_view_is_refused_with_those_that_exist_and_the_command_that_shows_them() -> None:
+    with pytest.raises(PenstockError, match=r"no view 'c'; it has a, b") as refused:
+        selected_views(PLAN, ("a", "c"))
+    assert refused.value.next == "penstock features describe p"
+
+
+def test_the_same_arguments_carry_on(tmp_path: Path) -> None:
+    require_same(manifest(), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("held", "views", "to_ms", "says"),
+    [
+        (manifest(pipeline="other"), {"a": "1:h"}, 9, "it is of pipeline other"),
+        (manifest(), {"b": "1:h"}, 9, "its views are a@1:h, not b@1:h"),
+        (manifest(), {"a": "2:h"}, 9, "its views are a@1:h, not a@2:h"),
+        (manifest(), {"a": "1:h"}, 8, "its range is 1970-01-01T00:00:00.007Z to 1970-01-01T00:00:00.009Z"),
+        (manifest(plan="another"), {"a": "1:h"}, 9, "definition has changed since it began"),
+    ],
+)
+def test_another_backfill_in_the_folder_is_refused_with_the_difference(
+    tmp_path: Path, held: Manifest, views: dict[str, str], to_ms: int, says: str
+) -> None:
+    with pytest.raises(PenstockError, match=says) as refused:
+        require_same(held, PLAN, views, 7, to_ms, tmp_path)
+    assert refused.value.next == "name another folder by --out, or delete this one"
+
+
+def test_a_complete_backfill_outlives_changes_that_do_not_touch_its_views(tmp_path: Path) -> None:
+    require_same(manifest(plan="another", state="complete"), PLAN, {"a": "1:h"}, 7, 9, tmp_path)

@@ -1,0 +1,136 @@
+"""Rows to Parquet and back: all types, nulls, parts, and what a reader refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backfill import parquet
+from backfill.manifest import load_manifest
+from backfill.parquet import Rows, last_offset, read_backfill, write_part
+from backfill.topics import Record
+from penstock.errors import PenstockError
+from schemas.codec import Decoder, Encoder
+from schemas.records import features_schema
+from tests.backfills import write_backfill
+from tests.plans import plan_of, view_of
+
+
+def feature(name: str, operation: str, kind: str) -> dict[str, Any]:
+    window = {"window_ms": 1_000, "hop_ms": 10, "where": None}
+    return window | {"name": name, "operation": operation, "column": name, "column_type": kind, "type": kind}
+
+
+FEATURES = [feature(kind[0], "last", kind) for kind in ("string", "long", "double", "boolean")]
+CARRIED = tuple((kind, kind) for kind in ("string", "long", "double", "boolean"))
+PLAN = plan_of(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], carried=CARRIED)
+VALUES: list[dict[str, Any]] = [
+    {"string": "", "long": 2**63 - 1, "double": -0.0, "boolean": True},
+    {"string": "é\u0000😀", "long": -(2**63), "double": 5e-324, "boolean": False},
+    {"string": None, "long": None, "double": None, "boolean": None},
+    {"string": "x" * 10_000, "long": 2**53 + 1, "double": 0.1 + 0.2, "boolean": True},
+]
+
+
+def record(offset: int, values: dict[str, Any] | None = None, partition: int = 0) -> dict[str, Any]:
+    values = VALUES[0] if values is None else values
+    head = {"entity": "e", "epoch": 1, "seq": offset + 1, "as_of": 2_000, "late": False}
+    return {
+        "event_id": f"id{offset}",
+        "event_time": 1_000 + offset,
+        "trigger": "event",
+        "attempt": 0,
+        "source": {"topic": "events", "partition": partition, "offset": offset, "timestamp": 900},
+        "event": values,
+        "a": head | {kind[0]: value for kind, value in values.items()},
+        "b": None,
+    }
+
+
+def scratch(*records: dict[str, Any]) -> Iterator[Record]:
+    encoder = Encoder(features_schema(PLAN))
+    for offset, one in enumerate(records):
+        yield Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(one), headers=())
+
+
+def write(folder: Path, records: Iterator[Record], number: int = 0, after: int = -1) -> Any:
+    return write_part(folder, 0, number, records, Decoder(features_schema(PLAN)), Rows(PLAN, ("a", "b")), after)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    table = pq.read_table(path)
+    plain = [c.cast("int64") if str(c.type).startswith("timestamp") else c for c in table.columns]
+    return list(pa.table(plain, names=table.column_names).to_pylist())
+
+
+def test_every_type_and_null_comes_back_as_it_was(tmp_path: Path) -> None:
+    part, last = write(tmp_path, scratch(*(record(i, values) for i, values in enumerate(VALUES))))
+    rows = read(tmp_path / part.file)
+    for row, (offset, values) in zip(rows, enumerate(VALUES), strict=True):
+        assert {name: row[f"event.{name}"] for name in values} == values
+        assert {name: row[f"a.{name[0]}"] for name in values} == values
+        assert str(row["a.d"]) == str(values["double"]), "the sign of zero is lost"
+        assert (row["event_id"], row["event_time"], row["source.offset"]) == (f"id{offset}", 1_000 + offset, offset)
+        assert (row["a.entity"], row["a.as_of"], row["a.late"], row["a.seq"]) == ("e", 2_000, False, offset + 1)
+        assert (row["b.entity"], row["b.seq"], row["b.d"]) == (None, None, None)
+    assert (part.rows, part.next_offset, last) == (4, 4, 3)
+
+
+def test_rows_that_a_restored_job_wrote_again_are_left_out(tmp_path: Path) -> None:
+    part, _ = write(tmp_path, scratch(record(3), record(5), record(3), record(5), record(8)))
+    assert [row["source.offset"] for row in read(tmp_path / part.file)] == [3, 5, 8]
+    assert part.rows == 3
+
+
+def test_parts_are_cut_and_carried_on_with_where_the_last_one_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROWS_PER_PART", 4)
+    monkeypatch.setattr(parquet, "_ROWS_PER_GROUP", 2)
+    records = [record(i) for i in range(6)]
+    first, _ = write(tmp_path, scratch(*records))
+    assert (first.rows, first.next_offset, last_offset(tmp_path, first)) == (4, 4, 3)
+    rest = (one for one in scratch(*records) if one.offset >= first.next_offset)
+    second, after = write(tmp_path, rest, number=1, after=last_offset(tmp_path, first))
+    assert (second.file, second.rows, after) == ("part-00000-00001.parquet", 2, 5)
+
+
+def test_no_rows_make_no_part(tmp_path: Path) -> None:
+    assert write(tmp_path, scratch()) == (None, -1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_could_not_be_finished_is_not_there(tmp_path: Path) -> None:
+    def broken() -> Iterator[Record]:
+        yield from scratch(record(0))
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        write(tmp_path, broken())
+    assert not list(tmp_path.glob("part-*"))
+
+
+def test_a_folder_without_a_backfill_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PenstockError, match="there is no backfill"):
+        read_backfill(tmp_path)
+
+
+def test_a_backfill_whose_part_is_gone_is_refused(tmp_path: Path) -> None:
+    from tests.backfill.test_training_parquet import features, pipeline  # noqa: PLC0415 - its definition serves
+
+    backfill = write_backfill(pipeline(), tmp_path, [features()])
+    assert backfill.table(["event_id"]).to_pylist() == [{"event_id": "t1"}]
+    (tmp_path / backfill.manifest.parts[0].file).write_bytes(b"cut")
+    with pytest.raises(PenstockError, match="missing or damaged"):
+        read_backfill(tmp_path)
+    manifest = load_manifest(tmp_path)
+    assert manifest is not None
+    manifest.state = "running"
+    manifest.save(tmp_path)
+    with pytest.raises(PenstockError, match="not complete"):
+        read_backfill(tmp_path)

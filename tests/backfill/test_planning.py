@@ -1,0 +1,110 @@
+"""Which offsets a range needs, and the ranges that are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backfill.planning import Partition, Topic, plan_replay, reach_ms
+from penstock.errors import PenstockError
+from streams.plan import PipelinePlan
+from streams.submission import Replay
+from tests.plans import plan_of, view_of
+
+HOUR = 3_600_000
+
+
+def feature(window_ms: int, hop_ms: int) -> dict[str, Any]:
+    kind = {"operation": "count", "column": None, "column_type": None, "where": None, "type": "long"}
+    return kind | {"name": f"n{window_ms}", "window_ms": window_ms, "hop_ms": hop_ms}
+
+
+def plan(event_id: str | None = "id") -> PipelinePlan:
+    view = view_of(feature(HOUR, 60_000), feature(2 * HOUR, 120_000))
+    source = {"event_id": event_id, "dedup_horizon_ms": HOUR // 2, "max_future_ms": 1_000}
+    return plan_of(fields=[], views=[view], source=source)
+
+
+REACH = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
+
+
+def topic(**partitions: Partition) -> Topic:
+    held = {int(name[1:]): one for name, one in partitions.items()} or {0: Partition(0, 40, 1_000, 0)}
+    return Topic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
+
+
+def planned(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
+    return plan_replay(plan(), held, from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r")
+
+
+def refusal(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
+    with pytest.raises(PenstockError) as refused:
+        planned(held, from_ms, to_ms)
+    return str(refused.value)
+
+
+def test_a_replay_begins_one_window_and_hop_and_the_horizon_of_duplicates_before_the_range() -> None:
+    assert reach_ms(plan()) == REACH
+
+
+def test_a_source_without_event_ids_has_no_horizon() -> None:
+    assert reach_ms(plan(event_id=None)) == REACH - HOUR // 2
+
+
+def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
+    replay = planned(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 7, 9, 0)))
+    assert (replay.start, replay.end) == ({0: 40, 1: 7}, {0: 1_000, 1: 9})
+
+
+def test_a_partition_with_nothing_to_replay_is_not_read() -> None:
+    replay = planned(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 9, 9, 0), p2=Partition(0, 0, 0, None)))
+    assert replay.start.keys() == replay.end.keys() == {0}
+
+
+def test_a_dense_topic_is_read_ahead_for_a_shorter_time_than_a_sparse_one() -> None:
+    sparse = planned(topic(p0=Partition(0, 0, 1_000, 0)))
+    dense = planned(topic(p0=Partition(0, 0, 10_000_000, 0)))
+    assert sparse.max_ahead_ms > 100 * dense.max_ahead_ms >= 100_000
+
+
+@pytest.mark.parametrize(("from_ms", "to_ms"), [(5, 5), (6, 5)])
+def test_an_empty_range_is_refused(from_ms: int, to_ms: int) -> None:
+    assert "the range is empty" in refusal(topic(), from_ms, to_ms)
+
+
+def test_a_topic_without_a_valid_event_is_refused() -> None:
+    nothing = Topic(partitions={0: Partition(0, 5, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
+    assert "holds no valid event" in refusal(nothing)
+
+
+def test_a_range_up_to_the_newest_event_is_possible_and_one_beyond_it_is_refused_with_what_is_possible() -> None:
+    planned(topic(), to_ms=100 * HOUR + 1)
+    said = refusal(topic(), to_ms=100 * HOUR + 2)
+    assert "ends after the newest event" in said
+    assert "--from 1970-01-01T00:00:00.000Z --to 1970-01-05T04:00:00.001Z" in said
+
+
+def test_a_range_before_the_oldest_event_is_refused() -> None:
+    assert "before the oldest event" in refusal(topic(), from_ms=-5, to_ms=0)
+
+
+def test_a_range_that_needs_what_retention_has_deleted_is_refused_with_the_first_that_is_possible() -> None:
+    held = topic(p0=Partition(100, 100, 1_000, 40 * HOUR))
+    planned(held, from_ms=40 * HOUR + REACH + 1)
+    said = refusal(held, from_ms=40 * HOUR + REACH)
+    assert "retention has deleted" in said
+    assert "--from 1970-01-02T18:32:01.001Z" in said
+
+
+def test_any_partition_may_be_the_one_that_lacks_something() -> None:
+    held = topic(p0=Partition(0, 5, 1_000, 0), p1=Partition(1, 1, 1_000, 60 * HOUR))
+    assert "retention has deleted" in refusal(held)
+
+
+def test_where_retention_has_left_less_than_the_windows_nothing_is_possible() -> None:
+    assert "none: what retention has left" in refusal(topic(p0=Partition(9, 9, 10, 99 * HOUR)))
+
+
+def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
+    planned(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)

@@ -1,0 +1,46 @@
+"""Backfills as files, without a job: for tests of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backfill.manifest import Manifest, plan_hash, selected_views
+from backfill.parquet import Backfill, Rows, read_backfill, write_part
+from backfill.topics import Record
+from schemas.codec import Decoder, Encoder
+from schemas.records import features_schema
+from streams.definitions import Pipeline
+from streams.plan import plan
+from streams.submission import Replay
+
+
+def write_backfill(
+    pipeline: Pipeline, folder: Path, records: Sequence[dict[str, Any]], views: tuple[str, ...] = ()
+) -> Backfill:
+    """A complete backfill of feature records, all from partition 0 and in the order of their source offsets."""
+    planned = plan(pipeline)
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = Encoder(features_schema(planned))
+    scratch = [
+        Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(record), headers=())
+        for offset, record in enumerate(records)
+    ]
+    manifest = Manifest(
+        state="complete",
+        pipeline=pipeline.name,
+        views=selected_views(planned, views),
+        plan=plan_hash(planned),
+        run="test",
+        replay=Replay(
+            topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
+        ),
+    )
+    part, _ = write_part(
+        folder, 0, 0, iter(scratch), Decoder(features_schema(planned)), Rows(planned, manifest.views), -1
+    )
+    assert part is not None
+    manifest.parts.append(part)
+    manifest.save(folder)
+    return read_backfill(folder)

@@ -1,0 +1,104 @@
+"""Scrape configuration, alerts and dashboard: whole, explained, and in step with the rest of the repository."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from deploy.local.monitoring import MONITORING, SERVICE_PORTS, write_monitoring
+from deploy.local.paths import ROOT
+from deploy.local.ports import Ports
+from deploy.local.services import Layout
+from penstock.telemetry import AGE_BUCKETS_S
+from tests.deploy.monitoring import alerts, dashboard, expressions, rules
+from tests.promql import Selector, grouping_labels, selectors
+
+
+def test_the_reader_of_expressions_tells_metrics_from_functions_labels_and_words() -> None:
+    expression = 'sum by (le, pipeline) (rate(a_bucket{pipeline=~"$p", le!="x{y}"}[5m])) / on (pipeline) b > 1e3 and c'
+    found = set(selectors(expression))
+    assert found == {
+        Selector("a_bucket", frozenset({"pipeline", "le"})),
+        Selector("b", frozenset()),
+        Selector("c", frozenset()),
+    }
+    assert grouping_labels(expression) == {"le", "pipeline"}
+
+
+def test_every_alert_says_what_is_wrong_why_at_that_threshold_and_where_to_read_on() -> None:
+    for alert in alerts():
+        assert alert["labels"]["severity"] in {"page", "ticket"}, alert["alert"]
+        assert set(alert["annotations"]) == {"summary", "threshold", "runbook_url"}, alert["alert"]
+
+
+def test_every_alert_has_its_section_in_the_operators_guide_and_every_section_its_alert() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^#+ (Penstock[A-Z]\w+)$", guide, re.MULTILINE)
+    assert sections == [alert["alert"] for alert in alerts()]
+    for alert in alerts():
+        assert alert["annotations"]["runbook_url"] == f"docs/operations.md#{alert['alert'].lower()}"
+
+
+def test_the_latency_objective_is_an_edge_of_the_histogram() -> None:
+    edges = {edge for rule in rules() for edge in re.findall(r'le="([\d.]+)"', rule["expr"])}
+    assert edges
+    assert {float(edge) for edge in edges} <= set(AGE_BUCKETS_S)
+
+
+def test_every_recorded_series_is_used_and_every_used_one_recorded() -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    used = {selector.metric for _, text in expressions() for selector in selectors(text) if ":" in selector.metric}
+    assert used == recorded
+
+
+def test_panels_fill_the_grid_without_overlap_and_say_what_they_show() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert all(x < 24 for x, _ in cells), panel["title"]
+        taken |= cells
+        assert panel["type"] == "row" or panel["description"], panel["title"]
+    identities = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(set(identities)) == len(identities)
+
+
+def test_the_dashboard_has_a_row_for_each_part() -> None:
+    titles = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
+    assert titles == ["Overview", "Feature job", "Sinks", "Scorer", "Triton", "Drift"]
+
+
+def test_targets_in_containers_are_the_services_of_compose() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    groups = yaml.safe_load((MONITORING / "targets.yml").read_text(encoding="utf-8"))
+    hosts = {target.split(":")[0] for group in groups for target in group["targets"]}
+    aliases = {a for service in compose["services"].values() for a in _aliases(service)}
+    assert hosts <= set(compose["services"]) | aliases
+
+
+def _aliases(service: dict) -> list[str]:  # type: ignore[type-arg]
+    networks = service.get("networks") or {}
+    return [] if isinstance(networks, list) else [a for n in networks.values() for a in (n or {}).get("aliases", ())]
+
+
+def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Path) -> None:
+    ports = Ports().with_overrides({"triton_metrics": 28002})
+    write_monitoring(Layout(tmp_path, ports, "x"))
+    folder = tmp_path / "monitoring"
+    targets = {group["labels"]["job"]: group["targets"] for group in json.loads((folder / "targets.yml").read_text())}
+    assert targets["triton"] == ["127.0.0.1:28002"]
+    assert targets["flink"] == [f"127.0.0.1:{port}" for port in (ports.jobmanager_metrics, ports.taskmanager_metrics)]
+    assert len(targets["service"]) == len(SERVICE_PORTS)
+    assert (folder / "alerts.yml").read_text() == (MONITORING / "alerts.yml").read_text()
+
+
+def test_the_ports_of_local_services_are_no_ports_of_the_stack() -> None:
+    assert not set(SERVICE_PORTS.values()) & set(Ports().as_dict().values())

@@ -1,0 +1,122 @@
+"""The fraud example, running on a stack: its job, its sinks, its model, its scorer and its producer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from backfill.verify.report import PipelineReport
+from backfill.verify.run import verify
+from deploy.local.stack import Stack
+from examples.demo.producing import Upstream
+from examples.demo.services import Services
+from examples.fraud.pipeline import pipeline as fraud
+from examples.fraud.world import messages
+from penstock.kafka import KafkaAccess
+from penstock.settings import Settings
+from streams.lag import Lag
+
+COMMANDS = {
+    "sink-redis": ("sink", "run", "redis", "fraud"),
+    "sink-cassandra": ("sink", "run", "cassandra", "fraud"),
+    "scorer": ("scorer", "run", "fraud"),
+    "drift": ("drift", "run", "fraud"),
+}
+SERVING = ("sink-redis", "sink-cassandra", "scorer")
+_BUDGET = 4_000_000
+
+
+class Run:
+    """What a test does with it; created by :func:`running`."""
+
+    def __init__(self, services: Services, kafka: KafkaAccess, seed: int) -> None:
+        self.services = services
+        self.lag = Lag(kafka)
+        self.upstream = Upstream(kafka)
+        self.messages = messages(seed)
+        self.event_times: list[int] = []
+        self._seed = seed
+
+    def start(self, name: str) -> None:
+        """Start one of :data:`COMMANDS`. From the main thread: a service ends with the thread that started it."""
+        self.services.start(name, *COMMANDS[name])
+
+    def produce(self, count: int, per_second: float | None = None) -> None:
+        """Publish the next messages of the world."""
+        batch = list(islice(self.messages, count))
+        self.upstream.produce(batch, per_second=per_second, tick=lambda: None)
+        self.event_times += [m.event_time_ms for m in batch if m.kind == "event" and m.event_time_ms is not None]
+
+    def await_features(self) -> None:
+        """Until the job has done what is published."""
+        self._await("features", fraud.source.topic)
+
+    def await_all(self) -> None:
+        """Until everything has done what is published."""
+        self.await_features()
+        self._await("scorer", fraud.features_topic)
+        self._await("sink-redis", fraud.features_topic)
+        self._await("sink-cassandra", fraud.features_topic)
+        self._await("sink-cassandra", fraud.predictions_topic, markers=1)
+
+    def await_drift(self) -> None:
+        """Until the detectors have followed, and saved, what is published."""
+        self._await("drift", fraud.features_topic)
+        self._await("drift", fraud.predictions_topic, markers=1)
+
+    def judged(self) -> PipelineReport:
+        """The verifier's report, which must hold."""
+        report = verify(fraud, Settings(), None, budget=_BUDGET, seed=self._seed)
+        assert report.failures() == [], report.examples
+        return report
+
+    def _await(self, role: str, topic: str, markers: int = 0, timeout_s: float = 150) -> None:
+        deadline = time.monotonic() + timeout_s
+        while any(lag > markers for lag in self.lag.of_group(f"penstock-fraud-{role}", topic).values()):
+            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
+            time.sleep(0.25)
+
+
+@contextmanager
+def environment_of(stack: Stack, folder: Path, keyspace: str) -> Iterator[dict[str, str]]:
+    """The variables of the stack and of the pipeline's key, set here and for what is started."""
+    key = folder / "pii.key"
+    key.write_text("a key of the tests, long enough to be one")
+    variables = {
+        **stack.environment(),
+        "PENSTOCK_CASSANDRA_KEYSPACE": keyspace,
+        "PENSTOCK_PII_KEY_FILE": str(key),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+
+
+@contextmanager
+def running(
+    environment: dict[str, str], logs: Path, *, seed: int, train: int, commands: Iterable[str] = SERVING
+) -> Iterator[Run]:
+    """The pipeline with a model trained on the first ``train`` messages; stopped with a savepoint at the end."""
+    with Services(environment, logs) as services:
+        services.call("topics", "topics", "create", "fraud")
+        services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
+        run = Run(services, Settings().kafka, seed)
+        with run.lag:
+            run.produce(train)
+            run.await_features()
+            first, last = min(run.event_times), max(run.event_times)
+            features = str(logs / "backfill")
+            times = ("--from", str(first), "--to", str(last + 1))
+            services.call("backfill", "backfill", "run", "fraud", *times, "--out", features)
+            services.call("train", "model", "train", "fraud", "--backfill", features, "--until", str(last))
+            services.call("load", "model", "load", "fraud")
+            for name in commands:
+                run.start(name)
+            yield run
+            services.call("job-stop", "job", "stop", "fraud")

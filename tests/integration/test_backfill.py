@@ -1,0 +1,246 @@
+"""Backfills on the real Kafka and Flink: equal to what was served, whatever is killed, and nothing live is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from backfill.manifest import Manifest, load_manifest
+from backfill.parquet import read_backfill
+from backfill.progress import Progress
+from backfill.run import Wanted, run_backfill
+from backfill.topics import read_topic
+from backfill.verify.backfill import BackfillFindings, check_backfill
+from backfill.verify.events import judge_events
+from backfill.verify.records import published
+from deploy.local.stack import Stack
+from penstock.errors import PenstockError
+from penstock.event_time import EventTime, iso
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.committed import writer_schemas
+from schemas.records import features_schema
+from streams import jobs
+from streams.flink_rest import Flink
+from streams.lag import Lag
+from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
+
+SPACING_MS = 4_000
+
+
+@pytest.fixture
+def environment(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, suffix: str) -> Iterator[None]:
+    """The stack's, with a key of personal data; jobs that the test leaves running are cancelled."""
+    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
+    yield
+    with Flink(Settings().flink_rest) as flink:
+        for job in flink._get("/jobs/overview")["jobs"]:
+            if suffix in job["name"] and job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
+                flink.cancel(job["jid"])
+
+
+@pytest.fixture
+def bench(environment: None, suffix: str, tmp_path: Path) -> JobBench:
+    return prepared(define(tmp_path, suffix), Settings())
+
+
+@dataclass
+class History:
+    """Payments of several hours, each with the Kafka timestamp of its arrival; garbage among them."""
+
+    bench: JobBench
+    count: int
+    seed: int
+    end_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        producer = Producer({"bootstrap.servers": self.bench.settings.kafka_bootstrap, "linger.ms": 50})
+        newest = 0
+        for number, event in enumerate(payments(self.count, self.seed)):
+            arrival = START_MS + number * SPACING_MS
+            # The delays of the payments, at another pace; one in fifty is sent twice, one in a hundred is garbage.
+            event["time"] += number * (SPACING_MS - 700)
+            newest = max(newest, event["time"])
+            for _ in range(2 if number % 50 == 0 else 1):
+                self._produce(producer, event["card"], json.dumps(event).encode(), arrival)
+            if number % 100 == 0:
+                self._produce(producer, event["card"], b"{garbage", arrival)
+        assert producer.flush(60) == 0
+        self.end_ms = newest + 1
+
+    def _produce(self, producer: Producer, card: str, value: bytes, timestamp: int) -> None:
+        partition = sum(card.encode()) % PARTITIONS
+        producer.produce(self.bench.pipeline.source.topic, value, card.encode(), partition, timestamp=timestamp)
+        producer.poll(0)
+
+
+def backfill(bench: JobBench, wanted: Wanted, folder: Path) -> Manifest:
+    with Progress(Console(file=StringIO())) as progress:
+        return run_backfill(bench.pipeline, bench.settings, wanted, folder, progress)
+
+
+def checked(bench: JobBench, folder: Path) -> BackfillFindings:
+    kafka, source = bench.settings.kafka, bench.pipeline.source
+    judged = judge_events(
+        bench.plan,
+        source.contract,
+        read_topic(kafka, source.topic),
+        Decoder(*writer_schemas(source.contract)),
+        KEY.encode(),
+    )
+    records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
+    raw = read_topic(kafka, source.topic)
+    return check_backfill(bench.plan, read_backfill(folder), judged.events, records, raw, budget=10**8)
+
+
+def live_world(bench: JobBench) -> dict[str, Any]:
+    """All that a backfill must not change, as far as this stack has it of the pipeline."""
+    with Lag(bench.settings.kafka) as lag:
+        committed = lag.committed_offsets(f"penstock-{bench.pipeline.name}-features", bench.pipeline.source.topic)
+        ends = {
+            topic: lag.end_offsets(topic)
+            for topic in (
+                bench.pipeline.source.topic,
+                bench.pipeline.source.dead_letter_topic,
+                bench.pipeline.features_topic,
+            )
+        }
+    return {"committed": committed, "ends": ends, "job": jobs.status(bench.pipeline, bench.settings).id}  # type: ignore[union-attr]
+
+
+def scratch_topics(bench: JobBench) -> list[str]:
+    topics = AdminClient({"bootstrap.servers": bench.settings.kafka_bootstrap}).list_topics(timeout=10).topics
+    return [name for name in topics if name.startswith(f"backfill.{bench.pipeline.name}.")]
+
+
+def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_is_touched(
+    bench: JobBench, tmp_path: Path
+) -> None:
+    history = History(bench, 3_000, seed=1)
+    jobs.start(bench.pipeline, bench.settings)
+    bench.features(3_000)
+    bench.dead_letters(30)
+    bench.await_committed(3_000)
+    time.sleep(2.5)
+    before = live_world(bench)
+    wanted = Wanted(START_MS + 2 * 3_600_000, START_MS + 3 * 3_600_000, ())
+
+    manifest = backfill(bench, wanted, tmp_path / "out")
+
+    assert live_world(bench) == before
+    assert scratch_topics(bench) == []
+    assert all(start > 0 for start in manifest.replay.start.values()), "it read more than the windows need"
+    assert wanted.to_ms < history.end_ms
+    findings = checked(bench, tmp_path / "out")
+    assert findings.mismatches == 0, findings.examples
+    assert findings.rows == manifest.rows > 800
+    assert findings.checked > 800 * 8
+    # Cards are compared by the order of their partition. Shops come from all partitions, in whatever order.
+    assert findings.order_differences == findings.order_checked
+    again = backfill(bench, wanted, tmp_path / "out")
+    assert again == manifest
+
+
+def command(bench: JobBench, wanted: Wanted, folder: Path) -> subprocess.Popen[str]:
+    file = folder.parent / f"{bench.pipeline.name}.py"
+    arguments = [str(file), "--from", str(wanted.from_ms), "--to", str(wanted.to_ms), "--out", str(folder)]
+    arguments += [part for view in wanted.views for part in ("--view", view)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "penstock", "backfill", "run", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def await_checkpoint(process: subprocess.Popen[str], folder: Path, timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        manifest = load_manifest(folder)
+        if manifest is not None and manifest.checkpoint is not None:
+            return
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, manifest
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(400)
+def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_an_unharmed_run(
+    environment: None, stack: Stack, tmp_path: Path, suffix: str
+) -> None:
+    bench = prepared(define(tmp_path, suffix, python=True), Settings())
+    history = History(bench, 6_000, seed=2)
+    wanted = Wanted(START_MS + 2 * 3_600_000, history.end_ms, ("by_shop",))
+    unharmed, folder = tmp_path / "unharmed", tmp_path / "harmed"
+    backfill(bench, wanted, unharmed)
+
+    # Thirty seconds of work, so that there is something to kill.
+    (tmp_path / "gate").touch()
+    first = command(bench, wanted, folder)
+    await_checkpoint(first, folder)
+    first.kill()
+    first.communicate()
+    os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+    second = command(bench, wanted, folder)
+    assert second.stdout is not None
+    assert "goes on" in second.stdout.readline()
+    second.send_signal(signal.SIGINT)
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == 130
+    assert "the same command carries on" in said
+    (tmp_path / "gate").unlink()
+    third = StringIO()
+    with Progress(Console(file=third)) as progress:
+        run_backfill(bench.pipeline, bench.settings, wanted, folder, progress)
+
+    assert "the job goes on from its checkpoint" in third.getvalue()
+    assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
+    assert read_backfill(folder).manifest.rows > 3_000
+    assert scratch_topics(bench) == []
+
+
+def test_what_is_not_possible_is_refused_before_anything_starts(bench: JobBench, tmp_path: Path) -> None:
+    history = History(bench, 3_000, seed=3)
+    folder = tmp_path / "out"
+
+    def refusal(from_ms: int, to_ms: int, *views: str) -> PenstockError:
+        with pytest.raises(PenstockError) as refused:
+            backfill(bench, Wanted(from_ms, to_ms, views), folder)
+        assert not folder.exists()
+        assert scratch_topics(bench) == []
+        return refused.value
+
+    middle = START_MS + 2 * 3_600_000
+    unknown = refusal(middle, history.end_ms, "by_shop", "by_country")
+    assert "no view 'by_country'; it has by_card, by_shop" in unknown.what
+    assert unknown.next == f"penstock features describe {bench.pipeline.name}"
+    assert "the range is empty" in str(refusal(middle, middle))
+    assert f"--to {iso(history.end_ms)}" in str(refusal(middle, history.end_ms + 1))
+
+    topic = bench.pipeline.source.topic
+    deleted = [TopicPartition(topic, 1, 500)]
+    admin = AdminClient({"bootstrap.servers": bench.settings.kafka_bootstrap})
+    admin.delete_records(deleted)[deleted[0]].result(15)
+    gone = refusal(START_MS, history.end_ms)
+    assert "retention has deleted records" in gone.what
+    assert gone.next is not None
+    possible = re.search(r"--from (\S+) --to (\S+),", gone.next)
+    assert possible is not None
+    earliest = EventTime().convert(possible[1], None, None)
+    assert START_MS < earliest < history.end_ms
+    assert "retention has deleted" in str(refusal(earliest - 1, history.end_ms))

@@ -1,0 +1,119 @@
+"""The drift app as a process on real Kafka: whatever is killed, every alert of an unkilled replay is there, once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from penstock.settings import Settings
+from schemas.dead_letters import DeadLetter
+from streams.topics import dead_letters_of
+from tests.scoring.bench import read
+from tests.streams.drift.bench import Bench
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+def bench(settings: Settings, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(tmp_path / "models"))
+    return Bench(tmp_path, suffix, Settings(), PARTITIONS)
+
+
+@contextmanager
+def feeding(bench: Bench) -> Iterator[None]:
+    """Events keep coming in the background while the block runs."""
+    done = threading.Event()
+
+    def feed() -> None:
+        while not done.wait(0.05):
+            bench.feed(10)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def assert_exactly_the_alerts_of_a_replay(bench: Bench) -> None:
+    findings = bench.drained()
+    assert findings.held, findings.examples
+    # The feed changes level again and again: every monitor must have told, or nothing was proven.
+    assert {alert["monitor"] for alert in bench.alerts()} == {"event.amount", "habit.amount_mean_1h", "score"}
+
+
+def test_killed_at_any_moment_and_started_again_no_alert_is_lost_or_made_twice(bench):
+    rng = random.Random(3)
+    bench.feed(2_000)
+    with feeding(bench):
+        for _ in range(3):
+            process = bench.start()
+            process.logged("is followed from")
+            time.sleep(rng.uniform(0.0, 2.0))
+            process.kill()
+    last = bench.start()
+    bench.feed(2_000)
+    try:
+        assert_exactly_the_alerts_of_a_replay(bench)
+    finally:
+        last.stop()
+
+
+def test_instances_come_and_go_and_each_alert_is_made_once(bench):
+    bench.feed(1_000)
+    with feeding(bench):
+        first = bench.start("a")
+        first.logged("is followed from")
+        second = bench.start("b")
+        second.logged("is followed from")
+        time.sleep(2)
+        first.kill()
+        time.sleep(1)
+        third = bench.start("c")
+        third.logged("is followed from")
+        second.process.send_signal(signal.SIGSTOP)  # cut off for longer than the group waits for it
+        time.sleep(13)
+        second.process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+    bench.feed(2_000)
+    try:
+        assert_exactly_the_alerts_of_a_replay(bench)
+    finally:
+        second.stop()
+        third.stop()
+
+
+def test_garbage_becomes_a_dead_letter_and_the_rest_goes_on(bench):
+    features = bench.pipeline.features_topic
+    bench.feed(300)
+    for value in (b"garbage", None, b"\xc3\x01unknown!!"):
+        bench.garbage(features, 0, value)
+    bench.garbage(bench.pipeline.predictions_topic, 1, b"garbage")
+    bench.feed(6_000)
+    process = bench.start()
+    try:
+        assert_exactly_the_alerts_of_a_replay(bench)
+    finally:
+        process.stop()
+    kafka = bench.settings.kafka
+    letters = [
+        DeadLetter.read(m.key(), m.value(), m.headers())
+        for topic in (features, bench.pipeline.predictions_topic)
+        for m in read(kafka, dead_letters_of(topic), PARTITIONS, "read_committed")
+    ]
+    assert sorted((letter.partition, letter.value or b"", letter.component) for letter in letters) == [
+        (0, b"", "penstock.drift"),
+        (0, b"garbage", "penstock.drift"),
+        (0, b"\xc3\x01unknown!!", "penstock.drift"),
+        (1, b"garbage", "penstock.drift"),
+    ]

@@ -1,0 +1,392 @@
+"""A pipeline among strangers: encrypted, each part with rights of its own, refused beyond them, and discreet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from aiokafka.admin import AIOKafkaAdminClient
+from cassandra import Unauthorized
+from cassandra.cluster import NoHostAvailable
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+
+from backfill.topics import read_topic
+from backfill.verify.run import verify
+from deploy.local.paths import JARS
+from deploy.local.ports import Ports
+from deploy.local.services.base import java
+from deploy.local.stack import Stack
+from deploy.security.kafka_acls import acls
+from examples.demo.services import Services
+from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess, TokenLogin
+from penstock.settings import Settings
+from schemas.producer import EventProducer
+from scoring.triton import Triton
+from sinks import cassandra_sink, redis_sink
+from streams import jobs
+from streams.definitions import Pipeline
+from streams.flink_rest import Flink
+from streams.lag import Lag
+from streams.loading import load_pipeline
+from streams.topics import create_topics, group_of, pipeline_topics
+from tests.scoring.bench import add_model
+from tests.security import traces
+from tests.security.certificates import Authority
+from tests.security.provider import Provider
+from tests.security.servers import KEYSPACE, PARTS, Servers, running
+
+EVENTS, GARBAGE = 240, 12
+KEY = "hush-the key of personal data-hush"
+TOKEN_SECRET = "hush-token-hush"
+HOLDER = "Theodora Quillfeather"
+CARDS = [f"40000000000{number:05}" for number in range(20)]
+START_MS = 1_760_000_000_000
+
+DEFINITION = '''
+"""Payments, with personal data of both kinds."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from penstock import *  # noqa: F403
+
+
+class Payment(Contract, name="{name}_payment", version=1):
+    """A payment."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH, Field(pattern="^[0-9]{{16}}$")]
+    holder: Annotated[str | None, PII_DROP, Field(max_length=40)] = None
+    shop: str
+    amount: Annotated[float, Field(gt=0)]
+
+
+card = Entity(name="card", key="card")
+pipeline = Pipeline(
+    name="{name}",
+    source=Source(topic="events.{name}", contract=Payment, key="card", partitions=2),
+    entities=(card,),
+    views=(View(name="spending", version=1, entity=card, aggregates=(count(over="1h"), mean("amount", over="1h"))),),
+    model=Model(
+        name="{name}",
+        inputs=("event.amount", "spending.count_1h", "spending.amount_mean_1h"),
+        threshold=0.5,
+        positive="block",
+        negative="pass",
+    ),
+    carry=("shop",),
+)
+'''
+
+
+@dataclass
+class Run:
+    """The pipeline as it ran, and where what it left behind is to be found."""
+
+    pipeline: Pipeline
+    servers: Servers
+    flink: Settings
+    logs: Path
+    job: str = ""
+    pages: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run of every part, each with its own user; the services are still up."""
+    home = tmp_path_factory.mktemp("secured")
+    name = f"secured_{secrets.token_hex(3)}"
+    file = home / f"{name}.py"
+    file.write_text(DEFINITION.format(name=name), encoding="utf-8")
+    pipeline = load_pipeline(str(file))
+    with ExitStack() as cleanup, pytest.MonkeyPatch.context() as patch:
+        for variable, value in {**stack.environment(), "PENSTOCK_PII_KEY": KEY}.items():
+            patch.setenv(variable, value)
+        provider = cleanup.enter_context(Provider(TOKEN_SECRET))
+        servers = cleanup.enter_context(running(home / "servers", pipeline, provider))
+        started = Run(pipeline, servers, servers.settings("features"), home / "logs")
+        create_topics(pipeline, servers.settings("operator").kafka)
+        _produce(started)
+        started.job = jobs.start(pipeline, started.flink, checkpoint_interval_ms=500).id
+        cleanup.callback(_cancel, started)
+        _serve(started, str(file), cleanup)
+        yield started
+
+
+def _produce(run: Run) -> None:
+    contract = run.pipeline.source.contract
+    kafka = run.servers.settings("upstream").kafka
+    with EventProducer(contract, run.pipeline.source.topic, kafka=kafka, key="card", encoding="json") as producer:
+        for number in range(EVENTS):
+            producer.send(
+                {
+                    "id": f"p-{number}",
+                    "time": START_MS + number * 1_000,
+                    "card": CARDS[number % len(CARDS)],
+                    "holder": HOLDER,
+                    "shop": "corner",
+                    "amount": 1.0 + number % 7,
+                }
+            )
+    # The garbage names people too: in places where the contract finds fault with it.
+    producer_of_garbage = EventProducer(contract, run.pipeline.source.topic, kafka=kafka)
+    raw = producer_of_garbage._producer
+    for number in range(GARBAGE):
+        faulty = {"id": f"g-{number}", "time": START_MS, "card": f"{CARDS[number]}-", "holder": HOLDER, "shop": "s"}
+        value = json.dumps(faulty if number % 2 else faulty | {"amount": CARDS[number]}).encode()
+        raw.produce(run.pipeline.source.topic, value, CARDS[number].encode())
+    assert raw.flush(20) == 0
+
+
+def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
+    """Train nothing, load a model that is known, and run sinks and scorer until they have done all."""
+    run.servers.layout.models.mkdir(exist_ok=True)
+    add_model(run.pipeline, run.servers.settings("operator"))
+    ports = Ports.free()
+    commands = {
+        "sink-redis": (("sink", "run", "redis", file), ports.redis),
+        "sink-cassandra": (("sink", "run", "cassandra", file), ports.cassandra),
+        "scorer": (("scorer", "run", file), ports.triton_grpc),
+    }
+    operator = cleanup.enter_context(Services(run.servers.environment("operator"), run.logs))
+    operator.call("load", "model", "load", file)
+    started = [operator]
+    for part, (command, port) in commands.items():
+        started.append(cleanup.enter_context(Services(run.servers.environment(part), run.logs)))
+        started[-1].start(part, *command, "--metrics-port", str(port))
+        run.pages.append(f"http://127.0.0.1:{port}/metrics")
+    lag = cleanup.enter_context(Lag(run.servers.settings("admin").kafka))
+    features, predictions = run.pipeline.features_topic, run.pipeline.predictions_topic
+    waits = [("features", run.pipeline.source.topic, 0), ("sink-redis", features, 0), ("scorer", features, 0)]
+    waits += [("sink-cassandra", features, 0), ("sink-cassandra", predictions, 1)]
+    deadline = time.monotonic() + 120
+    for role, topic, markers in waits:
+        group = group_of(run.pipeline.name, role)
+        while any(left > markers for left in lag.of_group(group, topic).values()):
+            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}: see {run.logs}"
+            for services in started:
+                services.check()
+            time.sleep(0.2)
+
+
+def _cancel(run: Run) -> None:
+    with Flink(run.flink.flink_rest) as flink:
+        flink.cancel(run.job)
+
+
+def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
+    report = verify(run.pipeline, run.servers.settings("reader"), None, budget=10**6, seed=1)
+
+    assert report.failures() == [], report.examples
+    assert (report.events_valid, report.events_invalid, report.predictions) == (EVENTS, GARBAGE, EVENTS)
+    assert report.fallback_predictions < EVENTS
+    assert report.redis_checked == len(CARDS)
+    assert report.cassandra_rows > EVENTS
+
+
+def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) -> None:
+    topics = [topic.name for topic in pipeline_topics(run.pipeline)]
+    granted: dict[tuple[str, str], set[str]] = {}
+    for acl in acls(run.pipeline):
+        for topic in topics if acl.resource == "topic" else ():
+            if topic == acl.name or (acl.prefixed and topic.startswith(acl.name)):
+                granted.setdefault((acl.user, topic), set()).add(acl.operation)
+    # What Kafka adds of its own.
+    for operations in granted.values():
+        if operations & {"Read", "Write"}:
+            operations.add("Describe")
+
+    for part in PARTS:
+        admin = AdminClient(run.servers.settings(part).kafka.client())
+        answers = admin.describe_topics(TopicCollection(topics), include_authorized_operations=True)
+        for topic, answer in answers.items():
+            expected = granted.get((run.servers.user(part), topic), set())
+            assert _operations(answer) == expected, f"{part} on {topic}"
+
+
+def _operations(answer: Any) -> set[str]:
+    """The operations that Kafka tells a user it has; none if it will not even say that the topic exists."""
+    error = answer.exception(20)
+    if error is not None:
+        assert error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, error
+        return set()
+    allowed: list[AclOperation] = answer.result().authorized_operations
+    return {"".join(word.capitalize() for word in operation.name.split("_")) for operation in allowed}
+
+
+@pytest.mark.parametrize("part", ["features", "sink-redis", "scorer", "reader"])
+def test_only_upstream_may_write_raw_events(part: str, run: Run) -> None:
+    event = {"id": "x", "time": START_MS, "card": CARDS[0], "shop": "s", "amount": 1}
+    with pytest.raises(PenstockError, match=r"(?i)authorization"):
+        _send(run, part, event)
+
+
+def _send(run: Run, part: str, event: dict[str, Any]) -> None:
+    kafka = run.servers.settings(part).kafka
+    with EventProducer(run.pipeline.source.contract, run.pipeline.source.topic, kafka=kafka) as producer:
+        producer.send(event)
+
+
+@pytest.mark.parametrize("part", ["upstream", "sink-redis", "scorer"])
+def test_only_the_job_and_readers_may_read_raw_events(part: str, run: Run) -> None:
+    with pytest.raises(PenstockError, match=r"(?i)authorization|cannot be read|stopped"):
+        next(read_topic(run.servers.settings(part).kafka, run.pipeline.source.topic))
+
+
+def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_does_not_trust(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").write_text("hush-wrong", encoding="utf-8")
+    stranger = Authority(tmp_path, "stranger")
+    settings = run.servers.settings("operator")
+    for change in ({"kafka_password_file": tmp_path / "wrong"}, {"kafka_ca_file": stranger.file}):
+        access = settings.model_copy(update=change).kafka
+        with pytest.raises(KafkaException):
+            AdminClient(access.client()).list_topics(timeout=2)
+
+
+def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) -> None:
+    servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
+    with redis_sink.connect(servers.settings("sink-redis")) as sink:
+        for refused in (
+            lambda: sink.mget([own]),
+            lambda: sink.keys("*"),
+            sink.flushall,
+            lambda: sink.set("penstock:another:x", b"1"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                refused()
+    with redis_sink.connect(servers.settings("reader")) as reader:
+        reader.mget([own])
+        for refused in (lambda: reader.set(own, b"1"), lambda: reader.mget(["penstock:another:x"])):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                refused()
+    with redis_sink.connect(servers.settings("scorer")) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
+        nobody.ping()
+    plain = servers.settings("scorer").redis_url.replace("rediss", "redis")
+    with redis.Redis.from_url(plain, socket_timeout=3) as open_client, pytest.raises(redis.exceptions.ConnectionError):
+        open_client.ping()
+
+
+def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: Run, tmp_path: Path) -> None:
+    servers = run.servers
+    table = f"{KEYSPACE}.of_another"
+    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as admin:
+        admin.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
+    with cassandra_sink.connect(servers.settings("sink-cassandra")) as cluster, cluster.connect() as sink:
+        forbidden = (
+            f"SELECT * FROM {table}",
+            f"DROP TABLE {table}",
+            f"DROP KEYSPACE {KEYSPACE}",
+            "CREATE ROLE intruder",
+        )
+        for statement in forbidden:
+            with pytest.raises(Unauthorized):
+                sink.execute(statement)
+    with cassandra_sink.connect(servers.settings("reader")) as cluster, cluster.connect() as reader:
+        reader.execute(f"SELECT * FROM {table}")
+        with pytest.raises(Unauthorized):
+            reader.execute(f"TRUNCATE {table}")
+    stranger = Authority(tmp_path, "stranger")
+    strangers = servers.settings("reader").model_copy(update={"cassandra_ca_file": stranger.file})
+    for settings in (servers.settings("scorer"), strangers):
+        with cassandra_sink.connect(settings) as cluster, pytest.raises(NoHostAvailable):
+            cluster.connect()
+
+
+def test_triton_is_asked_over_tls_alone_and_by_those_who_trust_it(run: Run, tmp_path: Path) -> None:
+    secured = run.servers.settings("scorer")
+    assert Triton(secured.triton).served(run.pipeline.model.name).version == 1
+    plain = secured.model_copy(update={"triton_tls": False})
+    strange = secured.model_copy(update={"triton_ca_file": Authority(tmp_path, "stranger").file})
+    for settings in (plain, strange):
+        with pytest.raises(PenstockError, match="Triton does not answer"):
+            Triton(settings.triton).served(run.pipeline.model.name)
+
+
+@pytest.fixture(params=["password", "token"])
+def access(request: pytest.FixtureRequest, run: Run) -> KafkaAccess:
+    """The reader's way into Kafka, by either kind of login."""
+    access = run.servers.settings("reader").kafka
+    if request.param == "password":
+        return access
+    provider = run.servers.provider
+    login = {"client_id": run.servers.user("reader"), "client_secret": TOKEN_SECRET, "scope": "kafka"}
+    return access.model_copy(update={"login": TokenLogin(token_url=provider.token_url, **login)})
+
+
+def test_either_login_lets_librdkafka_in(access: KafkaAccess, run: Run) -> None:
+    assert sum(1 for _ in read_topic(access, run.pipeline.predictions_topic)) == EVENTS
+
+
+async def _topics(access: KafkaAccess) -> set[str]:
+    arguments = credentials_to_aiokafka_auth(access.faust()["broker_credentials"])
+    client = AIOKafkaAdminClient(bootstrap_servers=access.bootstrap, **arguments)
+    try:
+        await client.start()
+        return set(await client.list_topics())
+    finally:
+        await client.close()
+
+
+def test_either_login_lets_faust_in(access: KafkaAccess, run: Run) -> None:
+    assert run.pipeline.predictions_topic in asyncio.run(_topics(access))
+
+
+_LIST = """
+import java.util.Map;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.admin.Admin;
+
+class List {
+  public static void main(String[] arguments) throws Exception {
+    var type = new com.fasterxml.jackson.core.type.TypeReference<Map<String, Object>>() {};
+    try (Admin admin = Admin.create(new com.fasterxml.jackson.databind.ObjectMapper().readValue(System.in, type))) {
+      admin.listTopics().names().get().forEach(System.out::println);
+    }
+  }
+}
+"""
+
+
+def test_either_login_lets_the_client_of_flinks_connector_in(access: KafkaAccess, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "List.java").write_text(_LIST, encoding="utf-8")
+    allowed = "org.apache.flink.kafka.shaded.org.apache.kafka.sasl.oauthbearer.allowed.urls"
+    # slf4j is Flink's own in the cluster.
+    path = f"{JARS / 'flink'}/*:{next((JARS / 'kafka').glob('slf4j-api*.jar'))}"
+    command = [java(), f"-D{allowed}={run.servers.provider.token_url}", "-cp", path, str(tmp_path / "List.java")]
+    done = subprocess.run(
+        command, input=json.dumps(access.java()), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.pipeline.predictions_topic in done.stdout.split(), done.stderr
+
+
+def test_no_personal_data_is_left_anywhere_but_in_raw_events_and_their_dead_letters(run: Run, stack: Stack) -> None:
+    words, servers = [*CARDS, HOLDER], run.servers
+    source = run.pipeline.source
+    assert traces.in_topics(servers, words, verbatim=()) != [], "the search finds nothing where there is something"
+
+    assert traces.in_topics(servers, words, verbatim=(source.topic, source.dead_letter_topic)) == []
+    assert traces.in_redis(servers, words) == []
+    assert traces.in_cassandra(servers, words) == []
+    assert traces.in_files([run.logs, servers.layout.logs, stack.log("jobmanager").parent], words) == []
+    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink_rest, run.job)], words) == []
+
+
+def test_no_secret_is_left_in_any_log_or_page(run: Run, stack: Stack) -> None:
+    assert traces.in_files([run.logs, run.servers.layout.logs, stack.log("jobmanager").parent], ["hush-"]) == []
+    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink_rest, run.job)], ["hush-"]) == []

@@ -1,0 +1,69 @@
+"""Searches everything that a run leaves behind for texts that must not be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import httpx
+from confluent_kafka.admin import AdminClient
+
+from backfill.topics import read_topic
+from sinks import cassandra_sink, redis_sink
+from tests.security.servers import KEYSPACE, Servers
+
+
+def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -> list[str]:
+    """Where keys, values and headers of any topic hold one of the words, but for keys and values of those verbatim."""
+    kafka = servers.settings("admin").kafka
+    found = []
+    for topic in AdminClient(kafka.client()).list_topics(timeout=10).topics:
+        for record in read_topic(kafka, topic):
+            parts = [part for name, value in record.headers for part in (name.encode(), value)]
+            if topic not in verbatim:
+                parts += [record.key, record.value]
+            found += _found(f"{topic}[{record.partition}]@{record.offset}", parts, words)
+    return found
+
+
+def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
+    """Which keys hold one of the words, in name or value."""
+    with redis_sink.connect(servers.settings("admin")) as client:
+        keys = list(client.scan_iter())
+        assert keys, "nothing is stored"
+        return [place for key in keys for place in _found(repr(key), (key, client.dump(key)), words)]
+
+
+def in_cassandra(servers: Servers, words: Sequence[str]) -> list[str]:
+    """Which rows of any table of the keyspace hold one of the words."""
+    found = []
+    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as session:
+        tables = list(cluster.metadata.keyspaces[KEYSPACE].tables)
+        assert tables, "there are no tables"
+        for table in tables:
+            rows = session.execute(f'SELECT * FROM "{KEYSPACE}"."{table}"')
+            found += [place for row in rows for place in _found(table, [repr(row).encode()], words)]
+    return found
+
+
+def in_files(folders: Iterable[Path], words: Sequence[str]) -> list[str]:
+    """Which files below the folders hold one of the words."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert files, "there are no files"
+    return [place for path in files for place in _found(str(path), [path.read_bytes()], words)]
+
+
+def in_pages(urls: Iterable[str], words: Sequence[str]) -> list[str]:
+    """Which pages hold one of the words."""
+    with httpx.Client(trust_env=False, timeout=10) as http:
+        return [place for url in urls for place in _found(url, [http.get(url).raise_for_status().content], words)]
+
+
+def pages_of_job(flink_rest: str, job: str) -> Iterator[str]:
+    """What Flink shows of a job and of itself."""
+    yield from (f"{flink_rest}/jobs/{job}{page}" for page in ("", "/config", "/plan", "/exceptions", "/checkpoints"))
+    yield from (f"{flink_rest}{page}" for page in ("/config", "/jobmanager/config", "/jobmanager/environment"))
+
+
+def _found(place: str, parts: Iterable[bytes | None], words: Sequence[str]) -> list[str]:
+    return [f"{word} in {place}" for part in parts if part for word in words if word.encode() in part]

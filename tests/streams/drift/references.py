@@ -1,0 +1,36 @@
+"""References as tests need them."""
+
+from __future__ import annotations
+
+from streams.drift.reference import MonitorReference, Reference, Thresholds
+
+WINDOW = 100
+UNTIL_MS = 1_000
+
+
+def monitor_reference(name: str = "x", **changes: object) -> MonitorReference:
+    """Values of mean 10 and deviation 2, a tenth of them null, in four bins."""
+    limits = {"adwin_delta": 0.002, "page_hinkley": 20.0, "psi": 0.4, "kl": 0.2, "missing": 0.3}
+    content = {
+        "name": name,
+        "rows": 1_000,
+        "mean": 10.0,
+        "std": 2.0,
+        "edges": (8.0, 10.0, 12.0),
+        "shares": (0.15, 0.3, 0.3, 0.15, 0.1),
+        "thresholds": Thresholds(**limits),
+    }
+    return MonitorReference.model_validate(content | changes)
+
+
+def reference(*names: str) -> Reference:
+    """A reference of these monitors."""
+    return Reference(
+        pipeline="p",
+        model="m",
+        until_ms=UNTIL_MS,
+        window=WINDOW,
+        false_alarm_every=10_000,
+        seed=0,
+        monitors=tuple(monitor_reference(name) for name in names or ("x",)),
+    )

@@ -1,0 +1,146 @@
+"""A track counts each raw event once, names its alerts for good, and goes on from its state as if never stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.errors import PenstockError
+from streams.drift.seen import SPAN, Seen, SeenState
+from streams.drift.track import Observation, Track, TrackState, message, read_state
+from tests.streams.drift.references import UNTIL_MS, monitor_reference, reference
+
+NAMES = ("x", "y")
+
+
+def observation(number: int, *values: float, time_ms: int | None = None) -> Observation:
+    return Observation(UNTIL_MS + 1 + number if time_ms is None else time_ms, ("events", 0, number), values)
+
+
+def track(start: int = 0) -> Track:
+    return Track(reference(*NAMES), NAMES, "features.p", 3, start)
+
+
+def drifting(count: int = 900, seed: int = 1) -> list[Observation]:
+    rng = random.Random(seed)
+    level = [10.0, 14.0, 8.0]
+    return [
+        observation(n, rng.gauss(level[n // 300 % 3], 2), math.nan if rng.random() < 0.1 else rng.gauss(10, 2))
+        for n in range(count)
+    ]
+
+
+def test_an_alert_is_named_by_where_it_was_found():
+    one = track()
+    alerts = [alert for offset, seen in enumerate(drifting()) for alert in one.take(offset * 2, seen)]
+    assert alerts
+    for alert in alerts:
+        assert alert.alert_id == f"features.p-3-{alert.offset}:{alert.monitor}:{alert.crossing.detector}"
+    assert len({alert.alert_id for alert in alerts}) == len(alerts) == one.alerts
+
+
+def test_events_that_training_knew_are_not_monitored():
+    one = track()
+    one.take(0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
+    one.take(1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
+    assert (one.observed, one.position) == (1, 2)
+
+
+def test_a_record_emitted_again_counts_once():
+    records = drifting()
+    once, again = track(), track()
+    expected = [alert.monitor for offset, seen in enumerate(records) for alert in once.take(offset, seen)]
+    rng, offset, found = random.Random(2), 0, []
+    for at, seen in enumerate(records):
+        for emitted in [seen, *(rng.sample(records[: at + 1], 1) if rng.random() < 0.3 else [])]:
+            found += [alert.monitor for alert in again.take(offset, emitted)]
+            offset += 1
+    assert found == expected
+    assert again.observed == once.observed == len(records)
+
+
+def test_what_was_taken_before_gives_nothing():
+    one = track(start=10)
+    assert one.take(9, observation(9, 1.0, 1.0)) == []
+    assert (one.position, one.observed) == (10, 0)
+
+
+def test_what_cannot_be_read_is_passed():
+    one = track()
+    assert one.take(5, None) == []
+    assert (one.position, one.observed) == (6, 0)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(cuts=st.sets(st.integers(0, 900), max_size=5), back=st.integers(0, 50), seed=st.integers(0, 5))
+def test_killed_anywhere_and_read_again_from_before_it_makes_the_same_alerts(cuts, back, seed):
+    records = drifting(seed=seed)
+    whole = track()
+    expected = [alert for offset, seen in enumerate(records) for alert in whole.take(offset, seen)]
+    stopped, found, at = track(), [], 0
+    for cut in [*sorted(cuts), len(records)]:
+        while at < cut:
+            found += stopped.take(at, records[at])
+            at += 1
+        text = stopped.state().model_dump_json().encode()
+        stopped = Track.restored(read_state(text, "here"), reference(*NAMES), NAMES, "features.p", 3)
+        at = max(0, at - back)  # a committed offset that is behind the state
+    assert found == expected
+    assert stopped.state() == whole.state()
+
+
+def test_a_state_is_plain_json_and_small():
+    one = track()
+    for offset, seen in enumerate(drifting(5_000)):
+        one.take(offset, seen)
+    text = one.state().model_dump_json()
+    assert TrackState.model_validate(json.loads(text)) == one.state()
+    assert len(text) < 20_000
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"\x80\x04cposix\nsystem\n", b'{"reference": 1}'])
+def test_garbage_in_the_state_topic_is_an_error_that_says_where(value):
+    with pytest.raises(PenstockError) as caught:
+        read_state(value, "drift.p.state[0]")
+    assert caught.value.where == "drift.p.state[0]"
+
+
+def test_a_state_of_other_monitors_is_refused():
+    state = Track(reference("z"), ["z"], "features.p", 0, 0).state()
+    with pytest.raises(PenstockError, match="cannot be read"):
+        Track.restored(state, reference(*NAMES), NAMES, "features.p", 0)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(st.integers(0, 400_000), max_size=200), st.integers(0, 200))
+def test_seen_tells_the_first_time_from_the_others(offsets, cut):
+    seen, known, newest = Seen(), set(), -1
+    for at, offset in enumerate(offsets):
+        if at == cut:
+            state = SeenState.model_validate_json(seen.state().model_dump_json())
+            seen = Seen()
+            seen.restore(state)
+        first = seen.add(offset)
+        if offset > newest - SPAN + 8_192:  # older ones may count as seen
+            assert first == (offset not in known)
+        elif offset in known:
+            assert not first
+        known.add(offset)
+        newest = max(newest, offset)
+
+
+def test_bits_that_would_not_fit_are_refused():
+    with pytest.raises(ValueError, match="inflated"):
+        Seen().restore(SeenState(floor=0, bits="AAAA"))
+
+
+def test_a_person_reads_what_changed():
+    one = track()
+    texts = [message(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in one.take(o, s)]
+    assert any("the mean changed" in text for text in texts)
+    assert any("the distribution is not that of training, psi" in text for text in texts)
