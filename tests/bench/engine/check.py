@@ -62,7 +62,7 @@ def _view(work: Workload, entity: str, windows: int | None, tiled: bool) -> View
         features=tuple(
             FeaturePlan(
                 name=f"{operation}_{label}",
-                operation=operation,  # type: ignore[arg-type]
+                operation=operation,
                 column=None if operation == "count" else "amount",
                 column_type=None if operation == "count" else "double",
                 where=None,

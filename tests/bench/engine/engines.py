@@ -6,14 +6,13 @@ A Flink engine is a job on the site's cluster, a Python one a process of its own
 from __future__ import annotations
 
 import csv
-import json
+import math
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,7 @@ def _packed(work: Workload) -> Read:
 
     def read(record: bytes) -> tuple[int, list[list[float | None]]]:
         number, *values = unpack(record)
-        present = [None if value != value else value for value in values]
+        present = [None if math.isnan(value) else value for value in values]
         return number, [present[place * width : (place + 1) * width] for place in range(entities)]
 
     return read
@@ -240,10 +239,23 @@ def _tail(log: Path) -> str:
 _PEERS = "tests.bench.engine.peers"
 PENSTOCK = Engine("penstock", "Penstock", _penstock)
 PEERS = (
-    Engine("bare_forward", "Flink SQL, decode and forward", _flink_peer(["-m", f"{_PEERS}.flink_sql", "bare"], _forwarded), windows=0),
-    Engine("flink_sql_over", "Flink SQL OVER, one window", _flink_peer(["-m", f"{_PEERS}.flink_sql", "over"], _csv), windows=1, tiled=False),
+    Engine(
+        "bare_forward",
+        "Flink SQL, decode and forward",
+        _flink_peer(["-m", f"{_PEERS}.flink_sql", "bare"], _forwarded),
+        windows=0,
+    ),
+    Engine(
+        "flink_sql_over",
+        "Flink SQL OVER, one window",
+        _flink_peer(["-m", f"{_PEERS}.flink_sql", "over"], _csv),
+        windows=1,
+        tiled=False,
+    ),
     Engine("bytewax", "Bytewax", _python_peer(["-m", "bytewax.run", f"{_PEERS}.bytewax_flow:flow"])),
-    Engine("pyflink_process", "PyFlink, process mode", _flink_peer(["-m", f"{_PEERS}.pyflink_job"], _packed, "process")),
+    Engine(
+        "pyflink_process", "PyFlink, process mode", _flink_peer(["-m", f"{_PEERS}.pyflink_job"], _packed, "process")
+    ),
     Engine("pyflink_thread", "PyFlink, thread mode", _flink_peer(["-m", f"{_PEERS}.pyflink_job"], _packed, "thread")),
     Engine("quixstreams", "Quix Streams", _python_peer(["-m", f"{_PEERS}.quix_app"])),
     Engine("faust", "Faust", _python_peer(["-m", f"{_PEERS}.faust_app", "worker", "-l", "warn"])),

@@ -62,7 +62,10 @@ def measure(site: Site, engine: Engine, load: Load, name: str, pace: Pace, state
     Raises:
         PenstockError: if the engine fails, is wrong, or is done before it can be measured.
     """
-    with engine.start(site, load.work, load.topic, name) as running, topics.Results(site.kafka, running.target) as results:
+    with (
+        engine.start(site, load.work, load.topic, name) as running,
+        topics.Results(site.kafka, running.target) as results,
+    ):
         _await_measured(results, running, load, pace)
         state_bytes = state(running.job_id) if running.job_id else None
         last = results.count()

@@ -7,6 +7,7 @@ afterwards, and nothing has to keep up with it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
@@ -56,7 +57,7 @@ class Results:
         self._consumer = Consumer({**kafka.client(), **settings})
         self._topic = topic
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -96,7 +96,9 @@ class Payments:
     def messages(self) -> Iterator[tuple[bytes, bytes]]:
         """Key and JSON value of each event."""
         columns = (self.times, self.card, self.merchant, self.terminal, self.amounts)
-        for number, (time, card, merchant, terminal, amount) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+        for number, (time, card, merchant, terminal, amount) in enumerate(
+            zip(*(c.tolist() for c in columns), strict=True)
+        ):
             value = (
                 f'{{"event_id":"{number}","event_time":{time},"card":"c{card}","merchant":"m{merchant}",'
                 f'"terminal":"t{terminal}","amount":{amount}}}'

@@ -1,6 +1,5 @@
 """How a Flink peer gets to the cluster. Runs in the environment of jobs."""
 
-# ruff: noqa: SLF001 - PyFlink hands out its Java objects only so
 from __future__ import annotations
 
 from pyflink.common import Configuration

@@ -4,7 +4,6 @@ All OVER aggregates of one query must share their window, so five windows are fi
 every row each. The form given here is the easiest: the shortest window alone, no disorder to wait for.
 """
 
-# ruff: noqa: S608 - names of our own
 from __future__ import annotations
 
 import sys

@@ -1,11 +1,13 @@
-"""PyFlink: a KeyedProcessFunction per entity. What an event changes is one pickled value, closed tiles a map state.
+"""PyFlink: a KeyedProcessFunction per entity; events are decoded and keyed in Python, results leave as bytes.
 
-Events are decoded and keyed in Python; results leave as bytes. Caches of state are large enough for every entity.
+In process mode a value is written when a bundle ends: an entity's whole state is one value in a cache that is large
+enough for all. In thread mode each access is serialized: what an event changes is one value, closed tiles are a map.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -53,8 +55,26 @@ class Cold(MutableMapping[str, Moments]):
         raise NotImplementedError
 
 
-class Stage(KeyedProcessFunction):
-    """The windows of one entity."""
+class Whole(KeyedProcessFunction):
+    """The windows of one entity, its state in one piece."""
+
+    def __init__(self, spans_ms: list[tuple[int, int]]) -> None:
+        self._spans_ms = spans_ms
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._windows = Windows(self._spans_ms)
+        self._state = runtime_context.get_state(ValueStateDescriptor("windows", Types.PICKLED_BYTE_ARRAY()))
+
+    def process_element(self, value: Item, _: KeyedProcessFunction.Context) -> Iterator[Item]:
+        keys, number, time, amount, results = value
+        state = self._state.value() or (self._windows.new(), {})
+        results = results + self._windows.add(*state, time, amount)
+        self._state.update(state)
+        yield keys, number, time, amount, results
+
+
+class InPieces(KeyedProcessFunction):
+    """The windows of one entity, what an event changes apart from the rest."""
 
     def __init__(self, spans_ms: list[tuple[int, int]]) -> None:
         self._spans_ms = spans_ms
@@ -65,7 +85,7 @@ class Stage(KeyedProcessFunction):
         cold = MapStateDescriptor("cold", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
         self._cold = Cold(runtime_context.get_map_state(cold))
 
-    def process_element(self, value: Item, ctx: KeyedProcessFunction.Context) -> Iterator[Item]:
+    def process_element(self, value: Item, _: KeyedProcessFunction.Context) -> Iterator[Item]:
         keys, number, time, amount, results = value
         hot = self._hot.value() or self._windows.new()
         results = results + self._windows.add(hot, self._cold, time, amount)
@@ -102,10 +122,11 @@ def submit(told: Given) -> str:
         return keys, int(event["event_id"]), event["event_time"], event["amount"], []
 
     stream = env.from_source(source, WatermarkStrategy.no_watermarks(), "payments").map(decode)
+    stage = Whole if told.mode == "process" else InPieces
     for place in range(len(entities)):
-        stream = stream.key_by(lambda item, place=place: item[0][place], Types.STRING()).process(Stage(spans))
-    record = result_format(len(spans), len(entities))
-    results = stream.map(lambda item: record.pack(item[1], *item[4]), Types.PRIMITIVE_ARRAY(Types.BYTE()))
+        stream = stream.key_by(lambda item, place=place: item[0][place], Types.STRING()).process(stage(spans))
+    layout = result_format(len(spans), len(entities)).format
+    results = stream.map(lambda item: struct.pack(layout, item[1], *item[4]), Types.PRIMITIVE_ARRAY(Types.BYTE()))
     schema = KafkaRecordSerializationSchema.builder().set_topic(told.target)
     schema = schema.set_value_serialization_schema(ByteArraySchema())
     sink = KafkaSink.builder().set_bootstrap_servers(told.bootstrap).set_record_serializer(schema.build())

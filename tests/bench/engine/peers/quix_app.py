@@ -24,7 +24,7 @@ class Cold(MutableMapping[str, Moments]):
         found = self._state.get(key)
         if found is None:
             raise KeyError(key)
-        return tuple(found)  # type: ignore[return-value]
+        return tuple(found)
 
     def __setitem__(self, key: str, value: Moments) -> None:
         self._state.set(key, value)

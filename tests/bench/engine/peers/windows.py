@@ -65,8 +65,8 @@ class Windows:
                 count,
                 total,
                 mean,
-                low if low < closed_low else closed_low,
-                high if high > closed_high else closed_high,
+                min(closed_low, low),
+                max(closed_high, high),
                 math.sqrt(max(0.0, squares - total * mean) / (count - 1)) if count > 1 else math.nan,
             )
         return results
@@ -74,13 +74,13 @@ class Windows:
 
 def _roll(state: list[Any], cold: MutableMapping[str, Moments], window: int, index: int, tiles: int) -> None:
     newest, oldest, split = state[:3]
-    behind: Moments = tuple(state[8:13])  # type: ignore[assignment]
+    behind: Moments = tuple(state[8:13])
     if newest < 0:
         oldest = split = index
     elif index < newest:
         raise ValueError("these windows take events in the order of their times")
     else:
-        opened: Moments = tuple(state[3:8])  # type: ignore[assignment]
+        opened: Moments = tuple(state[3:8])
         cold[f"{window}:{newest}"] = opened
         behind = _merge(behind, opened)
     low = index - tiles + 1
