@@ -50,11 +50,11 @@ class Size:
 
 def full() -> Size:
     """All of docs/benchmarks.md: about an hour and a half on two cores."""
-    one = Workload(events=4_000_000, entities=200)
+    one = Workload(events=6_000_000, entities=200)
     return Size(
         rounds=3,
         pace=Pace(settle_s=10, measure_s=12),
-        works={"one entity": one, "three entities": replace(one, events=2_000_000, chain=True)},
+        works={"one entity": one, "three entities": replace(one, events=2_500_000, chain=True)},
         rows=growth(events=3_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
         row_rounds=3,
         rates=(1_000, 5_000),
@@ -68,7 +68,7 @@ def quick() -> Size:
     return Size(
         rounds=1,
         pace=Pace(settle_s=3, measure_s=4),
-        works={"one entity": Workload(events=1_200_000, entities=50)},
+        works={"one entity": Workload(events=1_600_000, entities=50)},
         rows=tuple(
             row
             for row in growth(events=1_000_000, entities=(1_000, 100_000))
