@@ -18,6 +18,8 @@ from tests.bench.engine.workload import Payments, Workload
 _FIRST_S = 120.0
 _POLL_S = 0.1
 _CHECKED = 40
+# The oracle computes from all rows: of a hot key only the early records.
+_LONGEST = 5_000
 # The last records of a bounded topic wait for buffers, watermarks and linger times that no stream would.
 _TAIL = 0.02
 
@@ -38,7 +40,7 @@ class Rate:
         events_per_s: Result records per second between two of them.
         events: How many lie between the two.
         state_bytes: Size of the last checkpoint, of an engine in Flink.
-        checked: How many records were found right.
+        checked: How many records were held against the oracle, and right.
     """
 
     events_per_s: float
@@ -111,12 +113,17 @@ def _interval(results: topics.Results, load: Load, count: int, pace: Pace) -> tu
 
 
 def _checked(results: topics.Results, running: Running, engine: Engine, load: Load, end: int) -> int:
-    sample = np.linspace(load.work.filling // 2, end, _CHECKED).astype(int).tolist()
-    numbers = set()
+    """How many of a sample are right: around the first that are measured, and from there to the last."""
+    first = load.work.filling
+    near = np.linspace(first // 2, min(end, first + 20 * load.work.entities), _CHECKED // 2)
+    sample = sorted({int(offset) for offset in (*near, *np.linspace(first, end, _CHECKED // 2))})
+    numbers, checked = set(), 0
     for offset in sample:
         number, values = running.read(results.value(offset))
         numbers.add(number)
-        if engine.windows != 0:
+        cards = load.events.card
+        if engine.windows != 0 and np.count_nonzero(cards[:number] == cards[number]) <= _LONGEST:
             check(load.work, load.events, number, values, windows=engine.windows, tiled=engine.tiled)
-    assert len(numbers) == len(set(sample)), "an event has two records"
-    return len(numbers)
+            checked += 1
+    assert len(numbers) == len(sample), "an event has two records"
+    return checked

@@ -23,7 +23,8 @@ app = faust.App(
     topic_disable_leader=True,
     topic_allow_declare=False,
     consumer_auto_offset_reset="earliest",
-    broker_commit_interval=2.0,
+    broker_commit_interval=10.0,
+    broker_commit_every=1_000_000,
     stream_wait_empty=False,
     producer_acks=1,
     producer_linger=5,
@@ -46,7 +47,7 @@ async def compute(stream: Any) -> None:
             if state is None:
                 state = states[key] = (windows.new(), {})
             results += windows.add(*state, event["event_time"], event["amount"])
-        target.send_soon(key=event["card"].encode(), value=pack(int(event["event_id"]), *results))
+        await target.send(key=event["card"].encode(), value=pack(int(event["event_id"]), *results))
 
 
 if __name__ == "__main__":
