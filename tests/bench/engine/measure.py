@@ -102,7 +102,8 @@ def _interval(results: topics.Results, load: Load, count: int, pace: Pace) -> tu
     """First and last offset to measure between."""
     end = min(count, int(load.work.total * (1 - _TAIL))) - 1
     settled = results.first_since(results.time_ms(0) + int(pace.settle_s * 1_000))
-    begin = max(load.work.filling, end if settled is None else settled)
+    # Who is through before it counts as settled is measured over the second half of what it did.
+    begin = max(load.work.filling, min(end // 2, end if settled is None else settled))
     if results.time_ms(end) - results.time_ms(begin) < min(1_000, pace.measure_s * 500):
         raise PenstockError(
             "the engine was through before it could be measured",

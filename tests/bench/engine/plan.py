@@ -49,13 +49,13 @@ class Size:
 
 
 def full() -> Size:
-    """All of docs/benchmarks.md: about an hour and a half on two cores."""
+    """All of docs/benchmarks.md: about an hour on two cores."""
     one = Workload(events=6_000_000, entities=200)
     return Size(
         rounds=3,
-        pace=Pace(settle_s=10, measure_s=12),
+        pace=Pace(settle_s=12, measure_s=10),
         works={"one entity": one, "three entities": replace(one, events=2_500_000, chain=True)},
-        rows=growth(events=3_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
+        rows=growth(events=4_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
         row_rounds=3,
         rates=(1_000, 5_000),
         latency_s=20,
@@ -67,7 +67,7 @@ def quick() -> Size:
     """The same paths once each and only so long that it ends within five minutes."""
     return Size(
         rounds=1,
-        pace=Pace(settle_s=3, measure_s=4),
+        pace=Pace(settle_s=5, measure_s=4),
         works={"one entity": Workload(events=1_600_000, entities=50)},
         rows=tuple(
             row
