@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 
 from deploy.local.paths import BUILD, ROOT
-from penstock.errors import PenstockError
 from tests.bench.engine import page, topics
 from tests.bench.engine.engines import ENGINES, PENSTOCK, Engine
 from tests.bench.engine.latency import latency
@@ -114,7 +113,7 @@ class _Run:
         for rate in self._size.rates:
             try:
                 engine, floor = latency(self._site, rate, self._size.latency_s, self._name(f"pace{rate}"))
-            except PenstockError as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self._failed(f"latency at {rate}/s", error)
                 continue
             self._findings.latency[rate], self._findings.floor[rate] = engine, floor
@@ -139,17 +138,15 @@ class _Run:
         name, begin = self._name(engine.name), time.monotonic()
         try:
             rate = measure(self._site, engine, load, name, self._size.pace, self._state_bytes)
-        except PenstockError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other engines are measured nevertheless
             self._failed(f"{engine.name}, {what}", error)
             return None
-        _say(
-            f"  {what}: {engine.name} {rate.events_per_s:,.0f} events/s, {rate.checked} records right "
-            f"({time.monotonic() - begin:.0f} s)"
-        )
+        said = f", {rate.checked} records right" if rate.checked else ""
+        _say(f"  {what}: {engine.name} {rate.events_per_s:,.0f} events/s{said} ({time.monotonic() - begin:.0f} s)")
         return rate
 
-    def _failed(self, what: str, error: PenstockError) -> None:
-        self._findings.failures[what] = str(error)
+    def _failed(self, what: str, error: Exception) -> None:
+        self._findings.failures[what] = str(error) or type(error).__name__
         _say(f"  {what}: not measured: {error}")
         self._save()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ def site(folder: Path, memory_mb: int) -> Iterator[Site]:
         memory_mb: Of the TaskManager's process; the same for every engine that runs in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in ("scratch", "definitions"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+    for log in folder.glob("bench_*.log"):
+        log.unlink()
     stack = Stack(folder / "stack", Ports.free())
     try:
         stack.up(["kafka", "flink"])
