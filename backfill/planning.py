@@ -17,8 +17,9 @@ from penstock.event_time import iso
 from streams.plan import PipelinePlan
 from streams.submission import Replay
 
-# What waits for its turn in the job's memory, on average: enough to read at full speed between two releases.
-_AHEAD_RECORDS = 20_000
+# What waits for its turn in the job's memory, on average: enough to read at full speed between two announcements of
+# how far a partition may go, which come twice a second.
+_AHEAD_RECORDS = 50_000
 _LEAST_AHEAD_MS = 1_000
 
 

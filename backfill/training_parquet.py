@@ -99,6 +99,7 @@ def feature_rows(
                 event_id=event_id,
                 event_time_ms=times[i],
                 known_at_ms=max(seen, default=times[i]),
+                partition=position[1],
                 position=position,
                 vector=vectors[i].copy(),  # a row must not keep its whole batch in memory
             )

@@ -30,9 +30,9 @@ class FeatureRow:
     event_id: str
     event_time_ms: int
     known_at_ms: int
+    partition: int
     position: tuple[int, ...]
     vector: NDArray[np.float32]
-    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
         screen.step("report: what the topics say, on one page")
         _write_page(report, played, stack, folder / "report.html", seed)
         screen.finish()
-    show(report, console, [_readable(path) for path in (report_path, folder / "report.html")])
+    show(report, console, [_readable(path) for path in (folder / "report.html", report_path)])
     return held
 
 

@@ -19,10 +19,11 @@ from scoring.history import PredictionHistory
 from scoring.inference import Inference, OnnxSession
 from scoring.metrics import Metrics
 from scoring.predictions import ModelIdentity, PredictionWriter
+from scoring.repository import ModelRepository
 from scoring.scorer import Limits, Parts, Scorer, consumer_config
 from scoring.startup import check_logs, check_model, fallback_file
 from scoring.transactions import TransactionalProducer, producer_factory
-from scoring.triton import Triton
+from scoring.triton import ServedModel, Triton, TritonUnavailable
 from scoring.vectors import Vectorizer
 from streams.definitions import Pipeline
 from streams.lag_watch import LagWatch
@@ -106,7 +107,7 @@ def run_scorer(
     require_topics(pipeline, kafka, [pipeline.features_topic, *answers])
     check_logs(kafka, answers)
     triton = Triton(settings.triton)
-    served = triton.served(pipeline.model.name)
+    served = _served(triton, ModelRepository(settings.model_repository), pipeline.model.name)
     check_model(pipeline, plan, served, limits.max_batch)
     fallback = OnnxSession(fallback_file(settings.model_repository, served), len(served.inputs))
 
@@ -167,3 +168,15 @@ def run_scorer(
         history.close()
         triton.close()
     _log.info("scorer %s stopped; every committed batch is whole", instance)
+
+
+def _served(triton: Triton, repository: ModelRepository, model: str) -> ServedModel:
+    """What Triton serves; what it will serve, by its repository, if it is down: a scorer must be able to begin then."""
+    try:
+        return triton.served(model)
+    except TritonUnavailable as error:
+        served = repository.served(model)
+        if served is None:
+            raise
+        _log.warning("begins without Triton, with version %s of its repository: %s", served.version, error)
+        return served

@@ -27,7 +27,7 @@ from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.training import Manifest, TrainedModel
-from scoring.triton import INPUT, OUTPUT
+from scoring.triton import INPUT, OUTPUT, ServedModel
 from streams.drift.reference import FILE as REFERENCE_FILE
 from streams.drift.reference import Reference
 
@@ -123,6 +123,18 @@ class ModelRepository:
         if self.serving(model) is None:
             self.configure(model, version)
         return version
+
+    def served(self, model: str) -> ServedModel | None:
+        """What a Triton on this repository serves, without asking it; None for a model that was never trained.
+
+        Raises:
+            PenstockError: if the configuration, or the version that it names, cannot be read.
+        """
+        serving = self.serving(model)
+        if serving is None:
+            return None
+        views = self.manifest(model, serving.version).views
+        return ServedModel(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
 
     def serving(self, model: str) -> Serving | None:
         """What the configuration says; None for a model that was never trained.

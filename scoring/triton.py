@@ -56,6 +56,10 @@ class ServedModel:
     max_batch_size: int
 
 
+class TritonUnavailable(PenstockError):  # noqa: N818 - a condition that passes
+    """Triton could not be asked."""
+
+
 class Triton:
     """A connection to one Triton server; it connects when it is used, and again after an outage.
 
@@ -75,7 +79,8 @@ class Triton:
         """The highest READY version of a model.
 
         Raises:
-            PenstockError: if Triton cannot be reached, the model is not loaded, or it is not one that Penstock wrote.
+            TritonUnavailable: if Triton cannot be asked.
+            PenstockError: if the model is not loaded, or it is not one that Penstock wrote.
         """
         version = self._ready_version(model)
         config = self._ask("get_model_config", model, str(version), as_json=True)["config"]
@@ -156,7 +161,7 @@ class Triton:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(*arguments, client_timeout=_ASK_S, **options)
         except (InferenceServerException, grpc.RpcError) as error:
-            raise PenstockError(
+            raise TritonUnavailable(
                 f"Triton does not answer: {_text(error)}",
                 where=self._url,
                 next="penstock status, then penstock up; or set PENSTOCK_TRITON_GRPC",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -130,10 +129,8 @@ def logs(home: Path, name: str, follow: bool, lines: int) -> None:
     path = Stack(home).log(name)
     if not path.exists():
         raise PenstockError(f"{name} has not logged anything yet", where=str(path), next="penstock up")
-    try:
-        subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)], check=False)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    # In our place, not as our child: what ends this command then ends all of it.
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
 
 
 def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:

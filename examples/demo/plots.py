@@ -186,7 +186,7 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Span:
-    """A part of the x axis, shaded by its ``look`` and named at its top where there is room."""
+    """A part of the x axis, shaded by its ``look`` and named above it, if there is room or it is ``strong``."""
 
     low: float
     high: float
@@ -197,7 +197,7 @@ class Span:
         begin, end = frame.x(self.low), frame.x(self.high)
         place: dict[str, str | float] = {"x": begin, "y": frame.top, "width": end - begin, "height": frame.height}
         yield el("rect", {"class": f"span {self.look}", **place}, el("title", {}, self.label))
-        if len(self.label) * _LETTER + 8 <= end - begin:
+        if self.look == "strong" or len(self.label) * _LETTER + 8 <= end - begin:
             yield el("text", {"class": "label", "x": begin + 2, "y": frame.label_y}, self.label)
 
 

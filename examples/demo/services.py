@@ -68,8 +68,8 @@ class Services:
             raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {command.returncode}")
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start ``penstock ARGUMENTS`` in the background."""
-        with self._log(name).open("wb") as log:
+        """Start ``penstock ARGUMENTS`` in the background; one that is started again goes on in the same log."""
+        with self._log(name).open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches the demo alone, which stops its services in order.
             self._running[name] = subprocess.Popen(
                 self._command(arguments),
@@ -95,6 +95,10 @@ class Services:
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise self._failure(name, f"{name} ended by itself with {process.returncode}")
+
+    def ended(self) -> list[str]:
+        """The background commands that have ended by themselves."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
 
     def stop_all(self) -> None:
         """Ask all background commands to stop, wait, and kill those that do not."""

@@ -137,11 +137,12 @@ class _Run:
         following.committed = self._committed
         for topic in self._topics:
             self._follow(topic)
+        app.on_partitions_assigned.connect(self._assigned, weak=False)
         app.on_partitions_revoked.connect(self._revoked, weak=False)
         watch = asyncio.create_task(self._watch())
         try:
-            await app.start()
-            await following.keep(self._stopping)
+            if await self._started():
+                await following.keep(self._stopping)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process with a reason
             self._failure = self._failure or error
         finally:
@@ -149,6 +150,17 @@ class _Run:
             await self._end()
         if self._failure is not None:
             raise _ended(self._failure, str(self._settings.kafka)) from self._failure
+
+    async def _started(self) -> bool:
+        """Start faust; False if told to stop before it has."""
+        starting, stopped = asyncio.create_task(self._app.start()), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            return False
+        starting.result()
+        return True
 
     def _follow(self, topic: str) -> None:
         channel = self._app.topic(
@@ -172,8 +184,11 @@ class _Run:
             self._fail(error)
             raise
         self._lag.done({(tp.topic, tp.partition): at for tp, at in positions.items()})
-        self._lag.started()
         return positions
+
+    async def _assigned(self, _app: Any, _assigned: set[TP], **_: Any) -> None:
+        # Also if it is nothing: an instance more than there are partitions is well, and waits.
+        self._lag.started()
 
     async def _revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
         await self._following.release(set(revoked))

@@ -27,6 +27,8 @@ from streams.loading import load_pipeline
 from streams.topics import group_of
 
 _LATEST = 15
+# What the table of monitors needs: in a pipe a console takes itself for 80 wide, and would cut it.
+_WIDTH = 110
 
 
 @click.group()
@@ -77,6 +79,7 @@ def status(pipeline: str, alerts: int) -> None:
     definition, settings = load_pipeline(pipeline), Settings()
     reference, version = current_reference(definition, ModelRepository(settings.model_repository))
     console = Console(highlight=False)
+    console.width = max(console.width, _WIDTH)
     group = group_of(definition.name, "drift")
     tracks = []
     for topic, names in monitors_of(definition).items():
@@ -95,14 +98,16 @@ def status(pipeline: str, alerts: int) -> None:
     decoder = Decoder(DRIFT_SCHEMA)
     published = [decoder.decode(record.value or b"") for record in read_topic(settings.kafka, definition.drift_topic)]
     console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
-    console.print(_alerts(sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []))
+    for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
+        console.print(_line(alert), soft_wrap=True)
 
 
 def _monitors(reference: Reference, tracks: list[Track]) -> Table:
     """One row per monitor: the worst partition of each statistic against its threshold."""
-    table = Table("monitor", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("monitor", no_wrap=True)
     for title in ("events", "mean", "in training", "psi", "kl", "missing"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for monitor in reference.monitors:
         following = [(track, track.detectors[monitor.name]) for track in tracks if monitor.name in track.detectors]
         events = sum(track.observed for track, _ in following)
@@ -119,15 +124,14 @@ def _monitors(reference: Reference, tracks: list[Track]) -> Table:
 
 
 def _against(value: float, limit: float) -> Text:
-    return Text(f"{value:.3f} / {limit:.3f}", style="red" if value > limit else "")
+    return Text(f"{value:.2f}/{limit:.2f}", style="red" if value > limit else "")
 
 
-def _alerts(alerts: list[dict[str, Any]]) -> Table:
-    table = Table("event time", "detector", "what", "at", box=None, pad_edge=False, header_style="bold")
-    for alert in alerts:
-        where = f"{alert['topic']}[{alert['partition']}]@{alert['offset']}"
-        table.add_row(_time(alert["event_time"]), alert["detector"], alert["message"], Text(where, style="dim"))
-    return table
+def _line(alert: dict[str, Any]) -> Text:
+    where = f"{alert['topic']}[{alert['partition']}]@{alert['offset']}"
+    return Text.assemble(
+        (_time(alert["event_time"]), "dim"), f"  {alert['detector']:<12}  {alert['message']}  ", (where, "dim")
+    )
 
 
 def _time(ms: int) -> str:

@@ -115,16 +115,13 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
         max_records: int | None = None,
     ) -> dict[TP, list[_Fetched]]:
         records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
-        # No await from here on: aiokafka's positions are now those after these very records.
-        return {tp: list(self._followed(consumer, tp, found)) for tp, found in records.items()}
+        return {tp: list(self._followed(tp, found)) for tp, found in records.items()}
 
-    def _followed(self, consumer: Any, tp: TP, records: list[Any]) -> Iterator[_Fetched]:
-        state = consumer._subscription.subscription.assignment.state_value(tp)  # noqa: SLF001
-        follows = self._delivered.get(tp, records[0].offset)
-        self._delivered[tp] = state.position
+    def _followed(self, tp: TP, records: list[Any]) -> Iterator[_Fetched]:
+        # Counted from record to record: aiokafka's own position may lie beyond a marker, where no record was.
         for record in records:
-            yield _Fetched(record, follows)
-            follows = record.offset + 1
+            yield _Fetched(record, self._delivered.get(tp, record.offset))
+            self._delivered[tp] = record.offset + 1
 
     async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
         self._delivered.update(partitions)

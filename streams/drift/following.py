@@ -103,9 +103,8 @@ class Following:
 
     async def release(self, partitions: set[TP]) -> None:
         """These go to another instance, or come back soon: what is known of them is saved first."""
-        for tp in partitions & self._followed.keys():
-            if self._followed[tp].track.position > self._followed[tp].saved:
-                await self._save(tp)
+        for tp in partitions:
+            await self._save(tp)
         async with self._lock:
             for tp in partitions:
                 self._drop(tp)
@@ -186,7 +185,9 @@ class Following:
                 self._followed[tp].missed = False
 
     async def _save(self, tp: TP) -> bool:
-        followed = self._followed[tp]
+        followed = self._followed.get(tp)
+        if followed is None:  # released while another was saved
+            return False
         async with followed.busy:
             if followed.track.position == followed.saved:
                 return False

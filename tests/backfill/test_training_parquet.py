@@ -53,7 +53,7 @@ def features(**changes: Any) -> dict[str, Any]:
         "event_time": 1_000,
         "trigger": "event",
         "attempt": 0,
-        "source": {"topic": "events.taps", "partition": 0, "offset": 5, "timestamp": 90},
+        "source": {"topic": "events.taps", "partition": 3, "offset": 5, "timestamp": 90},
         "event": {"amount": 2.5, "at_night": True},
         "taps": view | {"count_1h": 3, "amount_mean_1h": None},
         "other": view | {"as_of": 9_999, "count_1d": 3},
@@ -70,7 +70,12 @@ def test_a_row_becomes_its_vector_in_the_order_of_the_models_inputs(tmp_path: Pa
     (row,) = rows(write_backfill(pipeline(), tmp_path, [features()]))
     assert row.event_id == "t1"
     np.testing.assert_array_equal(row.vector, np.array([np.nan, 2.5, 1, 3], dtype=np.float32))
-    assert (row.event_time_ms, row.position) == (1_000, (90, 0, 5))
+    assert (row.event_time_ms, row.position) == (1_000, (90, 3, 5))
+
+
+def test_a_row_knows_its_partition_which_the_drift_detectors_follow_one_by_one(tmp_path: Path) -> None:
+    (row,) = rows(write_backfill(pipeline(), tmp_path, [features()]))
+    assert row.partition == 3
 
 
 def test_a_vector_knows_as_much_as_the_views_that_the_model_uses(tmp_path: Path) -> None:

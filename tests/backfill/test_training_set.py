@@ -8,7 +8,7 @@ VIEWS = {"card_activity": "1:abcd"}
 
 def feature(event_id, *values, time=0, as_of=None, position=(0,)):
     vector = np.array(values or (1.0, 2.0), dtype=np.float32)
-    return FeatureRow(event_id, time, as_of if as_of is not None else time, position, vector)
+    return FeatureRow(event_id, time, as_of if as_of is not None else time, 0, position, vector)
 
 
 def label(event_id, value, known_at=0, position=(0,)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ COMMANDS = {
 }
 SERVING = ("sink-redis", "sink-cassandra", "scorer")
 _BUDGET = 4_000_000
+_CATCH_UP_S = 240.0
 
 
 class Run:
@@ -52,22 +53,22 @@ class Run:
         self.upstream.produce(batch, per_second=per_second, tick=lambda: None)
         self.event_times += [m.event_time_ms for m in batch if m.kind == "event" and m.event_time_ms is not None]
 
-    def await_features(self) -> None:
+    def await_features(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Until the job has done what is published."""
-        self._await("features", fraud.source.topic)
+        self._await(meanwhile, "features", fraud.source.topic)
 
-    def await_all(self) -> None:
+    def await_all(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Until everything has done what is published."""
-        self.await_features()
-        self._await("scorer", fraud.features_topic)
-        self._await("sink-redis", fraud.features_topic)
-        self._await("sink-cassandra", fraud.features_topic)
-        self._await("sink-cassandra", fraud.predictions_topic, markers=1)
+        self.await_features(meanwhile)
+        self._await(meanwhile, "scorer", fraud.features_topic)
+        self._await(meanwhile, "sink-redis", fraud.features_topic)
+        self._await(meanwhile, "sink-cassandra", fraud.features_topic)
+        self._await(meanwhile, "sink-cassandra", fraud.predictions_topic, markers=1)
 
-    def await_drift(self) -> None:
+    def await_drift(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Until the detectors have followed, and saved, what is published."""
-        self._await("drift", fraud.features_topic)
-        self._await("drift", fraud.predictions_topic, markers=1)
+        self._await(meanwhile, "drift", fraud.features_topic)
+        self._await(meanwhile, "drift", fraud.predictions_topic, markers=1)
 
     def judged(self) -> PipelineReport:
         """The verifier's report, which must hold."""
@@ -75,10 +76,11 @@ class Run:
         assert report.failures() == [], report.examples
         return report
 
-    def _await(self, role: str, topic: str, markers: int = 0, timeout_s: float = 150) -> None:
-        deadline = time.monotonic() + timeout_s
+    def _await(self, meanwhile: Callable[[], None], role: str, topic: str, markers: int = 0) -> None:
+        deadline = time.monotonic() + _CATCH_UP_S
         while any(lag > markers for lag in self.lag.of_group(f"penstock-fraud-{role}", topic).values()):
             assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
+            meanwhile()
             time.sleep(0.25)
 
 

@@ -34,6 +34,7 @@ from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess, TokenLogin
 from penstock.settings import Settings
 from schemas.producer import EventProducer
+from scoring.repository import ModelRepository
 from scoring.triton import Triton
 from sinks import cassandra_sink, redis_sink
 from streams import jobs
@@ -45,53 +46,14 @@ from streams.topics import create_topics, group_of, pipeline_topics
 from tests.scoring.bench import add_model
 from tests.security import traces
 from tests.security.certificates import Authority
+from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, add_reference, produce
 from tests.security.provider import Provider
 from tests.security.servers import KEYSPACE, PARTS, Servers, running
 
-EVENTS, GARBAGE = 240, 12
+pytestmark = pytest.mark.timeout(600)
+
 KEY = "hush-the key of personal data-hush"
 TOKEN_SECRET = "hush-token-hush"
-HOLDER = "Theodora Quillfeather"
-CARDS = [f"40000000000{number:05}" for number in range(20)]
-START_MS = 1_760_000_000_000
-
-DEFINITION = '''
-"""Payments, with personal data of both kinds."""
-
-from typing import Annotated
-
-from pydantic import Field
-
-from penstock import *  # noqa: F403
-
-
-class Payment(Contract, name="{name}_payment", version=1):
-    """A payment."""
-
-    id: Annotated[str, EVENT_ID]
-    time: Annotated[int, EVENT_TIME]
-    card: Annotated[str, ENTITY, PII_HASH, Field(pattern="^[0-9]{{16}}$")]
-    holder: Annotated[str | None, PII_DROP, Field(max_length=40)] = None
-    shop: str
-    amount: Annotated[float, Field(gt=0)]
-
-
-card = Entity(name="card", key="card")
-pipeline = Pipeline(
-    name="{name}",
-    source=Source(topic="events.{name}", contract=Payment, key="card", partitions=2),
-    entities=(card,),
-    views=(View(name="spending", version=1, entity=card, aggregates=(count(over="1h"), mean("amount", over="1h"))),),
-    model=Model(
-        name="{name}",
-        inputs=("event.amount", "spending.count_1h", "spending.amount_mean_1h"),
-        threshold=0.5,
-        positive="block",
-        negative="pass",
-    ),
-    carry=("shop",),
-)
-'''
 
 
 @dataclass
@@ -121,47 +83,25 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         servers = cleanup.enter_context(running(home / "servers", pipeline, provider))
         started = Run(pipeline, servers, servers.settings("features"), home / "logs")
         create_topics(pipeline, servers.settings("operator").kafka)
-        _produce(started)
+        produce(pipeline, servers.settings("upstream").kafka)
         started.job = jobs.start(pipeline, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)
         _serve(started, str(file), cleanup)
         yield started
 
 
-def _produce(run: Run) -> None:
-    contract = run.pipeline.source.contract
-    kafka = run.servers.settings("upstream").kafka
-    with EventProducer(contract, run.pipeline.source.topic, kafka=kafka, key="card", encoding="json") as producer:
-        for number in range(EVENTS):
-            producer.send(
-                {
-                    "id": f"p-{number}",
-                    "time": START_MS + number * 1_000,
-                    "card": CARDS[number % len(CARDS)],
-                    "holder": HOLDER,
-                    "shop": "corner",
-                    "amount": 1.0 + number % 7,
-                }
-            )
-    # The garbage names people too: in places where the contract finds fault with it.
-    producer_of_garbage = EventProducer(contract, run.pipeline.source.topic, kafka=kafka)
-    raw = producer_of_garbage._producer
-    for number in range(GARBAGE):
-        faulty = {"id": f"g-{number}", "time": START_MS, "card": f"{CARDS[number]}-", "holder": HOLDER, "shop": "s"}
-        value = json.dumps(faulty if number % 2 else faulty | {"amount": CARDS[number]}).encode()
-        raw.produce(run.pipeline.source.topic, value, CARDS[number].encode())
-    assert raw.flush(20) == 0
-
-
 def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
     """Train nothing, load a model that is known, and run sinks and scorer until they have done all."""
     run.servers.layout.models.mkdir(exist_ok=True)
-    add_model(run.pipeline, run.servers.settings("operator"))
+    operating = run.servers.settings("operator")
+    add_model(run.pipeline, operating)
+    add_reference(run.pipeline, ModelRepository(operating.model_repository))
     ports = Ports.free()
     commands = {
         "sink-redis": (("sink", "run", "redis", file), ports.redis),
         "sink-cassandra": (("sink", "run", "cassandra", file), ports.cassandra),
         "scorer": (("scorer", "run", file), ports.triton_grpc),
+        "drift": (("drift", "run", file), ports.kafka),
     }
     operator = cleanup.enter_context(Services(run.servers.environment("operator"), run.logs))
     operator.call("load", "model", "load", file)
@@ -174,6 +114,7 @@ def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
     features, predictions = run.pipeline.features_topic, run.pipeline.predictions_topic
     waits = [("features", run.pipeline.source.topic, 0), ("sink-redis", features, 0), ("scorer", features, 0)]
     waits += [("sink-cassandra", features, 0), ("sink-cassandra", predictions, 1)]
+    waits += [("drift", features, 0), ("drift", predictions, 1)]
     deadline = time.monotonic() + 120
     for role, topic, markers in waits:
         group = group_of(run.pipeline.name, role)
@@ -197,6 +138,7 @@ def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
     assert report.fallback_predictions < EVENTS
     assert report.redis_checked == len(CARDS)
     assert report.cassandra_rows > EVENTS
+    assert any(True for _ in read_topic(run.servers.settings("reader").kafka, run.pipeline.drift_topic))
 
 
 def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) -> None:

@@ -23,7 +23,7 @@ def training_set(rows=1500, positive_rate=0.2, seed=0, inputs=INPUTS) -> Trainin
     truth = risk > np.quantile(risk, 1 - positive_rate)
     values[rng.random(values.shape) < 0.1] = np.nan
     return join(
-        [FeatureRow(f"e{i}", i, i, (i,), values[i]) for i in range(rows)],
+        [FeatureRow(f"e{i}", i, i, 0, (i,), values[i]) for i in range(rows)],
         [LabelRow(f"e{i}", i, (i,), bool(truth[i])) for i in range(rows)],
         inputs=inputs,
         views={"card": "1:abcd"},
@@ -188,7 +188,7 @@ def test_a_conversion_that_changes_scores_is_refused(monkeypatch):
 
 
 def test_no_labels_is_a_clear_error_that_says_what_was_read():
-    features = [FeatureRow("a", 1, 1, (0,), np.zeros(len(INPUTS), dtype=np.float32))]
+    features = [FeatureRow("a", 1, 1, 0, (0,), np.zeros(len(INPUTS), dtype=np.float32))]
     empty = join(features, [LabelRow("b", 1, (0,), True)], inputs=INPUTS, views={}, until_ms=None)
     with pytest.raises(PenstockError, match="no event has a label") as caught:
         train(empty, seed=1)

@@ -6,9 +6,9 @@ import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ PARTS = (
 KEYSPACE = "penstock"
 _SECURITY = RULES.parent
 _ROLES = {"sink-cassandra": "penstock_sink", "reader": "penstock_reader", "admin": "cassandra"}
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -113,17 +113,10 @@ def running(home: Path, pipeline: Pipeline, provider: Provider) -> Iterator[Serv
     (home / "certificates").mkdir(parents=True)
     layout = Layout(home, Ports.free(), home.name)
     servers = Servers(layout, Authority(home / "certificates"), provider, pipeline.name)
-    starts = (_kafka(servers), _redis(servers), _cassandra(servers), *triton_programs(servers))
-    with ExitStack() as stack:
-        for program in starts:
-            stack.enter_context(_process(program, layout.logs))
+    starts = (_kafka(servers), _redis(servers), _cassandra(servers), _triton(servers))
+    with _processes(starts, layout.logs):
+        ready = (lambda: _grant(servers, pipeline), lambda: _roles(servers), lambda: _ping(servers), starts[3].ready)
         with ThreadPoolExecutor() as pool:
-            ready = (
-                lambda: _grant(servers, pipeline),
-                lambda: _roles(servers),
-                lambda: _ping(servers),
-                starts[3].ready,
-            )
             list(pool.map(_until_done, ready))
         yield servers
 
@@ -208,30 +201,36 @@ client_encryption_options:
     return Program("cassandra", [program.command[0], now, *program.command[1:]], program.ready)
 
 
-def triton_programs(servers: Servers) -> list[Program]:
+def _triton(servers: Servers) -> Program:
     certificate = servers.authority.sign("triton")
     triton.prepare(servers.layout)
     (program,) = triton.programs(servers.layout)
     secured = ["--grpc-use-ssl=true", f"--grpc-server-cert={certificate.certificate}"]
     secured += [f"--grpc-server-key={certificate.key}"]
-    return [Program("triton", [*program.command, *secured], program.ready, program.environment)]
+    return Program("triton", [*program.command, *secured], program.ready, program.environment)
 
 
 @contextmanager
-def _process(program: Program, logs: Path) -> Iterator[None]:
+def _processes(programs: Sequence[Program], logs: Path) -> Iterator[None]:
     logs.mkdir(exist_ok=True)
-    with (logs / f"{program.name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            program.command,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **program.environment},
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - it makes one system call
-        )
-        try:
-            yield
-        finally:
+    started = []
+    try:
+        for program in programs:
+            with (logs / f"{program.name}.log").open("wb") as log:
+                started.append(
+                    subprocess.Popen(
+                        program.command,
+                        stdout=log,
+                        stderr=log,
+                        env={**os.environ, **program.environment},
+                        preexec_fn=end_with_parent,  # noqa: PLW1509 - it makes one system call
+                    )
+                )
+        yield
+    finally:
+        for process in started:
             process.terminate()
+        for process in started:
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:

@@ -169,7 +169,7 @@ def test_the_example_is_played_by_its_command(stack_environment: dict[str, str])
 
 
 def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_checks(
-    stack: Stack, tmp_path: Path
+    stack: Stack, suffix: str, tmp_path: Path
 ) -> None:
     ports, home = Ports.free(), flink_home()
     places = {
@@ -192,7 +192,7 @@ def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_
         assert old in text
         text = text.replace(old, new)
     # Not the stack's own cluster, though in the same ZooKeeper.
-    (conf / "config.yaml").write_text(f'{text}high-availability.cluster-id: "/{tmp_path.name}"\n', encoding="utf-8")
+    (conf / "config.yaml").write_text(f'{text}high-availability.cluster-id: "/{suffix}"\n', encoding="utf-8")
     environment = {
         "PATH": f"{VENVS / 'jobs' / 'bin'}:{home / 'bin'}:/usr/bin:/bin",
         "JAVA_HOME": str(java_home()),
@@ -204,7 +204,7 @@ def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_
     rest = {"jobmanager:8081": f"127.0.0.1:{ports.flink_rest}", "127.0.0.1:8081": f"127.0.0.1:{ports.flink_rest}"}
     with _running("jobmanager", environment, tmp_path), _running("taskmanager", environment, tmp_path):
         for name in ("jobmanager", "taskmanager"):
-            wait_for(lambda name=name: _check(_SERVICES[name], environment, rest) == 0, 90, f"{name} to be healthy")
+            wait_for(lambda name=name: _check(_SERVICES[name], environment, rest) == 0, 120, f"{name} to be healthy")
     assert not (tmp_path / "log").exists() or not any((tmp_path / "log").iterdir())  # logs go to the console alone
 
 

@@ -34,6 +34,7 @@ import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplayOrder;
+import penstock.kernel.replay.ReplaySource;
 import penstock.kernel.replay.TimestampReached;
 import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
@@ -45,7 +46,7 @@ import penstock.kernel.stage.StageFunction;
  * stages to the features topic.
  */
 public final class JobGraph {
-  private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(50);
+  private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(500);
 
   private final Request request;
   private final Plan plan;
@@ -110,7 +111,8 @@ public final class JobGraph {
         WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampReached())
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
-    return env.fromSource(Topics.source(request, plan, kafka), byTimestamp, plan.source().topic())
+    ReplaySource source = new ReplaySource(Topics.source(request, plan, kafka));
+    return env.fromSource(source, byTimestamp, plan.source().topic())
         .uid("source")
         .transform(
             "replay order",
