@@ -35,9 +35,12 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "build": (("build",), "services"),
     "triton": (("triton",), None),
     "triton-cpu": (("triton-cpu",), "triton"),
+    "peers": (("peers",), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
 PARTS = ("system", "services", "jobs", "triton", "jars", "kernel")
+# Only when asked for by name.
+EXTRA_PARTS = ("peers",)
 
 
 class SetupError(Exception):
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m deploy.bootstrap", description="Set up this machine for Penstock."
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS + EXTRA_PARTS))
     parser.add_argument("--kernel-test", action="store_true", help="run the tests of the kernel instead")
     parser.add_argument("--lock", action="store_true", help="regenerate deploy/locks instead")
     options = parser.parse_args(arguments)
@@ -274,6 +277,7 @@ _SETUP: dict[str, Callable[[], None]] = {
     "services": lambda: environment("services"),
     "jobs": lambda: environment("jobs"),
     "triton": lambda: environment("triton"),
+    "peers": lambda: environment("peers"),
     "jars": jars,
     "kernel": kernel,
 }

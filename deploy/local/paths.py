@@ -21,7 +21,7 @@ JAVA_MAJOR = 17
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of one of the environments `services`, `jobs`, `triton` or `tools`."""
+    """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers` or `tools`."""
     return VENVS / name / "bin" / "python"
 
 

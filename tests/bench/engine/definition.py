@@ -1,0 +1,62 @@
+"""The workload as a Penstock pipeline: a definition file like any user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from tests.bench.engine.workload import Workload
+
+_DEFINITION = '''
+"""A pipeline of the engine's benchmark."""
+
+from typing import Annotated
+
+from penstock import *  # noqa: F403
+from penstock import Window
+
+
+class Payment(Contract, name="{name}_payment", version=1):
+    """A payment."""
+
+    event_id: Annotated[str, EVENT_ID]
+    event_time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    merchant: Annotated[str, ENTITY]
+    terminal: Annotated[str, ENTITY]
+    amount: float
+
+
+OVER = {over}
+AGGREGATES = (
+    count(over=OVER),
+    sum_("amount", over=OVER, name="sum"),
+    mean("amount", over=OVER, name="mean"),
+    min_("amount", over=OVER, name="min"),
+    max_("amount", over=OVER, name="max"),
+    std("amount", over=OVER, name="std"),
+)
+ENTITIES = tuple(Entity(name=name, key=name) for name in {entities})
+VIEWS = tuple(View(name="of_" + e.name, version=1, entity=e, aggregates=AGGREGATES) for e in ENTITIES)
+pipeline = Pipeline(
+    name="{name}",
+    # The peers do not de-duplicate: neither shall this remember ids for longer than it must.
+    source=Source(topic="{topic}", contract=Payment, key="card", partitions=1, dedup_horizon="1ms"),
+    entities=ENTITIES,
+    views=VIEWS,
+    model=Model(name="{name}", inputs=VIEWS[0].inputs()[:1], threshold=0.5, positive="p", negative="n"),
+)
+'''
+
+
+def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
+    """Write the definition into ``folder`` and load it; ``name`` is the pipeline's."""
+    over = ", ".join(
+        f"Window.of({text!r}, hop='{hop}ms')" for text, (_, hop) in zip(work.windows, work.spans_ms, strict=True)
+    )
+    file = folder / f"{name}.py"
+    file.write_text(
+        _DEFINITION.format(name=name, topic=topic, over=f"({over},)", entities=work.keyed_by), encoding="utf-8"
+    )
+    return load_pipeline(str(file))

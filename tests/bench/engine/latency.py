@@ -1,0 +1,133 @@
+"""How long a raw event takes to its features, beside two bare Kafka hops at the same pace.
+
+Each event carries the time of its sending as its id; who reads the results compares that with its own clock. Sender,
+relay and reader are processes of their own, so that none waits for another's interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from deploy.local.paths import ROOT
+from penstock.errors import PenstockError
+from penstock.kafka import KafkaAccess
+from tests.bench.engine import topics
+from tests.bench.engine.engines import PENSTOCK
+from tests.bench.engine.site import Site
+from tests.bench.engine.workload import Workload
+
+Quantiles = dict[str, float]
+_WARM_S = 8.0
+_PACED = Workload(events=0, entities=1_000)
+
+
+def latency(site: Site, rate: int, seconds: float, name: str) -> tuple[Quantiles, Quantiles]:
+    """p50 and p99 in milliseconds at ``rate`` events per second: through Penstock, and through a relay that copies."""
+    source = f"events.{name}"
+    topics.create(site.kafka, source)
+    with PENSTOCK.start(site, _PACED, source, name) as running:
+        engine = _paced(site, source, running.target, rate, seconds)
+    copied, copies = f"events.{name}.bare", f"results.{name}.bare"
+    for topic in (copied, copies):
+        topics.create(site.kafka, topic)
+    with _child("relay", site.kafka, copied, copies):
+        floor = _paced(site, copied, copies, rate, seconds)
+    topics.delete(site.kafka, [source, running.target, copied, copies])
+    return engine, floor
+
+
+def _paced(site: Site, source: str, target: str, rate: int, seconds: float) -> Quantiles:
+    with (
+        _child("read", site.kafka, target, str(_WARM_S), str(seconds)) as reader,
+        _child("send", site.kafka, source, str(rate), str(_WARM_S + seconds + 1)),
+    ):
+        try:
+            out, _ = reader.communicate(timeout=_WARM_S + seconds + 60)
+        except subprocess.TimeoutExpired as error:
+            raise PenstockError(f"no results came to {target}") from error
+    found: Quantiles = json.loads(out)
+    return found
+
+
+@contextmanager
+def _child(role: str, kafka: KafkaAccess, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", __name__, role, kafka.model_dump_json(), *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _send(kafka: KafkaAccess, topic: str, rate: str, seconds: str) -> None:
+    """Send at an even pace, as soon as each is due."""
+    producer = Producer({**kafka.client(), "linger.ms": 0, "acks": 1})
+    chance = np.random.default_rng(1)
+    begin, sent, last = time.perf_counter(), 0, float(seconds)
+    while (passed := time.perf_counter() - begin) < last:
+        while sent < passed * int(rate):
+            one, two, three = chance.integers(0, _PACED.entities, 3).tolist()
+            now = time.time_ns()
+            value = (
+                f'{{"event_id":"{now}","event_time":{now // 1_000_000},"card":"c{one}","merchant":"m{two}",'
+                f'"terminal":"t{three}","amount":{one}.5}}'
+            )
+            producer.produce(topic, value, b"c%d" % one, 0)
+            sent += 1
+        producer.poll(0.0005)
+    producer.flush(10)
+
+
+def _relay(kafka: KafkaAccess, source: str, target: str) -> None:
+    """Copy each record as it comes, until ended."""
+    producer = Producer({**kafka.client(), "linger.ms": 0, "acks": 1})
+    consumer = _consumer(kafka, source)
+    while True:
+        for message in consumer.consume(500, 0.001):
+            producer.produce(target, message.value(), message.key(), 0)
+        producer.poll(0)
+
+
+def _read(kafka: KafkaAccess, topic: str, warm_s: str, seconds: str) -> None:
+    """Print the quantiles of what arrives after the warm-up."""
+    consumer, taken = _consumer(kafka, topic), []
+    first: float | None = None
+    while first is None or time.perf_counter() - first < float(warm_s) + float(seconds):
+        for message in consumer.consume(500, 0.001):
+            now = time.time_ns()
+            first = time.perf_counter() if first is None else first
+            if time.perf_counter() - first > float(warm_s):
+                taken.append((now - _sent_ns(message.value())) / 1e6)
+    p50, p99 = np.quantile(taken, (0.5, 0.99)).tolist()
+    sys.stdout.write(json.dumps({"p50": p50, "p99": p99, "events": len(taken)}))
+
+
+def _sent_ns(record: bytes) -> int:
+    """The id of an event: in JSON as sent, or the first field of a feature record in Avro, 19 digits either way."""
+    place = record.index(b'"event_id":"') + 12 if record[:1] == b"{" else 11
+    return int(record[place : place + 19])
+
+
+def _consumer(kafka: KafkaAccess, topic: str) -> Any:
+    settings = {"group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 5, "fetch.queue.backoff.ms": 1}
+    consumer = Consumer({**kafka.client(), **settings})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    return consumer
+
+
+if __name__ == "__main__":
+    role, access, *rest = sys.argv[1:]
+    {"send": _send, "relay": _relay, "read": _read}[role](KafkaAccess.model_validate_json(access), *rest)

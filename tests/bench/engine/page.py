@@ -1,0 +1,181 @@
+"""docs/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from examples.demo import axes
+from examples.demo.markup import el
+from examples.demo.plots import Bar, Chart, draw
+from tests.bench.engine.report import GOALS, MINE, goals
+
+_TITLES = {
+    "penstock": "Penstock",
+    "bare_forward": "Flink SQL, decode and forward only",
+    "flink_sql_over": "Flink SQL `OVER`, one window",
+    "pyflink_process": "PyFlink, process mode",
+    "pyflink_thread": "PyFlink, thread mode",
+    "bytewax": "Bytewax",
+    "quixstreams": "Quix Streams",
+    "faust": "Faust",
+}
+_GROUPS = {
+    "tiles": "tiles per window (5 windows, 20 cards)",
+    "windows": "windows (60 tiles each, 200 cards)",
+    "entities": "cards (5 windows, few tiles each)",
+    "keys": "keys (200 cards; `zipf`: one has half of the traffic)",
+    "late": "share of late events (up to an hour)",
+}
+_STYLE = """
+svg { --ink: #1b1d21; --muted: #5a5f68; --grid: #eceae5; --c1: #2463a8; --c2: #b84a08; --c3: #6d727b; }
+@media (prefers-color-scheme: dark) {
+  svg { --ink: #e9e8e4; --muted: #a3a8b0; --grid: #33383f; --c1: #74aef2; --c2: #f0a15e; --c3: #989da6; }
+}
+text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--muted); }
+.row { fill: var(--ink); }
+.grid { stroke: var(--grid); } .base, .tick { stroke: var(--muted); opacity: 0.7; }
+.whisker { stroke: var(--ink); stroke-width: 1.3; opacity: 0.75; }
+.c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
+"""
+_PLOT = "benchmarks.svg"
+_METHOD = Path(__file__).with_name("method.md")
+
+
+def write(found: Mapping[str, Any], docs: Path) -> None:
+    """Write the page and its plot into ``docs``."""
+    (docs / "benchmarks.md").write_text(page(found), encoding="utf-8")
+    (docs / _PLOT).write_text(plot(found), encoding="utf-8")
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The page as Markdown."""
+    parts = [
+        "# Benchmarks of the feature engine\n",
+        f"Written by `{found['command']}` on {found['date']}; do not edit. {_machine(found)}\n",
+        f"![Events per second of each engine, five windows of one entity]({_PLOT})\n",
+        _verdicts(found),
+        *(_work(name, work) for name, work in found["works"].items()),
+        _METHOD.read_text(encoding="utf-8").format(rounds=found["rounds"], settle=found["settle_s"]),
+        _growth(found),
+        _latency(found),
+        _left_out(found),
+        _versions(found),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def plot(found: Mapping[str, Any]) -> str:
+    """The first workload's rates as bars, in the reader's colour scheme."""
+    empty: dict[str, Any] = {"events_per_s": {}, "least_greatest": {}}
+    work = next(iter(found["works"].values()), empty)
+    names = sorted(work["events_per_s"], key=lambda name: -work["events_per_s"][name])
+    most = max((span[1] for span in work["least_greatest"].values()), default=1)
+    bars = []
+    for row, name in enumerate(names):
+        low, high = work["least_greatest"][name]
+        rate = work["events_per_s"][name]
+        colour = "c1" if name == MINE else "c3" if name == "bare_forward" else "c2"
+        bars.append(Bar(row, rate, low, high, colour, f"{_plain(name)}: {rate:,.0f} events/s"))
+    labels = [f"{_plain(name)}  {work['events_per_s'][name]:,.0f}" for name in names]
+    chart = Chart(axes.linear("events per second", 0, most), axes.rows(labels), tuple(bars))
+    picture = draw(chart, 860, 70 + 34 * len(names), "Events per second of each engine")
+    picture.set("xmlns", "http://www.w3.org/2000/svg")
+    picture.insert(0, el("style", {}, _STYLE))
+    return ET.tostring(picture, encoding="unicode") + "\n"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    machine, load = found["machine"], found["load_average"]
+    text = (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']:g} GB, {machine['system']}; "
+        "Kafka and everything that is measured share them."
+    )
+    if load and load[0] > 1.5:
+        text += (
+            f" **The machine was busy with other work (load average {load[0]:g} before the run): compare ratios only.**"
+        )
+    return text
+
+
+def _verdicts(found: Mapping[str, Any]) -> str:
+    names = {
+        "python": "the fastest Python peer",
+        "flink_sql_over": "Flink SQL `OVER`, one window",
+        "bare_forward": "decode and forward alone",
+    }
+    lines = ["| Penstock against | ratio | wanted |", "|---|---:|---:|"]
+    for name, (ratio, goal) in goals(found["ratios"]).items():
+        mark = "" if ratio >= goal else " (missed)"
+        lines.append(f"| {names[name]} | {ratio:.2f} x{mark} | ≥ {GOALS[name]:g} x |")
+    return "\n".join(lines) + "\n"
+
+
+def _work(name: str, work: Mapping[str, Any]) -> str:
+    lines = [
+        f"## {name.capitalize()}\n",
+        "| Engine | events/s, median | least to greatest | Penstock ÷ it |",
+        "|---|---:|---:|---:|",
+    ]
+    rates = work["events_per_s"]
+    for engine in sorted(rates, key=lambda e: -rates[e]):
+        low, high = work["least_greatest"][engine]
+        ratio = work["ratios"].get(engine)
+        said = "" if ratio is None else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+        lines.append(f"| {_TITLES[engine]} | {rates[engine]:,.0f} | {low:,.0f} to {high:,.0f} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+def _growth(found: Mapping[str, Any]) -> str:
+    if not found["growth"]:
+        return ""
+    lines = [
+        "## What an event costs as things grow\n",
+        "Penstock alone. Cost is relative to the first row of each group; state is the size of a checkpoint.\n",
+        "| What grows | | events/s | µs per event | cost | bytes of state per card |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for group, rows in found["growth"].items():
+        for place, (value, row) in enumerate(rows.items()):
+            state = row["state_bytes_per_entity"]
+            said = value if not value.isdigit() else f"{int(value):,}"
+            title = _GROUPS[group] if place == 0 else ""
+            lines.append(
+                f"| {title} | {said} | {row['events_per_s']:,.0f} | {row['us_per_event']:.2f} | {row['cost']:.2f} "
+                f"| {'' if state is None else f'{state:,}'} |"
+            )
+    full = ", ".join(f"{size:,.0f} ({name})" for name, size in found["state_bytes_per_entity"].items())
+    return "\n".join(lines) + (f"\n\nBytes of state per card with all windows full: {full}.\n" if full else "\n")
+
+
+def _latency(found: Mapping[str, Any]) -> str:
+    if not found["latency_ms"]:
+        return ""
+    lines = [
+        "## Latency\n",
+        "From the sending of a raw event to its features at a consumer, at an even pace; beside it two bare hops",
+        "through Kafka, by a relay that copies each record as it comes.\n",
+        "| events/s | Penstock p50 | p99 | two bare hops p50 | p99 |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for rate, took in found["latency_ms"].items():
+        floor = found["floor_ms"][rate]
+        times = " | ".join(f"{one[q]:.1f} ms" for one in (took, floor) for q in ("p50", "p99"))
+        lines.append(f"| {int(rate):,} | {times} |")
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(found: Mapping[str, Any]) -> str:
+    reasons = [*(f"{name}: {why}" for name, why in found["left_out"].items())]
+    reasons += [f"{name}: {why}" for name, why in found["failures"].items()]
+    return "## What was not measured\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n" if reasons else ""
+
+
+def _versions(found: Mapping[str, Any]) -> str:
+    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in found["versions"].items()) + ".\n"
+
+
+def _plain(name: str) -> str:
+    return _TITLES[name].replace("`", "")

@@ -1,0 +1,96 @@
+"""What is measured: the sizes of the full and the quick form, and the rows in which one thing grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tests.bench.engine.measure import Pace
+from tests.bench.engine.workload import Workload
+
+
+@dataclass(frozen=True)
+class Row:
+    """A workload of the growth rows, compared with the first of its group.
+
+    Args:
+        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys`` or ``late``.
+        value: Of it.
+        work: The workload.
+    """
+
+    group: str
+    value: str
+    work: Workload
+
+
+@dataclass(frozen=True)
+class Size:
+    """A form of the benchmark.
+
+    Args:
+        rounds: Interleaved rounds of all engines.
+        pace: Of each measurement.
+        works: The workloads of the comparison, by name.
+        rows: Those of the growth rows.
+        row_rounds: Interleaved rounds of these.
+        rates: At which latency is measured, events per second.
+        latency_s: For how long, each.
+        memory_mb: Of the TaskManager.
+    """
+
+    rounds: int
+    pace: Pace
+    works: dict[str, Workload]
+    rows: tuple[Row, ...]
+    row_rounds: int
+    rates: tuple[int, ...]
+    latency_s: float
+    memory_mb: int
+
+
+def full() -> Size:
+    """All of docs/benchmarks.md: about an hour on two cores."""
+    one = Workload(events=6_000_000, entities=200)
+    return Size(
+        rounds=3,
+        pace=Pace(settle_s=12, measure_s=10),
+        works={"one entity": one, "three entities": replace(one, events=2_500_000, chain=True)},
+        rows=growth(events=4_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
+        row_rounds=3,
+        rates=(1_000, 5_000),
+        latency_s=20,
+        memory_mb=6_144,
+    )
+
+
+def quick() -> Size:
+    """The same paths once each and only so long that it ends within five minutes."""
+    return Size(
+        rounds=1,
+        pace=Pace(settle_s=5, measure_s=4),
+        works={"one entity": Workload(events=1_600_000, entities=50)},
+        rows=tuple(
+            row
+            for row in growth(events=1_000_000, entities=(1_000, 100_000))
+            if (row.group, row.value) in {("keys", "uniform"), ("keys", "zipf"), ("entities", "100000")}
+        ),
+        row_rounds=1,
+        rates=(1_000,),
+        latency_s=5,
+        memory_mb=3_072,
+    )
+
+
+def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
+    """The rows; each group begins with what the others are compared with."""
+    base = Workload(events=events, entities=20)
+    sparse = Workload(events=events, full=False)
+    keyed = replace(base, entities=200)
+    windows = {"1": ("1h",), "5": base.windows, "10": ("1m", "2m", "5m", "15m", "30m", "1h", "3h", "12h", "24h", "7d")}
+    return (
+        *(Row("tiles", str(tiles), replace(base, tiles=tiles)) for tiles in (60, 600)),
+        *(Row("windows", count, replace(keyed, windows=these)) for count, these in windows.items()),
+        *(Row("entities", str(count), replace(sparse, entities=count)) for count in entities),
+        *(Row("keys", keys, replace(keyed, keys=keys)) for keys in ("uniform", "zipf")),  # type: ignore[arg-type]
+        *(Row("late", share, replace(keyed, late=float(share))) for share in ("0", "0.05")),
+    )

@@ -1,0 +1,154 @@
+"""What a run found, as ``engine.json`` and docs/benchmarks.md read it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local.paths import site_packages
+from tests.bench.engine import statistic
+from tests.bench.engine.measure import Rate
+from tests.bench.engine.plan import Row, Size
+
+MINE = "penstock"
+# Least ratio by name; the best Python peer is whichever is the fastest.
+GOALS = {"python": 10.0, "flink_sql_over": 3.0, "bare_forward": 0.6}
+PYTHON = ("pyflink_process", "pyflink_thread", "bytewax", "quixstreams", "faust")
+LATE_COST, KEY_COST = 1.5, 1.5
+
+
+@dataclass
+class Findings:
+    """All single measurements; grows while the benchmark runs.
+
+    Args:
+        rounds: Per workload and round, events per second by engine.
+        rows: Per round, the rate of each growth row, by group and value.
+        state: Bytes of the last checkpoint, by the same.
+        latency: Quantiles by pace, through Penstock.
+        floor: The same through two bare hops.
+        failures: What could not be measured, and why.
+        load: The machine's load average before the first measurement and after the last.
+    """
+
+    rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    rows: list[dict[tuple[str, str], Rate]] = field(default_factory=list)
+    latency: dict[int, dict[str, float]] = field(default_factory=dict)
+    floor: dict[int, dict[str, float]] = field(default_factory=dict)
+    state: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    load: list[float] = field(default_factory=list)
+
+
+def summary(findings: Findings, size: Size, *, quick: bool, date: str) -> dict[str, Any]:
+    """The content of ``engine.json``."""
+    works = {
+        name: {
+            "ratios": _rounded(statistic.ratios(rounds, MINE)),
+            "events_per_s": _rounded(statistic.medians(rounds)),
+            "least_greatest": {e: _span(rounds, e) for e in statistic.medians(rounds)},
+        }
+        for name, rounds in findings.rounds.items()
+    }
+    return {
+        "form": "quick" if quick else "full",
+        "command": "make bench-engine" + (" QUICK=1" if quick else ""),
+        "date": date,
+        "rounds": size.rounds,
+        "settle_s": size.pace.settle_s,
+        "ratios": next(iter(works.values()))["ratios"] if works else {},
+        "works": works,
+        "growth": _growth(findings, size.rows),
+        "state_bytes_per_entity": _rounded(findings.state),
+        "latency_ms": {str(rate): _rounded(found) for rate, found in findings.latency.items()},
+        "floor_ms": {str(rate): _rounded(found) for rate, found in findings.floor.items()},
+        "failures": findings.failures,
+        "left_out": {"rocksdb": "the engine has no RocksDB backend yet"},
+        "load_average": [round(load, 2) for load in findings.load],
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def goals(ratios: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """For each goal that was measured: the ratio, and what it must be at least."""
+    measured = {name: ratios[name] for name in GOALS if name in ratios}
+    python = [ratios[name] for name in PYTHON if name in ratios]
+    if python:
+        # The fastest peer has the smallest ratio.
+        measured = {"python": min(python), **measured}
+    return {name: (ratio, GOALS[name]) for name, ratio in measured.items()}
+
+
+def machine() -> dict[str, str | int | float]:
+    """Where it ran."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"^model name\s*:\s*(.*)$", info, re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory / 1e9, 1),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that was compared."""
+    found = {"python": platform.python_version(), "java": _java()}
+    wanted = {"jobs": ("apache-flink",), "peers": ("bytewax", "quixstreams", "faust-streaming", "confluent-kafka")}
+    for environment, names in wanted.items():
+        folder = site_packages(environment)
+        for name in names:
+            match = next(iter(sorted(folder.glob(f"{name.replace('-', '_')}-*.dist-info"))), None) if folder else None
+            found[name] = match.name.removesuffix(".dist-info").rpartition("-")[2] if match else "not installed"
+    return found
+
+
+def _growth(findings: Findings, rows: tuple[Row, ...]) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    rounds = [{f"{g}:{v}": rate.events_per_s for (g, v), rate in one.items()} for one in findings.rows]
+    rates = statistic.medians(rounds)
+    found: dict[str, dict[str, dict[str, float | int | None]]] = {}
+    for row in rows:
+        key = f"{row.group}:{row.value}"
+        if key not in rates:
+            continue
+        first = next(r for r in rows if r.group == row.group and f"{r.group}:{r.value}" in rates)
+        sizes = [one[(row.group, row.value)].state_bytes for one in findings.rows if (row.group, row.value) in one]
+        state = next((size for size in reversed(sizes) if size), None)
+        found.setdefault(row.group, {})[row.value] = {
+            "events_per_s": round(rates[key], 1),
+            "us_per_event": round(1e6 / rates[key], 3),
+            # Within rounds, as between engines.
+            "cost": round(_cost(rounds, f"{first.group}:{first.value}", key), 3),
+            "state_bytes_per_entity": None if state is None else round(state / row.work.entities),
+        }
+    return found
+
+
+def _cost(rounds: list[dict[str, float]], first: str, key: str) -> float:
+    return (
+        1.0
+        if first == key
+        else statistic.ratios([{k: one[k] for k in (first, key) if k in one} for one in rounds], first)[key]
+    )
+
+
+def _span(rounds: list[dict[str, float]], engine: str) -> list[float]:
+    return [round(value, 1) for value in statistic.spread(rounds, engine)]
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
+
+
+def _java() -> str:
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "([^"]+)"', said)
+    return match.group(1) if match else "17"

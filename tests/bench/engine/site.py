@@ -1,0 +1,71 @@
+"""Where the benchmark runs: a stack of its own, with a TaskManager that is large enough for a million entities."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from penstock.kafka import KafkaAccess
+from penstock.settings import Settings
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running stack, and a folder for what the benchmark writes."""
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """How to reach Kafka."""
+        return self.settings.kafka
+
+    @property
+    def flink(self) -> tuple[str, int]:
+        """Host and port of the JobManager."""
+        url = urlsplit(self.settings.flink_rest)
+        assert url.hostname is not None
+        assert url.port is not None
+        return url.hostname, url.port
+
+    @property
+    def connectors(self) -> tuple[str, ...]:
+        """URLs of Flink's Kafka connector."""
+        return tuple(path.resolve().as_uri() for path in sorted((self.settings.jars / "flink").glob("*.jar")))
+
+
+@contextmanager
+def site(folder: Path, memory_mb: int) -> Iterator[Site]:
+    """Kafka and Flink on free ports, taken down and deleted at the end.
+
+    Args:
+        folder: Where definitions, logs and the stack go.
+        memory_mb: Of the TaskManager's process; the same for every engine that runs in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in ("scratch", "definitions"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+    for log in folder.glob("bench_*.log"):
+        log.unlink()
+    stack = Stack(folder / "stack", Ports.free())
+    try:
+        stack.up(["kafka", "flink"])
+        os.environ.update(stack.environment())
+        settings = Settings()
+        config = settings.flink_conf_dir / "config.yaml"
+        sized = rf'\g<1>"{memory_mb}m"'
+        text = re.sub(r"(taskmanager\.memory\.process\.size: ).*", sized, config.read_text(encoding="utf-8"))
+        config.write_text(text, encoding="utf-8")
+        stack.restart("taskmanager")
+        yield Site(settings, folder)
+    finally:
+        stack.down(wipe=True)

@@ -1,0 +1,35 @@
+"""From single measurements to what is reported: medians of ratios within rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+
+def ratios(rounds: Sequence[Mapping[str, float]], mine: str) -> dict[str, float]:
+    """Mine ÷ each other, the median over the rounds in which both were measured.
+
+    Within a round, because what else the machine does changes from round to round and hits both.
+
+    >>> ratios([{"a": 10.0, "b": 2.0}, {"a": 30.0, "b": 10.0}, {"a": 12.0, "b": 3.0}], "a")
+    {'b': 4.0}
+    """
+    others = dict.fromkeys(name for one in rounds for name in one if name != mine)
+    found = {o: [one[mine] / one[o] for one in rounds if mine in one and o in one] for o in others}
+    return {other: median(values) for other, values in found.items() if values}
+
+
+def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each over the rounds.
+
+    >>> medians([{"a": 1.0}, {"a": 9.0, "b": 2.0}, {"a": 2.0}])
+    {'a': 2.0, 'b': 2.0}
+    """
+    names = dict.fromkeys(name for one in rounds for name in one)
+    return {name: median(one[name] for one in rounds if name in one) for name in names}
+
+
+def spread(rounds: Sequence[Mapping[str, float]], name: str) -> tuple[float, float]:
+    """Least and greatest over the rounds."""
+    values = [one[name] for one in rounds if name in one]
+    return min(values), max(values)

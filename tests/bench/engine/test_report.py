@@ -1,0 +1,52 @@
+"""The numbers of a run, and the page that is written from them."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from tests.bench.engine.measure import Rate
+from tests.bench.engine.page import page, plot
+from tests.bench.engine.plan import quick
+from tests.bench.engine.report import Findings, goals, summary
+
+SIZE = quick()
+FINDINGS = Findings(
+    rounds={"one entity": [{"penstock": 120_000.0, "bytewax": 10_000.0, "bare_forward": 150_000.0}]},
+    rows=[{(row.group, row.value): Rate(100_000.0, 1, 4_000_000, 40) for row in SIZE.rows}],
+    latency={1_000: {"p50": 7.0, "p99": 30.0}},
+    floor={1_000: {"p50": 2.0, "p99": 9.0}},
+    state={"one entity": 14_000.0},
+    failures={"faust, round 1": "it ended"},
+    load=[0.5, 2.0],
+)
+
+
+def test_the_ratios_are_those_of_the_first_work() -> None:
+    assert summary(FINDINGS, SIZE, quick=True, date="2026-01-01")["ratios"] == {"bytewax": 12.0, "bare_forward": 0.8}
+
+
+def test_the_goal_for_python_is_held_against_the_fastest_peer() -> None:
+    assert goals({"bytewax": 12.0, "faust": 40.0, "flink_sql_over": 2.0}) == {
+        "python": (12.0, 10.0),
+        "flink_sql_over": (2.0, 3.0),
+    }
+
+
+def test_a_row_costs_what_it_costs_beside_the_first_of_its_group() -> None:
+    rows = [{("keys", "uniform"): Rate(100.0, 1, None, 1), ("keys", "zipf"): Rate(80.0, 1, None, 1)}]
+    growth = summary(Findings(rows=rows), SIZE, quick=True, date="")["growth"]
+    assert growth["keys"]["zipf"]["cost"] == 1.25
+
+
+def test_the_page_says_what_was_found_and_what_was_not() -> None:
+    text = page(summary(FINDINGS, SIZE, quick=True, date="2026-01-01"))
+    assert "| the fastest Python peer | 12.00 x | ≥ 10 x |" in text
+    assert "| Bytewax | 10,000 | 10,000 to 10,000 | 12 |" in text
+    assert "- faust, round 1: it ended" in text
+    assert "RocksDB" in text
+
+
+def test_the_plot_is_well_formed_and_knows_both_colour_schemes() -> None:
+    text = plot(summary(FINDINGS, SIZE, quick=True, date="2026-01-01"))
+    assert len([e for e in ET.fromstring(text).iter() if "bar" in e.get("class", "")]) == 3
+    assert "prefers-color-scheme: dark" in text
