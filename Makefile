@@ -11,7 +11,7 @@ ARGS ?=
 
 help: ## Show this page
 	@printf '\n\033[1mPenstock\033[0m  streaming features and exactly-once inference\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\n  More: %s/penstock --help, docs/, CONTRIBUTING.md\n\n' '$(BIN)'
 
 setup: ## Install what is missing: system packages, locked environments, jars, the kernel
@@ -54,7 +54,7 @@ format: ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## Regenerate the locks of the three environments
+lock: ## Regenerate the locks of all environments
 	@$(BOOTSTRAP) --lock
 
 clean: down ## Stop the stack and delete what was built (environments stay; delete .venv for those)
