@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -54,13 +55,20 @@ class Wanted:
     views: tuple[str, ...]
 
 
-def run_backfill(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path, progress: Progress) -> Manifest:
+class StoppedError(Exception):
+    """A backfill was asked to stop, and has: the same call carries on."""
+
+
+def run_backfill(
+    pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path, progress: Progress, stop: threading.Event
+) -> Manifest:
     """Replay the range into Parquet files under ``folder`` and return the complete manifest.
 
     It changes nothing that the live pipeline uses. A folder that holds the same backfill, unfinished, is carried on
-    with; one that is complete is left as it is. KeyboardInterrupt cancels the job, whose last checkpoint is kept.
+    with; one that is complete is left as it is.
 
     Raises:
+        StoppedError: ``stop`` was set; the job is cancelled and its last checkpoint kept.
         PenstockError: if the range is not possible, a view does not exist, the folder holds something else or is in
             use, the job fails, or Kafka or Flink cannot be reached.
     """
@@ -81,8 +89,8 @@ def run_backfill(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder:
             require_same(manifest, planned, views, wanted.from_ms, wanted.to_ms, folder)
         if manifest.state == "running":
             with Flink(settings.flink_rest) as flink:
-                _Replayer(pipeline, settings, manifest, folder, flink, progress).run()
-            _write(planned, settings, manifest, folder, progress)
+                _Replayer(pipeline, settings, manifest, folder, flink, progress, stop).run()
+            _write(planned, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
                 shutil.rmtree(folder)
@@ -129,7 +137,9 @@ class _Replayer:
         folder: Path,
         flink: Flink,
         progress: Progress,
+        stop: threading.Event,
     ) -> None:
+        self._stop = stop
         self._pipeline = pipeline
         self._settings = settings
         self._manifest = manifest
@@ -138,7 +148,11 @@ class _Replayer:
         self._progress = progress
 
     def run(self) -> None:
-        """Attach to the job, or submit it, and wait until it has finished."""
+        """Attach to the job, or submit it, and wait until it has finished.
+
+        Raises:
+            StoppedError: if told to stop meanwhile.
+        """
         try:
             job = self._found() if self._manifest.job is None else self._found_in_time()
             if job is None or job.state in ("FAILED", "CANCELED"):
@@ -146,9 +160,13 @@ class _Replayer:
             elif job.is_active:
                 self._progress.note(f"job {job.id} goes on")
             self._watch()
-        except KeyboardInterrupt:
+        except StoppedError:
             self._cancel()
             raise
+
+    def _pause(self) -> None:
+        if self._stop.wait(_POLL_S):
+            raise StoppedError
 
     def _found(self) -> Job | None:
         """The run's job; of several (it was submitted again) the one that is active, or the latest."""
@@ -173,7 +191,7 @@ class _Replayer:
                 unknown_since = now if unknown_since is None else unknown_since
                 if job is not None or now - unknown_since > _FLINK_FORGOT_S:
                     return job
-            time.sleep(_POLL_S)
+            self._pause()
 
     def _cancel(self) -> None:
         """Cancel the job, if Flink can be had in time: it may be recovering, or away."""
@@ -235,7 +253,7 @@ class _Replayer:
                 if job.state == "FINISHED":
                     self._progress.done(manifest.events)
                     return
-                time.sleep(_POLL_S)
+                self._pause()
                 try:
                     job = self._flink.detailed(job)
                     self._note(job)
@@ -291,7 +309,14 @@ def _newest(checkpoint: str | None) -> str | None:
     return None if newest is None else newest.as_uri()
 
 
-def _write(planned: PipelinePlan, settings: Settings, manifest: Manifest, folder: Path, progress: Progress) -> None:
+def _write(
+    planned: PipelinePlan,
+    settings: Settings,
+    manifest: Manifest,
+    folder: Path,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
     """Turn the rows on the scratch topic into part files, after those that are there already."""
     topic = manifest.replay.topic
     if not scratch.is_whole(settings.kafka, topic):
@@ -316,6 +341,8 @@ def _write(planned: PipelinePlan, settings: Settings, manifest: Manifest, folder
             manifest.parts.append(part)
             manifest.save(folder)
             progress.done(before + part.next_offset)
+            if stop.is_set():
+                raise StoppedError
         before += end
         progress.done(before)
 

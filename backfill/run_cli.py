@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
 
 from backfill.progress import Progress
-from backfill.run import Wanted, run_backfill
+from backfill.run import StoppedError, Wanted, run_backfill
 from penstock.event_time import EventTime, iso
 from penstock.settings import Settings
 from streams.loading import load_pipeline
@@ -32,10 +35,20 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
     Nothing that is live is touched. If anything ends it, the same command carries on. Ctrl-C cancels the job and keeps
     what it has done.
     """
+    stop = threading.Event()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        # An exception here might rise inside a library's C code, which would make another one of it.
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # the second time it means now
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
     try:
         with Progress(Console()) as progress:
-            manifest = run_backfill(load_pipeline(pipeline), Settings(), Wanted(from_ms, to_ms, views), out, progress)
-    except KeyboardInterrupt:
+            wanted = Wanted(from_ms, to_ms, views)
+            manifest = run_backfill(load_pipeline(pipeline), Settings(), wanted, out, progress, stop)
+    except StoppedError:
         click.echo("\nstopped; what the job has done is kept, and the same command carries on from there", err=True)
         click.echo(f"to give it up, delete {out}; its topic empties itself within a week", err=True)
         sys.exit(130)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class History:
 
 def backfill(bench: JobBench, wanted: Wanted, folder: Path) -> Manifest:
     with Progress(Console(file=StringIO())) as progress:
-        return run_backfill(bench.pipeline, bench.settings, wanted, folder, progress)
+        return run_backfill(bench.pipeline, bench.settings, wanted, folder, progress, threading.Event())
 
 
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
@@ -201,12 +202,12 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     assert "goes on" in second.stdout.readline()
     second.send_signal(signal.SIGINT)
     said, _ = second.communicate(timeout=120)
-    assert second.returncode == 130
+    assert second.returncode == 130, said
     assert "the same command carries on" in said
     (tmp_path / "gate").unlink()
     third = StringIO()
     with Progress(Console(file=third)) as progress:
-        run_backfill(bench.pipeline, bench.settings, wanted, folder, progress)
+        run_backfill(bench.pipeline, bench.settings, wanted, folder, progress, threading.Event())
 
     assert "the job goes on from its checkpoint" in third.getvalue()
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
