@@ -342,7 +342,7 @@ def _drift_reading(evidence: Evidence) -> str:
     noticed = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"
     return (
         f"Injected on {day(since)}, noticed {noticed} of event time later by {_DETECTORS[first.detector][0]} on "
-        f"{first.monitor}; {len(after):,} alerts since, {false_alarms(evidence):,} false alarms before."
+        f"{first.monitor}; {len(after):,} alerts since; false alarms before: {false_alarms(evidence):,}."
     )
 
 

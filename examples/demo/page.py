@@ -184,7 +184,7 @@ def _drift_number(one: PipelineReport) -> Element:
     if any(wrong.values()):
         return _number("drift alerts", f"{one.drift_alerts:,}", *_zero(wrong))
     false = (
-        f"{one.false_alarms_before_drift:,} false alarms before the injected drift"
+        f"false alarms before the injected drift: {one.false_alarms_before_drift:,}"
         if one.drift_from_ms is not None
         else "no drift was injected: the data are real"
     )
