@@ -30,6 +30,8 @@ MARKER = "PENSTOCK_STACK_PROCESS"
 _MAX_SOCKET_PATH = 95
 # Flink's start scripts lose a signal that arrives before they have become the JVM.
 _ASK_AGAIN_S = 5.0
+# Longer than it takes to start a program again that has died.
+_RESTART_S = 3.0
 
 # Fault codes of supervisord.
 _ALREADY_STARTED = 60
@@ -111,16 +113,24 @@ class Supervision:
             if fault.faultCode != _ALREADY_STARTED:
                 raise PenstockError(f"{program.name} did not start: {fault.faultString}") from fault
 
+    def _stop_is_taken(self, name: str) -> bool:
+        """Ask a program to stop; False if it has died, and is being started again at this moment."""
+        try:
+            self._call("stopProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _NOT_RUNNING:
+                raise
+            return self.states()[name].state in ("STOPPED", "STOPPING", "FATAL")
+        return True
+
     def stop_programs(self, names: Iterable[str], *, timeout_s: float = 45) -> None:
         """Stops programs together and waits for all of them."""
         waiting = set(names)
-        for name in waiting:
-            try:
-                self._call("stopProcess", name, False)
-            except xmlrpc.client.Fault as fault:
-                if fault.faultCode != _NOT_RUNNING:
-                    raise
         started = time.monotonic()
+        for name in waiting:
+            # One that has just died is not running, and is about to be started again: that must be stopped as well.
+            while not self._stop_is_taken(name) and time.monotonic() - started < _RESTART_S:
+                time.sleep(0.05)
         asked_again = started
         while time.monotonic() - started < timeout_s:
             states = self.states()
