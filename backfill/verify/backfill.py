@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from backfill.manifest import Manifest
 from backfill.parquet import Backfill
-from backfill.topics import Record
 from backfill.verify.features import Emission, Event, FeatureFindings, History, chains, check_vector, entity_text
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
@@ -51,7 +50,7 @@ def check_backfill(
     backfill: Backfill,
     events: Mapping[Position, Event],
     records: Sequence[Published],
-    raw: Iterable[Record],
+    timestamps: Mapping[Position, int],
     *,
     budget: int,
 ) -> BackfillFindings:
@@ -62,7 +61,7 @@ def check_backfill(
         backfill: What to check.
         events: The valid, first-seen events of the raw topic, by position.
         records: The features topic.
-        raw: The raw topic, of which positions and timestamps make the replay's order.
+        timestamps: Kafka's, of every raw record, in offset order within each partition: they make the replay's order.
         budget: Bounds the oracle's work per view, in rows visited times features.
     """
     findings = BackfillFindings()
@@ -77,7 +76,7 @@ def check_backfill(
     served = _first_emissions(records)
     for position in expected & rows.keys():
         _check_envelope(plan, rows[position], served.get(position), findings)
-    order = _replay_order(backfill.manifest, raw)
+    order = _replay_order(backfill.manifest, timestamps)
     for view in (plan.view(name) for name in backfill.manifest.views):
         _check_view(view, rows, events, records, served, order, findings, budget)
     return findings
@@ -144,16 +143,15 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(manifest: Manifest, raw: Iterable[Record]) -> dict[Position, tuple[int, int, int]]:
+def _replay_order(manifest: Manifest, timestamps: Mapping[Position, int]) -> dict[Position, tuple[int, int, int]]:
     """By what a replay orders each record: the greatest timestamp of its partition so far, partition, offset."""
     clocks: dict[int, int] = {}
     order = {}
     replay = manifest.replay
-    for record in raw:
-        number = record.partition
-        if replay.start.get(number, 0) <= record.offset < replay.end.get(number, 0):
-            clocks[number] = max(clocks.get(number, record.timestamp), record.timestamp)
-            order[Position(number, record.offset)] = clocks[number], number, record.offset
+    for (number, offset), timestamp in timestamps.items():
+        if replay.start.get(number, 0) <= offset < replay.end.get(number, 0):
+            clocks[number] = max(clocks.get(number, timestamp), timestamp)
+            order[Position(number, offset)] = clocks[number], number, offset
     return order
 
 

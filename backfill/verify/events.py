@@ -21,11 +21,15 @@ from streams.reference_values import Value
 
 @dataclass(frozen=True)
 class Judged:
-    """The raw topic, sorted: events to be scored, duplicates to be dropped, and rejections by position."""
+    """The raw topic, sorted: events to be scored, duplicates to be dropped, and rejections by position.
+
+    ``timestamps`` are Kafka's, of every record, in offset order within each partition.
+    """
 
     events: dict[Position, Event]
     duplicates: set[Position]
     rejections: dict[Position, Rejection]
+    timestamps: dict[Position, int]
 
 
 def judge_events(
@@ -39,8 +43,10 @@ def judge_events(
     """Judge every raw record, in offset order within each partition, by the reference semantics alone."""
     source = plan.source
     rejections: dict[Position, Rejection] = {}
+    timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
     for record in records:
+        timestamps[Position(record.partition, record.offset)] = record.timestamp
         decoded = decode_event(
             record.value,
             contract,
@@ -64,6 +70,7 @@ def judge_events(
             Position(r.partition, r.offset) for (r, _), first in zip(valid, first_seen, strict=True) if not first
         },
         rejections=rejections,
+        timestamps=timestamps,
     )
 
 

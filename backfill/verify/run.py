@@ -85,8 +85,9 @@ def verify(
         )
     replayed = BackfillFindings()
     if backfill is not None:
-        raw = read_topic(kafka, pipeline.source.topic)
-        replayed = check_backfill(planned, read_backfill(backfill), judged.events, records, raw, budget=budget)
+        replayed = check_backfill(
+            planned, read_backfill(backfill), judged.events, records, judged.timestamps, budget=budget
+        )
     drift = _drift(pipeline, settings, records, predictions, measured)
     checks: list[Findings] = [features, scored, redis, cassandra, replayed, drift]
     examples = [*letter_examples, *(example for check in checks for example in check.examples)]

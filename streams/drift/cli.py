@@ -82,12 +82,12 @@ def status(pipeline: str, alerts: int) -> None:
     console.width = max(console.width, _WIDTH)
     group = group_of(definition.name, "drift")
     tracks = []
-    for topic, names in monitors_of(definition).items():
-        for partition in range(definition.source.partitions):
-            try:
-                states = latest_states(settings.kafka, group, definition.drift_state_topic, partition)
-            except NotSavedError as error:
-                raise PenstockError(str(error), where=str(settings.kafka), next="penstock status") from error
+    for partition in range(definition.source.partitions):
+        try:
+            states = latest_states(settings.kafka, group, definition.drift_state_topic, partition)
+        except NotSavedError as error:
+            raise PenstockError(str(error), where=str(settings.kafka), next="penstock status") from error
+        for topic, names in monitors_of(definition).items():
             state = found(states, (topic, partition), reference).state
             if state is not None:
                 tracks.append(Track.restored(state, reference, names, topic, partition))

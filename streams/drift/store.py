@@ -23,6 +23,7 @@ from scoring.transactions import AbortedError, OutcomeUnknownError, Transactiona
 from streams.definitions import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import TrackState, read_state
+from streams.lag import Partition
 from streams.topics import group_of
 
 _log = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ _WRITE_S = 20.0
 _REQUEST_S = 10.0
 # No more of the state topic can be read for so long: longer than a dead writer's open transaction can last.
 _STUCK_S = 60.0
-
-Partition = tuple[str, int]
 
 
 class NotSavedError(Exception):

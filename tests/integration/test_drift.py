@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ import pytest
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from streams.topics import dead_letters_of
-from tests.scoring.bench import read
+from tests.scoring.bench import feeding, read
 from tests.streams.drift.bench import Bench
 
 PARTITIONS = 3
@@ -25,24 +22,6 @@ PARTITIONS = 3
 def bench(settings: Settings, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(tmp_path / "models"))
     return Bench(tmp_path, suffix, Settings(), PARTITIONS)
-
-
-@contextmanager
-def feeding(bench: Bench) -> Iterator[None]:
-    """Events keep coming in the background while the block runs."""
-    done = threading.Event()
-
-    def feed() -> None:
-        while not done.wait(0.05):
-            bench.feed(10)
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def assert_exactly_the_alerts_of_a_replay(bench: Bench) -> None:
@@ -55,7 +34,7 @@ def assert_exactly_the_alerts_of_a_replay(bench: Bench) -> None:
 def test_killed_at_any_moment_and_started_again_no_alert_is_lost_or_made_twice(bench):
     rng = random.Random(3)
     bench.feed(2_000)
-    with feeding(bench):
+    with feeding(bench, per_burst=10, pause_s=0.05):
         for _ in range(3):
             process = bench.start()
             process.logged("is followed from")
@@ -71,7 +50,7 @@ def test_killed_at_any_moment_and_started_again_no_alert_is_lost_or_made_twice(b
 
 def test_instances_come_and_go_and_each_alert_is_made_once(bench):
     bench.feed(1_000)
-    with feeding(bench):
+    with feeding(bench, per_burst=10, pause_s=0.05):
         first = bench.start("a")
         first.logged("is followed from")
         second = bench.start("b")

@@ -6,7 +6,6 @@ import contextlib
 import random
 import re
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tests.scoring.bench import (
     amount_of,
     define,
     expected_score,
+    feeding,
     load_model,
     unload_model,
     wait_for,
@@ -51,24 +51,6 @@ def bench(untrained: Bench) -> Iterator[Bench]:
     # Only that Triton does not collect the models of all tests; a test that broke it has its own error to show.
     with contextlib.suppress(Exception):
         unload_model(untrained.pipeline, untrained.settings)
-
-
-@contextlib.contextmanager
-def feeding(bench: Bench, per_burst: int = 20, pause_s: float = 0.01) -> Iterator[None]:
-    """Features keep coming in the background while the block runs."""
-    done = threading.Event()
-
-    def feed() -> None:
-        while not done.wait(pause_s):
-            bench.feed(per_burst)
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def assert_exactly_once(bench: Bench) -> None:

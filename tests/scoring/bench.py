@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -107,9 +108,14 @@ def onnx_bytes() -> bytes:
 
 def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None) -> None:
     """Write the model into the repository, as training would, with ``inputs`` as what it claims to take."""
-    names = inputs or pipeline.model.inputs
-    manifest = Manifest(
-        inputs=names,
+    trained = TrainedModel(onnx_bytes(), None, manifest_of(pipeline, inputs))
+    ModelRepository(settings.model_repository).add(pipeline.model.name, trained)
+
+
+def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> Manifest:
+    """That of a model of the pipeline, as if it had been trained; ``inputs`` are what it claims to take."""
+    return Manifest(
+        inputs=inputs or pipeline.model.inputs,
         baseline_inputs=(),
         views={view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views},
         seed=0,
@@ -122,7 +128,6 @@ def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | 
         validation=Validation(from_ms=0, rows=0, positives=0, auc=0.5, auc_without_windows=None),
         libraries={},
     )
-    ModelRepository(settings.model_repository).add(pipeline.model.name, TrainedModel(onnx_bytes(), None, manifest))
 
 
 def load_model(pipeline: Pipeline, settings: Settings) -> None:
@@ -347,6 +352,30 @@ def read(kafka: KafkaAccess, topic: str, partitions: int, isolation: str) -> Ite
     finally:
         consumer.close()
         uncommitted.close()
+
+
+class Fed(Protocol):
+    """What :func:`feeding` feeds."""
+
+    def feed(self, events: int) -> None: ...
+
+
+@contextlib.contextmanager
+def feeding(bench: Fed, per_burst: int = 20, pause_s: float = 0.01) -> Iterator[None]:
+    """Events keep coming in the background while the block runs."""
+    done = threading.Event()
+
+    def feed() -> None:
+        while not done.wait(pause_s):
+            bench.feed(per_burst)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

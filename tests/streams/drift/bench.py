@@ -23,14 +23,14 @@ from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, features_schema
 from scoring.repository import ModelRepository
-from scoring.training import Manifest, TrainedModel, Validation
+from scoring.training import TrainedModel
 from streams.definitions import Pipeline
 from streams.drift.calibration import Series, calibrate
 from streams.lag import Lag
 from streams.loading import load_pipeline
 from streams.plan import plan
 from streams.topics import create_topics, group_of
-from tests.scoring.bench import wait_for
+from tests.scoring.bench import manifest_of, wait_for
 
 DEFINITION = """
 from typing import Annotated
@@ -219,18 +219,4 @@ def _trained(pipeline: Pipeline) -> tuple[TrainedModel, Any]:
     ]
     name = pipeline.model.name
     reference = calibrate(pipeline.name, name, monitors, series, until_ms=UNTIL_MS, warm_up_ms=0, seed=0)
-    manifest = Manifest(
-        inputs=pipeline.model.inputs,
-        baseline_inputs=(),
-        views={view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views},
-        seed=0,
-        data_hash="0",
-        until_ms=None,
-        rows=0,
-        positives=0,
-        iterations=0,
-        read={},
-        validation=Validation(from_ms=0, rows=0, positives=0, auc=0.5, auc_without_windows=None),
-        libraries={},
-    )
-    return TrainedModel(b"not served here", None, manifest), reference
+    return TrainedModel(b"not served here", None, manifest_of(pipeline)), reference
