@@ -25,7 +25,7 @@ CASES = settings(
 
 
 @st.composite
-def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
+def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[str, Any]:
     operation = draw(st.sampled_from(list(KINDS)))
     if KINDS[operation].numeric:
         column: str | None = draw(st.sampled_from(["x", "n"]))
@@ -34,15 +34,22 @@ def features(draw: st.DrawFn, name: str) -> dict[str, Any]:
     else:
         column = draw(st.sampled_from(list(COLUMNS)))
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
+    window = {
+        "where": draw(st.sampled_from([None, None, "w0", "w1"])),
+        "window_ms": hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3])),
+        "hop_ms": hop,
+    }
+    alike = draw(st.booleans())
+    if before and alike:
+        # Over the same values in one window, aggregates share accumulators.
+        window = {key: before[-1][key] for key in window}
     kind = KINDS[operation].type
     return {
         "name": name,
         "operation": operation,
         "column": column,
         "column_type": COLUMNS[column] if column else None,
-        "where": draw(st.sampled_from([None, None, "w0", "w1"])),
-        "window_ms": hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3])),
-        "hop_ms": hop,
+        **window,
         "type": COLUMNS[column] if kind == "column" and column else kind,
         "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
     }
@@ -63,7 +70,9 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
     for entity, key in draw(st.sampled_from([[("e", "k")], [("e", "k"), ("f", "j")], [("f", "j")]])):
         views = []
         for number in range(draw(st.integers(1, 2))):
-            found = [draw(features(f"f{i}")) for i in range(draw(st.integers(1, 5)))]
+            found: list[dict[str, Any]] = []
+            for i in range(draw(st.integers(1, 5))):
+                found.append(draw(features(f"f{i}", found)))
             views.append(view_of(*found, name=f"{entity}{number}", entity=entity, key=key))
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}

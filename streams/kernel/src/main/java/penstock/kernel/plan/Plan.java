@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * The plan of a pipeline as {@code streams/plan.py} writes it. That module defines what each part
@@ -114,7 +115,13 @@ public record Plan(
       long windowMs,
       long hopMs,
       ColumnType type,
-      Long halfLifeMs) {}
+      Long halfLifeMs) {
+
+    /** Whether the other one is over the same values: of the same column, on the same condition. */
+    public boolean isOfSameValues(Feature other) {
+      return Objects.equals(column, other.column) && Objects.equals(where, other.where);
+    }
+  }
 
   /** The aggregates of the definition language, by their names there. */
   public enum Operation {

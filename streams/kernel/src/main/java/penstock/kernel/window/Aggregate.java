@@ -31,6 +31,19 @@ abstract class Aggregate {
   }
 
   /**
+   * Whether all that the result reads is kept by the other one, an aggregate of the same values,
+   * and in the same places: then this one has no cells of its own.
+   */
+  boolean isServedBy(Aggregate other) {
+    return false;
+  }
+
+  /** Whether its first number is how many values there are. */
+  boolean countsFirst() {
+    return false;
+  }
+
+  /**
    * Takes one value (of the column's type, not null) that happened at {@code time}; within a tile,
    * in arrival order.
    */

@@ -12,6 +12,16 @@ class Count extends Aggregate {
   }
 
   @Override
+  final boolean isServedBy(Aggregate other) {
+    return other.countsFirst();
+  }
+
+  @Override
+  final boolean countsFirst() {
+    return true;
+  }
+
+  @Override
   void add(Rows rows, int row, Object value, long time) {
     rows.number(row, number, rows.number(row, number) + 1);
   }

@@ -33,6 +33,16 @@ final class Decayed extends Aggregate {
   }
 
   @Override
+  boolean isServedBy(Aggregate other) {
+    return other instanceof Decayed decayed && decayed.halfLifeMs == halfLifeMs;
+  }
+
+  @Override
+  boolean countsFirst() {
+    return true;
+  }
+
+  @Override
   void add(Rows rows, int row, Object value, long time) {
     add(rows, row, time, 1, 1, value instanceof Number x ? x.doubleValue() : 0);
   }

@@ -20,6 +20,16 @@ abstract class Deviation extends Aggregate {
   }
 
   @Override
+  final boolean isServedBy(Aggregate other) {
+    return other instanceof Deviation;
+  }
+
+  @Override
+  final boolean countsFirst() {
+    return true;
+  }
+
+  @Override
   void add(Rows rows, int row, Object value, long time) {
     long n = rows.number(row, number) + 1;
     double before = rows.real(row, mean);

@@ -120,7 +120,7 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
 
   /** The part of a snapshot that says how its states are laid out. */
   public static final class Snapshot implements TypeSerializerSnapshot<EntityState> {
-    private static final int FORMAT = 1;
+    private static final int FORMAT = 2;
 
     private EntityStateSerializer serializer;
 
@@ -146,7 +146,8 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
     public void readSnapshot(int version, DataInputView in, ClassLoader loader) throws IOException {
       if (version != FORMAT) {
         throw new IOException(
-            "the savepoint has state format " + version + ", this release reads " + FORMAT);
+            "the savepoint has state format %d, and this release reads %d: go on with the release that wrote it, or start the job without a savepoint"
+                .formatted(version, FORMAT));
       }
       serializer = new EntityStateSerializer(Binary.readString(in), Binary.readString(in));
     }

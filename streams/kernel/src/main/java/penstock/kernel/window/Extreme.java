@@ -1,7 +1,9 @@
 package penstock.kernel.window;
 
-/** Smallest or largest value. */
+/** Smallest or largest value, by its bits; those of NaN, which no value is, are turned to zero. */
 final class Extreme extends Aggregate {
+  private static final long NONE = Double.doubleToRawLongBits(Double.NaN);
+
   private final boolean smallest;
 
   Extreme(int number, int object, boolean smallest) {
@@ -11,7 +13,7 @@ final class Extreme extends Aggregate {
 
   @Override
   int numbers() {
-    return 2;
+    return 1;
   }
 
   @Override
@@ -21,23 +23,26 @@ final class Extreme extends Aggregate {
 
   @Override
   void merge(Rows older, int row, Rows newer, int newerRow) {
-    if (newer.number(newerRow, number + 1) != 0) {
-      take(older, row, newer.real(newerRow, number));
+    if (newer.number(newerRow, number) != 0) {
+      take(older, row, held(newer, newerRow));
     }
   }
 
   private void take(Rows rows, int row, double value) {
-    if (rows.number(row, number + 1) == 0) {
-      rows.number(row, number + 1, 1);
-      rows.real(row, number, value);
-    } else {
-      double held = rows.real(row, number);
-      rows.real(row, number, smallest ? Math.min(held, value) : Math.max(held, value));
+    double kept = value;
+    if (rows.number(row, number) != 0) {
+      double held = held(rows, row);
+      kept = smallest ? Math.min(held, value) : Math.max(held, value);
     }
+    rows.number(row, number, Double.doubleToRawLongBits(kept) ^ NONE);
+  }
+
+  private double held(Rows rows, int row) {
+    return Double.longBitsToDouble(rows.number(row, number) ^ NONE);
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    return rows.number(row, number + 1) == 0 ? null : (Object) rows.real(row, number);
+    return rows.number(row, number) == 0 ? null : (Object) held(rows, row);
   }
 }

@@ -25,6 +25,16 @@ abstract class HigherMoments extends Aggregate {
   }
 
   @Override
+  final boolean isServedBy(Aggregate other) {
+    return other instanceof HigherMoments;
+  }
+
+  @Override
+  final boolean countsFirst() {
+    return true;
+  }
+
+  @Override
   final void add(Rows rows, int row, Object value, long time) {
     add(rows, row, 1, ((Number) value).doubleValue(), 0, 0, 0);
   }

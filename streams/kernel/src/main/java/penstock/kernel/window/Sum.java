@@ -5,20 +5,30 @@ package penstock.kernel.window;
  * that large values that cancel out do not take small ones with them.
  */
 class Sum extends Aggregate {
+  final int count;
   private final int high;
   private final int low;
-  final int count;
 
   Sum(int number, int object) {
     super(number, object);
-    this.high = number;
-    this.low = number + 1;
-    this.count = number + 2;
+    this.count = number;
+    this.high = number + 1;
+    this.low = number + 2;
   }
 
   @Override
   int numbers() {
     return 3;
+  }
+
+  @Override
+  final boolean isServedBy(Aggregate other) {
+    return other instanceof Sum;
+  }
+
+  @Override
+  final boolean countsFirst() {
+    return true;
   }
 
   @Override

@@ -144,10 +144,11 @@ final class Tiles {
   }
 
   private void addTo(Rows rows, int row, Object[] values, long time, boolean onlyRunning) {
-    for (int i = 0; i < spec.aggregates.length; i++) {
-      Aggregate aggregate = spec.aggregates[i];
-      if (values[i] != null && (!onlyRunning || aggregate.keepsRunningTotal())) {
-        aggregate.add(rows, row, values[i], time);
+    for (int i = 0; i < spec.accumulators.length; i++) {
+      Aggregate aggregate = spec.accumulators[i];
+      Object value = values[spec.accumulating[i]];
+      if (value != null && (!onlyRunning || aggregate.keepsRunningTotal())) {
+        aggregate.add(rows, row, value, time);
       }
     }
   }
@@ -265,7 +266,7 @@ final class Tiles {
       }
       closedIsValid = true;
     }
-    for (Aggregate aggregate : spec.aggregates) {
+    for (Aggregate aggregate : spec.accumulators) {
       if (!totalIsValid || !aggregate.keepsRunningTotal()) {
         merged.copyCells(aggregate, 1, merged, 0);
         aggregate.merge(merged, 1, tiles, newest);
@@ -291,7 +292,7 @@ final class Tiles {
   }
 
   private void merge(Rows older, int row, Rows newer, int newerRow) {
-    for (Aggregate aggregate : spec.aggregates) {
+    for (Aggregate aggregate : spec.accumulators) {
       aggregate.merge(older, row, newer, newerRow);
     }
   }
@@ -301,7 +302,7 @@ final class Tiles {
    * never changed.
    */
   private void ownObjects(int row) {
-    for (Aggregate aggregate : spec.aggregates) {
+    for (Aggregate aggregate : spec.accumulators) {
       for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
         Object shared = tiles.object(row, i);
         if (shared != null) {
@@ -338,14 +339,12 @@ final class Tiles {
 
   void write(DataOutputView out) throws IOException {
     Binary.writeSize(size, out);
-    // Where the front ended, when that was no matter of time: older savepoints are still read.
-    Binary.writeSize(0, out);
     for (int row = start; row < start + size; row++) {
       out.writeLong(indexes[row]);
       for (int i = 0; i < spec.numbers; i++) {
         out.writeLong(tiles.number(row, i));
       }
-      for (Aggregate aggregate : spec.aggregates) {
+      for (Aggregate aggregate : spec.accumulators) {
         for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
           Object object = tiles.object(row, i);
           out.writeBoolean(object != null);
@@ -361,13 +360,12 @@ final class Tiles {
     int size = Binary.readSize(in);
     Tiles read = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
     read.size = size;
-    Binary.readSize(in);
     for (int row = 0; row < size; row++) {
       read.indexes[row] = in.readLong();
       for (int i = 0; i < spec.numbers; i++) {
         read.tiles.number(row, i, in.readLong());
       }
-      for (Aggregate aggregate : spec.aggregates) {
+      for (Aggregate aggregate : spec.accumulators) {
         for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
           if (in.readBoolean()) {
             read.tiles.object(row, i, aggregate.readObject(in));

@@ -30,6 +30,11 @@ abstract class TwoLatest extends Aggregate {
   }
 
   @Override
+  final boolean isServedBy(Aggregate other) {
+    return other instanceof TwoLatest latest && (type == null || latest.type == type);
+  }
+
+  @Override
   final void add(Rows rows, int row, Object value, long time) {
     long held = rows.number(row, number);
     if (held > 0 && time < rows.number(row, number + 1)) {

@@ -1,7 +1,11 @@
 package penstock.kernel.window;
 
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
+import java.util.function.ToIntFunction;
+import java.util.stream.IntStream;
 import penstock.kernel.plan.Plan;
 
 /** One window (size and hop) of a view, and the aggregates over it, laid out in rows. */
@@ -13,6 +17,15 @@ final class WindowSpec {
   /** For each aggregate, the place of its feature in the view. */
   final int[] features;
 
+  /**
+   * The aggregates that have cells in a row, and so are added to, merged and written: the others
+   * read what one of these keeps.
+   */
+  final Aggregate[] accumulators;
+
+  /** For each accumulator, which of the aggregates it is. */
+  final int[] accumulating;
+
   final int numbers;
   final int objects;
 
@@ -21,18 +34,46 @@ final class WindowSpec {
     this.sizeMs = sizeMs;
     this.hopMs = hopMs;
     this.features = places.stream().mapToInt(Integer::intValue).toArray();
-    List<Aggregate> laidOut = new ArrayList<>();
+    this.aggregates = new Aggregate[features.length];
+    List<Integer> accumulating = new ArrayList<>();
     int nextNumber = 0;
     int nextObject = 0;
-    for (int place : features) {
-      Aggregate aggregate = Aggregates.of(view.get(place), nextNumber, nextObject);
-      nextNumber += aggregate.numbers();
-      nextObject += aggregate.objects();
-      laidOut.add(aggregate);
+    for (int i : largestFirst(view)) {
+      Plan.Feature feature = view.get(features[i]);
+      Aggregate own = Aggregates.of(feature, nextNumber, nextObject);
+      Optional<Aggregate> other =
+          accumulating.stream()
+              .filter(j -> view.get(features[j]).isOfSameValues(feature))
+              .map(j -> aggregates[j])
+              .filter(own::isServedBy)
+              .findFirst();
+      if (other.isPresent()) {
+        aggregates[i] = Aggregates.of(feature, other.get().number, other.get().object);
+      } else {
+        aggregates[i] = own;
+        accumulating.add(i);
+        nextNumber += own.numbers();
+        nextObject += own.objects();
+      }
     }
-    this.aggregates = laidOut.toArray(Aggregate[]::new);
+    this.accumulating = accumulating.stream().mapToInt(Integer::intValue).toArray();
+    this.accumulators = accumulating.stream().map(i -> aggregates[i]).toArray(Aggregate[]::new);
     this.numbers = nextNumber;
     this.objects = nextObject;
+  }
+
+  /** The aggregates in such an order that whichever can serve others comes before them. */
+  private int[] largestFirst(List<Plan.Feature> view) {
+    ToIntFunction<Integer> cells =
+        i -> {
+          Aggregate aggregate = Aggregates.of(view.get(features[i]), 0, 0);
+          return aggregate.numbers() + aggregate.objects();
+        };
+    return IntStream.range(0, features.length)
+        .boxed()
+        .sorted(Comparator.comparingInt(cells).reversed())
+        .mapToInt(Integer::intValue)
+        .toArray();
   }
 
   /** The tile of an event. */

@@ -1,0 +1,59 @@
+package penstock.kernel.window;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.util.List;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import penstock.kernel.Plans;
+import penstock.kernel.plan.Plan;
+
+/** Which aggregates share an accumulator. */
+class WindowSpecTest {
+  private static WindowSpec spec(String... features) {
+    Plan plan = Plan.parse(Plans.plan(Plans.view("v", "h", features)));
+    return new WindowSpec(
+        1_000,
+        10,
+        plan.views().get(0).features(),
+        IntStream.range(0, features.length).boxed().toList());
+  }
+
+  private static String over(String column, String operation) {
+    return Plans.feature(operation + column, operation, column, 1_000, 10);
+  }
+
+  @Test
+  void aggregatesOfOneAlgebraAndColumnShareAnAccumulatorWhicheverComesFirst() {
+    WindowSpec spec = spec(over("x", "count"), over("x", "mean"), over("x", "sum"));
+    assertEquals(1, spec.accumulators.length);
+    assertEquals(3, spec.numbers);
+  }
+
+  @Test
+  void aggregatesOfAnotherColumnHaveTheirOwn() {
+    WindowSpec spec = spec(over("x", "sum"), over(null, "count"), over("y", "sum"));
+    assertEquals(3, spec.accumulators.length);
+    assertEquals(7, spec.numbers);
+  }
+
+  @Test
+  void theSixOfAUsualViewTakeNineNumbers() {
+    assertEquals(
+        9,
+        spec(
+                over(null, "count"),
+                over("x", "sum"),
+                over("x", "mean"),
+                over("x", "min"),
+                over("x", "max"),
+                over("x", "std"))
+            .numbers);
+  }
+
+  @Test
+  void eachAccumulatorTakesTheValueOfAnAggregateOfItsColumn() {
+    WindowSpec spec = spec(over(null, "count"), over("x", "mean"), over("x", "sum"));
+    assertEquals(List.of(1, 0), IntStream.of(spec.accumulating).boxed().toList());
+  }
+}
