@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from schemas.contract import ColumnType
 from streams.derivation import function_of
+from streams.entities import composite_text
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.reference import Row
 
@@ -21,7 +22,7 @@ _SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "B
 
 
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
-    """The rows with the plan's derived and filter columns added, in the same order.
+    """The rows with the plan's derived columns, filters and composite keys added, in the same order.
 
     A value that its type cannot hold, or that is no finite number, is null.
     """
@@ -33,7 +34,10 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
         connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
         for column in (*plan.derived, *plan.filters):
             table = _by_sql(connection, table, column) if column.sql is not None else _by_call(table, column)
-    derived: list[Row] = table.to_pylist()
+    derived: list[Row] = [
+        row | {key.name: composite_text([row[name] for name in key.columns]) for key in plan.composites}
+        for row in table.to_pylist()
+    ]
     return derived
 
 

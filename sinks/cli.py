@@ -21,7 +21,7 @@ from penstock.errors import PenstockError
 from penstock.event_time import EventTime
 from penstock.settings import Settings
 from penstock.telemetry import Progress, metrics_option, serve
-from schemas.contract import Pii, pii_hash
+from schemas.contract import Pii
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
@@ -30,6 +30,7 @@ from sinks.runner import Sink, group_id
 from sinks.store import Store
 from sinks.vectors import State, Vector
 from streams.definitions import Pipeline
+from streams.entities import hashed_text
 from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
 from streams.plan import PipelinePlan, ViewPlan, plan
@@ -166,10 +167,11 @@ def features() -> None:
     "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
 )
 def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
-    """Show an entity's features as the online store has them.
+    r"""Show an entity's features as the online store has them.
 
     An entity that is personal data is known by its hash alone, as records and predictions show it; --hash makes it
-    from the value, with the pipeline's PII key.
+    from the value, with the pipeline's PII key. One that several columns name is written as their values joined by |,
+    with a \ before each | or \ within a value.
     """
     definition, settings = load_pipeline(pipeline), Settings()
     pipeline_plan = plan(definition)
@@ -186,8 +188,11 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
             f"Redis does not answer: {error}", where=settings.redis_url, next="penstock status"
         ) from error
     _show(Console(), view_plan, vector, now_ms, at is None)
-    if vector.state is State.MISSING and not hashed and _is_personal(pipeline_plan, view_plan):
-        click.echo(f"{view_plan.key} is personal and known by its hash alone: for the value itself, use --hash")
+    personal = _personal(pipeline_plan, view_plan)
+    if vector.state is State.MISSING and not hashed and personal:
+        click.echo(
+            f"{', '.join(sorted(personal))} is personal, known by its hash alone: for the value itself, use --hash"
+        )
     click.get_current_context().exit(1 if vector.state is State.MISSING else 0)
 
 
@@ -209,16 +214,28 @@ def _view(pipeline_plan: PipelinePlan, name: str) -> ViewPlan:
 
 
 def _hashed(pipeline_plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
-    if not _is_personal(pipeline_plan, view):
+    """The entity with its personal parts hashed; of several parts each is hashed by itself."""
+    columns = pipeline_plan.key_columns(view)
+    personal = _personal(pipeline_plan, view)
+    if not personal:
         raise PenstockError(
-            f"{view.key}, the key of view {view.name}, is no personal data and is stored as it is",
+            f"{', '.join(columns)}, the key of view {view.name}, is no personal data and is stored as it is",
             next="leave out --hash",
         )
-    return pii_hash(settings.require_pii_key().get_secret_value().encode(), value)
+    key = settings.require_pii_key().get_secret_value().encode()
+    try:
+        return hashed_text(value, [name in personal for name in columns], key)
+    except ValueError as error:
+        raise PenstockError(
+            f"view {view.name} is keyed by {len(columns)} columns",
+            next=f"give {'|'.join(columns)}, with a \\ before each | or \\ within a value",
+        ) from error
 
 
-def _is_personal(pipeline_plan: PipelinePlan, view: ViewPlan) -> bool:
-    return any(field.name == view.key and field.pii is Pii.HASH for field in pipeline_plan.source.fields)
+def _personal(pipeline_plan: PipelinePlan, view: ViewPlan) -> set[str]:
+    """The columns of the view's key that are known by their hash alone."""
+    hashed = {field.name for field in pipeline_plan.source.fields if field.pii is Pii.HASH}
+    return hashed & set(pipeline_plan.key_columns(view))
 
 
 def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now: bool) -> None:
@@ -254,7 +271,12 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
     conditions = {column.name: column.sql for column in pipeline_plan.filters}
     console.print(
         Text.assemble(
-            (view.id, "bold"), f"  per {view.entity} ", ("keyed by ", "dim"), view.key, ("  hash ", "dim"), view.hash
+            (view.id, "bold"),
+            f"  per {view.entity} ",
+            ("keyed by ", "dim"),
+            "|".join(pipeline_plan.key_columns(view)),
+            ("  hash ", "dim"),
+            view.hash,
         )
     )
     table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")

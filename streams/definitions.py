@@ -22,10 +22,19 @@ _RECORD_FIELDS = ("event_id", "event_time", "trigger", "attempt", "source", "eve
 
 
 class Entity(Definition):
-    """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it."""
+    """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it.
+
+    Several columns name it together (``key=("card", "merchant")``: a card at a merchant); where one of them is null,
+    there is no such entity. How its parts become one text is in :mod:`streams.entities`.
+    """
 
     name: Name
-    key: Name
+    key: Name | Annotated[tuple[Name, ...], Field(min_length=2)]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that name it."""
+        return (self.key,) if isinstance(self.key, str) else self.key
 
 
 class Derived(Definition):
@@ -210,8 +219,11 @@ class Pipeline(Definition):
     def _columns_exist(self) -> Self:
         columns = self.column_types()
         for entity in self.entities:
-            if _require(columns, entity.key, f"entity {entity.name}") == "double":
-                raise ValueError(f"entity {entity.name}: a double is no key; derive a string or long from {entity.key}")
+            for name in entity.columns:
+                if _require(columns, name, f"entity {entity.name}") == "double":
+                    raise ValueError(f"entity {entity.name}: a double is no key; derive a string or long from {name}")
+            if len(set(entity.columns)) < len(entity.columns):
+                raise ValueError(f"entity {entity.name}: a column is named twice in {entity.columns}")
         if self.source.key is not None:
             _require(columns, self.source.key, "source key")
         for name in self.carry:

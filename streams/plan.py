@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
 from streams.aggregates import KINDS, Operation
-from streams.definitions import Derived, Pipeline, PythonColumn, View
+from streams.definitions import Derived, Entity, Pipeline, PythonColumn, View
 
 
 class _Plan(BaseModel):
@@ -82,6 +82,13 @@ class ColumnPlan(_Plan):
     arguments: tuple[str, ...] = ()
 
 
+class CompositePlan(_Plan):
+    """A text column that names an entity by several columns; null if one of them is (see :mod:`streams.entities`)."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
 class SourcePlan(_Plan):
     """Where events come from and what makes one valid."""
 
@@ -107,6 +114,7 @@ class PipelinePlan(_Plan):
     derived: tuple[ColumnPlan, ...]
     filters: tuple[ColumnPlan, ...]
     stages: tuple[StagePlan, ...]
+    composites: tuple[CompositePlan, ...] = ()
     carried: tuple[tuple[str, ColumnType], ...]
     features_topic: str
 
@@ -122,6 +130,10 @@ class PipelinePlan(_Plan):
                 return view
         raise KeyError(f"pipeline {self.pipeline} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
 
+    def key_columns(self, view: ViewPlan) -> tuple[str, ...]:
+        """The columns of an event that name the view's entity; ``view.key`` itself may be made of several."""
+        return next((composite.columns for composite in self.composites if composite.name == view.key), (view.key,))
+
 
 def plan(pipeline: Pipeline) -> PipelinePlan:
     """The plan of a pipeline; the same definitions always give the same plan."""
@@ -130,8 +142,8 @@ def plan(pipeline: Pipeline) -> PipelinePlan:
     stages = tuple(
         StagePlan(
             entity=entity.name,
-            key=entity.key,
-            key_type=columns[entity.key],
+            key=_key(entity),
+            key_type=_key_type(entity, columns),
             views=tuple(_view(pipeline, view, columns, filters) for view in pipeline.views if view.entity == entity),
         )
         for entity in pipeline.entities
@@ -145,11 +157,25 @@ def plan(pipeline: Pipeline) -> PipelinePlan:
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
+        composites=tuple(
+            CompositePlan(name=_key(entity), columns=entity.columns)
+            for entity in pipeline.entities
+            if len(entity.columns) > 1
+        ),
         carried=tuple(
             (name, columns[name]) for name in columns if name in (*inputs, *pipeline.carry) and name not in dropped
         ),
         features_topic=pipeline.features_topic,
     )
+
+
+def _key(entity: Entity) -> str:
+    """The column of a row that holds the entity: its own, or the one that is made of several."""
+    return entity.key if isinstance(entity.key, str) else f"key__{entity.name}"
+
+
+def _key_type(entity: Entity, columns: dict[str, ColumnType]) -> ColumnType:
+    return columns[entity.key] if isinstance(entity.key, str) else "string"
 
 
 def _source(pipeline: Pipeline) -> SourcePlan:
@@ -191,8 +217,8 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
         name=view.name,
         version=view.version,
         entity=view.entity.name,
-        key=view.entity.key,
-        key_type=columns[view.entity.key],
+        key=_key(view.entity),
+        key_type=_key_type(view.entity, columns),
         hash=_view_hash(pipeline, view),
         features=tuple(
             FeaturePlan(
@@ -235,7 +261,11 @@ def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:
 
 def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
     """Derived columns that the view depends on, through other derived columns too (each can use only earlier ones)."""
-    texts = [view.entity.key, *(a.column or "" for a in view.aggregates), *(a.where or "" for a in view.aggregates)]
+    texts = [
+        *view.entity.columns,
+        *(a.column or "" for a in view.aggregates),
+        *(a.where or "" for a in view.aggregates),
+    ]
     used = []
     for name, column in reversed(pipeline.derived.items()):
         if any(re.search(rf"\b{name}\b", text) for text in texts):

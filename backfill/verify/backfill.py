@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from backfill.manifest import Manifest
 from backfill.parquet import Backfill
-from backfill.verify.features import Emission, Event, FeatureFindings, History, chains, check_vector, entity_text
+from backfill.verify.features import Emission, Event, FeatureFindings, History, chains, check_vector
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
+from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Timed
 

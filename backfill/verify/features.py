@@ -17,9 +17,9 @@ import numpy as np
 
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
+from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, agrees, tolerance, vector
-from streams.reference_values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,6 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
         part = value[view.name]
         if (part is None) != (entity is None) or (part is not None and part["entity"] != entity_text(entity)):
             findings.mismatch(f"{_where(record)}: {view.id} is about another entity than the event's {view.key}")
-
-
-def entity_text(entity: Value) -> str:
-    """An entity as records, keys and tables write it."""
-    return str(entity).lower() if isinstance(entity, bool) else str(entity)
 
 
 def _check_view(

@@ -195,3 +195,22 @@ def test_a_text_feature_is_no_model_input() -> None:
     model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
     with pytest.raises(ValueError, match=r"v\.card_last_1h is a string"):
         pipeline(views=(view,), model=model)
+
+
+def test_an_entity_of_several_columns_has_a_key_column_of_its_own() -> None:
+    pair = Entity(name="card_time", key=("card", "time"))
+    view = View(name="v", version=1, entity=pair, aggregates=(count(over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    planned = plan(pipeline(entities=(pair,), views=(view,), model=model))
+    assert [(c.name, c.columns) for c in planned.composites] == [("key__card_time", ("card", "time"))]
+    (planned_view,) = planned.views
+    assert (planned_view.key, planned_view.key_type) == ("key__card_time", "string")
+    assert planned.key_columns(planned_view) == ("card", "time")
+
+
+@pytest.mark.parametrize(
+    ("key", "why"), [(("card", "amount"), "a double is no key"), (("card", "card"), "named twice")]
+)
+def test_an_entity_of_columns_that_make_no_key_is_refused(key: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        pipeline(entities=(CARD, Entity(name="pair", key=key)))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.aggregates import KINDS
+from streams.entities import composite_text
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
 from tests.plans import plan_of, view_of
@@ -61,13 +62,21 @@ FIELDS: list[dict[str, Any]] = [
     *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
     *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
 ]
+CHAINS = [
+    [("e", "k")],
+    [("e", "k"), ("f", "j")],
+    [("f", "j")],
+    [("g", "key__g")],
+    [("e", "k"), ("g", "key__g"), ("f", "j"), ("h", "key__h")],
+]
+COMPOSITES = [{"name": "key__g", "columns": ["k", "j"]}, {"name": "key__h", "columns": ["s", "k", "b", "n"]}]
 FILTERS = [{"name": name, "type": "boolean", "sql": "true"} for name in ("w0", "w1")]
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> PipelinePlan:
     stages = []
-    for entity, key in draw(st.sampled_from([[("e", "k")], [("e", "k"), ("f", "j")], [("f", "j")]])):
+    for entity, key in draw(st.sampled_from(CHAINS)):
         views = []
         for number in range(draw(st.integers(1, 2))):
             found: list[dict[str, Any]] = []
@@ -76,7 +85,7 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
             views.append(view_of(*found, name=f"{entity}{number}", entity=entity, key=key))
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
-    return plan_of(fields=FIELDS, stages=stages, source=source, filters=FILTERS)
+    return plan_of(fields=FIELDS, stages=stages, source=source, filters=FILTERS, composites=COMPOSITES)
 
 
 NUMBERS = st.one_of(
@@ -92,21 +101,24 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     for number in range(draw(st.integers(1, 30))):
         clock += draw(st.sampled_from([0, 0, 1, 3, 10, 59, 60, 100, 1_000, 20_000]))
         late = draw(st.sampled_from([0, 0, 0, 0, 1, 15, 120, 3_000, 100_000]))
-        found.append(
-            {
-                "id": draw(st.sampled_from([f"id{number}", f"id{number}", f"id{number}", "id0", "id1"])),
-                "time": max(0, clock - late),
-                "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
-                "j": draw(st.sampled_from(["x", "x", "y", None])),
-                "x": draw(st.none() | NUMBERS),
-                "n": draw(st.none() | st.integers(-(2**40), 2**40)),
-                "s": draw(st.sampled_from([None, "", "a", "é", "😀"])),
-                "b": draw(st.sampled_from([None, True, False])),
-                "w0": draw(st.sampled_from([None, True, True, False])),
-                "w1": draw(st.booleans()),
-            }
-        )
+        row = {
+            "id": draw(st.sampled_from([f"id{number}", f"id{number}", f"id{number}", "id0", "id1"])),
+            "time": max(0, clock - late),
+            "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
+            "j": draw(st.sampled_from(["x", "x", "y", None])),
+            "x": draw(st.none() | NUMBERS),
+            "n": draw(st.none() | st.integers(-(2**40), 2**40)),
+            "s": draw(st.sampled_from([None, "", "a", "|", "\\", "é", "😀"])),
+            "b": draw(st.sampled_from([None, True, False])),
+            "w0": draw(st.sampled_from([None, True, True, False])),
+            "w1": draw(st.booleans()),
+        }
+        found.append(with_composites(row))
     return found
+
+
+def with_composites(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {key["name"]: composite_text([row[name] for name in key["columns"]]) for key in COMPOSITES}
 
 
 @CASES
@@ -139,6 +151,39 @@ def test_the_kernel_computes_what_the_oracle_does_and_a_restored_state_changes_n
                 engine, wanted = got["features"][feature.name], oracle.features[feature.name]
                 allowed = tolerance(feature, history, oracle.as_of)
                 assert agrees(engine, wanted, allowed), f"{feature}: {engine!r}, oracle {wanted!r}"
+
+
+def test_an_event_without_an_entity_in_the_middle_of_a_chain_skips_that_view_alone(kernel: Kernel) -> None:
+    row_count = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None}
+    stages = [
+        {
+            "entity": name,
+            "key": key,
+            "key_type": "string",
+            "views": [
+                view_of(
+                    row_count | {"window_ms": 60, "hop_ms": 1, "type": "long"}, name=f"{name}0", entity=name, key=key
+                )
+            ],
+        }
+        for name, key in (("e", "k"), ("g", "key__g"), ("f", "j"))
+    ]
+    plan = plan_of(fields=FIELDS, stages=stages, composites=COMPOSITES).model_dump(mode="json")
+    events = [
+        dict.fromkeys([*COLUMNS, "w0", "w1"]) | {"id": f"{i}", "time": 1, "k": k, "j": j}
+        for i, (k, j) in enumerate([("a", "x"), ("a", None), (None, "x"), ("a", "x")])
+    ]
+    found = [
+        {name: view and (view["entity"], view["features"]["n"]) for name, view in answer.items()}
+        for answer in kernel.features(plan, events)
+        if answer is not None
+    ]
+    assert found == [
+        {"e0": ("a", 1), "g0": ("a|x", 1), "f0": ("x", 1)},
+        {"e0": ("a", 2), "g0": None, "f0": None},
+        {"e0": None, "g0": None, "f0": ("x", 2)},
+        {"e0": ("a", 3), "g0": ("a|x", 2), "f0": ("x", 3)},
+    ]
 
 
 @pytest.mark.parametrize("snapshot_every", [1, 7])

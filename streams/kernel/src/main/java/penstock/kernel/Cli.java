@@ -19,6 +19,7 @@ import org.apache.flink.core.memory.DataOutputSerializer;
 import penstock.kernel.decode.EventDecoder;
 import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.Refused;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
@@ -67,7 +68,7 @@ public final class Cli {
     String planJson = MAPPER.writeValueAsString(request.get("plan"));
     Plan plan = Plan.parse(planJson);
     Layout layout = Layout.needed(plan);
-    ColumnKey sourceKey = new ColumnKey(layout.place(plan.source().key()));
+    ColumnKey sourceKey = new ColumnKey(EntityKey.of(plan, layout, plan.source().key()));
     Map<String, Duplicates> duplicates = new HashMap<>();
     List<StageRun> stages = new ArrayList<>();
     for (Plan.Stage stage : plan.stages()) {

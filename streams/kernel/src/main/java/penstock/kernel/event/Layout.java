@@ -28,7 +28,7 @@ public final class Layout {
     plan.carried().forEach(column -> needed.add(column.get(0)));
     needed.add(plan.source().key());
     for (Plan.Stage stage : plan.stages()) {
-      needed.add(stage.key());
+      needed.addAll(plan.keyColumns(stage.key()));
       for (Plan.View view : stage.views()) {
         for (Plan.Feature feature : view.features()) {
           needed.add(feature.column());

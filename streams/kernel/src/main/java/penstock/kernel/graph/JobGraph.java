@@ -27,6 +27,7 @@ import penstock.kernel.encode.EncodeFunction;
 import penstock.kernel.encode.FeatureEncoder;
 import penstock.kernel.encode.Outgoing;
 import penstock.kernel.encode.OutgoingSerializer;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.Layout;
@@ -192,7 +193,7 @@ public final class JobGraph {
       DataStream<Event> stream,
       String column,
       KeyedProcessFunction<String, Event, Event> function) {
-    ColumnKey key = new ColumnKey(layout.place(column));
+    ColumnKey key = new ColumnKey(EntityKey.of(plan, layout, column));
     // A single task needs no exchange: its stages are chained, and state keeps its key groups for
     // when there are more.
     KeyedStream<Event, String> keyed =

@@ -22,6 +22,7 @@ public record Plan(
     List<Column> derived,
     List<Column> filters,
     List<Stage> stages,
+    List<Composite> composites,
     List<List<String>> carried,
     String featuresTopic) {
 
@@ -42,6 +43,20 @@ public record Plan(
     } catch (JsonProcessingException error) {
       throw new IllegalArgumentException("not a plan: " + error.getMessage(), error);
     }
+  }
+
+  /** Parts that a plan of an earlier release lacks are empty. */
+  public Plan {
+    composites = composites == null ? List.of() : composites;
+  }
+
+  /** The columns of an event that a key column is made of: several, or itself alone. */
+  public List<String> keyColumns(String key) {
+    return composites.stream()
+        .filter(composite -> composite.name().equals(key))
+        .findFirst()
+        .map(Composite::columns)
+        .orElse(List.of(key));
   }
 
   /** All views in record order. */
@@ -92,6 +107,9 @@ public record Plan(
 
   /** A column computed per row before the kernel sees it. */
   public record Column(String name, ColumnType type) {}
+
+  /** A key column that is made of several columns of an event. */
+  public record Composite(String name, List<String> columns) {}
 
   /** All views of one entity: one keyed stage. */
   public record Stage(String entity, String key, ColumnType keyType, List<View> views) {}

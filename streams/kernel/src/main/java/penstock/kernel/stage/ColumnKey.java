@@ -1,32 +1,30 @@
 package penstock.kernel.stage;
 
 import org.apache.flink.api.java.functions.KeySelector;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 
 /**
- * The value of a column as the key of a stage. Events without one are spread by their id; their
+ * The entity of an event as the key of a stage. Events without one are spread by their id; their
  * keys begin with a mark that no value's key can have.
  */
 public final class ColumnKey implements KeySelector<Event, String> {
   private static final long serialVersionUID = 1;
   private static final String MARK = "\u0000";
 
-  private final int place;
+  private final EntityKey entity;
 
-  /**
-   * By the column at {@code place}; -1 if there is none, so that every event is keyed by its id.
-   */
-  public ColumnKey(int place) {
-    this.place = place;
+  /** By the entity of that key; an event that has none is keyed by its id. */
+  public ColumnKey(EntityKey entity) {
+    this.entity = entity;
   }
 
   @Override
   public String getKey(Event event) {
-    Object value = place < 0 ? null : event.columns[place];
-    if (value == null) {
+    String key = entity.text(event);
+    if (key == null) {
       return MARK + "n" + event.id;
     }
-    String key = value.toString();
     return key.startsWith(MARK) ? MARK + "v" + key : key;
   }
 }

@@ -2,6 +2,7 @@ package penstock.kernel.window;
 
 import java.util.Arrays;
 import java.util.List;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
@@ -14,16 +15,16 @@ import penstock.kernel.plan.Plan;
 public final class StageSpec {
   private final ViewSpec[] views;
   private final int firstView;
-  private final int keyPlace;
+  private final EntityKey key;
   private final List<String> keys;
 
   /** Another specification that was found to lay its states out as this one does. */
   private StageSpec twin = this;
 
-  private StageSpec(ViewSpec[] views, int firstView, int keyPlace) {
+  private StageSpec(ViewSpec[] views, int firstView, EntityKey key) {
     this.views = views;
     this.firstView = firstView;
-    this.keyPlace = keyPlace;
+    this.key = key;
     this.keys = Arrays.stream(views).map(ViewSpec::key).toList();
   }
 
@@ -35,7 +36,7 @@ public final class StageSpec {
       if (stage.entity().equals(entity)) {
         ViewSpec[] views =
             stage.views().stream().map(view -> new ViewSpec(view, layout)).toArray(ViewSpec[]::new);
-        return new StageSpec(views, firstView, layout.place(stage.key()));
+        return new StageSpec(views, firstView, EntityKey.of(plan, layout, stage.key()));
       }
       firstView += stage.views().size();
     }
@@ -44,8 +45,7 @@ public final class StageSpec {
 
   /** The entity of an event as text, or null if it has none. */
   public String entity(Event event) {
-    Object value = event.columns[keyPlace];
-    return value == null ? null : value.toString();
+    return key.text(event);
   }
 
   /** The state of an entity that was never seen. */

@@ -10,6 +10,7 @@ import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
@@ -24,7 +25,8 @@ class StageFunctionTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
-    ColumnKey key = new ColumnKey(Layout.needed(Plan.parse(planJson)).place("k"));
+    Plan plan = Plan.parse(planJson);
+    ColumnKey key = new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k"));
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
             new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, submissionMs)),
