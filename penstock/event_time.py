@@ -19,10 +19,18 @@ class EventTime(click.ParamType):
         if value.lstrip("-").isdecimal():
             return int(value)
         try:
-            time = datetime.fromisoformat(value)
+            return epoch_ms(datetime.fromisoformat(value))
         except ValueError:
             self.fail(f"{value!r} is neither epoch milliseconds nor ISO 8601, such as 2026-03-01T12:00:00", param, ctx)
-        return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def epoch_ms(time: datetime) -> int:
+    """Epoch milliseconds of a time, which is in UTC unless it says otherwise.
+
+    >>> epoch_ms(datetime(2026, 3, 1, 12, 0, 0, 850_000))
+    1772366400850
+    """
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def iso(time_ms: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import random
@@ -9,7 +10,7 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import click
 import redis
@@ -153,9 +154,25 @@ def rewind(store: str, pipeline: str) -> None:
     click.echo(f"next: penstock sink run {store} {pipeline}")
 
 
-@click.group()
+class _Features(click.Group):
+    """With the commands that run the kernel, which are imported when they are used."""
+
+    _IN_PROCESS = ("test",)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them."""
+        return [*super().list_commands(ctx), *self._IN_PROCESS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        if cmd_name in self._IN_PROCESS:
+            return cast("click.Command", getattr(importlib.import_module("backfill.inprocess.cli"), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Features)
 def features() -> None:
-    """Describe feature views, or get an entity's latest vector."""
+    """Describe feature views, test them, or get an entity's latest vector."""
 
 
 @features.command()

@@ -1,0 +1,195 @@
+"""Rows in, vectors out: what a job would emit for these events, without one."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from backfill.derive import derive
+from penstock.event_time import epoch_ms
+from schemas.avro import contract_schema
+from streams.definitions import Pipeline
+from streams.kernel_process import Kernel
+from streams.plan import PipelinePlan, plan
+from streams.reference import Row
+from streams.reference_values import Value
+
+# Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
+PII_KEY = b"penstock.testing"
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as a producer sends it.
+
+    ``value`` is its fields, or the bytes (or text) of a message. Its time may be a datetime or ISO 8601 (UTC unless it
+    says otherwise); a missing event id becomes ``event-<number>``. ``received`` is when Kafka had it, in epoch ms, by
+    default the event's own time: the clock guard compares the two.
+    """
+
+    value: Mapping[str, Any] | bytes | str | None
+    received: int | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """One view's part of what an event emits. ``late``: it was older than every window, and changed nothing."""
+
+    entity: str
+    seq: int
+    as_of: int
+    late: bool
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an event: it was refused, or dropped as a duplicate, or emitted with the features of each view.
+
+    ``outcome["view.feature"]`` is a feature, ``outcome["event.column"]`` a column, derived or not, of the event.
+
+    Attributes:
+        views: By name; None for a view whose entity the event has no value for.
+        columns: Of the event, derived ones included; none if it was refused or a duplicate.
+        refused: The reason, as dead letters carry it (``penstock.InvalidField``), or None.
+        message: Why it was refused, in words.
+        duplicate: Whether an event of its key and id was had before.
+    """
+
+    views: Mapping[str, Features | None] = field(default_factory=dict)
+    columns: Mapping[str, Value] = field(default_factory=dict)
+    refused: str | None = None
+    message: str | None = None
+    duplicate: bool = False
+
+    @property
+    def emitted(self) -> bool:
+        """Whether there is a record of it."""
+        return self.refused is None and not self.duplicate
+
+    def __getitem__(self, name: str) -> Value:
+        if not self.emitted:
+            why = f"was refused: {self.refused}, {self.message}" if self.refused else "is a duplicate"
+            raise KeyError(f"{name}: this event {why}")
+        view, _, feature = name.partition(".")
+        if view == "event" and feature in self.columns:
+            return self.columns[feature]
+        if view in self.views:
+            features = self.views[view]
+            if features is None:
+                return None
+            if feature in features.values:
+                return features.values[feature]
+            raise KeyError(f"{view} has no feature {feature!r}; it has {', '.join(features.values)}")
+        raise KeyError(f"{name!r} is neither event.<column> nor <view>.<feature>; views: {', '.join(self.views)}")
+
+
+def features_of(
+    pipeline: Pipeline, events: Iterable[Event | Mapping[str, Any]], *, kernel: Kernel | None = None
+) -> list[Outcome]:
+    """What becomes of each event, from empty windows on, in the order given (which is that of arrival).
+
+    Args:
+        pipeline: The definitions.
+        events: Fields of events, or :class:`Event`.
+        kernel: By default one of this process, which starts with the first call and serves all later ones.
+
+    Raises:
+        PenstockError: if Java or the kernel is missing, or the kernel fails.
+    """
+    planned = plan(pipeline)
+    sent = [event if isinstance(event, Event) else Event(event) for event in events]
+    kernel = kernel or shared_kernel()
+    decoded = _decoded(pipeline, planned, sent, kernel)
+    valid = [answer["columns"] for answer in decoded if "columns" in answer]
+    rows = derive(planned, valid)
+    answers = kernel.features(planned.model_dump(mode="json"), [dict(row) for row in rows])
+    emitted = iter(zip(rows, answers, strict=True))
+    return [
+        _outcome(*next(emitted))
+        if "columns" in answer
+        else Outcome(refused=answer["reason"], message=answer["message"])
+        for answer in decoded
+    ]
+
+
+_shared: list[Kernel] = []
+
+
+def shared_kernel() -> Kernel:
+    """The kernel of this process."""
+    if _shared and not _shared[0].alive:
+        _shared.pop().close()
+    if not _shared:
+        _shared.append(Kernel())
+        atexit.register(_shared[0].close)
+    return _shared[0]
+
+
+def _decoded(
+    pipeline: Pipeline, planned: PipelinePlan, events: Sequence[Event], kernel: Kernel
+) -> Sequence[Mapping[str, Any]]:
+    records = [_record(planned, number, event) for number, event in enumerate(events, 1)]
+    writers = [json.dumps(contract_schema(pipeline.source.contract))]
+    key = base64.b64encode(PII_KEY).decode()
+    return kernel.decode(planned.model_dump(mode="json"), writers, key, records)
+
+
+def _record(planned: PipelinePlan, number: int, event: Event) -> dict[str, Any]:
+    """The event as the kernel takes a Kafka record."""
+    value, received = event.value, event.received
+    if isinstance(value, Mapping):
+        value = _fields(planned, number, value)
+        time = value.get(planned.source.event_time)
+        received = time if received is None and type(time) is int else received
+        value = json.dumps(value)
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    return {
+        "value": None if value is None else base64.b64encode(value).decode(),
+        # Without a time (-1) no clock guards it: bytes say theirs to the decoder alone.
+        "timestamp": -1 if received is None else received,
+    }
+
+
+def _fields(planned: PipelinePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+    source, fields = planned.source, dict(value)
+    time = fields.get(source.event_time)
+    if isinstance(time, datetime):
+        fields[source.event_time] = epoch_ms(time)
+    elif isinstance(time, str):
+        fields[source.event_time] = time_ms(time)
+    if source.event_id is not None:
+        fields.setdefault(source.event_id, f"event-{number}")
+    return fields
+
+
+def time_ms(text: str) -> int | str:
+    """Epoch milliseconds of ISO 8601; any other text as it is, for the contract to refuse."""
+    try:
+        return epoch_ms(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
+def _refused(answer: Mapping[str, Any]) -> Outcome:
+    return Outcome(refused=answer["reason"], message=answer["message"])
+
+
+def _outcome(row: Row, views: Mapping[str, Any] | None) -> Outcome:
+    if views is None:
+        return Outcome(duplicate=True)
+    return Outcome(
+        columns={name: value for name, value in row.items() if not name.startswith("where__")},
+        views={
+            name: None
+            if view is None
+            else Features(view["entity"], view["seq"], view["as_of"], view["late"], view["features"])
+            for name, view in views.items()
+        },
+    )

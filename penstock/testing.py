@@ -1,0 +1,32 @@
+"""Unit tests of features: rows in, vectors out, with production semantics and no cluster.
+
+For pytest::
+
+    from penstock.testing import features_of
+
+    def test_spending_adds_up():
+        first, second = features_of(pipeline, [payment(amount=10.0), payment(amount=5.0)])
+        assert second["card_spend.amount_eur_sum_1h"] == 15.0
+
+docs/testing-features.md has more, and the form of data files (:func:`read_cases`).
+"""
+
+from __future__ import annotations
+
+from backfill.inprocess.cases import Case, read_cases
+from backfill.inprocess.features import Event, Features, Outcome, features_of
+from backfill.inprocess.report import explained
+from backfill.inprocess.verdicts import run_case
+
+__all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", "read_cases"]
+
+
+def check_case(case: Case) -> None:
+    """Run one case of a data file.
+
+    Raises:
+        AssertionError: if an event does not become what the case expects; it shows the event and the values.
+    """
+    verdict = run_case(case)
+    if not verdict.passed:
+        raise AssertionError("\n" + explained(verdict))
