@@ -5,7 +5,9 @@ The job computes them in Flink SQL. That both agree on every row is part of what
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
@@ -32,8 +34,9 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     with duckdb.connect() as connection:
         # As in Flink SQL: 7 / 2 is 3.
         connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
-        for column in (*plan.derived, *plan.filters):
-            table = _by_sql(connection, table, column) if column.sql is not None else _by_call(table, column)
+        for by_sql, group in itertools.groupby((*plan.derived, *plan.filters), lambda column: column.sql is not None):
+            columns = list(group)
+            table = _by_sql(connection, table, columns) if by_sql else _by_call(table, columns)
     derived: list[Row] = [
         row | {key.name: composite_text([row[name] for name in key.columns]) for key in plan.composites}
         for row in table.to_pylist()
@@ -41,20 +44,25 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     return derived
 
 
-def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, column: ColumnPlan) -> pa.Table:
+def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
     connection.register("event", table)
-    value = f"TRY(CAST({column.sql} AS {_SQL[column.type]}))"
-    if column.type == "double":
-        value = f"(SELECT CASE WHEN isfinite(v) THEN v END FROM (SELECT {value} AS v))"  # noqa: S608
-    query = f'SELECT *, {value} AS "{column.name}" FROM event'  # noqa: S608 - the pipeline's own SQL
+    query = "SELECT * FROM event"
+    for column in columns:
+        value = f"TRY(CAST({column.sql} AS {_SQL[column.type]}))"
+        if column.type == "double":
+            value = f"(SELECT CASE WHEN isfinite(v) THEN v END FROM (SELECT {value} AS v))"  # noqa: S608
+        # A column may use those before it.
+        query = f'SELECT *, {value} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
     return connection.execute(query).to_arrow_table()
 
 
-def _by_call(table: pa.Table, column: ColumnPlan) -> pa.Table:
-    function = function_of(column)
-    arguments = [table.column(name).to_pylist() for name in column.arguments]
-    values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
-    return table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
+def _by_call(table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
+    for column in columns:
+        function = function_of(column)
+        arguments = [table.column(name).to_pylist() for name in column.arguments]
+        values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
+        table = table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
+    return table
 
 
 def _finite(value: Any) -> Any:

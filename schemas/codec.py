@@ -139,7 +139,8 @@ def decode_event(
         return Rejection("penstock.UnknownSchema", "decode", error.what)
     except Undecodable as error:
         return Rejection("penstock.Undecodable", "decode", error.what)
-    return _validate(row, contract, kafka_timestamp_ms + max_future_ms)
+    # A record without a timestamp (-1) has nothing to hold its event time against.
+    return _validate(row, contract, None if kafka_timestamp_ms < 0 else kafka_timestamp_ms + max_future_ms)
 
 
 def columns(event: Contract, contract: type[Contract], pii_key: bytes) -> dict[str, Any]:
@@ -168,14 +169,14 @@ def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[s
     return _read_json(value)
 
 
-def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int) -> Contract | Rejection:
+def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | None) -> Contract | Rejection:
     try:
         event = contract.model_validate(row)
     except ValidationError as error:
         return Rejection("penstock.InvalidField", "validate", _first_problem(error))
     event_time = field_with_role(contract, Role.EVENT_TIME)
     assert event_time is not None  # the contract's own check
-    if getattr(event, event_time) > latest_ms:
+    if latest_ms is not None and getattr(event, event_time) > latest_ms:
         message = f"{event_time}: further ahead of the record's Kafka timestamp than the source allows"
         return Rejection("penstock.FutureEvent", "validate", message)
     return event

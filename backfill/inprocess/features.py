@@ -134,14 +134,17 @@ def shared_kernel() -> Kernel:
 def _decoded(
     pipeline: Pipeline, planned: PipelinePlan, events: Sequence[Event], kernel: Kernel
 ) -> Sequence[Mapping[str, Any]]:
-    records = [_record(planned, number, event) for number, event in enumerate(events, 1)]
+    records = [record_of(planned, number, event) for number, event in enumerate(events, 1)]
     writers = [json.dumps(contract_schema(pipeline.source.contract))]
-    key = base64.b64encode(PII_KEY).decode()
-    return kernel.decode(planned.model_dump(mode="json"), writers, key, records)
+    encoded = [
+        {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": timestamp}
+        for value, timestamp in records
+    ]
+    return kernel.decode(planned.model_dump(mode="json"), writers, base64.b64encode(PII_KEY).decode(), encoded)
 
 
-def _record(planned: PipelinePlan, number: int, event: Event) -> dict[str, Any]:
-    """The event as the kernel takes a Kafka record."""
+def record_of(planned: PipelinePlan, number: int, event: Event) -> tuple[bytes | None, int]:
+    """Value and timestamp of the Kafka record that brings an event, the ``number``-th."""
     value, received = event.value, event.received
     if isinstance(value, Mapping):
         value = _fields(planned, number, value)
@@ -150,11 +153,8 @@ def _record(planned: PipelinePlan, number: int, event: Event) -> dict[str, Any]:
         value = json.dumps(value)
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
-    return {
-        "value": None if value is None else base64.b64encode(value).decode(),
-        # Without a time (-1) no clock guards it: bytes say theirs to the decoder alone.
-        "timestamp": -1 if received is None else received,
-    }
+    # Without a time (-1) no clock guards it: bytes say theirs to the decoder alone.
+    return value, -1 if received is None else received
 
 
 def _fields(planned: PipelinePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +185,8 @@ def _outcome(row: Row, views: Mapping[str, Any] | None) -> Outcome:
     if views is None:
         return Outcome(duplicate=True)
     return Outcome(
-        columns={name: value for name, value in row.items() if not name.startswith("where__")},
+        # Two underscores mark what the planner made of a definition: filters and composite keys.
+        columns={name: value for name, value in row.items() if "__" not in name},
         views={
             name: None
             if view is None

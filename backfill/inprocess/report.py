@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 
@@ -34,10 +35,9 @@ def show_total(console: Console, verdicts: Sequence[Verdict], seconds: float) ->
 
 def explained(verdict: Verdict) -> str:
     """What a failed case says as plain text."""
-    console = Console(no_color=True, width=120, record=True, quiet=True)
-    with console.capture():
-        show(console, verdict)
-    return console.export_text()
+    text = io.StringIO()
+    show(Console(file=text, no_color=True, width=120), verdict)
+    return text.getvalue()
 
 
 def _show_missed(console: Console, missed: Missed, event: Event) -> None:

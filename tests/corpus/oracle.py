@@ -1,0 +1,79 @@
+"""What becomes of a case's events by the reference semantics alone, as the verifier judges a topic: no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backfill.inprocess.features import PII_KEY, Event, Features, Outcome, record_of
+from backfill.topics import Record
+from backfill.verify.events import judge_events
+from backfill.verify.records import Position
+from schemas.avro import contract_schema
+from schemas.codec import Decoder
+from streams.definitions import Pipeline
+from streams.entities import entity_text
+from streams.plan import PipelinePlan, ViewPlan, plan
+from streams.reference import Timed, agrees, tolerance, vectors
+
+
+def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
+    """What the reference makes of each event."""
+    planned = plan(pipeline)
+    records = []
+    for number, event in enumerate(events, 1):
+        value, timestamp = record_of(planned, number, event)
+        records.append(Record(0, number - 1, timestamp, None, value, ()))
+    contract = pipeline.source.contract
+    judged = judge_events(planned, contract, records, Decoder(contract_schema(contract)), PII_KEY)
+    stream = [Timed(event.time, event.row) for event in judged.events.values()]
+    by_view = {view.name: _emitted(view, stream) for view in planned.views}
+    outcomes, emitted = [], 0
+    for number in range(len(events)):
+        position = Position(0, number)
+        rejection = judged.rejections.get(position)
+        if rejection is not None:
+            outcomes.append(Outcome(refused=rejection.reason, message=rejection.message))
+        elif position in judged.duplicates:
+            outcomes.append(Outcome(duplicate=True))
+        else:
+            views = {name: vectors[emitted] for name, vectors in by_view.items()}
+            outcomes.append(Outcome(columns=stream[emitted].row, views=views))
+            emitted += 1
+    return outcomes
+
+
+def assert_same(planned: PipelinePlan, engine: Sequence[Outcome], oracle: Sequence[Outcome]) -> None:
+    """Assert that every value of every view is the oracle's, within what docs/semantics.md allows."""
+    assert [(o.refused, o.duplicate) for o in engine] == [(o.refused, o.duplicate) for o in oracle]
+    for view in planned.views:
+        histories: dict[str, list[Timed]] = {}
+        for got, wanted in zip(engine, oracle, strict=True):
+            if not wanted.emitted:
+                continue
+            mine, other = got.views[view.name], wanted.views[view.name]
+            if mine is None or other is None:
+                assert mine is other
+                continue
+            time = wanted.columns[planned.source.event_time]
+            assert isinstance(time, int)
+            history = histories.setdefault(other.entity, [])
+            history.append(Timed(time, wanted.columns))
+            assert (mine.entity, mine.seq, mine.as_of, mine.late) == (other.entity, other.seq, other.as_of, other.late)
+            for feature in view.features:
+                engine_value, oracle_value = mine.values[feature.name], other.values[feature.name]
+                allowed = tolerance(feature, history, other.as_of)
+                told = f"{view.id}: {feature.name} is {engine_value!r}, oracle {oracle_value!r}"
+                assert agrees(engine_value, oracle_value, allowed), told
+
+
+def _emitted(view: ViewPlan, stream: Sequence[Timed]) -> list[Features | None]:
+    seqs: dict[str, int] = {}
+    emitted: list[Features | None] = []
+    for timed, found in zip(stream, vectors(view, stream), strict=True):
+        if found is None:
+            emitted.append(None)
+            continue
+        entity = entity_text(timed.row[view.key])
+        seqs[entity] = seqs.get(entity, 0) + 1
+        emitted.append(Features(entity, seqs[entity], found.as_of, found.late, found.features))
+    return emitted
