@@ -21,6 +21,7 @@ from backfill.manifest import Manifest, Part, load_manifest
 from backfill.topics import Record
 from penstock.errors import PenstockError
 from schemas.codec import Decoder
+from streams.feature_types import FeatureType, element_of
 from streams.plan import PipelinePlan, ViewPlan
 
 ROWS_PER_PART = 200_000
@@ -43,7 +44,7 @@ def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
     for name in views:
         view = plan.view(name)
         fields += [(f"{name}.{field}", kind) for field, kind in _VIEW_FIELDS.items()]
-        fields += [(f"{name}.{feature.name}", _TYPES[feature.type]) for feature in view.features]
+        fields += [(f"{name}.{feature.name}", _feature_type(feature.type)) for feature in view.features]
     return pa.schema(fields)
 
 
@@ -181,6 +182,11 @@ def read_backfill(folder: Path) -> Backfill:
                 next="delete the folder and run the backfill again",
             )
     return Backfill(folder, manifest)
+
+
+def _feature_type(kind: FeatureType) -> pa.DataType:
+    element = element_of(kind)
+    return _TYPES[kind] if element is None else pa.list_(_TYPES[element])
 
 
 def _view_columns(view: ViewPlan, parts: Sequence[Mapping[str, Any] | None]) -> list[list[Any]]:

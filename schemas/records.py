@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.feature_types import element_of
 from streams.plan import FeaturePlan, PipelinePlan, ViewPlan
 
 _AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
@@ -61,8 +62,10 @@ def view_schema(view: ViewPlan) -> dict[str, Any]:
     }
 
 
-def _feature_type(feature: FeaturePlan) -> str | list[str]:
-    return ["null", _AVRO[feature.type]] if feature.empty is None else _AVRO[feature.type]
+def _feature_type(feature: FeaturePlan) -> Any:
+    element = element_of(feature.type)
+    kind: Any = _AVRO[feature.type] if element is None else {"type": "array", "items": _AVRO[element]}
+    return ["null", kind] if feature.empty is None else kind
 
 
 PREDICTION_SCHEMA: dict[str, Any] = {

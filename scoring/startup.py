@@ -18,6 +18,7 @@ from streams.topics import admin_client
 _ASK_S = 15.0
 # What scoring.memory rests on: no answer is dated before its event, and none is gone while its event may come again.
 _LOG_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
+_NUMBERS = ("long", "double", "boolean")
 
 
 def check_model(pipeline: Pipeline, plan: PipelinePlan, served: ServedModel, max_batch: int) -> None:
@@ -92,9 +93,10 @@ def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str
 def _check_numeric(plan: PipelinePlan, inputs: tuple[str, ...], where: str) -> None:
     kinds = {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.features}
     for name in inputs:
-        if kinds.get(name) == "string":
+        kind = kinds.get(name)
+        if kind is not None and kind not in _NUMBERS:
             raise PenstockError(
-                f"input {name!r} is a string, a model takes numbers",
+                f"input {name!r} is of type {kind}, a model takes numbers",
                 where=where,
                 next="derive a number from it, and use that in Model(inputs=...)",
             )

@@ -49,8 +49,8 @@ _BYTES_UNDER_WAY = 4 * 2**20
 # Rows of the same replicas share a request: fewer round trips than one request per row.
 # The server warns of such batches from 5 KiB on, and refuses them from 50 KiB on.
 _BATCH_BYTES = 5_000
-# What a cell takes beside its text: its value if it is a number, flags, lengths.
-_CELL_BYTES, _REFERENCE_BYTES = 16, 100
+# What a cell, or an element of a list, takes beside its text: its value if it is a number, flags, lengths.
+_CELL_BYTES = 16
 _REQUEST_TIMEOUT_S = 10.0
 _ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
@@ -270,6 +270,12 @@ def _insert(table: Table, row: Mapping[str, Any]) -> Insert:
     # A null that is left unset costs nothing; one that is written would be a tombstone. Rows are never changed, so
     # there is no earlier value that would shine through.
     values = [UNSET_VALUE if (value := row[name]) is None else value for name in table.columns]
-    text = sum(len(value) for value in values if isinstance(value, str | bytes))
-    references = sum(_REFERENCE_BYTES * len(value) for value in values if isinstance(value, list))
-    return Insert(table.name, values, _CELL_BYTES * len(values) + text + references)
+    return Insert(table.name, values, sum(map(_size, values)))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return _CELL_BYTES + len(value)
+    if isinstance(value, list | tuple):
+        return _CELL_BYTES + sum(map(_size, value))
+    return _CELL_BYTES

@@ -177,6 +177,9 @@ def day_of(time_ms: int) -> int:
 def _cql(avro: Any) -> str:
     if isinstance(avro, list):
         return _cql(next(branch for branch in avro if branch != "null"))
+    if isinstance(avro, dict) and isinstance(avro["items"], str):
+        # Frozen: of an empty list and none, a list that is not keeps no difference.
+        return f"frozen<list<{_CQL[avro['items']]}>>"
     if isinstance(avro, dict):
         fields = ", ".join(_cql(field["type"]) for field in avro["items"]["fields"])
         return f"frozen<list<tuple<{fields}>>>"

@@ -34,7 +34,8 @@ from streams.definitions import Pipeline
 from streams.entities import hashed_text
 from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
-from streams.plan import PipelinePlan, ViewPlan, plan
+from streams.plan import FeaturePlan, PipelinePlan, ViewPlan, plan
+from streams.reference_values import FeatureValue
 from streams.topics import dead_letters_of, require_topics
 from streams.words import duration_ms
 
@@ -276,12 +277,16 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
     table.add_column("feature")
     table.add_column("value", justify="right")
     for name, value in vector.values.items():
-        table.add_row(
-            name, Text("null", "dim") if value is None else f"{value:,.6g}" if isinstance(value, float) else str(value)
-        )
+        table.add_row(name, Text("null", "dim") if value is None else Text(_shown(value)))
     console.print(table)
     if at_now and vector.state in (State.STALE, State.EXPIRED):
         console.print(f"[dim]windows that have passed read as empty; as it was then: --at {vector.as_of}[/]")
+
+
+def _shown(value: FeatureValue) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value)}]"
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> None:
@@ -302,7 +307,7 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
     for feature in view.features:
         table.add_row(
             feature.name,
-            f"{feature.operation}({feature.column or ''})",
+            _call(feature),
             _span(feature.window_ms),
             _span(feature.hop_ms),
             Text(str(conditions[feature.where])) if feature.where else "",
@@ -311,6 +316,14 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
     console.print(table)
     console.print(f"[dim]Redis[/]     {redis_key(pipeline_plan, view, view.entity.upper())}", highlight=False)
     console.print(f"[dim]Cassandra[/] {history_table(pipeline_plan, view, 0).name}\n", highlight=False)
+
+
+def _call(feature: FeaturePlan) -> str:
+    """The aggregate as its definition writes it, without window and condition."""
+    buckets = None if feature.buckets is None else [f"{edge:g}" for edge in feature.buckets]
+    parameters = {"k": feature.k, "buckets": buckets and f"[{', '.join(buckets)}]"}
+    given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
+    return f"{feature.operation}({', '.join([*filter(None, [feature.column]), *given])})"
 
 
 def _span(ms: int) -> str:

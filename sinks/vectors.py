@@ -15,14 +15,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
 
 from schemas.codec import Decoder, Encoder, Undecodable
 from schemas.records import view_schema
 from sinks.emissions import Emission
 from streams.plan import FeaturePlan, ViewPlan
-
-Value: TypeAlias = str | int | float | bool | None
+from streams.reference_values import FeatureValue
 
 FORMAT = 1
 _HEADER = struct.Struct(">BQQQq")
@@ -52,7 +50,7 @@ class Vector:
     view: str
     entity: str
     state: State
-    values: dict[str, Value]
+    values: dict[str, FeatureValue]
     as_of: int | None = None
     epoch: int | None = None
     seq: int | None = None
@@ -67,7 +65,6 @@ class VectorFormat:
         self._view = view
         self._encoder = Encoder(schema)
         self._decoder = Decoder(schema)
-        self._empty = {feature.name: feature.empty for feature in view.features}
 
     def pack(self, emission: Emission) -> bytes:
         """The blob of an emission of this view.
@@ -86,13 +83,13 @@ class VectorFormat:
         """
         view = self._view
         if blob is None:
-            return Vector(view.id, entity, State.MISSING, dict(self._empty))
+            return Vector(view.id, entity, State.MISSING, {feature.name: feature.empty for feature in view.features})
         if len(blob) < _HEADER.size or blob[0] != FORMAT:
             raise Undecodable(f"the stored value is not a vector of format {FORMAT}", where=view.id)
         _, epoch, seq, attempt, as_of = _HEADER.unpack_from(blob)
         record = self._decoder.decode(blob[_HEADER.size :], where=view.id)
         run_empty = {feature.name for feature in view.features if has_run_empty(feature, as_of, now_ms)}
-        values = {name: empty if name in run_empty else record[name] for name, empty in self._empty.items()}
+        values = {f.name: f.empty if f.name in run_empty else record[f.name] for f in view.features}
         state = State.STALE if run_empty else State.PRESENT
         if len(run_empty) == len(values):
             state = State.EXPIRED

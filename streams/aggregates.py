@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from schemas.contract import ColumnType
+from streams.feature_types import FeatureType, list_of
 from streams.words import Definition, Duration, Name, Sql, Window
 
 Operation = Literal[
@@ -32,6 +34,12 @@ Operation = Literal[
     "decayed_count",
     "decayed_sum",
     "decayed_mean",
+    "first_k",
+    "last_k",
+    "top_k",
+    "bottom_k",
+    "most_frequent",
+    "histogram",
 ]
 
 
@@ -39,9 +47,10 @@ class Kind(NamedTuple):
     """What is known of an operation before any event: the type of its feature, and what an empty window gives.
 
     ``column`` as a type is that of the column that it aggregates; ``numeric`` says that this must be a number.
+    ``empty`` is of each element, if an empty window gives a list.
     """
 
-    type: Literal["long", "double", "boolean", "column"]
+    type: Literal["long", "double", "boolean", "column", "long[]", "double[]", "column[]"]
     empty: int | float | None = None
     numeric: bool = False
 
@@ -69,7 +78,17 @@ KINDS: dict[Operation, Kind] = {
     "decayed_count": Kind("double", empty=0.0),
     "decayed_sum": _NUMBER,
     "decayed_mean": _NUMBER,
+    "first_k": Kind("column[]"),
+    "last_k": Kind("column[]"),
+    "top_k": Kind("double[]", numeric=True),
+    "bottom_k": Kind("double[]", numeric=True),
+    "most_frequent": Kind("column[]"),
+    "histogram": Kind("long[]", empty=0, numeric=True),
 }
+MOST_ELEMENTS = 100
+"""How many elements a list may ask for, and how many edges a histogram may have."""
+MOST_COUNTED = 256
+"""How many distinct values of a window are counted exactly to find the most frequent ones; see docs/semantics.md."""
 
 
 def _windows(value: Any) -> Any:
@@ -77,7 +96,17 @@ def _windows(value: Any) -> Any:
     return tuple(Window.of(window) if isinstance(window, str) else window for window in several)
 
 
+def _increasing(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if any(left >= right for left, right in pairwise(edges)):
+        raise ValueError("the edges of the buckets must increase strictly")
+    return edges
+
+
 _Over = Iterable[str | Window] | str
+_K = Annotated[int, Field(ge=1, le=MOST_ELEMENTS)]
+_Edge = Annotated[float, Field(allow_inf_nan=False)]
+_Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MOST_ELEMENTS), AfterValidator(_increasing)]
+_PARAMETERS = ("half_life", "k", "buckets")
 
 
 class Aggregate(Definition):
@@ -92,19 +121,21 @@ class Aggregate(Definition):
     where: Sql | None = None
     name: Name
     half_life: Duration | None = None
+    k: _K | None = None
+    buckets: _Edges | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A parameter that an aggregate does not have is no part of a view's definition, nor of its hash."""
         fields: dict[str, Any] = serialize(self)
-        if self.half_life is None:
-            del fields["half_life"]
-        return fields
+        return {name: value for name, value in fields.items() if value is not None or name not in _PARAMETERS}
 
-    def type(self, columns: Mapping[str, ColumnType]) -> ColumnType:
+    def type(self, columns: Mapping[str, ColumnType]) -> FeatureType:
         """The type of its features, given the types of the row's columns."""
         kind = KINDS[self.operation].type
-        return columns[self.column or ""] if kind == "column" else kind
+        if kind == "column":
+            return columns[self.column or ""]
+        return list_of(columns[self.column or ""]) if kind == "column[]" else kind
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features, one per window."""
@@ -117,14 +148,12 @@ def _aggregate(
     over: _Over,
     where: str | None,
     name: str | None,
-    half_life: str | int | None = None,
+    **parameters: Any,
 ) -> Aggregate:
     if name is None and where is not None:
         raise ValueError(f"{operation}({column or ''}) with where={where!r} needs a name of its own: name=...")
     default = operation if column is None else f"{column}_{operation}"
-    return Aggregate(
-        operation=operation, column=column, windows=over, where=where, name=name or default, half_life=half_life
-    )
+    return Aggregate(operation=operation, column=column, windows=over, where=where, name=name or default, **parameters)
 
 
 def count(column: str | None = None, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
@@ -233,18 +262,58 @@ def decayed_count(
     column: str | None = None, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
 ) -> Aggregate:
     """Number of matching events, each halved for every ``half_life`` from its time to ``as_of``."""
-    return _aggregate("decayed_count", column, over, where, name, half_life)
+    return _aggregate("decayed_count", column, over, where, name, half_life=half_life)
 
 
 def decayed_sum(
     column: str, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
 ) -> Aggregate:
     """Sum of the non-null values, each halved for every ``half_life`` from its time to ``as_of``; null if none."""
-    return _aggregate("decayed_sum", column, over, where, name, half_life)
+    return _aggregate("decayed_sum", column, over, where, name, half_life=half_life)
 
 
 def decayed_mean(
     column: str, *, half_life: str, over: _Over, where: str | None = None, name: str | None = None
 ) -> Aggregate:
     """Mean of the non-null values, weighted by a half for every ``half_life`` of age; null for an empty window."""
-    return _aggregate("decayed_mean", column, over, where, name, half_life)
+    return _aggregate("decayed_mean", column, over, where, name, half_life=half_life)
+
+
+def first_k(column: str, *, k: int, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The ``k`` (1 to 100) non-null values of the least event times, oldest first; null for an empty window."""
+    return _aggregate("first_k", column, over, where, name, k=k)
+
+
+def last_k(column: str, *, k: int, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The ``k`` (1 to 100) non-null values of the greatest event times, newest first; null for an empty window."""
+    return _aggregate("last_k", column, over, where, name, k=k)
+
+
+def top_k(column: str, *, k: int, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The ``k`` (1 to 100) largest non-null values, as doubles, largest first; null for an empty window."""
+    return _aggregate("top_k", column, over, where, name, k=k)
+
+
+def bottom_k(column: str, *, k: int, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The ``k`` (1 to 100) smallest non-null values, as doubles, smallest first; null for an empty window."""
+    return _aggregate("bottom_k", column, over, where, name, k=k)
+
+
+def most_frequent(column: str, *, k: int, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The ``k`` (1 to 100) most frequent non-null values, most frequent first; null for an empty window.
+
+    Of equally frequent values the smaller comes first (text by code point, false before true). Exact up to 256
+    distinct values in a window, then with an error that docs/semantics.md states.
+    """
+    return _aggregate("most_frequent", column, over, where, name, k=k)
+
+
+def histogram(
+    column: str, *, buckets: Iterable[float], over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """How many non-null values lie in each bucket; an empty window gives zeros.
+
+    ``buckets`` are 1 to 100 edges, strictly increasing: n edges make n + 1 counts, of the values below the first edge,
+    from each edge (included) up to the next (excluded), and from the last one on.
+    """
+    return _aggregate("histogram", column, over, where, name, buckets=tuple(buckets))

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
 from streams.aggregates import KINDS, Aggregate
+from streams.feature_types import FeatureType, element_of
 from streams.monitors import Monitors
 from streams.words import Definition, Duration, Name, Sql
 
@@ -238,7 +239,7 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _model_inputs_are_numbers(self) -> Self:
         columns = self.column_types()
-        sources = {f"event.{name}": kind for name, kind in columns.items()}
+        sources: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
         for view in self.views:
             for aggregate in view.aggregates:
                 sources |= {f"{view.name}.{name}": aggregate.type(columns) for name in aggregate.feature_names()}
@@ -249,6 +250,11 @@ class Pipeline(Definition):
                 )
             if sources[name] == "string":
                 raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+            if element_of(sources[name]) is not None:
+                raise ValueError(
+                    f"model {self.model.name}: input {name} is a list ({sources[name]}), a model takes numbers; "
+                    "give it an aggregate of one value, such as max_, last or count(where=...)"
+                )
         if self.monitors is not None:
             self.monitors.check(self.model.inputs)
         return self

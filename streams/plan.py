@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
 from streams.aggregates import KINDS, Operation
 from streams.definitions import Derived, Entity, Pipeline, PythonColumn, View
+from streams.feature_types import FeatureType
 
 
 class _Plan(BaseModel):
@@ -32,13 +33,16 @@ class FeaturePlan(_Plan):
     where: str | None
     window_ms: int
     hop_ms: int
-    type: ColumnType
+    type: FeatureType
     half_life_ms: int | None = None
+    k: int | None = None
+    buckets: tuple[float, ...] | None = None
 
     @property
-    def empty(self) -> int | float | None:
+    def empty(self) -> int | float | list[int | float | None] | None:
         """What an empty window gives: 0 for counts, null for the rest."""
-        return KINDS[self.operation].empty
+        empty = KINDS[self.operation].empty
+        return empty if self.buckets is None else [empty] * (len(self.buckets) + 1)
 
 
 class ViewPlan(_Plan):
@@ -231,6 +235,8 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
                 hop_ms=window.hop,
                 type=aggregate.type(columns),
                 half_life_ms=aggregate.half_life,
+                k=aggregate.k,
+                buckets=aggregate.buckets,
             )
             for aggregate in view.aggregates
             for window in aggregate.windows

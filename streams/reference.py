@@ -7,12 +7,14 @@ docs/semantics.md is its prose.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TypeAlias
 
 from streams.plan import FeaturePlan, ViewPlan
-from streams.reference_values import Seen, Value, allowed_error, reference_value
+from streams.reference_values import FeatureValue, Seen, Value, allowed_error, reference_value
 
 Row: TypeAlias = Mapping[str, Value]
 
@@ -23,7 +25,7 @@ class Vector:
 
     as_of: int
     late: bool
-    features: dict[str, Value]
+    features: dict[str, FeatureValue]
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,16 @@ def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> flo
     return allowed_error(_seen(feature, history, as_of))
 
 
-def agrees(engine: Value, oracle: Value, allowed: float) -> bool:
-    """Whether the engine's value is the oracle's, or within ``allowed`` of it (negative zero is zero)."""
+def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
+    """Whether the engine's value is the oracle's, or within ``allowed`` of it (negative zero is zero).
+
+    Lists agree element by element; if ``allowed`` is infinite, any two do.
+    """
+    if isinstance(engine, list) and isinstance(oracle, list):
+        same_length = len(engine) == len(oracle)
+        return allowed == math.inf or (same_length and all(map(agrees, engine, oracle, repeat(allowed))))
+    if isinstance(engine, list) or isinstance(oracle, list):
+        return False
     if engine is None or oracle is None or isinstance(oracle, str | bool):
         return engine == oracle
     if isinstance(engine, str | bool):

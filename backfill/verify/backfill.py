@@ -264,4 +264,6 @@ def _same(left: Any, right: Any) -> bool:
     """Bit for bit: zero has a sign."""
     if isinstance(left, float) and isinstance(right, float):
         return left == right and math.copysign(1, left) == math.copysign(1, right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
     return bool(left == right and type(left) is type(right))

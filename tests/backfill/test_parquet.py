@@ -23,10 +23,14 @@ from tests.plans import plan_of, view_of
 
 def feature(name: str, operation: str, kind: str) -> dict[str, Any]:
     window = {"window_ms": 1_000, "hop_ms": 10, "where": None}
-    return window | {"name": name, "operation": operation, "column": name, "column_type": kind, "type": kind}
+    column = {"column": name, "column_type": kind.removesuffix("[]")}
+    return window | column | {"name": name, "operation": operation, "type": kind}
 
 
-FEATURES = [feature(kind[0], "last", kind) for kind in ("string", "long", "double", "boolean")]
+FEATURES = [
+    *(feature(kind[0], "last", kind) for kind in ("string", "long", "double", "boolean")),
+    *(feature(f"{kind[0]}s", "last_k", f"{kind}[]") for kind in ("string", "long", "double", "boolean")),
+]
 CARRIED = tuple((kind, kind) for kind in ("string", "long", "double", "boolean"))
 PLAN = plan_of(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], carried=CARRIED)
 VALUES: list[dict[str, Any]] = [
@@ -47,7 +51,9 @@ def record(offset: int, values: dict[str, Any] | None = None, partition: int = 0
         "attempt": 0,
         "source": {"topic": "events", "partition": partition, "offset": offset, "timestamp": 900},
         "event": values,
-        "a": head | {kind[0]: value for kind, value in values.items()},
+        "a": head
+        | {kind[0]: value for kind, value in values.items()}
+        | {f"{kind[0]}s": value if value is None else [value] * (offset % 3) for kind, value in values.items()},
         "b": None,
     }
 
@@ -74,6 +80,8 @@ def test_every_type_and_null_comes_back_as_it_was(tmp_path: Path) -> None:
     for row, (offset, values) in zip(rows, enumerate(VALUES), strict=True):
         assert {name: row[f"event.{name}"] for name in values} == values
         assert {name: row[f"a.{name[0]}"] for name in values} == values
+        lists = {name: value if value is None else [value] * (offset % 3) for name, value in values.items()}
+        assert {name: row[f"a.{name[0]}s"] for name in values} == lists
         assert str(row["a.d"]) == str(values["double"]), "the sign of zero is lost"
         assert (row["event_id"], row["event_time"], row["source.offset"]) == (f"id{offset}", 1_000 + offset, offset)
         assert (row["a.entity"], row["a.as_of"], row["a.late"], row["a.seq"]) == ("e", 2_000, False, offset + 1)

@@ -99,6 +99,11 @@ def test_a_vector_is_kept_with_the_types_of_its_features(store: CassandraStore, 
     assert [row["card_approx_distinct_10m"] for row in rows(session, f"features_{NAME}_trade_v3")] == [7]
 
 
+def test_an_empty_list_is_not_null(store: CassandraStore, session: Session) -> None:
+    write(store, *(features(n, spending=spending(seq=n, shop_last_k_1h=[None, []][n])) for n in range(2)))
+    assert {row["seq"]: row["shop_last_k_1h"] for row in rows(session, HISTORY)} == {0: None, 1: []}
+
+
 def test_written_twice_it_is_there_once(store: CassandraStore, session: Session) -> None:
     batch = [features(n, spending=spending("c1", n, T0 + n)) for n in range(200)] + [prediction(1)]
     write(store, *batch)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.startup import check_model, fallback_file
 from scoring.triton import ServedModel
-from streams.plan import plan
+from streams.plan import PipelinePlan, plan
 from tests.scoring.bench import define
 
 
@@ -56,6 +57,16 @@ def test_a_view_that_the_model_does_not_know_is_refused(pipeline):
 def test_a_view_that_the_model_does_not_read_may_be_anything(pipeline):
     current = served(pipeline).views
     check_model(pipeline, plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
+
+
+@pytest.mark.parametrize("kind", ["string", "double[]"])
+def test_an_input_that_is_no_number_is_refused(pipeline, kind):
+    planned = plan(pipeline).model_dump()
+    for stage in planned["stages"]:
+        for feature in stage["views"][0]["features"]:
+            feature["type"] = kind
+    with pytest.raises(PenstockError, match=f"is of type {re.escape(kind)}, a model takes numbers"):
+        check_model(pipeline, PipelinePlan.model_validate(planned), served(pipeline), 100)
 
 
 def test_batches_larger_than_the_model_takes_are_refused(pipeline):

@@ -17,7 +17,9 @@ from penstock import (
     View,
     approx_distinct,
     count,
+    histogram,
     last,
+    last_k,
     mean,
 )
 from schemas.codec import Encoder
@@ -43,7 +45,13 @@ SPENDING = View(
     name="spending",
     version=1,
     entity=CARD,
-    aggregates=(count(over=("1m", "1h")), mean("amount", over="1h"), last("shop", over="1h")),
+    aggregates=(
+        count(over=("1m", "1h")),
+        mean("amount", over="1h"),
+        last("shop", over="1h"),
+        last_k("shop", k=2, over="1h"),
+        histogram("amount", buckets=(10, 100), over="1h"),
+    ),
 )
 TRADE = View(name="trade", version=3, entity=SHOP, aggregates=(approx_distinct("card", over="10m"),))
 
@@ -80,6 +88,8 @@ def spending(entity: str = "c1", seq: int = 1, as_of: int = T0, epoch: int = 0, 
         "count_1h": 2,
         "amount_mean_1h": 12.5,
         "shop_last_1h": "s1",
+        "shop_last_k_1h": ["s1", ""],
+        "amount_histogram_1h": [0, 2, 0],
     } | values
 
 

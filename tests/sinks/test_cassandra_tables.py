@@ -37,6 +37,8 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
         "count_1h": "bigint",
         "amount_mean_1h": "double",
         "shop_last_1h": "text",
+        "shop_last_k_1h": "frozen<list<text>>",
+        "amount_histogram_1h": "frozen<list<bigint>>",
         "attempt": "bigint",
         "event_id": "text",
     }
@@ -108,6 +110,8 @@ def test_rows_of_the_same_replicas_travel_together_but_not_in_batches_too_large(
 def test_the_size_of_a_row_counts_its_text() -> None:
     short, long = (history_row(Emission(VIEW, "e1", 0, spending(shop_last_1h=shop))) for shop in ("s", "s" * 1_001))
     assert _insert(HISTORY, long).size - _insert(HISTORY, short).size == 1_000
+    few, more = (history_row(Emission(VIEW, "e1", 0, spending(shop_last_k_1h=["s" * 500] * n))) for n in (1, 2))
+    assert _insert(HISTORY, more).size - _insert(HISTORY, few).size >= 500
 
 
 def test_what_is_under_way_at_once_is_bounded_and_nothing_is_left_out() -> None:

@@ -15,8 +15,22 @@ from tests.sinks.payments import PLAN, T0, spending, trade
 VIEW, OTHER = PLAN.view("spending"), PLAN.view("trade")
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-VALUES = {"count_1m": 1, "count_1h": 2, "amount_mean_1h": 12.5, "shop_last_1h": "s1"}
-EMPTY = {"count_1m": 0, "count_1h": 0, "amount_mean_1h": None, "shop_last_1h": None}
+VALUES = {
+    "count_1m": 1,
+    "count_1h": 2,
+    "amount_mean_1h": 12.5,
+    "shop_last_1h": "s1",
+    "shop_last_k_1h": ["s1", ""],
+    "amount_histogram_1h": [0, 2, 0],
+}
+EMPTY = {
+    "count_1m": 0,
+    "count_1h": 0,
+    "amount_mean_1h": None,
+    "shop_last_1h": None,
+    "shop_last_k_1h": None,
+    "amount_histogram_1h": [0, 0, 0],
+}
 
 
 def blob(**changes: int) -> bytes:

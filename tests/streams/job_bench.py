@@ -67,6 +67,10 @@ by_card = View(
         last("shop", over="5m"),
         approx_distinct("shop", over="5m"),
         time_since_last(where="amount > 50", name="since_large", over="5m"),
+        last_k("shop", k=3, over="5m"),
+        top_k("amount", k=3, over="5m"),
+        most_frequent("shop", k=2, over="5m"),
+        histogram("amount", buckets=(1, 50, 100), over="5m"),
     ),
 )
 by_shop = View(

@@ -16,13 +16,18 @@ from penstock import (
     Derived,
     Entity,
     Model,
+    Monitors,
     Pipeline,
     Source,
     View,
     Window,
     count,
+    first_k,
+    histogram,
     last,
+    last_k,
     mean,
+    top_k,
 )
 from streams.plan import plan, view_definition
 from streams.words import default_hop_ms, duration_ms
@@ -214,3 +219,49 @@ def test_an_entity_of_several_columns_has_a_key_column_of_its_own() -> None:
 def test_an_entity_of_columns_that_make_no_key_is_refused(key: tuple[str, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         pipeline(entities=(CARD, Entity(name="pair", key=key)))
+
+
+def test_a_list_feature_is_no_model_input_and_no_monitor() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(top_k("amount", k=3, over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"v\.amount_top_k_1h is a list \(double\[\]\).*such as max_"):
+        pipeline(views=(view,), model=model)
+    event = model.model_copy(update={"inputs": ("event.amount",)})
+    assert plan(pipeline(views=(view,), model=event)).views[0].features[0].type == "double[]"
+    with pytest.raises(ValueError, match=r"'v\.amount_top_k_1h' is not an input of the model"):
+        pipeline(views=(view,), model=event, monitors=Monitors(inputs=view.inputs()))
+
+
+@pytest.mark.parametrize("k", [0, 101, 2.5])
+def test_a_list_has_1_to_100_elements(k: Any) -> None:
+    with pytest.raises(ValueError, match="k\n"):
+        first_k("amount", k=k, over="1h")
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ([], "at least 1 item"),
+        (range(101), "at most 100 items"),
+        ([1, 1], "must increase strictly"),
+        ([0.0, -0.0], "must increase strictly"),
+        ([2, 1], "must increase strictly"),
+        ([1, float("inf")], "finite number"),
+        ([float("nan")], "finite number"),
+    ],
+)
+def test_edges_of_buckets_that_make_no_histogram_are_refused(buckets: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        histogram("amount", buckets=buckets, over="1h")
+
+
+def test_a_list_of_the_largest_needs_numbers() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(top_k("card", k=3, over="1h"),))
+    with pytest.raises(ValueError, match="needs a number, not string"):
+        pipeline(views=(view,))
+
+
+def test_a_parameter_that_an_aggregate_does_not_have_is_no_part_of_its_definition() -> None:
+    assert set(count(over="1h").model_dump()) == {"operation", "column", "windows", "where", "name"}
+    assert last_k("card", k=2, over="1h").model_dump()["k"] == 2
+    assert histogram("amount", buckets=[1, 2], over="1h").model_dump()["buckets"] == (1.0, 2.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import KINDS
+from streams.aggregates import KINDS, MOST_COUNTED
 from streams.entities import composite_text
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
@@ -16,6 +19,7 @@ from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
+EDGES = tuple(i / 10 for i in range(-50, 50))
 ROW_OPERATIONS = ("count", "rate", "decayed_count", "time_since_first", "time_since_last", "time_since_previous")
 CASES = settings(
     max_examples=400,
@@ -51,8 +55,10 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         "column": column,
         "column_type": COLUMNS[column] if column else None,
         **window,
-        "type": COLUMNS[column] if kind == "column" and column else kind,
+        "type": kind.replace("column", COLUMNS[column]) if column else kind,
         "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
+        "k": draw(st.sampled_from([1, 2, 3, 100])) if KINDS[operation].type.endswith("[]") else None,
+        "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if operation == "histogram" else None,
     }
 
 
@@ -108,7 +114,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
             "j": draw(st.sampled_from(["x", "x", "y", None])),
             "x": draw(st.none() | NUMBERS),
             "n": draw(st.none() | st.integers(-(2**40), 2**40)),
-            "s": draw(st.sampled_from([None, "", "a", "|", "\\", "é", "😀"])),
+            "s": draw(st.sampled_from([None, "", "a", "|", "\\", "é", "｡", "😀"])),
             "b": draw(st.sampled_from([None, True, False])),
             "w0": draw(st.sampled_from([None, True, True, False])),
             "w1": draw(st.booleans()),
@@ -221,3 +227,26 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
     assert answers[99]["v"]["features"]["d"] == 100
     assert answers[-1] is not None
     assert abs(answers[-1]["v"]["features"]["d"] - 5_000) <= 400
+
+
+@pytest.mark.parametrize("hop_ms", [10, 1_000])
+def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kernel: Kernel, hop_ms: int) -> None:
+    rng, counts, most = random.Random(3), Counter[str](), MOST_COUNTED + 1
+    events = []
+    for i in range(4_000):
+        # A third are of the frequent ones, each about 1.5 times as frequent as the next; the others never come again.
+        value = f"often{min(int(rng.expovariate(0.4)), 9)}" if rng.random() < 0.33 else f"once{i}"
+        counts[value] += 1
+        events.append(dict.fromkeys(("j", "x", "n", "b", "w0", "w1")) | {"id": f"{i}", "time": i, "k": "a", "s": value})
+    feature = {"name": "m", "operation": "most_frequent", "column": "s", "column_type": "string", "where": None, "k": 5}
+    view = view_of(feature | {"window_ms": 10_000, "hop_ms": hop_ms, "type": "string[]"})
+    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
+    answers = kernel.features(plan, events)
+    assert answers == kernel.features(plan, events, snapshot_every=97)
+    assert answers[-1] is not None
+    found = answers[-1]["v"]["features"]["m"]
+    assert len(found) == 5
+    for better, value in pairwise(found):
+        assert counts[better] >= counts[value] - 4_000 / most
+    left_out = max(count for value, count in counts.items() if value not in found)
+    assert min(counts[value] for value in found) >= left_out - 4_000 / most

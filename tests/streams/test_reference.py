@@ -127,3 +127,11 @@ def test_agreement_knows_null_from_zero_and_text_from_numbers() -> None:
     assert not agrees("0", 0, 1.0)
     assert agrees(-0.0, 0.0, 0.0)
     assert agrees(1.0 + 1e-10, 1.0, 1e-9)
+
+
+def test_lists_agree_element_by_element() -> None:
+    assert agrees([-0.0, "a"], [0.0, "a"], 0.0)
+    assert not agrees([1.0, 2.0], [2.0, 1.0], 0.0)
+    assert not agrees([1.0], [1.0, 2.0], 0.0)
+    assert not agrees([], None, 0.0)
+    assert not agrees(1.0, [1.0], 0.0)

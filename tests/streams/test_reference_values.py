@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import duckdb
 import pytest
 
-from streams.aggregates import KINDS, Operation
+from streams.aggregates import KINDS, MOST_COUNTED, Operation
 from streams.plan import FeaturePlan
-from streams.reference_values import Seen, Value, allowed_error, reference_value
+from streams.reference_values import FeatureValue, Seen, allowed_error, reference_value
 
 WINDOW_MS = 60_000
 
@@ -29,6 +30,8 @@ def seen(
         hop_ms=1_000,
         type="double",
         half_life_ms=1_000,
+        k=2,
+        buckets=(1.0, 5.0) if operation == "histogram" else None,
     )
     newest = max((time for time, _ in matching), default=0)
     return Seen(
@@ -40,13 +43,14 @@ def seen(
     )
 
 
-def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = None) -> Value:
+def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = None) -> FeatureValue:
     return reference_value(seen(operation, list(matching), as_of=as_of))
 
 
 @pytest.mark.parametrize("operation", list(KINDS))
 def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
-    assert reference_value(seen(operation, [])) == KINDS[operation].empty
+    empty = KINDS[operation].empty
+    assert reference_value(seen(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
     assert allowed_error(seen(operation, [])) == 0.0
 
 
@@ -125,3 +129,35 @@ def test_weights_are_halved_for_every_half_life() -> None:
 def test_a_decayed_mean_survives_weights_that_are_too_small_for_a_double() -> None:
     assert value("decayed_mean", (0, 3.0), as_of=10_000_000) == 3.0
     assert value("decayed_sum", (0, 3.0), as_of=10_000_000) == 0.0
+
+
+def test_the_first_and_the_last_few_begin_at_their_end_and_ties_go_by_arrival() -> None:
+    events = ((5, "a"), (9, "b"), (5, "c"), (9, "d"), (1, "e"))
+    assert value("first_k", *events) == ["e", "a"]
+    assert value("last_k", *events) == ["d", "b"]
+
+
+def test_the_top_and_the_bottom_few_are_doubles_and_repeat_what_comes_twice() -> None:
+    events = ((1, 3), (2, 7), (3, 7), (4, -1))
+    assert value("top_k", *events) == [7.0, 7.0]
+    assert value("bottom_k", *events) == [-1.0, 3.0]
+
+
+def test_of_equally_frequent_values_the_smaller_comes_first() -> None:
+    assert value("most_frequent", (1, "b"), (2, "c"), (3, "a"), (4, "c")) == ["c", "a"]
+    assert value("most_frequent", (1, True), (2, False)) == [False, True]
+
+
+def test_the_most_frequent_are_exact_up_to_a_number_of_distinct_values() -> None:
+    few = seen("most_frequent", [(i, i % MOST_COUNTED) for i in range(1_000)])
+    many = seen("most_frequent", [(i, i % (MOST_COUNTED + 1)) for i in range(1_000)])
+    assert (allowed_error(few), allowed_error(many)) == (0.0, math.inf)
+
+
+def test_an_edge_belongs_to_the_bucket_above_it() -> None:
+    assert value("histogram", *enumerate([0.9, 1.0, 1, 4.9, 5.0, 100])) == [1, 3, 2]
+
+
+def test_fewer_values_than_were_asked_for_make_a_shorter_list() -> None:
+    for operation in ("first_k", "last_k", "top_k", "bottom_k", "most_frequent"):
+        assert value(operation, (1, 2.0)) == [2.0]

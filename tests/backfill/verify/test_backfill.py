@@ -22,7 +22,13 @@ from tests.plans import plan_of, view_of
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
 PLAN = plan_of(
     fields=[],
-    views=[view_of(FEATURE | {"name": "s", "operation": "sum"}, FEATURE | {"name": "l", "operation": "last"})],
+    views=[
+        view_of(
+            FEATURE | {"name": "s", "operation": "sum"},
+            FEATURE | {"name": "l", "operation": "last"},
+            FEATURE | {"name": "t", "operation": "top_k", "k": 2, "type": "double[]"},
+        )
+    ],
 )
 VIEW = PLAN.views[0]
 
@@ -87,14 +93,17 @@ def check(
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:
     findings = check(tmp_path, emitted(REPLAYED), emitted(REPLAYED))
-    assert (findings.rows, findings.checked, findings.mismatches, findings.order_differences) == (4, 8, 0, 0)
+    assert (findings.rows, findings.checked, findings.mismatches, findings.order_differences) == (4, 12, 0, 0)
 
 
 def test_the_epoch_of_the_live_job_is_not_that_of_a_replay(tmp_path: Path) -> None:
     assert check(tmp_path, emitted(REPLAYED), emitted(REPLAYED, epoch=9)).mismatches == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("s", 1.0000000000000002), ("l", -1.0), ("late", True), ("as_of", 101)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("s", 1.0000000000000002), ("l", -1.0), ("t", [1.0, 1.0]), ("t", [2.0]), ("late", True), ("as_of", 101)],
+)
 def test_the_last_bit_of_a_value_counts_where_the_order_was_the_same(tmp_path: Path, name: str, value: Any) -> None:
     rows = emitted(REPLAYED)
     rows[0]["v"][name] = value
@@ -106,7 +115,8 @@ def test_the_last_bit_of_a_value_counts_where_the_order_was_the_same(tmp_path: P
 def test_the_sign_of_zero_counts(tmp_path: Path) -> None:
     rows, live = emitted(REPLAYED), emitted(REPLAYED)
     rows[0]["v"]["s"], live[0]["v"]["s"] = 0.0, -0.0
-    assert check(tmp_path, rows, live).mismatches == 1
+    rows[1]["v"]["t"], live[1]["v"]["t"] = [0.0], [-0.0]
+    assert check(tmp_path, rows, live).mismatches == 2
 
 
 def test_another_order_is_explained_and_held_against_the_oracle(tmp_path: Path) -> None:

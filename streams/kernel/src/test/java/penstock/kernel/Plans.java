@@ -2,10 +2,12 @@ package penstock.kernel;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Collectors;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -15,14 +17,19 @@ import penstock.kernel.plan.Plan;
 public final class Plans {
   private Plans() {}
 
-  /** A feature over column x (of type double) or rows. */
+  /** A feature over column x (of type double) or rows; a list of three, or of three buckets. */
   public static String feature(
       String name, String operation, String column, long windowMs, long hopMs) {
     String type =
-        operation.equals("count") || operation.equals("approx_distinct") ? "long" : "double";
+        switch (operation) {
+          case "count", "approx_distinct" -> "long";
+          case "last_k", "top_k", "most_frequent" -> "double[]";
+          case "histogram" -> "long[]";
+          default -> "double";
+        };
     return """
         {"name": "%s", "operation": "%s", "column": %s, "column_type": %s, "where": null,
-         "window_ms": %d, "hop_ms": %d, "type": "%s"}"""
+         "window_ms": %d, "hop_ms": %d, "type": "%s", "k": 3, "buckets": [0, 3]}"""
         .formatted(
             name,
             operation,
@@ -82,11 +89,16 @@ public final class Plans {
   private static String features(Plan.View view) {
     return view.features().stream()
         .map(
-            feature ->
-                feature.type().name().equals("LONG")
-                    ? ", {\"name\": \"%s\", \"type\": \"long\"}".formatted(feature.name())
-                    : ", {\"name\": \"%s\", \"type\": [\"null\", \"double\"]}"
-                        .formatted(feature.name()))
+            feature -> {
+              String element = feature.type().element().name().toLowerCase(Locale.ROOT);
+              String type =
+                  feature.type().isList()
+                      ? "{\"type\": \"array\", \"items\": \"%s\"}".formatted(element)
+                      : "\"%s\"".formatted(element);
+              boolean counts = feature.type().element() == ColumnType.LONG;
+              return ", {\"name\": \"%s\", \"type\": %s}"
+                  .formatted(feature.name(), counts ? type : "[\"null\", %s]".formatted(type));
+            })
         .collect(Collectors.joining());
   }
 

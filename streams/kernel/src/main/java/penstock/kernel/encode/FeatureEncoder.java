@@ -13,6 +13,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -36,8 +37,8 @@ public final class FeatureEncoder {
    * How a field is written: its type, and the branches of its union; {@code value} is -1 where it
    * is no union.
    */
-  private record Field(ColumnType type, int value, int none) {
-    static Field of(Schema.Field field, ColumnType type) {
+  private record Field(FeatureType type, int value, int none) {
+    static Field of(Schema.Field field, FeatureType type) {
       Schema schema = field.schema();
       if (schema.getType() != Schema.Type.UNION) {
         return new Field(type, -1, -1);
@@ -78,7 +79,7 @@ public final class FeatureEncoder {
     this.carriedPlaces = new int[event.size()];
     for (int i = 0; i < carried.length; i++) {
       carriedPlaces[i] = layout.place(event.get(i).name());
-      carried[i] = Field.of(event.get(i), layout.type(carriedPlaces[i]));
+      carried[i] = Field.of(event.get(i), new FeatureType(layout.type(carriedPlaces[i]), false));
     }
     this.views = new Field[planned.size()][];
     this.presentBranch = new int[planned.size()];
@@ -160,7 +161,25 @@ public final class FeatureEncoder {
         return;
       }
     }
-    switch (field.type()) {
+    if (field.type().isList()) {
+      writeList(field.type().element(), (List<?>) value);
+    } else {
+      write(field.type().element(), value);
+    }
+  }
+
+  private void writeList(ColumnType element, List<?> values) throws IOException {
+    out.writeArrayStart();
+    out.setItemCount(values.size());
+    for (Object value : values) {
+      out.startItem();
+      write(element, value);
+    }
+    out.writeArrayEnd();
+  }
+
+  private void write(ColumnType type, Object value) throws IOException {
+    switch (type) {
       case STRING -> out.writeString((String) value);
       case LONG -> out.writeLong((Long) value);
       case DOUBLE -> out.writeDouble((Double) value);

@@ -8,6 +8,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /** Events between operators. It is never part of state, so its form may change with any release. */
@@ -17,7 +18,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
   private final String planJson;
   private final boolean allFields;
   private transient ColumnType[] columns;
-  private transient ColumnType[][] views;
+  private transient FeatureType[][] views;
 
   /**
    * For the events of the plan that the text holds.
@@ -67,7 +68,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     return event;
   }
 
-  private static void writeView(ViewValues view, ColumnType[] types, DataOutputView out)
+  private static void writeView(ViewValues view, FeatureType[] types, DataOutputView out)
       throws IOException {
     out.writeBoolean(view != null);
     if (view == null) {
@@ -83,7 +84,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     }
   }
 
-  private static ViewValues readView(ColumnType[] types, DataInputView in) throws IOException {
+  private static ViewValues readView(FeatureType[] types, DataInputView in) throws IOException {
     if (!in.readBoolean()) {
       return null;
     }
@@ -112,8 +113,9 @@ public final class EventSerializer extends TypeSerializer<Event> {
     views =
         plan.views().stream()
             .map(
-                view -> view.features().stream().map(Plan.Feature::type).toArray(ColumnType[]::new))
-            .toArray(ColumnType[][]::new);
+                view ->
+                    view.features().stream().map(Plan.Feature::type).toArray(FeatureType[]::new))
+            .toArray(FeatureType[][]::new);
     columns = types;
   }
 

@@ -132,8 +132,10 @@ public record Plan(
       String where,
       long windowMs,
       long hopMs,
-      ColumnType type,
-      Long halfLifeMs) {
+      FeatureType type,
+      Long halfLifeMs,
+      Integer k,
+      List<Double> buckets) {
 
     /** Whether the other one is over the same values: of the same column, on the same condition. */
     public boolean isOfSameValues(Feature other) {
@@ -163,7 +165,13 @@ public record Plan(
     APPROX_DISTINCT,
     DECAYED_COUNT,
     DECAYED_SUM,
-    DECAYED_MEAN;
+    DECAYED_MEAN,
+    FIRST_K,
+    LAST_K,
+    TOP_K,
+    BOTTOM_K,
+    MOST_FREQUENT,
+    HISTOGRAM;
 
     @com.fasterxml.jackson.annotation.JsonCreator
     static Operation of(String name) {

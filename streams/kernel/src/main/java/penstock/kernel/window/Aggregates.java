@@ -32,6 +32,12 @@ final class Aggregates {
       case DECAYED_COUNT -> new Decayed(number, object, Decayed.Of.COUNT, feature.halfLifeMs());
       case DECAYED_SUM -> new Decayed(number, object, Decayed.Of.SUM, feature.halfLifeMs());
       case DECAYED_MEAN -> new Decayed(number, object, Decayed.Of.MEAN, feature.halfLifeMs());
+      case FIRST_K -> new Ends(number, object, feature.columnType(), feature.k(), false);
+      case LAST_K -> new Ends(number, object, feature.columnType(), feature.k(), true);
+      case TOP_K -> new Extremes(number, object, feature.k(), false);
+      case BOTTOM_K -> new Extremes(number, object, feature.k(), true);
+      case MOST_FREQUENT -> new MostFrequent(number, object, feature.columnType(), feature.k());
+      case HISTOGRAM -> new Histogram(number, object, feature.buckets());
     };
   }
 }

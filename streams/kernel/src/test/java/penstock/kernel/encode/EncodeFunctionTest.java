@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.List;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericRecord;
@@ -25,7 +26,13 @@ import penstock.kernel.plan.Plan;
 class EncodeFunctionTest {
   private static final String PLAN_JSON =
       Plans.plan(
-          Plans.view("a", "h1", Plans.feature("n", "count", null, 1_000, 100)),
+          Plans.view(
+              "a",
+              "h1",
+              Plans.feature("n", "count", null, 1_000, 100),
+              Plans.feature("l", "top_k", "x", 1_000, 100),
+              Plans.feature("e", "last_k", "x", 1_000, 100),
+              Plans.feature("h", "histogram", "x", 1_000, 100)),
           Plans.view("b", "h2", Plans.feature("s", "sum", "x", 1_000, 100)));
   private static final Plan PLAN = Plan.parse(PLAN_JSON);
   private static final String SCHEMA = Plans.schema(PLAN);
@@ -34,7 +41,8 @@ class EncodeFunctionTest {
     Event event = Plans.event(PLAN, "é1", 5, "k", x);
     event.partition = 3;
     event.offset = 1L << 40;
-    event.views[0] = new ViewValues("k", 7, 2, 6, true, new Object[] {4L});
+    event.views[0] =
+        new ViewValues("k", 7, 2, 6, true, new Object[] {4L, List.of(2.5, 1.5), null, List.of()});
     return event;
   }
 
@@ -53,6 +61,9 @@ class EncodeFunctionTest {
     GenericRecord view = (GenericRecord) record.get("a");
     assertEquals(true, view.get("late"));
     assertEquals(4L, view.get("n"));
+    assertEquals(List.of(2.5, 1.5), view.get("l"));
+    assertNull(view.get("e"));
+    assertEquals(List.of(), view.get("h"));
     assertNull(record.get("b"));
   }
 

@@ -5,8 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataOutputSerializer;
@@ -20,7 +26,19 @@ import penstock.kernel.plan.Plan;
 class TilesTest {
   private static final int EVENTS = 3_000;
   private static final String[] OPERATIONS = {
-    "count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "std",
+    "last",
+    "approx_distinct",
+    "time_since_last",
+    "last_k",
+    "top_k",
+    "most_frequent",
+    "histogram"
   };
 
   private record Value(long time, double value) {}
@@ -51,7 +69,7 @@ class TilesTest {
   private static Object[] take(WindowSpec spec, Tiles tiles, Value value, long asOf) {
     tiles.advance(asOf);
     Object[] values = new Object[OPERATIONS.length];
-    java.util.Arrays.fill(values, value.value);
+    Arrays.fill(values, value.value);
     if (spec.tile(value.time) > spec.expired(asOf)) {
       tiles.add(spec.tile(value.time), values, value.time);
     }
@@ -181,12 +199,15 @@ class TilesTest {
     List<Value> inside =
         seen.stream().filter(value -> spec.tile(value.time) > spec.expired(asOf)).toList();
     if (inside.isEmpty()) {
-      return new Object[] {0L, null, null, null, null, null, null, 0L, null};
+      Object[] empty = new Object[OPERATIONS.length];
+      empty[0] = empty[7] = 0L;
+      empty[12] = List.of(0L, 0L, 0L);
+      return empty;
     }
     double[] values = inside.stream().mapToDouble(Value::value).toArray();
-    double sum = java.util.Arrays.stream(values).sum();
+    double sum = Arrays.stream(values).sum();
     double mean = sum / values.length;
-    double squares = java.util.Arrays.stream(values).map(x -> (x - mean) * (x - mean)).sum();
+    double squares = Arrays.stream(values).map(x -> (x - mean) * (x - mean)).sum();
     Value last = inside.get(0);
     for (Value value : inside) {
       last = value.time >= last.time ? value : last;
@@ -195,13 +216,39 @@ class TilesTest {
       (long) values.length,
       sum,
       mean,
-      java.util.Arrays.stream(values).min().getAsDouble(),
-      java.util.Arrays.stream(values).max().getAsDouble(),
+      Arrays.stream(values).min().getAsDouble(),
+      Arrays.stream(values).max().getAsDouble(),
       values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)),
       last.value,
-      java.util.Arrays.stream(values).distinct().count(),
-      (asOf - last.time) / 1000.0
+      Arrays.stream(values).distinct().count(),
+      (asOf - last.time) / 1000.0,
+      three(reversed(inside, Comparator.comparingLong(Value::time))),
+      three(reversed(inside, Comparator.comparingDouble(Value::value))),
+      inside.stream()
+          .collect(Collectors.groupingBy(Value::value, TreeMap::new, Collectors.counting()))
+          .entrySet()
+          .stream()
+          .sorted(Map.Entry.comparingByValue(Comparator.reverseOrder()))
+          .limit(3)
+          .map(Map.Entry::getKey)
+          .toList(),
+      List.of(between(values, -1e9, 0), between(values, 0, 3), between(values, 3, 1e9))
     };
+  }
+
+  private static List<Value> reversed(List<Value> values, Comparator<Value> order) {
+    List<Value> sorted = new ArrayList<>(values);
+    sorted.sort(order);
+    Collections.reverse(sorted);
+    return sorted;
+  }
+
+  private static List<Double> three(List<Value> values) {
+    return values.stream().limit(3).map(Value::value).toList();
+  }
+
+  private static long between(double[] values, double from, double to) {
+    return Arrays.stream(values).filter(value -> from <= value && value < to).count();
   }
 
   private static void check(Object[] expected, Object[] got) {

@@ -1,0 +1,55 @@
+package penstock.kernel.plan;
+
+import com.fasterxml.jackson.annotation.JsonCreator;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+
+/**
+ * The type of a feature: that of a column, or a list of such values; in memory what {@link
+ * ColumnType} says, or a {@link List} of it without nulls, or null.
+ */
+public record FeatureType(ColumnType element, boolean isList) {
+  private static final String LIST = "[]";
+
+  /** The type of that name in the plan: {@code "string"}, {@code "string[]"} and so on. */
+  @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
+  public static FeatureType of(String name) {
+    boolean isList = name.endsWith(LIST);
+    String element = isList ? name.substring(0, name.length() - LIST.length()) : name;
+    return new FeatureType(ColumnType.of(element), isList);
+  }
+
+  /** Writes a value of this type, which may be null. */
+  public void write(Object value, DataOutputView out) throws IOException {
+    if (!isList) {
+      element.write(value, out);
+      return;
+    }
+    List<?> values = (List<?>) value;
+    Binary.writeSize(values == null ? -1 : values.size(), out);
+    if (values != null) {
+      for (Object each : values) {
+        element.write(each, out);
+      }
+    }
+  }
+
+  /** Reads what {@link #write} wrote. */
+  public Object read(DataInputView in) throws IOException {
+    if (!isList) {
+      return element.read(in);
+    }
+    int size = Binary.readSize(in);
+    if (size < 0) {
+      return null;
+    }
+    List<Object> values = new ArrayList<>(size);
+    for (int i = 0; i < size; i++) {
+      values.add(element.read(in));
+    }
+    return values;
+  }
+}
