@@ -285,7 +285,10 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
 
 def _shown(value: FeatureValue) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value)}]"
+        # Without separators of thousands, which look like the list's; texts quoted, as they may be empty.
+        return (
+            f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)}]"
+        )
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 

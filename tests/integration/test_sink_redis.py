@@ -461,7 +461,7 @@ def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(
     by_hash = penstock(*wanted, hashed, *at)
     assert by_value.output == by_hash.output
     assert by_hash.exit_code == 0, by_hash.exception
-    for word in ("spending@1", hashed, "STALE", "seq 7", "shop_last_1h", "12.5"):
+    for word in ("spending@1", hashed, "STALE", "seq 7", "shop_last_1h", "12.5", '["s1", ""]'):
         assert word in by_hash.output
     missing = penstock(*wanted, "4242", *at)
     assert (missing.exit_code, "MISSING" in missing.output) == (1, True)
@@ -473,6 +473,9 @@ def test_describe_shows_every_feature_of_every_view(stack_environment: dict[str,
         "spending@1",
         "amount_mean_1h",
         "mean(amount)",
+        "last_k(shop, k=2)",
+        "histogram(amount, buckets=[10, 100])",
+        "string[]",
         "trade@3",
         "approx_distinct(card)",
         "10m",

@@ -45,6 +45,12 @@ final class MostFrequent extends Aggregate {
     return 1;
   }
 
+  /** How many are asked for is a matter of the result alone. */
+  @Override
+  boolean isServedBy(Aggregate other) {
+    return other instanceof MostFrequent;
+  }
+
   @Override
   void add(Rows rows, int row, Object value, long time) {
     // Zero has two forms.
