@@ -31,6 +31,12 @@ class WindowSpecTest {
   }
 
   @Test
+  void howManyOfTheMostFrequentAreAskedForMakesNoOtherAccumulator() {
+    String three = over("x", "most_frequent");
+    assertEquals(1, spec(three, three.replace("\"k\": 3", "\"k\": 9")).objects);
+  }
+
+  @Test
   void aggregatesOfAnotherColumnHaveTheirOwn() {
     WindowSpec spec = spec(over("x", "sum"), over(null, "count"), over("y", "sum"));
     assertEquals(3, spec.accumulators.length);
