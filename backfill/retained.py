@@ -75,7 +75,7 @@ def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -
 
 def _event_times(pipeline: Pipeline, settings: Settings, records: Iterable[Record]) -> list[int]:
     source = pipeline.source
-    writers = Decoder(*writer_schemas(source.contract))
+    writers = Decoder(*writer_schemas(source.contract, settings.schemas))
     url = settings.schema_registry_url
     registry = None if url is None else registry_schemas(url)
     times = []

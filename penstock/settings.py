@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from deploy.local.paths import DEFAULT_HOME, JARS
+from deploy.local.paths import DEFAULT_HOME, JARS, ROOT
 from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess, PasswordLogin, TokenLogin
 from penstock.tls import Tls
@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     )
     flink_home: Path | None = Field(None, description="FLINK_HOME; by default the one in the jobs environment")
     jars: Path = Field(JARS, description="the folder of connector and kernel jars")
+    schemas: Path = Field(ROOT / "schemas", description="the committed schemas: what past versions meant")
     schema_registry_url: str | None = Field(None, description="a Confluent schema registry; none by default")
     pii_key: SecretStr | None = Field(None, description="key of the keyed hash of personal data")
     pii_key_file: Path | None = Field(None, description="a file that holds it")

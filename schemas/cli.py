@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from penstock.errors import PenstockError
+from penstock.settings import Settings
 from schemas import committed
 from schemas.avro import contract_schema
 from schemas.contract import Contract, ContractField, Pii, contract_fields
@@ -23,8 +24,8 @@ from streams.loading import known_pipelines, load_pipeline
 _FOLDER = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=committed.ROOT,
-    help="Where the committed schemas are, if not in Penstock's own schemas/.",
+    default=lambda: Settings().schemas,
+    help="Where the committed schemas are; by default PENSTOCK_SCHEMAS.",
 )
 
 

@@ -13,8 +13,7 @@ from prometheus_client import REGISTRY
 
 from penstock.settings import Settings
 from penstock.telemetry import Progress, metrics_option, serve
-from schemas.codec import Decoder
-from schemas.records import features_schema
+from schemas.features import features_decoder
 from scoring.history import PredictionHistory
 from scoring.inference import Inference, OnnxSession
 from scoring.metrics import Metrics
@@ -139,7 +138,7 @@ def run_scorer(
         producer=producer,
         history=history,
         inference=inference,
-        decoder=Decoder(features_schema(plan)),
+        decoder=features_decoder(pipeline, settings.schemas),
         vectorizer=Vectorizer(pipeline.model.inputs),
         writer=PredictionWriter(pipeline, plan, ModelIdentity(served.name, str(served.version))),
         metrics=metrics,

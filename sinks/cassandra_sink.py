@@ -27,7 +27,8 @@ from cassandra.query import (
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA, features_schema
+from schemas.features import features_decoder
+from schemas.records import PREDICTION_SCHEMA
 from sinks.cassandra_tables import (
     Table,
     history_row,
@@ -97,9 +98,8 @@ class CassandraStore:
         self._history = {view.id: history_table(self._plan, view, history_ttl_s) for view in self._plan.views}
         self._predictions = prediction_table(pipeline.name, prediction_ttl_s)
         self._by_entity = prediction_by_entity_table(pipeline.name, prediction_ttl_s)
-        self._decoders = dict(
-            zip(self.topics, (Decoder(features_schema(self._plan)), Decoder(PREDICTION_SCHEMA)), strict=True)
-        )
+        features = features_decoder(pipeline, settings.schemas)
+        self._decoders = dict(zip(self.topics, (features, Decoder(PREDICTION_SCHEMA)), strict=True))
         self._cluster: Cluster | None = None
         self._session: Session | None = None
         self._statements: dict[str, PreparedStatement] = {}

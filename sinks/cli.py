@@ -23,6 +23,7 @@ from penstock.event_time import EventTime
 from penstock.settings import Settings
 from penstock.telemetry import Progress, metrics_option, serve
 from schemas.contract import Pii
+from schemas.features import features_decoder
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
@@ -86,7 +87,8 @@ def run() -> None:
 def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
     """Keep the latest vector of every entity in Redis."""
     definition, settings = load_pipeline(pipeline), Settings()
-    _run(RedisStore(plan(definition), connect(settings), grace), definition, settings, metrics_port)
+    decoder = features_decoder(definition, settings.schemas)
+    _run(RedisStore(plan(definition), connect(settings), grace, decoder), definition, settings, metrics_port)
 
 
 @run.command("cassandra")

@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from penstock.settings import Settings
-from schemas.codec import Decoder, Undecodable, UnknownSchema
+from schemas.codec import Undecodable, UnknownSchema
+from schemas.features import FeaturesDecoder
 from schemas.records import features_schema
 from sinks.emissions import Emission, emissions, newest
 from sinks.store import NO_REACH, Reach, StoreUnavailable
@@ -97,15 +98,18 @@ class RedisStore:
         plan: The pipeline's plan.
         client: Redis, see :func:`connect`.
         grace_ms: How long a vector is kept beyond its use, see :func:`sinks.vectors.time_to_live_ms`.
+        decoder: Reads the features topic; by default the records of ``plan`` alone.
     """
 
     name = "redis"
 
-    def __init__(self, plan: PipelinePlan, client: redis.Redis, grace_ms: int) -> None:
+    def __init__(
+        self, plan: PipelinePlan, client: redis.Redis, grace_ms: int, decoder: FeaturesDecoder | None = None
+    ) -> None:
         self.topics: tuple[str, ...] = (plan.features_topic,)
         self._plan = plan
         self._client = client
-        self._decoder = Decoder(features_schema(plan))
+        self._decoder = decoder or FeaturesDecoder(features_schema(plan))
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
         self._ttl_ms = {view.id: time_to_live_ms(view, plan.source.max_future_ms, grace_ms) for view in plan.views}
         self._store_if_newer = self._note_reach = ""

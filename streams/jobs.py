@@ -72,7 +72,7 @@ def start(
             job of that name runs already, or Flink refuses the job. Nothing runs then.
     """
     planned = plan(pipeline)
-    require_unchanged(pipeline)
+    require_unchanged(pipeline, settings.schemas)
     topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
     require_topics(pipeline, settings.kafka, topics)
     with Flink(settings.flink_rest) as flink:
@@ -107,7 +107,7 @@ def start_backfill(
         PenstockError: as :func:`start`.
     """
     planned = plan(pipeline)
-    require_unchanged(pipeline)
+    require_unchanged(pipeline, settings.schemas)
     require_topics(pipeline, settings.kafka, [planned.source.topic, replay.topic])
     return _submitted(
         planned,
@@ -229,7 +229,7 @@ def _kernel_request(
     return KernelRequest(
         plan=planned.model_dump_json(),
         features_schema=json.dumps(features_schema(planned)),
-        writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract)),
+        writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract, settings.schemas)),
         registry_url=settings.schema_registry_url,
         group=group,
         submission_ms=time.time_ns() // 1_000_000,

@@ -14,7 +14,7 @@ from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA
 from scoring.repository import ModelRepository
 from streams.definitions import Pipeline
-from streams.drift.records import monitors_of, observer_of
+from streams.drift.records import is_comparable, monitors_of, observer_of
 from streams.drift.reference import Reference, read_reference
 from streams.drift.track import Alert, Track, TrackState, read_state
 
@@ -120,7 +120,7 @@ def _replay(
     alerts: list[Alert] = []
     for record in sorted((r for r in records if r.partition == key.partition), key=lambda r: r.offset):
         if state.start <= record.offset < state.position:
-            observation = observe(record.value)
+            observation = observe(record.value) if is_comparable(pipeline, record.lacks) else None
             alerts += track.take(record.offset, observation)
             if observation is not None and observation.event_time > reference.until_ms:
                 counted.add(observation.source)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from backfill.topics import Record
 from schemas.codec import Decoder
+from schemas.features import NOTHING, FeaturesDecoder
 
 
 class Position(NamedTuple):
@@ -19,12 +20,16 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A decoded feature record or prediction, and where it stands in its own topic."""
+    """A decoded feature record or prediction, and where it stands in its own topic.
+
+    ``lacks`` are the views and columns that it does not have because an earlier definition wrote it.
+    """
 
     partition: int
     offset: int
     key: bytes | None
     value: Mapping[str, Any]
+    lacks: frozenset[str] = NOTHING
 
     @property
     def position(self) -> Position:
@@ -38,4 +43,10 @@ def published(records: Iterable[Record], decoder: Decoder) -> list[Published]:
     Raises:
         Undecodable, UnknownSchema: if one is not what Penstock publishes.
     """
-    return [Published(r.partition, r.offset, r.key, decoder.decode(r.value or b"")) for r in records]
+    return [_published(record, decoder) for record in records]
+
+
+def _published(record: Record, decoder: Decoder) -> Published:
+    value = record.value or b""
+    lacks = decoder.lacks(value) if isinstance(decoder, FeaturesDecoder) else NOTHING
+    return Published(record.partition, record.offset, record.key, decoder.decode(value), lacks)

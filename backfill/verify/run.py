@@ -26,7 +26,8 @@ from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
-from schemas.records import PREDICTION_SCHEMA, features_schema
+from schemas.features import features_decoder
+from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
@@ -61,12 +62,12 @@ def verify(
         planned,
         pipeline.source.contract,
         read_topic(kafka, pipeline.source.topic),
-        Decoder(*writer_schemas(pipeline.source.contract)),
+        Decoder(*writer_schemas(pipeline.source.contract, settings.schemas)),
         personal_key_of(planned, settings).encode(),
     )
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, pipeline.source.dead_letter_topic)]
     dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
-    records = published(read_topic(kafka, pipeline.features_topic), Decoder(features_schema(planned)))
+    records = published(read_topic(kafka, pipeline.features_topic), features_decoder(pipeline, settings.schemas))
     features = check_features(planned, judged.events, records, budget=budget, seed=seed)
     predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(

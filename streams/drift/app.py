@@ -114,7 +114,7 @@ class _Run:
         self._following = Following(
             reference,
             TrackStore(settings.kafka, pipeline, reference, version, self._give_up),
-            {topic: reader_of(topic, pipeline, version) for topic in monitors},
+            {topic: reader_of(topic, pipeline, version, settings.schemas) for topic in monitors},
             monitors,
             Writer(pipeline, reference, version),
             Metrics(REGISTRY, pipeline.name, reference),

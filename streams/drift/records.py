@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
-from schemas.committed import features_writer_schemas
 from schemas.dead_letters import DeadLetter
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, features_schema
+from schemas.features import features_decoder, is_lacking
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.predictions import Produced
 from scoring.vectors import Vectorizer
 from streams.definitions import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import Alert, Observation, message
 from streams.monitors import SCORE
-from streams.plan import plan
 from streams.topics import dead_letters_of
 
 Reader = Callable[[bytes], Observation | None]
@@ -39,28 +39,30 @@ def monitors_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return {topic: names for topic, names in topics.items() if names}
 
 
-def reader_of(topic: str, pipeline: Pipeline, version: int) -> Reader:
-    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count."""
+def reader_of(topic: str, pipeline: Pipeline, version: int, schemas: Path) -> Reader:
+    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count.
+
+    ``schemas`` is the folder of the committed schemas.
+    """
     if topic == pipeline.features_topic:
-        return _features_reader(pipeline)
+        return _features_reader(pipeline, schemas)
     decoder, observe = Decoder(PREDICTION_SCHEMA), observer_of(topic, pipeline, version)
     return lambda value: observe(decoder.decode(value))
 
 
-def _features_reader(pipeline: Pipeline) -> Reader:
-    current, known = Decoder(features_schema(plan(pipeline))), Decoder(*features_writer_schemas(pipeline))
-    observe = observer_of(pipeline.features_topic, pipeline, 0)
+def _features_reader(pipeline: Pipeline, schemas: Path) -> Reader:
+    decoder, observe = features_decoder(pipeline, schemas), observer_of(pipeline.features_topic, pipeline, 0)
 
     def read(value: bytes) -> Observation | None:
-        try:
-            record = current.decode(value)
-        except UnknownSchema:
-            # Of other view versions: another meaning, which is not to be compared.
-            known.decode(value)
-            return None
-        return observe(record)
+        record = decoder.decode(value)
+        return observe(record) if is_comparable(pipeline, decoder.lacks(value)) else None
 
     return read
+
+
+def is_comparable(pipeline: Pipeline, lacks: frozenset[str]) -> bool:
+    """Whether a record has all that is monitored; what its form lacks is no missing value, and no drift."""
+    return pipeline.monitors is None or not any(is_lacking(name, lacks) for name in pipeline.monitors.inputs)
 
 
 def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mapping[str, Any]], Observation | None]:
