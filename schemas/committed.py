@@ -114,13 +114,18 @@ def features_writer_schemas(pipeline: Pipeline, root: Path = ROOT) -> list[dict[
     return _distinct([*schemas, features_schema(plan(pipeline))])
 
 
+def features_file(pipeline: Pipeline, form: str, root: Path = ROOT) -> Path:
+    """Where a form of the records on the features topic is committed, by its fingerprint in hexadecimal."""
+    return root / "records" / pipeline.features_topic / f"{form}.avsc"
+
+
 def _files(pipeline: Pipeline, root: Path) -> Iterator[tuple[Path, str]]:
     """Every file that a pipeline's definitions stand for, with its content."""
     for contract in contracts_of(pipeline):
         yield _version_file(contract, root), _text(contract_schema(contract))
     planned = plan(pipeline)
     features = features_schema(planned)
-    yield root / "records" / pipeline.features_topic / f"{fingerprint(features).hex()}.avsc", _text(features)
+    yield features_file(pipeline, fingerprint(features).hex(), root), _text(features)
     for view in pipeline.views:
         view_plan = planned.view(view.name)
         content = {"hash": view_plan.hash, "definition": view_definition(pipeline, view)}

@@ -1,19 +1,20 @@
-"""``penstock job start | stop | status``."""
+"""``penstock job start | stop | upgrade | rescale | status``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from penstock.settings import Settings
-from streams import jobs
+from streams import evolution, jobs
 from streams.loading import load_pipeline
 
 
 @click.group()
 def job() -> None:
-    """Start, stop (with savepoint) or show the feature job of a pipeline."""
+    """Start, stop (with savepoint), upgrade, rescale or show the feature job of a pipeline."""
 
 
 @job.command()
@@ -38,16 +39,21 @@ def job() -> None:
     show_default=True,
     help="How Python columns run: inside the JVM, or in processes beside it.",
 )
+@click.option(
+    "--state-backend",
+    type=click.Choice(["heap", "rocksdb"]),
+    default="heap",
+    show_default=True,
+    help="Where state lives: as objects on the heap, or on the TaskManager's disk with incremental checkpoints.",
+)
+@click.option(
+    "--drop-state",
+    "drops_state",
+    is_flag=True,
+    help="Go on although the savepoint has state of entities that are gone.",
+)
 @click.option("--unless-running", is_flag=True, help="Do nothing, successfully, if the job runs or is recovering.")
-def start(
-    pipeline: str,
-    savepoint: str | None,
-    parallelism: int,
-    exactly_once: bool,
-    checkpoint_interval_ms: int,
-    python_mode: str,
-    unless_running: bool,
-) -> None:
+def start(pipeline: str, savepoint: str | None, drops_state: bool, unless_running: bool, **options: Any) -> None:
     """Submit the feature job of PIPELINE to Flink and wait until it runs.
 
     Without --from-savepoint its windows are empty at first.
@@ -57,15 +63,7 @@ def start(
     if found is not None and found.is_active:
         click.echo(f"{found.name} is {found.state.lower()} already: job {found.id}")
         return
-    started = jobs.start(
-        definition,
-        settings,
-        savepoint=savepoint,
-        parallelism=parallelism,
-        exactly_once=exactly_once,
-        checkpoint_interval_ms=checkpoint_interval_ms,
-        python_mode=python_mode,
-    )
+    started = jobs.start(definition, settings, savepoint=savepoint, drops_state=drops_state, **options)
     click.echo(f"{started.name} is running: job {started.id}, {started.tasks} tasks")
 
 
@@ -76,6 +74,34 @@ def stop(pipeline: str) -> None:
     path = jobs.stop(load_pipeline(pipeline), Settings())
     click.echo(f"stopped; savepoint {path}")
     click.echo(f"continue with: penstock job start {pipeline} --from-savepoint latest")
+
+
+@job.command()
+@click.argument("pipeline")
+def upgrade(pipeline: str) -> None:
+    """Go on with the present definitions and release: stop with a savepoint, start from it.
+
+    The job keeps its options. Views that mean the same keep their state, new ones begin empty. Before, start the sinks,
+    scorers and the drift app anew, so that they can read the new records.
+    """
+    done = evolution.upgrade(load_pipeline(pipeline), Settings())
+    _tell(done)
+    for what, views in (("begin empty", done.added), ("are gone, with their state", done.removed)):
+        if views:
+            click.echo(f"{', '.join(views)} {what}")
+
+
+@job.command()
+@click.argument("pipeline")
+@click.option("--parallelism", type=click.IntRange(1, 128), required=True, help="Tasks per operator.")
+def rescale(pipeline: str, parallelism: int) -> None:
+    """Give the running job of PIPELINE more tasks, or fewer: stop with a savepoint, start from it."""
+    _tell(evolution.rescale(load_pipeline(pipeline), Settings(), parallelism))
+
+
+def _tell(done: evolution.Evolved) -> None:
+    click.echo(f"{done.job.name} is running: job {done.job.id}, {done.job.tasks} tasks, from {done.savepoint}")
+    click.echo(f"as by: penstock job start {done.job.name.removeprefix('penstock-')}{done.options.arguments()}")
 
 
 @job.command()

@@ -95,10 +95,14 @@ class Flink:
     def stop(self, job_id: str, timeout_s: float) -> str:
         """Stop a job with a savepoint and wait for it; returns the savepoint's path.
 
+        The savepoint is in Flink's canonical form, which every state backend reads.
+
         Raises:
             PenstockError: if the savepoint fails or takes too long; the job goes on then.
         """
-        trigger = self._request("POST", f"/jobs/{job_id}/stop", json={"drain": False})["request-id"]
+        trigger = self._request("POST", f"/jobs/{job_id}/stop", json={"drain": False, "formatType": "CANONICAL"})[
+            "request-id"
+        ]
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             answer = self._get(f"/jobs/{job_id}/savepoints/{trigger}")
@@ -117,9 +121,32 @@ class Flink:
             f"the savepoint was not complete after {timeout_s:.0f} s", where=f"{self.url}, job {job_id}"
         )
 
+    def parameters(self, job_id: str) -> dict[str, str]:
+        """What the job was submitted with as its parameters, for everybody to see."""
+        parameters: dict[str, str] = self._get(f"/jobs/{job_id}/config")["execution-config"]["user-config"]
+        return parameters
+
+    def slots(self, job_id: str) -> int:
+        """As many tasks per operator as the job could have: the slots that are free, and its own."""
+        vertices = self._get(f"/jobs/{job_id}")["vertices"]
+        own = max((vertex["parallelism"] for vertex in vertices), default=0)
+        return int(self._get("/overview")["slots-available"]) + own
+
     def cancel(self, job_id: str) -> None:
         """Ask for a job to end at once, without a savepoint; its last checkpoint is kept."""
         self._send("PATCH", f"/jobs/{job_id}?mode=cancel")
+
+    def await_end(self, job_id: str, timeout_s: float) -> None:
+        """Wait until a job that was stopped or cancelled has ended.
+
+        Raises:
+            PenstockError: if it takes longer.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.job(job_id).is_active:
+            if time.monotonic() > deadline:
+                raise PenstockError(f"the job did not end within {timeout_s:.0f} s", where=f"{self.url}, job {job_id}")
+            time.sleep(_POLL_S)
 
     def _restarts(self, job_id: str) -> int:
         metrics = self._get(f"/jobs/{job_id}/metrics?get=numRestarts")

@@ -22,7 +22,7 @@ from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
 from streams.derivation import derivation_query, function_name, function_of
 from streams.plan import ColumnPlan, PipelinePlan
-from streams.submission import KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
+from streams.submission import DESCRIPTION, KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
 
 # As many key groups as the largest parallelism that a savepoint may ever be restored with.
 MAX_PARALLELISM = 128
@@ -35,10 +35,16 @@ def main() -> None:
     sys.stdout.write(Submitted(job_id=job_id).model_dump_json() + "\n")
 
 
-def submit(submission: Submission, kafka: str, personal_key: bytes) -> str:
-    """Assemble the graph, submit it, and return the job's id without waiting for the job to run."""
+def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | None:
+    """Assemble the graph, submit it, and return the job's id without waiting for the job to run.
+
+    A rehearsal is assembled only: what would be refused is found without a job. It has no id.
+    """
     environment = _environment(submission)
     assemble(environment, submission, kafka, personal_key)
+    if submission.rehearsal:
+        environment._j_stream_execution_environment.getStreamGraph(False)
+        return None
     client = environment.execute_async(submission.name)
     return str(client.get_job_id())
 
@@ -71,7 +77,7 @@ def _derive(
     derived = tables.sql_query(derivation_query(plan, list(graph.tableColumns()), "events"))
     events = graph.fromTable(tables._j_tenv, derived._j_table)
     if python_columns:
-        _require_python_mode(environment, submission.python_mode)
+        _require_python_mode(environment, submission.description.options.python_mode)
     return events
 
 
@@ -101,30 +107,31 @@ def _environment(submission: Submission) -> StreamExecutionEnvironment:
     for name, value in job_settings(submission).items():
         configuration.set_string(name, value)
     java_environment = jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
-    return StreamExecutionEnvironment(
-        java_environment.createRemoteEnvironment(
-            rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, [])
-        )
+    remote = java_environment.createRemoteEnvironment(
+        rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, [])
     )
+    shown = Configuration().set_string(DESCRIPTION, submission.description.model_dump_json())
+    remote.getConfig().setGlobalJobParameters(shown._j_configuration)
+    return StreamExecutionEnvironment(remote)
 
 
 def job_settings(submission: Submission) -> dict[str, str]:
     """Flink's configuration of the job."""
+    options = submission.description.options
     settings = {
         "pipeline.jars": ";".join(submission.jars),
         "pipeline.name": submission.name,
         "pipeline.object-reuse": "true",
         "pipeline.generic-types": "false",
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
-        "parallelism.default": str(submission.parallelism),
+        "parallelism.default": str(options.parallelism),
         "execution.attached": "false",
         # A record must not wait for its buffer to fill.
         "execution.buffer-timeout.interval": "1 ms",
-        # The stages change their state's objects in place, which is what this backend keeps.
-        "state.backend.type": "hashmap",
-        "execution.checkpointing.interval": f"{submission.checkpoint_interval_ms} ms",
+        "state.backend.type": {"heap": "hashmap", "rocksdb": "rocksdb"}[options.state_backend],
+        "execution.checkpointing.interval": f"{options.checkpoint_interval_ms} ms",
         # Large states take longer than the interval to write: then at least as long without as with a snapshot.
-        "execution.checkpointing.min-pause": f"{submission.checkpoint_interval_ms} ms",
+        "execution.checkpointing.min-pause": f"{options.checkpoint_interval_ms} ms",
         "execution.checkpointing.timeout": "5 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
@@ -132,7 +139,7 @@ def job_settings(submission: Submission) -> dict[str, str]:
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "restart-strategy.exponential-delay.reset-backoff-threshold": "2 min",
-        "python.execution-mode": submission.python_mode,
+        "python.execution-mode": options.python_mode,
         "python.fn-execution.bundle.time": "5",
     }
     if submission.savepoint is not None:
@@ -140,6 +147,7 @@ def job_settings(submission: Submission) -> dict[str, str]:
         # A savepoint stays the user's: the job writes its own checkpoints and can be started from it again.
         # A backfill's checkpoint is of use to nobody else, and is deleted when there is a newer one.
         backfill = submission.kernel.replay is not None
+        settings["execution.state-recovery.ignore-unclaimed-state"] = str(submission.drops_state).lower()
         settings["execution.state-recovery.claim-mode"] = "CLAIM" if backfill else "NO_CLAIM"
     return settings
 

@@ -6,11 +6,60 @@ key of personal data, and how Kafka lets the job in, come by the environment.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 PII_KEY_VARIABLE = "PENSTOCK_PII_KEY"
+DESCRIPTION = "penstock"
+"""The job's parameter that holds a :class:`Description`."""
 KAFKA_VARIABLE = "PENSTOCK_KAFKA_JAVA_PROPERTIES"
 """A JSON object: :meth:`penstock.kafka.KafkaAccess.java`."""
+
+
+class Options(BaseModel):
+    """How a job runs; its definitions say what it computes.
+
+    Args:
+        parallelism: How many tasks each operator gets; at 1 all stages run chained in one task.
+        exactly_once: Whether features are published in Kafka transactions, visible at each checkpoint.
+        checkpoint_interval_ms: How often state is saved; also how much is done again after a failure.
+        python_mode: How Python columns run: ``thread`` inside the JVM, ``process`` beside it.
+        state_backend: Where state lives: ``heap``, as objects, or ``rocksdb``, serialized on the TaskManager's disk.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parallelism: int = 1
+    exactly_once: bool = False
+    checkpoint_interval_ms: int = 2_000
+    python_mode: Literal["thread", "process"] = "thread"
+    state_backend: Literal["heap", "rocksdb"] = "heap"
+
+    def arguments(self) -> str:
+        """What to append to ``penstock job start PIPELINE`` for the same; nothing if that is what it does anyway."""
+        given = self.model_dump(exclude_defaults=True)
+        return "".join(f" --{name.replace('_', '-')}{'' if on is True else f' {on}'}" for name, on in given.items())
+
+
+class Description(BaseModel):
+    """What a running job says of itself: Flink shows it among the job's parameters, so it holds no secret.
+
+    Args:
+        options: How it runs.
+        plan: A hash of its plan.
+        views: The hash of each of its views, by ``name@version``.
+        entities: Its stages.
+        form: The fingerprint of its feature records' schema, in hexadecimal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    options: Options
+    plan: str
+    views: dict[str, str]
+    entities: tuple[str, ...]
+    form: str
 
 
 class Submission(BaseModel):
@@ -20,12 +69,12 @@ class Submission(BaseModel):
         name: The job's name in Flink.
         flink_rest: Base URL of the JobManager.
         jars: URLs of the connector and the kernel.
-        parallelism: How many tasks each operator gets; at 1 all stages run chained in one task.
-        checkpoint_interval_ms: How often state is saved; also how much is done again after a failure.
+        description: What the job is to say of itself; its options hold for the job.
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
+        drops_state: Whether it may continue from state of stages that it does not have any more.
         python_files: Folders that hold the modules of Python columns, for the workers' path.
-        python_mode: How Python columns run: ``thread`` inside the JVM, ``process`` beside it.
         kernel: The kernel's own request; see ``penstock.kernel.graph.Request``.
+        rehearsal: Whether to assemble the job only, and not to submit it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,12 +82,12 @@ class Submission(BaseModel):
     name: str
     flink_rest: str
     jars: tuple[str, ...]
-    parallelism: int
-    checkpoint_interval_ms: int
+    description: Description
     savepoint: str | None
+    drops_state: bool
     python_files: tuple[str, ...]
-    python_mode: str
     kernel: KernelRequest
+    rehearsal: bool
 
 
 class Replay(BaseModel):
@@ -79,8 +128,8 @@ class KernelRequest(BaseModel):
 
 
 class Submitted(BaseModel):
-    """The answer: the last line of the process's standard output."""
+    """The answer: the last line of the process's standard output; without an id if it was a rehearsal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    job_id: str
+    job_id: str | None

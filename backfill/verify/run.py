@@ -32,8 +32,8 @@ from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
 from streams.definitions import Labels, Pipeline
-from streams.jobs import personal_key_of
 from streams.plan import plan
+from streams.submitting import personal_key_of
 
 _CASSANDRA_SAMPLE = 1_000
 

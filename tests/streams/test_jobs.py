@@ -10,7 +10,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from streams.flink_rest import Flink
-from streams.jobs import _cause
+from streams.submitting import _cause
 
 
 def test_the_innermost_cause_of_a_java_error_is_named() -> None:
@@ -52,7 +52,7 @@ def test_a_savepoint_in_progress_is_waited_for() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
-            assert json.loads(request.content) == {"drain": False}
+            assert json.loads(request.content) == {"drain": False, "formatType": "CANONICAL"}
             return httpx.Response(202, json={"request-id": "r"})
         return httpx.Response(200, json=next(answers))
 
