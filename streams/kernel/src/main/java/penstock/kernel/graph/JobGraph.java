@@ -3,6 +3,9 @@ package penstock.kernel.graph;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
 import java.util.Properties;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -158,15 +161,19 @@ public final class JobGraph {
   public void write(DataStream<Event> events) {
     DataStream<Event> stream = events;
     String sourceKey = plan.source().key();
-    boolean firstDeduplicates = sourceKey != null && sourceKey.equals(plan.stages().get(0).key());
+    // The stage that is keyed as the source is comes first, wherever its views are in a record, and
+    // de-duplicates: what it remembers stays with it when other entities are added.
+    List<Plan.Stage> stages = new ArrayList<>(plan.stages());
+    stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
+    boolean firstDeduplicates = stages.get(0).key().equals(sourceKey);
     if (!firstDeduplicates) {
       stream =
           keyed(stream, sourceKey, new DeduplicationFunction(plan.source().dedupHorizonMs()))
               .name("de-duplicate")
               .uid("deduplicate");
     }
-    for (int i = 0; i < plan.stages().size(); i++) {
-      Plan.Stage stage = plan.stages().get(i);
+    for (int i = 0; i < stages.size(); i++) {
+      Plan.Stage stage = stages.get(i);
       boolean deduplicates = firstDeduplicates && i == 0;
       StageFunction function =
           new StageFunction(request.plan(), stage.entity(), deduplicates, request.submissionMs());

@@ -78,9 +78,7 @@ public final class StageSpec {
               .findFirst()
               .orElseGet(() -> new ViewState(spec));
     }
-    EntityState result = new EntityState(this, adopted);
-    result.asOf = state.asOf;
-    return result;
+    return new EntityState(this, adopted);
   }
 
   /**
@@ -90,16 +88,16 @@ public final class StageSpec {
    * @return how many views found the event older than all their windows
    */
   public int take(EntityState state, Event event, String entity, long[] epochs) {
-    state.asOf = Math.max(state.asOf, event.time);
     int late = 0;
     for (int i = 0; i < views.length; i++) {
       ViewState view = state.views[i];
+      view.asOf = Math.max(view.asOf, event.time);
       Object[] features = new Object[views[i].width()];
-      boolean inside = views[i].take(view, event.columns, event.time, state.asOf, features);
+      boolean inside = views[i].take(view, event.columns, event.time, view.asOf, features);
       view.seq++;
       late += inside ? 0 : 1;
       event.views[firstView + i] =
-          new ViewValues(entity, epochs[i], view.seq, state.asOf, !inside, features);
+          new ViewValues(entity, epochs[i], view.seq, view.asOf, !inside, features);
     }
     return late;
   }

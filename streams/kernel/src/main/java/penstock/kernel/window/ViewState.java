@@ -4,11 +4,15 @@ import java.io.IOException;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** What a view knows of one entity. */
+/**
+ * What a view knows of one entity: its windows, how many events it took, and how far time has come
+ * with them. Nothing of it is of a time before the view began.
+ */
 final class ViewState {
   final ViewSpec spec;
   final Tiles[] windows;
   long seq;
+  long asOf = Long.MIN_VALUE;
 
   ViewState(ViewSpec spec) {
     this.spec = spec;
@@ -18,10 +22,11 @@ final class ViewState {
     }
   }
 
-  private ViewState(ViewSpec spec, Tiles[] windows, long seq) {
+  private ViewState(ViewSpec spec, Tiles[] windows, long seq, long asOf) {
     this.spec = spec;
     this.windows = windows;
     this.seq = seq;
+    this.asOf = asOf;
   }
 
   ViewState copy() {
@@ -29,11 +34,12 @@ final class ViewState {
     for (int i = 0; i < windows.length; i++) {
       copies[i] = windows[i].copy();
     }
-    return new ViewState(spec, copies, seq);
+    return new ViewState(spec, copies, seq, asOf);
   }
 
   void write(DataOutputView out) throws IOException {
     out.writeLong(seq);
+    out.writeLong(asOf);
     for (Tiles tiles : windows) {
       tiles.write(out);
     }
@@ -41,10 +47,11 @@ final class ViewState {
 
   static ViewState read(ViewSpec spec, DataInputView in) throws IOException {
     long seq = in.readLong();
+    long asOf = in.readLong();
     Tiles[] windows = new Tiles[spec.windows.length];
     for (int i = 0; i < windows.length; i++) {
       windows[i] = Tiles.read(spec.windows[i], in);
     }
-    return new ViewState(spec, windows, seq);
+    return new ViewState(spec, windows, seq, asOf);
   }
 }

@@ -85,7 +85,7 @@ class StageFunctionTest {
     try (var after = harness(twoViews, 99, state)) {
       send(after, twoViews, "2", 500, "k", 3.0);
       ViewValues[] views = after.extractOutputValues().get(0).views;
-      assertEquals(new ViewValues("k", 99, 1, 1_000, false, null), bare(views[0]));
+      assertEquals(new ViewValues("k", 99, 1, 500, false, null), bare(views[0]));
       assertEquals(List.of(1L), List.of(views[0].features()));
       assertEquals(new ViewValues("k", 7, 2, 1_000, false, null), bare(views[1]));
       assertEquals(List.of(2L, 5.0, 2L), List.of(views[1].features()));
