@@ -17,7 +17,7 @@ from streams.definitions import Pipeline
 from streams.kernel_process import Kernel
 from streams.plan import PipelinePlan, plan
 from streams.reference import Row
-from streams.reference_values import Value
+from streams.reference_values import FeatureValue, Value
 
 # Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
 PII_KEY = b"penstock.testing"
@@ -44,7 +44,7 @@ class Features:
     seq: int
     as_of: int
     late: bool
-    values: Mapping[str, Value]
+    values: Mapping[str, FeatureValue]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Outcome:
         """Whether there is a record of it."""
         return self.refused is None and not self.duplicate
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> FeatureValue:
         if not self.emitted:
             why = f"was refused: {self.refused}, {self.message}" if self.refused else "is a duplicate"
             raise KeyError(f"{name}: this event {why}")

@@ -19,17 +19,22 @@ from penstock import (
     View,
     Window,
     approx_distinct,
+    bottom_k,
     changed,
     count,
     decayed_count,
     decayed_mean,
     decayed_sum,
     first,
+    first_k,
+    histogram,
     kurtosis,
     last,
+    last_k,
     max_,
     mean,
     min_,
+    most_frequent,
     rate,
     skewness,
     std,
@@ -37,6 +42,7 @@ from penstock import (
     time_since_first,
     time_since_last,
     time_since_previous,
+    top_k,
     variance,
     zscore,
 )
@@ -110,6 +116,21 @@ values = View(
     ),
 )
 
+lists = View(
+    name="lists",
+    version=1,
+    entity=e,
+    aggregates=(
+        *(first_k(column, k=2, over="10s") for column in ("x", "n", "s", "b")),
+        *(last_k(column, k=2, over="10s") for column in ("x", "n", "s", "b")),
+        *(most_frequent(column, k=2, over="10s") for column in ("x", "n", "s", "b")),
+        top_k("x", k=2, over="10s"),
+        bottom_k("n", k=2, over="10s"),
+        top_k("n", k=2, where="b", name="top_of_b", over="10s"),
+        histogram("x", buckets=(0, 0.5, 10), over="10s"),
+    ),
+)
+
 filters = View(
     name="filters",
     version=1,
@@ -139,7 +160,7 @@ pipeline = Pipeline(
         "ratio": Derived(sql="x / NULLIF(n, 0)", type="double"),
         "tenths": Derived(sql="x * 0.1e0 + 0.2e0", type="double"),
     },
-    views=(edges, numbers, values, filters, together, other),
+    views=(edges, numbers, values, lists, filters, together, other),
     model=Model(name="corpus", inputs=("event.x", "edges.count_10s"), threshold=0.5, positive="p", negative="n"),
     carry=("half", "ratio", "tenths"),
 )
