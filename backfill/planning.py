@@ -58,11 +58,12 @@ def reach_ms(plan: PipelinePlan) -> int:
     """How far before ``from``, in Kafka's time, the replay must begin.
 
     The horizon of duplicates is added to the longest window, since a copy within the window may follow an original
-    before it.
+    before it; and to a source that is taken by event time what its watermark needs to be what it was.
     """
     longest = max(feature.window_ms + feature.hop_ms for view in plan.views for feature in view.features)
     horizon = plan.source.dedup_horizon_ms if plan.source.event_id is not None else 0
-    return longest + horizon + plan.source.max_future_ms
+    settling = plan.source.disorder_ms + plan.source.idle_after_ms if plan.source.order == "event_time" else 0
+    return longest + horizon + plan.source.max_future_ms + settling
 
 
 def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, scratch: str) -> Replay:

@@ -8,7 +8,7 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -100,6 +100,10 @@ class Source(Definition):
     ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
     Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to
     ``<topic>.dlq``.
+
+    ``order`` is that in which views take the events of an entity: as they arrive, or by (event time, partition,
+    offset), for which each event waits until the watermark has passed it. The watermark stays ``disorder`` behind the
+    least advanced partition; one that has brought nothing for ``idle_after`` is not waited for.
     """
 
     topic: str
@@ -109,6 +113,9 @@ class Source(Definition):
     dedup_horizon: Duration = 3_600_000
     max_future: Duration = 60_000
     max_bytes: int = Field(default=1_048_576, ge=1)
+    order: Literal["arrival", "event_time"] = "arrival"
+    disorder: Duration = 30_000
+    idle_after: Duration = 60_000
 
     @property
     def dead_letter_topic(self) -> str:

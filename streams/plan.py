@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
 from streams.aggregates import KINDS, Operation
-from streams.definitions import Derived, Entity, Pipeline, PythonColumn, View
+from streams.definitions import Derived, Entity, Pipeline, PythonColumn, Source, View
 from streams.feature_types import FeatureType
 
 
@@ -108,6 +108,9 @@ class SourcePlan(_Plan):
     dedup_horizon_ms: int
     max_future_ms: int
     max_bytes: int
+    order: Literal["arrival", "event_time"] = "arrival"
+    disorder_ms: int = 30_000
+    idle_after_ms: int = 60_000
 
 
 class PipelinePlan(_Plan):
@@ -197,6 +200,9 @@ def _source(pipeline: Pipeline) -> SourcePlan:
         dedup_horizon_ms=source.dedup_horizon,
         max_future_ms=source.max_future,
         max_bytes=source.max_bytes,
+        order=source.order,
+        disorder_ms=source.disorder,
+        idle_after_ms=source.idle_after,
     )
 
 
@@ -255,8 +261,14 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
             "key": pipeline.source.key,
             "dedup_horizon_ms": pipeline.source.dedup_horizon,
             "max_future_ms": pipeline.source.max_future,
+            **_order(pipeline.source),
         },
     }
+
+
+def _order(source: Source) -> dict[str, Any]:
+    """What says in which order events are taken; nothing of the default, which older definitions lack."""
+    return {} if source.order == "arrival" else {"order": source.order, "disorder_ms": source.disorder}
 
 
 def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:

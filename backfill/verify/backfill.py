@@ -22,6 +22,7 @@ from backfill.verify.records import Position, Published
 from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Timed
+from streams.reference_order import Arrival, by_event_time
 
 # What counts emissions of one run of a job and so is another in a replay.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
@@ -54,6 +55,7 @@ def check_backfill(
     timestamps: Mapping[Position, int],
     *,
     budget: int,
+    arrivals: Sequence[Arrival] = (),
 ) -> BackfillFindings:
     """Check every row against what was served, and that there is one for every event of the range.
 
@@ -64,6 +66,7 @@ def check_backfill(
         records: The features topic.
         timestamps: Kafka's, of every raw record, in offset order within each partition: they make the replay's order.
         budget: Bounds the oracle's work per view, in rows visited times features.
+        arrivals: The valid events, duplicates among them: what a source that is taken by event time is ordered by.
     """
     findings = BackfillFindings()
     rows = {row.position: row for row in _rows(plan, backfill)}
@@ -78,6 +81,11 @@ def check_backfill(
     for position in expected & rows.keys():
         _check_envelope(plan, rows[position], served.get(position), findings)
     order = _replay_order(backfill.manifest, timestamps)
+    if plan.source.order == "event_time":
+        replayed = sorted((a for a in arrivals if a[1:3] in order), key=lambda a: order[Position(*a[1:3])])
+        partitions = len(backfill.manifest.replay.start)
+        taken = by_event_time(plan.source, partitions, replayed)
+        order = {Position(*arrival[1:3]): (number, *arrival[1:3]) for number, arrival in enumerate(taken)}
     for view in (plan.view(name) for name in backfill.manifest.views):
         _check_view(view, rows, events, records, served, order, findings, budget)
     return findings

@@ -16,20 +16,26 @@ from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.plan import PipelinePlan
 from streams.reference import Row, accepted
+from streams.reference_order import Arrival
 from streams.reference_values import Value
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The raw topic, sorted: events to be scored, duplicates to be dropped, and rejections by position.
+    """The raw topic, sorted: events to be scored, duplicates to be dropped (their times), and rejections by position.
 
     ``timestamps`` are Kafka's, of every record, in offset order within each partition.
     """
 
     events: dict[Position, Event]
-    duplicates: set[Position]
+    duplicates: dict[Position, int]
     rejections: dict[Position, Rejection]
     timestamps: dict[Position, int]
+
+    def arrivals(self) -> list[Arrival]:
+        """The valid events, duplicates among them, in offset order within each partition."""
+        times = {position: event.time for position, event in self.events.items()} | self.duplicates
+        return [Arrival(times[p], *p, timestamp) for p, timestamp in self.timestamps.items() if p in times]
 
 
 def judge_events(
@@ -67,7 +73,9 @@ def judge_events(
     return Judged(
         events={event.position: event for event in events},
         duplicates={
-            Position(r.partition, r.offset) for (r, _), first in zip(valid, first_seen, strict=True) if not first
+            Position(record.partition, record.offset): _time(plan, row)
+            for (record, row), first in zip(valid, first_seen, strict=True)
+            if not first
         },
         rejections=rejections,
         timestamps=timestamps,
@@ -109,10 +117,9 @@ def _first_seen(plan: PipelinePlan, valid: list[tuple[Record, Row]]) -> list[boo
         return [True] * len(valid)
     ids: list[tuple[Value, str, int]] = []
     for _, row in valid:
-        event_id, time = row[source.event_id], row[source.event_time]
+        event_id = row[source.event_id]
         assert isinstance(event_id, str)
-        assert isinstance(time, int)
-        ids.append((None if source.key is None else row[source.key], event_id, time))
+        ids.append((None if source.key is None else row[source.key], event_id, _time(plan, row)))
     return accepted(ids, source.dedup_horizon_ms)
 
 
@@ -121,10 +128,14 @@ def _event(plan: PipelinePlan, record: Record, row: Row) -> Event:
     event_id = (
         row[plan.source.event_id] if plan.source.event_id else f"{plan.source.topic}/{'/'.join(map(str, position))}"
     )
-    time = row[plan.source.event_time]
     assert isinstance(event_id, str)
+    return Event(position, record.timestamp, _published_key(plan, record, row), event_id, _time(plan, row), row)
+
+
+def _time(plan: PipelinePlan, row: Row) -> int:
+    time = row[plan.source.event_time]
     assert isinstance(time, int)
-    return Event(position, record.timestamp, _published_key(plan, record, row), event_id, time, row)
+    return time
 
 
 def _published_key(plan: PipelinePlan, record: Record, row: Row) -> bytes | None:

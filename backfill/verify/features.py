@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,9 +55,15 @@ class Emission(NamedTuple):
 
 
 def check_features(
-    plan: PipelinePlan, events: Mapping[Position, Event], records: Sequence[Published], *, budget: int, seed: int
+    plan: PipelinePlan,
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    *,
+    budget: int,
+    seed: int,
+    arrivals: Sequence[Arrival] = (),
 ) -> FeatureFindings:
-    """Check every record's envelope, and its vectors against the oracle.
+    """Check every record's envelope, its vectors against the oracle, and, by ``arrivals``, the order of event time.
 
     ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
     order from ``seed``, and ``checked`` says how many feature values were compared.
@@ -74,8 +80,10 @@ def check_features(
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
     known = [record for record in records if record.position in events]
+    excused = may_be_late(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
-        _check_view(view, events, known, findings, budget, random.Random(f"{seed}/{view.id}"))  # noqa: S311 - a sample
+        rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
+        _check_view(view, events, known, findings, budget, rng, excused)
     return findings
 
 
@@ -124,6 +132,7 @@ def _check_view(
     findings: FeatureFindings,
     budget: int,
     rng: random.Random,
+    excused: Set[tuple[int, int]] | None,
 ) -> None:
     emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
     for record in records:
@@ -134,6 +143,8 @@ def _check_view(
     work = []
     for (entity, _epoch), of_entity in emissions.items():
         for chain, fresh in chains(of_entity, findings, f"{view.id} {entity}"):
+            if excused is not None:
+                _check_order(view, [events[e.position] for e in chain], fresh, excused, findings)
             history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
             work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
     rng.shuffle(work)
@@ -141,6 +152,18 @@ def _check_view(
         if budget <= 0:
             break
         budget -= check_vector(view, history, index, emission, findings) * len(view.features)
+
+
+def _check_order(
+    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: Set[tuple[int, int]], findings: FeatureFindings
+) -> None:
+    """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
+    furthest = (-(2**63), Position(0, 0))
+    for number, event in enumerate(chain):
+        place = (event.time, event.position)
+        if number >= fresh and place < furthest and event.position not in excused:
+            findings.mismatch(f"{view.id}: event {event.position} was taken after {furthest[1]}, which is later")
+        furthest = max(furthest, place)
 
 
 def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:

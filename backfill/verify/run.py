@@ -68,7 +68,8 @@ def verify(
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, pipeline.source.dead_letter_topic)]
     dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
     records = published(read_topic(kafka, pipeline.features_topic), features_decoder(pipeline, settings.schemas))
-    features = check_features(planned, judged.events, records, budget=budget, seed=seed)
+    arrivals = judged.arrivals()
+    features = check_features(planned, judged.events, records, budget=budget, seed=seed, arrivals=arrivals)
     predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(
         planned,
@@ -87,7 +88,13 @@ def verify(
     replayed = BackfillFindings()
     if backfill is not None:
         replayed = check_backfill(
-            planned, read_backfill(backfill), judged.events, records, judged.timestamps, budget=budget
+            planned,
+            read_backfill(backfill),
+            judged.events,
+            records,
+            judged.timestamps,
+            budget=budget,
+            arrivals=arrivals,
         )
     drift = _drift(pipeline, settings, records, predictions, measured)
     checks: list[Findings] = [features, scored, redis, cassandra, replayed, drift]

@@ -31,4 +31,18 @@ public final class Event {
    * such entity.
    */
   public ViewValues[] views;
+
+  /** Another event of the same content; what its columns and views hold is never changed. */
+  public Event copy() {
+    Event copy = new Event();
+    copy.key = key;
+    copy.partition = partition;
+    copy.offset = offset;
+    copy.timestamp = timestamp;
+    copy.id = id;
+    copy.time = time;
+    copy.columns = columns.clone();
+    copy.views = views.clone();
+    return copy;
+  }
 }

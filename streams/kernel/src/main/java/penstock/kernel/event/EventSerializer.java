@@ -11,7 +11,10 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
-/** Events between operators. It is never part of state, so its form may change with any release. */
+/**
+ * Events between operators, and those that wait for the watermark, whose state tells the plan by
+ * which they were written.
+ */
 public final class EventSerializer extends TypeSerializer<Event> {
   private static final long serialVersionUID = 1;
 
@@ -121,16 +124,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
 
   @Override
   public Event copy(Event from) {
-    Event to = new Event();
-    to.key = from.key;
-    to.partition = from.partition;
-    to.offset = from.offset;
-    to.timestamp = from.timestamp;
-    to.id = from.id;
-    to.time = from.time;
-    to.columns = from.columns.clone();
-    to.views = from.views.clone();
-    return to;
+    return from.copy();
   }
 
   @Override
@@ -182,6 +176,6 @@ public final class EventSerializer extends TypeSerializer<Event> {
 
   @Override
   public TypeSerializerSnapshot<Event> snapshotConfiguration() {
-    throw new UnsupportedOperationException("events are never kept in state");
+    throw new UnsupportedOperationException("what waits is written by HeldSerializer");
   }
 }

@@ -35,6 +35,8 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.Layout;
 import penstock.kernel.event.SerializerTypeInfo;
+import penstock.kernel.order.EventTimeOrder;
+import penstock.kernel.order.Watermarks;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplayOrder;
@@ -159,13 +161,15 @@ public final class JobGraph {
 
   /** Sends the events through the stages and publishes the features. */
   public void write(DataStream<Event> events) {
-    DataStream<Event> stream = events;
+    boolean ordered = plan.source().isOrdered();
+    DataStream<Event> stream = ordered ? timed(events) : events;
     String sourceKey = plan.source().key();
     // The stage that is keyed as the source is comes first, wherever its views are in a record, and
     // de-duplicates: what it remembers stays with it when other entities are added.
     List<Plan.Stage> stages = new ArrayList<>(plan.stages());
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
-    boolean firstDeduplicates = stages.get(0).key().equals(sourceKey);
+    // Of two copies the one that arrives first is taken, whether or not they then wait.
+    boolean firstDeduplicates = !ordered && stages.get(0).key().equals(sourceKey);
     if (!firstDeduplicates) {
       stream =
           keyed(stream, sourceKey, new DeduplicationFunction(plan.source().dedupHorizonMs()))
@@ -175,6 +179,12 @@ public final class JobGraph {
     for (int i = 0; i < stages.size(); i++) {
       Plan.Stage stage = stages.get(i);
       boolean deduplicates = firstDeduplicates && i == 0;
+      if (ordered) {
+        stream =
+            keyed(stream, stage.key(), new EventTimeOrder(request.plan(), i == 0))
+                .name("event time of " + stage.entity())
+                .uid("order-" + stage.entity());
+      }
       StageFunction function =
           new StageFunction(request.plan(), stage.entity(), deduplicates, request.submissionMs());
       stream =
@@ -194,6 +204,20 @@ public final class JobGraph {
         .sinkTo(Topics.features(request, plan, kafka))
         .name(plan.featuresTopic())
         .uid("features");
+  }
+
+  /** The events with their times, and watermarks. */
+  private DataStream<Event> timed(DataStream<Event> events) {
+    Replay replay = request.replay();
+    int partitions = replay == null ? plan.source().partitions() : replay.start().size();
+    Watermarks watermarks =
+        new Watermarks(plan.source(), partitions, events.getParallelism(), replay != null);
+    return events
+        .assignTimestampsAndWatermarks(
+            WatermarkStrategy.forGenerator(watermarks)
+                .withTimestampAssigner((event, timestamp) -> event.time))
+        .name("event time")
+        .uid("event-time");
   }
 
   private SingleOutputStreamOperator<Event> keyed(

@@ -70,6 +70,7 @@ public record Plan(
   public record Source(
       String topic,
       String deadLetterTopic,
+      int partitions,
       String contract,
       int contractVersion,
       List<Field> fields,
@@ -78,12 +79,28 @@ public record Plan(
       String key,
       long dedupHorizonMs,
       long maxFutureMs,
-      int maxBytes) {
+      int maxBytes,
+      Order order,
+      long disorderMs,
+      long idleAfterMs) {
+
+    /** Whether events wait for the watermark and are taken by event time. */
+    public boolean isOrdered() {
+      return order == Order.EVENT_TIME;
+    }
 
     /** The contract's field of that name, or null if it is not one of the contract's. */
     public Field field(String name) {
       return fields.stream().filter(field -> field.name().equals(name)).findFirst().orElse(null);
     }
+  }
+
+  /** In which order views take the events of an entity. */
+  public enum Order {
+    @JsonProperty("arrival")
+    ARRIVAL,
+    @JsonProperty("event_time")
+    EVENT_TIME
   }
 
   /**

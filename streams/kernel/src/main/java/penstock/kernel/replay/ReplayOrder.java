@@ -24,7 +24,8 @@ import penstock.kernel.decode.RawRecord;
  *
  * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
  * the source's watermarks must be those of {@link TimestampReached}, split by split, and the
- * operator must be a single task. What follows it asks for no watermarks and gets none.
+ * operator must be a single task. Of the watermarks only the last, which says that nothing follows,
+ * is passed on.
  */
 public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
     implements OneInputStreamOperator<RawRecord, RawRecord> {
@@ -76,6 +77,9 @@ public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
     while (!waiting.isEmpty() && waiting.peek().time() <= mark.getTimestamp()) {
       Waiting next = waiting.poll();
       output.collect(new StreamRecord<>(next.record(), next.time()));
+    }
+    if (mark.equals(Watermark.MAX_WATERMARK)) {
+      output.emitWatermark(mark);
     }
   }
 }
