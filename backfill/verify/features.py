@@ -20,6 +20,7 @@ from backfill.verify.records import Position, Published
 from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, agrees, tolerance, vector
+from streams.reference_order import Arrival, may_be_late
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.Layout;
@@ -31,7 +32,8 @@ class EventTimeOrderTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state, int tasks, int task) throws Exception {
-    ColumnKey key = new ColumnKey(Layout.needed(Plan.parse(planJson)).place("k"));
+    Plan plan = Plan.parse(planJson);
+    ColumnKey key = new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k"));
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
             new KeyedProcessOperator<>(new EventTimeOrder(planJson, true)),
