@@ -3,7 +3,8 @@
 Columns: ``event_id``, ``event_time``, ``source.partition``, ``source.offset``, ``source.timestamp``,
 ``event.<column>``, and for each view ``<view>.entity``, ``.as_of``, ``.late``, ``.seq`` and ``.<feature>``, all null
 where the event has no such entity. Times are timestamps in UTC. ``seq`` counts within the replay: it tells the order,
-and is not what was served. Rows are in the order of their source partition and offset.
+and is not what was served. Rows are in the order of their source partition and, within it, in that in which the views
+took them: by offset or, if the source is taken by event time, by that.
 """
 
 from __future__ import annotations
@@ -76,9 +77,34 @@ class Rows:
         return pa.record_batch(arrays, schema=self.schema)
 
 
+class Written:
+    """The source offsets of one partition that have their row: a bit each.
+
+    Args:
+        start: The first offset that can have one.
+        end: The offset after the last.
+    """
+
+    def __init__(self, start: int, end: int) -> None:
+        self._start = start
+        self._bits = bytearray((max(0, end - start) + 7) // 8)
+
+    def add(self, offset: int) -> bool:
+        """Note an offset; False if it was noted before."""
+        place = offset - self._start
+        new = not self._bits[place >> 3] & (1 << (place & 7))
+        self._bits[place >> 3] |= 1 << (place & 7)
+        return new
+
+    def add_part(self, folder: Path, part: Part) -> None:
+        """Note the rows of a part."""
+        for offset in pq.read_table(folder / part.file, columns=["source.offset"])["source.offset"].to_pylist():
+            self.add(offset)
+
+
 def write_part(
-    folder: Path, partition: int, number: int, records: Iterator[Record], decoder: Decoder, rows: Rows, after: int
-) -> tuple[Part | None, int]:
+    folder: Path, partition: int, number: int, records: Iterator[Record], decoder: Decoder, rows: Rows, written: Written
+) -> Part | None:
     """Write the next part of a partition, at once or not at all.
 
     Args:
@@ -88,11 +114,11 @@ def write_part(
         records: Records of the scratch topic; those of one part are taken.
         decoder: Decodes them.
         rows: Makes rows of them.
-        after: The source offset of the last row so far: a record at or before it was written twice by the job, when it
-            was restored from an older checkpoint, and is left out.
+        written: The rows so far: a record of the same source offset was written twice by the job, when it was restored
+            from an older checkpoint, and is left out.
 
     Returns:
-        The part, None if there are no more rows; and the source offset of its last row.
+        The part; None if there are no more rows.
     """
     name = f"part-{partition:05}-{number:05}.parquet"
     partial, count, next_offset = folder / f".{name}", 0, 0
@@ -103,11 +129,8 @@ def write_part(
             if not some:
                 break
             next_offset = some[-1].offset + 1
-            batch = []
-            for features in (decoder.decode(record.value or b"") for record in some):
-                if features["source"]["offset"] > after:
-                    after = features["source"]["offset"]
-                    batch.append(features)
+            found = (decoder.decode(record.value or b"") for record in some)
+            batch = [features for features in found if written.add(features["source"]["offset"])]
             if not batch:
                 continue
             if writer is None:
@@ -118,14 +141,9 @@ def write_part(
         if writer is not None:
             writer.close()
     if writer is None:
-        return None, after
+        return None
     partial.replace(folder / name)
-    return Part(file=name, partition=partition, rows=count, next_offset=next_offset), after
-
-
-def last_offset(folder: Path, part: Part) -> int:
-    """The source offset of a part's last row."""
-    return int(pq.read_table(folder / part.file, columns=["source.offset"])["source.offset"][-1].as_py())
+    return Part(file=name, partition=partition, rows=count, next_offset=next_offset)
 
 
 @dataclass(frozen=True)
@@ -140,7 +158,7 @@ class Backfill:
         return list(pq.read_schema(self.folder / self.manifest.parts[0].file).names)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, in the order of source partition and offset; of all columns by default."""
+        """All rows, those of a source partition together; of all columns by default."""
         for part in self.manifest.parts:
             with pq.ParquetFile(self.folder / part.file) as file:
                 for batch in file.iter_batches(_ROWS_PER_GROUP, columns=columns):

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 
 from backfill import scratch
 from backfill.manifest import Manifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
-from backfill.parquet import Rows, last_offset, write_part
+from backfill.parquet import Rows, Written, write_part
 from backfill.planning import plan_replay, reach_ms
 from backfill.progress import Progress
 from backfill.retained import first_offsets, retained
@@ -331,16 +331,18 @@ def _write(
     for partition, end in sorted(ends.items()):
         parts = [part for part in manifest.parts if part.partition == partition]
         start = parts[-1].next_offset if parts else 0
-        after = last_offset(folder, parts[-1]) if parts else -1
+        written = Written(manifest.replay.start.get(partition, 0), manifest.replay.end.get(partition, 0))
+        for part in parts:
+            written.add_part(folder, part)
         records = read_topic(settings.kafka, topic, start={partition: start}, end=ends)
         while True:
-            part, after = write_part(folder, partition, len(parts), records, decoder, rows, after)
-            if part is None:
+            new = write_part(folder, partition, len(parts), records, decoder, rows, written)
+            if new is None:
                 break
-            parts.append(part)
-            manifest.parts.append(part)
+            parts.append(new)
+            manifest.parts.append(new)
             manifest.save(folder)
-            progress.done(before + part.next_offset)
+            progress.done(before + new.next_offset)
             if stop.is_set():
                 raise StoppedError
         before += end

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backfill.manifest import Manifest, plan_hash, selected_views
-from backfill.parquet import Backfill, Rows, read_backfill, write_part
+from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
 from backfill.topics import Record
 from schemas.codec import Decoder, Encoder
 from schemas.records import features_schema
@@ -37,9 +37,8 @@ def write_backfill(
             topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
         ),
     )
-    part, _ = write_part(
-        folder, 0, 0, iter(scratch), Decoder(features_schema(planned)), Rows(planned, manifest.views), -1
-    )
+    decoder, written = Decoder(features_schema(planned)), Written(0, len(records))
+    part = write_part(folder, 0, 0, iter(scratch), decoder, Rows(planned, manifest.views), written)
     assert part is not None
     manifest.parts.append(part)
     manifest.save(folder)

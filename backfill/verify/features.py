@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ def _check_view(
     findings: FeatureFindings,
     budget: int,
     rng: random.Random,
-    excused: Set[tuple[int, int]] | None,
+    excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
     emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
     for record in records:
@@ -156,7 +157,7 @@ def _check_view(
 
 
 def _check_order(
-    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: Set[tuple[int, int]], findings: FeatureFindings
+    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: AbstractSet[tuple[int, int]], findings: FeatureFindings
 ) -> None:
     """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
     furthest = (-(2**63), Position(0, 0))

@@ -12,7 +12,7 @@ import pytest
 
 from backfill import parquet
 from backfill.manifest import load_manifest
-from backfill.parquet import Rows, last_offset, read_backfill, write_part
+from backfill.parquet import Rows, Written, read_backfill, write_part
 from backfill.topics import Record
 from penstock.errors import PenstockError
 from schemas.codec import Decoder, Encoder
@@ -64,8 +64,9 @@ def scratch(*records: dict[str, Any]) -> Iterator[Record]:
         yield Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(one), headers=())
 
 
-def write(folder: Path, records: Iterator[Record], number: int = 0, after: int = -1) -> Any:
-    return write_part(folder, 0, number, records, Decoder(features_schema(PLAN)), Rows(PLAN, ("a", "b")), after)
+def write(folder: Path, records: Iterator[Record], number: int = 0, written: Written | None = None) -> Any:
+    rows, written = Rows(PLAN, ("a", "b")), written or Written(0, 10)
+    return write_part(folder, 0, number, records, Decoder(features_schema(PLAN)), rows, written)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_type_and_null_comes_back_as_it_was(tmp_path: Path) -> None:
-    part, last = write(tmp_path, scratch(*(record(i, values) for i, values in enumerate(VALUES))))
+    part = write(tmp_path, scratch(*(record(i, values) for i, values in enumerate(VALUES))))
     rows = read(tmp_path / part.file)
     for row, (offset, values) in zip(rows, enumerate(VALUES), strict=True):
         assert {name: row[f"event.{name}"] for name in values} == values
@@ -86,12 +87,12 @@ def test_every_type_and_null_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (row["event_id"], row["event_time"], row["source.offset"]) == (f"id{offset}", 1_000 + offset, offset)
         assert (row["a.entity"], row["a.as_of"], row["a.late"], row["a.seq"]) == ("e", 2_000, False, offset + 1)
         assert (row["b.entity"], row["b.seq"], row["b.d"]) == (None, None, None)
-    assert (part.rows, part.next_offset, last) == (4, 4, 3)
+    assert (part.rows, part.next_offset) == (4, 4)
 
 
 def test_rows_that_a_restored_job_wrote_again_are_left_out(tmp_path: Path) -> None:
-    part, _ = write(tmp_path, scratch(record(3), record(5), record(3), record(5), record(8)))
-    assert [row["source.offset"] for row in read(tmp_path / part.file)] == [3, 5, 8]
+    part = write(tmp_path, scratch(record(5), record(3), record(5), record(3), record(8)))
+    assert [row["source.offset"] for row in read(tmp_path / part.file)] == [5, 3, 8]
     assert part.rows == 3
 
 
@@ -101,15 +102,17 @@ def test_parts_are_cut_and_carried_on_with_where_the_last_one_ended(
     monkeypatch.setattr(parquet, "ROWS_PER_PART", 4)
     monkeypatch.setattr(parquet, "_ROWS_PER_GROUP", 2)
     records = [record(i) for i in range(6)]
-    first, _ = write(tmp_path, scratch(*records))
-    assert (first.rows, first.next_offset, last_offset(tmp_path, first)) == (4, 4, 3)
-    rest = (one for one in scratch(*records) if one.offset >= first.next_offset)
-    second, after = write(tmp_path, rest, number=1, after=last_offset(tmp_path, first))
-    assert (second.file, second.rows, after) == ("part-00000-00001.parquet", 2, 5)
+    first = write(tmp_path, scratch(*records))
+    assert (first.rows, first.next_offset) == (4, 4)
+    written = Written(0, 6)
+    written.add_part(tmp_path, first)
+    rest = (one for one in scratch(*records) if one.offset >= first.next_offset - 1)
+    second = write(tmp_path, rest, number=1, written=written)
+    assert (second.file, second.rows) == ("part-00000-00001.parquet", 2)
 
 
 def test_no_rows_make_no_part(tmp_path: Path) -> None:
-    assert write(tmp_path, scratch()) == (None, -1)
+    assert write(tmp_path, scratch()) is None
     assert list(tmp_path.iterdir()) == []
 
 

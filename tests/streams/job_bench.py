@@ -81,7 +81,9 @@ by_shop = View(
 )
 pipeline = Pipeline(
     name="{name}",
-    source=Source(topic="events.{name}", contract=Payment, key="card", partitions={partitions}, max_bytes=2_000),
+    source=Source(
+        topic="events.{name}", contract=Payment, key="card", partitions={partitions}, max_bytes=2_000{source}
+    ),
     entities=(card, shop),
     derived={{
         "cents": Derived(sql="amount * 100", type="double"),
@@ -172,21 +174,23 @@ class JobBench:
         raise AssertionError(f"{len(found)} of {count} records on {topic} after {timeout_s} s")
 
 
-def define(folder: Path, suffix: str, *, python: bool = False) -> Pipeline:
+def define(folder: Path, suffix: str, *, python: bool = False, source: str = "") -> Pipeline:
     """Write the definition of a pipeline of its own and load it.
 
-    A Python column is slow, 5 ms a row, while ``folder`` has a file called ``gate``.
+    A Python column is slow, 5 ms a row, while ``folder`` has a file called ``gate``; ``source`` are arguments for the
+    source.
     """
     name = f"job_{suffix}"
-    source = _DEFINITION.format(
+    text = _DEFINITION.format(
         name=name,
         partitions=PARTITIONS,
         gate=folder / "gate",
         python='"initial": PythonColumn(function=initial, columns=("shop",), type="string"),' if python else "",
         carry=', "initial"' if python else "",
+        source=f", {source}" if source else "",
     )
     file = folder / f"{name}.py"
-    file.write_text(source, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     return load_pipeline(str(file))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backfill.manifest import Manifest, plan_hash, selected_views
-from backfill.parquet import Rows, read_backfill, write_part
+from backfill.parquet import Rows, Written, read_backfill, write_part
 from backfill.topics import Record
 from backfill.verify.backfill import BackfillFindings, check_backfill
 from backfill.verify.features import Event
@@ -82,7 +82,7 @@ def check(
     for partition in (0, 1):
         mine = [row for row in rows if row["source"]["partition"] == partition]
         scratch = (Record(partition, i, 0, None, encoder.encode(row), ()) for i, row in enumerate(mine))
-        part, _ = write_part(folder, partition, 0, scratch, decoder, Rows(PLAN, ("v",)), -1)
+        part = write_part(folder, partition, 0, scratch, decoder, Rows(PLAN, ("v",)), Written(0, 2))
         if part is not None:
             manifest.parts.append(part)
     manifest.save(folder)
