@@ -3,8 +3,8 @@
 Rows are wanted of the events whose time is in [from, to). To compute them as they were served, every event that can
 matter to them must be replayed before them: those of one window and one hop back, and what may make a duplicate of
 those. An event's time is at most ``max_future`` ahead of its Kafka timestamp (later ones are dead letters), so that all
-that can matter has a Kafka timestamp of at least :func:`reach_ms`. Late events may come at any time: the replay goes to
-the topic's end, as it is when the backfill is planned.
+that can matter has a Kafka timestamp of at least :func:`start_ms`; to a lifetime window, all can matter. Late events
+may come at any time: the replay goes to the topic's end, as it is when the backfill is planned.
 """
 
 from __future__ import annotations
@@ -54,12 +54,20 @@ class Topic:
     newest_timestamp: int
 
 
-def reach_ms(plan: PipelinePlan) -> int:
-    """How far before ``from``, in Kafka's time, the replay must begin.
+def start_ms(plan: PipelinePlan, from_ms: int) -> int:
+    """The Kafka timestamp from which the replay must read; 0 for all that the topic holds."""
+    reach = reach_ms(plan)
+    return 0 if reach is None else from_ms - reach
+
+
+def reach_ms(plan: PipelinePlan) -> int | None:
+    """How far before ``from``, in Kafka's time, the replay must begin; None if a window is a lifetime.
 
     The horizon of duplicates is added to the longest window, since a copy within the window may follow an original
     before it; and to a source that is taken by event time what its watermark needs to be what it was.
     """
+    if any(feature.is_lifetime for view in plan.views for feature in view.features):
+        return None
     longest = max(feature.window_ms + feature.hop_ms for view in plan.views for feature in view.features)
     horizon = plan.source.dedup_horizon_ms if plan.source.event_id is not None else 0
     settling = plan.source.disorder_ms + plan.source.idle_after_ms if plan.source.order == "event_time" else 0
@@ -71,7 +79,7 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
 
     Args:
         plan: The pipeline's plan.
-        topic: What the raw topic holds, with ``start`` by the timestamp ``from_ms - reach_ms(plan)``.
+        topic: What the raw topic holds, with ``start`` by the timestamp ``start_ms(plan, from_ms)``.
         from_ms: First event time of the range.
         to_ms: First event time after it.
         scratch: The topic that the replay writes to.
@@ -89,7 +97,15 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
         raise PenstockError(
             f"topic {where} holds no valid event", where=where, next=f"penstock topics show {plan.pipeline}"
         )
-    earliest, latest = _earliest_from(plan, topic), topic.newest_ms + 1
+    reach = reach_ms(plan)
+    if reach is None and any(one.first > 0 for one in topic.partitions.values()):
+        raise PenstockError(
+            "a lifetime window counts from the topic's first record, and retention has deleted records",
+            where=where,
+            safe="nothing was started",
+            next="keep the whole topic (retention.ms = -1), or back-fill with a version whose windows all end",
+        )
+    earliest, latest = _earliest_from(reach or 0, topic), topic.newest_ms + 1
     possible = (
         f"--from {iso(max(earliest, topic.oldest_ms))} --to {iso(latest)}, or less"
         if earliest < latest
@@ -123,18 +139,18 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
         end={number: one.end for number, one in read.items()},
         from_ms=from_ms,
         to_ms=to_ms,
-        max_ahead_ms=_max_ahead_ms(list(read.values()), from_ms - reach_ms(plan), topic.newest_timestamp),
+        max_ahead_ms=_max_ahead_ms(list(read.values()), start_ms(plan, from_ms), topic.newest_timestamp),
     )
 
 
-def _earliest_from(plan: PipelinePlan, topic: Topic) -> int:
+def _earliest_from(reach: int, topic: Topic) -> int:
     """The first ``from`` that nothing deleted can matter to: whatever was deleted is older than what is left."""
     left = [
         one.first_timestamp if one.first_timestamp is not None else topic.newest_timestamp
         for one in topic.partitions.values()
         if one.first > 0
     ]
-    return max((timestamp + reach_ms(plan) + 1 for timestamp in left), default=-(2**63))
+    return max((timestamp + reach + 1 for timestamp in left), default=-(2**63))
 
 
 def _max_ahead_ms(read: list[Partition], start_ms: int, newest_timestamp: int) -> int:

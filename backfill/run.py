@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 from backfill import scratch
 from backfill.manifest import Manifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
 from backfill.parquet import Rows, Written, write_part
-from backfill.planning import plan_replay, reach_ms
+from backfill.planning import plan_replay, start_ms
 from backfill.progress import Progress
 from backfill.retained import first_offsets, retained
 from backfill.topics import read_topic
@@ -116,7 +116,7 @@ def _planned(
         run=run,
         replay=plan_replay(
             planned,
-            retained(pipeline, settings, wanted.from_ms - reach_ms(planned)),
+            retained(pipeline, settings, start_ms(planned, wanted.from_ms)),
             from_ms=wanted.from_ms,
             to_ms=wanted.to_ms,
             scratch=scratch_topic(pipeline.name, run),

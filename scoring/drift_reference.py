@@ -37,7 +37,9 @@ def reference_of(pipeline: Pipeline, training_set: TrainingSet, trained: Trained
         series.append(Series(SCORE, times, partitions, scores, held_out=unseen if len(trained.validated) else None))
     until_ms = training_set.until_ms if training_set.until_ms is not None else int(times.max())
     views = {name.partition(".")[0] for name in training_set.inputs}
-    warm_up_ms = max((view.longest_window_ms for view in plan(pipeline).views if view.name in views), default=0)
+    features = [feature for view in plan(pipeline).views if view.name in views for feature in view.features]
+    # A lifetime never fills up: what it is still learning looks the same in training and in service.
+    warm_up_ms = max((feature.window_ms for feature in features if not feature.is_lifetime), default=0)
     return calibrate(
         pipeline.name, pipeline.model.name, monitors, series, until_ms=until_ms, warm_up_ms=warm_up_ms, seed=seed
     )

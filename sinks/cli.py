@@ -313,8 +313,8 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
         table.add_row(
             feature.name,
             _call(feature),
-            _span(feature.window_ms),
-            _span(feature.hop_ms),
+            "lifetime" if feature.is_lifetime else _span(feature.window_ms),
+            "" if feature.is_lifetime else _span(feature.hop_ms),
             Text(str(conditions[feature.where])) if feature.where else "",
             feature.type,
         )
@@ -326,7 +326,8 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
 def _call(feature: FeaturePlan) -> str:
     """The aggregate as its definition writes it, without window and condition."""
     buckets = None if feature.buckets is None else [f"{edge:g}" for edge in feature.buckets]
-    parameters = {"k": feature.k, "buckets": buckets and f"[{', '.join(buckets)}]"}
+    listed = buckets and f"[{', '.join(buckets)}]"
+    parameters = {"k": feature.k, "q": feature.q, "bound": feature.bound, "buckets": listed}
     given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
     return f"{feature.operation}({', '.join([*filter(None, [feature.column]), *given])})"
 

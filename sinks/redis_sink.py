@@ -41,7 +41,11 @@ if type(old) == 'string' and #old == 24 then
     return 0
   end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if ARGV[2] == '' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
 return 1
 """
 
@@ -111,7 +115,9 @@ class RedisStore:
         self._client = client
         self._decoder = decoder or FeaturesDecoder(features_schema(plan))
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
-        self._ttl_ms = {view.id: time_to_live_ms(view, plan.source.max_future_ms, grace_ms) for view in plan.views}
+        lives = {view.id: time_to_live_ms(view, plan.source.max_future_ms, grace_ms) for view in plan.views}
+        # An empty text keeps the vector for good.
+        self._ttl_ms = {name: "" if ttl_ms is None else str(ttl_ms) for name, ttl_ms in lives.items()}
         self._store_if_newer = self._note_reach = ""
 
     def open(self) -> None:
@@ -153,7 +159,7 @@ class RedisStore:
         for emission in newest(itertools.chain.from_iterable(items)):
             view = emission.view
             key, value = redis_key(self._plan, view, emission.entity), self._formats[view.id].pack(emission)
-            pipeline.evalsha(self._store_if_newer, 1, key, value, str(self._ttl_ms[view.id]))
+            pipeline.evalsha(self._store_if_newer, 1, key, value, self._ttl_ms[view.id])
         for partition, (had, has) in reach.items():
             pipeline.evalsha(self._note_reach, 1, reach_key(self._plan, partition), str(had), str(has))
         answers = pipeline.execute(raise_on_error=False)

@@ -105,11 +105,13 @@ def has_run_empty(feature: FeaturePlan, as_of: int, now_ms: int) -> bool:
     return as_of // feature.hop_ms <= (now_ms - feature.window_ms) // feature.hop_ms
 
 
-def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int:
-    """How long the online store keeps a vector after it was written, by the wall clock.
+def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int | None:
+    """How long the online store keeps a vector after it was written, by the wall clock; None: for good.
 
     By event time a vector is of use until its longest window has passed ``as_of``, which may be ``max_future_ms``
     ahead of the wall clock. So a reader whose clock keeps up with the wall clock never misses a vector that it would
     have called PRESENT or STALE; one whose clock falls behind (a replay that was paused) has ``grace_ms`` more.
+    Vectors of a view with a lifetime window are never out of use.
     """
-    return view.longest_window_ms + max_future_ms + grace_ms
+    longest = view.longest_window_ms
+    return None if longest is None else longest + max_future_ms + grace_ms

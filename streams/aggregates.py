@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from schemas.contract import ColumnType
 from streams.feature_types import FeatureType, list_of
-from streams.words import Definition, Duration, Name, Sql, Window
+from streams.words import LIFETIME_MS, Definition, Duration, Name, Sql, Window
 
 Operation = Literal[
     "count",
@@ -30,6 +37,8 @@ Operation = Literal[
     "time_since_last",
     "time_since_previous",
     "approx_distinct",
+    "distinct",
+    "quantile",
     "rate",
     "decayed_count",
     "decayed_sum",
@@ -74,6 +83,8 @@ KINDS: dict[Operation, Kind] = {
     "time_since_last": Kind("double"),
     "time_since_previous": Kind("double"),
     "approx_distinct": Kind("long", empty=0),
+    "distinct": Kind("long", empty=0),
+    "quantile": _NUMBER,
     "rate": Kind("double", empty=0.0),
     "decayed_count": Kind("double", empty=0.0),
     "decayed_sum": _NUMBER,
@@ -106,7 +117,8 @@ _Over = Iterable[str | Window] | str
 _K = Annotated[int, Field(ge=1, le=MOST_ELEMENTS)]
 _Edge = Annotated[float, Field(allow_inf_nan=False)]
 _Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MOST_ELEMENTS), AfterValidator(_increasing)]
-_PARAMETERS = ("half_life", "k", "buckets")
+# What only some aggregates have: a parameter that is not set is no part of a view's definition, nor of its hash.
+_PARAMETERS = ("half_life", "k", "buckets", "q", "bound")
 
 
 class Aggregate(Definition):
@@ -123,10 +135,17 @@ class Aggregate(Definition):
     half_life: Duration | None = None
     k: _K | None = None
     buckets: _Edges | None = None
+    q: Annotated[float, Field(gt=0, lt=1)] | None = None
+    bound: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_length_to_divide_by(self) -> Self:
+        if self.operation == "rate" and any(window.size == LIFETIME_MS for window in self.windows):
+            raise ValueError(f"{self.name}: a lifetime has no length for a rate; divide a count by time_since_first")
+        return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A parameter that an aggregate does not have is no part of a view's definition, nor of its hash."""
         fields: dict[str, Any] = serialize(self)
         return {name: value for name, value in fields.items() if value is not None or name not in _PARAMETERS}
 
@@ -227,6 +246,23 @@ def changed(column: str, *, over: _Over, where: str | None = None, name: str | N
 def approx_distinct(column: str, *, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
     """Approximate number of distinct non-null values (HLL, lg k = 12: 1.6 % standard error; exact while small)."""
     return _aggregate("approx_distinct", column, over, where, name)
+
+
+def distinct(
+    column: str, *, bound: int = 1_000, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Number of distinct non-null values: exact while they are no more than ``bound``, else as ``approx_distinct``."""
+    return _aggregate("distinct", column, over, where, name, bound=bound)
+
+
+def quantile(column: str, *, q: float, over: _Over, where: str | None = None, name: str | None = None) -> Aggregate:
+    """The least of the non-null values that a share of at least ``q`` of them does not exceed; 0.5 is the median.
+
+    Exact up to 200 values, then by a KLL sketch: the value's rank is within 1.33 % of ``q``, at 99 % confidence. It is
+    a double, named ``<column>_p95`` for 0.95; null for an empty window.
+    """
+    default = f"{column}_p{100 * q:g}".replace(".", "_")
+    return _aggregate("quantile", column, over, where, default if name is None and where is None else name, q=q)
 
 
 def time_since_last(

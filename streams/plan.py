@@ -17,6 +17,7 @@ from schemas.contract import ColumnType, ContractField, Pii, contract_fields
 from streams.aggregates import KINDS, Operation
 from streams.definitions import Derived, Entity, Pipeline, PythonColumn, Source, View
 from streams.feature_types import FeatureType
+from streams.words import LIFETIME_MS
 
 
 class _Plan(BaseModel):
@@ -37,12 +38,19 @@ class FeaturePlan(_Plan):
     half_life_ms: int | None = None
     k: int | None = None
     buckets: tuple[float, ...] | None = None
+    q: float | None = None
+    bound: int | None = None
 
     @property
     def empty(self) -> int | float | list[int | float | None] | None:
         """What an empty window gives: 0 for counts, null for the rest."""
         empty = KINDS[self.operation].empty
         return empty if self.buckets is None else [empty] * (len(self.buckets) + 1)
+
+    @property
+    def is_lifetime(self) -> bool:
+        """Whether nothing ever leaves its window."""
+        return self.window_ms == LIFETIME_MS
 
 
 class ViewPlan(_Plan):
@@ -62,8 +70,10 @@ class ViewPlan(_Plan):
         return f"{self.name}@{self.version}"
 
     @property
-    def longest_window_ms(self) -> int:
-        """After this long without an event every window of the view is empty."""
+    def longest_window_ms(self) -> int | None:
+        """After this long without an event every window of the view is empty; None if one of them is a lifetime."""
+        if any(feature.is_lifetime for feature in self.features):
+            return None
         return max(feature.window_ms for feature in self.features)
 
 
@@ -243,6 +253,8 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
                 half_life_ms=aggregate.half_life,
                 k=aggregate.k,
                 buckets=aggregate.buckets,
+                q=aggregate.q,
+                bound=aggregate.bound,
             )
             for aggregate in view.aggregates
             for window in aggregate.windows

@@ -16,6 +16,10 @@ _FRIENDLY_HOPS_MS = [
 ]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
+# A window that nothing leaves is one of 146 million years in tiles of half of that: every rule of windows holds as it
+# is, no sum of its size and a time of ours runs over, and an entity has one tile (two, if it has events before 1970).
+LIFETIME_MS = 2**62
+_LIFETIME_HOP_MS = 2**61
 # In Flink 1 / 3.0 is a DECIMAL of six digits, in DuckDB a DOUBLE: a literal with an exponent is a DOUBLE in both.
 _DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
 
@@ -70,7 +74,10 @@ class Definition(BaseModel):
 
 
 class Window(Definition):
-    """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds."""
+    """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds.
+
+    ``Window.of("lifetime")`` is the one that nothing leaves: all that was ever seen of the entity.
+    """
 
     size: Duration
     hop: Duration = 0
@@ -78,7 +85,11 @@ class Window(Definition):
 
     @classmethod
     def of(cls, text: str, hop: str | None = None) -> Window:
-        """``Window.of("1h")``, or ``Window.of("1h", hop="30s")``."""
+        """``Window.of("1h")``, ``Window.of("1h", hop="30s")``, or ``Window.of("lifetime")``."""
+        if text == "lifetime":
+            if hop is not None:
+                raise ValueError(f"a lifetime has no hop, got {hop!r}: nothing ever leaves it")
+            return cls(size=LIFETIME_MS, hop=_LIFETIME_HOP_MS, label=text)
         size = duration_ms(text)
         return cls(size=size, hop=duration_ms(hop) if hop else default_hop_ms(size), label=text)
 

@@ -97,8 +97,8 @@ def calibrate(
         monitors: What is monitored; one series of each, in any order.
         series: The training data.
         until_ms: Event time up to which training knew the world.
-        warm_up_ms: Length of the longest window: rows within it from the first are left out if most remain, since
-            windows fill up meanwhile.
+        warm_up_ms: Length of the longest window that ends: rows within it from the first are left out if most remain,
+            since windows fill up meanwhile.
         seed: The same data and seed give the same reference.
 
     Raises:

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from backfill.planning import Partition, Topic, plan_replay, reach_ms
+from backfill.planning import Partition, Topic, plan_replay, reach_ms, start_ms
 from penstock.errors import PenstockError
 from streams.plan import PipelinePlan
 from streams.submission import Replay
+from streams.words import Window
 from tests.plans import plan_of, view_of
 
 HOUR = 3_600_000
+LIFETIME = Window.of("lifetime")
 
 
 def feature(window_ms: int, hop_ms: int) -> dict[str, Any]:
@@ -50,6 +52,14 @@ def test_a_replay_begins_one_window_and_hop_and_the_horizon_of_duplicates_before
 
 def test_a_source_without_event_ids_has_no_horizon() -> None:
     assert reach_ms(plan(event_id=None)) == REACH - HOUR // 2
+
+
+def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
+    forever = plan_of(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
+    assert (reach_ms(forever), start_ms(forever, 50 * HOUR)) == (None, 0)
+    plan_replay(forever, topic(), from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+    with pytest.raises(PenstockError, match="retention has deleted records"):
+        plan_replay(forever, topic(p0=Partition(1, 1, 9, 0)), from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
 
 
 def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:

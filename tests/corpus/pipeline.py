@@ -25,6 +25,7 @@ from penstock import (
     decayed_count,
     decayed_mean,
     decayed_sum,
+    distinct,
     first,
     first_k,
     histogram,
@@ -35,6 +36,7 @@ from penstock import (
     mean,
     min_,
     most_frequent,
+    quantile,
     rate,
     skewness,
     std,
@@ -131,6 +133,20 @@ lists = View(
     ),
 )
 
+lifetime = View(
+    name="lifetime",
+    version=1,
+    entity=e,
+    aggregates=(
+        count(over=("10s", "lifetime")),
+        first("n", over="lifetime"),
+        decayed_sum("x", half_life="1s", over="lifetime"),
+        distinct("s", bound=2, over=("10s", "lifetime")),
+        quantile("x", q=0.5, over=("10s", "lifetime")),
+        quantile("n", q=0.9, over="lifetime"),
+    ),
+)
+
 filters = View(
     name="filters",
     version=1,
@@ -160,7 +176,7 @@ pipeline = Pipeline(
         "ratio": Derived(sql="x / NULLIF(n, 0)", type="double"),
         "tenths": Derived(sql="x * 0.1e0 + 0.2e0", type="double"),
     },
-    views=(edges, numbers, values, lists, filters, together, other),
+    views=(edges, numbers, values, lists, lifetime, filters, together, other),
     model=Model(name="corpus", inputs=("event.x", "edges.count_10s"), threshold=0.5, positive="p", negative="n"),
     carry=("half", "ratio", "tenths"),
 )

@@ -35,6 +35,7 @@ from sinks.vectors import State, time_to_live_ms
 from streams.definitions import Pipeline
 from streams.plan import PipelinePlan, plan
 from streams.topics import create_topics, pipeline_topics
+from streams.words import LIFETIME_MS
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
 from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
 
@@ -134,6 +135,17 @@ def test_a_vector_lives_until_it_is_of_no_use(store: RedisStore, client: redis.R
     store.write([[emission(the_plan, (0, 1, 0))]])
     left_ms = client.pttl(redis_key(the_plan, view, "c1"))
     assert 0 <= time_to_live_ms(view, the_plan.source.max_future_ms, GRACE_MS) - left_ms < 10_000  # type: ignore[operator]
+
+
+def test_a_vector_with_a_lifetime_window_stays_for_good(client: redis.Redis, the_plan: PipelinePlan) -> None:
+    stage = the_plan.stages[0]
+    lifetime = stage.views[0].features[0].model_copy(update={"window_ms": LIFETIME_MS})
+    view = stage.views[0].model_copy(update={"features": (lifetime, *stage.views[0].features[1:])})
+    forever = the_plan.model_copy(update={"stages": (stage.model_copy(update={"views": (view,)}),)})
+    store = RedisStore(forever, client, GRACE_MS)
+    store.open()
+    store.write([[Emission(view, "e", 0, spending())]])
+    assert client.pttl(redis_key(forever, view, "c1")) == -1
 
 
 def test_what_someone_else_put_under_a_key_is_replaced(

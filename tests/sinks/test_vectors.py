@@ -10,6 +10,7 @@ from schemas.codec import Undecodable, UnknownSchema
 from sinks.emissions import Emission
 from sinks.vectors import State, VectorFormat, has_run_empty, time_to_live_ms
 from streams.reference import in_window
+from streams.words import LIFETIME_MS
 from tests.sinks.payments import PLAN, T0, spending, trade
 
 VIEW, OTHER = PLAN.view("spending"), PLAN.view("trade")
@@ -68,6 +69,15 @@ def test_a_window_that_has_passed_the_newest_event_reads_as_empty(
     assert (vector.state, vector.values) == (state, values)
 
 
+def test_a_lifetime_never_reads_as_empty() -> None:
+    for_good = {"shop_last_1h": {"window_ms": LIFETIME_MS}}
+    features = tuple(feature.model_copy(update=for_good.get(feature.name, {})) for feature in VIEW.features)
+    view = VIEW.model_copy(update={"features": features})
+    vector = VectorFormat(view).read("c1", blob(), T0 + 10**13)
+    assert (vector.state, vector.values) == (State.STALE, EMPTY | {"shop_last_1h": "s1"})
+    assert time_to_live_ms(view, MINUTE, HOUR) is None
+
+
 def test_nothing_stored_is_missing_and_reads_as_empty() -> None:
     vector = VectorFormat(VIEW).read("c1", None, T0)
     assert (vector.state, vector.values, vector.as_of, vector.seq) == (State.MISSING, EMPTY, None, None)
@@ -87,7 +97,9 @@ def test_a_window_is_empty_exactly_when_the_reference_says_so(feature, as_of: in
 def test_what_the_store_has_dropped_would_have_read_as_empty(as_of: int, ahead_ms: int) -> None:
     """The event was at most `max_future` ahead of the wall clock when it was written, by which the reader lives."""
     max_future = min(ahead_ms, MINUTE)
-    dropped_at = (as_of - max_future) + time_to_live_ms(VIEW, MINUTE, 0)
+    time_to_live = time_to_live_ms(VIEW, MINUTE, 0)
+    assert time_to_live is not None
+    dropped_at = (as_of - max_future) + time_to_live
     assert VectorFormat(VIEW).read("c1", blob(as_of=as_of), dropped_at).state is State.EXPIRED
 
 

@@ -27,6 +27,8 @@ from penstock import (
     last,
     last_k,
     mean,
+    quantile,
+    rate,
     top_k,
 )
 from streams.plan import plan, view_definition
@@ -92,6 +94,32 @@ def test_features_are_named_after_column_aggregate_and_window() -> None:
 def test_a_hop_longer_than_its_window_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than the window"):
         Window.of("1m", hop="5m")
+
+
+def test_a_lifetime_has_no_hop_and_no_rate() -> None:
+    with pytest.raises(ValueError, match="a lifetime has no hop"):
+        Window.of("lifetime", hop="1h")
+    with pytest.raises(ValueError, match="a lifetime has no length for a rate"):
+        rate(over=("1h", "lifetime"))
+
+
+def test_a_view_with_a_lifetime_window_has_no_longest_one() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(count(over=("1h", "lifetime")),))
+    model = Model(name="m", inputs=("v.count_lifetime",), threshold=0.5, positive="p", negative="n")
+    planned = plan(pipeline(views=(view,), model=model)).view("v")
+    assert [feature.name for feature in planned.features] == ["count_1h", "count_lifetime"]
+    assert planned.longest_window_ms is None
+
+
+def test_a_quantile_is_named_by_its_percentile() -> None:
+    names = [quantile("amount", q=q, over="1h").feature_names() for q in (0.5, 0.07, 0.999)]
+    assert names == [("amount_p50_1h",), ("amount_p7_1h",), ("amount_p99_9_1h",)]
+
+
+@pytest.mark.parametrize("q", [0, 1, 95])
+def test_a_quantile_is_between_none_and_all(q: float) -> None:
+    with pytest.raises(ValueError, match="q"):
+        quantile("amount", q=q, over="1h")
 
 
 def test_a_filtered_aggregate_needs_a_name_of_its_own() -> None:

@@ -15,12 +15,14 @@ from streams.aggregates import KINDS, MOST_COUNTED
 from streams.entities import composite_text
 from streams.plan import PipelinePlan
 from streams.reference import Timed, accepted, agrees, tolerance, vectors
+from streams.words import Window
 from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
 EDGES = tuple(i / 10 for i in range(-50, 50))
 ROW_OPERATIONS = ("count", "rate", "decayed_count", "time_since_first", "time_since_last", "time_since_previous")
+LIFETIME = Window.of("lifetime")
 CASES = settings(
     max_examples=400,
     derandomize=True,
@@ -39,9 +41,12 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
     else:
         column = draw(st.sampled_from(list(COLUMNS)))
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
+    window = hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3]))
+    if draw(st.integers(0, 7)) == 0:
+        window, hop = LIFETIME.size, LIFETIME.hop
     window = {
         "where": draw(st.sampled_from([None, None, "w0", "w1"])),
-        "window_ms": hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3])),
+        "window_ms": window,
         "hop_ms": hop,
     }
     alike = draw(st.booleans())
@@ -59,6 +64,8 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
         "k": draw(st.sampled_from([1, 2, 3, 100])) if KINDS[operation].type.endswith("[]") else None,
         "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if operation == "histogram" else None,
+        "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if operation == "quantile" else None,
+        "bound": draw(st.sampled_from([1, 2, 50])) if operation == "distinct" else None,
     }
 
 

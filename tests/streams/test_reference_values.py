@@ -32,6 +32,7 @@ def seen(
         half_life_ms=1_000,
         k=2,
         buckets=(1.0, 5.0) if operation == "histogram" else None,
+        q=0.5,
     )
     newest = max((time for time, _ in matching), default=0)
     return Seen(
@@ -124,6 +125,11 @@ def test_weights_are_halved_for_every_half_life() -> None:
     assert value("decayed_sum", *events) == 2 + 2 + 2
     assert value("decayed_mean", *events) == pytest.approx(6 / 1.75)
     assert value("decayed_count", *events, as_of=3_000) == 0.875
+
+
+def test_a_median_is_the_least_value_that_half_of_them_do_not_exceed() -> None:
+    assert value("quantile", *enumerate([9.0, 1.0, 5.0])) == 5.0
+    assert value("quantile", *enumerate([9.0, 1.0, 5.0, 2.0])) == 2.0
 
 
 def test_a_decayed_mean_survives_weights_that_are_too_small_for_a_double() -> None:

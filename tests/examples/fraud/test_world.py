@@ -14,7 +14,7 @@ from streams.plan import plan
 from streams.reference import accepted
 
 SEED, LIMIT = 7, 12_000
-LONGEST_WINDOW_MS = max(view.longest_window_ms for view in plan(pipeline).views)
+LONGEST_WINDOW_MS = max(view.longest_window_ms or 0 for view in plan(pipeline).views)
 WRITERS = Decoder(contract_schema(CardTransaction))
 
 

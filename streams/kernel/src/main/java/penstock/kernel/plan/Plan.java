@@ -152,7 +152,9 @@ public record Plan(
       FeatureType type,
       Long halfLifeMs,
       Integer k,
-      List<Double> buckets) {
+      List<Double> buckets,
+      Double q,
+      Integer bound) {
 
     /** Whether the other one is over the same values: of the same column, on the same condition. */
     public boolean isOfSameValues(Feature other) {
@@ -180,6 +182,8 @@ public record Plan(
     TIME_SINCE_LAST,
     TIME_SINCE_PREVIOUS,
     APPROX_DISTINCT,
+    DISTINCT,
+    QUANTILE,
     DECAYED_COUNT,
     DECAYED_SUM,
     DECAYED_MEAN,

@@ -28,7 +28,9 @@ final class Aggregates {
       case TIME_SINCE_FIRST -> new TimeSince(number, object, false);
       case TIME_SINCE_LAST -> new TimeSince(number, object, true);
       case TIME_SINCE_PREVIOUS -> new TimeSincePrevious(number, object);
-      case APPROX_DISTINCT -> new ApproxDistinct(number, object);
+      case APPROX_DISTINCT -> new Distinct(number, object, Distinct.FEW);
+      case DISTINCT -> new Distinct(number, object, feature.bound());
+      case QUANTILE -> new Quantile(number, object, feature.q());
       case DECAYED_COUNT -> new Decayed(number, object, Decayed.Of.COUNT, feature.halfLifeMs());
       case DECAYED_SUM -> new Decayed(number, object, Decayed.Of.SUM, feature.halfLifeMs());
       case DECAYED_MEAN -> new Decayed(number, object, Decayed.Of.MEAN, feature.halfLifeMs());

@@ -12,18 +12,24 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Approximate number of distinct values. Few values are kept as a sorted array of their 64-bit
- * hashes, which merges in no time; more in Apache DataSketches' HLL (lg k = 12), which is fed the
- * same hashes. Its composite estimator depends on the registers alone; the default one on the order
- * of arrival too, so that a restored window could answer otherwise.
+ * Number of distinct values. Up to a bound they are kept as a sorted array of their 64-bit hashes,
+ * which merges in no time; more in Apache DataSketches' HLL (lg k = 12), which is fed the same
+ * hashes, and gives an estimate. Its composite estimator depends on the registers alone; the
+ * default one on the order of arrival too, so that a restored window could answer otherwise.
  */
-final class ApproxDistinct extends Aggregate {
+final class Distinct extends Aggregate {
   private static final int LG_K = 12;
-  private static final int MOST_HASHES = 48;
+
+  /** The bound of who asks for an estimate: what takes less room than a sketch does. */
+  static final int FEW = 48;
+
   private static final long SEED = 9001;
 
-  ApproxDistinct(int number, int object) {
+  private final int mostHashes;
+
+  Distinct(int number, int object, int mostHashes) {
     super(number, object);
+    this.mostHashes = mostHashes;
   }
 
   @Override
@@ -34,6 +40,11 @@ final class ApproxDistinct extends Aggregate {
   @Override
   int objects() {
     return 1;
+  }
+
+  @Override
+  boolean isServedBy(Aggregate other) {
+    return other instanceof Distinct distinct && distinct.mostHashes == mostHashes;
   }
 
   @Override
@@ -75,19 +86,19 @@ final class ApproxDistinct extends Aggregate {
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
     if (value instanceof long[] hashes) {
-      out.writeByte(hashes.length);
+      Binary.writeSize(hashes.length - 1, out);
       for (long hash : hashes) {
         out.writeLong(hash);
       }
     } else {
-      out.writeByte(0);
+      Binary.writeSize(-1, out);
       Binary.writeBytes(((HllSketch) value).toCompactByteArray(), out);
     }
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    int count = in.readByte();
+    int count = Binary.readSize(in) + 1;
     if (count == 0) {
       return HllSketch.heapify(Binary.readBytes(in));
     }
@@ -99,7 +110,7 @@ final class ApproxDistinct extends Aggregate {
   }
 
   /** The set with one hash more; a sketch is changed in place. */
-  private static Object with(Object held, long hash) {
+  private Object with(Object held, long hash) {
     if (held == null) {
       return new long[] {hash};
     }
@@ -113,7 +124,7 @@ final class ApproxDistinct extends Aggregate {
   }
 
   /** A set of both, a new object unless one holds the other; neither is changed. */
-  private static Object union(Object left, Object right) {
+  private Object union(Object left, Object right) {
     if (left instanceof long[] some && right instanceof long[] others) {
       return union(some, others);
     }
@@ -129,7 +140,7 @@ final class ApproxDistinct extends Aggregate {
     return union.getResult(TgtHllType.HLL_8);
   }
 
-  private static Object union(long[] left, long[] right) {
+  private Object union(long[] left, long[] right) {
     long[] both = new long[left.length + right.length];
     int size = 0;
     int i = 0;
@@ -145,7 +156,7 @@ final class ApproxDistinct extends Aggregate {
       }
     }
     long[] hashes = size == both.length ? both : Arrays.copyOf(both, size);
-    return size <= MOST_HASHES ? hashes : sketch(new HllSketch(LG_K, TgtHllType.HLL_8), hashes);
+    return size <= mostHashes ? hashes : sketch(new HllSketch(LG_K, TgtHllType.HLL_8), hashes);
   }
 
   private static HllSketch sketch(HllSketch sketch, long[] hashes) {
