@@ -33,10 +33,10 @@ from sinks.store import Store
 from sinks.vectors import State, Vector
 from streams.definitions import Pipeline
 from streams.entities import hashed_text
+from streams.feature_types import FeatureValue
 from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
 from streams.plan import FeaturePlan, PipelinePlan, ViewPlan, plan
-from streams.reference_values import FeatureValue
 from streams.topics import dead_letters_of, require_topics
 from streams.words import duration_ms
 

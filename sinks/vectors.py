@@ -19,8 +19,8 @@ from enum import StrEnum
 from schemas.codec import Decoder, Encoder, Undecodable
 from schemas.records import view_schema
 from sinks.emissions import Emission
+from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan, ViewPlan
-from streams.reference_values import FeatureValue
 
 FORMAT = 1
 _HEADER = struct.Struct(">BQQQq")

@@ -1,16 +1,17 @@
-"""The types of features: those of columns, and lists of them, such as ``string[]``.
+"""The types of features and their values: those of columns, and lists of them, such as ``string[]``.
 
 The elements of a list are never null. An empty window has no list but null, unless the aggregate counts.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from schemas.contract import ColumnType
 
 ListType = Literal["string[]", "long[]", "double[]", "boolean[]"]
 FeatureType = ColumnType | ListType
+FeatureValue: TypeAlias = str | int | float | bool | list[Any] | None
 
 _LISTS: dict[ColumnType, ListType] = {
     "string": "string[]",

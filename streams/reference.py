@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TypeAlias
 
+from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan, ViewPlan
-from streams.reference_values import FeatureValue, Seen, Value, allowed_error, reference_value
+from streams.reference_values import Seen, Value, allowed_error, reference_value
 
 Row: TypeAlias = Mapping[str, Value]
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from streams.aggregates import MOST_COUNTED, Operation
+from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan
 
 Value: TypeAlias = str | int | float | bool | None
-FeatureValue: TypeAlias = Value | list[Any]
-"""Of a feature: a value, or a list of values that are not null."""
 TimedValue: TypeAlias = tuple[int, str | int | float | bool]
 
 # Merged sums, means and deviations add in another order than the reference.

@@ -14,10 +14,11 @@ from backfill.derive import derive
 from penstock.event_time import epoch_ms
 from schemas.avro import contract_schema
 from streams.definitions import Pipeline
+from streams.feature_types import FeatureValue
 from streams.kernel_process import Kernel
 from streams.plan import PipelinePlan, plan
 from streams.reference import Row
-from streams.reference_values import FeatureValue, Value
+from streams.reference_values import Value
 
 # Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
 PII_KEY = b"penstock.testing"

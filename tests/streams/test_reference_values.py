@@ -10,8 +10,9 @@ import duckdb
 import pytest
 
 from streams.aggregates import KINDS, MOST_COUNTED, Operation
+from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan
-from streams.reference_values import FeatureValue, Seen, allowed_error, reference_value
+from streams.reference_values import Seen, allowed_error, reference_value
 
 WINDOW_MS = 60_000
 
