@@ -30,6 +30,9 @@ final class Topics {
 
   private static final String BUFFER_BYTES = String.valueOf(64 << 20);
 
+  /** Of one partition: what a slow broker lets pile up while it answers. */
+  private static final String BATCH_BYTES = String.valueOf(256 << 10);
+
   /**
    * Below the broker's default limit of 15 minutes, which Flink's own default of an hour exceeds.
    */
@@ -102,6 +105,10 @@ final class Topics {
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
     properties.setProperty("linger.ms", "0");
+    // A record waits for nothing but the request before it, so that requests grow with the load:
+    // many small ones in flight cost the job and the broker more than the records in them.
+    properties.setProperty("max.in.flight.requests.per.connection", "1");
+    properties.setProperty("batch.size", BATCH_BYTES);
     properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
     properties.setProperty("buffer.memory", BUFFER_BYTES);
     properties.setProperty("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
