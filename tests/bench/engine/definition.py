@@ -20,7 +20,7 @@ from penstock import Window
 class Payment(Contract, name="{name}_payment", version=1):
     """A payment."""
 
-    event_id: Annotated[str, EVENT_ID]
+    event_id: {event_id}
     event_time: Annotated[int, EVENT_TIME]
     card: Annotated[str, ENTITY]
     merchant: Annotated[str, ENTITY]
@@ -41,8 +41,8 @@ ENTITIES = tuple(Entity(name=name, key=name) for name in {entities})
 VIEWS = tuple(View(name="of_" + e.name, version=1, entity=e, aggregates=AGGREGATES) for e in ENTITIES)
 pipeline = Pipeline(
     name="{name}",
-    # The peers do not de-duplicate: neither shall this remember ids for longer than it must.
-    source=Source(topic="{topic}", contract=Payment, key="card", partitions=1, dedup_horizon="1ms"),
+    source=Source(topic="{topic}", contract=Payment, key="card", partitions=1, dedup_horizon="10m"),
+    carry=("event_id",),
     entities=ENTITIES,
     views=VIEWS,
     model=Model(name="{name}", inputs=VIEWS[0].inputs()[:1], threshold=0.5, positive="p", negative="n"),

@@ -80,9 +80,10 @@ public final class Cli {
     for (JsonNode row : request.get("rows")) {
       Event event = event(plan, layout, row, number++);
       boolean isNew =
-          duplicates
-              .computeIfAbsent(sourceKey.getKey(event), key -> new Duplicates())
-              .accept(event.id, event.time, plan.source().dedupHorizonMs());
+          !plan.knowsDuplicates()
+              || duplicates
+                  .computeIfAbsent(sourceKey.getKey(event), key -> new Duplicates())
+                  .accept(event.id, event.time, plan.source().dedupHorizonMs());
       if (isNew) {
         for (StageRun stage : stages) {
           stage.take(event);

@@ -169,8 +169,9 @@ public final class JobGraph {
     List<Plan.Stage> stages = new ArrayList<>(plan.stages());
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
     // Of two copies the one that arrives first is taken, whether or not they then wait.
-    boolean firstDeduplicates = !ordered && stages.get(0).key().equals(sourceKey);
-    if (!firstDeduplicates) {
+    boolean firstDeduplicates =
+        plan.knowsDuplicates() && !ordered && stages.get(0).key().equals(sourceKey);
+    if (plan.knowsDuplicates() && !firstDeduplicates) {
       stream =
           keyed(stream, sourceKey, new DeduplicationFunction(plan.source().dedupHorizonMs()))
               .name("de-duplicate")

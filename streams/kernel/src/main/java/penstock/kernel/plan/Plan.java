@@ -59,6 +59,14 @@ public record Plan(
         .orElse(List.of(key));
   }
 
+  /**
+   * Whether an event can come twice: without an event id of its own it is known by its place in the
+   * topic, which no other has.
+   */
+  public boolean knowsDuplicates() {
+    return source.eventId() != null;
+  }
+
   /** All views in record order. */
   public List<View> views() {
     List<View> views = new ArrayList<>();

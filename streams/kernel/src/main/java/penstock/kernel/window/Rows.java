@@ -48,8 +48,10 @@ final class Rows {
   void copyRow(int row, Rows from, int fromRow) {
     System.arraycopy(
         from.numbers, fromRow * numbersPerRow, numbers, row * numbersPerRow, numbersPerRow);
-    System.arraycopy(
-        from.objects, fromRow * objectsPerRow, objects, row * objectsPerRow, objectsPerRow);
+    if (objectsPerRow > 0) {
+      System.arraycopy(
+          from.objects, fromRow * objectsPerRow, objects, row * objectsPerRow, objectsPerRow);
+    }
   }
 
   /** Copies rows to the beginning of this table; the objects in them are then shared by both. */

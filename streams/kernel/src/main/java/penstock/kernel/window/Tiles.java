@@ -36,6 +36,9 @@ final class Tiles {
   /** First tile of the block that now lies in. */
   private long boundary = Long.MIN_VALUE;
 
+  /** The as_of before which neither the oldest tile leaves nor another block begins. */
+  private long nextChange = Long.MIN_VALUE;
+
   /**
    * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
    * restore.
@@ -46,6 +49,8 @@ final class Tiles {
   private Rows merged;
 
   private boolean closedIsValid;
+
+  /** Whether what keeps running totals has them in row 1. */
   private boolean totalIsValid;
 
   Tiles(WindowSpec spec) {
@@ -60,6 +65,9 @@ final class Tiles {
 
   /** Moves on to {@code asOf}, which never goes back, and drops the tiles that have left. */
   void advance(long asOf) {
+    if (asOf < nextChange) {
+      return;
+    }
     drop(spec.expired(asOf));
     long block = spec.block(asOf);
     if (block != boundary) {
@@ -72,6 +80,10 @@ final class Tiles {
       mergeBack(front);
       closedIsValid = false;
       totalIsValid = false;
+    }
+    nextChange = spec.blockEnds(boundary);
+    if (size > 0) {
+      nextChange = Math.min(nextChange, spec.leaves(indexes[start]));
     }
   }
 
@@ -98,18 +110,15 @@ final class Tiles {
   }
 
   /**
-   * Adds an event to its tile, which must not have expired.
+   * Adds an event of that time to its tile, which must not have expired.
    *
    * @param values for each aggregate of the window its value, or null if the event does not count
    *     for it
    */
-  void add(long index, Object[] values, long time) {
-    int position = size;
-    while (position > 0 && indexes[start + position - 1] >= index) {
-      position--;
-    }
-    if (position == size || indexes[start + position] != index) {
-      insert(position, index);
+  void add(Object[] values, long time) {
+    int position = size - 1;
+    if (size == 0 || !spec.isIn(indexes[start + position], time)) {
+      position = place(spec.tile(time));
     }
     if (position < size - 1) {
       ownObjects(start + position);
@@ -120,6 +129,18 @@ final class Tiles {
     } else if (totalIsValid) {
       addTo(merged, 1, values, time, true);
     }
+  }
+
+  /** The position of a tile, which is made if it is not there. */
+  private int place(long index) {
+    int position = size;
+    while (position > 0 && indexes[start + position - 1] >= index) {
+      position--;
+    }
+    if (position == size || indexes[start + position] != index) {
+      insert(position, index);
+    }
+    return position;
   }
 
   /**
@@ -169,6 +190,7 @@ final class Tiles {
     tiles.clearRow(row);
     indexes[row] = index;
     size++;
+    nextChange = Math.min(nextChange, spec.leaves(index));
     if (position == size - 1 && position > 0) {
       // What was the newest tile is closed now.
       if (indexes[row - 1] < boundary) {
@@ -266,16 +288,21 @@ final class Tiles {
       }
       closedIsValid = true;
     }
+    if (!totalIsValid) {
+      merged.copyRow(1, merged, 0);
+      merge(merged, 1, tiles, newest);
+      for (Aggregate aggregate : spec.running) {
+        own(aggregate, newest);
+      }
+      totalIsValid = spec.running.length > 0;
+      return;
+    }
     for (Aggregate aggregate : spec.accumulators) {
-      if (!totalIsValid || !aggregate.keepsRunningTotal()) {
+      if (!aggregate.keepsRunningTotal()) {
         merged.copyCells(aggregate, 1, merged, 0);
         aggregate.merge(merged, 1, tiles, newest);
-        if (aggregate.keepsRunningTotal()) {
-          own(aggregate, newest);
-        }
       }
     }
-    totalIsValid = true;
   }
 
   /**
@@ -322,6 +349,7 @@ final class Tiles {
     copy.size = size;
     copy.front = front;
     copy.boundary = boundary;
+    copy.nextChange = nextChange;
     System.arraycopy(indexes, start, copy.indexes, 0, size);
     copy.tiles.copyRows(tiles, start, size);
     if (size > 0) {

@@ -75,12 +75,11 @@ public final class ViewSpec {
       WindowSpec window = windows[w];
       Tiles tiles = state.windows[w];
       tiles.advance(asOf);
-      long tile = window.tile(time);
       boolean matches = matches(w, event);
-      if (tile > window.expired(asOf)) {
+      if (window.holds(time, asOf)) {
         inside = true;
         if (matches) {
-          tiles.add(tile, values[w], time);
+          tiles.add(values[w], time);
         }
       }
       tiles.results(arrival, values[w], features);

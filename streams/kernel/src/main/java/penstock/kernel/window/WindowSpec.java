@@ -1,6 +1,7 @@
 package penstock.kernel.window;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -25,6 +26,9 @@ final class WindowSpec {
 
   /** For each accumulator, which of the aggregates it is. */
   final int[] accumulating;
+
+  /** The accumulators that keep running totals. */
+  final Aggregate[] running;
 
   final int numbers;
   final int objects;
@@ -58,6 +62,8 @@ final class WindowSpec {
     }
     this.accumulating = accumulating.stream().mapToInt(Integer::intValue).toArray();
     this.accumulators = accumulating.stream().map(i -> aggregates[i]).toArray(Aggregate[]::new);
+    this.running =
+        Arrays.stream(accumulators).filter(Aggregate::keepsRunningTotal).toArray(Aggregate[]::new);
     this.numbers = nextNumber;
     this.objects = nextObject;
   }
@@ -81,6 +87,16 @@ final class WindowSpec {
     return Math.floorDiv(time, hopMs);
   }
 
+  /** Whether {@link #tile} of the time is this one. */
+  boolean isIn(long tile, long time) {
+    return Long.compareUnsigned(time - tile * hopMs, hopMs) < 0;
+  }
+
+  /** Whether an event of that time is in the window at {@code asOf}, which is not before it. */
+  boolean holds(long time, long asOf) {
+    return time == asOf || tile(time) > expired(asOf);
+  }
+
   /** The newest tile that has left the window at {@code asOf}. */
   long expired(long asOf) {
     long start = asOf - sizeMs;
@@ -94,5 +110,22 @@ final class WindowSpec {
   long block(long asOf) {
     long tile = tile(asOf);
     return tile - Math.floorMod(tile, sizeMs / hopMs);
+  }
+
+  /** An as_of not after the one at which the next block begins. */
+  long blockEnds(long block) {
+    return begins(block + sizeMs / hopMs, 0);
+  }
+
+  /** An as_of not after the one at which a tile leaves the window. */
+  long leaves(long tile) {
+    return begins(tile, sizeMs);
+  }
+
+  /** When a tile begins, or that much later; the least time where this is beyond all times. */
+  private long begins(long tile, long laterMs) {
+    long begin = tile * hopMs;
+    long later = begin + laterMs;
+    return Math.floorDiv(begin, hopMs) == tile && later >= begin ? later : Long.MIN_VALUE;
   }
 }

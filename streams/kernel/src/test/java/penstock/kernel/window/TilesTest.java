@@ -70,8 +70,8 @@ class TilesTest {
     tiles.advance(asOf);
     Object[] values = new Object[OPERATIONS.length];
     Arrays.fill(values, value.value);
-    if (spec.tile(value.time) > spec.expired(asOf)) {
-      tiles.add(spec.tile(value.time), values, value.time);
+    if (spec.holds(value.time, asOf)) {
+      tiles.add(values, value.time);
     }
     Object[] features = new Object[OPERATIONS.length];
     Arrival arrival = new Arrival();
