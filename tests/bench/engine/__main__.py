@@ -16,11 +16,12 @@ from pathlib import Path
 import httpx
 
 from deploy.local.paths import BUILD, ROOT
-from tests.bench.engine import page, topics
+from penstock.errors import PenstockError
+from tests.bench.engine import page, profile, topics
 from tests.bench.engine.engines import ENGINES, PENSTOCK, Engine
 from tests.bench.engine.latency import latency
-from tests.bench.engine.measure import Load, Rate, measure
-from tests.bench.engine.plan import Size, full, quick
+from tests.bench.engine.measure import Load, Pace, Rate, measure
+from tests.bench.engine.plan import Row, Size, full, quick
 from tests.bench.engine.report import Findings, goals, summary
 from tests.bench.engine.site import Site, site
 from tests.bench.engine.workload import Workload, payments
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round of everything, within five minutes")
     parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="only these beside Penstock")
-    parser.add_argument("--skip", action="append", default=[], choices=["works", "growth", "latency"])
+    parser.add_argument("--skip", action="append", default=[], choices=["works", "growth", "latency", "profile"])
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md anew from engine.json")
     options = parser.parse_args(arguments)
     file = options.folder / "engine.json"
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         page.write(json.loads(file.read_text(encoding="utf-8")), _DOCS)
         return 0
     size = quick() if options.quick else full()
+    begin = time.monotonic()
     date = datetime.now(UTC).date().isoformat()
     chosen = [e for e in ENGINES.values() if e is PENSTOCK or not options.engine or e.name in options.engine]
     findings = Findings(load=[os.getloadavg()[0]])
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     with site(options.folder, size.memory_mb) as here:
         run = _Run(here, size, findings, save)
         if "works" not in options.skip:
-            run.works(chosen)
+            run.works(chosen, profiles=not options.quick and "profile" not in options.skip)
         if "growth" not in options.skip:
             run.growth()
         if "latency" not in options.skip:
@@ -63,9 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     found = json.loads(file.read_text(encoding="utf-8"))
     if not options.quick:
         page.write(found, _DOCS)
-    for name, (ratio, goal) in goals(found["ratios"]).items():
-        _say(f"{name}: {ratio:.2f} x, wanted at least {goal:g} x{'' if ratio >= goal else '  MISSED'}")
-    _say(f"written: {file}")
+    for name, goal in goals(found).items():
+        bound = "most" if goal.is_cost else "least"
+        _say(f"{name}: {goal.reached:.2f} x, wanted at {bound} {goal.wanted:g} x{'' if goal.is_met else '  MISSED'}")
+    _say(f"written: {file}, after {(time.monotonic() - begin) / 60:.1f} minutes")
     return 1 if findings.failures else 0
 
 
@@ -79,21 +82,46 @@ class _Run:
         self._save = save
         self._number = 0
 
-    def works(self, engines: list[Engine]) -> None:
-        """All engines on each workload, in rounds."""
+    def works(self, engines: list[Engine], *, profiles: bool) -> None:
+        """All engines on each workload, in rounds; and on the first Penstock once more, profiled."""
         for name, work in self._size.works.items():
-            rounds = self._findings.rounds.setdefault(name, [])
-            with self._load(work) as load:
-                for number in range(self._size.rounds):
-                    rounds.append({})
-                    # Every other round backwards: whatever drifts hits both ends alike.
-                    for engine in engines if number % 2 == 0 else reversed(engines):
-                        rate = self._measured(engine, load, f"{name}, round {number + 1}")
-                        if rate is not None:
-                            rounds[-1][engine.name] = rate.events_per_s
-                            if engine is PENSTOCK and rate.state_bytes:
-                                self._findings.state[name] = rate.state_bytes / work.entities
-                        self._save()
+            try:
+                self._work(name, work, engines, profiles=profiles and not self._findings.profile)
+            except Exception as error:  # noqa: BLE001 - what else there is to measure is measured nevertheless
+                self._failed(f"events of {name}", error)
+
+    def _work(self, name: str, work: Workload, engines: list[Engine], *, profiles: bool) -> None:
+        rounds, used = self._findings.rounds.setdefault(name, []), self._findings.cpu.setdefault(name, [])
+        with self._load(work) as load:
+            for number in range(self._size.rounds):
+                rounds.append({})
+                used.append({})
+                # Every other round backwards: whatever drifts hits both ends alike.
+                for engine in engines if number % 2 == 0 else reversed(engines):
+                    rate = self._measured(engine, load, f"{name}, round {number + 1}")
+                    if rate is not None:
+                        rounds[-1][engine.name] = rate.events_per_s
+                        used[-1][engine.name] = rate.cpu_us
+                        if engine is PENSTOCK and rate.state_bytes:
+                            self._findings.state[name] = rate.state_bytes / work.entities
+                    self._save()
+            if profiles:
+                self._profile(load)
+
+    def _profile(self, load: Load) -> None:
+        recording = self._site.folder / "penstock.jfr"
+        recording.unlink(missing_ok=True)
+        rate = self._measured(PENSTOCK, load, "profiled", recording)
+        if rate is None:
+            return
+        try:
+            shares = profile.shares(recording)
+        except PenstockError as error:
+            self._failed("the profile", error)
+        else:
+            self._findings.profile = {"task_thread": shares, "threads_us": rate.threads_us, "cpu_us": rate.cpu_us}
+            _say("  task thread: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
+        self._save()
 
     def growth(self) -> None:
         """Penstock alone on each row, in rounds; equal workloads of several groups are run once."""
@@ -102,11 +130,21 @@ class _Run:
             self._findings.rows.append(found)
             for work in dict.fromkeys(row.work for row in self._size.rows):
                 rows = [row for row in self._size.rows if row.work == work]
-                with self._load(work) as load:
-                    rate = self._measured(PENSTOCK, load, f"{rows[0].group} {rows[0].value}, round {number + 1}")
-                if rate is not None:
-                    found.update({(row.group, row.value): rate for row in rows})
-                self._save()
+                try:
+                    with self._load(work) as load:
+                        for engine in dict.fromkeys(row.engine for row in rows):
+                            self._row(engine, load, [row for row in rows if row.engine == engine], number, found)
+                except Exception as error:  # noqa: BLE001 - the other rows are measured nevertheless
+                    self._failed(f"events of {rows[0].group} {rows[0].value}", error)
+
+    def _row(
+        self, engine: Engine, load: Load, rows: list[Row], number: int, found: dict[tuple[str, str], Rate]
+    ) -> None:
+        what = " = ".join(f"{row.group} {row.value}" for row in rows)
+        rate = self._measured(engine, load, f"{what}, round {number + 1}", pace=self._size.row_pace)
+        if rate is not None:
+            found.update({(row.group, row.value): rate for row in rows})
+        self._save()
 
     def latency(self) -> None:
         """Raw event to features, beside two bare hops."""
@@ -134,14 +172,17 @@ class _Run:
             del events
             gc.collect()
 
-    def _measured(self, engine: Engine, load: Load, what: str) -> Rate | None:
+    def _measured(
+        self, engine: Engine, load: Load, what: str, recording: Path | None = None, pace: Pace | None = None
+    ) -> Rate | None:
         name, begin = self._name(engine.name), time.monotonic()
         try:
-            rate = measure(self._site, engine, load, name, self._size.pace, self._state_bytes)
+            rate = measure(self._site, engine, load, name, pace or self._size.pace, self._state_bytes, recording)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other engines are measured nevertheless
             self._failed(f"{engine.name}, {what}", error)
             return None
-        said = f", {rate.checked} records right" if rate.checked else ""
+        said = f", {rate.cpu_us['engine']:.1f} us of CPU each" if rate.cpu_us else ""
+        said += f", {rate.checked} records right" if rate.checked else ""
         _say(f"  {what}: {engine.name} {rate.events_per_s:,.0f} events/s{said} ({time.monotonic() - begin:.0f} s)")
         return rate
 

@@ -41,7 +41,7 @@ ENTITIES = tuple(Entity(name=name, key=name) for name in {entities})
 VIEWS = tuple(View(name="of_" + e.name, version=1, entity=e, aggregates=AGGREGATES) for e in ENTITIES)
 pipeline = Pipeline(
     name="{name}",
-    source=Source(topic="{topic}", contract=Payment, key="card", partitions=1, dedup_horizon="10m"),
+    source=Source(topic="{topic}", contract=Payment, key="card", partitions=1),
     carry=("event_id",),
     entities=ENTITIES,
     views=VIEWS,
@@ -57,6 +57,13 @@ def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
     )
     file = folder / f"{name}.py"
     file.write_text(
-        _DEFINITION.format(name=name, topic=topic, over=f"({over},)", entities=work.keyed_by), encoding="utf-8"
+        _DEFINITION.format(
+            name=name,
+            topic=topic,
+            over=f"({over},)",
+            entities=work.keyed_by,
+            event_id="Annotated[str, EVENT_ID]" if work.ids else "str",
+        ),
+        encoding="utf-8",
     )
     return load_pipeline(str(file))

@@ -10,9 +10,11 @@ import math
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from tests.bench.engine.site import Site
 from tests.bench.engine.workload import OPERATIONS, Workload
 
 _STOP_S = 20.0
+_CANCEL_S = 60.0
 # An event's number, and for each entity its results in the order of windows and OPERATIONS; None where there is none.
 Read = Callable[[bytes], tuple[int, list[list[float | None]]]]
 
@@ -44,12 +47,14 @@ class Running:
         target: The topic of its results.
         read: What a record of it says.
         alive: Raises if the engine has failed.
+        pid: The process that does the work, alone or with its children.
         job_id: Of its job, if it runs in Flink.
     """
 
     target: str
     read: Read
     alive: Callable[[], None]
+    pid: int
     job_id: str | None = None
 
 
@@ -73,7 +78,7 @@ class Engine:
 
 
 @contextmanager
-def _penstock(site: Site, work: Workload, source: str, name: str) -> Iterator[Running]:
+def _penstock(site: Site, work: Workload, source: str, name: str, backend: str = "heap") -> Iterator[Running]:
     pipeline = define(_importable(site.folder / "definitions"), name, source, work)
     topics.create(site.kafka, pipeline.features_topic)
     create_topics(pipeline, site.kafka)
@@ -84,11 +89,11 @@ def _penstock(site: Site, work: Workload, source: str, name: str) -> Iterator[Ru
     def read(record: bytes) -> tuple[int, list[list[float | None]]]:
         found = decoder.decode(record)
         views = [found[view.name] for view in planned.views]
-        return int(found["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
+        return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
-    job = jobs.start(pipeline, site.settings)
+    job = jobs.start(pipeline, site.settings, state_backend=backend)
     with _job(site, job.id) as alive:
-        yield Running(pipeline.features_topic, read, alive, job.id)
+        yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)
 
 
 def _python_peer(module: Sequence[str]) -> Callable[[Site, Workload, str, str], Any]:
@@ -110,7 +115,7 @@ def _python_peer(module: Sequence[str]) -> Callable[[Site, Workload, str, str], 
                 raise PenstockError(f"{name} ended with {process.returncode}: {_tail(log)}", where=str(log))
 
         try:
-            yield Running(told.target, _packed(work), alive)
+            yield Running(told.target, _packed(work), alive, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -149,7 +154,7 @@ def _flink_peer(
             raise PenstockError(f"{name} could not be submitted: {_tail(log)}", where=str(log))
         job_id = done.stdout.strip().splitlines()[-1]
         with _job(site, job_id) as alive:
-            yield Running(told.target, reader(work), alive, job_id)
+            yield Running(told.target, reader(work), alive, site.pid("taskmanager"), job_id)
 
     return start
 
@@ -169,8 +174,9 @@ def _job(site: Site, job_id: str) -> Iterator[Callable[[], None]]:
         finally:
             if flink.job(job_id).is_active:
                 flink.cancel(job_id)
-                while flink.job(job_id).is_active:
-                    pass
+                deadline = time.monotonic() + _CANCEL_S
+                while flink.job(job_id).is_active and time.monotonic() < deadline:
+                    time.sleep(0.1)
 
 
 def _packed(work: Workload) -> Read:
@@ -238,6 +244,7 @@ def _tail(log: Path) -> str:
 
 _PEERS = "tests.bench.engine.peers"
 PENSTOCK = Engine("penstock", "Penstock", _penstock)
+ON_ROCKSDB = replace(PENSTOCK, start=partial(_penstock, backend="rocksdb"))
 PEERS = (
     Engine(
         "bare_forward",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from tests.bench.engine.workload import Workload
 
 Quantiles = dict[str, float]
 _WARM_S = 8.0
+_SENT = re.compile(rb"\d{19}")
 _PACED = Workload(events=0, entities=1_000)
 
 
@@ -116,9 +118,10 @@ def _read(kafka: KafkaAccess, topic: str, warm_s: str, seconds: str) -> None:
 
 
 def _sent_ns(record: bytes) -> int:
-    """The id of an event: in JSON as sent, or the first field of a feature record in Avro, 19 digits either way."""
-    place = record.index(b'"event_id":"') + 12 if record[:1] == b"{" else 11
-    return int(record[place : place + 19])
+    """The id of an event, 19 digits: in JSON as sent, and carried along in feature records."""
+    found = _SENT.search(record)
+    assert found is not None, record
+    return int(found.group())
 
 
 def _consumer(kafka: KafkaAccess, topic: str) -> Any:

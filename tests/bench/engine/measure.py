@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from penstock.errors import PenstockError
-from tests.bench.engine import topics
+from tests.bench.engine import cpu, profile, topics
 from tests.bench.engine.check import check
 from tests.bench.engine.engines import Engine, Running
 from tests.bench.engine.site import Site
@@ -22,6 +23,7 @@ _CHECKED = 40
 _LONGEST = 5_000
 # The last records of a bounded topic wait for buffers, watermarks and linger times that no stream would.
 _TAIL = 0.02
+_THREADS = 5
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class Rate:
         events: How many lie between the two.
         state_bytes: Size of the last checkpoint, of an engine in Flink.
         checked: How many records were held against the oracle, and right.
+        cpu_us: CPU time per event of the engine's processes and of the broker, microseconds.
+        threads_us: That of the engine's process by thread.
     """
 
     events_per_s: float
     events: int
     state_bytes: int | None
     checked: int
+    cpu_us: Mapping[str, float]
+    threads_us: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,25 @@ class Load:
     topic: str
 
 
-def measure(site: Site, engine: Engine, load: Load, name: str, pace: Pace, state: Callable[[str], int | None]) -> Rate:
-    """Run the engine on the load; ``name`` must be new, ``state`` gives the size of a job's last checkpoint.
+def measure(
+    site: Site,
+    engine: Engine,
+    load: Load,
+    name: str,
+    pace: Pace,
+    state: Callable[[str], int | None],
+    recording: Path | None = None,
+) -> Rate:
+    """Run the engine on the load.
+
+    Args:
+        site: Where.
+        engine: Which.
+        load: What it is to do.
+        name: Of this run; new.
+        pace: How long.
+        state: Gives the size of a job's last checkpoint.
+        recording: Where to write a profile of the engine, which is a JVM then.
 
     Raises:
         PenstockError: if the engine fails, is wrong, or is done before it can be measured.
@@ -68,7 +91,15 @@ def measure(site: Site, engine: Engine, load: Load, name: str, pace: Pace, state
         engine.start(site, load.work, load.topic, name) as running,
         topics.Results(site.kafka, running.target) as results,
     ):
-        _await_measured(results, running, load, pace)
+        pids = {"engine": running.pid, "broker": site.pid("kafka")}
+        _await(results, running, load, pace.settle_s, load.work.filling)
+        if recording:
+            profile.start(running.pid)
+        from_count, from_cpu, from_threads = results.count(), _cpu(pids), cpu.of_threads(running.pid)
+        _await(results, running, load, pace.measure_s)
+        to_count, to_cpu, to_threads = results.count(), _cpu(pids), cpu.of_threads(running.pid)
+        if recording:
+            profile.stop(running.pid, recording)
         state_bytes = state(running.job_id) if running.job_id else None
         last = results.count()
     with topics.Results(site.kafka, running.target) as results:
@@ -76,26 +107,33 @@ def measure(site: Site, engine: Engine, load: Load, name: str, pace: Pace, state
         checked = _checked(results, running, engine, load, end)
         seconds = (results.time_ms(end) - results.time_ms(begin)) / 1_000
     topics.delete(site.kafka, [running.target])
-    return Rate((end - begin) / seconds, end - begin, state_bytes, checked)
+    used = {part: (to_cpu[part] - from_cpu[part]) * 1e6 for part in pids}
+    threads = dict((to_threads - from_threads).most_common(_THREADS))
+    count = to_count - from_count
+    # Who was through as soon as it had settled has left nothing to divide by.
+    per_event = {part: us / count for part, us in used.items()} if count > load.work.total * _TAIL else {}
+    per_thread = {name: s * 1e6 / count for name, s in threads.items()} if per_event else {}
+    return Rate((end - begin) / seconds, end - begin, state_bytes, checked, per_event, per_thread)
 
 
-def _await_measured(results: topics.Results, running: Running, load: Load, pace: Pace) -> None:
-    """Until there is enough on the topic, or all of it."""
+def _await(results: topics.Results, running: Running, load: Load, seconds: float, least: int = 1) -> None:
+    """Until that long after the first result there are ``least`` of them, or until all have come."""
     enough = int(load.work.total * (1 - _TAIL / 2))
-    deadline = time.monotonic() + _FIRST_S
-    since: float | None = None
-    settled: float | None = None
+    begin, first = time.monotonic(), None
     while True:
         running.alive()
         count, now = results.count(), time.monotonic()
-        since = now if since is None and count else since
-        if settled is None and since is not None and now - since >= pace.settle_s and count >= load.work.filling:
-            settled = now
-        if count >= enough or (settled is not None and now - settled >= pace.measure_s):
+        first = now if first is None and count else first
+        passed = 0.0 if first is None else now - first
+        if count >= enough or (passed >= seconds and count >= least):
             return
-        if settled is None and now > deadline + (0 if since is None else pace.settle_s + _FIRST_S):
-            raise PenstockError(f"{running.target} holds {count} results after {_FIRST_S:.0f} s")
+        if now - begin > _FIRST_S + seconds:
+            raise PenstockError(f"{running.target} holds {count} results after {now - begin:.0f} s")
         time.sleep(_POLL_S)
+
+
+def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
+    return {part: cpu.seconds(pid) for part, pid in pids.items()}
 
 
 def _interval(results: topics.Results, load: Load, count: int, pace: Pace) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tests.bench.engine.engines import ON_ROCKSDB, PENSTOCK, Engine
 from tests.bench.engine.measure import Pace
 from tests.bench.engine.workload import Workload
 
@@ -13,14 +14,16 @@ class Row:
     """A workload of the growth rows, compared with the first of its group.
 
     Args:
-        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys`` or ``late``.
+        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids`` or ``state``.
         value: Of it.
         work: The workload.
+        engine: Penstock, as it is set up for the row.
     """
 
     group: str
     value: str
     work: Workload
+    engine: Engine = PENSTOCK
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,11 @@ class Size:
 
     Args:
         rounds: Interleaved rounds of all engines.
-        pace: Of each measurement.
+        pace: Of each measurement of them.
         works: The workloads of the comparison, by name.
         rows: Those of the growth rows.
         row_rounds: Interleaved rounds of these.
+        row_pace: Of each measurement of them.
         rates: At which latency is measured, events per second.
         latency_s: For how long, each.
         memory_mb: Of the TaskManager.
@@ -43,22 +47,24 @@ class Size:
     works: dict[str, Workload]
     rows: tuple[Row, ...]
     row_rounds: int
+    row_pace: Pace
     rates: tuple[int, ...]
     latency_s: float
     memory_mb: int
 
 
 def full() -> Size:
-    """All of docs/benchmarks.md: about an hour on two cores."""
-    one = Workload(events=6_000_000, entities=200)
+    """All of docs/benchmarks.md: within 25 minutes on two cores."""
+    one = Workload(events=4_000_000)
     return Size(
         rounds=3,
-        pace=Pace(settle_s=12, measure_s=10),
-        works={"one entity": one, "three entities": replace(one, events=2_500_000, chain=True)},
-        rows=growth(events=4_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
-        row_rounds=3,
+        pace=Pace(settle_s=8, measure_s=5),
+        works={"one entity": one, "three entities": replace(one, events=1_500_000, entities=50, chain=True)},
+        rows=growth(events=2_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
+        row_rounds=1,
+        row_pace=Pace(settle_s=6, measure_s=4),
         rates=(1_000, 5_000),
-        latency_s=20,
+        latency_s=12,
         memory_mb=6_144,
     )
 
@@ -68,13 +74,14 @@ def quick() -> Size:
     return Size(
         rounds=1,
         pace=Pace(settle_s=5, measure_s=4),
-        works={"one entity": Workload(events=1_600_000, entities=50)},
+        works={"one entity": Workload(events=1_200_000, entities=50)},
         rows=tuple(
             row
             for row in growth(events=1_000_000, entities=(1_000, 100_000))
             if (row.group, row.value) in {("keys", "uniform"), ("keys", "zipf"), ("entities", "100000")}
         ),
         row_rounds=1,
+        row_pace=Pace(settle_s=4, measure_s=3),
         rates=(1_000,),
         latency_s=5,
         memory_mb=3_072,
@@ -85,7 +92,7 @@ def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
     """The rows; each group begins with what the others are compared with."""
     base = Workload(events=events, entities=20)
     sparse = Workload(events=events, full=False)
-    keyed = replace(base, entities=200)
+    keyed = replace(base, entities=100)
     windows = {"1": ("1h",), "5": base.windows, "10": ("1m", "2m", "5m", "15m", "30m", "1h", "3h", "12h", "24h", "7d")}
     return (
         *(Row("tiles", str(tiles), replace(base, tiles=tiles)) for tiles in (60, 600)),
@@ -93,4 +100,6 @@ def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
         *(Row("entities", str(count), replace(sparse, entities=count)) for count in entities),
         *(Row("keys", keys, replace(keyed, keys=keys)) for keys in ("uniform", "zipf")),  # type: ignore[arg-type]
         *(Row("late", share, replace(keyed, late=float(share))) for share in ("0", "0.05")),
+        *(Row("ids", said, replace(keyed, ids=ids)) for said, ids in (("none", False), ("within an hour", True))),
+        *(Row("state", said, keyed, engine) for said, engine in (("heap", PENSTOCK), ("RocksDB", ON_ROCKSDB))),
     )

@@ -20,7 +20,8 @@ MINE = "penstock"
 # Least ratio by name; the best Python peer is whichever is the fastest.
 GOALS = {"python": 10.0, "flink_sql_over": 3.0, "bare_forward": 0.6}
 PYTHON = ("pyflink_process", "pyflink_thread", "bytewax", "quixstreams", "faust")
-LATE_COST, KEY_COST = 1.5, 1.5
+# The greatest cost of a growth row, beside the first of its group.
+COSTS = {"tiles:600": 1.1, "keys:zipf": 1.5}
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Findings:
         state: Bytes of the last checkpoint, by the same.
         latency: Quantiles by pace, through Penstock.
         floor: The same through two bare hops.
+        cpu: Per workload, the CPU time per event of each engine and of the broker, of each round, microseconds.
+        profile: Shares of Penstock's task thread by part, and its threads' CPU time per event; empty if not taken.
         failures: What could not be measured, and why.
         load: The machine's load average before the first measurement and after the last.
     """
@@ -42,6 +45,8 @@ class Findings:
     latency: dict[int, dict[str, float]] = field(default_factory=dict)
     floor: dict[int, dict[str, float]] = field(default_factory=dict)
     state: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, list[dict[str, Mapping[str, float]]]] = field(default_factory=dict)
+    profile: dict[str, Mapping[str, float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     load: list[float] = field(default_factory=list)
 
@@ -53,6 +58,7 @@ def summary(findings: Findings, size: Size, *, quick: bool, date: str) -> dict[s
             "ratios": _rounded(statistic.ratios(rounds, MINE)),
             "events_per_s": _rounded(statistic.medians(rounds)),
             "least_greatest": {e: _span(rounds, e) for e in statistic.medians(rounds)},
+            "cpu_us_per_event": _cpu(findings.cpu.get(name, [])),
         }
         for name, rounds in findings.rounds.items()
     }
@@ -68,22 +74,46 @@ def summary(findings: Findings, size: Size, *, quick: bool, date: str) -> dict[s
         "state_bytes_per_entity": _rounded(findings.state),
         "latency_ms": {str(rate): _rounded(found) for rate, found in findings.latency.items()},
         "floor_ms": {str(rate): _rounded(found) for rate, found in findings.floor.items()},
+        "profile": {name: _rounded(shares) for name, shares in findings.profile.items()},
         "failures": findings.failures,
-        "left_out": {"rocksdb": "the engine has no RocksDB backend yet"},
         "load_average": [round(load, 2) for load in findings.load],
         "machine": machine(),
         "versions": versions(),
     }
 
 
-def goals(ratios: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """For each goal that was measured: the ratio, and what it must be at least."""
+@dataclass(frozen=True)
+class Goal:
+    """What was reached, and what is wanted: at least that, or at most if it is a cost."""
+
+    reached: float
+    wanted: float
+    is_cost: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it was reached."""
+        return self.reached <= self.wanted if self.is_cost else self.reached >= self.wanted
+
+
+def goals(found: Mapping[str, Any]) -> dict[str, Goal]:
+    """The goals that the content of ``engine.json`` says anything about, by name."""
+    reached = {name: Goal(ratio, GOALS[name]) for name, ratio in _best(found["ratios"]).items()}
+    for name, most in COSTS.items():
+        group, value = name.split(":")
+        row = found["growth"].get(group, {}).get(value)
+        if row:
+            reached[name] = Goal(row["cost"], most, is_cost=True)
+    return reached
+
+
+def _best(ratios: Mapping[str, float]) -> dict[str, float]:
     measured = {name: ratios[name] for name in GOALS if name in ratios}
     python = [ratios[name] for name in PYTHON if name in ratios]
     if python:
         # The fastest peer has the smallest ratio.
         measured = {"python": min(python), **measured}
-    return {name: (ratio, GOALS[name]) for name, ratio in measured.items()}
+    return measured
 
 
 def machine() -> dict[str, str | int | float]:
@@ -138,6 +168,12 @@ def _cost(rounds: list[dict[str, float]], first: str, key: str) -> float:
         if first == key
         else statistic.ratios([{k: one[k] for k in (first, key) if k in one} for one in rounds], first)[key]
     )
+
+
+def _cpu(rounds: list[dict[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Medians by engine, of its own processes and of the broker."""
+    engines = dict.fromkeys(name for one in rounds for name in one)
+    return {name: _rounded(statistic.medians([one[name] for one in rounds if name in one])) for name in engines}
 
 
 def _span(rounds: list[dict[str, float]], engine: str) -> list[float]:

@@ -23,6 +23,11 @@ class Site:
 
     settings: Settings
     folder: Path
+    stack: Stack
+
+    def pid(self, program: str) -> int:
+        """The process of one of the stack's programs, as it is now."""
+        return next(status.pid for status in self.stack.status() if status.name == program)
 
     @property
     def kafka(self) -> KafkaAccess:
@@ -66,6 +71,6 @@ def site(folder: Path, memory_mb: int) -> Iterator[Site]:
         text = re.sub(r"(taskmanager\.memory\.process\.size: ).*", sized, config.read_text(encoding="utf-8"))
         config.write_text(text, encoding="utf-8")
         stack.restart("taskmanager")
-        yield Site(settings, folder)
+        yield Site(settings, folder, stack)
     finally:
         stack.down(wipe=True)

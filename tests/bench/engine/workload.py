@@ -34,6 +34,7 @@ class Workload:
         full: Whether every tile of every window gets an event before the measured ones.
         keys: ``uniform``, or ``zipf``: one card with half of the traffic, a long tail for the rest.
         late: Share of events that come up to an hour after their time.
+        ids: Whether events have an id by which Penstock drops what comes twice within an hour.
         seed: Of all that is random.
     """
 
@@ -45,6 +46,7 @@ class Workload:
     full: bool = True
     keys: Literal["uniform", "zipf"] = "uniform"
     late: float = 0.0
+    ids: bool = False
     seed: int = 1
 
     @property
