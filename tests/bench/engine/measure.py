@@ -24,6 +24,7 @@ _LONGEST = 5_000
 # The last records of a bounded topic wait for buffers, watermarks and linger times that no stream would.
 _TAIL = 0.02
 _THREADS = 5
+_FEWEST = 1_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def measure(
     threads = dict((to_threads - from_threads).most_common(_THREADS))
     count = to_count - from_count
     # Who was through as soon as it had settled has left nothing to divide by.
-    per_event = {part: us / count for part, us in used.items()} if count > load.work.total * _TAIL else {}
+    per_event = {part: us / count for part, us in used.items()} if count >= _FEWEST else {}
     per_thread = {name: s * 1e6 / count for name, s in threads.items()} if per_event else {}
     return Rate((end - begin) / seconds, end - begin, state_bytes, checked, per_event, per_thread)
 
