@@ -328,6 +328,7 @@ def _call(feature: FeaturePlan) -> str:
     buckets = None if feature.buckets is None else [f"{edge:g}" for edge in feature.buckets]
     listed = buckets and f"[{', '.join(buckets)}]"
     parameters = {"k": feature.k, "q": feature.q, "bound": feature.bound, "buckets": listed}
+    parameters |= {"gap": feature.gap_ms and _span(feature.gap_ms)}
     given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
     return f"{feature.operation}({', '.join([*filter(None, [feature.column]), *given])})"
 

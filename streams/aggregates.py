@@ -39,6 +39,9 @@ Operation = Literal[
     "approx_distinct",
     "distinct",
     "quantile",
+    "frequency",
+    "session_count",
+    "session_length",
     "rate",
     "decayed_count",
     "decayed_sum",
@@ -85,6 +88,9 @@ KINDS: dict[Operation, Kind] = {
     "approx_distinct": Kind("long", empty=0),
     "distinct": Kind("long", empty=0),
     "quantile": _NUMBER,
+    "frequency": Kind("long", empty=0),
+    "session_count": Kind("long", empty=0),
+    "session_length": Kind("double"),
     "rate": Kind("double", empty=0.0),
     "decayed_count": Kind("double", empty=0.0),
     "decayed_sum": _NUMBER,
@@ -118,7 +124,7 @@ _K = Annotated[int, Field(ge=1, le=MOST_ELEMENTS)]
 _Edge = Annotated[float, Field(allow_inf_nan=False)]
 _Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MOST_ELEMENTS), AfterValidator(_increasing)]
 # What only some aggregates have: a parameter that is not set is no part of a view's definition, nor of its hash.
-_PARAMETERS = ("half_life", "k", "buckets", "q", "bound")
+_PARAMETERS = ("half_life", "k", "buckets", "q", "bound", "gap")
 
 
 class Aggregate(Definition):
@@ -137,6 +143,7 @@ class Aggregate(Definition):
     buckets: _Edges | None = None
     q: Annotated[float, Field(gt=0, lt=1)] | None = None
     bound: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    gap: Duration | None = None
 
     @model_validator(mode="after")
     def _has_a_length_to_divide_by(self) -> Self:
@@ -263,6 +270,31 @@ def quantile(column: str, *, q: float, over: _Over, where: str | None = None, na
     """
     default = f"{column}_p{100 * q:g}".replace(".", "_")
     return _aggregate("quantile", column, over, where, default if name is None and where is None else name, q=q)
+
+
+def frequency(
+    column: str, *, bound: int = 1_000, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """How many events in the window have this event's value; 0 if it has none or does not match ``where``.
+
+    Exact while the window has no more than ``bound`` distinct values; of n events in a window that has more, the number
+    is too low by n / (bound + 1) at most, and never too high.
+    """
+    return _aggregate("frequency", column, over, where, name, bound=bound)
+
+
+def session_count(
+    column: str | None = None, *, gap: str, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Number of sessions in the window: matching events of which each is at most ``gap`` later than the one before."""
+    return _aggregate("session_count", column, over, where, name, gap=gap)
+
+
+def session_length(
+    column: str | None = None, *, gap: str, over: _Over, where: str | None = None, name: str | None = None
+) -> Aggregate:
+    """Seconds from the first to the last event of the newest session in the window; null for an empty window."""
+    return _aggregate("session_length", column, over, where, name, gap=gap)
 
 
 def time_since_last(

@@ -40,6 +40,7 @@ class FeaturePlan(_Plan):
     buckets: tuple[float, ...] | None = None
     q: float | None = None
     bound: int | None = None
+    gap_ms: int | None = None
 
     @property
     def empty(self) -> int | float | list[int | float | None] | None:
@@ -255,6 +256,7 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
                 buckets=aggregate.buckets,
                 q=aggregate.q,
                 bound=aggregate.bound,
+                gap_ms=aggregate.gap,
             )
             for aggregate in view.aggregates
             for window in aggregate.windows

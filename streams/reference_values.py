@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 from streams.aggregates import MOST_COUNTED, Operation
@@ -142,6 +143,23 @@ def _quantile(seen: Seen) -> float:
     return _at_rank(seen.numbers, seen.feature.q)
 
 
+def _sessions(seen: Seen) -> list[list[int]]:
+    """Event times, in order, cut wherever the next one is more than a gap later."""
+    assert seen.feature.gap_ms is not None
+    sessions: list[list[int]] = []
+    for time in sorted(seen.times):
+        if sessions and time - sessions[-1][-1] <= seen.feature.gap_ms:
+            sessions[-1].append(time)
+        else:
+            sessions.append([time])
+    return sessions
+
+
+def _session_length(seen: Seen) -> float:
+    newest = _sessions(seen)[-1]
+    return (newest[-1] - newest[0]) / 1000.0
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
@@ -179,6 +197,9 @@ _REFERENCE: Mapping[Operation, Callable[[Seen], FeatureValue]] = {
     "approx_distinct": lambda seen: len({value for _, value in seen.matching}),
     "distinct": lambda seen: len({value for _, value in seen.matching}),
     "quantile": _quantile,
+    "frequency": lambda seen: sum(value == seen.current for _, value in seen.matching),
+    "session_count": lambda seen: len(_sessions(seen)),
+    "session_length": _session_length,
     "sum": lambda seen: math.fsum(seen.numbers),
     "mean": lambda seen: _mean(seen.numbers),
     "min": lambda seen: min(seen.numbers),
@@ -235,6 +256,19 @@ def _kll(seen: Seen) -> float:
     return max(value - _at_rank(seen.numbers, q - 0.027), _at_rank(seen.numbers, q + 0.027) - value)
 
 
+def _lowered(seen: Seen) -> float:
+    assert seen.feature.bound is not None
+    is_counted = len({value for _, value in seen.matching}) <= seen.feature.bound
+    return 0.0 if is_counted else len(seen.matching) / (seen.feature.bound + 1)
+
+
+def _too_late_for_sessions(seen: Seen) -> float:
+    # Of a tile the newest 1,000 sessions can still change: a late event that is older may be one more or one less.
+    if len(_sessions(seen)) <= 1_000:
+        return 0.0
+    return float(sum(time < newest for time, newest in zip(seen.times, accumulate(seen.times, max), strict=True)))
+
+
 def _beyond_counting(seen: Seen) -> float:
     # No distance tells one list from another: tests/streams/test_kernel_semantics.py holds such lists to their error.
     return 0.0 if len({value for _, value in seen.matching}) <= MOST_COUNTED else math.inf
@@ -252,6 +286,8 @@ _ALLOWED: Mapping[Operation, Callable[[Seen], float]] = {
     "approx_distinct": _hll,
     "distinct": _hll,
     "quantile": _kll,
+    "frequency": _lowered,
+    "session_count": _too_late_for_sessions,
     "decayed_count": lambda seen: _ROUNDING * len(seen.matching),
     "decayed_sum": lambda seen: _ROUNDING * math.fsum(map(abs, seen.numbers)),
     "decayed_mean": lambda seen: _ROUNDING * _greatest(seen),

@@ -28,6 +28,7 @@ from penstock import (
     distinct,
     first,
     first_k,
+    frequency,
     histogram,
     kurtosis,
     last,
@@ -38,6 +39,8 @@ from penstock import (
     most_frequent,
     quantile,
     rate,
+    session_count,
+    session_length,
     skewness,
     std,
     sum_,
@@ -144,6 +147,9 @@ lifetime = View(
         distinct("s", bound=2, over=("10s", "lifetime")),
         quantile("x", q=0.5, over=("10s", "lifetime")),
         quantile("n", q=0.9, over="lifetime"),
+        frequency("s", over=("10s", "lifetime")),
+        session_count(gap="2s", over=("10s", "lifetime")),
+        session_length("x", gap="2s", over=("10s", "lifetime")),
     ),
 )
 

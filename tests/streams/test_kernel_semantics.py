@@ -21,7 +21,10 @@ from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
 EDGES = tuple(i / 10 for i in range(-50, 50))
-ROW_OPERATIONS = ("count", "rate", "decayed_count", "time_since_first", "time_since_last", "time_since_previous")
+ROW_OPERATIONS = (
+    *("count", "rate", "decayed_count", "session_count", "session_length"),
+    *("time_since_first", "time_since_last", "time_since_previous"),
+)
 LIFETIME = Window.of("lifetime")
 CASES = settings(
     max_examples=400,
@@ -65,7 +68,8 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         "k": draw(st.sampled_from([1, 2, 3, 100])) if KINDS[operation].type.endswith("[]") else None,
         "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if operation == "histogram" else None,
         "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if operation == "quantile" else None,
-        "bound": draw(st.sampled_from([1, 2, 50])) if operation == "distinct" else None,
+        "bound": draw(st.sampled_from([1, 2, 50])) if operation in ("distinct", "frequency") else None,
+        "gap_ms": draw(st.sampled_from([1, 5, 59, 60, 3_000])) if operation.startswith("session") else None,
     }
 
 

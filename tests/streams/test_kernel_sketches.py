@@ -1,4 +1,4 @@
-"""The kernel's sketches where they are sketches: many values, their stated errors, and the same bits whenever asked."""
+"""What the kernel bounds, beyond the bound: the errors that are stated, and the same bits whenever asked."""
 
 from __future__ import annotations
 
@@ -100,3 +100,38 @@ def test_distinct_values_are_exact_again_when_enough_of_them_have_left(kernel: K
     rows = events([0.0] * 600, step_ms=10)
     rows.append(rows[-1] | {"id": "later", "time": rows[-1]["time"] + 58_000})
     assert features(kernel, plan(distinct(200)), rows)[-1]["d"] == len({r["n"] for r in rows if r["time"] >= 14_000})
+
+
+@pytest.mark.parametrize("every", [0, 50])
+def test_a_frequency_beyond_its_bound_is_never_too_high_and_too_low_by_no_more_than_a_share(
+    kernel: Kernel, every: int
+) -> None:
+    rng = random.Random(6)
+    kind = {"operation": "frequency", "column": "n", "column_type": "long", "where": None, "type": "long"}
+    wanted = plan(kind | WINDOW | {"name": "f", "bound": 20})
+    rows = [row | {"n": int(rng.paretovariate(0.6)) % 1_000} for row in events([0.0] * 3_000)]
+    found = features(kernel, wanted, rows, every)
+    exact = 0
+    for number in range(0, 3_000, 41):
+        newest = rows[number]
+        held = [row["n"] for row in rows[: number + 1] if in_window(row["time"], newest["time"], **WINDOW)]
+        low = held.count(newest["n"]) - found[number]["f"]
+        assert 0 <= low <= len(held) / 21
+        exact += low == 0
+    assert exact < 70
+
+
+def session(what: str, **window: int) -> dict[str, Any]:
+    kind = {"operation": f"session_{what}", "column": None, "column_type": None, "where": None, "gap_ms": 10}
+    return kind | WINDOW | window | {"name": what, "type": "long" if what == "count" else "double"}
+
+
+def test_thousands_of_sessions_in_one_tile_are_counted_and_only_the_newest_thousand_can_change(kernel: Kernel) -> None:
+    forever = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    wanted = plan(session("count", **forever), session("length", **forever))
+    rows = events([0.0] * 1_500)
+    joins, comes_too_late = rows[-500]["time"] + 10, rows[200]["time"] + 10
+    rows += [rows[-1] | {"id": f"late{i}", "time": time} for i, time in enumerate((joins, comes_too_late, 0))]
+    found = features(kernel, wanted, rows, every=100)
+    assert [f["count"] for f in found[:1_500]] == list(range(1, 1_501))
+    assert [(f["count"], f["length"]) for f in found[1_500:]] == [(1_499, 0.0)] * 3

@@ -34,6 +34,8 @@ def seen(
         k=2,
         buckets=(1.0, 5.0) if operation == "histogram" else None,
         q=0.5,
+        bound=3,
+        gap_ms=1_000,
     )
     newest = max((time for time, _ in matching), default=0)
     return Seen(
@@ -131,6 +133,23 @@ def test_weights_are_halved_for_every_half_life() -> None:
 def test_a_median_is_the_least_value_that_half_of_them_do_not_exceed() -> None:
     assert value("quantile", *enumerate([9.0, 1.0, 5.0])) == 5.0
     assert value("quantile", *enumerate([9.0, 1.0, 5.0, 2.0])) == 2.0
+
+
+def test_a_frequency_is_of_the_value_that_asks() -> None:
+    assert value("frequency", (1, "a"), (2, "b"), (3, "a")) == 2
+    assert reference_value(seen("frequency", [(1, "a"), (2, "a")], current="b")) == 0
+
+
+def test_more_values_than_can_be_counted_may_be_too_low_by_a_share_of_all() -> None:
+    assert allowed_error(seen("frequency", [(i, "abc"[i % 3]) for i in range(8)])) == 0
+    assert allowed_error(seen("frequency", [(i, "abcd"[i % 4]) for i in range(8)])) == 2
+
+
+def test_sessions_are_cut_where_the_gap_is_exceeded() -> None:
+    events = ((5_001, 1), (1_000, 1), (2_000, 1), (4_000, 1))
+    assert value("session_count", *events) == 3
+    assert value("session_length", *events) == 0.0
+    assert value("session_length", *events, (5_000, 1)) == 1.001
 
 
 def test_a_decayed_mean_survives_weights_that_are_too_small_for_a_double() -> None:

@@ -162,7 +162,8 @@ public record Plan(
       Integer k,
       List<Double> buckets,
       Double q,
-      Integer bound) {
+      Integer bound,
+      Long gapMs) {
 
     /** Whether the other one is over the same values: of the same column, on the same condition. */
     public boolean isOfSameValues(Feature other) {
@@ -192,6 +193,9 @@ public record Plan(
     APPROX_DISTINCT,
     DISTINCT,
     QUANTILE,
+    FREQUENCY,
+    SESSION_COUNT,
+    SESSION_LENGTH,
     DECAYED_COUNT,
     DECAYED_SUM,
     DECAYED_MEAN,

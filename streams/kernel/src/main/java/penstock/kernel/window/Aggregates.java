@@ -31,6 +31,9 @@ final class Aggregates {
       case APPROX_DISTINCT -> new Distinct(number, object, Distinct.FEW);
       case DISTINCT -> new Distinct(number, object, feature.bound());
       case QUANTILE -> new Quantile(number, object, feature.q());
+      case FREQUENCY -> new Frequency(number, object, feature.columnType(), feature.bound());
+      case SESSION_COUNT -> new Sessions(number, object, Sessions.Of.COUNT, feature.gapMs());
+      case SESSION_LENGTH -> new Sessions(number, object, Sessions.Of.LENGTH, feature.gapMs());
       case DECAYED_COUNT -> new Decayed(number, object, Decayed.Of.COUNT, feature.halfLifeMs());
       case DECAYED_SUM -> new Decayed(number, object, Decayed.Of.SUM, feature.halfLifeMs());
       case DECAYED_MEAN -> new Decayed(number, object, Decayed.Of.MEAN, feature.halfLifeMs());

@@ -2,18 +2,13 @@ package penstock.kernel.window;
 
 import java.io.IOException;
 import java.util.Arrays;
-import java.util.stream.IntStream;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
-import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The most frequent values, of equally frequent ones the smaller first. Values are counted exactly
- * up to {@link #MOST_COUNTED} of them; beyond, as Misra and Gries (1982) do and merged as Agarwal
- * et al. (2012, "Mergeable summaries") do: the counts are lowered by the greatest that finds no
- * place, so that none is short by more than n / (MOST_COUNTED + 1) of n values. What comes out
- * depends on the values of each tile and on the merging alone, so a restored window gives the same.
+ * The most frequent values, of equally frequent ones the smaller first. What comes out depends on
+ * the values of each tile and on the merging alone, so a restored window gives the same.
  */
 final class MostFrequent extends Aggregate {
   /** Also known to {@code streams/aggregates.py}. */
@@ -26,13 +21,6 @@ final class MostFrequent extends Aggregate {
     super(number, object);
     this.type = type;
     this.most = most;
-  }
-
-  /** Values in ascending order, and how often each was seen; never changed. */
-  private record Tally(Object[] values, long[] counts) {
-    int size() {
-      return counts.length;
-    }
   }
 
   @Override
@@ -53,24 +41,8 @@ final class MostFrequent extends Aggregate {
 
   @Override
   void add(Rows rows, int row, Object value, long time) {
-    // Zero has two forms.
-    Object counted = value instanceof Double real && real == 0 ? (Object) 0.0 : value;
     Tally held = (Tally) rows.object(row, object);
-    rows.object(
-        row,
-        object,
-        held == null ? new Tally(new Object[] {counted}, new long[] {1}) : plus(held, counted));
-  }
-
-  /** One value more: cheaper than a merge where it is there already, as most are. */
-  private static Tally plus(Tally held, Object value) {
-    int place = Arrays.binarySearch(held.values, value, MostFrequent::compare);
-    if (place < 0) {
-      return both(held, new Tally(new Object[] {value}, new long[] {1}));
-    }
-    long[] counts = held.counts.clone();
-    counts[place]++;
-    return new Tally(held.values, counts);
+    rows.object(row, object, held == null ? Tally.of(value) : held.plus(value, MOST_COUNTED));
   }
 
   @Override
@@ -78,7 +50,7 @@ final class MostFrequent extends Aggregate {
     Tally right = (Tally) newer.object(newerRow, object);
     if (right != null) {
       Tally left = (Tally) older.object(row, object);
-      older.object(row, object, left == null ? right : both(left, right));
+      older.object(row, object, left == null ? right : left.and(right, MOST_COUNTED));
     }
   }
 
@@ -92,7 +64,7 @@ final class MostFrequent extends Aggregate {
     int found = 0;
     for (int i = 0; i < held.size(); i++) {
       int place = found;
-      while (place > 0 && held.counts[best[place - 1]] < held.counts[i]) {
+      while (place > 0 && held.counts()[best[place - 1]] < held.counts()[i]) {
         place--;
       }
       if (place < best.length) {
@@ -101,81 +73,16 @@ final class MostFrequent extends Aggregate {
         best[place] = i;
       }
     }
-    return Arrays.stream(best).mapToObj(i -> held.values[i]).toList();
-  }
-
-  private static Tally both(Tally left, Tally right) {
-    Object[] values = new Object[left.size() + right.size()];
-    long[] counts = new long[values.length];
-    int size = 0;
-    int i = 0;
-    int j = 0;
-    while (i < left.size() || j < right.size()) {
-      int order =
-          i == left.size() ? 1 : j == right.size() ? -1 : compare(left.values[i], right.values[j]);
-      values[size] = order <= 0 ? left.values[i] : right.values[j];
-      counts[size++] = (order <= 0 ? left.counts[i++] : 0) + (order >= 0 ? right.counts[j++] : 0);
-    }
-    return lowered(new Tally(Arrays.copyOf(values, size), Arrays.copyOf(counts, size)));
-  }
-
-  private static Tally lowered(Tally tally) {
-    if (tally.size() <= MOST_COUNTED) {
-      return tally;
-    }
-    long[] sorted = tally.counts.clone();
-    Arrays.sort(sorted);
-    long by = sorted[sorted.length - 1 - MOST_COUNTED];
-    int[] kept = IntStream.range(0, tally.size()).filter(i -> tally.counts[i] > by).toArray();
-    return new Tally(
-        Arrays.stream(kept).mapToObj(i -> tally.values[i]).toArray(),
-        Arrays.stream(kept).mapToLong(i -> tally.counts[i] - by).toArray());
-  }
-
-  /** Numbers by size, text by code point, false before true. */
-  @SuppressWarnings("unchecked")
-  private static int compare(Object one, Object other) {
-    return one instanceof String text
-        ? byCodePoint(text, (String) other)
-        : ((Comparable<Object>) one).compareTo(other);
-  }
-
-  /** UTF-16 has the surrogates before the last of the characters that do without. */
-  private static int byCodePoint(String one, String other) {
-    int place = 0;
-    int shorter = Math.min(one.length(), other.length());
-    while (place < shorter && one.charAt(place) == other.charAt(place)) {
-      place++;
-    }
-    if (place == shorter) {
-      return Integer.compare(one.length(), other.length());
-    }
-    char left = one.charAt(place);
-    char right = other.charAt(place);
-    if (Character.isSurrogate(left) != Character.isSurrogate(right)) {
-      return Character.isSurrogate(left) ? 1 : -1;
-    }
-    return Character.compare(left, right);
+    return Arrays.stream(best).mapToObj(i -> held.values()[i]).toList();
   }
 
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
-    Tally tally = (Tally) value;
-    Binary.writeSize(tally.size(), out);
-    for (int i = 0; i < tally.size(); i++) {
-      type.write(tally.values[i], out);
-      out.writeLong(tally.counts[i]);
-    }
+    ((Tally) value).write(type, out);
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    int size = Binary.readSize(in);
-    Tally tally = new Tally(new Object[size], new long[size]);
-    for (int i = 0; i < size; i++) {
-      tally.values[i] = type.read(in);
-      tally.counts[i] = in.readLong();
-    }
-    return tally;
+    return Tally.read(type, in);
   }
 }

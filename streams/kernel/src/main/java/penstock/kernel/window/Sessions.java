@@ -1,0 +1,165 @@
+package penstock.kernel.window;
+
+import java.io.IOException;
+import java.util.Arrays;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+
+/**
+ * Sessions: events of which each is at most a gap later than the one before it. A merge knows how
+ * many they are, the first and the last time, and when the last session began, which is all that
+ * merging needs. A tile knows the begin and end of each, as a late event may join two; but of no
+ * more than {@link #MOST_OPEN}: older ones are counted, and are final.
+ */
+final class Sessions extends Aggregate {
+  /** What of them is the feature. */
+  enum Of {
+    COUNT,
+    LENGTH
+  }
+
+  /** Also known to {@code streams/reference_values.py}. */
+  private static final int MOST_OPEN = 1_000;
+
+  private final Of of;
+  private final long gapMs;
+  private final int first;
+  private final int last;
+  private final int lastBegan;
+
+  Sessions(int number, int object, Of of, long gapMs) {
+    super(number, object);
+    this.of = of;
+    this.gapMs = gapMs;
+    this.first = number + 1;
+    this.last = number + 2;
+    this.lastBegan = number + 3;
+  }
+
+  @Override
+  int numbers() {
+    return 4;
+  }
+
+  @Override
+  int objects() {
+    return 1;
+  }
+
+  @Override
+  boolean isServedBy(Aggregate other) {
+    return other instanceof Sessions sessions && sessions.gapMs == gapMs;
+  }
+
+  @Override
+  void add(Rows rows, int row, Object value, long time) {
+    long count = rows.number(row, number);
+    long[] open = open(rows, row);
+    // Those that begin too late for the event, and of the others those that end too early.
+    int later = open.length;
+    while (later > 0 && open[later - 2] > time + gapMs) {
+      later -= 2;
+    }
+    int at = later;
+    while (at > 0 && open[at - 1] >= time - gapMs) {
+      at -= 2;
+    }
+    if (at == later) {
+      boolean isBeforeAllOpen = at == 0 && 2 * count > open.length;
+      if (!isBeforeAllOpen) {
+        long[] more = new long[open.length + 2];
+        System.arraycopy(open, 0, more, 0, at);
+        more[at] = time;
+        more[at + 1] = time;
+        System.arraycopy(open, at, more, at + 2, open.length - at);
+        put(rows, row, count + 1, more);
+      }
+      return;
+    }
+    open[at] = Math.min(open[at], time);
+    open[at + 1] = Math.max(open[later - 1], time);
+    if (later - at > 2) {
+      System.arraycopy(open, later, open, at + 2, open.length - later);
+      count -= (later - at) / 2 - 1;
+      open = Arrays.copyOf(open, open.length - (later - at) + 2);
+    }
+    put(rows, row, count, open);
+  }
+
+  /** Begin and end of each session that an event may still change, in order. */
+  private long[] open(Rows rows, int row) {
+    long[] several = (long[]) rows.object(row, object);
+    if (several != null) {
+      return several;
+    }
+    return rows.number(row, number) == 0
+        ? new long[0]
+        : new long[] {rows.number(row, first), rows.number(row, last)};
+  }
+
+  private void put(Rows rows, int row, long count, long[] open) {
+    if (count == open.length / 2) {
+      rows.number(row, first, open[0]);
+    }
+    rows.number(row, number, count);
+    rows.number(row, last, open[open.length - 1]);
+    rows.number(row, lastBegan, open[open.length - 2]);
+    if (open.length > 2 * MOST_OPEN) {
+      open = Arrays.copyOfRange(open, open.length - 2 * MOST_OPEN, open.length);
+    }
+    rows.object(row, object, count == 1 ? null : open);
+  }
+
+  @Override
+  void merge(Rows older, int row, Rows newer, int newerRow) {
+    long count = newer.number(newerRow, number);
+    if (count == 0) {
+      return;
+    }
+    boolean isOne = false;
+    if (older.number(row, number) == 0) {
+      older.number(row, first, newer.number(newerRow, first));
+    } else {
+      isOne = newer.number(newerRow, first) - older.number(row, last) <= gapMs;
+    }
+    if (!isOne || count > 1) {
+      older.number(row, lastBegan, newer.number(newerRow, lastBegan));
+    }
+    older.number(row, number, older.number(row, number) + count - (isOne ? 1 : 0));
+    older.number(row, last, newer.number(newerRow, last));
+    older.object(row, object, null);
+  }
+
+  @Override
+  Object result(Rows rows, int row, Arrival arrival) {
+    long count = rows.number(row, number);
+    if (of == Of.COUNT) {
+      return count;
+    }
+    return count == 0 ? null : (rows.number(row, last) - rows.number(row, lastBegan)) / 1000.0;
+  }
+
+  @Override
+  Object copyObject(Object value) {
+    return ((long[]) value).clone();
+  }
+
+  @Override
+  void writeObject(Object value, DataOutputView out) throws IOException {
+    long[] open = (long[]) value;
+    Binary.writeSize(open.length, out);
+    for (long time : open) {
+      out.writeLong(time);
+    }
+  }
+
+  @Override
+  Object readObject(DataInputView in) throws IOException {
+    long[] open = new long[Binary.readSize(in)];
+    for (int i = 0; i < open.length; i++) {
+      open[i] = in.readLong();
+    }
+    return open;
+  }
+}
