@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -19,7 +20,7 @@ from streams.entities import composite_text
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.reference import Row
 
-_ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
+ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 _SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 
@@ -29,11 +30,9 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     A value that its type cannot hold, or that is no finite number, is null.
     """
     types: dict[str, ColumnType] = {field.name: field.type for field in plan.source.fields}
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in types.items()])
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in types.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    with duckdb.connect() as connection:
-        # As in Flink SQL: 7 / 2 is 3.
-        connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
+    with connected() as connection:
         for by_sql, group in itertools.groupby((*plan.derived, *plan.filters), lambda column: column.sql is not None):
             columns = list(group)
             table = _by_sql(connection, table, columns) if by_sql else _by_call(table, columns)
@@ -44,15 +43,29 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     return derived
 
 
+@contextmanager
+def connected() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine of its own, which divides as Flink does: 7 / 2 is 3."""
+    with duckdb.connect() as connection:
+        connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
+        yield connection
+
+
+def typed(sql: str, kind: ColumnType) -> str:
+    """The expression as a value of that type; null if the type cannot hold it, or it is no finite number."""
+    value = f"TRY(CAST({sql} AS {_SQL[kind]}))"
+    if kind == "double":
+        return f"(SELECT CASE WHEN isfinite(v) THEN v END FROM (SELECT {value} AS v))"  # noqa: S608
+    return value
+
+
 def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
     connection.register("event", table)
     query = "SELECT * FROM event"
     for column in columns:
-        value = f"TRY(CAST({column.sql} AS {_SQL[column.type]}))"
-        if column.type == "double":
-            value = f"(SELECT CASE WHEN isfinite(v) THEN v END FROM (SELECT {value} AS v))"  # noqa: S608
+        assert column.sql is not None
         # A column may use those before it.
-        query = f'SELECT *, {value} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
+        query = f'SELECT *, {typed(column.sql, column.type)} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
     return connection.execute(query).to_arrow_table()
 
 
@@ -61,7 +74,7 @@ def _by_call(table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
         function = function_of(column)
         arguments = [table.column(name).to_pylist() for name in column.arguments]
         values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
-        table = table.append_column(column.name, pa.array(values, type=_ARROW[column.type]))
+        table = table.append_column(column.name, pa.array(values, type=ARROW[column.type]))
     return table
 
 

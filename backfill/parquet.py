@@ -45,7 +45,7 @@ def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
     for name in views:
         view = plan.view(name)
         fields += [(f"{name}.{field}", kind) for field, kind in _VIEW_FIELDS.items()]
-        fields += [(f"{name}.{feature.name}", _feature_type(feature.type)) for feature in view.features]
+        fields += [(f"{name}.{feature.name}", _feature_type(feature.type)) for feature in view.outputs]
     return pa.schema(fields)
 
 
@@ -208,5 +208,5 @@ def _feature_type(kind: FeatureType) -> pa.DataType:
 
 
 def _view_columns(view: ViewPlan, parts: Sequence[Mapping[str, Any] | None]) -> list[list[Any]]:
-    names = (*_VIEW_FIELDS, *(feature.name for feature in view.features))
+    names = (*_VIEW_FIELDS, *(feature.name for feature in view.outputs))
     return [[None if part is None else part[name] for part in parts] for name in names]

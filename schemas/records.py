@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.feature_types import element_of
-from streams.plan import FeaturePlan, PipelinePlan, ViewPlan
+from streams.plan import Output, PipelinePlan, ViewPlan
 
 _AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
 
@@ -57,12 +57,12 @@ def view_schema(view: ViewPlan) -> dict[str, Any]:
             {"name": "seq", "type": "long"},
             {"name": "as_of", "type": "long", "doc": "epoch ms"},
             {"name": "late", "type": "boolean"},
-            *({"name": feature.name, "type": _feature_type(feature)} for feature in view.features),
+            *({"name": feature.name, "type": _feature_type(feature)} for feature in view.outputs),
         ],
     }
 
 
-def _feature_type(feature: FeaturePlan) -> Any:
+def _feature_type(feature: Output) -> Any:
     element = element_of(feature.type)
     kind: Any = _AVRO[feature.type] if element is None else {"type": "array", "items": _AVRO[element]}
     return ["null", kind] if feature.empty is None else kind

@@ -91,7 +91,7 @@ def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str
 
 
 def _check_numeric(plan: PipelinePlan, inputs: tuple[str, ...], where: str) -> None:
-    kinds = {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.features}
+    kinds = {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
     for name in inputs:
         kind = kinds.get(name)
         if kind is not None and kind not in _NUMBERS:

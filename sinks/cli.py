@@ -318,6 +318,8 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
             Text(str(conditions[feature.where])) if feature.where else "",
             feature.type,
         )
+    for derived in view.derived:
+        table.add_row(derived.name, Text(derived.sql), "", "", "", derived.type)
     console.print(table)
     console.print(f"[dim]Redis[/]     {redis_key(pipeline_plan, view, view.entity.upper())}", highlight=False)
     console.print(f"[dim]Cassandra[/] {history_table(pipeline_plan, view, 0).name}\n", highlight=False)

@@ -32,7 +32,10 @@ class State(StrEnum):
     PRESENT = "PRESENT"
     """Every window still covers the entity's newest event."""
     STALE = "STALE"
-    """Some windows have run empty since: their features read as empty, the others as of ``as_of``."""
+    """Some windows have run empty since: their features read as empty, the others as of ``as_of``.
+
+    A derived feature that depends on such a window reads as null: with what it was computed is not at hand.
+    """
     EXPIRED = "EXPIRED"
     """Every window has run empty: all features read as empty."""
     MISSING = "MISSING"
@@ -89,10 +92,12 @@ class VectorFormat:
         _, epoch, seq, attempt, as_of = _HEADER.unpack_from(blob)
         record = self._decoder.decode(blob[_HEADER.size :], where=view.id)
         run_empty = {feature.name for feature in view.features if has_run_empty(feature, as_of, now_ms)}
-        values = {f.name: f.empty if f.name in run_empty else record[f.name] for f in view.features}
-        state = State.STALE if run_empty else State.PRESENT
-        if len(run_empty) == len(values):
-            state = State.EXPIRED
+        expired = len(run_empty) == len(view.features)
+        for derived in view.derived:
+            if expired or any(_has_passed(*window, as_of, now_ms) for window in derived.windows):
+                run_empty.add(derived.name)
+        values = {f.name: f.empty if f.name in run_empty else record[f.name] for f in view.outputs}
+        state = State.EXPIRED if expired else State.STALE if run_empty else State.PRESENT
         return Vector(view.id, entity, state, values, as_of, epoch, seq, attempt)
 
 
@@ -102,7 +107,11 @@ def has_run_empty(feature: FeaturePlan, as_of: int, now_ms: int) -> bool:
     It is so at the latest when that event is a window old. Never so at ``now_ms <= as_of``: a reader whose clock is
     behind gets the vector as it was emitted.
     """
-    return as_of // feature.hop_ms <= (now_ms - feature.window_ms) // feature.hop_ms
+    return _has_passed(feature.window_ms, feature.hop_ms, as_of, now_ms)
+
+
+def _has_passed(window_ms: int, hop_ms: int, as_of: int, now_ms: int) -> bool:
+    return as_of // hop_ms <= (now_ms - window_ms) // hop_ms
 
 
 def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.contract import ColumnType, Contract, Role, contract_fields, field_with_role
+from schemas.contract import ColumnType, Contract, Pii, Role, contract_fields, field_with_role
 from streams.aggregates import KINDS, Aggregate
+from streams.feature_sql import check_other_features, check_own_features, types_of
 from streams.feature_types import FeatureType, element_of
 from streams.monitors import Monitors
 from streams.words import Definition, Duration, Name, Sql
@@ -69,12 +70,25 @@ class PythonColumn(Definition):
 
 
 class View(Definition):
-    """A set of features of one entity, versioned as a whole. A version never changes its meaning."""
+    """A set of features of one entity, versioned as a whole. A version never changes its meaning.
+
+    ``derived`` are features computed by SQL from those of the same record: the view's own by their name, another
+    view's as ``view.feature``, the event's columns as ``event.column``; each may use the derived ones before it.
+    """
 
     name: Name
     version: int = Field(ge=1)
     entity: Entity
     aggregates: Annotated[tuple[Aggregate, ...], Field(min_length=1)]
+    derived: dict[Name, Derived] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What a view does not use is no part of its definition, nor of its hash."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.derived:
+            del fields["derived"]
+        return fields
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -82,11 +96,12 @@ class View(Definition):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"view {self.name}: two features are called {', '.join(twice)}; give one a name=...")
+        check_own_features(self)
         return self
 
     def feature_names(self) -> tuple[str, ...]:
-        """All features of the view, in the order of the record."""
-        return tuple(name for aggregate in self.aggregates for name in aggregate.feature_names())
+        """All features of the view, in the order of the record: those of its aggregates, then the derived ones."""
+        return (*(name for aggregate in self.aggregates for name in aggregate.feature_names()), *self.derived)
 
     def inputs(self) -> tuple[str, ...]:
         """The features as model inputs: ``view.feature``."""
@@ -241,6 +256,8 @@ class Pipeline(Definition):
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
             for aggregate in view.aggregates:
                 _check_aggregate(columns, view, aggregate)
+        dropped = [field.name for field in contract_fields(self.source.contract) if field.pii is Pii.DROP]
+        check_other_features(self, dropped)
         return self
 
     @model_validator(mode="after")
@@ -248,8 +265,7 @@ class Pipeline(Definition):
         columns = self.column_types()
         sources: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
         for view in self.views:
-            for aggregate in view.aggregates:
-                sources |= {f"{view.name}.{name}": aggregate.type(columns) for name in aggregate.feature_names()}
+            sources |= {f"{view.name}.{name}": kind for name, kind in types_of(self, view).items()}
         for name in self.model.inputs:
             if name not in sources:
                 raise ValueError(

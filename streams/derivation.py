@@ -1,14 +1,15 @@
-"""What computes a plan's derived columns and filters: their SQL, and the calls of Python columns."""
+"""What computes a plan's derived columns, filters and derived features: their SQL, and the calls of Python columns."""
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.contract import ColumnType
-from streams.plan import ColumnPlan, PipelinePlan
+from streams.feature_sql import rendered
+from streams.plan import ColumnPlan, DerivedFeaturePlan, PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,44 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
         cast = f"TRY_CAST({_expression(column)} AS {_SQL_TYPES[column.type]}) AS `{column.name}`"
         query = f"SELECT *, {cast} FROM ({query})"  # noqa: S608
     return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
+
+
+def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
+    """The query that computes the derived features of a plan over the features of ``table``, one row per event.
+
+    ``table`` has a column for every input (:func:`feature_column`), in which numbers are doubles; so have the levels
+    of the query, each of which adds one feature. What is no finite number, or does not fit the type, is null by the
+    kernel's functions ``penstock_finite`` and ``penstock_whole``, at once: what comes later must not see it.
+
+    Args:
+        plan: Whose features to compute.
+        columns: What to select in the end, in this order.
+        table: The registered table or view to read.
+    """
+    query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
+    types = {f"{view.name}.{feature.name}": feature.type for view, feature in plan.derived_features}
+    for view, feature in plan.derived_features:
+        value = _feature_value(view, feature, types)
+        query = f"SELECT *, {value} AS `{feature_column(f'{view.name}.{feature.name}')}` FROM ({query})"  # noqa: S608
+    return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
+
+
+def _feature_value(view: ViewPlan, feature: DerivedFeaturePlan, types: Mapping[str, ColumnType]) -> str:
+    expression = rendered(feature.sql, view.name, lambda name: number(f"`{feature_column(name)}`", types.get(name)))
+    if feature.type in ("double", "long"):
+        function = "penstock_finite" if feature.type == "double" else "penstock_whole"
+        return f"{function}(TRY_CAST(({expression}) AS DOUBLE))"
+    return f"TRY_CAST(({expression}) AS {_SQL_TYPES[feature.type]})"
+
+
+def feature_column(name: str) -> str:
+    """The column of the table of features that holds ``view.feature`` or ``event.column``."""
+    return name.replace(".", "__")
+
+
+def number(column: str, kind: ColumnType | None) -> str:
+    """A column as the SQL of a derived feature sees it: a long is a double, so that its division is no integer's."""
+    return f"CAST({column} AS DOUBLE)" if kind == "long" else column
 
 
 def function_of(column: ColumnPlan) -> Callable[..., Any]:

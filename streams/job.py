@@ -20,7 +20,7 @@ from pyflink.table import DataTypes, StreamTableEnvironment, Table
 from pyflink.table.udf import udf
 from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
-from streams.derivation import derivation_query, function_name, function_of
+from streams.derivation import derivation_query, feature_query, function_name, function_of
 from streams.plan import ColumnPlan, PipelinePlan
 from streams.submission import DESCRIPTION, KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
 
@@ -50,7 +50,7 @@ def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | Non
 
 
 def assemble(environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes) -> None:
-    """Add the job's operators to ``environment``: read, derive columns if the plan has any, windows, write."""
+    """Add the job's operators to ``environment``: read, windows, write, and SQL before and after the windows."""
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
     # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
     new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
@@ -58,7 +58,18 @@ def assemble(environment: StreamExecutionEnvironment, submission: Submission, ka
     events = graph.read(environment._j_stream_execution_environment)
     if graph.computesColumns():
         events = _derive(environment, graph, events, plan, submission)
+    events = graph.windows(events)
+    if graph.computesFeatures():
+        events = _derive_features(environment, graph, events, plan)
     graph.write(events)
+
+
+def _derive_features(environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan) -> Any:
+    """Send the events, which have their views now, through a table once more: SQL adds the derived features."""
+    tables = StreamTableEnvironment.create(environment)
+    tables.create_temporary_view("features", Table(graph.toFeatureTable(tables._j_tenv, events), tables))
+    derived = tables.sql_query(feature_query(plan, list(graph.featureTableColumns()), "features"))
+    return graph.fromFeatureTable(tables._j_tenv, derived._j_table)
 
 
 def _derive(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from graphlib import TopologicalSorter
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField, Pii, contract_fields
 from streams.aggregates import KINDS, Operation
 from streams.definitions import Derived, Entity, Pipeline, PythonColumn, Source, View
+from streams.feature_sql import columns_used, references, views_used, windows_used
 from streams.feature_types import FeatureType
 from streams.words import LIFETIME_MS
 
@@ -54,8 +56,35 @@ class FeaturePlan(_Plan):
         return self.window_ms == LIFETIME_MS
 
 
+class DerivedFeaturePlan(_Plan):
+    """One feature computed by SQL from others of the same record.
+
+    ``inputs`` are all that the SQL names, as ``view.feature`` or ``event.column``. ``windows`` are those (size and hop
+    in ms) on which it depends through them.
+    """
+
+    name: str
+    type: ColumnType
+    sql: str
+    inputs: tuple[str, ...]
+    windows: tuple[tuple[int, int], ...]
+
+    @property
+    def empty(self) -> None:
+        """What it is when nothing is known: null."""
+        return
+
+
+Output: TypeAlias = FeaturePlan | DerivedFeaturePlan
+"""What a record holds of a view: it has a name, a type, and a value when nothing is known."""
+
+
 class ViewPlan(_Plan):
-    """One view: its features in record order, and the hash of everything that gives them their meaning."""
+    """One view: the features of its aggregates, those derived from them, and the hash of all that gives them meaning.
+
+    Whoever stores, serves or reads what a view puts on a record follows :attr:`outputs`; ``features`` are what the
+    kernel and the oracle compute.
+    """
 
     name: str
     version: int
@@ -64,6 +93,12 @@ class ViewPlan(_Plan):
     key_type: ColumnType
     hash: str
     features: tuple[FeaturePlan, ...]
+    derived: tuple[DerivedFeaturePlan, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """All features, in the order of the record."""
+        return (*self.features, *self.derived)
 
     @property
     def id(self) -> str:
@@ -141,6 +176,13 @@ class PipelinePlan(_Plan):
         """All views, in record order."""
         return tuple(view for stage in self.stages for view in stage.views)
 
+    @property
+    def derived_features(self) -> tuple[tuple[ViewPlan, DerivedFeaturePlan], ...]:
+        """The derived features of all views, each after those that it uses."""
+        found = {f"{view.name}.{feature.name}": (view, feature) for view in self.views for feature in view.derived}
+        uses = {name: [used for used in feature.inputs if used in found] for name, (_, feature) in found.items()}
+        return tuple(found[name] for name in TopologicalSorter(uses).static_order())
+
     def view(self, name: str) -> ViewPlan:
         """The plan of the view of that name; KeyError, listing the names, if there is none."""
         for view in self.views:
@@ -169,6 +211,7 @@ def plan(pipeline: Pipeline) -> PipelinePlan:
     )
     dropped = {f.name for f in contract_fields(pipeline.source.contract) if f.pii is Pii.DROP}
     inputs = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")]
+    inputs += [name for view in pipeline.views for name in columns_used(view)]
     return PipelinePlan(
         pipeline=pipeline.name,
         source=_source(pipeline),
@@ -261,12 +304,27 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
             for aggregate in view.aggregates
             for window in aggregate.windows
         ),
+        derived=tuple(
+            DerivedFeaturePlan(
+                name=name,
+                type=feature.type,
+                sql=feature.sql,
+                inputs=references(feature.sql, view.name),
+                windows=tuple(sorted(windows_used(pipeline, f"{view.name}.{name}"))),
+            )
+            for name, feature in view.derived.items()
+        ),
     )
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
-    """The view's meaning as plain data: itself, its derived columns, and the source's rules for what is an event."""
-    return {
+    """The view's meaning as plain data: itself, its derived columns, and the source's rules for what is an event.
+
+    Of other views whose features it uses, their versions and hashes.
+    """
+    others = [pipeline.view(name) for name in views_used(view)]
+    used = {other.name: f"{other.version}:{_view_hash(pipeline, other)}" for other in others}
+    definition = {
         "view": view.model_dump(mode="json"),
         "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
         "source": {
@@ -278,6 +336,7 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
             **_order(pipeline.source),
         },
     }
+    return definition | ({"views": used} if used else {})
 
 
 def _order(source: Source) -> dict[str, Any]:
@@ -297,6 +356,7 @@ def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
         *view.entity.columns,
         *(a.column or "" for a in view.aggregates),
         *(a.where or "" for a in view.aggregates),
+        *columns_used(view),
     ]
     used = []
     for name, column in reversed(pipeline.derived.items()):

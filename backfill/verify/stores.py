@@ -49,7 +49,7 @@ def check_redis(plan: PipelinePlan, records: Sequence[Published], client: redis.
                 # At the vector's own as_of no window has run empty: it reads as it was emitted.
                 found = layout.read(entity, blob, part["as_of"])
                 stored = (found.epoch, found.seq, found.attempt, found.values)
-                if stored != (*order, {feature.name: part[feature.name] for feature in view.features}):
+                if stored != (*order, {feature.name: part[feature.name] for feature in view.outputs}):
                     findings.mismatch(f"Redis {view.id} {entity}: has {stored[:3]}, the latest is {order}")
     return findings
 

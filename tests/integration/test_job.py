@@ -20,7 +20,17 @@ from schemas.codec import Encoder
 from schemas.contract import pii_hash
 from streams import jobs
 from streams.flink_rest import Flink
-from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, check_cards, define, payments, prepared
+from tests.streams.job_bench import (
+    KEY,
+    PARTITIONS,
+    START_MS,
+    JobBench,
+    check_cards,
+    check_derived,
+    define,
+    payments,
+    prepared,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +83,9 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
     records = bench.features(len(events))
     assert len(records) == len(events), "an event that came twice was not dropped"
     check_cards(bench, sent, records)
+    filled = check_derived(bench, records)
+    assert set(filled) == {f"{view.name}.{feature.name}" for view, feature in bench.plan.derived_features}
+    assert 0 < min(filled.values()), filled
     cards = {event["id"]: event["card"] for event in events}
     for record in records:
         assert (

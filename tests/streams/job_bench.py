@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from backfill.derive_features import derived_features
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
@@ -72,12 +74,20 @@ by_card = View(
         most_frequent("shop", k=2, over="5m"),
         histogram("amount", buckets=(1, 50, 100), over="5m"),
     ),
+    derived={{
+        "busy": Derived(sql="count_10s / count_5m", type="double"),
+        "last_logarithm": Derived(sql="LN(count_10s - 1)", type="double"),
+        "against_shop": Derived(sql="COALESCE(last_logarithm, busy) * event.amount / by_shop.large_1m", type="double"),
+        "tenths": Derived(sql="busy * 10 - shop_approx_distinct_5m", type="long"),
+        "same_shop": Derived(sql="shop_last_5m = event.shop", type="boolean"),
+    }},
 )
 by_shop = View(
     name="by_shop",
     version=1,
     entity=shop,
     aggregates=(count(over="1m"), max_("amount", over="1m"), mean("cents", where="is_large", name="large", over="1m")),
+    derived={{"share": Derived(sql="large_1m / (100 * amount_max_1m)", type="double")}},
 )
 pipeline = Pipeline(
     name="{name}",
@@ -230,6 +240,20 @@ def row(event: dict[str, Any]) -> dict[str, Any]:
         "where__0": event["amount"] > 50,
         "where__1": cents > 5000,
     }
+
+
+def check_derived(bench: JobBench, records: list[dict[str, Any]]) -> Counter[str]:
+    """Hold the derived features of every record against DuckDB; returns how often each had a value."""
+    filled: Counter[str] = Counter()
+    for record, found in zip(records, derived_features(bench.plan, records), strict=True):
+        for name, wanted in found.items():
+            view, _, feature = name.partition(".")
+            if record[view] is not None:
+                got = record[view][feature]
+                allowed = 1e-12 * abs(wanted) if isinstance(wanted, float) else 0.0
+                assert agrees(got, wanted, allowed), (record["event_id"], name, got, wanted)
+                filled[name] += got is not None
+    return filled
 
 
 def check_cards(bench: JobBench, sent: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:

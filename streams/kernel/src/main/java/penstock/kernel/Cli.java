@@ -172,9 +172,9 @@ public final class Cli {
       view.put("as_of", values.asOf());
       view.put("late", values.late());
       ObjectNode features = view.putObject("features");
-      for (int j = 0; j < values.features().length; j++) {
-        features.set(
-            planned.get(i).features().get(j).name(), MAPPER.valueToTree(values.features()[j]));
+      List<Plan.Feature> computed = planned.get(i).features();
+      for (int j = 0; j < computed.size(); j++) {
+        features.set(computed.get(j).name(), MAPPER.valueToTree(values.features()[j]));
       }
     }
     return views;

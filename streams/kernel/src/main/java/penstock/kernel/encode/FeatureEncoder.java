@@ -97,11 +97,11 @@ public final class FeatureEncoder {
         names(fields.subList(0, 5)).equals(List.of("entity", "epoch", "seq", "as_of", "late")),
         schemaJson);
     require(
-        names(features).equals(view.features().stream().map(Plan.Feature::name).toList()),
+        names(features).equals(view.outputs().stream().map(Plan.Output::name).toList()),
         schemaJson);
     Field[] result = new Field[features.size()];
     for (int i = 0; i < result.length; i++) {
-      result[i] = Field.of(features.get(i), view.features().get(i).type());
+      result[i] = Field.of(features.get(i), view.outputs().get(i).type());
     }
     return result;
   }

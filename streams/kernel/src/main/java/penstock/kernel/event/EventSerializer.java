@@ -3,6 +3,7 @@ package penstock.kernel.event;
 import java.io.IOException;
 import java.util.Objects;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
+import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
@@ -116,8 +117,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     views =
         plan.views().stream()
             .map(
-                view ->
-                    view.features().stream().map(Plan.Feature::type).toArray(FeatureType[]::new))
+                view -> view.outputs().stream().map(Plan.Output::type).toArray(FeatureType[]::new))
             .toArray(FeatureType[][]::new);
     columns = types;
   }
@@ -176,6 +176,31 @@ public final class EventSerializer extends TypeSerializer<Event> {
 
   @Override
   public TypeSerializerSnapshot<Event> snapshotConfiguration() {
-    throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+    return new NeverInState();
+  }
+
+  /** The planner of tables wants a name for the type of an event in a row; nothing is restored. */
+  public static final class NeverInState implements TypeSerializerSnapshot<Event> {
+    @Override
+    public int getCurrentVersion() {
+      return 1;
+    }
+
+    @Override
+    public void writeSnapshot(DataOutputView out) {}
+
+    @Override
+    public void readSnapshot(int version, DataInputView in, ClassLoader loader) {}
+
+    @Override
+    public TypeSerializer<Event> restoreSerializer() {
+      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+    }
+
+    @Override
+    public TypeSerializerSchemaCompatibility<Event> resolveSchemaCompatibility(
+        TypeSerializerSnapshot<Event> old) {
+      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+    }
   }
 }

@@ -42,12 +42,29 @@ final class EventRows {
     return new RowType(fields);
   }
 
-  private static LogicalType sqlType(ColumnType type) {
+  static LogicalType sqlType(ColumnType type) {
     return switch (type) {
       case STRING -> new VarCharType(VarCharType.MAX_LENGTH);
       case LONG -> new BigIntType();
       case DOUBLE -> new DoubleType();
       case BOOLEAN -> new BooleanType();
+    };
+  }
+
+  /** The value of a column; null if it is null, or a double that is no finite number. */
+  static Object value(RowData row, int place, ColumnType type) {
+    if (row.isNullAt(place)) {
+      return null;
+    }
+    return switch (type) {
+      case STRING -> row.getString(place).toString();
+      case LONG -> row.getLong(place);
+      case BOOLEAN -> row.getBoolean(place);
+      case DOUBLE -> {
+        // No aggregate may meet NaN or an infinity: what an expression cannot compute is null.
+        double value = row.getDouble(place);
+        yield Double.isFinite(value) ? (Object) value : null;
+      }
     };
   }
 
@@ -109,7 +126,7 @@ final class EventRows {
       Event event = new Event();
       event.columns = new Object[width];
       for (int i = 0; i < width; i++) {
-        event.columns[i] = row.isNullAt(i) ? null : value(row, i, layout.type(i));
+        event.columns[i] = value(row, i, layout.type(i));
       }
       event.key = row.isNullAt(width) ? null : row.getBinary(width);
       event.partition = row.getInt(width + 1);
@@ -119,19 +136,6 @@ final class EventRows {
       event.time = row.getLong(width + 5);
       event.views = new ViewValues[views];
       return event;
-    }
-
-    private static Object value(RowData row, int place, ColumnType type) {
-      return switch (type) {
-        case STRING -> row.getString(place).toString();
-        case LONG -> row.getLong(place);
-        case BOOLEAN -> row.getBoolean(place);
-        case DOUBLE -> {
-          // No aggregate may meet NaN or an infinity: what an expression cannot compute is null.
-          double value = row.getDouble(place);
-          yield Double.isFinite(value) ? (Object) value : null;
-        }
-      };
     }
   }
 }

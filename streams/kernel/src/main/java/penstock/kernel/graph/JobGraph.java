@@ -22,6 +22,7 @@ import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.DataType;
+import org.apache.flink.table.types.logical.RowType;
 import penstock.kernel.decode.DecodeFunction;
 import penstock.kernel.decode.EventDecoder;
 import penstock.kernel.decode.RawRecord;
@@ -159,8 +160,8 @@ public final class JobGraph {
         .name("from row");
   }
 
-  /** Sends the events through the stages and publishes the features. */
-  public void write(DataStream<Event> events) {
+  /** Sends the events through the stages, which add their views; a replay goes on with its range. */
+  public DataStream<Event> windows(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
     DataStream<Event> stream = ordered ? timed(events) : events;
     String sourceKey = plan.source().key();
@@ -194,10 +195,46 @@ public final class JobGraph {
               .uid("stage-" + stage.entity());
     }
     Replay replay = request.replay();
-    if (replay != null) {
-      stream = stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
-    }
-    stream
+    return replay == null
+        ? stream
+        : stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
+  }
+
+  /** Whether the plan has derived features, so that events must pass through a table once more. */
+  public boolean computesFeatures() {
+    return plan.views().stream().anyMatch(view -> !view.derived().isEmpty());
+  }
+
+  /** The events as a table: what the derived features are computed from, and the event itself. */
+  public Table toFeatureTable(StreamTableEnvironment tables, DataStream<Event> events) {
+    tables.createTemporarySystemFunction("penstock_finite", FeatureFunctions.Finite.class);
+    tables.createTemporarySystemFunction("penstock_whole", FeatureFunctions.Whole.class);
+    DataStream<RowData> rows =
+        events
+            .map(new FeatureRows.ToRow(request.plan()))
+            .returns(InternalTypeInfo.of(FeatureRows.inputs(plan, eventSerializer(false))))
+            .name("to features");
+    return tables.fromDataStream(rows);
+  }
+
+  /** The columns that {@link #fromFeatureTable} wants, in its order. */
+  public String[] featureTableColumns() {
+    return FeatureRows.outputs(plan, eventSerializer(false)).getFieldNames().toArray(String[]::new);
+  }
+
+  /** The events again, with their derived features. */
+  public DataStream<Event> fromFeatureTable(StreamTableEnvironment tables, Table table) {
+    RowType outputs = FeatureRows.outputs(plan, eventSerializer(false));
+    DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
+    DataStream<RowData> rows = tables.toDataStream(table, type);
+    return rows.map(new FeatureRows.FromRow(request.plan()))
+        .returns(eventType(false))
+        .name("from features");
+  }
+
+  /** Publishes the features of events that have passed all stages. */
+  public void write(DataStream<Event> events) {
+    events
         .map(new EncodeFunction(request.plan(), request.featuresSchema()))
         .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
         .name("encode")
@@ -245,6 +282,10 @@ public final class JobGraph {
   }
 
   private TypeInformation<Event> eventType(boolean allFields) {
-    return new SerializerTypeInfo<>(Event.class, new EventSerializer(request.plan(), allFields));
+    return new SerializerTypeInfo<>(Event.class, eventSerializer(allFields));
+  }
+
+  private EventSerializer eventSerializer(boolean allFields) {
+    return new EventSerializer(request.plan(), allFields);
   }
 }

@@ -130,6 +130,12 @@ public record Plan(
       @JsonProperty("enum") List<String> values,
       String pii) {}
 
+  /** A feature that SQL computes of {@code inputs}: {@code view.feature} or {@code event.column}. */
+  public record Derived(String name, ColumnType type, List<String> inputs) {}
+
+  /** A feature on a record, aggregate or derived. */
+  public record Output(String name, FeatureType type) {}
+
   /** A column computed per row before the kernel sees it. */
   public record Column(String name, ColumnType type) {}
 
@@ -139,8 +145,27 @@ public record Plan(
   /** All views of one entity: one keyed stage. */
   public record Stage(String entity, String key, ColumnType keyType, List<View> views) {}
 
-  /** A set of features of one entity. */
-  public record View(String name, int version, String hash, List<Feature> features) {
+  /**
+   * A set of features of one entity: those of its aggregates, then those that SQL derives from them
+   * after all windows.
+   */
+  public record View(
+      String name, int version, String hash, List<Feature> features, List<Derived> derived) {
+
+    /** A plan without derived features need not say so. */
+    public View {
+      derived = derived == null ? List.of() : derived;
+    }
+
+    /** All that a record holds of the view, in its order. */
+    public List<Output> outputs() {
+      List<Output> outputs = new ArrayList<>();
+      features.forEach(feature -> outputs.add(new Output(feature.name(), feature.type())));
+      derived.forEach(
+          feature ->
+              outputs.add(new Output(feature.name(), new FeatureType(feature.type(), false))));
+      return outputs;
+    }
 
     /** {@code name@version}. */
     public String id() {

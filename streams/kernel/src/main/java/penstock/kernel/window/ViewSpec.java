@@ -27,7 +27,7 @@ public final class ViewSpec {
   ViewSpec(Plan.View view, Layout layout) {
     this.key = view.id() + ":" + view.hash();
     List<Plan.Feature> features = view.features();
-    this.width = features.size();
+    this.width = features.size() + view.derived().size();
     record Shape(long sizeMs, long hopMs) {}
     Map<Shape, List<Integer>> byWindow = new LinkedHashMap<>();
     for (int i = 0; i < features.size(); i++) {

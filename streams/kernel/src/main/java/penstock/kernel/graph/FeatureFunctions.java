@@ -1,0 +1,30 @@
+package penstock.kernel.graph;
+
+import org.apache.flink.table.functions.ScalarFunction;
+
+/** What the SQL of derived features calls, so that none of them is a number that others could not hold. */
+public final class FeatureFunctions {
+  private FeatureFunctions() {}
+
+  /** The number, or null if it is NaN or infinite. */
+  public static final class Finite extends ScalarFunction {
+    private static final long serialVersionUID = 1;
+
+    /** Called by Flink. */
+    public Double eval(Double value) {
+      return value == null || !Double.isFinite(value) ? null : value;
+    }
+  }
+
+  /** The number without its fraction, or null if 64 bits do not hold it. */
+  public static final class Whole extends ScalarFunction {
+    private static final long serialVersionUID = 1;
+
+    private static final double BOUND = 0x1p63;
+
+    /** Called by Flink. */
+    public Long eval(Double value) {
+      return value == null || !(value >= -BOUND && value < BOUND) ? null : (Long) value.longValue();
+    }
+  }
+}
