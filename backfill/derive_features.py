@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -16,17 +16,24 @@ from streams.plan import DerivedFeaturePlan, PipelinePlan, ViewPlan
 from streams.reference_values import Value
 
 
-def derived_features(plan: PipelinePlan, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Value]]:
+def derived_features(
+    plan: PipelinePlan, records: Sequence[Mapping[str, Any]], views: Iterable[str]
+) -> list[dict[str, Value]]:
     """The derived features of each record, by ``view.feature``, computed from what the record itself holds.
 
     A record is ``{"event": {column: value}, view: {feature: value} or None}``, whatever else it has. One that holds a
     derived feature already gives that to those after it; otherwise they are given what was computed of it. Of a view
     that is None, all features count as null; those derived in it are computed, and mean nothing.
+
+    ``views`` are those that the records hold: features of other views, and those that use them, are left out.
     """
+    held = {EVENT, *views}
     types = _types(plan)
     found: list[dict[str, Value]] = [{} for _ in records]
     with connected() as connection:
         for view, feature in plan.derived_features:
+            if not held.issuperset(name.partition(".")[0] for name in (f"{view.name}.", *feature.inputs)):
+                continue
             computed = _computed(connection, view, feature, types, records, found)
             for values, value in zip(found, computed, strict=True):
                 values[f"{view.name}.{feature.name}"] = value

@@ -21,16 +21,14 @@ EVENT = "event"
 
 # What a view's part of a record has beside its features, in the topic (schemas.records) and in the history's table.
 _TAKEN = ("entity", "epoch", "seq", "as_of", "late", "day", "attempt", "event_id")
-_WORDS = frozenset(
-    (
-        "and as between bigint boolean both by case cast char date day decimal distinct double else end escape extract "
-        "false float for from hour in int integer interval is leading like minute month not null or second similar "
-        "smallint string substring then time timestamp to trailing trim true try_cast unknown varchar when year"
-    ).split()
+_WORD = re.compile(
+    "and|as|between|bigint|boolean|both|by|case|cast|char|date|day|decimal|distinct|double|else|end|escape|extract|"
+    "false|float|for|from|hour|in|int|integer|interval|is|leading|like|minute|month|not|null|or|second|similar|"
+    "smallint|string|substring|then|time|timestamp|to|trailing|trim|true|try_cast|unknown|varchar|when|year"
 )
-# A text, something quoted, a number, or a name with what may follow it: a second part, an opening bracket.
+# A text, a quoted name or a comment, a number, or a name with what may follow it: a second part, an opening bracket.
 _TOKEN = re.compile(
-    r"(?P<text>'(?:[^']|'')*')|(?P<quoted>[`\"])|(?P<number>\d[\w.]*)"
+    r"(?P<text>'(?:[^']|'')*')|(?P<refused>[`\"]|--|/\*)|(?P<number>\d[\w.]*)"
     r"|(?P<name>[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)(?P<call>\s*\()?"
 )
 
@@ -42,7 +40,7 @@ def references(sql: str, view: str) -> tuple[str, ...]:
     ('card.count_1h', 'shop.mean_1h', 'event.amount')
 
     Raises:
-        ValueError: if a name is quoted, or has more than two parts.
+        ValueError: if a name is quoted or has more than two parts, or there is a comment.
     """
     found: dict[str, None] = {}
 
@@ -58,10 +56,10 @@ def rendered(sql: str, view: str, column: Callable[[str], str]) -> str:
     """The SQL with every name, as :func:`references` gives it, replaced by what ``column`` makes of it."""
 
     def replaced(token: re.Match[str]) -> str:
-        if token["quoted"]:
-            raise ValueError(f"{sql!r}: write names without quotes, each engine has its own")
+        if token["refused"]:
+            raise ValueError(f"{sql!r}: write names without quotes, of which each engine has its own, and no comments")
         name = token["name"]
-        if name is None or token["call"] or "." not in name and (name != name.lower() or name in _WORDS):
+        if name is None or token["call"] or ("." not in name and (name != name.lower() or _WORD.fullmatch(name))):
             return token[0]
         parts = [part.strip() for part in name.split(".")]
         if len(parts) > 2:
@@ -80,7 +78,7 @@ def check_own_features(view: View) -> None:
     known = [name for aggregate in view.aggregates for name in aggregate.feature_names()]
     for name, feature in view.derived.items():
         where = f"view {view.name}, {name}"
-        if name in _TAKEN or name in _WORDS:
+        if name in _TAKEN or _WORD.fullmatch(name):
             raise ValueError(f"{where}: a feature cannot be called that, it is a word of records or of SQL")
         for reference in references(feature.sql, view.name):
             scope, _, used = reference.partition(".")

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from backfill.derive import derive
+from backfill.derive_features import derived_features
 from penstock.event_time import epoch_ms
 from schemas.avro import contract_schema
 from streams.definitions import Pipeline
@@ -110,6 +111,7 @@ def features_of(
     valid = [answer["columns"] for answer in decoded if "columns" in answer]
     rows = derive(planned, valid)
     answers = kernel.features(planned.model_dump(mode="json"), [dict(row) for row in rows])
+    _add_derived(planned, rows, answers)
     emitted = iter(zip(rows, answers, strict=True))
     return [
         _outcome(*next(emitted))
@@ -117,6 +119,20 @@ def features_of(
         else Outcome(refused=answer["reason"], message=answer["message"])
         for answer in decoded
     ]
+
+
+def _add_derived(planned: PipelinePlan, rows: Sequence[Row], answers: Sequence[dict[str, Any] | None]) -> None:
+    """The kernel computes no SQL: derived features come from the second engine."""
+    emitted = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer is not None]
+    records = [
+        {"event": row} | {name: view and view["features"] for name, view in answer.items()} for row, answer in emitted
+    ]
+    found = derived_features(planned, records, [view.name for view in planned.views])
+    for (_, answer), derived in zip(emitted, found, strict=True):
+        for view in planned.views:
+            if answer[view.name] is not None:
+                of_view = {feature.name: derived[f"{view.name}.{feature.name}"] for feature in view.derived}
+                answer[view.name]["features"] |= of_view
 
 
 _shared: list[Kernel] = []

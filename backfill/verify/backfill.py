@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 
 from backfill.manifest import Manifest
 from backfill.parquet import Backfill
-from backfill.verify.features import Emission, Event, FeatureFindings, History, chains, check_vector
+from backfill.verify.features import (
+    Emission,
+    Event,
+    FeatureFindings,
+    History,
+    chains,
+    check_vector,
+    derived_mismatches,
+)
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
 from streams.entities import entity_text
@@ -88,6 +96,11 @@ def check_backfill(
         order = {Position(*arrival[1:3]): (number, *arrival[1:3]) for number, arrival in enumerate(taken)}
     for view in (plan.view(name) for name in backfill.manifest.views):
         _check_view(view, rows, events, records, served, order, findings, budget)
+    located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
+    compared, different = derived_mismatches(plan, located, backfill.manifest.views)
+    findings.checked += compared
+    for text in different:
+        findings.mismatch(text)
     return findings
 
 
@@ -95,7 +108,7 @@ def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
     for batch in backfill.batches():
         columns = {name: values.to_pylist() for name, values in _plain(batch).items()}
         views = {
-            name: ("entity", "as_of", "late", "seq", *(f.name for f in plan.view(name).features))
+            name: ("entity", "as_of", "late", "seq", *(f.name for f in plan.view(name).outputs))
             for name in backfill.manifest.views
         }
         for i in range(batch.num_rows):
@@ -189,7 +202,7 @@ def _check_view(
                 findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
             seq = part["seq"]
             findings.checked += len(view.features)
-            different = _different(part, served[position].value[view.name])
+            different = _different(view, part, served[position].value[view.name])
             if not different:
                 continue
             live = _live(view, records) if live is None else live
@@ -262,10 +275,12 @@ def _check_by_oracle(
     return visited * len(view.features)
 
 
-def _different(row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:
+def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:
+    """What differs; derived features follow from the rest of their row, and perhaps from a view of another order."""
     if served is None:
         return ["entity"]
-    return [name for name in served if name not in _OF_THE_RUN and not _same(row[name], served[name])]
+    passed_over = {*_OF_THE_RUN, *(feature.name for feature in view.derived)}
+    return [name for name in served if name not in passed_over and not _same(row[name], served[name])]
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -16,12 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backfill.derive_features import derived_features
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
 from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, agrees, tolerance, vector
 from streams.reference_order import Arrival, may_be_late
+
+# Two mathematics libraries may differ in the last bit of a logarithm.
+_MATHEMATICS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ def check_features(
     seed: int,
     arrivals: Sequence[Arrival] = (),
 ) -> FeatureFindings:
-    """Check every record's envelope, its vectors against the oracle, and, by ``arrivals``, the order of event time.
+    """Check every record's envelope and derived features, its vectors against the oracle, and the order of event time.
+
+    The last is checked by ``arrivals``.
 
     ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
     order from ``seed``, and ``checked`` says how many feature values were compared.
@@ -81,12 +87,39 @@ def check_features(
         else:
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
+    located = [(_where(record), record.value) for record in records]
+    compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
+    findings.checked += compared
+    for text in different:
+        findings.mismatch(text)
     known = [record for record in records if record.position in events]
     excused = may_be_late(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
         rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
         _check_view(view, events, known, findings, budget, rng, excused)
     return findings
+
+
+def derived_mismatches(
+    plan: PipelinePlan, records: Sequence[tuple[str, Mapping[str, Any]]], views: Iterable[str]
+) -> tuple[int, list[str]]:
+    """How many derived features were compared, and what differs: the job's from DuckDB's of the same record's values.
+
+    Those values are held against the oracle for themselves, so here only the mathematics libraries may differ. Each
+    record comes with the place where it stands; ``views`` are those that the records hold.
+    """
+    checked, found = 0, []
+    derived = derived_features(plan, [value for _, value in records], views)
+    for (where, value), of_record in zip(records, derived, strict=True):
+        for name, wanted in of_record.items():
+            view, _, feature = name.partition(".")
+            if value[view] is None:
+                continue
+            checked += 1
+            engine = value[view][feature]
+            if not agrees(engine, wanted, _MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
+                found.append(f"{where}: {name} is {engine!r}, the record's values make it {wanted!r}")
+    return checked, found
 
 
 def _where(record: Published) -> str:
@@ -113,8 +146,7 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
         if f"event.{name}" in record.lacks:
             continue
         carried, own = value["event"][name], event.row[name]
-        # Two mathematics libraries may differ in the last bit of a logarithm.
-        if not agrees(carried, own, 1e-12 * abs(own) if isinstance(own, float) else 0.0):
+        if not agrees(carried, own, _MATHEMATICS * abs(own) if isinstance(own, float) else 0.0):
             findings.mismatch(f"{_where(record)}: event.{name} is {carried!r}, the event's is {own!r}")
     if (record.partition, record.key) != (event.position.partition, event.key):
         findings.mismatch(f"{_where(record)}: key or partition is not that of its event {event.position}")

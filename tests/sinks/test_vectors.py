@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.emissions import Emission
 from sinks.vectors import State, VectorFormat, has_run_empty, time_to_live_ms
+from streams.plan import ViewPlan
 from streams.reference import in_window
 from streams.words import LIFETIME_MS
 from tests.sinks.payments import PLAN, T0, spending, trade
@@ -76,6 +77,37 @@ def test_a_lifetime_never_reads_as_empty() -> None:
     vector = VectorFormat(view).read("c1", blob(), T0 + 10**13)
     assert (vector.state, vector.values) == (State.STALE, EMPTY | {"shop_last_1h": "s1"})
     assert time_to_live_ms(view, MINUTE, HOUR) is None
+
+
+def with_derived(*windows: list[int]) -> tuple[ViewPlan, bytes]:
+    """The view with a derived feature that depends on these windows, and a vector of it."""
+    ratio = {"name": "ratio", "sql": "count_1m / count_1h", "type": "double", "inputs": [], "windows": windows}
+    view = ViewPlan.model_validate(VIEW.model_dump() | {"derived": [ratio]})
+    return view, VectorFormat(view).pack(Emission(view, "e", 5, spending(ratio=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("windows", "after_ms", "ratio"),
+    [
+        ([[HOUR, MINUTE]], HOUR - 1, 0.5),
+        ([[HOUR, MINUTE], [MINUTE, 1_000]], MINUTE - 1, 0.5),
+        ([[HOUR, MINUTE], [MINUTE, 1_000]], MINUTE, None),
+        ([[24 * HOUR, HOUR]], HOUR - 1, 0.5),
+        ([[24 * HOUR, HOUR]], HOUR, None),
+        ([], HOUR, None),
+    ],
+)
+def test_a_derived_feature_is_null_once_a_window_behind_it_has_passed(
+    windows: list[list[int]], after_ms: int, ratio: float | None
+) -> None:
+    view, stored = with_derived(*windows)
+    assert VectorFormat(view).read("c1", stored, T0 + after_ms).values["ratio"] == ratio
+
+
+def test_a_vector_is_stale_when_only_a_derived_feature_reads_as_empty() -> None:
+    view, stored = with_derived([1_000, 10])
+    vector = VectorFormat(view).read("c1", stored, T0 + 1_000)
+    assert (vector.state, vector.values) == (State.STALE, VALUES | {"ratio": None})
 
 
 def test_nothing_stored_is_missing_and_reads_as_empty() -> None:

@@ -245,7 +245,8 @@ def row(event: dict[str, Any]) -> dict[str, Any]:
 def check_derived(bench: JobBench, records: list[dict[str, Any]]) -> Counter[str]:
     """Hold the derived features of every record against DuckDB; returns how often each had a value."""
     filled: Counter[str] = Counter()
-    for record, found in zip(records, derived_features(bench.plan, records), strict=True):
+    views = [view.name for view in bench.plan.views]
+    for record, found in zip(records, derived_features(bench.plan, records, views), strict=True):
         for name, wanted in found.items():
             view, _, feature = name.partition(".")
             if record[view] is not None:

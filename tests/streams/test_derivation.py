@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streams.derivation import derivation_query
+from streams.derivation import derivation_query, feature_query
 from streams.plan import plan
 from tests.streams.job_bench import define
 
@@ -22,3 +22,14 @@ def test_a_python_column_is_a_call_with_its_columns(tmp_path: Path, suffix: str)
     query = derivation_query(plan(define(tmp_path, suffix, python=True)), ["initial"], "events")
 
     assert "TRY_CAST(python__initial(`shop`) AS STRING) AS `initial`" in query
+
+
+def test_derived_features_come_after_those_that_they_use_and_see_longs_as_doubles(tmp_path: Path, suffix: str) -> None:
+    query = feature_query(plan(define(tmp_path, suffix)), ["by_card__tenths", "__event"], "features")
+
+    assert query.startswith("SELECT `by_card__tenths`, `__event` FROM (")
+    assert query.index("AS `by_card__against_shop`") < query.index("AS `by_card__busy`"), "an inner level comes later"
+    assert (
+        "penstock_finite(TRY_CAST((`by_card__count_10s` / `by_card__count_5m`) AS DOUBLE)) AS `by_card__busy`" in query
+    )
+    assert "penstock_whole(" in query

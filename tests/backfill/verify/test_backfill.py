@@ -15,6 +15,7 @@ from backfill.verify.features import Event
 from backfill.verify.records import Position, Published
 from schemas.codec import Decoder, Encoder
 from schemas.records import features_schema
+from streams.plan import PipelinePlan
 from streams.reference import Timed, vector
 from streams.submission import Replay
 from tests.plans import plan_of, view_of
@@ -67,28 +68,35 @@ def served(records: list[dict[str, Any]]) -> list[Published]:
 
 
 def check(
-    folder: Path, rows: list[dict[str, Any]], live: list[dict[str, Any]], *, from_ms: int = 0, to_ms: int = 10_000
+    folder: Path,
+    rows: list[dict[str, Any]],
+    live: list[dict[str, Any]],
+    *,
+    from_ms: int = 0,
+    to_ms: int = 10_000,
+    plan: PipelinePlan = PLAN,
 ) -> BackfillFindings:
+    folder.mkdir(exist_ok=True)
     replay = Replay(topic="b", start={0: 0, 1: 0}, end={0: 2, 1: 2}, from_ms=from_ms, to_ms=to_ms, max_ahead_ms=1_000)
     manifest = Manifest(
         state="complete",
         pipeline="p",
-        views=selected_views(PLAN, ()),
-        plan=plan_hash(PLAN),
+        views=selected_views(plan, ()),
+        plan=plan_hash(plan),
         run="r",
         replay=replay,
     )
-    encoder, decoder = Encoder(features_schema(PLAN)), Decoder(features_schema(PLAN))
+    encoder, decoder = Encoder(features_schema(plan)), Decoder(features_schema(plan))
     for partition in (0, 1):
         mine = [row for row in rows if row["source"]["partition"] == partition]
         scratch = (Record(partition, i, 0, None, encoder.encode(row), ()) for i, row in enumerate(mine))
-        part = write_part(folder, partition, 0, scratch, decoder, Rows(PLAN, ("v",)), Written(0, 2))
+        part = write_part(folder, partition, 0, scratch, decoder, Rows(plan, ("v",)), Written(0, 2))
         if part is not None:
             manifest.parts.append(part)
     manifest.save(folder)
     events = {one.position: one for one in EVENTS}
     timestamps = {one.position: one.timestamp for one in EVENTS}
-    return check_backfill(PLAN, read_backfill(folder), events, served(live), timestamps, budget=10**6)
+    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, budget=10**6)
 
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:
@@ -138,6 +146,23 @@ def test_a_live_job_that_began_without_the_past_saw_other_events(tmp_path: Path)
     findings = check(tmp_path, emitted(REPLAYED), [*emitted(REPLAYED[:1]), *emitted(REPLAYED[1:], epoch=2)])
     assert findings.mismatches == 0
     assert findings.order_differences == 3
+
+
+def test_a_derived_feature_must_follow_from_its_own_row_whatever_was_served(tmp_path: Path) -> None:
+    """Another view that it uses may have seen its entity in another order than when it was served."""
+    ratio = {"name": "r", "sql": "s / 2", "type": "double", "inputs": ["v.s"], "windows": []}
+    plan = plan_of(fields=[], views=[VIEW.model_dump() | {"derived": [ratio]}])
+
+    def with_ratio(records: list[dict[str, Any]], difference: float) -> list[dict[str, Any]]:
+        for record in records:
+            record["v"]["r"] = record["v"]["s"] / 2 + difference
+        return records
+
+    live = with_ratio(emitted(REPLAYED), 1.0)
+    assert check(tmp_path / "right", with_ratio(emitted(REPLAYED), 0.0), live, plan=plan).mismatches == 0
+    wrong = check(tmp_path / "wrong", with_ratio(emitted(REPLAYED), 1.0), live, plan=plan)
+    assert (wrong.checked, wrong.mismatches) == (12, 4)
+    assert wrong.examples[0].endswith("v.r is 1.5, the record's values make it 0.5")
 
 
 def test_rows_that_are_not_in_the_order_of_a_replay_are_found(tmp_path: Path) -> None:

@@ -106,6 +106,18 @@ def test_an_attempt_that_forgot_an_event_is_found() -> None:
     assert check(events, emit(events, [0, 1, 2]) + wrong).mismatches == 1
 
 
+def test_a_derived_feature_is_held_against_the_values_of_its_own_record() -> None:
+    half = {"name": "half", "sql": "n / 2", "type": "double", "inputs": ["v.n"], "windows": [[1_000, 10]]}
+    plan = plan_of(fields=[], views=[view_of(COUNT) | {"derived": [half]}])
+    events = stream(10, 20)
+    records = emit(events, [0, 1])
+    for record, value in zip(records, (0.5, 0.75), strict=True):
+        record.value["v"]["half"] = value  # type: ignore[index]
+    findings = check_features(plan, events, records, budget=10**6, seed=1)
+    assert (findings.checked, findings.mismatches) == (4, 1)
+    assert findings.examples[0].endswith("v.half is 0.75, the record's values make it 1.0")
+
+
 def test_the_budget_bounds_the_work_and_the_report_says_how_much_was_checked() -> None:
     events = stream(*range(100))
     records = emit(events, list(range(100)))
