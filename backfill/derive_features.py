@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -12,6 +12,7 @@ from backfill.derive import ARROW, connected, typed
 from schemas.contract import ColumnType
 from streams.derivation import feature_column, number
 from streams.feature_sql import EVENT, rendered
+from streams.feature_types import FeatureType, element_of
 from streams.plan import DerivedFeaturePlan, PipelinePlan, ViewPlan
 from streams.reference_values import Value
 
@@ -41,8 +42,9 @@ def derived_features(
 
 
 def _types(plan: PipelinePlan) -> dict[str, ColumnType]:
-    types = {f"{EVENT}.{name}": kind for name, kind in plan.carried}
-    return types | {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
+    types: dict[str, FeatureType] = {f"{EVENT}.{name}": kind for name, kind in plan.carried}
+    types |= {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
+    return {name: cast("ColumnType", kind) for name, kind in types.items() if element_of(kind) is None}
 
 
 def _computed(

@@ -86,7 +86,7 @@ class VectorFormat:
         """
         view = self._view
         if blob is None:
-            return Vector(view.id, entity, State.MISSING, {feature.name: feature.empty for feature in view.features})
+            return Vector(view.id, entity, State.MISSING, {feature.name: feature.empty for feature in view.outputs})
         if len(blob) < _HEADER.size or blob[0] != FORMAT:
             raise Undecodable(f"the stored value is not a vector of format {FORMAT}", where=view.id)
         _, epoch, seq, attempt, as_of = _HEADER.unpack_from(blob)

@@ -109,7 +109,9 @@ def check_other_features(pipeline: Pipeline, dropped: Iterable[str]) -> None:
                     what = f"the event has no column {used!r}" if scope == EVENT else f"no feature {reference!r}"
                     raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(there_are))}")
                 if scope != EVENT and element_of(types[scope][used]) is not None:
-                    raise ValueError(f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot compute with")
+                    raise ValueError(
+                        f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot compute with"
+                    )
     try:
         TopologicalSorter({view.name: views_used(view) for view in pipeline.views}).prepare()
     except CycleError as error:
