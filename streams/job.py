@@ -117,9 +117,12 @@ def _environment(submission: Submission) -> StreamExecutionEnvironment:
     configuration = Configuration()
     for name, value in job_settings(submission).items():
         configuration.set_string(name, value)
-    java_environment = jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
-    remote = java_environment.createRemoteEnvironment(
-        rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, [])
+    # Unless they are given apart, the environment puts the defaults in place of what is configured.
+    restore = jvm.org.apache.flink.runtime.jobgraph.SavepointRestoreSettings.fromConfiguration(
+        configuration._j_configuration
+    )
+    remote = jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment(
+        rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, []), None, restore
     )
     shown = Configuration().set_string(DESCRIPTION, submission.description.model_dump_json())
     remote.getConfig().setGlobalJobParameters(shown._j_configuration)
@@ -153,6 +156,8 @@ def job_settings(submission: Submission) -> dict[str, str]:
         "python.execution-mode": options.python_mode,
         "python.fn-execution.bundle.time": "5",
     }
+    if options.state_backend == "rocksdb":
+        settings["execution.checkpointing.incremental"] = "true"
     if submission.savepoint is not None:
         settings["execution.state-recovery.path"] = submission.savepoint
         # A savepoint stays the user's: the job writes its own checkpoints and can be started from it again.

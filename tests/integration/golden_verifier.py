@@ -1,0 +1,79 @@
+"""The judge of the golden run, a process of its own: ``python -m tests.integration.golden_verifier CLEAN RUN...``.
+
+Every argument is the file of a pipeline whose job has run over the same input. Views of the source's key entity must
+have the clean run's values, bit for bit, in every emission; all views must have the oracle's in the order that was
+recorded. Prints what was compared as JSON; exits with 1 if something differs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from backfill.topics import read_topic
+from backfill.verify.events import judge_events
+from backfill.verify.features import check_features
+from backfill.verify.records import Published, published
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.committed import writer_schemas
+from schemas.features import features_decoder
+from streams.definitions import Pipeline
+from streams.loading import load_pipeline
+from streams.plan import plan
+
+BUDGET = 20_000_000
+
+
+def main(files: list[str]) -> int:
+    """Judge; the exit code."""
+    settings = Settings()
+    clean, *others = (load_pipeline(file) for file in files)
+    golden = published(read_topic(settings.kafka, clean.features_topic), features_decoder(clean, settings.schemas))
+    report = {run.name: judged(run, clean, golden, settings) for run in (clean, *others)}
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 1 if any(run["wrong"] for run in report.values()) else 0
+
+
+def judged(run: Pipeline, clean: Pipeline, golden: list[Published], settings: Settings) -> dict[str, Any]:
+    """What was compared of one run, and what is wrong with it."""
+    kafka, planned = settings.kafka, plan(run)
+    contract = run.source.contract
+    writers = Decoder(*writer_schemas(contract, settings.schemas))
+    events = judge_events(planned, contract, read_topic(kafka, run.source.topic), writers, b"").events
+    records = published(read_topic(kafka, run.features_topic), features_decoder(run, settings.schemas))
+    oracle = check_features(planned, events, records, budget=BUDGET, seed=0)
+    wrong = list(oracle.examples)
+    if oracle.missing or oracle.unexpected or oracle.unverifiable:
+        wrong.append(f"{oracle.missing} missing, {oracle.unexpected} unexpected, {oracle.unverifiable} unverifiable")
+    views = [view.name for view in plan(clean).views if view.key == plan(clean).source.key]
+    # The input is the same down to its offsets.
+    wanted = {(r.position, view): values(r, view) for r in golden for view in views}
+    if {r.position for r in records} != {r.position for r in golden}:
+        wrong.append("not the events of the clean run")
+    same = 0
+    for record in records:
+        for view in views:
+            found, clean_values = values(record, view), wanted.get((record.position, view))
+            if found == clean_values:
+                same += 1
+            else:
+                wrong.append(f"event {record.value['event_id']}: {view} is {found}, was {clean_values}")
+    return {
+        "emitted": len(records),
+        "attempts": len({record.value["attempt"] for record in records}),
+        "same": same,
+        "checked": oracle.checked,
+        "wrong": wrong[:10],
+    }
+
+
+def values(record: Published, view: str) -> str:
+    """A view's part as text that tells every bit; without the epoch, which is each run's own."""
+    part = record.value[view]
+    return repr(None if part is None else {name: value for name, value in part.items() if name != "epoch"})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""One input, one golden output: whatever is done to the job meanwhile, no value changes.
+
+Another process judges at the end (:mod:`tests.integration.golden_verifier`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from deploy.local.paths import ROOT
+from deploy.local.stack import Stack
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.committed import export
+from streams import evolution, jobs
+from streams.flink_rest import Flink
+from streams.lag import Lag
+from streams.topics import create_topics
+from tests.integration.golden_pipeline import PARTITIONS, define, payments, pipeline_of
+
+SEED = 5
+EVENTS = payments(1_500, SEED)
+CHECKPOINTS = {"checkpoint_interval_ms": 500}
+
+
+class Golden:
+    """One run: a pipeline of its own over the one input."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.settings = Settings()
+        self.file = define(folder, name)
+        self.extended = define(folder, name, extended=True)
+        self.pipeline = pipeline_of(self.file)
+        self.sent = 0
+        self._name = name
+        create_topics(self.pipeline, self.settings.kafka)
+        export(self.pipeline, self.settings.schemas)
+
+    def send(self, until: int, per_second: float | None = None, meanwhile: Callable[[int], None] | None = None) -> None:
+        """Produce the input up to an event, each to the partition of its card; paced if asked."""
+        producer = Producer(self.settings.kafka.client())
+        for number in range(self.sent, until):
+            event = EVENTS[number]
+            key = event["card"].encode()
+            topic = self.pipeline.source.topic
+            producer.produce(topic, json.dumps(event).encode(), key, sum(key) % PARTITIONS)
+            producer.poll(0 if per_second is None else 1 / per_second)
+            if meanwhile is not None:
+                meanwhile(number)
+        assert producer.flush(30) == 0
+        self.sent = until
+
+    def finish(self) -> None:
+        """The rest of the input; returns when the job has saved that it is done, and ends it."""
+        self.send(len(EVENTS))
+        self.await_done()
+        with Flink(self.settings.flink_rest) as flink:
+            flink.cancel(jobs.require_running(flink, self.pipeline).id)
+
+    def await_done(self) -> None:
+        """Until the job has saved that it has done what was sent."""
+        deadline = time.monotonic() + 120
+        with Lag(self.settings.kafka) as lag:
+            while any(lag.of_group(jobs.job_group(self.pipeline), self.pipeline.source.topic).values()):
+                assert time.monotonic() < deadline, "the job did not catch up"
+                time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the runs' definitions are, and what is committed of them."""
+    path = tmp_path_factory.mktemp("golden")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**stack.environment(), "PENSTOCK_SCHEMAS": str(path / "schemas")}.items():
+            patch.setenv(name, value)
+        yield path
+
+
+def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
+    """Its TaskManager is killed twice under load, the second time when the job has come up again."""
+    moments = rng.randrange(200, 600), rng.randrange(900, 1_300)
+
+    def kill(number: int) -> None:
+        if number in moments:
+            os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+        if number == moments[0] + 200:
+            run.await_done()
+
+    jobs.start(run.pipeline, run.settings, **CHECKPOINTS)
+    run.send(len(EVENTS), per_second=120, meanwhile=kill)
+
+
+def rescaled(run: Golden, rng: random.Random) -> None:
+    """Its parallelism grows under way, and its state moves from the heap to RocksDB."""
+    first, second = sorted(rng.sample(range(200, len(EVENTS) - 200), 2))
+    jobs.start(run.pipeline, run.settings, **CHECKPOINTS)
+    run.send(first)
+    done = evolution.rescale(run.pipeline, run.settings, 2)
+    assert (done.options.parallelism, done.options.checkpoint_interval_ms) == (2, 500), "an option was forgotten"
+    run.send(second)
+    savepoint = jobs.stop(run.pipeline, run.settings)
+    jobs.start(run.pipeline, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
+
+
+def upgraded(run: Golden, rng: random.Random) -> None:
+    """Two views, an entity and a derived column come under way, and go again; the state is in RocksDB."""
+    first, second = sorted(rng.sample(range(200, len(EVENTS) - 200), 2))
+    extended = pipeline_of(run.extended)
+    jobs.start(run.pipeline, run.settings, state_backend="rocksdb", **CHECKPOINTS)
+    run.send(first)
+    with pytest.raises(PenstockError, match="not committed"):
+        evolution.upgrade(extended, run.settings)
+    with pytest.raises(PenstockError, match="not those of the running job"):
+        evolution.rescale(extended, run.settings, 2)
+    export(extended, run.settings.schemas)
+    done = evolution.upgrade(extended, run.settings)
+    assert (set(done.added), done.removed) == ({"dear@1", "by_till@1"}, ())
+    run.send(second)
+    done = evolution.upgrade(run.pipeline, run.settings)
+    assert (done.added, set(done.removed)) == ((), {"dear@1", "by_till@1"})
+
+
+def verdict(*files: Path) -> dict[str, Any]:
+    """What the verifier's process says."""
+    command = [sys.executable, "-m", "tests.integration.golden_verifier", *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.mark.timeout(600)
+def test_killed_rescaled_and_upgraded_the_job_computes_what_it_computes_undisturbed(
+    stack: Stack, folder: Path, suffix: str
+) -> None:
+    rng = random.Random(SEED)
+    clean, moved, other, shot = (Golden(folder, f"{name}_{suffix}") for name in ("clean", "moved", "other", "shot"))
+
+    jobs.start(clean.pipeline, clean.settings, **CHECKPOINTS)
+    clean.finish()
+    rescaled(moved, rng)
+    moved.finish()
+    upgraded(other, rng)
+    other.finish()
+    killed(shot, stack, rng)
+    shot.finish()
+
+    report = verdict(clean.file, moved.file, other.extended, shot.file)
+    assert not [wrong for run in report.values() for wrong in run["wrong"]], report
+    golden, rescale, upgrade, kills = report.values()
+    assert golden["attempts"] == 1
+    assert (rescale["attempts"], upgrade["attempts"]) == (3, 3)
+    assert kills["attempts"] == 3, "each kill makes it begin again once"
+    assert kills["emitted"] > golden["emitted"], "nothing was emitted again"
+    assert min(run["same"] for run in report.values()) >= golden["emitted"]
+    assert min(run["checked"] for run in report.values()) > 10_000
