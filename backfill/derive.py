@@ -29,8 +29,7 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 
     A value that its type cannot hold, or that is no finite number, is null.
     """
-    types: dict[str, ColumnType] = {field.name: field.type for field in plan.source.fields}
-    schema = pa.schema([(name, ARROW[kind]) for name, kind in types.items()])
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in plan.contract_columns.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with connected() as connection:
         for by_sql, group in itertools.groupby((*plan.derived, *plan.filters), lambda column: column.sql is not None):

@@ -69,9 +69,12 @@ def reach_ms(plan: PipelinePlan) -> int | None:
     if any(feature.is_lifetime for view in plan.views for feature in view.features):
         return None
     longest = max(feature.window_ms + feature.hop_ms for view in plan.views for feature in view.features)
-    horizon = plan.source.dedup_horizon_ms if plan.source.event_id is not None else 0
     settling = plan.source.disorder_ms + plan.source.idle_after_ms if plan.source.order == "event_time" else 0
-    return longest + horizon + plan.source.max_future_ms + settling
+    events = max(
+        source.max_future_ms + (source.dedup_horizon_ms if source.event_id is not None else 0)
+        for source in plan.sources
+    )
+    return longest + events + settling
 
 
 def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, scratch: str) -> Replay:

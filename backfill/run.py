@@ -108,6 +108,13 @@ def _planned(
         raise PenstockError(
             "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
         )
+    if planned.also:
+        raise PenstockError(
+            "a backfill replays one topic, and the pipeline reads several",
+            where=", ".join(source.topic for source in planned.sources),
+            safe="nothing was started",
+            next="backfill a pipeline that has no also=(...)",
+        )
     run = uuid.uuid4().hex[:8]
     manifest = Manifest(
         pipeline=pipeline.name,

@@ -49,11 +49,11 @@ class Problem:
 
 
 def contracts_of(pipeline: Pipeline) -> tuple[type[Contract], ...]:
-    """The contracts that a pipeline reads: its source's, and that of its labels."""
-    found = [pipeline.source.contract]
+    """The contracts that a pipeline reads: its sources', and that of its labels."""
+    found = [source.contract for source in pipeline.sources]
     if pipeline.labels is not None:
         found.append(pipeline.labels.contract)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def export(pipeline: Pipeline, root: Path = ROOT) -> list[Path]:

@@ -254,7 +254,7 @@ def _hashed(pipeline_plan: PipelinePlan, view: ViewPlan, value: str, settings: S
 
 def _personal(pipeline_plan: PipelinePlan, view: ViewPlan) -> set[str]:
     """The columns of the view's key that are known by their hash alone."""
-    hashed = {field.name for field in pipeline_plan.source.fields if field.pii is Pii.HASH}
+    hashed = {field.name for source in pipeline_plan.sources for field in source.fields if field.pii is Pii.HASH}
     return hashed & set(pipeline_plan.key_columns(view))
 
 

@@ -115,7 +115,8 @@ class RedisStore:
         self._client = client
         self._decoder = decoder or FeaturesDecoder(features_schema(plan))
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
-        lives = {view.id: time_to_live_ms(view, plan.source.max_future_ms, grace_ms) for view in plan.views}
+        ahead_ms = max(source.max_future_ms for source in plan.sources)
+        lives = {view.id: time_to_live_ms(view, ahead_ms, grace_ms) for view in plan.views}
         # An empty text keeps the vector for good.
         self._ttl_ms = {name: "" if ttl_ms is None else str(ttl_ms) for name, ttl_ms in lives.items()}
         self._store_if_newer = self._note_reach = ""

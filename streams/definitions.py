@@ -7,6 +7,7 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,8 @@ from streams.feature_types import FeatureType, element_of
 from streams.monitors import Monitors
 from streams.words import Definition, Duration, Name, Sql
 
+# Columns that the planner adds to a row.
+_GENERATED = re.compile(r"(event|key|where)__")
 # What a feature record has beside its views (schemas.records).
 _RECORD_FIELDS = ("event_id", "event_time", "trigger", "attempt", "source", "event")
 
@@ -114,11 +117,15 @@ class Source(Definition):
     ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
     ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
     Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to
-    ``<topic>.dlq``.
+    ``<topic>.dlq``. Valid events for which ``accepts``, a SQL condition on the row, is not true are ignored and
+    counted: for a topic that carries more than the pipeline is about.
 
     ``order`` is that in which views take the events of an entity: as they arrive, or by (event time, partition,
     offset), for which each event waits until the watermark has passed it. The watermark stays ``disorder`` behind the
     least advanced partition; one that has brought nothing for ``idle_after`` is not waited for.
+
+    An event of a source that ``triggers`` gives a feature record, and so a prediction; one of another source changes
+    the windows, and that is all.
     """
 
     topic: str
@@ -131,6 +138,8 @@ class Source(Definition):
     order: Literal["arrival", "event_time"] = "arrival"
     disorder: Duration = 30_000
     idle_after: Duration = 60_000
+    triggers: bool = True
+    accepts: Sql | None = None
 
     @property
     def dead_letter_topic(self) -> str:
@@ -176,10 +185,16 @@ class Labels(Definition):
 
 
 class Pipeline(Definition):
-    """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs."""
+    """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs.
+
+    Beside its ``source``, whose events are scored, a pipeline may read other topics (``also``), each under a contract
+    of its own, keyed and partitioned as the source is. A row then has the columns of all contracts, null where its own
+    lacks them, and ``event__type``: its contract's name, for conditions.
+    """
 
     name: Name
     source: Source
+    also: tuple[Source, ...] = ()
     entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
     derived: dict[Name, Derived | PythonColumn] = Field(default_factory=dict)
     views: Annotated[tuple[View, ...], Field(min_length=1)]
@@ -208,9 +223,14 @@ class Pipeline(Definition):
         """What the drift detectors know, with the offset up to which they know it; compacted."""
         return f"drift.{self.name}.state"
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All sources, the one whose events are scored first."""
+        return (self.source, *self.also)
+
     def column_types(self) -> dict[str, ColumnType]:
-        """All columns of a row: the contract's fields, then the derived ones."""
-        types = {f.name: f.type for f in contract_fields(self.source.contract)}
+        """All columns of a row: the fields of all contracts, then the derived ones."""
+        types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
         return types | {name: column.type for name, column in self.derived.items()}
 
     def view(self, name: str) -> View:
@@ -225,11 +245,16 @@ class Pipeline(Definition):
         raise KeyError(f"pipeline {self.name} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
 
     @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        _check_sources(self.source, self.also)
+        return self
+
+    @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        fields = {field.name for field in contract_fields(self.source.contract)}
-        for name in self.derived:
-            if name in fields:
-                raise ValueError(f"derived column {name!r} hides a field of {self.source.contract.contract_name}")
+        for source in self.sources:
+            for field in contract_fields(source.contract):
+                if field.name in self.derived:
+                    raise ValueError(f"derived column {field.name!r} hides a field of {source.contract.contract_name}")
         view_names = [view.name for view in self.views]
         if len(set(view_names)) < len(view_names):
             raise ValueError(f"view names must differ, got {view_names}")
@@ -256,7 +281,7 @@ class Pipeline(Definition):
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
             for aggregate in view.aggregates:
                 _check_aggregate(columns, view, aggregate)
-        dropped = [field.name for field in contract_fields(self.source.contract) if field.pii is Pii.DROP]
+        dropped = [f.name for s in self.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP]
         check_other_features(self, dropped)
         return self
 
@@ -281,6 +306,46 @@ class Pipeline(Definition):
         if self.monitors is not None:
             self.monitors.check(self.model.inputs)
         return self
+
+
+def _check_sources(first: Source, also: tuple[Source, ...]) -> None:
+    """Check that the events of several topics can be brought together.
+
+    Raises:
+        ValueError: naming the source that does not fit, and why.
+    """
+    if not first.triggers:
+        raise ValueError(f"source {first.topic}: the pipeline's own source always triggers; put others into also=(...)")
+    known = {field.name: (first, field) for field in contract_fields(first.contract)}
+    topics = {first.topic}
+    for source in also:
+        where = f"source {source.topic}"
+        if source.topic in topics:
+            raise ValueError(f"{where}: is named twice; tell its events apart by accepts= or where=")
+        topics.add(source.topic)
+        if source.triggers:
+            raise ValueError(f"{where}: only the pipeline's own source can trigger records; give it triggers=False")
+        if "event_time" in (first.order, source.order):
+            raise ValueError(f"{where}: events of several topics cannot be taken by event time; leave out order=")
+        for name in ("key", "partitions"):
+            theirs, ours = getattr(source, name), getattr(first, name)
+            if theirs != ours:
+                raise ValueError(
+                    f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
+                    "partitions of the same number in all topics"
+                )
+        for field in contract_fields(source.contract):
+            other, same = known.setdefault(field.name, (source, field))
+            for name in ("type", "pii"):
+                theirs, ours = getattr(field, name), getattr(same, name)
+                if theirs != ours:
+                    raise ValueError(
+                        f"{where}: the {name} of {field.name} is {theirs}, in {other.topic} it is {ours}; "
+                        "columns of one name must be alike"
+                    )
+    reserved = sorted(name for name in known if _GENERATED.match(name))
+    if reserved and also:
+        raise ValueError(f"contracts: {', '.join(reserved)} could be a generated column; rename it")
 
 
 def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:

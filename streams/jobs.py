@@ -131,8 +131,8 @@ def require_ready(pipeline: Pipeline, settings: Settings) -> None:
     """
     planned = plan(pipeline)
     require_unchanged(pipeline, settings.schemas)
-    topics = [planned.source.topic, planned.source.dead_letter_topic, planned.features_topic]
-    require_topics(pipeline, settings.kafka, topics)
+    topics = [topic for source in planned.sources for topic in (source.topic, source.dead_letter_topic)]
+    require_topics(pipeline, settings.kafka, [*topics, planned.features_topic])
 
 
 def require_running(flink: Flink, pipeline: Pipeline) -> Job:

@@ -51,20 +51,22 @@ class Kernel:
     ) -> list[dict[str, Any] | None]:
         """The views of each row, which has every column, derived ones included; None for a duplicate.
 
+        ``__source`` in a row is the number of its source in the plan, 0 if it is left out.
+
         After every ``snapshot_every`` rows all states are written and read back (0: never).
         """
         request = {"plan": plan, "rows": rows, "snapshot_every": snapshot_every}
         return cast("list[dict[str, Any] | None]", self.ask({"features": request}))
 
     def decode(
-        self, plan: dict[str, Any], writers: list[str], key: str | None, records: list[dict[str, Any]]
+        self, plan: dict[str, Any], writers: list[str], key: str | None, records: list[dict[str, Any]], source: int = 0
     ) -> list[dict[str, Any]]:
-        """The columns of each record, or the reason for which it is refused.
+        """The columns of each record of the plan's source of that number, or the reason for which it is refused.
 
         ``writers`` are the schemas of Avro values, ``key`` hashes personal data; that and the records' ``value`` are in
         base64, their ``timestamp`` is Kafka's.
         """
-        request = {"plan": plan, "writers": writers, "key": key, "records": records}
+        request = {"plan": plan, "writers": writers, "key": key, "records": records, "source": source}
         return cast("list[dict[str, Any]]", self.ask({"decode": request}))
 
     def ask(self, request: dict[str, Any]) -> Any:

@@ -26,6 +26,10 @@ class _Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+EVENT_TYPE = "event__type"
+"""The column that holds the name of an event's contract, where a pipeline has several sources."""
+
+
 class FeaturePlan(_Plan):
     """One feature: an aggregate over one window. ``where`` is the name of a boolean column of the row."""
 
@@ -140,7 +144,7 @@ class CompositePlan(_Plan):
 
 
 class SourcePlan(_Plan):
-    """Where events come from and what makes one valid."""
+    """Where events come from and what makes one valid; ``accepts`` is the name of a boolean column of the row."""
 
     topic: str
     dead_letter_topic: str
@@ -157,6 +161,8 @@ class SourcePlan(_Plan):
     order: Literal["arrival", "event_time"] = "arrival"
     disorder_ms: int = 30_000
     idle_after_ms: int = 60_000
+    triggers: bool = True
+    accepts: str | None = None
 
 
 class PipelinePlan(_Plan):
@@ -164,12 +170,24 @@ class PipelinePlan(_Plan):
 
     pipeline: str
     source: SourcePlan
+    also: tuple[SourcePlan, ...] = ()
     derived: tuple[ColumnPlan, ...]
     filters: tuple[ColumnPlan, ...]
     stages: tuple[StagePlan, ...]
     composites: tuple[CompositePlan, ...] = ()
     carried: tuple[tuple[str, ColumnType], ...]
     features_topic: str
+
+    @property
+    def sources(self) -> tuple[SourcePlan, ...]:
+        """All sources, the one whose events are scored first."""
+        return (self.source, *self.also)
+
+    @property
+    def contract_columns(self) -> dict[str, ColumnType]:
+        """The columns of a row before any is derived: the fields of all contracts, and the event's type if need be."""
+        columns = {field.name: field.type for source in self.sources for field in source.fields}
+        return columns | ({EVENT_TYPE: "string"} if self.also else {})
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:
@@ -209,12 +227,13 @@ def plan(pipeline: Pipeline) -> PipelinePlan:
         for entity in pipeline.entities
         if any(view.entity == entity for view in pipeline.views)
     )
-    dropped = {f.name for f in contract_fields(pipeline.source.contract) if f.pii is Pii.DROP}
+    dropped = {f.name for s in pipeline.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP}
     inputs = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")]
     inputs += [name for view in pipeline.views for name in columns_used(view)]
     return PipelinePlan(
         pipeline=pipeline.name,
-        source=_source(pipeline),
+        source=_source(pipeline.source, filters),
+        also=tuple(_source(source, filters) for source in pipeline.also),
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
@@ -239,8 +258,7 @@ def _key_type(entity: Entity, columns: dict[str, ColumnType]) -> ColumnType:
     return columns[entity.key] if isinstance(entity.key, str) else "string"
 
 
-def _source(pipeline: Pipeline) -> SourcePlan:
-    source = pipeline.source
+def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
     return SourcePlan(
         topic=source.topic,
         dead_letter_topic=source.dead_letter_topic,
@@ -257,6 +275,8 @@ def _source(pipeline: Pipeline) -> SourcePlan:
         order=source.order,
         disorder_ms=source.disorder,
         idle_after_ms=source.idle_after,
+        triggers=source.triggers,
+        accepts=None if source.accepts is None else filters[source.accepts],
     )
 
 
@@ -271,8 +291,9 @@ def _derived(pipeline: Pipeline) -> list[ColumnPlan]:
 
 
 def _filters(pipeline: Pipeline) -> dict[str, str]:
-    """Each distinct ``where`` becomes one boolean column, so that the kernel never evaluates an expression."""
+    """Each distinct condition becomes one boolean column, so that the kernel never evaluates an expression."""
     conditions = [a.where for view in pipeline.views for a in view.aggregates if a.where is not None]
+    conditions += [source.accepts for source in pipeline.sources if source.accepts is not None]
     return {sql: f"where__{number}" for number, sql in enumerate(dict.fromkeys(conditions))}
 
 
@@ -318,30 +339,34 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
-    """The view's meaning as plain data: itself, its derived columns, and the source's rules for what is an event.
+    """The view's meaning as plain data: itself, its derived columns, and the sources' rules for what is an event.
 
     Of other views whose features it uses, their versions and hashes.
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{_view_hash(pipeline, other)}" for other in others}
+    also = [_events_of(source) for source in pipeline.also]
     definition = {
         "view": view.model_dump(mode="json"),
         "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
-        "source": {
-            "topic": pipeline.source.topic,
-            "contract": pipeline.source.contract.contract_name,
-            "key": pipeline.source.key,
-            "dedup_horizon_ms": pipeline.source.dedup_horizon,
-            "max_future_ms": pipeline.source.max_future,
-            **_order(pipeline.source),
-        },
+        "source": _events_of(pipeline.source),
+        **({"also": also} if also else {}),
     }
     return definition | ({"views": used} if used else {})
 
 
-def _order(source: Source) -> dict[str, Any]:
-    """What says in which order events are taken; nothing of the default, which older definitions lack."""
-    return {} if source.order == "arrival" else {"order": source.order, "disorder_ms": source.disorder}
+def _events_of(source: Source) -> dict[str, Any]:
+    """Which events of a source there are, and their order; nothing of defaults that older definitions lack."""
+    rules: dict[str, Any] = {
+        "topic": source.topic,
+        "contract": source.contract.contract_name,
+        "key": source.key,
+        "dedup_horizon_ms": source.dedup_horizon,
+        "max_future_ms": source.max_future,
+    }
+    if source.order != "arrival":
+        rules |= {"order": source.order, "disorder_ms": source.disorder}
+    return rules if source.accepts is None else rules | {"accepts": source.accepts}
 
 
 def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:
@@ -358,6 +383,7 @@ def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
         *(a.where or "" for a in view.aggregates),
         *columns_used(view),
     ]
+    texts += [source.accepts or "" for source in pipeline.sources]
     used = []
     for name, column in reversed(pipeline.derived.items()):
         if any(re.search(rf"\b{name}\b", text) for text in texts):

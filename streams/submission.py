@@ -113,13 +113,16 @@ class Replay(BaseModel):
 
 
 class KernelRequest(BaseModel):
-    """The kernel's part: plan and schemas as JSON texts, and what names the job in Kafka."""
+    """The kernel's part: plan and schemas as JSON texts, and what names the job in Kafka.
+
+    ``writers`` are the schemas that each source's producers may have written with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plan: str
     features_schema: str
-    writers: tuple[str, ...]
+    writers: tuple[tuple[str, ...], ...]
     registry_url: str | None
     group: str
     submission_ms: int

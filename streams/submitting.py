@@ -97,7 +97,7 @@ def personal_key_of(planned: PipelinePlan, settings: Settings) -> str:
     Raises:
         PenstockError: if it needs a key and none is configured.
     """
-    hashes = any(field.pii is Pii.HASH for field in planned.source.fields)
+    hashes = any(field.pii is Pii.HASH for source in planned.sources for field in source.fields)
     return settings.require_pii_key().get_secret_value() if hashes else ""
 
 
@@ -119,7 +119,10 @@ def _asked(
     kernel = KernelRequest(
         plan=planned.model_dump_json(),
         features_schema=json.dumps(features_schema(planned)),
-        writers=tuple(json.dumps(schema) for schema in writer_schemas(pipeline.source.contract, settings.schemas)),
+        writers=tuple(
+            tuple(json.dumps(schema) for schema in writer_schemas(source.contract, settings.schemas))
+            for source in pipeline.sources
+        ),
         registry_url=settings.schema_registry_url,
         group=group,
         submission_ms=time.time_ns() // 1_000_000,

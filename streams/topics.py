@@ -51,10 +51,9 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     """Every topic that the pipeline reads or writes."""
     partitions = pipeline.source.partitions
     dead_letters = {"max.message.bytes": str(_DEAD_LETTER_MAX_BYTES)}
-    topics = [
-        Topic(pipeline.source.topic, partitions),
-        Topic(pipeline.source.dead_letter_topic, partitions, dead_letters),
-    ]
+    topics = []
+    for source in pipeline.sources:
+        topics += [Topic(source.topic, partitions), Topic(source.dead_letter_topic, partitions, dead_letters)]
     for published in (pipeline.features_topic, pipeline.predictions_topic):
         topics += [Topic(published, partitions), Topic(dead_letters_of(published), partitions, dead_letters)]
     if pipeline.labels is not None:

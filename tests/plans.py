@@ -13,9 +13,13 @@ def plan_of(
     views: list[dict[str, Any]] | None = None,
     stages: list[dict[str, Any]] | None = None,
     source: dict[str, Any] | None = None,
+    also: tuple[dict[str, Any], ...] = (),
     **parts: Any,
 ) -> PipelinePlan:
-    """A plan over a source of these fields; ``views`` are those of one entity ``e`` with the key ``k``."""
+    """A plan over a source of these fields; ``views`` are those of one entity ``e`` with the key ``k``.
+
+    ``source`` and each of ``also`` say how the pipeline's sources differ from one like that.
+    """
     whole_source = {
         "topic": "events",
         "dead_letter_topic": "events.dlq",
@@ -33,7 +37,9 @@ def plan_of(
     if views is not None:
         stages = [{"entity": "e", "key": "k", "key_type": "string", "views": views}]
     plan = {"pipeline": "p", "derived": [], "filters": [], "carried": [], "features_topic": "features.p"}
-    return PipelinePlan.model_validate(plan | {"source": whole_source | (source or {}), "stages": stages or []} | parts)
+    sources = [whole_source | changes for changes in (source or {}, *also)]
+    plan |= {"source": sources[0], "also": sources[1:], "stages": stages or []}
+    return PipelinePlan.model_validate(plan | parts)
 
 
 def view_of(*features: dict[str, Any], name: str = "v", entity: str = "e", key: str = "k") -> dict[str, Any]:

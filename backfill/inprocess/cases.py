@@ -35,13 +35,15 @@ class Step(_Part):
     refused: str | None = None
     message: str | None = None
     duplicate: bool = False
+    ignored: bool = False
+    source: str | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.event is None) == (self.raw is None):
             raise ValueError("give either event (its fields) or raw (the text of a message)")
-        if (self.expect is not None) + (self.refused is not None) + self.duplicate > 1:
-            raise ValueError("an event is expected to be emitted (expect), refused or a duplicate: one of the three")
+        if (self.expect is not None) + (self.refused is not None) + self.duplicate + self.ignored > 1:
+            raise ValueError("an event is emitted (expect), refused, a duplicate or ignored: expect one of them")
         if self.message is not None and self.refused is None:
             raise ValueError("message is part of the message of a refusal: it goes with refused")
         if self.refused is not None and self.reason not in Reason.__args__:  # type: ignore[attr-defined]
@@ -56,7 +58,7 @@ class Step(_Part):
     @property
     def expects(self) -> bool:
         """Whether anything is expected of it beyond being emitted."""
-        return bool(self.expect) or self.refused is not None or self.duplicate
+        return bool(self.expect) or self.refused is not None or self.duplicate or self.ignored
 
 
 class _Case(_Part):
@@ -136,7 +138,7 @@ def _event(step: Step, defaults: Mapping[str, Any]) -> Event:
     received = time_ms(step.received) if isinstance(step.received, str) else step.received
     if isinstance(received, str):
         raise PenstockError(f"received is neither epoch milliseconds nor ISO 8601: {received!r}")
-    return Event(step.raw if step.event is None else {**defaults, **step.event}, received)
+    return Event(step.raw if step.event is None else {**defaults, **step.event}, received, step.source)
 
 
 def _check_names(pipeline: Pipeline, step: Step, where: str) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from backfill.derive import derive
 from backfill.derive_features import derived_features
+from penstock.errors import PenstockError
 from penstock.event_time import epoch_ms
 from schemas.avro import contract_schema
 from streams.definitions import Pipeline
 from streams.feature_types import FeatureValue
 from streams.kernel_process import Kernel
-from streams.plan import PipelinePlan, plan
+from streams.plan import PipelinePlan, SourcePlan, plan
 from streams.reference import Row
 from streams.reference_values import Value
 
@@ -31,11 +32,13 @@ class Event:
 
     ``value`` is its fields, or the bytes (or text) of a message. Its time may be a datetime or ISO 8601 (UTC unless it
     says otherwise); a missing event id becomes ``event-<number>``. ``received`` is when Kafka had it, in epoch ms, by
-    default the event's own time: the clock guard compares the two.
+    default the event's own time: the clock guard compares the two. ``source`` names the contract of an event of one of
+    the pipeline's other sources.
     """
 
     value: Mapping[str, Any] | bytes | str | None
     received: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Outcome:
         refused: The reason, as dead letters carry it (``penstock.InvalidField``), or None.
         message: Why it was refused, in words.
         duplicate: Whether an event of its key and id was had before.
+        ignored: Whether it is valid, and its source does not accept it.
+        updates: Whether it changed the windows and gives no record, as its source does not trigger.
     """
 
     views: Mapping[str, Features | None] = field(default_factory=dict)
@@ -68,15 +73,19 @@ class Outcome:
     refused: str | None = None
     message: str | None = None
     duplicate: bool = False
+    ignored: bool = False
+    updates: bool = False
 
     @property
     def emitted(self) -> bool:
         """Whether there is a record of it."""
-        return self.refused is None and not self.duplicate
+        return self.refused is None and not (self.duplicate or self.ignored or self.updates)
 
     def __getitem__(self, name: str) -> FeatureValue:
         if not self.emitted:
-            why = f"was refused: {self.refused}, {self.message}" if self.refused else "is a duplicate"
+            why = "is a duplicate" if self.duplicate else "is ignored" if self.ignored else "only updates"
+            if self.refused:
+                why = f"was refused: {self.refused}, {self.message}"
             raise KeyError(f"{name}: this event {why}")
         view, _, feature = name.partition(".")
         if view == "event" and feature in self.columns:
@@ -108,16 +117,22 @@ def features_of(
     sent = [event if isinstance(event, Event) else Event(event) for event in events]
     kernel = kernel or shared_kernel()
     decoded = _decoded(pipeline, planned, sent, kernel)
-    valid = [answer["columns"] for answer in decoded if "columns" in answer]
-    rows = derive(planned, valid)
-    answers = kernel.features(planned.model_dump(mode="json"), [dict(row) for row in rows])
-    _add_derived(planned, rows, answers)
-    emitted = iter(zip(rows, answers, strict=True))
+    numbers = [_source_of(planned, event) for event in sent]
+    valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
+    rows = dict(zip(valid, derive(planned, [decoded[index]["columns"] for index in valid]), strict=True))
+    accepts = [source.accepts for source in planned.sources]
+    taken = [index for index, row in rows.items() if (name := accepts[numbers[index]]) is None or row[name] is True]
+    events_taken = [{**rows[index], "__source": numbers[index]} for index in taken]
+    computed = kernel.features(planned.model_dump(mode="json"), events_taken)
+    _add_derived(planned, [rows[index] for index in taken], computed)
+    answers = dict(zip(taken, computed, strict=True))
     return [
-        _outcome(*next(emitted))
-        if "columns" in answer
-        else Outcome(refused=answer["reason"], message=answer["message"])
-        for answer in decoded
+        Outcome(refused=answer["reason"], message=answer["message"])
+        if "columns" not in answer
+        else Outcome(ignored=True)
+        if index not in answers
+        else _outcome(rows[index], answers[index], planned.sources[numbers[index]].triggers)
+        for index, answer in enumerate(decoded)
     ]
 
 
@@ -151,21 +166,36 @@ def shared_kernel() -> Kernel:
 def _decoded(
     pipeline: Pipeline, planned: PipelinePlan, events: Sequence[Event], kernel: Kernel
 ) -> Sequence[Mapping[str, Any]]:
-    records = [record_of(planned, number, event) for number, event in enumerate(events, 1)]
-    writers = [json.dumps(contract_schema(pipeline.source.contract))]
-    encoded = [
-        {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": timestamp}
-        for value, timestamp in records
-    ]
-    return kernel.decode(planned.model_dump(mode="json"), writers, base64.b64encode(PII_KEY).decode(), encoded)
+    encoded: dict[int, list[dict[str, Any]]] = {}
+    for number, event in enumerate(events, 1):
+        value, timestamp = record_of(planned, number, event)
+        record = {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": timestamp}
+        encoded.setdefault(_source_of(planned, event), []).append(record)
+    key = base64.b64encode(PII_KEY).decode()
+    answers = {}
+    for source, records in encoded.items():
+        writers = [json.dumps(contract_schema(pipeline.sources[source].contract))]
+        answers[source] = iter(kernel.decode(planned.model_dump(mode="json"), writers, key, records, source))
+    return [next(answers[_source_of(planned, event)]) for event in events]
+
+
+def _source_of(planned: PipelinePlan, event: Event) -> int:
+    """The number of the event's source."""
+    contracts = [source.contract for source in planned.sources]
+    if event.source is None:
+        return 0
+    if event.source not in contracts:
+        raise PenstockError(f"the pipeline has no source of {event.source!r}; it has {', '.join(contracts)}")
+    return contracts.index(event.source)
 
 
 def record_of(planned: PipelinePlan, number: int, event: Event) -> tuple[bytes | None, int]:
     """Value and timestamp of the Kafka record that brings an event, the ``number``-th."""
     value, received = event.value, event.received
     if isinstance(value, Mapping):
-        value = _fields(planned, number, value)
-        time = value.get(planned.source.event_time)
+        source = planned.sources[_source_of(planned, event)]
+        value = _fields(source, number, value)
+        time = value.get(source.event_time)
         received = time if received is None and type(time) is int else received
         value = json.dumps(value)
     if isinstance(value, str):
@@ -174,8 +204,8 @@ def record_of(planned: PipelinePlan, number: int, event: Event) -> tuple[bytes |
     return value, -1 if received is None else received
 
 
-def _fields(planned: PipelinePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
-    source, fields = planned.source, dict(value)
+def _fields(source: SourcePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+    fields = dict(value)
     time = fields.get(source.event_time)
     if isinstance(time, datetime):
         fields[source.event_time] = epoch_ms(time)
@@ -198,9 +228,11 @@ def _refused(answer: Mapping[str, Any]) -> Outcome:
     return Outcome(refused=answer["reason"], message=answer["message"])
 
 
-def _outcome(row: Row, views: Mapping[str, Any] | None) -> Outcome:
+def _outcome(row: Row, views: Mapping[str, Any] | None, triggers: bool) -> Outcome:
     if views is None:
         return Outcome(duplicate=True)
+    if not triggers:
+        return Outcome(updates=True)
     return Outcome(
         # Two underscores mark what the planner made of a definition: filters and composite keys.
         columns={name: value for name, value in row.items() if "__" not in name},

@@ -93,7 +93,7 @@ def _is_number(value: Any) -> bool:
 
 def _pairs(step: Step, outcome: Outcome) -> list[tuple[str, Any, Any]]:
     """What is compared for an event: name, expected and actual value."""
-    fate, expected_fate = _fate(outcome), "duplicate" if step.duplicate else step.reason or "emitted"
+    fate, expected_fate = _fate(outcome), _expected_fate(step, outcome)
     if fate != expected_fate or step.expect is None:
         got = fate if outcome.message is None or fate == expected_fate else f"{fate}: {outcome.message}"
         pairs = [("event", _Word(expected_fate), _Word(got))]
@@ -110,7 +110,15 @@ class _Word(str):
 
 
 def _fate(outcome: Outcome) -> str:
-    return "duplicate" if outcome.duplicate else outcome.refused or "emitted"
+    fates = {"duplicate": outcome.duplicate, "ignored": outcome.ignored, "updates": outcome.updates}
+    return next((fate for fate, is_so in fates.items() if is_so), outcome.refused or "emitted")
+
+
+def _expected_fate(step: Step, outcome: Outcome) -> str:
+    if step.duplicate or step.ignored:
+        return "duplicate" if step.duplicate else "ignored"
+    # Of an event that gives no record there is nothing more to expect.
+    return step.reason or ("updates" if outcome.updates and step.expect is None else "emitted")
 
 
 def _view_pairs(view: str, wanted: Mapping[str, Any] | None, outcome: Outcome) -> list[tuple[str, Any, Any]]:

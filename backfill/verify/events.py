@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backfill.derive import derive
 from backfill.topics import Record
@@ -14,15 +14,16 @@ from backfill.verify.records import Position
 from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
-from streams.plan import PipelinePlan
+from streams.plan import EVENT_TYPE, PipelinePlan, SourcePlan
 from streams.reference import Row, accepted
 from streams.reference_order import Arrival
-from streams.reference_values import Value
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The raw topic, sorted: events to be scored, duplicates to be dropped (their times), and rejections by position.
+    """A raw topic, sorted: events to be taken, duplicates to be dropped (their times), and rejections by position.
+
+    ``ignored`` are valid events that the source does not accept.
 
     ``timestamps`` are Kafka's, of every record, in offset order within each partition.
     """
@@ -31,6 +32,7 @@ class Judged:
     duplicates: dict[Position, int]
     rejections: dict[Position, Rejection]
     timestamps: dict[Position, int]
+    ignored: set[Position] = field(default_factory=set)
 
     def arrivals(self) -> list[Arrival]:
         """The valid events, duplicates among them, in offset order within each partition."""
@@ -40,14 +42,15 @@ class Judged:
 
 def judge_events(
     plan: PipelinePlan,
+    source: SourcePlan,
     contract: type[Contract],
     records: Iterable[Record],
     writers: Decoder,
     pii_key: bytes,
     registry: Registry | None = None,
 ) -> Judged:
-    """Judge every raw record, in offset order within each partition, by the reference semantics alone."""
-    source = plan.source
+    """Judge every raw record of a source, in offset order within each partition, by the reference semantics alone."""
+    event_type = {EVENT_TYPE: source.contract} if plan.also else {}
     rejections: dict[Position, Rejection] = {}
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
@@ -65,20 +68,19 @@ def judge_events(
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
         else:
-            valid.append((record, columns(decoded, contract, pii_key)))
-    first_seen = _first_seen(plan, valid)
-    kept = [pair for pair, first in zip(valid, first_seen, strict=True) if first]
-    rows = derive(plan, [row for _, row in kept])
-    events = [_event(plan, record, row) for (record, _), row in zip(kept, rows, strict=True)]
+            valid.append((record, columns(decoded, contract, pii_key) | event_type))
+    rows = derive(plan, [row for _, row in valid])
+    judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
+    taken = [event for event in judged if source.accepts is None or event.row[source.accepts] is True]
+    kept = [event for event, first in zip(taken, _first_seen(source, taken), strict=True) if first]
+    events = {event.position: event for event in kept}
+    accepted_positions = {event.position for event in taken}
     return Judged(
-        events={event.position: event for event in events},
-        duplicates={
-            Position(record.partition, record.offset): _time(plan, row)
-            for (record, row), first in zip(valid, first_seen, strict=True)
-            if not first
-        },
+        events=events,
+        duplicates={event.position: event.time for event in taken if event.position not in events},
         rejections=rejections,
         timestamps=timestamps,
+        ignored={event.position for event in judged} - accepted_positions,
     )
 
 
@@ -111,36 +113,27 @@ def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]
     return len(found), wrong.total(), examples[:MAX_EXAMPLES]
 
 
-def _first_seen(plan: PipelinePlan, valid: list[tuple[Record, Row]]) -> list[bool]:
-    source = plan.source
+def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
     if source.event_id is None:
-        return [True] * len(valid)
-    ids: list[tuple[Value, str, int]] = []
-    for _, row in valid:
-        event_id = row[source.event_id]
-        assert isinstance(event_id, str)
-        ids.append((None if source.key is None else row[source.key], event_id, _time(plan, row)))
-    return accepted(ids, source.dedup_horizon_ms)
-
-
-def _event(plan: PipelinePlan, record: Record, row: Row) -> Event:
-    position = Position(record.partition, record.offset)
-    event_id = (
-        row[plan.source.event_id] if plan.source.event_id else f"{plan.source.topic}/{'/'.join(map(str, position))}"
+        return [True] * len(events)
+    keys = [None if source.key is None else event.row[source.key] for event in events]
+    return accepted(
+        [(key, event.event_id, event.time) for key, event in zip(keys, events, strict=True)], source.dedup_horizon_ms
     )
+
+
+def _event(source: SourcePlan, record: Record, row: Row) -> Event:
+    position = Position(record.partition, record.offset)
+    event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
+    time = row[source.event_time]
     assert isinstance(event_id, str)
-    return Event(position, record.timestamp, _published_key(plan, record, row), event_id, _time(plan, row), row)
-
-
-def _time(plan: PipelinePlan, row: Row) -> int:
-    time = row[plan.source.event_time]
     assert isinstance(time, int)
-    return time
+    return Event(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
 
 
-def _published_key(plan: PipelinePlan, record: Record, row: Row) -> bytes | None:
+def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:
     """The raw key, but where that is personal data: what leaves the job then is the hashed (or dropped) column."""
-    keyed_by = next((field for field in plan.source.fields if field.name == plan.source.key), None)
+    keyed_by = next((field for field in source.fields if field.name == source.key), None)
     if keyed_by is None or keyed_by.pii is None:
         return record.key
     value = row[keyed_by.name]

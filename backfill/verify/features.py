@@ -19,6 +19,7 @@ import numpy as np
 from backfill.derive_features import derived_features
 from backfill.verify.findings import Findings
 from backfill.verify.records import Position, Published
+from backfill.verify.updates import Others, by_entity, timelines, updates_of
 from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Row, Timed, agrees, tolerance, vector
@@ -68,11 +69,13 @@ def check_features(
     budget: int,
     seed: int,
     arrivals: Sequence[Arrival] = (),
+    others: Others = (),
 ) -> FeatureFindings:
     """Check every record's envelope and derived features, its vectors against the oracle, and the order of event time.
 
     The last is checked by ``arrivals``.
 
+    ``others`` are the events of the sources that only update, source by source.
     ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
     order from ``seed``, and ``checked`` says how many feature values were compared.
     """
@@ -96,7 +99,7 @@ def check_features(
     excused = may_be_late(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
         rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
-        _check_view(view, events, known, findings, budget, rng, excused)
+        _check_view(view, events, known, others, findings, budget, rng, excused)
     return findings
 
 
@@ -163,6 +166,7 @@ def _check_view(
     view: ViewPlan,
     events: Mapping[Position, Event],
     records: Iterable[Published],
+    others: Others,
     findings: FeatureFindings,
     budget: int,
     rng: random.Random,
@@ -174,13 +178,24 @@ def _check_view(
         if part is not None:
             emission = Emission(record.value["attempt"], part["seq"], record.position, part)
             emissions[part["entity"], part["epoch"]].append(emission)
+    updates = updates_of(view, others)
+    triggering = by_entity(view, events.values()) if updates else {}
+    first_epoch = min((epoch for _, epoch in emissions), default=0)
     work = []
-    for (entity, _epoch), of_entity in emissions.items():
-        for chain, fresh in chains(of_entity, findings, f"{view.id} {entity}"):
-            if excused is not None:
-                _check_order(view, [events[e.position] for e in chain], fresh, excused, findings)
-            history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
-            work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
+    for (entity, epoch), of_entity in emissions.items():
+        name = f"{view.id} {entity}"
+        if entity not in updates:
+            for chain, fresh in chains(of_entity, findings, name):
+                if excused is not None:
+                    _check_order(view, [events[e.position] for e in chain], fresh, excused, findings)
+                history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
+                work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
+        elif epoch != first_epoch or not _is_ordered(triggering[entity], updates[entity]):
+            findings.unverifiable += len(of_entity)
+        else:
+            for seen, places in timelines(of_entity, triggering[entity], updates[entity][0], findings, name):
+                history = History([Timed(event.time, event.row) for event in seen])
+                work += [(history, index, emission) for index, emission in places]
     rng.shuffle(work)
     for history, index, emission in work:
         if budget <= 0:
@@ -198,6 +213,11 @@ def _check_order(
         if number >= fresh and place < furthest and event.position not in excused:
             findings.mismatch(f"{view.id}: event {event.position} was taken after {furthest[1]}, which is later")
         furthest = max(furthest, place)
+
+
+def _is_ordered(triggering: Sequence[Event], updating: Sequence[Sequence[Event]]) -> bool:
+    """Whether ``seq`` alone tells in which order a view saw these events (:mod:`backfill.verify.updates`)."""
+    return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
 
 
 def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:

@@ -31,11 +31,16 @@ class PipelineReport(BaseModel):
 
     ``drift_from_ms`` is the event time from which the world was another, if it ever was: alerts before it are false
     alarms. Where nothing was injected, as on real data, no alert can be called false.
+
+    ``events_valid`` are those that are to be scored, ``events_updating`` those of sources that only update the windows,
+    and ``events_ignored`` valid ones that their source does not accept.
     """
 
     events_valid: int
+    events_updating: int = 0
     events_invalid: int
     events_duplicate: int
+    events_ignored: int = 0
     dead_letters: int
     dead_letter_mismatches: int
     features_emitted: int

@@ -12,7 +12,7 @@ from backfill.parquet import read_backfill
 from backfill.topics import read_topic
 from backfill.verify.backfill import BackfillFindings, check_backfill
 from backfill.verify.drift import DriftFindings, check_drift
-from backfill.verify.events import check_dead_letters, judge_events
+from backfill.verify.events import Judged, check_dead_letters, judge_events
 from backfill.verify.features import check_features
 from backfill.verify.findings import MAX_EXAMPLES, Findings
 from backfill.verify.measured import Measured
@@ -32,7 +32,7 @@ from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
 from streams.definitions import Labels, Pipeline
-from streams.plan import plan
+from streams.plan import PipelinePlan, plan
 from streams.submitting import personal_key_of
 
 _CASSANDRA_SAMPLE = 1_000
@@ -58,18 +58,25 @@ def verify(
     """
     planned = plan(pipeline)
     kafka = settings.kafka
-    judged = judge_events(
-        planned,
-        pipeline.source.contract,
-        read_topic(kafka, pipeline.source.topic),
-        Decoder(*writer_schemas(pipeline.source.contract, settings.schemas)),
-        personal_key_of(planned, settings).encode(),
-    )
-    letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, pipeline.source.dead_letter_topic)]
-    dead_letters, letters_wrong, letter_examples = check_dead_letters(judged, pipeline.source.topic, letters)
+    judged, *others = (_judged(pipeline, planned, number, settings) for number in range(len(planned.sources)))
+    dead_letters, letters_wrong = 0, 0
+    letter_examples: list[str] = []
+    for source, of_source in zip(planned.sources, (judged, *others), strict=True):
+        letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, source.dead_letter_topic)]
+        found, wrong, in_words = check_dead_letters(of_source, source.topic, letters)
+        dead_letters += found
+        letters_wrong += wrong
+        letter_examples += in_words
     records = published(read_topic(kafka, pipeline.features_topic), features_decoder(pipeline, settings.schemas))
-    arrivals = judged.arrivals()
-    features = check_features(planned, judged.events, records, budget=budget, seed=seed, arrivals=arrivals)
+    features = check_features(
+        planned,
+        judged.events,
+        records,
+        budget=budget,
+        seed=seed,
+        arrivals=judged.arrivals(),
+        others=[other.events for other in others],
+    )
     predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(
         planned,
@@ -94,15 +101,17 @@ def verify(
             records,
             judged.timestamps,
             budget=budget,
-            arrivals=arrivals,
+            arrivals=judged.arrivals(),
         )
     drift = _drift(pipeline, settings, records, predictions, measured)
     checks: list[Findings] = [features, scored, redis, cassandra, replayed, drift]
     examples = [*letter_examples, *(example for check in checks for example in check.examples)]
     return PipelineReport(
         events_valid=len(judged.events),
-        events_invalid=len(judged.rejections),
-        events_duplicate=len(judged.duplicates),
+        events_updating=sum(len(other.events) for other in others),
+        events_invalid=sum(len(each.rejections) for each in (judged, *others)),
+        events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
+        events_ignored=sum(len(each.ignored) for each in (judged, *others)),
         dead_letters=dead_letters,
         dead_letter_mismatches=letters_wrong,
         features_emitted=features.emitted,
@@ -135,6 +144,19 @@ def verify(
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
         examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def _judged(pipeline: Pipeline, planned: PipelinePlan, number: int, settings: Settings) -> Judged:
+    """The events of one source."""
+    source = pipeline.sources[number]
+    return judge_events(
+        planned,
+        planned.sources[number],
+        source.contract,
+        read_topic(settings.kafka, source.topic),
+        Decoder(*writer_schemas(source.contract, settings.schemas)),
+        personal_key_of(planned, settings).encode(),
     )
 
 

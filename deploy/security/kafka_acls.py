@@ -42,8 +42,8 @@ class Acl:
 
 
 def acls(pipeline: Pipeline) -> Iterator[Acl]:
-    """Every permission of every part of the pipeline, in the order of the file."""
-    names = {"p": pipeline.name, "source": pipeline.source.topic}
+    """Every permission of every part of the pipeline, in the order of the file; {source} stands for each source."""
+    names = {"p": pipeline.name}
     if pipeline.labels is not None:
         names["labels"] = pipeline.labels.topic
     for part, resources in tomllib.loads(RULES.read_text(encoding="utf-8")).items():
@@ -51,11 +51,11 @@ def acls(pipeline: Pipeline) -> Iterator[Acl]:
             for pattern, operations in rules.items():
                 if "{labels}" in pattern and "labels" not in names:
                     continue
-                name = pattern.format_map(names)
-                for operation in operations:
-                    yield Acl(
-                        group_of(pipeline.name, part), resource, name.removesuffix("*"), name.endswith("*"), operation
-                    )
+                for topic in [source.topic for source in pipeline.sources] if "{source}" in pattern else [""]:
+                    name = pattern.format_map(names | {"source": topic})
+                    for operation in operations:
+                        user, plain = group_of(pipeline.name, part), name.removesuffix("*")
+                        yield Acl(user, resource, plain, name.endswith("*"), operation)
 
 
 @click.command()

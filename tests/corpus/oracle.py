@@ -24,7 +24,7 @@ def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
         value, timestamp = record_of(planned, number, event)
         records.append(Record(0, number - 1, timestamp, None, value, ()))
     contract = pipeline.source.contract
-    judged = judge_events(planned, contract, records, Decoder(contract_schema(contract)), PII_KEY)
+    judged = judge_events(planned, planned.source, contract, records, Decoder(contract_schema(contract)), PII_KEY)
     stream = [Timed(event.time, event.row) for event in judged.events.values()]
     by_view = {view.name: _emitted(view, stream) for view in planned.views}
     outcomes, emitted = [], 0

@@ -100,6 +100,7 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
     kafka, source = bench.settings.kafka, bench.pipeline.source
     judged = judge_events(
         bench.plan,
+        bench.plan.source,
         source.contract,
         read_topic(kafka, source.topic),
         Decoder(*writer_schemas(source.contract)),

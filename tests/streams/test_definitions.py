@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 
+from deploy.security.kafka_acls import acls
 from penstock import (
     ENTITY,
     EVENT_ID,
@@ -31,7 +32,9 @@ from penstock import (
     rate,
     top_k,
 )
+from schemas.committed import contracts_of
 from streams.plan import plan, view_definition
+from streams.topics import pipeline_topics
 from streams.words import default_hop_ms, duration_ms
 
 
@@ -293,3 +296,83 @@ def test_a_parameter_that_an_aggregate_does_not_have_is_no_part_of_its_definitio
     assert set(count(over="1h").model_dump()) == {"operation", "column", "windows", "where", "name"}
     assert last_k("card", k=2, over="1h").model_dump()["k"] == 2
     assert histogram("amount", buckets=[1, 2], over="1h").model_dump()["buckets"] == (1.0, 2.0)
+
+
+class Refund(Contract, name="refund", version=1):
+    """Another event of the same card."""
+
+    refund: Annotated[str, EVENT_ID]
+    refunded: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    back: float
+
+
+REFUNDS = Source(topic="events.refunds", contract=Refund, key="card", triggers=False)
+
+
+def test_a_row_has_the_columns_of_all_sources_and_the_type_of_its_event() -> None:
+    planned = plan(pipeline(also=(REFUNDS,)))
+    assert [source.topic for source in planned.sources] == ["events.payments", "events.refunds"]
+    assert list(planned.contract_columns) == [
+        *("id", "time", "card", "email", "amount"),
+        *("refund", "refunded", "back", "event__type"),
+    ]
+    assert "event__type" not in plan(pipeline()).contract_columns
+
+
+def test_a_view_means_something_else_with_another_source_or_other_events_of_it() -> None:
+    def hash_of(*also: Source) -> str:
+        return plan(pipeline(also=also)).view("spending").hash
+
+    picky = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    assert len({hash_of(), hash_of(REFUNDS), hash_of(picky)}) == 3
+
+
+def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> None:
+    planned = plan(pipeline(also=(REFUNDS.model_copy(update={"accepts": "large"}),)))
+    assert [(source.accepts) for source in planned.sources] == [None, "where__0"]
+    assert [column.sql for column in planned.filters] == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"triggers": True}, "only the pipeline's own source can trigger records"),
+        ({"topic": "events.payments"}, "named twice"),
+        ({"partitions": 7}, "partitions is 7, that of events.payments is 4"),
+        ({"key": None}, "key is None, that of events.payments is 'card'"),
+    ],
+)
+def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        pipeline(also=(REFUNDS.model_copy(update=changes),))
+
+
+def test_columns_of_one_name_must_be_alike() -> None:
+    class Numbered(Contract, name="numbered", version=1):
+        time: Annotated[int, EVENT_TIME]
+        card: Annotated[str, PII_HASH]
+        amount: str
+
+    class Open(Contract, name="open", version=1):
+        time: Annotated[int, EVENT_TIME]
+        card: str
+
+    with pytest.raises(ValueError, match=r"the type of amount is string, in events.payments it is double"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Numbered}),))
+    with pytest.raises(ValueError, match=r"the pii of card is None, in events.payments it is"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Open}),))
+
+
+def test_the_pipelines_own_source_always_triggers() -> None:
+    with pytest.raises(ValueError, match="always triggers"):
+        pipeline(source=Source(topic="events.payments", contract=Payment, key="card", triggers=False))
+
+
+def test_every_source_has_its_topics_and_its_contract() -> None:
+    both = pipeline(also=(REFUNDS,))
+    assert {topic.name for topic in pipeline_topics(both)} >= {"events.refunds", "events.refunds.dlq"}
+    assert contracts_of(both) == (Payment, Refund)
+    granted = {(acl.user, acl.name, acl.operation) for acl in acls(both)}
+    assert ("penstock-payments-features", "events.refunds", "Read") in granted
+    assert ("penstock-payments-features", "events.refunds.dlq", "Write") in granted

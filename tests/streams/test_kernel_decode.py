@@ -5,15 +5,28 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock import Entity, Model, Pipeline, Source, View, count
+from penstock import (
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    PII_HASH,
+    Contract,
+    Entity,
+    Model,
+    Pipeline,
+    Source,
+    View,
+    count,
+)
 from schemas.avro import contract_schema
 from schemas.codec import MARKER, Decoder, Encoder, Rejection, columns, decode_event
+from schemas.contract import pii_hash
 from streams.plan import plan
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
 from tests.streams.kernel import Kernel
@@ -31,6 +44,15 @@ PIPELINE = Pipeline(
 )
 PLAN = plan(PIPELINE)
 ENCODER = Encoder(contract_schema(Sample))
+
+
+class Click(Contract, name="click", version=1):
+    """Another event of the same card."""
+
+    click: Annotated[str, EVENT_ID]
+    clicked: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    position: int
 
 
 def by_kernel(kernel: Kernel, value: bytes | None, writers: list[Any]) -> dict[str, Any]:
@@ -74,6 +96,36 @@ def test_a_refusal_names_the_field_and_never_its_value(kernel: Kernel) -> None:
     answer = by_kernel(kernel, json.dumps(SAMPLE_EVENT | {"amount": 98765.4}).encode(), [])
     assert "amount" in answer["message"]
     assert "98765" not in answer["message"]
+
+
+def test_an_event_of_another_source_is_judged_by_its_own_contract_and_has_null_where_it_lacks_a_column(
+    kernel: Kernel,
+) -> None:
+    also = Source(topic="clicks", contract=Click, key="card", triggers=False)
+    planned = plan(PIPELINE.model_copy(update={"also": (also,)})).model_dump(mode="json")
+    click = {"click": "c1", "clicked": NOW_MS, "card": "4111", "position": 3}
+    values = [
+        json.dumps(click).encode(),
+        Encoder(contract_schema(Click)).encode(click),
+        json.dumps(SAMPLE_EVENT).encode(),
+        ENCODER.encode(SAMPLE_EVENT),
+    ]
+    records = [{"value": base64.b64encode(value).decode(), "timestamp": NOW_MS} for value in values]
+    writers = [json.dumps(contract_schema(Click))]
+    answers = kernel.decode(planned, writers, base64.b64encode(KEY).decode(), records, source=1)
+    assert [answer.get("reason") for answer in answers] == [
+        None,
+        None,
+        "penstock.InvalidField",
+        "penstock.UnknownSchema",
+    ]
+    row = answers[0]["columns"]
+    assert row == answers[1]["columns"]
+    assert {name: value for name, value in row.items() if value is not None} == click | {
+        "card": pii_hash(KEY, "4111"),
+        "event__type": "click",
+    }
+    assert set(row) == {*SAMPLE_EVENT, *click, "event__type"} | set(by_kernel(kernel, values[2], [])["columns"])
 
 
 CASES = settings(

@@ -79,6 +79,14 @@ FIELDS: list[dict[str, Any]] = [
     *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
     *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
 ]
+CLICKS = {
+    "topic": "clicks",
+    "contract": "click",
+    "fields": [{"name": "click", "type": "string"}, {"name": "clicked", "type": "long"}, *FIELDS[2:5]],
+    "event_id": "click",
+    "event_time": "clicked",
+    "triggers": False,
+}
 CHAINS = [
     [("e", "k")],
     [("e", "k"), ("f", "j")],
@@ -102,7 +110,8 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
             views.append(view_of(*found, name=f"{entity}{number}", entity=entity, key=key))
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
-    return plan_of(fields=FIELDS, stages=stages, source=source, filters=FILTERS, composites=COMPOSITES)
+    also = draw(st.sampled_from([(), ({**CLICKS, "key": source["key"], "dedup_horizon_ms": 20},)]))
+    return plan_of(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
 
 
 NUMBERS = st.one_of(
@@ -123,6 +132,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
             "time": max(0, clock - late),
             "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
             "j": draw(st.sampled_from(["x", "x", "y", None])),
+            "__source": draw(st.sampled_from([0, 0, 1])),
             "x": draw(st.none() | NUMBERS),
             "n": draw(st.none() | st.integers(-(2**40), 2**40)),
             "s": draw(st.sampled_from([None, "", "a", "|", "\\", "é", "｡", "😀"])),
@@ -134,6 +144,34 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
+def of_sources(plan: PipelinePlan, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as events of the plan's sources: each has the columns of its own contract only."""
+    if not plan.also:
+        return [row | {"__source": 0} for row in rows]
+    found = []
+    for row in rows:
+        source = plan.sources[row["__source"]]
+        own = row | {str(source.event_id): row["id"], source.event_time: row["time"]}
+        names = {field.name for field in source.fields} | {"__source", "w0", "w1"}
+        event = {name: value if name in names else None for name, value in own.items()}
+        found.append(with_composites(event))
+    return found
+
+
+def are_accepted(plan: PipelinePlan, events: list[dict[str, Any]]) -> list[bool]:
+    """Which events pass de-duplication; an id is one of its source."""
+    verdicts = [False] * len(events)
+    for number, source in enumerate(plan.sources):
+        places = [i for i, event in enumerate(events) if event["__source"] == number]
+        ids = [
+            (event[source.key] if source.key else None, event[str(source.event_id)], event[source.event_time])
+            for event in (events[i] for i in places)
+        ]
+        for place, verdict in zip(places, accepted(ids, source.dedup_horizon_ms), strict=True):
+            verdicts[place] = verdict
+    return verdicts
+
+
 def with_composites(row: dict[str, Any]) -> dict[str, Any]:
     return row | {key["name"]: composite_text([row[name] for name in key["columns"]]) for key in COMPOSITES}
 
@@ -143,12 +181,13 @@ def with_composites(row: dict[str, Any]) -> dict[str, Any]:
 def test_the_kernel_computes_what_the_oracle_does_and_a_restored_state_changes_nothing(
     kernel: Kernel, plan: PipelinePlan, events: list[dict[str, Any]], snapshot_every: int
 ) -> None:
+    events = of_sources(plan, events)
     answers = kernel.features(plan.model_dump(mode="json"), events, snapshot_every)
-    key = plan.source.key
-    verdicts = accepted([(e[key] if key else None, e["id"], e["time"]) for e in events], plan.source.dedup_horizon_ms)
+    verdicts = are_accepted(plan, events)
     assert [answer is not None for answer in answers] == verdicts
     emitted = [answer for answer in answers if answer is not None]
-    stream = [Timed(e["time"], e) for e, is_new in zip(events, verdicts, strict=True) if is_new]
+    times = [event[plan.sources[event["__source"]].event_time] for event in events]
+    stream = [Timed(t, e) for t, e, is_new in zip(times, events, verdicts, strict=True) if is_new]
     for view in plan.views:
         seqs: dict[str, int] = {}
         seen: dict[str, list[Timed]] = {}

@@ -30,7 +30,7 @@ def written(folder: Path, *events: Any, **parts: Any) -> Path:
         ({"event": {"time": 1}}, "nothing is expected"),
         ({"event": {"time": 1}, "raw": "x"}, "either event"),
         ({"expect": {"edges": None}}, "either event"),
-        (GOOD | {"duplicate": True}, "one of the three"),
+        (GOOD | {"duplicate": True}, "expect one of them"),
         (GOOD | {"message": "x"}, "goes with refused"),
         ({"event": {}, "refused": "Invalid"}, "InvalidField"),
         (GOOD | {"expected": 1}, "expected"),

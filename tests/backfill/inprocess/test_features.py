@@ -12,6 +12,8 @@ from penstock.testing import Event, features_of
 from schemas.contract import pii_hash
 from streams.kernel_process import Kernel
 from tests.corpus.pipeline import pipeline
+from tests.streams.test_definitions import REFUNDS
+from tests.streams.test_definitions import pipeline as two_sources
 
 PAYMENT = {
     "event_time": "2026-03-01T12:00:00Z",
@@ -111,3 +113,30 @@ def test_a_kernel_that_has_ended_says_so() -> None:
 def test_a_request_that_the_kernel_cannot_serve_is_an_error_with_its_reason() -> None:
     with Kernel() as kernel, pytest.raises(PenstockError, match=r"the kernel ended.*Source"):
         kernel.features({"pipeline": 1, "source": "none"}, [])
+
+
+def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ignored() -> None:
+    refunds = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    refund = {"refunded": 2_000, "card": "c", "back": 5.0}
+    outcomes = features_of(
+        two_sources(also=(refunds,)),
+        [
+            {"time": 1_000, "card": "c", "email": "e", "amount": 250.0},
+            Event(refund, source="refund"),
+            Event(refund | {"back": 0.5}, source="refund"),
+            Event(refund | {"back": "much"}, source="refund"),
+            {"time": 3_000, "card": "c", "email": "e", "amount": 50.0},
+        ],
+    )
+    first, updating, ignored, refused, last = outcomes
+    assert (updating.updates, updating.emitted) == (True, False)
+    assert (ignored.ignored, refused.refused) == (True, "penstock.InvalidField")
+    assert [outcome["spending.count_1h"] for outcome in (first, last)] == [1, 3]
+    assert last["spending.amount_mean_1h"] == 150.0
+    with pytest.raises(KeyError, match="only updates"):
+        updating["spending.count_1h"]
+
+
+def test_a_source_that_the_pipeline_does_not_have_is_an_error_that_lists_those_it_has() -> None:
+    with pytest.raises(PenstockError, match="it has payment, refund"):
+        features_of(two_sources(also=(REFUNDS,)), [Event({}, source="refnud")])

@@ -8,12 +8,13 @@ from typing import Any
 from backfill.topics import Record
 from backfill.verify.events import Judged, check_dead_letters, judge_events
 from backfill.verify.records import Position
+from penstock import Source
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.plan import plan
-from tests.streams.test_definitions import Payment, pipeline
+from tests.streams.test_definitions import REFUNDS, Payment, Refund, pipeline
 
 PLAN = plan(pipeline())
 KEY = b"key"
@@ -27,7 +28,7 @@ def record(offset: int, value: Any, *, key: bytes = b"c") -> Record:
 
 def judge(*values: Any) -> Judged:
     records = [record(offset, value) for offset, value in enumerate(values)]
-    return judge_events(PLAN, Payment, records, Decoder(contract_schema(Payment)), KEY)
+    return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
 
 
 def letter(offset: int, reason: str, stage: str) -> DeadLetter:
@@ -59,3 +60,22 @@ def test_dead_letters_must_be_the_refused_events_for_the_same_reason() -> None:
         assert check_dead_letters(judged, "events.payments", wrong)[1] == 1
     other = [right[0], letter(2, "penstock.InvalidField", "validate")]
     assert check_dead_letters(judged, "events.payments", other)[1] == 1
+
+
+def test_what_a_source_does_not_accept_is_neither_event_nor_duplicate_nor_refused() -> None:
+    source = Source(topic="events.payments", contract=Payment, key="card", accepts="amount > 100")
+    planned = plan(pipeline(source=source))
+    records = [record(0, GOOD | {"amount": 1.0}), record(1, GOOD), record(2, GOOD)]
+    judged = judge_events(planned, planned.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
+    assert (list(judged.events), list(judged.duplicates)) == ([Position(0, 1)], [Position(0, 2)])
+    assert (judged.ignored, judged.rejections) == ({Position(0, 0)}, {})
+
+
+def test_an_event_of_another_source_has_its_type_and_null_for_what_it_lacks() -> None:
+    planned = plan(pipeline(also=(REFUNDS,)))
+    refund = {"refund": "r1", "refunded": 5, "card": "c", "back": 2.0}
+    schema = Decoder(contract_schema(Refund))
+    (event,) = judge_events(planned, planned.also[0], Refund, [record(0, refund)], schema, KEY).events.values()
+    assert (event.event_id, event.time) == ("r1", 5)
+    shown = {name: event.row[name] for name in ("event__type", "back", "amount", "id", "large")}
+    assert shown == {"event__type": "refund", "back": 2.0, "amount": None, "id": None, "large": None}

@@ -10,8 +10,10 @@ from backfill.verify.report import ModelReport, PipelineReport, percentiles
 
 HELD: dict[str, Any] = {
     "events_valid": 100,
+    "events_updating": 7,
     "events_invalid": 3,
     "events_duplicate": 2,
+    "events_ignored": 4,
     "dead_letters": 3,
     "dead_letter_mismatches": 0,
     "features_emitted": 110,

@@ -11,6 +11,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -37,8 +38,8 @@ import penstock.kernel.window.StageSpec;
  *
  * <ul>
  *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
- *       views of each row (all columns given), null for a duplicate. After every n rows the states
- *       are written and read back (0: never).
+ *       views of each row (all columns given, and of which source it is as {@code __source}), null
+ *       for a duplicate. After every n rows the states are written and read back (0: never).
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
  *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
  * </ul>
@@ -69,7 +70,8 @@ public final class Cli {
     Plan plan = Plan.parse(planJson);
     Layout layout = Layout.needed(plan);
     ColumnKey sourceKey = new ColumnKey(EntityKey.of(plan, layout, plan.source().key()));
-    Map<String, Duplicates> duplicates = new HashMap<>();
+    List<Map<String, Duplicates>> duplicates = new ArrayList<>();
+    plan.sources().forEach(source -> duplicates.add(new HashMap<>()));
     List<StageRun> stages = new ArrayList<>();
     for (Plan.Stage stage : plan.stages()) {
       stages.add(new StageRun(planJson, plan, stage));
@@ -80,10 +82,11 @@ public final class Cli {
     for (JsonNode row : request.get("rows")) {
       Event event = event(plan, layout, row, number++);
       boolean isNew =
-          !plan.knowsDuplicates()
+          !plan.sources().get(event.source).identifiesEvents()
               || duplicates
+                  .get(event.source)
                   .computeIfAbsent(sourceKey.getKey(event), key -> new Duplicates())
-                  .accept(event.id, event.time, plan.source().dedupHorizonMs());
+                  .accept(event.id, event.time, plan.sources().get(event.source).dedupHorizonMs());
       if (isNew) {
         for (StageRun stage : stages) {
           stage.take(event);
@@ -133,9 +136,11 @@ public final class Cli {
 
   private static Event event(Plan plan, Layout layout, JsonNode row, int number) {
     Event event = new Event();
-    event.time = row.get(plan.source().eventTime()).longValue();
-    String id = plan.source().eventId();
-    event.id = id == null ? plan.source().topic() + "/0/" + number : row.get(id).textValue();
+    event.source = row.path("__source").asInt(0);
+    Plan.Source source = plan.sources().get(event.source);
+    event.time = row.get(source.eventTime()).longValue();
+    String id = source.eventId();
+    event.id = id == null ? source.topic() + "/0/" + number : row.get(id).textValue();
     event.offset = number;
     event.columns = new Object[layout.size()];
     for (int i = 0; i < layout.size(); i++) {
@@ -186,8 +191,14 @@ public final class Cli {
     request.path("writers").forEach(writer -> writers.add(writer.textValue()));
     byte[] key = request.hasNonNull("key") ? request.get("key").binaryValue() : null;
     Layout layout = Layout.contract(plan);
+    int source = request.path("source").asInt(0);
     EventDecoder decoder =
-        new EventDecoder(plan, layout, new EventDecoder.Settings(writers, null, key));
+        new EventDecoder(
+            plan,
+            source,
+            layout,
+            new EventDecoder.Settings(
+                Collections.nCopies(plan.sources().size(), writers), null, key));
     ArrayNode answer = MAPPER.createArrayNode();
     for (JsonNode record : request.get("records")) {
       byte[] value = record.hasNonNull("value") ? record.get("value").binaryValue() : null;
@@ -195,7 +206,8 @@ public final class Cli {
       try {
         Event event =
             decoder.decode(
-                new RawRecord(0, 0, record.get("timestamp").longValue(), null, value, List.of()));
+                new RawRecord(
+                    source, 0, 0, record.get("timestamp").longValue(), null, value, List.of()));
         ObjectNode columns = result.putObject("columns");
         for (int i = 0; i < layout.size(); i++) {
           columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));

@@ -1,6 +1,8 @@
 package penstock.kernel.decode;
 
+import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.metrics.Counter;
@@ -19,22 +21,18 @@ import penstock.kernel.plan.Plan;
 public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private static final long serialVersionUID = 1;
 
-  /** Where dead letters leave the operator. */
-  public static final OutputTag<Outgoing> DEAD_LETTERS =
-      new OutputTag<>(
-          "dead-letters", new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()));
-
   private final String planJson;
   private final boolean allFields;
   private final EventDecoder.Settings settings;
 
-  private transient EventDecoder decoder;
-  private transient String topic;
+  private transient List<EventDecoder> decoders;
+  private transient List<OutputTag<Outgoing>> outputs;
+  private transient List<Plan.Source> sources;
   private transient Counter events;
   private transient Map<Refused.Reason, Counter> deadLetters;
 
   /**
-   * For the plan's source.
+   * For the plan's sources.
    *
    * @param allFields whether the events carry all fields of the contract, for SQL, or only those
    *     that the stages need
@@ -45,12 +43,24 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     this.settings = settings;
   }
 
+  /** Where the dead letters of the plan's source of that number leave the operator. */
+  public static OutputTag<Outgoing> deadLetters(int source) {
+    return new OutputTag<>(
+        "dead-letters-" + source,
+        new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()));
+  }
+
   @Override
   public void open(OpenContext context) {
     Plan plan = Plan.parse(planJson);
-    decoder =
-        new EventDecoder(plan, allFields ? Layout.contract(plan) : Layout.needed(plan), settings);
-    topic = plan.source().topic();
+    Layout layout = allFields ? Layout.contract(plan) : Layout.needed(plan);
+    sources = plan.sources();
+    decoders = new ArrayList<>();
+    outputs = new ArrayList<>();
+    for (int i = 0; i < sources.size(); i++) {
+      decoders.add(new EventDecoder(plan, i, layout, settings));
+      outputs.add(deadLetters(i));
+    }
     Counters counters = new Counters(getRuntimeContext());
     events = counters.counter("events");
     deadLetters = new EnumMap<>(Refused.Reason.class);
@@ -65,10 +75,11 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     events.inc();
     Event event;
     try {
-      event = decoder.decode(record);
+      event = decoders.get(record.source()).decode(record);
     } catch (Refused refused) {
       deadLetters.get(refused.reason).inc();
-      context.output(DEAD_LETTERS, DeadLetters.of(topic, record, refused));
+      String topic = sources.get(record.source()).topic();
+      context.output(outputs.get(record.source()), DeadLetters.of(topic, record, refused));
       return;
     }
     out.collect(event);

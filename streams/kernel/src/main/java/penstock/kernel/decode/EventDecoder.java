@@ -24,6 +24,7 @@ public final class EventDecoder {
   private static final int HEADER_LENGTH = 10;
   private static final int CONFLUENT_HEADER_LENGTH = 5;
 
+  private final int number;
   private final Plan.Source source;
   private final Map<String, Integer> places = new HashMap<>();
   private final FieldRule[] rules;
@@ -34,6 +35,7 @@ public final class EventDecoder {
   private final PersonalData personal;
   private final int timePlace;
   private final int idPlace;
+  private final int typePlace;
   private final int[] targets;
   private final int width;
   private final int views;
@@ -41,12 +43,12 @@ public final class EventDecoder {
   /**
    * What the decoder must know beside the plan.
    *
-   * @param writers Avro schemas that producers may have written with: all committed versions of the
-   *     contract
+   * @param writers Avro schemas that the producers of each source may have written with: all
+   *     committed versions of its contract
    * @param registryUrl of a Confluent schema registry; null if there is none
    * @param personalKey of the keyed hash; null if the contract hashes nothing
    */
-  public record Settings(List<String> writers, String registryUrl, byte[] personalKey)
+  public record Settings(List<List<String>> writers, String registryUrl, byte[] personalKey)
       implements Serializable {
     private static final long serialVersionUID = 1;
 
@@ -57,9 +59,13 @@ public final class EventDecoder {
     }
   }
 
-  /** For the events of a plan's source; the events carry the columns of {@code layout}. */
-  public EventDecoder(Plan plan, Layout layout, Settings settings) {
-    this.source = plan.source();
+  /**
+   * For the events of the plan's source of that number; the events carry the columns of {@code
+   * layout}.
+   */
+  public EventDecoder(Plan plan, int number, Layout layout, Settings settings) {
+    this.number = number;
+    this.source = plan.sources().get(number);
     List<Plan.Field> fields = source.fields();
     this.rules = new FieldRule[fields.size()];
     this.targets = new int[fields.size()];
@@ -69,7 +75,7 @@ public final class EventDecoder {
       targets[i] = layout.place(fields.get(i).name());
     }
     this.json = new JsonDecoder(places);
-    for (String text : settings.writers()) {
+    for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
       byFingerprint.put(
           SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, places));
@@ -78,6 +84,7 @@ public final class EventDecoder {
     this.personal = new PersonalData(fields, settings.personalKey());
     this.timePlace = places.get(source.eventTime());
     this.idPlace = source.eventId() == null ? -1 : places.get(source.eventId());
+    this.typePlace = layout.place(Plan.EVENT_TYPE);
     this.width = layout.size();
     this.views = plan.views().size();
   }
@@ -117,6 +124,7 @@ public final class EventDecoder {
   private Event event(RawRecord record, Object[] fields, long time) {
     Event event = new Event();
     event.key = personal.protectKey(record.key(), source.key(), fields, places);
+    event.source = number;
     event.partition = record.partition();
     event.offset = record.offset();
     event.timestamp = record.timestamp();
@@ -130,6 +138,9 @@ public final class EventDecoder {
       if (targets[i] >= 0) {
         event.columns[targets[i]] = fields[i];
       }
+    }
+    if (typePlace >= 0) {
+      event.columns[typePlace] = source.contract();
     }
     event.views = new ViewValues[views];
     return event;

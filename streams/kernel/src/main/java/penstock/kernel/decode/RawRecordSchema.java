@@ -16,8 +16,20 @@ import penstock.kernel.event.SerializerTypeInfo;
 public final class RawRecordSchema implements KafkaRecordDeserializationSchema<RawRecord> {
   private static final long serialVersionUID = 1;
 
+  private final List<String> topics;
+
+  /** For records of these topics, which are the plan's sources in their order. */
+  public RawRecordSchema(List<String> topics) {
+    this.topics = List.copyOf(topics);
+  }
+
   @Override
   public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<RawRecord> out) {
+    int source = topics.indexOf(record.topic());
+    if (source < 0) {
+      // Of a source that the pipeline no longer has: a restored reader still holds its partitions.
+      return;
+    }
     List<RawRecord.Header> headers = List.of();
     for (Header header : record.headers()) {
       if (headers.isEmpty()) {
@@ -27,6 +39,7 @@ public final class RawRecordSchema implements KafkaRecordDeserializationSchema<R
     }
     out.collect(
         new RawRecord(
+            source,
             record.partition(),
             record.offset(),
             record.timestamp(),

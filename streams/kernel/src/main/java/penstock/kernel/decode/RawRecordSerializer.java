@@ -20,6 +20,7 @@ public final class RawRecordSerializer extends SimpleSerializer<RawRecord> {
 
   @Override
   public void serialize(RawRecord record, DataOutputView out) throws IOException {
+    out.writeByte(record.source());
     out.writeInt(record.partition());
     out.writeLong(record.offset());
     out.writeLong(record.timestamp());
@@ -31,6 +32,7 @@ public final class RawRecordSerializer extends SimpleSerializer<RawRecord> {
   @Override
   public RawRecord deserialize(DataInputView in) throws IOException {
     return new RawRecord(
+        in.readByte(),
         in.readInt(),
         in.readLong(),
         in.readLong(),

@@ -24,7 +24,7 @@ public final class FeatureEncoder {
   private static final List<String> LEADING =
       List.of("event_id", "event_time", "trigger", "attempt", "source", "event");
 
-  private final String topic;
+  private final String[] topics;
   private final byte[] header;
   private final Field[] carried;
   private final int[] carriedPlaces;
@@ -62,7 +62,7 @@ public final class FeatureEncoder {
         names(fields.subList(LEADING.size(), fields.size()))
             .equals(planned.stream().map(Plan.View::name).toList()),
         schemaJson);
-    this.topic = plan.source().topic();
+    this.topics = plan.sources().stream().map(Plan.Source::topic).toArray(String[]::new);
     this.header =
         ByteBuffer.allocate(10)
             .put((byte) 0xC3)
@@ -125,7 +125,7 @@ public final class FeatureEncoder {
     out.writeLong(event.time);
     out.writeString("event");
     out.writeLong(attempt);
-    out.writeString(topic);
+    out.writeString(topics[event.source]);
     out.writeInt(event.partition);
     out.writeLong(event.offset);
     out.writeLong(event.timestamp);

@@ -8,6 +8,9 @@ public final class Event {
   /** The raw record's key, verbatim; null if it had none. */
   public byte[] key;
 
+  /** Which of the plan's sources it came from. */
+  public int source;
+
   /** Where the raw record lay. */
   public int partition;
 
@@ -36,6 +39,7 @@ public final class Event {
   public Event copy() {
     Event copy = new Event();
     copy.key = key;
+    copy.source = source;
     copy.partition = partition;
     copy.offset = offset;
     copy.timestamp = timestamp;

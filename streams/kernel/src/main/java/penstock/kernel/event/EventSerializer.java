@@ -38,6 +38,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
   public void serialize(Event event, DataOutputView out) throws IOException {
     prepare();
     Binary.writeBytes(event.key, out);
+    out.writeByte(event.source);
     out.writeInt(event.partition);
     out.writeLong(event.offset);
     out.writeLong(event.timestamp);
@@ -56,6 +57,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     prepare();
     Event event = new Event();
     event.key = Binary.readBytes(in);
+    event.source = in.readByte();
     event.partition = in.readInt();
     event.offset = in.readLong();
     event.timestamp = in.readLong();
@@ -116,8 +118,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     }
     views =
         plan.views().stream()
-            .map(
-                view -> view.outputs().stream().map(Plan.Output::type).toArray(FeatureType[]::new))
+            .map(view -> view.outputs().stream().map(Plan.Output::type).toArray(FeatureType[]::new))
             .toArray(FeatureType[][]::new);
     columns = types;
   }

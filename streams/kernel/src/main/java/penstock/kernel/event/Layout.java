@@ -1,7 +1,6 @@
 package penstock.kernel.event;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
@@ -27,6 +26,7 @@ public final class Layout {
     Set<String> needed = new LinkedHashSet<>();
     plan.carried().forEach(column -> needed.add(column.get(0)));
     needed.add(plan.source().key());
+    plan.sources().forEach(source -> needed.add(source.accepts()));
     for (Plan.Stage stage : plan.stages()) {
       needed.addAll(plan.keyColumns(stage.key()));
       for (Plan.View view : stage.views()) {
@@ -36,19 +36,16 @@ public final class Layout {
         }
       }
     }
-    Map<String, ColumnType> columns = new LinkedHashMap<>();
-    plan.source().fields().forEach(field -> columns.put(field.name(), field.type()));
+    Map<String, ColumnType> columns = plan.contractColumns();
     plan.derived().forEach(column -> columns.put(column.name(), column.type()));
     plan.filters().forEach(column -> columns.put(column.name(), column.type()));
     columns.keySet().retainAll(needed);
     return new Layout(columns);
   }
 
-  /** All fields of the contract. */
+  /** All fields of the contracts. */
   public static Layout contract(Plan plan) {
-    Map<String, ColumnType> columns = new LinkedHashMap<>();
-    plan.source().fields().forEach(field -> columns.put(field.name(), field.type()));
-    return new Layout(columns);
+    return new Layout(plan.contractColumns());
   }
 
   /** Number of columns. */

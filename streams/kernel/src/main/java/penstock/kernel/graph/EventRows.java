@@ -22,8 +22,8 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Events as rows of a table: the columns of a layout, then key, partition, offset, timestamp, id
- * and time.
+ * Events as rows of a table: the columns of a layout, then key, source, partition, offset,
+ * timestamp, id and time.
  */
 final class EventRows {
   private EventRows() {}
@@ -34,6 +34,7 @@ final class EventRows {
       fields.add(new RowType.RowField(layout.names().get(i), sqlType(layout.type(i))));
     }
     fields.add(new RowType.RowField("__key", new VarBinaryType(VarBinaryType.MAX_LENGTH)));
+    fields.add(new RowType.RowField("__source", new IntType()));
     fields.add(new RowType.RowField("__partition", new IntType()));
     fields.add(new RowType.RowField("__offset", new BigIntType()));
     fields.add(new RowType.RowField("__timestamp", new BigIntType()));
@@ -86,17 +87,18 @@ final class EventRows {
 
     @Override
     public RowData map(Event event) {
-      GenericRowData row = new GenericRowData(width + 6);
+      GenericRowData row = new GenericRowData(width + 7);
       for (int i = 0; i < width; i++) {
         Object value = event.columns[i];
         row.setField(i, value instanceof String text ? StringData.fromString(text) : value);
       }
       row.setField(width, event.key);
-      row.setField(width + 1, event.partition);
-      row.setField(width + 2, event.offset);
-      row.setField(width + 3, event.timestamp);
-      row.setField(width + 4, StringData.fromString(event.id));
-      row.setField(width + 5, event.time);
+      row.setField(width + 1, event.source);
+      row.setField(width + 2, event.partition);
+      row.setField(width + 3, event.offset);
+      row.setField(width + 4, event.timestamp);
+      row.setField(width + 5, StringData.fromString(event.id));
+      row.setField(width + 6, event.time);
       return row;
     }
   }
@@ -129,11 +131,12 @@ final class EventRows {
         event.columns[i] = value(row, i, layout.type(i));
       }
       event.key = row.isNullAt(width) ? null : row.getBinary(width);
-      event.partition = row.getInt(width + 1);
-      event.offset = row.getLong(width + 2);
-      event.timestamp = row.getLong(width + 3);
-      event.id = row.getString(width + 4).toString();
-      event.time = row.getLong(width + 5);
+      event.source = row.getInt(width + 1);
+      event.partition = row.getInt(width + 2);
+      event.offset = row.getLong(width + 3);
+      event.timestamp = row.getLong(width + 4);
+      event.id = row.getString(width + 5).toString();
+      event.time = row.getLong(width + 6);
       event.views = new ViewValues[views];
       return event;
     }

@@ -2,7 +2,10 @@ package penstock.kernel.graph;
 
 import org.apache.flink.table.functions.ScalarFunction;
 
-/** What the SQL of derived features calls, so that none of them is a number that others could not hold. */
+/**
+ * What the SQL of derived features calls, so that none of them is a number that others could not
+ * hold.
+ */
 public final class FeatureFunctions {
   private FeatureFunctions() {}
 

@@ -7,7 +7,9 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Properties;
+import java.util.stream.Collectors;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.functions.FilterFunction;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
@@ -43,6 +45,7 @@ import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplayOrder;
 import penstock.kernel.replay.ReplaySource;
 import penstock.kernel.replay.TimestampReached;
+import penstock.kernel.stage.AcceptFunction;
 import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
 import penstock.kernel.stage.StageFunction;
@@ -77,13 +80,15 @@ public final class JobGraph {
         new EventDecoder.Settings(request.writers(), request.registryUrl(), personalKey);
     this.layout = Layout.needed(plan);
     // What would fail in the cluster fails here first.
-    new EventDecoder(plan, layout, decoding);
+    for (int i = 0; i < plan.sources().size(); i++) {
+      new EventDecoder(plan, i, layout, decoding);
+    }
     new FeatureEncoder(plan, request.featuresSchema());
   }
 
   /**
-   * The valid events of the raw topic; what is refused goes to the dead-letter topic, where the
-   * live job has put it already if this is a replay.
+   * The valid events of the raw topics; what is refused goes to the topic's dead-letter topic,
+   * where the live job has put it already if this is a replay.
    */
   public DataStream<Event> read(StreamExecutionEnvironment env) {
     boolean allFields = computesColumns();
@@ -93,21 +98,20 @@ public final class JobGraph {
             .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");
-    if (request.replay() == null) {
+    for (int i = 0; request.replay() == null && i < plan.sources().size(); i++) {
+      Plan.Source source = plan.sources().get(i);
       events
-          .getSideOutput(DecodeFunction.DEAD_LETTERS)
-          .sinkTo(Topics.deadLetters(plan, kafka))
-          .name(plan.source().deadLetterTopic())
-          .uid("dead-letters");
+          .getSideOutput(DecodeFunction.deadLetters(i))
+          .sinkTo(Topics.deadLetters(source, kafka))
+          .name(source.deadLetterTopic())
+          .uid(i == 0 ? "dead-letters" : "dead-letters-" + source.topic());
     }
     return events;
   }
 
   private DataStream<RawRecord> arriving(StreamExecutionEnvironment env) {
     return env.fromSource(
-            Topics.source(request, plan, kafka),
-            WatermarkStrategy.noWatermarks(),
-            plan.source().topic())
+            Topics.source(request, plan, kafka), WatermarkStrategy.noWatermarks(), topics())
         .uid("source");
   }
 
@@ -119,13 +123,17 @@ public final class JobGraph {
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
     ReplaySource source = new ReplaySource(Topics.source(request, plan, kafka));
-    return env.fromSource(source, byTimestamp, plan.source().topic())
+    return env.fromSource(source, byTimestamp, topics())
         .uid("source")
         .transform(
             "replay order",
             new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
             new ReplayOrder())
         .uid("replay-order");
+  }
+
+  private String topics() {
+    return plan.sources().stream().map(Plan.Source::topic).collect(Collectors.joining(", "));
   }
 
   /** Whether the plan has derived columns or filters, so that events must pass through a table. */
@@ -160,10 +168,16 @@ public final class JobGraph {
         .name("from row");
   }
 
-  /** Sends the events through the stages, which add their views; a replay goes on with its range. */
+  /**
+   * Sends the events through the stages, which add their views; a replay goes on with its range.
+   */
   public DataStream<Event> windows(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
-    DataStream<Event> stream = ordered ? timed(events) : events;
+    DataStream<Event> stream = events;
+    if (AcceptFunction.isNeeded(plan)) {
+      stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
+    }
+    stream = ordered ? timed(stream) : stream;
     String sourceKey = plan.source().key();
     // The stage that is keyed as the source is comes first, wherever its views are in a record, and
     // de-duplicates: what it remembers stays with it when other entities are added.
@@ -174,7 +188,7 @@ public final class JobGraph {
         plan.knowsDuplicates() && !ordered && stages.get(0).key().equals(sourceKey);
     if (plan.knowsDuplicates() && !firstDeduplicates) {
       stream =
-          keyed(stream, sourceKey, new DeduplicationFunction(plan.source().dedupHorizonMs()))
+          keyed(stream, sourceKey, new DeduplicationFunction(request.plan()))
               .name("de-duplicate")
               .uid("deduplicate");
     }
@@ -193,6 +207,9 @@ public final class JobGraph {
           keyed(stream, stage.key(), function)
               .name("windows of " + stage.entity())
               .uid("stage-" + stage.entity());
+    }
+    if (plan.sources().stream().anyMatch(source -> !source.triggers())) {
+      stream = stream.filter(new Triggering(plan)).name("triggering").uid("triggering");
     }
     Replay replay = request.replay();
     return replay == null
@@ -270,6 +287,25 @@ public final class JobGraph {
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
             : stream.keyBy(key, Types.STRING);
     return keyed.process(function, eventType(false));
+  }
+
+  /** Lets pass what gives a record; an event that only updates the windows has done so by now. */
+  private static final class Triggering implements FilterFunction<Event> {
+    private static final long serialVersionUID = 1;
+
+    private final boolean[] triggers;
+
+    Triggering(Plan plan) {
+      triggers = new boolean[plan.sources().size()];
+      for (int i = 0; i < triggers.length; i++) {
+        triggers[i] = plan.sources().get(i).triggers();
+      }
+    }
+
+    @Override
+    public boolean filter(Event event) {
+      return triggers[event.source];
+    }
   }
 
   private static Properties properties(String json) {

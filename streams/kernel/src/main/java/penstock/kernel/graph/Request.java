@@ -13,7 +13,8 @@ import penstock.kernel.replay.Replay;
  *
  * @param plan the plan's JSON text
  * @param featuresSchema the Avro schema of its feature records, as text
- * @param writers the Avro schemas that producers may have written with, as texts
+ * @param writers of each source, the Avro schemas that its producers may have written with, as
+ *     texts
  * @param registryUrl of a Confluent schema registry, or null
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
@@ -23,7 +24,7 @@ import penstock.kernel.replay.Replay;
 public record Request(
     String plan,
     String featuresSchema,
-    List<String> writers,
+    List<List<String>> writers,
     String registryUrl,
     String group,
     long submissionMs,

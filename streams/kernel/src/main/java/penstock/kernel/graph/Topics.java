@@ -45,7 +45,8 @@ final class Topics {
         .setProperties(kafka)
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
-        .setDeserializer(new RawRecordSchema())
+        .setDeserializer(
+            new RawRecordSchema(plan.sources().stream().map(Plan.Source::topic).toList()))
         // The features topic must have as many partitions: they change together, with a new start
         // of the job.
         .setProperty("partition.discovery.interval.ms", "-1")
@@ -58,7 +59,7 @@ final class Topics {
       "deprecation") // The connector's interface still takes Kafka's former enumeration.
   private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
     return KafkaSource.<RawRecord>builder()
-        .setTopics(plan.source().topic())
+        .setTopics(plan.sources().stream().map(Plan.Source::topic).toList())
         .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
   }
 
@@ -92,10 +93,10 @@ final class Topics {
         .build();
   }
 
-  static KafkaSink<Outgoing> deadLetters(Plan plan, Properties kafka) {
+  static KafkaSink<Outgoing> deadLetters(Plan.Source source, Properties kafka) {
     return KafkaSink.<Outgoing>builder()
         .setKafkaProducerConfig(producer(kafka))
-        .setRecordSerializer(new ToTopic(plan.source().deadLetterTopic()))
+        .setRecordSerializer(new ToTopic(source.deadLetterTopic()))
         .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
         .build();
   }

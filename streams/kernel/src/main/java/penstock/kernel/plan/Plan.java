@@ -9,7 +9,9 @@ import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.math.BigDecimal;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 
 /**
@@ -19,12 +21,16 @@ import java.util.Objects;
 public record Plan(
     String pipeline,
     Source source,
+    List<Source> also,
     List<Column> derived,
     List<Column> filters,
     List<Stage> stages,
     List<Composite> composites,
     List<List<String>> carried,
     String featuresTopic) {
+
+  /** The column that tells of which contract an event is, where a plan has several sources. */
+  public static final String EVENT_TYPE = "event__type";
 
   private static final ObjectMapper MAPPER =
       JsonMapper.builder()
@@ -47,7 +53,30 @@ public record Plan(
 
   /** Parts that a plan of an earlier release lacks are empty. */
   public Plan {
+    also = also == null ? List.of() : also;
     composites = composites == null ? List.of() : composites;
+  }
+
+  /** All sources, by the numbers that events carry: the first is the one that the plan is about. */
+  public List<Source> sources() {
+    List<Source> sources = new ArrayList<>();
+    sources.add(source);
+    sources.addAll(also);
+    return sources;
+  }
+
+  /**
+   * The columns of a row before any is derived: the fields of all contracts, and the event type.
+   */
+  public Map<String, ColumnType> contractColumns() {
+    Map<String, ColumnType> columns = new LinkedHashMap<>();
+    for (Source each : sources()) {
+      each.fields().forEach(field -> columns.put(field.name(), field.type()));
+    }
+    if (!also.isEmpty()) {
+      columns.put(EVENT_TYPE, ColumnType.STRING);
+    }
+    return columns;
   }
 
   /** The columns of an event that a key column is made of: several, or itself alone. */
@@ -64,7 +93,7 @@ public record Plan(
    * topic, which no other has.
    */
   public boolean knowsDuplicates() {
-    return source.eventId() != null;
+    return sources().stream().anyMatch(Source::identifiesEvents);
   }
 
   /** All views in record order. */
@@ -90,11 +119,23 @@ public record Plan(
       int maxBytes,
       Order order,
       long disorderMs,
-      long idleAfterMs) {
+      long idleAfterMs,
+      Boolean triggers,
+      String accepts) {
+
+    /** What a plan of an earlier release lacks: its source gives records. */
+    public Source {
+      triggers = triggers == null || triggers;
+    }
 
     /** Whether events wait for the watermark and are taken by event time. */
     public boolean isOrdered() {
       return order == Order.EVENT_TIME;
+    }
+
+    /** Whether an event can come twice, as it has an id of its own. */
+    public boolean identifiesEvents() {
+      return eventId != null;
     }
 
     /** The contract's field of that name, or null if it is not one of the contract's. */
@@ -130,7 +171,9 @@ public record Plan(
       @JsonProperty("enum") List<String> values,
       String pii) {}
 
-  /** A feature that SQL computes of {@code inputs}: {@code view.feature} or {@code event.column}. */
+  /**
+   * A feature that SQL computes of {@code inputs}: {@code view.feature} or {@code event.column}.
+   */
   public record Derived(String name, ColumnType type, List<String> inputs) {}
 
   /** A feature on a record, aggregate or derived. */

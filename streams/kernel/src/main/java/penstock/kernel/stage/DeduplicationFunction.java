@@ -7,6 +7,7 @@ import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
 import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
+import penstock.kernel.plan.Plan;
 
 /**
  * De-duplication as a stage of its own: for sources that are not keyed by the first stage's entity.
@@ -15,19 +16,19 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
 
-  private final long horizonMs;
+  private final String planJson;
   private transient Deduplication deduplication;
 
-  /** Remembers ids for {@code horizonMs} of event time. */
-  public DeduplicationFunction(long horizonMs) {
-    this.horizonMs = horizonMs;
+  /** Remembers the ids of the plan's sources, each for its horizon of event time. */
+  public DeduplicationFunction(String planJson) {
+    this.planJson = planJson;
   }
 
   @Override
   public void initializeState(FunctionInitializationContext context) {
     deduplication =
         new Deduplication(
-            horizonMs,
+            Plan.parse(planJson),
             context.getKeyedStateStore(),
             new Counters(getRuntimeContext()).counter("duplicates"));
   }

@@ -72,10 +72,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     Counters counters = new Counters(getRuntimeContext());
     if (deduplicates) {
       deduplication =
-          new Deduplication(
-              plan.source().dedupHorizonMs(),
-              context.getKeyedStateStore(),
-              counters.counter("duplicates"));
+          new Deduplication(plan, context.getKeyedStateStore(), counters.counter("duplicates"));
     }
     lateEvents = counters.counter("late_events");
     withoutEntity = counters.counter("events_without_entity");

@@ -32,7 +32,7 @@ class ReplayOrderTest {
 
   private static RawRecord record(int partition, long offset, long timestamp) {
     byte[] key = {(byte) partition};
-    return new RawRecord(partition, offset, timestamp, key, null, List.of());
+    return new RawRecord(0, partition, offset, timestamp, key, null, List.of());
   }
 
   private static List<String> places(List<RawRecord> records) {

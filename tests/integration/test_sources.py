@@ -1,0 +1,210 @@
+"""Two topics in one pipeline: impressions are scored, clicks change what is known of their ad."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from backfill.topics import read_topic
+from backfill.verify.events import Judged, check_dead_letters, judge_events
+from backfill.verify.features import check_features
+from backfill.verify.records import published
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.committed import writer_schemas
+from schemas.contract import pii_hash
+from schemas.dead_letters import DeadLetter
+from schemas.records import features_schema
+from streams import jobs
+from streams.entities import composite_text
+from streams.flink_rest import Flink
+from streams.lag import Lag
+from streams.loading import load_pipeline
+from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
+
+_DEFINITION = '''
+"""A pipeline of the tests."""
+
+from typing import Annotated
+
+from penstock import *  # noqa: F403
+
+
+class Impression(Contract, name="{name}_impression", version=1):
+    """An ad was shown."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    ad: Annotated[str, ENTITY]
+    user: Annotated[str | None, PII_HASH] = None
+    price: float
+
+
+class Click(Contract, name="{name}_click", version=1):
+    """An ad was clicked, or something else happened to it."""
+
+    id: Annotated[str, EVENT_ID]
+    clicked_at: Annotated[int, EVENT_TIME]
+    ad: Annotated[str, ENTITY]
+    user: Annotated[str | None, PII_HASH] = None
+    kind: str
+
+
+ad, user = Entity(name="ad", key="ad"), Entity(name="user", key="user")
+pair = Entity(name="pair", key=("ad", "user"))
+is_click = "event__type = '{name}_click'"
+by_ad = View(
+    name="by_ad",
+    version=1,
+    entity=ad,
+    aggregates=(
+        count(over=("10s", "5m"), where="NOT (" + is_click + ")", name="shown"),
+        count(over=("10s", "5m"), where=is_click, name="clicks"),
+        mean("clicked", over="5m", name="share"),
+        last("kind", over="5m"),
+        sum_("price", over="5m"),
+        time_since_last(where=is_click, over="5m", name="since_click"),
+    ),
+)
+by_pair = View(name="by_pair", version=1, entity=pair, aggregates=(count(over="5m", where=is_click, name="clicks"),))
+by_user = View(name="by_user", version=1, entity=user, aggregates=(count(over="5m"),))
+pipeline = Pipeline(
+    name="{name}",
+    source=Source(topic="events.{name}.shown", contract=Impression, key="ad", partitions={partitions}),
+    also=(
+        Source(
+            topic="events.{name}.clicks",
+            contract=Click,
+            key="ad",
+            partitions={partitions},
+            triggers=False,
+            accepts="kind = 'click'",
+        ),
+    ),
+    entities=(ad, pair, user),
+    derived={{"clicked": Derived(sql="CASE WHEN " + is_click + " THEN 1 ELSE 0 END", type="long")}},
+    views=(by_ad, by_pair, by_user),
+    model=Model(name="{name}", inputs=("by_ad.clicks_5m", "event.price"), threshold=0.5, positive="p", negative="n"),
+)
+'''
+
+
+@pytest.fixture
+def bench(
+    stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JobBench]:
+    """The pipeline with its topics; its job is cancelled afterwards if it still runs."""
+    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
+    file = tmp_path / f"ads_{suffix}.py"
+    file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
+    bench = prepared(load_pipeline(str(file)), Settings())
+    yield bench
+    with Flink(bench.settings.flink_rest) as flink:
+        for job in flink.jobs(jobs.job_name(bench.pipeline)):
+            if job.is_active:
+                flink.cancel(job.id)
+
+
+def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
+    """Events of both topics with the number of their source: some late, some twice, some scrolls among the clicks."""
+    chance = random.Random(seed)
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number in range(count):
+        source = chance.choice([0, 0, 1])
+        event: dict[str, Any] = {
+            # Of both topics: an id is one of its topic.
+            "id": f"{seed}-{number // 2}",
+            "ad": f"ad{chance.randrange(5)}",
+            "user": chance.choice([None, "ann", "bob", "c|d"]),
+        }
+        at = start_ms + number * 700 - chance.choice([0, 0, 0, 500, 20_000, 400_000])
+        if source == 0:
+            event |= {"time": at, "price": chance.choice([0.25, 1.5])}
+        else:
+            event |= {"clicked_at": at, "kind": chance.choice(["click", "click", "click", "scroll"])}
+        found += [(source, event)] * (2 if number % 20 == 0 else 1)
+    return found
+
+
+def send(bench: JobBench, found: list[tuple[int, dict[str, Any]]]) -> None:
+    producer = Producer(bench.settings.kafka.client())
+    for source, event in found:
+        key = event["ad"].encode()
+        value = json.dumps(event).encode()
+        producer.produce(bench.pipeline.sources[source].topic, value, key, sum(key) % PARTITIONS)
+    assert producer.flush(30) == 0
+
+
+def judged(bench: JobBench) -> list[Judged]:
+    """What each topic holds, by the contracts."""
+    found = []
+    for source, planned in zip(bench.pipeline.sources, bench.plan.sources, strict=True):
+        records = read_topic(bench.settings.kafka, source.topic)
+        writers = Decoder(*writer_schemas(source.contract))
+        found.append(judge_events(bench.plan, planned, source.contract, records, writers, KEY.encode()))
+    return found
+
+
+def await_read(bench: JobBench) -> None:
+    """Wait until the job has read both topics and saved that it has."""
+    deadline = time.monotonic() + 30
+    with Lag(bench.settings.kafka) as lag:
+        group = f"penstock-{bench.pipeline.name}-features"
+        while any(behind > 0 for s in bench.pipeline.sources for behind in lag.of_group(group, s.topic).values()):
+            assert time.monotonic() < deadline, "the job does not read both topics"
+            time.sleep(0.1)
+
+
+def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench) -> None:
+    kafka, clicks = bench.settings.kafka, bench.pipeline.also[0].topic
+    jobs.start(bench.pipeline, bench.settings, checkpoint_interval_ms=500)
+    send(bench, events(250, seed=1, start_ms=START_MS))
+    garbage = Producer(kafka.client())
+    for value in (b"\xff", b'{"id": "x", "clicked_at": 1, "ad": "ad1"}', None):
+        garbage.produce(clicks, value, b"ad1", 0)
+    assert garbage.flush(30) == 0
+    await_read(bench)
+    jobs.stop(bench.pipeline, bench.settings)
+    send(bench, events(250, seed=2, start_ms=START_MS + 200_000))
+    jobs.start(bench.pipeline, bench.settings, savepoint=jobs.LATEST, parallelism=2, checkpoint_interval_ms=500)
+    await_read(bench)
+    newest = START_MS + 400_000
+    final = [(0, {"id": f"final-{n}", "time": newest, "ad": f"ad{n}", "user": "c|d", "price": 1.0}) for n in range(5)]
+    send(bench, final)
+
+    shown, clicked = judged(bench)
+    assert len(bench.features(len(shown.events))) == len(shown.events), "an event that only updates gave a record"
+    shown, clicked = judged(bench)
+    records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
+    findings = check_features(bench.plan, shown.events, records, budget=10**8, seed=1, others=[clicked.events])
+    assert (findings.mismatches, findings.missing, findings.unexpected) == (0, 0, 0), findings.examples
+    of_users = sum(1 for record in records if record.value["by_user"] is not None)
+    assert findings.unverifiable == of_users, "only a user's events lie in several partitions"
+    assert findings.checked >= 8 * len(records)
+
+    assert clicked.duplicates, "no click came twice"
+    assert clicked.ignored, "no scroll was ignored"
+    last = {record.value["event_id"]: record.value for record in records}
+    for _, event in final:
+        everything = [e for events in (shown, clicked) for e in events.events.values() if e.row["ad"] == event["ad"]]
+        of_ad = last[event["id"]]["by_ad"]
+        assert of_ad["seq"] == len(everything), "not all events of both topics were counted"
+        recent = Counter(e.row["event__type"].endswith("click") for e in everything if e.time > newest - 300_000)
+        assert of_ad["clicks_5m"] == recent[True] > 0
+        pair = composite_text([event["ad"], pii_hash(KEY.encode(), "c|d")])
+        assert last[event["id"]]["by_pair"]["entity"] == pair
+
+    for source, topic in zip((shown, clicked), bench.pipeline.sources, strict=True):
+        letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, topic.dead_letter_topic)]
+        found, wrong, examples = check_dead_letters(source, topic.topic, letters)
+        assert wrong == 0, examples
+        assert found == (3 if topic.topic == clicks else 0)
+        assert {letter.topic for letter in letters} <= {topic.topic}
