@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import bisect
 import random
 from typing import Any
 
+import datasketches
 import pytest
 
 from streams.reference import in_window
@@ -135,3 +137,26 @@ def test_thousands_of_sessions_in_one_tile_are_counted_and_only_the_newest_thous
     found = features(kernel, wanted, rows, every=100)
     assert [f["count"] for f in found[:1_500]] == list(range(1, 1_501))
     assert [(f["count"], f["length"]) for f in found[1_500:]] == [(1_499, 0.0)] * 3
+
+
+def test_a_quantile_sketch_is_read_by_the_library_for_python(kernel: Kernel) -> None:
+    rows = events(values(8, 20_000))
+    (written,) = kernel.ask({"sketches": {"plan": plan(quantile(0.5)), "rows": rows}})
+    sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
+    forever = quantile(0.9, window_ms=LIFETIME.size, hop_ms=LIFETIME.hop)
+    assert (sketch.n, sketch.k) == (20_000, 200)
+    assert sketch.get_quantile(0.9, inclusive=True) == pytest.approx(sorted(r["x"] for r in rows)[18_000], rel=0.2)
+    # The same values at other times toss other coins; one of few values has tossed none.
+    few = rows[:150]
+    (written,) = kernel.ask({"sketches": {"plan": plan(forever), "rows": few}})
+    sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
+    assert sketch.get_quantile(0.9, inclusive=True) == features(kernel, plan(forever), few)[-1]["p90"]
+
+
+@pytest.mark.parametrize("count", [10, 300, 20_000])
+def test_a_sketch_of_distinct_values_is_read_by_the_library_for_python(kernel: Kernel, count: int) -> None:
+    rows = events([0.0] * count, step_ms=1)
+    (written,) = kernel.ask({"sketches": {"plan": plan(distinct(1)), "rows": rows}})
+    sketch = datasketches.hll_sketch.deserialize(base64.b64decode(written))
+    found = features(kernel, plan(distinct(1) | {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}), rows)[-1]["d"]
+    assert round(sketch.get_estimate()) == found

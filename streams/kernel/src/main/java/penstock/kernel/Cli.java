@@ -30,6 +30,7 @@ import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.Duplicates;
 import penstock.kernel.window.EntityState;
 import penstock.kernel.window.EntityStateSerializer;
+import penstock.kernel.window.Sketches;
 import penstock.kernel.window.StageSpec;
 
 /**
@@ -42,6 +43,8 @@ import penstock.kernel.window.StageSpec;
  *       for a duplicate. After every n rows the states are written and read back (0: never).
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
  *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
+ *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
+ *       the sketch (base64) that it keeps of its column's values in these rows, or null.
  * </ul>
  */
 public final class Cli {
@@ -59,7 +62,9 @@ public final class Cli {
       ArrayNode answer =
           request.has("features")
               ? features(request.get("features"))
-              : decode(request.get("decode"));
+              : request.has("sketches")
+                  ? sketches(request.get("sketches"))
+                  : decode(request.get("decode"));
       out.println(MAPPER.writeValueAsString(answer));
       out.flush();
     }
@@ -99,6 +104,23 @@ public final class Cli {
         for (StageRun stage : stages) {
           stage.restore();
         }
+      }
+    }
+    return answer;
+  }
+
+  private static ArrayNode sketches(JsonNode request) throws IOException {
+    ArrayNode answer = MAPPER.createArrayNode();
+    for (Plan.View view : Plan.parse(MAPPER.writeValueAsString(request.get("plan"))).views()) {
+      for (Plan.Feature feature : view.features()) {
+        List<Object> values = new ArrayList<>();
+        for (JsonNode row : request.get("rows")) {
+          Object value = value(row.get(feature.column()), feature.columnType());
+          if (value != null) {
+            values.add(value);
+          }
+        }
+        answer.add(Sketches.of(feature, values));
       }
     }
     return answer;

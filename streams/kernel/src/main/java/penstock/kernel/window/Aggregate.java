@@ -58,6 +58,11 @@ abstract class Aggregate {
    */
   abstract Object result(Rows rows, int row, Arrival arrival);
 
+  /** The sketch of the values, if it keeps one; there is at least one value. */
+  byte[] sketch(Rows rows, int row) {
+    return null;
+  }
+
   /**
    * Whether merging is too dear to be done for every event. Then adding a value to the merged
    * accumulator must give what adding it to the newest tile and merging gives, and windows keep a

@@ -73,6 +73,17 @@ final class Distinct extends Aggregate {
   }
 
   @Override
+  byte[] sketch(Rows rows, int row) {
+    Object held = rows.object(row, object);
+    HllSketch sketch = held instanceof long[] hashes ? sketch(empty(), hashes) : (HllSketch) held;
+    // A merged one: there every reader estimates from the registers alone, as the result does.
+    Union union = new Union(LG_K);
+    union.update(sketch);
+    union.update(sketch);
+    return union.getResult(TgtHllType.HLL_8).toCompactByteArray();
+  }
+
+  @Override
   boolean keepsRunningTotal() {
     return true;
   }
@@ -156,7 +167,11 @@ final class Distinct extends Aggregate {
       }
     }
     long[] hashes = size == both.length ? both : Arrays.copyOf(both, size);
-    return size <= mostHashes ? hashes : sketch(new HllSketch(LG_K, TgtHllType.HLL_8), hashes);
+    return size <= mostHashes ? hashes : sketch(empty(), hashes);
+  }
+
+  private static HllSketch empty() {
+    return new HllSketch(LG_K, TgtHllType.HLL_8);
   }
 
   private static HllSketch sketch(HllSketch sketch, long[] hashes) {

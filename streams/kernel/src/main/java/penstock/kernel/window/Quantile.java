@@ -53,6 +53,11 @@ final class Quantile extends Aggregate {
   }
 
   @Override
+  byte[] sketch(Rows rows, int row) {
+    return ((RankedValues) rows.object(row, object)).toSketch().toByteArray();
+  }
+
+  @Override
   Object copyObject(Object value) {
     return ((RankedValues) value).copy();
   }

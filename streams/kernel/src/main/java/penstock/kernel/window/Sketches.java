@@ -1,0 +1,23 @@
+package penstock.kernel.window;
+
+import java.util.List;
+import penstock.kernel.plan.Plan;
+
+/** Sketches by themselves, as every implementation of Apache DataSketches reads them. */
+public final class Sketches {
+  private Sketches() {}
+
+  /**
+   * The sketch that a feature keeps of these values (of its column's type, not null), as bytes.
+   *
+   * @return null if there are no values, or the feature keeps no sketch
+   */
+  public static byte[] of(Plan.Feature feature, List<Object> values) {
+    Aggregate aggregate = Aggregates.of(feature, 0, 0);
+    Rows rows = new Rows(aggregate.numbers(), aggregate.objects(), 1);
+    for (int i = 0; i < values.size(); i++) {
+      aggregate.add(rows, 0, values.get(i), i);
+    }
+    return values.isEmpty() ? null : aggregate.sketch(rows, 0);
+  }
+}
