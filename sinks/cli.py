@@ -36,9 +36,9 @@ from streams.entities import hashed_text
 from streams.feature_types import FeatureValue
 from streams.lag_watch import LagWatch
 from streams.loading import load_pipeline
-from streams.plan import FeaturePlan, PipelinePlan, ViewPlan, plan
+from streams.plan import PipelinePlan, ViewPlan, plan
 from streams.topics import dead_letters_of, require_topics
-from streams.words import duration_ms
+from streams.words import duration_ms, span
 
 _COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
 _STORES = {"redis": ("features_topic",), "cassandra": ("features_topic", "predictions_topic")}
@@ -160,7 +160,7 @@ def rewind(store: str, pipeline: str) -> None:
 class _Features(click.Group):
     """With the commands that run the kernel, which are imported when they are used."""
 
-    _IN_PROCESS = ("test",)
+    _IN_PROCESS = ("plan", "test")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All of them."""
@@ -312,9 +312,9 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
     for feature in view.features:
         table.add_row(
             feature.name,
-            _call(feature),
-            "lifetime" if feature.is_lifetime else _span(feature.window_ms),
-            "" if feature.is_lifetime else _span(feature.hop_ms),
+            feature.call,
+            span(feature.window_ms),
+            "" if feature.is_lifetime else span(feature.hop_ms),
             Text(str(conditions[feature.where])) if feature.where else "",
             feature.type,
         )
@@ -323,24 +323,6 @@ def _describe(console: Console, pipeline_plan: PipelinePlan, view: ViewPlan) -> 
     console.print(table)
     console.print(f"[dim]Redis[/]     {redis_key(pipeline_plan, view, view.entity.upper())}", highlight=False)
     console.print(f"[dim]Cassandra[/] {history_table(pipeline_plan, view, 0).name}\n", highlight=False)
-
-
-def _call(feature: FeaturePlan) -> str:
-    """The aggregate as its definition writes it, without window and condition."""
-    buckets = None if feature.buckets is None else [f"{edge:g}" for edge in feature.buckets]
-    listed = buckets and f"[{', '.join(buckets)}]"
-    parameters = {"k": feature.k, "q": feature.q, "bound": feature.bound, "buckets": listed}
-    parameters |= {"gap": feature.gap_ms and _span(feature.gap_ms)}
-    given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
-    return f"{feature.operation}({', '.join([*filter(None, [feature.column]), *given])})"
-
-
-def _span(ms: int) -> str:
-    """The span in the largest unit that divides it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if ms % size == 0:
-            return f"{ms // size}{unit}"
-    return f"{ms}ms"
 
 
 def _age(ms: int) -> str:

@@ -19,7 +19,7 @@ from streams.aggregates import KINDS, Operation
 from streams.definitions import Derived, Entity, Pipeline, PythonColumn, Source, View
 from streams.feature_sql import columns_used, references, views_used, windows_used
 from streams.feature_types import FeatureType
-from streams.words import LIFETIME_MS
+from streams.words import LIFETIME_MS, span
 
 
 class _Plan(BaseModel):
@@ -58,6 +58,16 @@ class FeaturePlan(_Plan):
     def is_lifetime(self) -> bool:
         """Whether nothing ever leaves its window."""
         return self.window_ms == LIFETIME_MS
+
+    @property
+    def call(self) -> str:
+        """The aggregate as its definition writes it, without window and condition."""
+        buckets = None if self.buckets is None else [f"{edge:g}" for edge in self.buckets]
+        listed = buckets and f"[{', '.join(buckets)}]"
+        parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
+        parameters |= {"gap": self.gap_ms and span(self.gap_ms)}
+        given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
+        return f"{self.operation}({', '.join([*filter(None, [self.column]), *given])})"
 
 
 class DerivedFeaturePlan(_Plan):

@@ -100,11 +100,12 @@ def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> flo
 def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
     """Whether the engine's value is the oracle's, or within ``allowed`` of it (negative zero is zero).
 
-    Lists agree element by element; if ``allowed`` is infinite, any two do.
+    Lists agree element by element; if ``allowed`` is infinite, any two values do.
     """
+    if allowed == math.inf:
+        return True
     if isinstance(engine, list) and isinstance(oracle, list):
-        same_length = len(engine) == len(oracle)
-        return allowed == math.inf or (same_length and all(map(agrees, engine, oracle, repeat(allowed))))
+        return len(engine) == len(oracle) and all(map(agrees, engine, oracle, repeat(allowed)))
     if isinstance(engine, list) or isinstance(oracle, list):
         return False
     if engine is None or oracle is None or isinstance(oracle, str | bool):

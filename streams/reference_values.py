@@ -23,6 +23,10 @@ TimedValue: TypeAlias = tuple[int, str | int | float | bool]
 
 # Merged sums, means and deviations add in another order than the reference.
 _ROUNDING = 1e-9
+# The least doubles have few digits: what is computed through them is rounded to a multiple of 5e-324.
+_TINY = 1e-300
+# Of a smaller deviation the fourth power is not a number with all its digits.
+_LEAST_SPREAD = 1e-75
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,28 @@ class Seen:
 
 
 def reference_value(seen: Seen) -> FeatureValue:
-    """The feature's value."""
-    return _REFERENCE[seen.feature.operation](seen) if seen.matching else seen.feature.empty
+    """The feature's value; None if no double can hold it."""
+    if not seen.matching:
+        return seen.feature.empty
+    try:
+        value = _REFERENCE[seen.feature.operation](seen)
+    except OverflowError:
+        return None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def allowed_error(seen: Seen) -> float:
-    """How far a correct engine may be from the reference value, in the feature's unit; 0 for most."""
+    """How far a correct engine may be from the reference value, in the feature's unit; 0 for most.
+
+    Infinite where the calculation may leave a double's range on its way: what comes out then is null, or anything.
+    """
     allowed = _ALLOWED.get(seen.feature.operation)
-    return allowed(seen) if allowed and seen.matching else 0.0
+    if allowed is None or not seen.matching:
+        return 0.0
+    try:
+        return allowed(seen)
+    except OverflowError:
+        return math.inf
 
 
 def _variance(values: Sequence[float]) -> float | None:
@@ -172,7 +190,7 @@ def _moment(values: Sequence[float], power: int) -> float:
 def _spread(values: Sequence[float]) -> float | None:
     """The deviation to divide by; None if there are too few values, or all it shows is rounding."""
     std = _std(values)
-    return std if std is not None and std > _ROUNDING * abs(_mean(values)) else None
+    return std if std is not None and std > max(_LEAST_SPREAD, _ROUNDING * abs(_mean(values))) else None
 
 
 def _by_time(seen: Seen) -> list[Any]:
@@ -231,14 +249,63 @@ def _greatest(seen: Seen) -> float:
     return max(abs(value) for value in seen.numbers)
 
 
+def _magnitude(seen: Seen) -> float:
+    """The sum of magnitudes.
+
+    Raises:
+        OverflowError: if no double can hold it.
+    """
+    return math.fsum(map(abs, seen.numbers))
+
+
+def _require_range(seen: Seen, power: int) -> None:
+    """What the sums of such powers of deviations come to at most must be a double.
+
+    Raises:
+        OverflowError: if it is none.
+    """
+    if not math.isfinite((2 * _greatest(seen)) ** power * len(seen.matching) ** 3):
+        raise OverflowError
+
+
+def _mean_error(seen: Seen) -> float:
+    _magnitude(seen)
+    return _ROUNDING * _greatest(seen) + _TINY
+
+
+def _sum_error(seen: Seen) -> float:
+    return _ROUNDING * _magnitude(seen) + _TINY
+
+
+def _variance_error(seen: Seen) -> float:
+    _require_range(seen, 2)
+    return _ROUNDING * _greatest(seen) ** 2 + _TINY
+
+
+def _std_error(seen: Seen) -> float:
+    _require_range(seen, 2)
+    return _ROUNDING * _greatest(seen) + math.sqrt(_TINY)
+
+
 def _of_power(power: int) -> Callable[[Seen], float]:
     """For a moment that is divided by a power of the deviation: rounding grows as values are great beside it."""
 
     def allowed(seen: Seen) -> float:
+        _require_range(seen, power)
         spread = _spread(seen.numbers)
         return 0.0 if spread is None else _ROUNDING * len(seen.matching) * (1 + _greatest(seen) / spread) ** power
 
     return allowed
+
+
+def _zscore_error(seen: Seen) -> float:
+    # The value itself may be late and lie far from all that is in the window.
+    own = abs(float(seen.current)) if seen.current is not None else 0.0
+    spread = _spread(seen.numbers)
+    _require_range(seen, 2)
+    if spread is None or not math.isfinite(own / spread):
+        return 0.0
+    return _ROUNDING * len(seen.matching) * (1 + max(own, _greatest(seen)) / spread) ** 2
 
 
 def _hll(seen: Seen) -> float:
@@ -275,13 +342,13 @@ def _beyond_counting(seen: Seen) -> float:
 
 
 _ALLOWED: Mapping[Operation, Callable[[Seen], float]] = {
-    "sum": lambda seen: _ROUNDING * math.fsum(map(abs, seen.numbers)),
-    "mean": lambda seen: _ROUNDING * _greatest(seen),
-    "variance": lambda seen: _ROUNDING * _greatest(seen) ** 2,
-    "std": lambda seen: _ROUNDING * _greatest(seen),
+    "sum": _sum_error,
+    "mean": _mean_error,
+    "variance": _variance_error,
+    "std": _std_error,
     "skewness": _of_power(3),
     "kurtosis": _of_power(4),
-    "zscore": _of_power(2),
+    "zscore": _zscore_error,
     "most_frequent": _beyond_counting,
     "approx_distinct": _hll,
     "distinct": _hll,
@@ -289,6 +356,6 @@ _ALLOWED: Mapping[Operation, Callable[[Seen], float]] = {
     "frequency": _lowered,
     "session_count": _too_late_for_sessions,
     "decayed_count": lambda seen: _ROUNDING * len(seen.matching),
-    "decayed_sum": lambda seen: _ROUNDING * math.fsum(map(abs, seen.numbers)),
-    "decayed_mean": lambda seen: _ROUNDING * _greatest(seen),
+    "decayed_sum": _sum_error,
+    "decayed_mean": _mean_error,
 }

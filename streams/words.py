@@ -38,6 +38,18 @@ def duration_ms(text: str | int) -> int:
     return int(match[1]) * _UNITS_MS[match[2]]
 
 
+def span(ms: int) -> str:
+    """A duration in the largest unit that divides it, as :func:`duration_ms` reads it back; or ``lifetime``.
+
+    >>> span(300_000), span(90_000), span(1_500), span(LIFETIME_MS)
+    ('5m', '90s', '1500ms', 'lifetime')
+    """
+    if ms == LIFETIME_MS:
+        return "lifetime"
+    unit, size = max(((u, s) for u, s in _UNITS_MS.items() if ms % s == 0), key=lambda pair: pair[1])
+    return f"{ms // size}{unit}"
+
+
 def default_hop_ms(window_ms: int) -> int:
     """The hop of a window that names none: about W/60, rounded down to a calendar-friendly value.
 

@@ -1,7 +1,8 @@
-"""``penstock features test``: feature tests in data files."""
+"""``penstock features plan`` and ``test``: the commands that ask the kernel, in this process."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -9,8 +10,45 @@ import click
 from rich.console import Console
 
 from backfill.inprocess.cases import read_cases
+from backfill.inprocess.overview import overview, state_table, tree
 from backfill.inprocess.report import show, show_total
+from backfill.inprocess.sizes import bytes_per_id, state_sizes
 from backfill.inprocess.verdicts import run_case
+from streams.kernel_process import Kernel
+from streams.loading import load_pipeline
+from streams.plan import plan as planned_of
+
+
+@click.command("plan")
+@click.argument("pipeline")
+@click.option("--json", "as_json", is_flag=True, help="As data, for programs.")
+@click.option(
+    "--entities", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Of each kind, to reckon with."
+)
+@click.option(
+    "--events-per-tile",
+    type=click.IntRange(1, 1_000),
+    default=10,
+    show_default=True,
+    help="Of a hot entity: what sketches and lists take grows with it.",
+)
+def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> None:
+    """Show the way of an event through a pipeline, its windows and tiles, and what their state takes.
+
+    Sizes are measured: the kernel takes events that nobody sent and writes what it keeps of them.
+    """
+    planned = planned_of(load_pipeline(pipeline))
+    with Kernel() as kernel:
+        sizes = state_sizes(planned, kernel, events_per_tile)
+        id_bytes = bytes_per_id(planned, kernel)
+    found = overview(planned, sizes, id_bytes=id_bytes, events_per_tile=events_per_tile, entities=entities)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    console = Console()
+    console.print(tree(found))
+    console.print()
+    console.print(state_table(found))
 
 
 @click.command("test")

@@ -28,10 +28,12 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.Duplicates;
+import penstock.kernel.stage.DuplicatesSerializer;
 import penstock.kernel.window.EntityState;
 import penstock.kernel.window.EntityStateSerializer;
 import penstock.kernel.window.Sketches;
 import penstock.kernel.window.StageSpec;
+import penstock.kernel.window.StateReport;
 
 /**
  * The kernel without Flink's runtime, so that other languages can hold it against their own
@@ -41,6 +43,9 @@ import penstock.kernel.window.StageSpec;
  *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
  *       views of each row (all columns given, and of which source it is as {@code __source}), null
  *       for a duplicate. After every n rows the states are written and read back (0: never).
+ *   <li>{@code {"states": {"plan": …, "rows": […]}}}: what these rows leave: for each entity of each
+ *       stage the bytes of its state in a snapshot, and for each window its tiles with what every
+ *       aggregate would give of that tile alone; and the bytes that de-duplication needs.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
  *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
@@ -59,25 +64,28 @@ public final class Cli {
     PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
     for (String line = in.readLine(); line != null; line = in.readLine()) {
       JsonNode request = MAPPER.readTree(line);
-      ArrayNode answer =
+      JsonNode answer =
           request.has("features")
-              ? features(request.get("features"))
-              : request.has("sketches")
-                  ? sketches(request.get("sketches"))
-                  : decode(request.get("decode"));
+              ? features(request.get("features"), new ArrayList<>(), new ArrayList<>())
+              : request.has("states")
+                  ? states(request.get("states"))
+                  : request.has("sketches")
+                      ? sketches(request.get("sketches"))
+                      : decode(request.get("decode"));
       out.println(MAPPER.writeValueAsString(answer));
       out.flush();
     }
   }
 
-  private static ArrayNode features(JsonNode request) throws IOException {
+  /** Fills {@code stages} and {@code duplicates} with what the rows leave. */
+  private static ArrayNode features(
+      JsonNode request, List<StageRun> stages, List<Map<String, Duplicates>> duplicates)
+      throws IOException {
     String planJson = MAPPER.writeValueAsString(request.get("plan"));
     Plan plan = Plan.parse(planJson);
     Layout layout = Layout.needed(plan);
     ColumnKey sourceKey = new ColumnKey(EntityKey.of(plan, layout, plan.source().key()));
-    List<Map<String, Duplicates>> duplicates = new ArrayList<>();
     plan.sources().forEach(source -> duplicates.add(new HashMap<>()));
-    List<StageRun> stages = new ArrayList<>();
     for (Plan.Stage stage : plan.stages()) {
       stages.add(new StageRun(planJson, plan, stage));
     }
@@ -126,14 +134,35 @@ public final class Cli {
     return answer;
   }
 
+  private static ObjectNode states(JsonNode request) throws IOException {
+    List<StageRun> stages = new ArrayList<>();
+    List<Map<String, Duplicates>> duplicates = new ArrayList<>();
+    features(request, stages, duplicates);
+    ObjectNode answer = MAPPER.createObjectNode();
+    DataOutputSerializer out = new DataOutputSerializer(256);
+    for (Map<String, Duplicates> ofSource : duplicates) {
+      for (Duplicates ids : ofSource.values()) {
+        new DuplicatesSerializer().serialize(ids, out);
+      }
+    }
+    answer.put("duplicates_bytes", out.length());
+    ArrayNode entities = answer.putArray("entities");
+    for (StageRun stage : stages) {
+      stage.describe(entities);
+    }
+    return answer;
+  }
+
   /** A stage and the states of its entities. */
   private static final class StageRun {
+    private final Plan.Stage stage;
     private final EntityStateSerializer serializer;
     private final StageSpec spec;
     private final long[] epochs;
     private final Map<String, EntityState> states = new HashMap<>();
 
     StageRun(String planJson, Plan plan, Plan.Stage stage) {
+      this.stage = stage;
       this.serializer = new EntityStateSerializer(planJson, stage.entity());
       this.spec = StageSpec.of(plan, stage.entity());
       this.epochs = new long[stage.views().size()];
@@ -144,6 +173,32 @@ public final class Cli {
       String entity = spec.entity(event);
       if (entity != null) {
         spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, epochs);
+      }
+    }
+
+    void describe(ArrayNode entities) throws IOException {
+      for (Map.Entry<String, EntityState> entry : states.entrySet()) {
+        DataOutputSerializer out = new DataOutputSerializer(256);
+        serializer.serialize(entry.getValue(), out);
+        ObjectNode entity = entities.addObject();
+        entity.put("stage", stage.entity()).put("entity", entry.getKey());
+        entity.put("bytes", out.length());
+        ArrayNode windows = entity.putArray("windows");
+        for (StateReport.Window window : StateReport.of(entry.getValue())) {
+          Plan.View view = stage.views().get(window.view());
+          ObjectNode described = windows.addObject();
+          described.put("view", view.name());
+          described.put("window_ms", window.sizeMs()).put("hop_ms", window.hopMs());
+          ArrayNode tiles = described.putArray("tiles");
+          for (StateReport.Tile tile : window.tiles()) {
+            ObjectNode values = tiles.addObject().put("index", tile.index()).putObject("values");
+            for (int i = 0; i < window.features().length; i++) {
+              values.set(
+                  view.features().get(window.features()[i]).name(),
+                  MAPPER.valueToTree(tile.results()[i]));
+            }
+          }
+        }
       }
     }
 

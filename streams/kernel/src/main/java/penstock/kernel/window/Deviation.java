@@ -5,6 +5,8 @@ package penstock.kernel.window;
  * no difference of large sums.
  */
 abstract class Deviation extends Aggregate {
+  private static final double LEAST_SPREAD = 1e-75;
+
   private final int mean;
   private final int squares;
 
@@ -74,8 +76,13 @@ abstract class Deviation extends Aggregate {
     return rows.real(row, mean);
   }
 
-  /** Whether a deviation is more than the rounding of its mean, so that it can be divided by. */
+  /**
+   * Whether a deviation is more than the rounding of its mean, so that it can be divided by; and so
+   * far from the ends of a double's range that its fourth power is not at one.
+   */
   static boolean isSpread(double deviation, double mean) {
-    return deviation > 1e-9 * Math.abs(mean);
+    return deviation > 1e-9 * Math.abs(mean)
+        && deviation > LEAST_SPREAD
+        && deviation < Double.POSITIVE_INFINITY;
   }
 }

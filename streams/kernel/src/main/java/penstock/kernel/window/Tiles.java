@@ -1,7 +1,9 @@
 package penstock.kernel.window;
 
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
@@ -160,8 +162,13 @@ final class Tiles {
     }
     for (int i = 0; i < spec.aggregates.length; i++) {
       arrival.value = values[i];
-      features[spec.features[i]] = spec.aggregates[i].result(rows, row, arrival);
+      features[spec.features[i]] = finite(spec.aggregates[i].result(rows, row, arrival));
     }
+  }
+
+  /** Infinity and NaN, which sums of huge values may come to, are no values. */
+  private static Object finite(Object result) {
+    return result instanceof Double number && !Double.isFinite(number) ? null : result;
   }
 
   private void addTo(Rows rows, int row, Object[] values, long time, boolean onlyRunning) {
@@ -337,6 +344,22 @@ final class Tiles {
         }
       }
     }
+  }
+
+  /** The tiles, oldest first, each with what the aggregates would give of it alone. */
+  List<StateReport.Tile> report(long asOf) {
+    List<StateReport.Tile> report = new ArrayList<>();
+    Arrival arrival = new Arrival();
+    arrival.time = asOf;
+    arrival.asOf = asOf;
+    for (int row = start; row < start + size; row++) {
+      Object[] results = new Object[spec.aggregates.length];
+      for (int i = 0; i < results.length; i++) {
+        results[i] = finite(spec.aggregates[i].result(tiles, row, arrival));
+      }
+      report.add(new StateReport.Tile(indexes[row], results));
+    }
+    return report;
   }
 
   /**
