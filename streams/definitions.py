@@ -316,7 +316,6 @@ def _check_sources(first: Source, also: tuple[Source, ...]) -> None:
     """
     if not first.triggers:
         raise ValueError(f"source {first.topic}: the pipeline's own source always triggers; put others into also=(...)")
-    known = {field.name: (first, field) for field in contract_fields(first.contract)}
     topics = {first.topic}
     for source in also:
         where = f"source {source.topic}"
@@ -334,7 +333,22 @@ def _check_sources(first: Source, also: tuple[Source, ...]) -> None:
                     f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
                     "partitions of the same number in all topics"
                 )
-        for field in contract_fields(source.contract):
+    if also:
+        _check_columns(first, also)
+
+
+def _check_columns(first: Source, also: tuple[Source, ...]) -> None:
+    """Columns of one name must be alike, all events must have the key, and no name may be a generated one."""
+    known = {field.name: (first, field) for field in contract_fields(first.contract)}
+    has_key = first.key in known
+    for source in also:
+        where = f"source {source.topic}"
+        fields = contract_fields(source.contract)
+        if has_key and first.key not in {field.name for field in fields}:
+            raise ValueError(
+                f"{where}: {source.contract.contract_name} has no field {first.key!r}, the key of all topics"
+            )
+        for field in fields:
             other, same = known.setdefault(field.name, (source, field))
             for name in ("type", "pii"):
                 theirs, ours = getattr(field, name), getattr(same, name)
@@ -344,7 +358,7 @@ def _check_sources(first: Source, also: tuple[Source, ...]) -> None:
                         "columns of one name must be alike"
                     )
     reserved = sorted(name for name in known if _GENERATED.match(name))
-    if reserved and also:
+    if reserved:
         raise ValueError(f"contracts: {', '.join(reserved)} could be a generated column; rename it")
 
 

@@ -182,7 +182,6 @@ def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench
 
     shown, clicked = judged(bench)
     assert len(bench.features(len(shown.events))) == len(shown.events), "an event that only updates gave a record"
-    shown, clicked = judged(bench)
     records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
     findings = check_features(bench.plan, shown.events, records, budget=10**8, seed=1, others=[clicked.events])
     assert (findings.mismatches, findings.missing, findings.unexpected) == (0, 0, 0), findings.examples

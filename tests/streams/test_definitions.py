@@ -348,6 +348,19 @@ def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any]
         pipeline(also=(REFUNDS.model_copy(update=changes),))
 
 
+def test_an_event_of_any_source_must_have_the_key() -> None:
+    class Keyless(Contract, name="keyless", version=1):
+        when: Annotated[int, EVENT_TIME]
+
+    with pytest.raises(ValueError, match="keyless has no field 'card'"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Keyless}),))
+
+
+def test_several_sources_are_not_taken_by_event_time() -> None:
+    with pytest.raises(ValueError, match="cannot be taken by event time"):
+        pipeline(also=(REFUNDS.model_copy(update={"order": "event_time"}),))
+
+
 def test_columns_of_one_name_must_be_alike() -> None:
     class Numbered(Contract, name="numbered", version=1):
         time: Annotated[int, EVENT_TIME]
