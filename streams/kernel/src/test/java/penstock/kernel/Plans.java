@@ -22,14 +22,15 @@ public final class Plans {
       String name, String operation, String column, long windowMs, long hopMs) {
     String type =
         switch (operation) {
-          case "count", "approx_distinct" -> "long";
+          case "count", "approx_distinct", "distinct", "frequency", "session_count" -> "long";
           case "last_k", "top_k", "most_frequent" -> "double[]";
           case "histogram" -> "long[]";
           default -> "double";
         };
     return """
         {"name": "%s", "operation": "%s", "column": %s, "column_type": %s, "where": null,
-         "window_ms": %d, "hop_ms": %d, "type": "%s", "k": 3, "buckets": [0, 3]}"""
+         "window_ms": %d, "hop_ms": %d, "type": "%s", "k": 3, "buckets": [0, 3],
+         "q": 0.5, "bound": 1000, "gap_ms": 20}"""
         .formatted(
             name,
             operation,

@@ -38,7 +38,12 @@ class TilesTest {
     "last_k",
     "top_k",
     "most_frequent",
-    "histogram"
+    "histogram",
+    "distinct",
+    "quantile",
+    "frequency",
+    "session_count",
+    "session_length"
   };
 
   private record Value(long time, double value) {}
@@ -143,9 +148,11 @@ class TilesTest {
     }
   }
 
-  @Test
-  void whatWasCopiedIsNotChangedByWhatTheCopyTakes() throws IOException {
-    WindowSpec spec = spec(1_000, 17);
+  /** With tiles of few values and of hundreds, which are in sketches. */
+  @ParameterizedTest
+  @ValueSource(longs = {17, 17_000})
+  void whatWasCopiedIsNotChangedByWhatTheCopyTakes(long hopMs) throws IOException {
+    WindowSpec spec = spec(60 * hopMs, hopMs);
     Random random = new Random(11);
     Tiles kept = new Tiles(spec);
     Tiles tiles = kept.copy();
@@ -200,7 +207,7 @@ class TilesTest {
         seen.stream().filter(value -> spec.tile(value.time) > spec.expired(asOf)).toList();
     if (inside.isEmpty()) {
       Object[] empty = new Object[OPERATIONS.length];
-      empty[0] = empty[7] = 0L;
+      empty[0] = empty[7] = empty[13] = empty[15] = empty[16] = 0L;
       empty[12] = List.of(0L, 0L, 0L);
       return empty;
     }
@@ -232,8 +239,28 @@ class TilesTest {
           .limit(3)
           .map(Map.Entry::getKey)
           .toList(),
-      List.of(between(values, -1e9, 0), between(values, 0, 3), between(values, 3, 1e9))
+      List.of(between(values, -1e9, 0), between(values, 0, 3), between(values, 3, 1e9)),
+      Arrays.stream(values).distinct().count(),
+      Arrays.stream(values).sorted().toArray()[(values.length + 1) / 2 - 1],
+      between(
+          values, seen.get(seen.size() - 1).value, Math.nextUp(seen.get(seen.size() - 1).value)),
+      (long) sessions(inside).size(),
+      sessions(inside).get(sessions(inside).size() - 1) / 1000.0
     };
+  }
+
+  /** The length of each, in order. */
+  private static List<Long> sessions(List<Value> values) {
+    long[] times = values.stream().mapToLong(Value::time).sorted().toArray();
+    List<Long> lengths = new ArrayList<>();
+    long begin = times[0];
+    for (int i = 1; i <= times.length; i++) {
+      if (i == times.length || times[i] - times[i - 1] > 20) {
+        lengths.add(times[i - 1] - begin);
+        begin = i == times.length ? begin : times[i];
+      }
+    }
+    return lengths;
   }
 
   private static List<Value> reversed(List<Value> values, Comparator<Value> order) {

@@ -1,6 +1,7 @@
 package penstock.kernel.window;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import java.util.stream.IntStream;
@@ -61,5 +62,17 @@ class WindowSpecTest {
   void eachAccumulatorTakesTheValueOfAnAggregateOfItsColumn() {
     WindowSpec spec = spec(over(null, "count"), over("x", "mean"), over("x", "sum"));
     assertEquals(List.of(1, 0), IntStream.of(spec.accumulating).boxed().toList());
+  }
+
+  @Test
+  void aLifetimeHoldsAllTimesFromAnyTime() {
+    WindowSpec spec = new WindowSpec(1L << 62, 1L << 61, List.of(), List.of());
+    long[] times = {-(1L << 61), -1, 0, 1, 1_700_000_000_000L, 9_000_000_000_000L, (1L << 61) - 1};
+    for (long asOf : times) {
+      for (long time : times) {
+        assertTrue(time > asOf || spec.holds(time, asOf), time + " as of " + asOf);
+      }
+      assertTrue(spec.tile(asOf) - spec.expired(asOf) <= 2);
+    }
   }
 }
