@@ -31,7 +31,7 @@ def start(pid: int) -> None:
 
 def stop(pid: int, file: Path) -> None:
     """End the recording and write it."""
-    _run("jcmd", str(pid), "JFR.stop", "name=bench", f"filename={file}")
+    _run("jcmd", str(pid), "JFR.stop", "name=bench", f"filename={file.resolve()}")
 
 
 def shares(file: Path) -> dict[str, float]:
