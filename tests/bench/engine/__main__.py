@@ -187,8 +187,10 @@ class _Run:
         return rate
 
     def _failed(self, what: str, error: Exception) -> None:
-        self._findings.failures[what] = str(error) or type(error).__name__
-        _say(f"  {what}: not measured: {error}")
+        # Its first line: what follows are paths of this machine.
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        self._findings.failures[what] = said
+        _say(f"  {what}: not measured: {said}")
         self._save()
 
     def _state_bytes(self, job_id: str) -> int | None:
