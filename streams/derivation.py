@@ -21,7 +21,8 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """The query that computes the derived columns and the filters of a plan over the rows of ``table``.
 
     A column may use those defined before it, so each is one level of the query; filters may use all. Flink's planner
-    merges the levels again. A value that does not fit the column's type is null: one odd row must not stop the job.
+    merges the levels again. A value that does not fit the column's type, or is no finite number, is null at once: one
+    odd row must not stop the job, and what comes later must not see it.
 
     Args:
         plan: Whose columns to compute.
@@ -30,8 +31,9 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """
     query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
     for column in (*plan.derived, *plan.filters):
-        cast = f"TRY_CAST({_expression(column)} AS {_SQL_TYPES[column.type]}) AS `{column.name}`"
-        query = f"SELECT *, {cast} FROM ({query})"  # noqa: S608
+        value = f"TRY_CAST({_expression(column)} AS {_SQL_TYPES[column.type]})"
+        value = f"penstock_finite({value})" if column.type == "double" else value
+        query = f"SELECT *, {value} AS `{column.name}` FROM ({query})"  # noqa: S608
     return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
 
 

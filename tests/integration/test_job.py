@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -95,6 +96,8 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
         assert record["trigger"] == "event"
         assert began_ms <= record["attempt"] <= time.time() * 1000, "not when the job began to run"
         assert (record["by_shop"] is None) == (record["event"]["shop"] is None)
+        past_five = record["event"]["amount"] - 5
+        assert record["event"]["or_one"] == pytest.approx(math.log(past_five) if past_five > 0 else 1.0)
 
     letters = bench.dead_letters(len(garbage))
     assert Counter(letter.reason for letter in letters) == Counter(reason for *_, reason in garbage)

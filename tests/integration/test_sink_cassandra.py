@@ -92,11 +92,12 @@ def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:
 
 
 def test_a_vector_is_kept_with_the_types_of_its_features(store: CassandraStore, session: Session) -> None:
-    write(store, features(7, attempt=2, spending=spending(amount_mean_1h=None), trade=trade()))
+    write(store, features(7, attempt=2, spending=spending(amount_mean_1h=None), trade=trade(is_new=True)))
     (row,) = rows(session, HISTORY)
     assert row.pop("day").days_from_epoch == T0 // 86_400_000
     assert row == spending(amount_mean_1h=None) | {"attempt": 2, "event_id": "e7"}
-    assert [row["card_approx_distinct_10m"] for row in rows(session, f"features_{NAME}_trade_v3")] == [7]
+    (row,) = rows(session, f"features_{NAME}_trade_v3")
+    assert (row["card_approx_distinct_10m"], row["is_new"]) == (7, True)
 
 
 def test_an_empty_list_is_not_null(store: CassandraStore, session: Session) -> None:

@@ -10,6 +10,7 @@ from penstock import (
     EVENT_TIME,
     PII_HASH,
     Contract,
+    Derived,
     Entity,
     Model,
     Pipeline,
@@ -52,8 +53,15 @@ SPENDING = View(
         last_k("shop", k=2, over="1h"),
         histogram("amount", buckets=(10, 100), over="1h"),
     ),
+    derived={"busy": Derived(sql="count_1m / count_1h", type="double")},
 )
-TRADE = View(name="trade", version=3, entity=SHOP, aggregates=(approx_distinct("card", over="10m"),))
+TRADE = View(
+    name="trade",
+    version=3,
+    entity=SHOP,
+    aggregates=(approx_distinct("card", over="10m"),),
+    derived={"is_new": Derived(sql="card_approx_distinct_10m < spending.count_1h", type="boolean")},
+)
 
 
 def payments(name: str = "payments", partitions: int = 2) -> Pipeline:
@@ -90,13 +98,14 @@ def spending(entity: str = "c1", seq: int = 1, as_of: int = T0, epoch: int = 0, 
         "shop_last_1h": "s1",
         "shop_last_k_1h": ["s1", ""],
         "amount_histogram_1h": [0, 2, 0],
+        "busy": 0.5,
     } | values
 
 
 def trade(entity: str = "s1", seq: int = 1, as_of: int = T0, epoch: int = 0, **values: Any) -> dict[str, Any]:
     """The part of a feature record that the view `trade` has."""
     part = {"entity": entity, "epoch": epoch, "seq": seq, "as_of": as_of, "late": False}
-    return part | {"card_approx_distinct_10m": 7} | values
+    return part | {"card_approx_distinct_10m": 7, "is_new": None} | values
 
 
 def features(number: int = 0, attempt: int = 0, **parts: Any) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
         "shop_last_1h": "text",
         "shop_last_k_1h": "frozen<list<text>>",
         "amount_histogram_1h": "frozen<list<bigint>>",
+        "busy": "double",
         "attempt": "bigint",
         "event_id": "text",
     }

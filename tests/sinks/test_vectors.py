@@ -24,6 +24,7 @@ VALUES = {
     "shop_last_1h": "s1",
     "shop_last_k_1h": ["s1", ""],
     "amount_histogram_1h": [0, 2, 0],
+    "busy": 0.5,
 }
 EMPTY = {
     "count_1m": 0,
@@ -32,6 +33,7 @@ EMPTY = {
     "shop_last_1h": None,
     "shop_last_k_1h": None,
     "amount_histogram_1h": [0, 0, 0],
+    "busy": None,
 }
 
 
@@ -57,8 +59,8 @@ def test_any_64_bit_position_and_time_fits(epoch: int, seq: int, as_of: int) -> 
     [
         (-HOUR, State.PRESENT, VALUES),
         (MINUTE - 1, State.PRESENT, VALUES),
-        (MINUTE, State.STALE, VALUES | {"count_1m": 0}),
-        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0}),
+        (MINUTE, State.STALE, VALUES | {"count_1m": 0, "busy": None}),
+        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0, "busy": None}),
         (HOUR, State.EXPIRED, EMPTY),
         (10 * HOUR, State.EXPIRED, EMPTY),
     ],
@@ -81,13 +83,13 @@ def test_a_lifetime_never_reads_as_empty() -> None:
 
 def with_derived(*windows: list[int]) -> tuple[ViewPlan, bytes]:
     """The view with a derived feature that depends on these windows, and a vector of it."""
-    ratio = {"name": "ratio", "sql": "count_1m / count_1h", "type": "double", "inputs": [], "windows": windows}
-    view = ViewPlan.model_validate(VIEW.model_dump() | {"derived": [ratio]})
-    return view, VectorFormat(view).pack(Emission(view, "e", 5, spending(ratio=0.5)))
+    busy = {"name": "busy", "sql": "count_1m / count_1h", "type": "double", "inputs": [], "windows": windows}
+    view = ViewPlan.model_validate(VIEW.model_dump() | {"derived": [busy]})
+    return view, VectorFormat(view).pack(Emission(view, "e", 5, spending()))
 
 
 @pytest.mark.parametrize(
-    ("windows", "after_ms", "ratio"),
+    ("windows", "after_ms", "busy"),
     [
         ([[HOUR, MINUTE]], HOUR - 1, 0.5),
         ([[HOUR, MINUTE], [MINUTE, 1_000]], MINUTE - 1, 0.5),
@@ -98,16 +100,16 @@ def with_derived(*windows: list[int]) -> tuple[ViewPlan, bytes]:
     ],
 )
 def test_a_derived_feature_is_null_once_a_window_behind_it_has_passed(
-    windows: list[list[int]], after_ms: int, ratio: float | None
+    windows: list[list[int]], after_ms: int, busy: float | None
 ) -> None:
     view, stored = with_derived(*windows)
-    assert VectorFormat(view).read("c1", stored, T0 + after_ms).values["ratio"] == ratio
+    assert VectorFormat(view).read("c1", stored, T0 + after_ms).values["busy"] == busy
 
 
 def test_a_vector_is_stale_when_only_a_derived_feature_reads_as_empty() -> None:
     view, stored = with_derived([1_000, 10])
     vector = VectorFormat(view).read("c1", stored, T0 + 1_000)
-    assert (vector.state, vector.values) == (State.STALE, VALUES | {"ratio": None})
+    assert (vector.state, vector.values) == (State.STALE, VALUES | {"busy": None})
 
 
 def test_nothing_stored_is_missing_and_reads_as_empty() -> None:

@@ -98,11 +98,13 @@ pipeline = Pipeline(
     derived={{
         "cents": Derived(sql="amount * 100", type="double"),
         "is_large": Derived(sql="cents > 5000", type="boolean"),
+        "logarithm": Derived(sql="LN(amount - 5)", type="double"),
+        "or_one": Derived(sql="COALESCE(logarithm, 1e0)", type="double"),
         {python}
     }},
     views=(by_card, by_shop),
     model=Model(name="{name}", inputs=by_card.inputs()[:2], threshold=0.5, positive="p", negative="n"),
-    carry=("shop", "amount"{carry}),
+    carry=("shop", "amount", "or_one"{carry}),
 )
 '''
 

@@ -15,6 +15,7 @@ def test_each_column_may_use_those_before_it_and_filters_may_use_all(tmp_path: P
     inner_to_outer = ["AS `cents`", "AS `is_large`", "AS `where__0`", "AS `where__1`"]
     places = [query.index(text) for text in inner_to_outer]
     assert places == sorted(places, reverse=True), "an inner level must come later in the text"
+    assert "penstock_finite(TRY_CAST((amount * 100) AS DOUBLE)) AS `cents`" in query
     assert query.startswith("SELECT `id`, `where__1` FROM (")
 
 

@@ -146,6 +146,7 @@ public final class JobGraph {
    * begin with "__".
    */
   public Table toTable(StreamTableEnvironment tables, DataStream<Event> events) {
+    SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
             .map(new EventRows.ToRow(request.plan()))
@@ -224,8 +225,7 @@ public final class JobGraph {
 
   /** The events as a table: what the derived features are computed from, and the event itself. */
   public Table toFeatureTable(StreamTableEnvironment tables, DataStream<Event> events) {
-    tables.createTemporarySystemFunction("penstock_finite", FeatureFunctions.Finite.class);
-    tables.createTemporarySystemFunction("penstock_whole", FeatureFunctions.Whole.class);
+    SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
             .map(new FeatureRows.ToRow(request.plan()))

@@ -72,12 +72,12 @@ class FeatureRowsTest {
 
   @Test
   void whatIsNoFiniteNumberOrTooLargeIsNull() {
-    FeatureFunctions.Finite finite = new FeatureFunctions.Finite();
+    SqlFunctions.Finite finite = new SqlFunctions.Finite();
     assertNull(finite.eval(null));
     assertNull(finite.eval(Double.NaN));
     assertNull(finite.eval(Double.NEGATIVE_INFINITY));
     assertEquals(-0.0, finite.eval(-0.0));
-    FeatureFunctions.Whole whole = new FeatureFunctions.Whole();
+    SqlFunctions.Whole whole = new SqlFunctions.Whole();
     assertNull(whole.eval(null));
     assertNull(whole.eval(Double.NaN));
     assertNull(whole.eval(0x1p63));

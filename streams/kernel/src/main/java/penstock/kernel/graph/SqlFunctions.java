@@ -1,13 +1,20 @@
 package penstock.kernel.graph;
 
+import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 import org.apache.flink.table.functions.ScalarFunction;
 
 /**
- * What the SQL of derived features calls, so that none of them is a number that others could not
- * hold.
+ * What the SQL of {@code streams/derivation.py} calls, so that what it cannot compute is null at
+ * once.
  */
-public final class FeatureFunctions {
-  private FeatureFunctions() {}
+public final class SqlFunctions {
+  private SqlFunctions() {}
+
+  /** Makes them known under their names. */
+  static void register(StreamTableEnvironment tables) {
+    tables.createTemporarySystemFunction("penstock_finite", Finite.class);
+    tables.createTemporarySystemFunction("penstock_whole", Whole.class);
+  }
 
   /** The number, or null if it is NaN or infinite. */
   public static final class Finite extends ScalarFunction {
