@@ -495,6 +495,6 @@ def test_describe_shows_every_feature_of_every_view(stack_environment: dict[str,
         "_trade_v3",
     ):
         assert word in everything
-    assert "spending" not in penstock("features", "describe", str(pipeline_file), "trade").output
+    assert "spending@1" not in penstock("features", "describe", str(pipeline_file), "trade").output
     unknown = penstock("features", "describe", str(pipeline_file), "nope")
     assert "it has spending, trade" in str(unknown.exception)
