@@ -56,7 +56,11 @@ def overview(
             "hot_bytes": entities * sum(size.hot_bytes for size in sizes),
         },
         "features_topic": planned.features_topic,
-        "features": sum(len(view.features) for view in planned.views),
+        "derived": [
+            {"name": f"{view.name}.{feature.name}", "type": feature.type, "from": feature.sql}
+            for view, feature in planned.derived_features
+        ],
+        "features": sum(len(view.outputs) for view in planned.views),
         "carried": [name for name, _ in planned.carried],
     }
 
@@ -85,6 +89,10 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         branch = root.add(title)
         for view in stage["views"]:
             branch.add(Group(_line("view", view["id"], f"hash {view['hash']}"), _windows(view["windows"])))
+    if plan["derived"]:
+        derived = root.add(_line("derive", f"{len(plan['derived'])} features"))
+        for feature in plan["derived"]:
+            derived.add(Text.assemble((feature["name"], "cyan"), (f" {feature['type']} ", "dim"), feature["from"]))
     encode = root.add(
         _line("encode", plan["features_topic"], f"{plan['features']} features, {len(plan['carried'])} columns carried")
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from backfill.inprocess.overview import overview, size
+from backfill.inprocess.overview import overview, size, tree
 from backfill.inprocess.sizes import bytes_per_id, state_sizes
 from penstock.cli import cli
 from streams.plan import PipelinePlan, plan
@@ -72,6 +72,16 @@ def test_the_overview_follows_the_plan(kernel: Kernel) -> None:
     assert "count() where x > 0" in shown
     assert "last(n) where b" in shown
     assert len([w for v in found["stages"][0]["views"] if v["id"] == "edges@1" for w in v["windows"]]) == 3
+
+
+def test_derived_features_come_after_the_windows(kernel: Kernel) -> None:
+    half = {"name": "half", "sql": "n / 2", "type": "double", "inputs": ["v.n"], "windows": [[60_000, 1_000]]}
+    view = view_of(COUNT | {"window_ms": 60_000, "hop_ms": 1_000}) | {"derived": [half]}
+    planned = plan_of(fields=FIELDS, views=[view])
+    found = overview(planned, state_sizes(planned, kernel, 1), id_bytes=45, events_per_tile=1, entities=1)
+    assert found["derived"] == [{"name": "v.half", "type": "double", "from": "n / 2"}]
+    assert found["features"] == 2
+    assert "derive 1 features" in [text.label.plain for text in tree(found).children]  # type: ignore[union-attr]
 
 
 def test_the_command_shows_the_same_as_a_tree_and_as_data() -> None:
