@@ -1,0 +1,119 @@
+"""The corpus through the real job: all its cases in one topic, each with entities and ids of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from backfill.inprocess.features import Event, Features, Outcome, record_of
+from backfill.inprocess.report import explained
+from backfill.inprocess.verdicts import judge
+from backfill.topics import read_topic
+from penstock.settings import Settings
+from penstock.testing import Case, read_cases
+from schemas.codec import Decoder
+from schemas.dead_letters import DeadLetter
+from schemas.records import features_schema
+from streams import jobs
+from streams.flink_rest import Flink
+from streams.plan import PipelinePlan, plan
+from streams.topics import create_topics
+
+CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
+PIPELINE = CASES[0].pipeline
+# Cases have times that are centuries apart; a broker would refuse such records, and soon delete them.
+TOPIC = {"message.timestamp.after.max.ms": str(2**63 - 1), "retention.ms": "-1"}
+
+
+@pytest.fixture
+def job(settings: Settings) -> Iterator[Settings]:
+    source = PIPELINE.source
+    admin = AdminClient(settings.kafka.client())
+    for created in admin.create_topics([NewTopic(source.topic, source.partitions, 1, config=TOPIC)]).values():
+        created.result(15)
+    create_topics(PIPELINE, settings.kafka)
+    jobs.start(PIPELINE, settings)
+    yield settings
+    with Flink(settings.flink_rest) as flink:
+        for found in flink.jobs(jobs.job_name(PIPELINE)):
+            if found.is_active:
+                flink.cancel(found.id)
+
+
+def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
+    planned = plan(PIPELINE)
+    events = [(case, event) for number, case in enumerate(CASES) for event in _own(case, f"{number}/")]
+    producer = Producer(job.kafka.client())
+    for number, (_, event) in enumerate(events, 1):
+        value, timestamp = record_of(planned, number, event)
+        producer.produce(planned.source.topic, value, partition=0, timestamp=max(0, timestamp))
+    assert producer.flush(30) == 0
+
+    found = _outcomes(planned, job, len(events))
+
+    failures = []
+    for number, case in enumerate(CASES):
+        offsets = [offset for offset, (of, _) in enumerate(events) if of is case]
+        verdict = judge(case, [_without(found[offset], f"{number}/") for offset in offsets])
+        if not verdict.passed:
+            failures.append(explained(verdict))
+    assert not failures, "\n".join(failures)
+
+
+def _own(case: Case, prefix: str) -> Iterator[Event]:
+    """The case's events, whose entities and ids are those of no other case."""
+    for number, event in enumerate(case.events, 1):
+        if not isinstance(event.value, Mapping):
+            yield event
+            continue
+        value = {"id": f"event-{number}", **event.value}
+        own = {name: prefix + value[name] for name in ("id", "k", "j") if value.get(name)}
+        yield dataclasses.replace(event, value=value | own)
+
+
+def _without(outcome: Outcome, prefix: str) -> Outcome:
+    views = {
+        name: view and dataclasses.replace(view, entity=view.entity.replace(prefix, ""))
+        for name, view in outcome.views.items()
+    }
+    return dataclasses.replace(outcome, views=views)
+
+
+def _outcomes(planned: PipelinePlan, settings: Settings, count: int) -> dict[int, Outcome]:
+    """What became of each record, by offset; of those that are nowhere, that they were duplicates."""
+    expected = sum(not step.duplicate for case in CASES for step in case.steps)
+    decoder = Decoder(features_schema(planned))
+    deadline = time.monotonic() + 60
+    while True:
+        found = {offset: Outcome(duplicate=True) for offset in range(count)}
+        records = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, planned.features_topic)]
+        found |= {record["source"]["offset"]: _emitted(planned, record) for record in records}
+        for r in read_topic(settings.kafka, planned.source.dead_letter_topic):
+            letter = DeadLetter.read(r.key, r.value, list(r.headers))
+            found[letter.offset] = Outcome(refused=letter.reason, message=letter.message)
+        if sum(not outcome.duplicate for outcome in found.values()) >= expected:
+            return found
+        assert time.monotonic() < deadline, f"{len(records)} records of {expected} emissions and refusals"
+        time.sleep(0.5)
+
+
+def _emitted(planned: PipelinePlan, record: Mapping[str, Any]) -> Outcome:
+    views = {}
+    for view in planned.views:
+        part = record[view.name]
+        envelope = {"entity", "epoch", "seq", "as_of", "late"}
+        views[view.name] = part and Features(
+            part["entity"],
+            part["seq"],
+            part["as_of"],
+            part["late"],
+            {name: value for name, value in part.items() if name not in envelope},
+        )
+    return Outcome(columns=record["event"], views=views)
