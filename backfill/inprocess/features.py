@@ -20,6 +20,7 @@ from streams.feature_types import FeatureValue
 from streams.kernel_process import Kernel
 from streams.plan import PipelinePlan, SourcePlan, plan
 from streams.reference import Row
+from streams.reference_order import Arrival, by_event_time
 from streams.reference_values import Value
 
 # Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
@@ -105,6 +106,9 @@ def features_of(
 ) -> list[Outcome]:
     """What becomes of each event, from empty windows on, in the order given (which is that of arrival).
 
+    A source that is taken by event time is so here too: then windows see the events in the order of their time, as far
+    as they come within its disorder.
+
     Args:
         pipeline: The definitions.
         events: Fields of events, or :class:`Event`.
@@ -122,6 +126,7 @@ def features_of(
     rows = dict(zip(valid, derive(planned, [decoded[index]["columns"] for index in valid]), strict=True))
     accepts = [source.accepts for source in planned.sources]
     taken = [index for index, row in rows.items() if (name := accepts[numbers[index]]) is None or row[name] is True]
+    taken = _in_order(planned, sent, rows, taken)
     events_taken = [{**rows[index], "__source": numbers[index]} for index in taken]
     computed = kernel.features(planned.model_dump(mode="json"), events_taken)
     _add_derived(planned, [rows[index] for index in taken], computed)
@@ -148,6 +153,18 @@ def _add_derived(planned: PipelinePlan, rows: Sequence[Row], answers: Sequence[d
             if answer[view.name] is not None:
                 of_view = {feature.name: derived[f"{view.name}.{feature.name}"] for feature in view.derived}
                 answer[view.name]["features"] |= of_view
+
+
+def _in_order(planned: PipelinePlan, events: Sequence[Event], rows: Mapping[int, Row], taken: list[int]) -> list[int]:
+    """The numbers of the events as windows see them: of one partition, received when they happened or as they say."""
+    if planned.source.order == "arrival":
+        return taken
+    arrivals = []
+    for index in taken:
+        time, received = rows[index][planned.source.event_time], events[index].received
+        assert isinstance(time, int)
+        arrivals.append(Arrival(time, 0, index, time if received is None else received))
+    return [arrival.offset for arrival in by_event_time(planned.source, 1, arrivals)]
 
 
 _shared: list[Kernel] = []

@@ -14,7 +14,7 @@ from backfill.inprocess.sizes import StateSize
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import redis_key
 from streams.plan import ColumnPlan, FeaturePlan, PipelinePlan, SourcePlan, ViewPlan
-from streams.words import span
+from streams.words import LIFETIME_MS, span
 
 
 def overview(
@@ -145,7 +145,7 @@ def _windows(windows: Iterable[Mapping[str, Any]]) -> Table:
     for window in windows:
         table.add_row(
             span(window["window_ms"]),
-            span(window["hop_ms"]),
+            "" if window["window_ms"] == LIFETIME_MS else span(window["hop_ms"]),
             str(window["tiles"]),
             Text(", ".join(window["aggregates"])),
         )

@@ -102,6 +102,15 @@ def test_personal_data_is_hashed_and_dropped_as_in_production() -> None:
     assert only["event.cardholder_name"] is None
 
 
+def test_a_source_that_is_taken_by_event_time_is_so_here_too() -> None:
+    source = pipeline.source.model_copy(update={"order": "event_time"})
+    by_time = pipeline.model_copy(update={"source": source})
+    events = [{"time": 2000, "k": "a"}, {"time": 1000, "k": "a"}]
+    arrival = [outcome["edges.count_10s"] for outcome in features_of(pipeline, events)]
+    event_time = [outcome["edges.count_10s"] for outcome in features_of(by_time, events)]
+    assert (arrival, event_time) == ([1, 2], [2, 1])
+
+
 def test_a_kernel_that_has_ended_says_so() -> None:
     with Kernel() as kernel:
         kernel._process.kill()
