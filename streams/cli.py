@@ -47,6 +47,13 @@ def job() -> None:
     help="Where state lives: as objects on the heap, or on the TaskManager's disk with incremental checkpoints.",
 )
 @click.option(
+    "--forget-after-days",
+    type=click.IntRange(1, 36_500),
+    default=30,
+    show_default=True,
+    help="Keep the state of a silent entity so long beyond its longest window: longer than the raw topic keeps events.",
+)
+@click.option(
     "--drop-state",
     "drops_state",
     is_flag=True,

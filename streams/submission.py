@@ -25,6 +25,8 @@ class Options(BaseModel):
         exactly_once: Whether features are published in Kafka transactions, visible at each checkpoint.
         checkpoint_interval_ms: How often state is saved; also how much is done again after a failure.
         python_mode: How Python columns run: ``thread`` inside the JVM, ``process`` beside it.
+        forget_after_days: How long an event may wait in the raw topic, or be late: the state of an entity is kept for
+            so long beyond its longest window.
         state_backend: Where state lives: ``heap``, as objects, or ``rocksdb``, serialized on the TaskManager's disk.
     """
 
@@ -35,6 +37,7 @@ class Options(BaseModel):
     checkpoint_interval_ms: int = 2_000
     python_mode: Literal["thread", "process"] = "thread"
     state_backend: Literal["heap", "rocksdb"] = "heap"
+    forget_after_days: int = 30
 
     def arguments(self) -> str:
         """What to append to ``penstock job start PIPELINE`` for the same; nothing if that is what it does anyway."""
@@ -126,6 +129,7 @@ class KernelRequest(BaseModel):
     registry_url: str | None
     group: str
     submission_ms: int
+    wait_ms: int
     exactly_once: bool
     replay: Replay | None = None
 

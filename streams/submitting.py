@@ -37,6 +37,7 @@ from streams.submission import (
 )
 
 _SUBMIT_TIMEOUT_S = 180.0
+_DAY_MS = 86_400_000
 
 
 def submitted(
@@ -126,6 +127,7 @@ def _asked(
         registry_url=settings.schema_registry_url,
         group=group,
         submission_ms=time.time_ns() // 1_000_000,
+        wait_ms=options.forget_after_days * _DAY_MS,
         exactly_once=options.exactly_once,
         replay=replay,
     )

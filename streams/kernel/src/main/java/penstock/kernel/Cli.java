@@ -10,7 +10,6 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -158,21 +157,18 @@ public final class Cli {
     private final Plan.Stage stage;
     private final EntityStateSerializer serializer;
     private final StageSpec spec;
-    private final long[] epochs;
     private final Map<String, EntityState> states = new HashMap<>();
 
     StageRun(String planJson, Plan plan, Plan.Stage stage) {
       this.stage = stage;
       this.serializer = new EntityStateSerializer(planJson, stage.entity());
       this.spec = StageSpec.of(plan, stage.entity());
-      this.epochs = new long[stage.views().size()];
-      Arrays.fill(epochs, 1);
     }
 
     void take(Event event) {
       String entity = spec.entity(event);
       if (entity != null) {
-        spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, epochs);
+        spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, v -> 1);
       }
     }
 

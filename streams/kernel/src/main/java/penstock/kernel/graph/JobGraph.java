@@ -189,7 +189,7 @@ public final class JobGraph {
         plan.knowsDuplicates() && !ordered && stages.get(0).key().equals(sourceKey);
     if (plan.knowsDuplicates() && !firstDeduplicates) {
       stream =
-          keyed(stream, sourceKey, new DeduplicationFunction(request.plan()))
+          keyed(stream, sourceKey, new DeduplicationFunction(request.plan(), request.waitMs()))
               .name("de-duplicate")
               .uid("deduplicate");
     }
@@ -203,7 +203,12 @@ public final class JobGraph {
                 .uid("order-" + stage.entity());
       }
       StageFunction function =
-          new StageFunction(request.plan(), stage.entity(), deduplicates, request.submissionMs());
+          new StageFunction(
+              request.plan(),
+              stage.entity(),
+              deduplicates,
+              request.submissionMs(),
+              request.waitMs());
       stream =
           keyed(stream, stage.key(), function)
               .name("windows of " + stage.entity())

@@ -18,6 +18,7 @@ import penstock.kernel.replay.Replay;
  * @param registryUrl of a Confluent schema registry, or null
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
+ * @param waitMs how long an event may wait in the raw topic
  * @param exactlyOnce whether features are published in Kafka transactions, at each checkpoint
  * @param replay the bounded part of the raw topic that a backfill replays; null in a live job
  */
@@ -28,6 +29,7 @@ public record Request(
     String registryUrl,
     String group,
     long submissionMs,
+    long waitMs,
     boolean exactlyOnce,
     Replay replay) {
   private static final ObjectMapper MAPPER =

@@ -32,6 +32,9 @@ public record Plan(
   /** The column that tells of which contract an event is, where a plan has several sources. */
   public static final String EVENT_TYPE = "event__type";
 
+  /** The size of a window that nothing leaves. */
+  public static final long LIFETIME_MS = 1L << 62;
+
   private static final ObjectMapper MAPPER =
       JsonMapper.builder()
           .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)

@@ -1,11 +1,9 @@
 package penstock.kernel.stage;
 
 import java.io.IOException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.state.KeyedStateStore;
-import org.apache.flink.api.common.state.StateTtlConfig;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.metrics.Counter;
@@ -17,8 +15,6 @@ import penstock.kernel.plan.Plan;
  * has a memory of its own: an id is one of its topic.
  */
 final class Deduplication {
-  private static final long LEAST_MEMORY_MS = Duration.ofDays(1).toMillis();
-
   private final long[] horizonsMs;
 
   /** Of each source; null of one that does not identify its events. */
@@ -26,24 +22,20 @@ final class Deduplication {
 
   private final Counter duplicates;
 
-  Deduplication(Plan plan, KeyedStateStore store, Counter duplicates) {
+  Deduplication(Plan plan, long waitMs, KeyedStateStore store, Counter duplicates) {
     this.horizonsMs = plan.sources().stream().mapToLong(Plan.Source::dedupHorizonMs).toArray();
     for (Plan.Source source : plan.sources()) {
       String name = states.isEmpty() ? "duplicates" : "duplicates-" + source.topic();
-      states.add(source.identifiesEvents() ? state(store, name, source.dedupHorizonMs()) : null);
+      states.add(source.identifiesEvents() ? state(store, name, source, waitMs) : null);
     }
     this.duplicates = duplicates;
   }
 
-  private static ValueState<Duplicates> state(KeyedStateStore store, String name, long horizonMs) {
+  private static ValueState<Duplicates> state(
+      KeyedStateStore store, String name, Plan.Source source, long waitMs) {
     ValueStateDescriptor<Duplicates> descriptor =
         new ValueStateDescriptor<>(name, new DuplicatesSerializer());
-    // The horizon is in event time; a key that has been silent for so long by the wall clock is
-    // forgotten altogether.
-    descriptor.enableTimeToLive(
-        StateTtlConfig.newBuilder(Duration.ofMillis(Math.max(LEAST_MEMORY_MS, 2 * horizonMs)))
-            .cleanupIncrementally(1, false)
-            .build());
+    Forgetting.of(source.maxFutureMs(), source.dedupHorizonMs(), waitMs).limit(descriptor);
     return store.getState(descriptor);
   }
 

@@ -17,11 +17,17 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
   private static final long serialVersionUID = 1;
 
   private final String planJson;
+  private final long waitMs;
   private transient Deduplication deduplication;
 
-  /** Remembers the ids of the plan's sources, each for its horizon of event time. */
-  public DeduplicationFunction(String planJson) {
+  /**
+   * Remembers the ids of the plan's sources, each for its horizon of event time.
+   *
+   * @param waitMs how long an event may wait in its topic
+   */
+  public DeduplicationFunction(String planJson, long waitMs) {
     this.planJson = planJson;
+    this.waitMs = waitMs;
   }
 
   @Override
@@ -29,6 +35,7 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
     deduplication =
         new Deduplication(
             Plan.parse(planJson),
+            waitMs,
             context.getKeyedStateStore(),
             new Counters(getRuntimeContext()).counter("duplicates"));
   }

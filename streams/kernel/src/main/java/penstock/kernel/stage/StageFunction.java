@@ -11,6 +11,7 @@ import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
+import org.apache.flink.streaming.api.TimerService;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
@@ -31,9 +32,12 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   private final String entity;
   private final boolean deduplicates;
   private final long submissionMs;
+  private final long waitMs;
 
   private transient StageSpec spec;
   private transient long[] epochs;
+  private transient Forgetting forgetting;
+  private transient TimerService timers;
   private transient ListState<Tuple2<String, Long>> epochState;
   private transient ValueState<EntityState> state;
   private transient Deduplication deduplication;
@@ -45,24 +49,28 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
    *
    * @param deduplicates whether this is the first stage and keyed as the source is
    * @param submissionMs when the job was submitted: the epoch of views that have no state
+   * @param waitMs how long an event may wait in its topic: the state of an entity is kept for so
+   *     long beyond its longest window
    */
-  public StageFunction(String planJson, String entity, boolean deduplicates, long submissionMs) {
+  public StageFunction(
+      String planJson, String entity, boolean deduplicates, long submissionMs, long waitMs) {
     this.planJson = planJson;
     this.entity = entity;
     this.deduplicates = deduplicates;
     this.submissionMs = submissionMs;
+    this.waitMs = waitMs;
   }
 
   @Override
   public void initializeState(FunctionInitializationContext context) throws Exception {
     Plan plan = Plan.parse(planJson);
     spec = StageSpec.of(plan, entity);
-    state =
-        context
-            .getKeyedStateStore()
-            .getState(
-                new ValueStateDescriptor<>(
-                    "entity", new EntityStateSerializer(planJson, entity, spec)));
+    ValueStateDescriptor<EntityState> descriptor =
+        new ValueStateDescriptor<>("entity", new EntityStateSerializer(planJson, entity, spec));
+    long maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
+    forgetting = Forgetting.of(maxFutureMs, spec.reachMs(), waitMs);
+    forgetting.limit(descriptor);
+    state = context.getKeyedStateStore().getState(descriptor);
     epochState =
         context
             .getOperatorStateStore()
@@ -72,10 +80,16 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     Counters counters = new Counters(getRuntimeContext());
     if (deduplicates) {
       deduplication =
-          new Deduplication(plan, context.getKeyedStateStore(), counters.counter("duplicates"));
+          new Deduplication(
+              plan, waitMs, context.getKeyedStateStore(), counters.counter("duplicates"));
     }
     lateEvents = counters.counter("late_events");
     withoutEntity = counters.counter("events_without_entity");
+  }
+
+  /** The epoch of a view that begins for an entity. */
+  private long epoch(int view) {
+    return forgetting.epoch(epochs[view], timers.currentProcessingTime());
   }
 
   /** A view that was restored goes on in its epoch, one without state starts a new one. */
@@ -109,9 +123,10 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     }
     String name = spec.entity(event);
     if (name != null) {
+      timers = context.timerService();
       EntityState entityState = state.value();
       entityState = entityState == null ? spec.newState() : spec.adopt(entityState);
-      if (spec.take(entityState, event, name, epochs) > 0) {
+      if (spec.take(entityState, event, name, this::epoch) > 0) {
         lateEvents.inc();
       }
       state.update(entityState);

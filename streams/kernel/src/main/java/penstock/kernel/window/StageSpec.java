@@ -21,6 +21,12 @@ public final class StageSpec {
   /** Another specification that was found to lay its states out as this one does. */
   private StageSpec twin = this;
 
+  /** Says in which epoch a view begins. */
+  public interface Epochs {
+    /** That of the stage's view at this place. */
+    long of(int view);
+  }
+
   private StageSpec(ViewSpec[] views, int firstView, EntityKey key) {
     this.views = views;
     this.firstView = firstView;
@@ -84,22 +90,30 @@ public final class StageSpec {
   /**
    * Takes an event of the entity and writes its vectors into the event.
    *
-   * @param epochs of each view
+   * @param epochs of each view, if it begins with this event
    * @return how many views found the event older than all their windows
    */
-  public int take(EntityState state, Event event, String entity, long[] epochs) {
+  public int take(EntityState state, Event event, String entity, Epochs epochs) {
     int late = 0;
     for (int i = 0; i < views.length; i++) {
       ViewState view = state.views[i];
+      if (view.seq == 0) {
+        view.epoch = epochs.of(i);
+      }
       view.asOf = Math.max(view.asOf, event.time);
       Object[] features = new Object[views[i].width()];
       boolean inside = views[i].take(view, event.columns, event.time, view.asOf, features);
       view.seq++;
       late += inside ? 0 : 1;
       event.views[firstView + i] =
-          new ViewValues(entity, epochs[i], view.seq, view.asOf, !inside, features);
+          new ViewValues(entity, view.epoch, view.seq, view.asOf, !inside, features);
     }
     return late;
+  }
+
+  /** After this long without an event all windows of an entity are empty. */
+  public long reachMs() {
+    return Arrays.stream(views).mapToLong(ViewSpec::reachMs).max().orElse(0);
   }
 
   /** The views of the stage, in record order. */

@@ -1,6 +1,7 @@
 package penstock.kernel.window;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -85,6 +86,11 @@ public final class ViewSpec {
       tiles.results(arrival, values[w], features);
     }
     return inside;
+  }
+
+  /** The size of its longest window. */
+  long reachMs() {
+    return Arrays.stream(windows).mapToLong(window -> window.sizeMs).max().orElse(0);
   }
 
   int width() {

@@ -11,6 +11,7 @@ import org.apache.flink.core.memory.DataOutputView;
 final class ViewState {
   final ViewSpec spec;
   final Tiles[] windows;
+  long epoch;
   long seq;
   long asOf = Long.MIN_VALUE;
 
@@ -22,9 +23,10 @@ final class ViewState {
     }
   }
 
-  private ViewState(ViewSpec spec, Tiles[] windows, long seq, long asOf) {
+  private ViewState(ViewSpec spec, Tiles[] windows, long epoch, long seq, long asOf) {
     this.spec = spec;
     this.windows = windows;
+    this.epoch = epoch;
     this.seq = seq;
     this.asOf = asOf;
   }
@@ -34,10 +36,11 @@ final class ViewState {
     for (int i = 0; i < windows.length; i++) {
       copies[i] = windows[i].copy();
     }
-    return new ViewState(spec, copies, seq, asOf);
+    return new ViewState(spec, copies, epoch, seq, asOf);
   }
 
   void write(DataOutputView out) throws IOException {
+    out.writeLong(epoch);
     out.writeLong(seq);
     out.writeLong(asOf);
     for (Tiles tiles : windows) {
@@ -46,12 +49,13 @@ final class ViewState {
   }
 
   static ViewState read(ViewSpec spec, DataInputView in) throws IOException {
+    long epoch = in.readLong();
     long seq = in.readLong();
     long asOf = in.readLong();
     Tiles[] windows = new Tiles[spec.windows.length];
     for (int i = 0; i < windows.length; i++) {
       windows[i] = Tiles.read(spec.windows[i], in);
     }
-    return new ViewState(spec, windows, seq, asOf);
+    return new ViewState(spec, windows, epoch, seq, asOf);
   }
 }

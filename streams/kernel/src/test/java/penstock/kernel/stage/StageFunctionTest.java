@@ -18,6 +18,11 @@ import penstock.kernel.plan.Plan;
 
 /** A stage as an operator: what it emits, and what a restored one goes on with. */
 class StageFunctionTest {
+  private static final long WAIT_MS = 10_000;
+
+  /** Windows of five seconds, and a minute that an event may be ahead of the clock. */
+  private static final long FORGOTTEN_MS = 5_000 + 60_000 + WAIT_MS;
+
   private static final String COUNT = Plans.feature("n", "count", null, 1_000, 100);
   private static final String SUM = Plans.feature("sum", "sum", "x", 5_000, 500);
   private static final String DISTINCT = Plans.feature("d", "approx_distinct", "x", 1_000, 100);
@@ -29,7 +34,8 @@ class StageFunctionTest {
     ColumnKey key = new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k"));
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, submissionMs)),
+            new KeyedProcessOperator<>(
+                new StageFunction(planJson, "e", true, submissionMs, WAIT_MS)),
             key,
             Types.STRING);
     harness.setup(new penstock.kernel.event.EventSerializer(planJson, false));
@@ -123,6 +129,76 @@ class StageFunctionTest {
     try (var harness = harness(ONE_VIEW, 7, null)) {
       assertNull(send(harness, ONE_VIEW, "1", 100, null, 2.0));
       assertEquals(1, harness.extractOutputValues().size());
+    }
+  }
+
+  private static ViewValues sendAt(
+      KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness,
+      String planJson,
+      String id,
+      long nowMs,
+      String key)
+      throws Exception {
+    harness.setProcessingTime(nowMs);
+    harness.setStateTtlProcessingTime(nowMs);
+    return send(harness, planJson, id, nowMs, key, 2.0);
+  }
+
+  @Test
+  void anEntityThatWasSilentForLongBeginsAgainInAGreaterEpochWithTheSameValues() throws Exception {
+    try (var harness = harness(ONE_VIEW, 1_000, null);
+        var unbroken = harness(ONE_VIEW, 1_000, null)) {
+      long back = 9_000 + FORGOTTEN_MS;
+      for (var each : List.of(harness, unbroken)) {
+        sendAt(each, ONE_VIEW, "1", 2_000, "k");
+        sendAt(each, ONE_VIEW, "2", 9_000, "k");
+      }
+      ViewValues again = sendAt(harness, ONE_VIEW, "3", back, "k");
+      unbroken.setProcessingTime(back);
+      ViewValues kept = send(unbroken, ONE_VIEW, "3", back, "k", 2.0);
+      assertEquals(3, kept.seq());
+      assertEquals(1_000, kept.epoch());
+      assertEquals(1, again.seq());
+      assertEquals(1_000 + FORGOTTEN_MS, again.epoch());
+      assertEquals(List.of(kept.features()), List.of(again.features()));
+      assertEquals(kept.asOf(), again.asOf());
+    }
+  }
+
+  @Test
+  void anEntityIsKeptUntilItHasBeenSilentForItsLongestWindowAndWhatAnEventMayWait()
+      throws Exception {
+    try (var harness = harness(ONE_VIEW, 1_000, null)) {
+      sendAt(harness, ONE_VIEW, "1", 2_000, "k");
+      assertEquals(2, sendAt(harness, ONE_VIEW, "2", 1_999 + FORGOTTEN_MS, "k").seq());
+    }
+  }
+
+  @Test
+  void theStateOfSilentEntitiesGoes() throws Exception {
+    try (var harness = harness(ONE_VIEW, 1_000, null)) {
+      for (int i = 0; i < 100; i++) {
+        sendAt(harness, ONE_VIEW, "first" + i, 2_000, "k" + i);
+      }
+      int kept = harness.numKeyedStateEntries();
+      for (int i = 0; i < 400; i++) {
+        sendAt(harness, ONE_VIEW, "later" + i, 2_000 + 2 * FORGOTTEN_MS, "busy");
+      }
+      assertEquals(200, kept, "windows and the memory of duplicates of each");
+      assertEquals(2, harness.numKeyedStateEntries());
+    }
+  }
+
+  @Test
+  void anEntityWithALifetimeIsNeverForgotten() throws Exception {
+    String lifetime =
+        Plans.plan(
+            Plans.view("a", "h1", COUNT, Plans.feature("all", "count", null, 1L << 62, 1L << 61)));
+    try (var harness = harness(lifetime, 1_000, null)) {
+      sendAt(harness, lifetime, "1", 2_000, "k");
+      ViewValues view = sendAt(harness, lifetime, "2", 2_000 + 1_000 * FORGOTTEN_MS, "k");
+      assertEquals(List.of(1L, 2L), List.of(view.features()));
+      assertEquals(1_000, view.epoch());
     }
   }
 
