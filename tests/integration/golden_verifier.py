@@ -41,7 +41,7 @@ def judged(run: Pipeline, clean: Pipeline, golden: list[Published], settings: Se
     kafka, planned = settings.kafka, plan(run)
     contract = run.source.contract
     writers = Decoder(*writer_schemas(contract, settings.schemas))
-    events = judge_events(planned, contract, read_topic(kafka, run.source.topic), writers, b"").events
+    events = judge_events(planned, planned.source, contract, read_topic(kafka, run.source.topic), writers, b"").events
     records = published(read_topic(kafka, run.features_topic), features_decoder(run, settings.schemas))
     oracle = check_features(planned, events, records, budget=BUDGET, seed=0)
     wrong = list(oracle.examples)
