@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from prometheus_client import REGISTRY
 
 from penstock.kafka import KafkaAccess
@@ -57,12 +56,20 @@ def produce(kafka: KafkaAccess, topic: str, values: Sequence[bytes | None], part
 
 def committed(kafka: KafkaAccess, pipeline: str, sink: str, topic: str, partitions: int = 2) -> list[int | None]:
     """The group's committed offset of each partition; None where there is none."""
-    group = group_id(pipeline, sink)
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(partitions)])
-    admin = AdminClient(kafka.client())  # named: its futures die with it
-    answer = admin.list_consumer_group_offsets([request])[group].result(20)
-    offsets = {p.partition: p.offset for p in answer.topic_partitions}
-    return [None if offsets.get(number, -1) < 0 else offsets[number] for number in range(partitions)]
+    # Not by an admin client: while a group has no coordinator, librdkafka crashes on its question (librdkafka#5040).
+    consumer = Consumer({**kafka.client(), "group.id": group_id(pipeline, sink)})
+    wanted = [TopicPartition(topic, number) for number in range(partitions)]
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            offsets = consumer.committed(wanted, timeout=20)
+            break
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    consumer.close()
+    return [None if partition.offset < 0 else partition.offset for partition in offsets]
 
 
 def consume_all(kafka: KafkaAccess, topic: str, expected: int, partition: int = 0) -> list[Message]:
