@@ -29,6 +29,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
 
   private transient FeatureEncoder encoder;
   private transient Counter records;
+  private transient Counter timerRecords;
 
   /** The attempt, the same of all subtasks: a clock that was set back must not set it back. */
   private transient ListState<Long> state;
@@ -44,7 +45,9 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   @Override
   public void open(OpenContext context) {
     encoder = new FeatureEncoder(Plan.parse(planJson), schemaJson);
-    records = new Counters(getRuntimeContext()).counter("records");
+    Counters counters = new Counters(getRuntimeContext());
+    records = counters.counter("records");
+    timerRecords = counters.counter("timer_records");
   }
 
   @Override
@@ -67,6 +70,9 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   @Override
   public Outgoing map(Event event) throws Exception {
     records.inc();
+    if (event.isTimer) {
+      timerRecords.inc();
+    }
     return new Outgoing(event.partition, event.key, encoder.encode(event, attempt), List.of());
   }
 }

@@ -121,9 +121,9 @@ public final class FeatureEncoder {
   public byte[] encode(Event event, long attempt) throws IOException {
     buffer.reset();
     buffer.write(header, 0, header.length);
-    out.writeString(event.id);
+    out.writeString(event.isTimer ? "" : event.id);
     out.writeLong(event.time);
-    out.writeString("event");
+    out.writeString(event.isTimer ? "timer" : "event");
     out.writeLong(attempt);
     out.writeString(topics[event.source]);
     out.writeInt(event.partition);

@@ -26,6 +26,12 @@ public final class Event {
   /** Event time in epoch ms. */
   public long time;
 
+  /**
+   * Whether it is no event but the news that a view's windows have run empty meanwhile: then its
+   * time is that of the entity's newest event, and place, key and id are those of the last.
+   */
+  public boolean isTimer;
+
   /** The columns of the {@link Layout}; null where the event has no value. */
   public Object[] columns;
 
@@ -45,6 +51,7 @@ public final class Event {
     copy.timestamp = timestamp;
     copy.id = id;
     copy.time = time;
+    copy.isTimer = isTimer;
     copy.columns = columns.clone();
     copy.views = views.clone();
     return copy;

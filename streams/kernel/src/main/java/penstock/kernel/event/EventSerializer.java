@@ -44,6 +44,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     out.writeLong(event.timestamp);
     Binary.writeString(event.id, out);
     out.writeLong(event.time);
+    out.writeBoolean(event.isTimer);
     for (int i = 0; i < columns.length; i++) {
       columns[i].write(event.columns[i], out);
     }
@@ -63,6 +64,7 @@ public final class EventSerializer extends TypeSerializer<Event> {
     event.timestamp = in.readLong();
     event.id = Binary.readString(in);
     event.time = in.readLong();
+    event.isTimer = in.readBoolean();
     event.columns = new Object[columns.length];
     for (int i = 0; i < columns.length; i++) {
       event.columns[i] = columns[i].read(in);

@@ -174,11 +174,13 @@ public final class JobGraph {
    */
   public DataStream<Event> windows(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
+    boolean refreshes =
+        request.replay() == null && plan.views().stream().anyMatch(Plan.View::refreshes);
     DataStream<Event> stream = events;
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    stream = ordered ? timed(stream) : stream;
+    stream = ordered || refreshes ? timed(stream) : stream;
     String sourceKey = plan.source().key();
     // The stage that is keyed as the source is comes first, wherever its views are in a record, and
     // de-duplicates: what it remembers stays with it when other entities are added.
@@ -208,7 +210,8 @@ public final class JobGraph {
               stage.entity(),
               deduplicates,
               request.submissionMs(),
-              request.waitMs());
+              request.waitMs(),
+              refreshes);
       stream =
           keyed(stream, stage.key(), function)
               .name("windows of " + stage.entity())

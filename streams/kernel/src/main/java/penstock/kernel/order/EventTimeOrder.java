@@ -48,6 +48,10 @@ public final class EventTimeOrder extends KeyedProcessFunction<String, Event, Ev
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> out) throws Exception {
+    if (event.isTimer) {
+      out.collect(event);
+      return;
+    }
     if (event.time <= context.timerService().currentWatermark()) {
       if (counts) {
         exceeded.inc();

@@ -196,7 +196,7 @@ public record Plan(
    * after all windows.
    */
   public record View(
-      String name, int version, String hash, List<Feature> features, List<Derived> derived) {
+      String name, int version, String hash, List<Feature> features, List<Derived> derived, long refreshMs) {
 
     /** A plan without derived features need not say so. */
     public View {
@@ -211,6 +211,11 @@ public record Plan(
           feature ->
               outputs.add(new Output(feature.name(), new FeatureType(feature.type(), false))));
       return outputs;
+    }
+
+    /** Whether its vectors are emitted again as their windows run empty. */
+    public boolean refreshes() {
+      return refreshMs > 0;
     }
 
     /** {@code name@version}. */

@@ -1,5 +1,6 @@
 package penstock.kernel.stage;
 
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import org.apache.flink.api.common.state.ListState;
@@ -33,6 +34,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   private final boolean deduplicates;
   private final long submissionMs;
   private final long waitMs;
+  private final boolean refreshes;
 
   private transient StageSpec spec;
   private transient long[] epochs;
@@ -41,7 +43,9 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   private transient ListState<Tuple2<String, Long>> epochState;
   private transient ValueState<EntityState> state;
   private transient Deduplication deduplication;
+  private transient Refresh refresh;
   private transient Counter lateEvents;
+  private transient Counter[] lateByView;
   private transient Counter withoutEntity;
 
   /**
@@ -51,14 +55,21 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
    * @param submissionMs when the job was submitted: the epoch of views that have no state
    * @param waitMs how long an event may wait in its topic: the state of an entity is kept for so
    *     long beyond its longest window
+   * @param refreshes whether views are emitted again by timers, if they want it: not in a replay
    */
   public StageFunction(
-      String planJson, String entity, boolean deduplicates, long submissionMs, long waitMs) {
+      String planJson,
+      String entity,
+      boolean deduplicates,
+      long submissionMs,
+      long waitMs,
+      boolean refreshes) {
     this.planJson = planJson;
     this.entity = entity;
     this.deduplicates = deduplicates;
     this.submissionMs = submissionMs;
     this.waitMs = waitMs;
+    this.refreshes = refreshes;
   }
 
   @Override
@@ -83,7 +94,14 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
           new Deduplication(
               plan, waitMs, context.getKeyedStateStore(), counters.counter("duplicates"));
     }
+    if (refreshes) {
+      refresh = Refresh.of(plan, entity, spec, forgetting, context.getKeyedStateStore());
+    }
     lateEvents = counters.counter("late_events");
+    lateByView =
+        Arrays.stream(spec.views())
+            .map(view -> counters.counter("view", view.name(), "late_events"))
+            .toArray(Counter[]::new);
     withoutEntity = counters.counter("events_without_entity");
   }
 
@@ -118,6 +136,10 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> out) throws Exception {
+    if (event.isTimer) {
+      out.collect(event);
+      return;
+    }
     if (deduplication != null && !deduplication.accepts(event)) {
       return;
     }
@@ -128,11 +150,32 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
       entityState = entityState == null ? spec.newState() : spec.adopt(entityState);
       if (spec.take(entityState, event, name, this::epoch) > 0) {
         lateEvents.inc();
+        countLate(event);
       }
       state.update(entityState);
+      if (refresh != null) {
+        refresh.taken(event, entityState, context.timerService());
+      }
     } else {
       withoutEntity.inc();
     }
     out.collect(event);
+  }
+
+  @Override
+  public void onTimer(long time, OnTimerContext context, Collector<Event> out) throws Exception {
+    if (refresh != null) {
+      EntityState entityState = state.value();
+      refresh.due(
+          time, entityState == null ? null : spec.adopt(entityState), context.timerService(), out);
+    }
+  }
+
+  private void countLate(Event event) {
+    for (int i = 0; i < lateByView.length; i++) {
+      if (event.views[spec.place(i)].late()) {
+        lateByView[i].inc();
+      }
+    }
   }
 }

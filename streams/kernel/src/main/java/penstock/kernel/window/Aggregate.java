@@ -64,6 +64,14 @@ abstract class Aggregate {
   }
 
   /**
+   * Whether the value is about the event that asks. Later, when none does, it stays what it was for
+   * the last one until the newest has left the window.
+   */
+  boolean isAboutTheEvent() {
+    return false;
+  }
+
+  /**
    * Whether merging is too dear to be done for every event. Then adding a value to the merged
    * accumulator must give what adding it to the newest tile and merging gives, and windows keep a
    * running total.

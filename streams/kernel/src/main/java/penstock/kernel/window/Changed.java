@@ -9,6 +9,11 @@ final class Changed extends TwoLatest {
   }
 
   @Override
+  boolean isAboutTheEvent() {
+    return true;
+  }
+
+  @Override
   Object result(Rows rows, int row, Arrival arrival) {
     int previous = previous(rows, row, arrival);
     if (previous < 0 || arrival.value == null) {

@@ -116,6 +116,42 @@ public final class StageSpec {
     return Arrays.stream(views).mapToLong(ViewSpec::reachMs).max().orElse(0);
   }
 
+  /**
+   * A view's features as of a later time at which no event asks; the state stays as it is.
+   *
+   * @param last those that were emitted last
+   */
+  public Object[] later(EntityState state, int view, long asOf, Object[] last) {
+    return views[view].later(state.views[view], asOf, last);
+  }
+
+  /**
+   * When the next tile of a view's windows leaves after {@code asOf}; the greatest long if none.
+   */
+  public long departure(EntityState state, int view, long asOf) {
+    return views[view].departure(state.views[view], asOf);
+  }
+
+  /** How far time has come in a view, epoch ms. */
+  public long asOf(EntityState state, int view) {
+    return state.views[view].asOf;
+  }
+
+  /** The epoch in which a view counts its events. */
+  public long epoch(EntityState state, int view) {
+    return state.views[view].epoch;
+  }
+
+  /** How many events a view has taken. */
+  public long seq(EntityState state, int view) {
+    return state.views[view].seq;
+  }
+
+  /** The place of a view among all views of the plan. */
+  public int place(int view) {
+    return firstView + view;
+  }
+
   /** The views of the stage, in record order. */
   public ViewSpec[] views() {
     return views;

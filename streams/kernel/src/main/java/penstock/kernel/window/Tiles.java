@@ -111,6 +111,17 @@ final class Tiles {
     totalIsValid = false;
   }
 
+  /** When the next tile leaves after {@code asOf}, epoch ms; the greatest long if none is left. */
+  long departure(long asOf) {
+    long expired = spec.expired(asOf);
+    for (int row = start; row < start + size; row++) {
+      if (indexes[row] > expired) {
+        return spec.departure(indexes[row]);
+      }
+    }
+    return Long.MAX_VALUE;
+  }
+
   /**
    * Adds an event of that time to its tile, which must not have expired.
    *

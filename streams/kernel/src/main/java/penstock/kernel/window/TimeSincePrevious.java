@@ -7,6 +7,11 @@ final class TimeSincePrevious extends TwoLatest {
   }
 
   @Override
+  boolean isAboutTheEvent() {
+    return true;
+  }
+
+  @Override
   Object result(Rows rows, int row, Arrival arrival) {
     int previous = previous(rows, row, arrival);
     return previous < 0 ? null : (Object) arrival.secondsSince(time(rows, row, previous));

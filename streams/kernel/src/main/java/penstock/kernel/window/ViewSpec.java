@@ -13,6 +13,7 @@ import penstock.kernel.plan.Plan;
  */
 public final class ViewSpec {
   final String key;
+  private final String name;
   final WindowSpec[] windows;
   private final int width;
 
@@ -27,6 +28,7 @@ public final class ViewSpec {
 
   ViewSpec(Plan.View view, Layout layout) {
     this.key = view.id() + ":" + view.hash();
+    this.name = view.name();
     List<Plan.Feature> features = view.features();
     this.width = features.size() + view.derived().size();
     record Shape(long sizeMs, long hopMs) {}
@@ -55,6 +57,11 @@ public final class ViewSpec {
         conditions[w][i] = layout.place(feature.where());
       }
     }
+  }
+
+  /** Its name in the plan. */
+  public String name() {
+    return name;
   }
 
   /** Name, version and hash: what the state and the epoch of the view are kept under. */
@@ -91,6 +98,40 @@ public final class ViewSpec {
   /** The size of its longest window. */
   long reachMs() {
     return Arrays.stream(windows).mapToLong(window -> window.sizeMs).max().orElse(0);
+  }
+
+  /**
+   * The features as of a later time at which no event asks, computed beside the state.
+   *
+   * @param last those of the last emission
+   */
+  Object[] later(ViewState state, long asOf, Object[] last) {
+    ViewState copy = state.copy();
+    Object[] features = new Object[width];
+    arrival.time = state.asOf;
+    arrival.asOf = asOf;
+    for (int w = 0; w < windows.length; w++) {
+      WindowSpec window = windows[w];
+      Arrays.fill(values[w], null);
+      copy.windows[w].advance(asOf);
+      copy.windows[w].results(arrival, values[w], features);
+      boolean holdsNewest = window.tile(state.asOf) > window.expired(asOf);
+      for (int i = 0; i < window.aggregates.length && holdsNewest; i++) {
+        if (window.aggregates[i].isAboutTheEvent()) {
+          features[window.features[i]] = last[window.features[i]];
+        }
+      }
+    }
+    return features;
+  }
+
+  /** When the next tile of any window leaves after {@code asOf}; see {@link Tiles#departure}. */
+  long departure(ViewState state, long asOf) {
+    long least = Long.MAX_VALUE;
+    for (Tiles tiles : state.windows) {
+      least = Math.min(least, tiles.departure(asOf));
+    }
+    return least;
   }
 
   int width() {

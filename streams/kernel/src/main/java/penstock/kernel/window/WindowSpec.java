@@ -104,6 +104,12 @@ final class WindowSpec {
     return start > asOf ? Long.MIN_VALUE : Math.floorDiv(start, hopMs);
   }
 
+  /** When a tile leaves the window, epoch ms; the greatest long if that is beyond time. */
+  long departure(long tile) {
+    long end = tile * hopMs + sizeMs;
+    return end < tile ? Long.MAX_VALUE : end;
+  }
+
   /**
    * The first tile of the block that {@code asOf} lies in; a block has as many as fit the window.
    */

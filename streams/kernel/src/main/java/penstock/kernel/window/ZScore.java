@@ -7,6 +7,11 @@ final class ZScore extends Deviation {
   }
 
   @Override
+  boolean isAboutTheEvent() {
+    return true;
+  }
+
+  @Override
   Object result(Rows rows, int row, Arrival arrival) {
     double deviation = Math.sqrt(variance(rows, row));
     double mean = mean(rows, row);

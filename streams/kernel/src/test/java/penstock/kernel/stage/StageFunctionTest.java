@@ -35,7 +35,7 @@ class StageFunctionTest {
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
             new KeyedProcessOperator<>(
-                new StageFunction(planJson, "e", true, submissionMs, WAIT_MS)),
+                new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true)),
             key,
             Types.STRING);
     harness.setup(new penstock.kernel.event.EventSerializer(planJson, false));

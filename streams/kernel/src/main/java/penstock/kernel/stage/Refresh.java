@@ -1,0 +1,227 @@
+package penstock.kernel.stage;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import org.apache.flink.api.common.state.KeyedStateStore;
+import org.apache.flink.api.common.state.MapState;
+import org.apache.flink.api.common.state.MapStateDescriptor;
+import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.core.memory.DataInputDeserializer;
+import org.apache.flink.core.memory.DataOutputSerializer;
+import org.apache.flink.streaming.api.TimerService;
+import org.apache.flink.util.Collector;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.Layout;
+import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.Binary;
+import penstock.kernel.plan.FeatureType;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.window.EntityState;
+import penstock.kernel.window.StageSpec;
+
+/**
+ * Emits the vectors of an entity that is idle again, as what they counted leaves their windows.
+ *
+ * <p>After an event, and after each such emission, a view waits for the next tile to leave, rounded
+ * up to its refresh interval and a part of it that the entity's name decides: so an entity is
+ * emitted at most once per interval, and not all at once. What is emitted is computed beside the
+ * entity's state, which stays as the events left it: a replay, which has no timers, gives the same
+ * values. When every window is empty nothing more is kept or waited for.
+ */
+final class Refresh {
+  private final StageSpec spec;
+  private final Plan.Stage stage;
+  private final int columns;
+  private final int views;
+  private final FeatureType[][] types;
+
+  /**
+   * What is waited for, by the key of the view: that which another version waited for is dropped.
+   */
+  private final MapState<String, byte[]> waiting;
+
+  private final DataOutputSerializer out = new DataOutputSerializer(256);
+
+  private Refresh(
+      Plan plan, Plan.Stage stage, StageSpec spec, Forgetting forgetting, KeyedStateStore store) {
+    this.spec = spec;
+    this.stage = stage;
+    this.columns = Layout.needed(plan).size();
+    this.views = plan.views().size();
+    this.types =
+        stage.views().stream()
+            .map(
+                view ->
+                    view.features().stream().map(Plan.Feature::type).toArray(FeatureType[]::new))
+            .toArray(FeatureType[][]::new);
+    MapStateDescriptor<String, byte[]> descriptor =
+        new MapStateDescriptor<>(
+            "refresh", Types.STRING, PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO);
+    forgetting.limit(descriptor);
+    this.waiting = store.getMapState(descriptor);
+  }
+
+  /** That of a stage; null if none of its views wants it. */
+  static Refresh of(
+      Plan plan, String entity, StageSpec spec, Forgetting forgetting, KeyedStateStore store) {
+    for (Plan.Stage stage : plan.stages()) {
+      if (stage.entity().equals(entity) && stage.views().stream().anyMatch(Plan.View::refreshes)) {
+        return new Refresh(plan, stage, spec, forgetting, store);
+      }
+    }
+    return null;
+  }
+
+  /**
+   * What is waited for, of one view of one entity: when, what was emitted last, and of which event.
+   */
+  private record Waiting(
+      long due,
+      String entity,
+      byte[] key,
+      int partition,
+      long offset,
+      long timestamp,
+      String id,
+      Object[] features) {
+
+    Waiting with(long due, Object[] features) {
+      return new Waiting(due, entity, key, partition, offset, timestamp, id, features);
+    }
+  }
+
+  /** Waits for what the event's vectors hold to leave. */
+  void taken(Event event, EntityState state, TimerService timers) throws Exception {
+    for (int i = 0; i < types.length; i++) {
+      ViewValues values = event.views[spec.place(i)];
+      if (!stage.views().get(i).refreshes()) {
+        continue;
+      }
+      long due = due(i, state, values.asOf(), values.entity());
+      byte[] before = waiting.get(spec.views()[i].key());
+      long pending = before == null ? Long.MAX_VALUE : new DataInputDeserializer(before).readLong();
+      if (pending > values.asOf() && pending <= due) {
+        due = pending;
+      } else if (due != Long.MAX_VALUE) {
+        timers.registerEventTimeTimer(due);
+      }
+      Waiting now =
+          new Waiting(
+              due,
+              values.entity(),
+              event.key,
+              event.partition,
+              event.offset,
+              event.timestamp,
+              event.id,
+              values.features());
+      keep(i, now);
+    }
+  }
+
+  /** Emits what has changed by {@code time}; {@code state} is null if it was given up meanwhile. */
+  void due(long time, EntityState state, TimerService timers, Collector<Event> collector)
+      throws Exception {
+    List<String> known = Arrays.stream(spec.views()).map(view -> view.key()).toList();
+    List<String> gone = new ArrayList<>();
+    List<Integer> found = new ArrayList<>();
+    for (Map.Entry<String, byte[]> entry : waiting.entries()) {
+      int view = known.indexOf(entry.getKey());
+      if (state == null || view < 0 || !stage.views().get(view).refreshes()) {
+        gone.add(entry.getKey());
+      } else if (new DataInputDeserializer(entry.getValue()).readLong() == time) {
+        found.add(view);
+      }
+    }
+    for (String key : gone) {
+      waiting.remove(key);
+    }
+    for (int view : found) {
+      Waiting before = read(waiting.get(known.get(view)), types[view]);
+      long asOf = spec.asOf(state, view);
+      Object[] features = before.features();
+      if (time > asOf) {
+        Object[] later = spec.later(state, view, time, features);
+        if (!Arrays.equals(later, features)) {
+          collector.collect(record(view, before, state, time, later));
+        }
+        features = later;
+      }
+      long due = due(view, state, Math.max(time, asOf), before.entity());
+      if (due != Long.MAX_VALUE) {
+        timers.registerEventTimeTimer(due);
+      }
+      keep(view, before.with(due, features));
+    }
+  }
+
+  /** The record of a timer: of no event, in the place of the entity's last one. */
+  private Event record(int view, Waiting last, EntityState state, long time, Object[] features) {
+    Event event = new Event();
+    event.isTimer = true;
+    event.key = last.key();
+    event.partition = last.partition();
+    event.offset = last.offset();
+    event.timestamp = last.timestamp();
+    event.id = last.id();
+    event.time = spec.asOf(state, view);
+    event.columns = new Object[columns];
+    event.views = new ViewValues[views];
+    event.views[spec.place(view)] =
+        new ViewValues(last.entity(), spec.epoch(state, view), spec.seq(state, view), time, false, features);
+    return event;
+  }
+
+  /** When the view is to be emitted again, after {@code asOf}; never if its windows are empty. */
+  private long due(int view, EntityState state, long asOf, String entity) {
+    return rounded(
+        spec.departure(state, view, asOf), stage.views().get(view).refreshMs(), entity.hashCode());
+  }
+
+  /** The first time from {@code time} on that is the entity's in its interval. */
+  static long rounded(long time, long intervalMs, int hash) {
+    long own = Math.floorMod(hash * 0x9E3779B97F4A7C15L >>> 16, intervalMs);
+    long rounded = time + Math.floorMod(own - time, intervalMs);
+    return rounded < time ? Long.MAX_VALUE : rounded;
+  }
+
+  private void keep(int view, Waiting now) throws Exception {
+    String key = spec.views()[view].key();
+    if (now.due() == Long.MAX_VALUE) {
+      waiting.remove(key);
+      return;
+    }
+    out.clear();
+    out.writeLong(now.due());
+    Binary.writeString(now.entity(), out);
+    Binary.writeBytes(now.key(), out);
+    out.writeInt(now.partition());
+    out.writeLong(now.offset());
+    out.writeLong(now.timestamp());
+    Binary.writeString(now.id(), out);
+    for (int i = 0; i < types[view].length; i++) {
+      types[view][i].write(now.features()[i], out);
+    }
+    waiting.put(key, out.getCopyOfBuffer());
+  }
+
+  private static Waiting read(byte[] bytes, FeatureType[] types) throws IOException {
+    DataInputDeserializer in = new DataInputDeserializer(bytes);
+    long due = in.readLong();
+    String entity = Binary.readString(in);
+    byte[] key = Binary.readBytes(in);
+    int partition = in.readInt();
+    long offset = in.readLong();
+    long timestamp = in.readLong();
+    String id = Binary.readString(in);
+    Object[] features = new Object[types.length];
+    for (int i = 0; i < types.length; i++) {
+      features[i] = types[i].read(in);
+    }
+    return new Waiting(due, entity, key, partition, offset, timestamp, id, features);
+  }
+}
