@@ -9,6 +9,9 @@ from streams.plan import Output, PipelinePlan, ViewPlan
 
 _AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
 
+TIMER = "timer"
+"""The ``trigger`` of a feature record that no event caused: an idle entity's vector, as of a later time."""
+
 SOURCE_FIELDS: list[dict[str, Any]] = [
     {"name": "topic", "type": "string"},
     {"name": "partition", "type": "int"},

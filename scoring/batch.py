@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from schemas.codec import Decoder, Undecodable, UnknownSchema
+from schemas.records import TIMER
 from scoring.decision import is_score
 from scoring.memory import Source
 from scoring.predictions import Answer, Consumed, PredictionWriter, Produced, source_of
 from scoring.vectors import FloatArray
-
-# Emitted by a timer as windows decay: news for the stores, but no event, and so nothing to score.
-_TIMER = "timer"
 
 
 class Candidate(NamedTuple):
@@ -47,7 +45,8 @@ def decode(batch: Iterable[Consumed], decoder: Decoder, writer: PredictionWriter
             reason = f"penstock.{type(error).__name__}"
             result.dead_letters.append(writer.dead_letter(consumed, "decode", reason, error.what, now))
             continue
-        if record["trigger"] == _TIMER:
+        if record["trigger"] == TIMER:
+            # News for the stores, but no event, and so nothing to score.
             result.timers += 1
         else:
             result.candidates.append(Candidate(consumed, record, source_of(record)))

@@ -156,17 +156,20 @@ def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def latest_emissions(rows: Iterable[Row]) -> list[Row]:
-    """Of rows of one entity, those that count: of each (epoch, seq) the one of the latest attempt, in the given order.
+    """Of rows of one entity, those that count: of each emission the one of the latest attempt, in the given order.
 
-    An attempt can put the same (epoch, seq) at another ``as_of``: rows of the neighbouring days belong to the question.
+    An event's vector is known by its (epoch, seq), a timer's, which has no event id, by its ``as_of`` too; a timer's is
+    void if a later attempt emitted the event anew. An attempt can put the same (epoch, seq) at another ``as_of``: rows
+    of the neighbouring days belong to the question.
     """
-    kept: dict[tuple[int, int], Row] = {}
+    kept: dict[tuple[int, int, int | None], Row] = {}
     for row in rows:
-        key = row["epoch"], row["seq"]
+        key = row["epoch"], row["seq"], None if row["event_id"] else row["as_of"]
         if key not in kept or row["attempt"] > kept[key]["attempt"]:
             kept.pop(key, None)
             kept[key] = row
-    return list(kept.values())
+    events = {key[:2]: row["attempt"] for key, row in kept.items() if key[2] is None}
+    return [row for key, row in kept.items() if key[2] is None or row["attempt"] >= events.get(key[:2], 0)]
 
 
 def day_of(time_ms: int) -> int:

@@ -7,25 +7,31 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from schemas.codec import Undecodable
+from schemas.records import TIMER
 from streams.plan import PipelinePlan, ViewPlan
 
-Order: TypeAlias = tuple[int, int, int]
-"""``(epoch, seq, attempt)``: the greater is the newer.
+Order: TypeAlias = tuple[int, int, int, int]
+"""``(epoch, seq, attempt, as_of)``: the greater is the newer.
 
 ``epoch`` and ``seq`` count an entity's emissions. After a failure the same (epoch, seq) can be emitted again, with
 other values if the entity is fed from several partitions; then the later ``attempt`` stands, so that every store
-converges to what the restored job holds, in whatever order the records arrive.
+converges to what the restored job holds, in whatever order the records arrive. A timer's vector has the (epoch, seq) of
+the entity's last event, and a later ``as_of``.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """One view's vector as the job emitted it; ``record`` is the view's part of the feature record."""
+    """One view's vector as the job emitted it; ``record`` is the view's part of the feature record.
+
+    ``newest_ms`` is the time of the entity's newest event, if a timer emitted the vector as of a later time.
+    """
 
     view: ViewPlan
     event_id: str
     attempt: int
     record: Mapping[str, Any]
+    newest_ms: int | None = None
 
     @property
     def entity(self) -> str:
@@ -35,7 +41,7 @@ class Emission:
     @property
     def order(self) -> Order:
         """Its place among the emissions of the same entity and view."""
-        return self.record["epoch"], self.record["seq"], self.attempt
+        return self.record["epoch"], self.record["seq"], self.attempt, self.record["as_of"]
 
 
 def emissions(plan: PipelinePlan, features: Mapping[str, Any]) -> list[Emission]:
@@ -44,13 +50,14 @@ def emissions(plan: PipelinePlan, features: Mapping[str, Any]) -> list[Emission]
     Raises:
         Undecodable: if a vector has no place in the order: epoch, seq and attempt count from 0.
     """
+    newest_ms = features["event_time"] if features["trigger"] == TIMER else None
     found = [
-        Emission(view, features["event_id"], features["attempt"], features[view.name])
+        Emission(view, features["event_id"], features["attempt"], features[view.name], newest_ms)
         for view in plan.views
         if features[view.name] is not None
     ]
     for emission in found:
-        if min(emission.order) < 0:
+        if min(emission.order[:3]) < 0:
             raise Undecodable(f"view {emission.view.id}: epoch, seq and attempt cannot be negative")
     return found
 

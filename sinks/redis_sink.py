@@ -23,15 +23,15 @@ from streams.plan import PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
 
-# Stored only if (epoch, seq, attempt) is greater than what is there. Lua's numbers are doubles, exact to 2**53 only, so
-# the three 64-bit numbers are compared as six of 32 bits. One key per call: it runs as it is on a cluster.
+# Stored only if (epoch, seq, attempt, as_of) is greater than what is there. Lua's numbers are doubles, exact to 2**53
+# only, so the four 64-bit numbers are compared as eight of 32 bits. One key per call: it runs as it is on a cluster.
 _STORE_IF_NEWER = """
-local old = redis.pcall('GETRANGE', KEYS[1], 1, 24)
-if type(old) == 'string' and #old == 24 then
-  local a = {struct.unpack('>I4I4I4I4I4I4', ARGV[1], 2)}
-  local b = {struct.unpack('>I4I4I4I4I4I4', old, 1)}
+local old = redis.pcall('GETRANGE', KEYS[1], 1, 32)
+if type(old) == 'string' and #old == 32 then
+  local a = {struct.unpack('>I4I4I4I4I4I4i4I4', ARGV[1], 2)}
+  local b = {struct.unpack('>I4I4I4I4I4I4i4I4', old, 1)}
   local newer = false
-  for i = 1, 6 do
+  for i = 1, 8 do
     if a[i] ~= b[i] then
       newer = a[i] > b[i]
       break

@@ -2,12 +2,13 @@
 
 The stored value is one blob::
 
-    1 byte    format (1)
-    8 bytes   epoch, seq, attempt, each unsigned big-endian: the order, compared by the store itself
-    8 bytes   as_of, epoch ms, signed big-endian
+    1 byte    format: 1, or 2 of a vector that a timer emitted
+    8 bytes   epoch, seq, attempt, each unsigned big-endian,
+    8 bytes   as_of, epoch ms, signed big-endian: the order, compared by the store itself
+    8 bytes   in format 2: the time of the entity's newest event, epoch ms, signed big-endian
     rest      the view's record (schemas.records.view_schema) in Avro single-object encoding
 
-The first 25 bytes never change their meaning, whatever the format, so that writers of two releases can compare.
+The first 33 bytes never change their meaning, whatever the format, so that writers of two releases can compare.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from sinks.emissions import Emission
 from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan, ViewPlan
 
-FORMAT = 1
+FORMAT, TIMER_FORMAT = 1, 2
 _HEADER = struct.Struct(">BQQQq")
+_NEWEST = struct.Struct(">q")
 
 
 class State(StrEnum):
@@ -75,8 +77,9 @@ class VectorFormat:
         Raises:
             struct.error: if epoch, seq or attempt is negative.
         """
-        header = _HEADER.pack(FORMAT, *emission.order, emission.record["as_of"])
-        return header + self._encoder.encode(emission.record)
+        newest = b"" if emission.newest_ms is None else _NEWEST.pack(emission.newest_ms)
+        header = _HEADER.pack(TIMER_FORMAT if newest else FORMAT, *emission.order)
+        return header + newest + self._encoder.encode(emission.record)
 
     def read(self, entity: str, blob: bytes | None, now_ms: int) -> Vector:
         """What ``blob`` (None: nothing stored) says at ``now_ms``, in event time.
@@ -87,27 +90,29 @@ class VectorFormat:
         view = self._view
         if blob is None:
             return Vector(view.id, entity, State.MISSING, {feature.name: feature.empty for feature in view.outputs})
-        if len(blob) < _HEADER.size or blob[0] != FORMAT:
-            raise Undecodable(f"the stored value is not a vector of format {FORMAT}", where=view.id)
+        head = _HEADER.size + (_NEWEST.size if blob[:1] == bytes([TIMER_FORMAT]) else 0)
+        if len(blob) < head or blob[0] not in (FORMAT, TIMER_FORMAT):
+            raise Undecodable(f"the stored value is not a vector of format {FORMAT} or {TIMER_FORMAT}", where=view.id)
         _, epoch, seq, attempt, as_of = _HEADER.unpack_from(blob)
-        record = self._decoder.decode(blob[_HEADER.size :], where=view.id)
-        run_empty = {feature.name for feature in view.features if has_run_empty(feature, as_of, now_ms)}
+        (newest,) = _NEWEST.unpack_from(blob, _HEADER.size) if head > _HEADER.size else (as_of,)
+        record = self._decoder.decode(blob[head:], where=view.id)
+        run_empty = {feature.name for feature in view.features if has_run_empty(feature, newest, now_ms)}
         expired = len(run_empty) == len(view.features)
         for derived in view.derived:
-            if expired or any(_has_passed(*window, as_of, now_ms) for window in derived.windows):
+            if expired or any(_has_passed(*window, newest, now_ms) for window in derived.windows):
                 run_empty.add(derived.name)
         values = {f.name: f.empty if f.name in run_empty else record[f.name] for f in view.outputs}
         state = State.EXPIRED if expired else State.STALE if run_empty else State.PRESENT
         return Vector(view.id, entity, state, values, as_of, epoch, seq, attempt)
 
 
-def has_run_empty(feature: FeaturePlan, as_of: int, now_ms: int) -> bool:
-    """Whether the feature's window, moved on to ``now_ms``, no longer covers the tile of the newest event (``as_of``).
+def has_run_empty(feature: FeaturePlan, newest_ms: int, now_ms: int) -> bool:
+    """Whether the feature's window, moved on to ``now_ms``, no longer covers the tile of the newest event.
 
-    It is so at the latest when that event is a window old. Never so at ``now_ms <= as_of``: a reader whose clock is
+    It is so at the latest when that event is a window old. Never so at ``now_ms <= newest_ms``: a reader whose clock is
     behind gets the vector as it was emitted.
     """
-    return _has_passed(feature.window_ms, feature.hop_ms, as_of, now_ms)
+    return _has_passed(feature.window_ms, feature.hop_ms, newest_ms, now_ms)
 
 
 def _has_passed(window_ms: int, hop_ms: int, as_of: int, now_ms: int) -> bool:

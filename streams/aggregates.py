@@ -59,12 +59,14 @@ class Kind(NamedTuple):
     """What is known of an operation before any event: the type of its feature, and what an empty window gives.
 
     ``column`` as a type is that of the column that it aggregates; ``numeric`` says that this must be a number.
-    ``empty`` is of each element, if an empty window gives a list.
+    ``empty`` is of each element, if an empty window gives a list. ``about_event`` says that the value is about the
+    event that asks, and stays what it was while none does.
     """
 
     type: Literal["long", "double", "boolean", "column", "long[]", "double[]", "column[]"]
     empty: int | float | None = None
     numeric: bool = False
+    about_event: bool = False
 
 
 _NUMBER = Kind("double", numeric=True)
@@ -78,17 +80,17 @@ KINDS: dict[Operation, Kind] = {
     "std": _NUMBER,
     "skewness": _NUMBER,
     "kurtosis": _NUMBER,
-    "zscore": _NUMBER,
+    "zscore": Kind("double", numeric=True, about_event=True),
     "first": Kind("column"),
     "last": Kind("column"),
-    "changed": Kind("boolean"),
+    "changed": Kind("boolean", about_event=True),
     "time_since_first": Kind("double"),
     "time_since_last": Kind("double"),
-    "time_since_previous": Kind("double"),
+    "time_since_previous": Kind("double", about_event=True),
     "approx_distinct": Kind("long", empty=0),
     "distinct": Kind("long", empty=0),
     "quantile": _NUMBER,
-    "frequency": Kind("long", empty=0),
+    "frequency": Kind("long", empty=0, about_event=True),
     "session_count": Kind("long", empty=0),
     "session_length": Kind("double"),
     "rate": Kind("double", empty=0.0),

@@ -77,6 +77,9 @@ class View(Definition):
 
     ``derived`` are features computed by SQL from those of the same record: the view's own by their name, another
     view's as ``view.feature``, the event's columns as ``event.column``; each may use the derived ones before it.
+
+    With ``refresh``, the vector of an entity that is idle is emitted again as what it counted leaves its windows, at
+    most once in that time. It changes no value and is no part of what the version means.
     """
 
     name: Name
@@ -84,6 +87,7 @@ class View(Definition):
     entity: Entity
     aggregates: Annotated[tuple[Aggregate, ...], Field(min_length=1)]
     derived: dict[Name, Derived] = Field(default_factory=dict)
+    refresh: Duration | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -47,15 +48,16 @@ class Kernel:
         )
 
     def features(
-        self, plan: dict[str, Any], rows: list[dict[str, Any]], snapshot_every: int = 0
+        self, plan: dict[str, Any], rows: list[dict[str, Any]], snapshot_every: int = 0, later: Sequence[int] = ()
     ) -> list[dict[str, Any] | None]:
         """The views of each row, which has every column, derived ones included; None for a duplicate.
 
         ``__source`` in a row is the number of its source in the plan, 0 if it is left out.
 
-        After every ``snapshot_every`` rows all states are written and read back (0: never).
+        After every ``snapshot_every`` rows all states are written and read back (0: never). A view also has, of each of
+        the milliseconds in ``later``, the features that a timer would emit so long after its ``as_of``.
         """
-        request = {"plan": plan, "rows": rows, "snapshot_every": snapshot_every}
+        request = {"plan": plan, "rows": rows, "snapshot_every": snapshot_every, "later": list(later)}
         return cast("list[dict[str, Any] | None]", self.ask({"features": request}))
 
     def decode(

@@ -49,6 +49,11 @@ class FeaturePlan(_Plan):
     gap_ms: int | None = None
 
     @property
+    def is_about_event(self) -> bool:
+        """Whether the value is about the event that asks, and stays what it was while none does."""
+        return KINDS[self.operation].about_event
+
+    @property
     def empty(self) -> int | float | list[int | float | None] | None:
         """What an empty window gives: 0 for counts, null for the rest."""
         empty = KINDS[self.operation].empty
@@ -108,11 +113,23 @@ class ViewPlan(_Plan):
     hash: str
     features: tuple[FeaturePlan, ...]
     derived: tuple[DerivedFeaturePlan, ...] = ()
+    refresh_ms: int = 0
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """All features, in the order of the record."""
         return (*self.features, *self.derived)
+
+    @property
+    def own_derived(self) -> tuple[DerivedFeaturePlan, ...]:
+        """The derived features that need nothing but the view itself: a timer's record has no more to compute from."""
+        own = {f"{self.name}.{feature.name}" for feature in self.features}
+        found = []
+        for feature in self.derived:
+            if own.issuperset(feature.inputs):
+                own.add(f"{self.name}.{feature.name}")
+                found.append(feature)
+        return tuple(found)
 
     @property
     def id(self) -> str:
@@ -315,6 +332,7 @@ def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filter
         key=_key(view.entity),
         key_type=_key_type(view.entity, columns),
         hash=_view_hash(pipeline, view),
+        refresh_ms=view.refresh or 0,
         features=tuple(
             FeaturePlan(
                 name=f"{aggregate.name}_{window.label}",
@@ -357,7 +375,7 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     used = {other.name: f"{other.version}:{_view_hash(pipeline, other)}" for other in others}
     also = [_events_of(source) for source in pipeline.also]
     definition = {
-        "view": view.model_dump(mode="json"),
+        "view": view.model_dump(mode="json", exclude={"refresh"}),
         "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
         "source": _events_of(pipeline.source),
         **({"also": also} if also else {}),

@@ -26,7 +26,7 @@ from streams.reference import Row, Timed, agrees, tolerance, vector
 from streams.reference_order import Arrival, may_be_late
 
 # Two mathematics libraries may differ in the last bit of a logarithm.
-_MATHEMATICS = 1e-12
+MATHEMATICS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def check_features(
     arrivals: Sequence[Arrival] = (),
     others: Others = (),
 ) -> FeatureFindings:
-    """Check every record's envelope and derived features, its vectors against the oracle, and the order of event time.
+    """Check the envelope, vectors and derived features of every event's record, and the order of event time.
 
     The last is checked by ``arrivals``.
 
@@ -79,6 +79,7 @@ def check_features(
     ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
     order from ``seed``, and ``checked`` says how many feature values were compared.
     """
+    records = [record for record in records if not record.is_timer]
     findings = FeatureFindings(emitted=len(records))
     seen = set()
     for record in records:
@@ -120,7 +121,7 @@ def derived_mismatches(
                 continue
             checked += 1
             engine = value[view][feature]
-            if not agrees(engine, wanted, _MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
+            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
                 found.append(f"{where}: {name} is {engine!r}, the record's values make it {wanted!r}")
     return checked, found
 
@@ -149,7 +150,7 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
         if f"event.{name}" in record.lacks:
             continue
         carried, own = value["event"][name], event.row[name]
-        if not agrees(carried, own, _MATHEMATICS * abs(own) if isinstance(own, float) else 0.0):
+        if not agrees(carried, own, MATHEMATICS * abs(own) if isinstance(own, float) else 0.0):
             findings.mismatch(f"{_where(record)}: event.{name} is {carried!r}, the event's is {own!r}")
     if (record.partition, record.key) != (event.position.partition, event.key):
         findings.mismatch(f"{_where(record)}: key or partition is not that of its event {event.position}")
@@ -263,11 +264,14 @@ class History:
         return [self._rows[i] for i in kept]
 
 
+def reach_ms(view: ViewPlan) -> int:
+    """How far back from the newest row a view can see: at most one hop more than a window's length."""
+    return max(feature.window_ms + feature.hop_ms for feature in view.features)
+
+
 def check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
     """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
-    # A window reaches at most one hop further back than its length; what is older cannot count.
-    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
-    rows = history.until(index, longest)
+    rows = history.until(index, reach_ms(view))
     oracle = vector(view, rows)
     part = emission.part
     where = f"{view.id} {part['entity']} seq {part['seq']} (event {emission.position})"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from backfill.topics import Record
 from schemas.codec import Decoder
 from schemas.features import NOTHING, FeaturesDecoder
+from schemas.records import TIMER
 
 
 class Position(NamedTuple):
@@ -32,8 +33,13 @@ class Published:
     lacks: frozenset[str] = NOTHING
 
     @property
+    def is_timer(self) -> bool:
+        """Whether it is a feature record that no event caused."""
+        return bool(self.value.get("trigger") == TIMER)
+
+    @property
     def position(self) -> Position:
-        """The raw event that caused it."""
+        """The raw event that caused it; of a timer's record, the last of its entity before it."""
         return Position(self.value["source"]["partition"], self.value["source"]["offset"])
 
 

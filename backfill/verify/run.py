@@ -20,6 +20,7 @@ from backfill.verify.predictions import Scorer, check_predictions, model_vectors
 from backfill.verify.records import Position, Published, published
 from backfill.verify.report import ModelReport, PipelineReport, percentiles
 from backfill.verify.stores import check_cassandra, check_redis
+from backfill.verify.timers import check_timers
 from penstock.kafka import KafkaAccess
 from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
@@ -77,12 +78,16 @@ def verify(
         arrivals=judged.arrivals(),
         others=[other.events for other in others],
     )
+    timers = check_timers(
+        planned, judged.events, records, budget=budget, seed=seed, others=[other.events for other in others]
+    )
+    of_events = [record for record in records if not record.is_timer]
     predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
     scored = check_predictions(
         planned,
         pipeline.model,
         judged.events,
-        records,
+        of_events,
         predictions,
         lambda version: _scorer(pipeline, settings, version),
     )
@@ -98,13 +103,13 @@ def verify(
             planned,
             read_backfill(backfill),
             judged.events,
-            records,
+            of_events,
             judged.timestamps,
             budget=budget,
             arrivals=judged.arrivals(),
         )
     drift = _drift(pipeline, settings, records, predictions, measured)
-    checks: list[Findings] = [features, scored, redis, cassandra, replayed, drift]
+    checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
     examples = [*letter_examples, *(example for check in checks for example in check.examples)]
     return PipelineReport(
         events_valid=len(judged.events),
@@ -114,10 +119,10 @@ def verify(
         events_ignored=sum(len(each.ignored) for each in (judged, *others)),
         dead_letters=dead_letters,
         dead_letter_mismatches=letters_wrong,
-        features_emitted=features.emitted,
-        features_checked=features.checked,
-        features_unverifiable=features.unverifiable,
-        feature_mismatches=features.mismatches,
+        features_emitted=features.emitted + timers.emitted,
+        features_checked=features.checked + timers.checked,
+        features_unverifiable=features.unverifiable + timers.unverifiable,
+        feature_mismatches=features.mismatches + timers.mismatches,
         feature_gaps=features.missing,
         predictions=scored.predictions,
         prediction_duplicates=scored.duplicates,

@@ -26,7 +26,7 @@ _PAGE = 5_000
 _CONCURRENCY = 64
 
 T = TypeVar("T")
-Order = tuple[int, int, int]
+Order = tuple[int, int, int, int]
 
 
 @dataclass
@@ -46,11 +46,11 @@ def check_redis(plan: PipelinePlan, records: Sequence[Published], client: redis.
             assert isinstance(blobs, list)
             for (entity, (order, part)), blob in zip(some, blobs, strict=True):
                 findings.checked += 1
-                # At the vector's own as_of no window has run empty: it reads as it was emitted.
+                # At the vector's own as_of what has run empty is emitted as that: it reads as it was emitted.
                 found = layout.read(entity, blob, part["as_of"])
-                stored = (found.epoch, found.seq, found.attempt, found.values)
+                stored = (found.epoch, found.seq, found.attempt, found.as_of, found.values)
                 if stored != (*order, {feature.name: part[feature.name] for feature in view.outputs}):
-                    findings.mismatch(f"Redis {view.id} {entity}: has {stored[:3]}, the latest is {order}")
+                    findings.mismatch(f"Redis {view.id} {entity}: has {stored[:4]}, the latest is {order}")
     return findings
 
 
@@ -81,7 +81,7 @@ def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Ord
         part = record.value[view.name]
         if part is None:
             continue
-        order = (part["epoch"], part["seq"], record.value["attempt"])
+        order = (part["epoch"], part["seq"], record.value["attempt"], part["as_of"])
         if part["entity"] not in latest or order > latest[part["entity"]][0]:
             latest[part["entity"]] = order, part
     return latest

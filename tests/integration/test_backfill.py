@@ -30,6 +30,7 @@ from backfill.verify.backfill import BackfillFindings, check_backfill
 from backfill.verify.events import judge_events
 from backfill.verify.features import check_features
 from backfill.verify.records import published
+from backfill.verify.timers import check_timers
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.event_time import EventTime, iso
@@ -107,6 +108,9 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
         KEY.encode(),
     )
     records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
+    timers = check_timers(bench.plan, judged.events, records, budget=10**7, seed=1)
+    assert timers.mismatches == timers.unverifiable == 0, timers.examples
+    assert (timers.checked > 0) == any(view.refresh_ms for view in bench.plan.views)
     arrivals = judged.arrivals()
     features = check_features(bench.plan, judged.events, records, budget=10**7, seed=1, arrivals=arrivals)
     assert features.mismatches == 0, features.examples
@@ -114,7 +118,7 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
         bench.plan,
         read_backfill(folder),
         judged.events,
-        records,
+        [record for record in records if not record.is_timer],
         judged.timestamps,
         budget=10**8,
         arrivals=arrivals,
@@ -169,15 +173,17 @@ def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_i
     assert again == manifest
 
 
-def test_in_the_order_of_event_time_every_entity_is_what_was_served_bit_for_bit(
+def test_in_the_order_of_event_time_every_entity_is_what_was_served_and_timers_tell_of_idle_ones(
     environment: None, suffix: str, tmp_path: Path
 ) -> None:
     # The payments come up to 400 s late; after 10 s of silence the last of them are waited for no more.
     source = 'order="event_time", disorder="7m", idle_after="10s"'
-    bench = prepared(define(tmp_path, suffix, source=source), Settings())
+    bench = prepared(define(tmp_path, suffix, source=source, refresh="1m"), Settings())
     history = History(bench, 1_500, seed=6)
     jobs.start(bench.pipeline, bench.settings)
-    bench.features(1_500)
+    deadline = time.monotonic() + 60
+    while sum(record["trigger"] == "event" for record in bench.features(1_500)) < 1_500:
+        assert time.monotonic() < deadline
     jobs.stop(bench.pipeline, bench.settings)
 
     backfill(bench, Wanted(START_MS + 1_000_000, history.end_ms, ()), tmp_path / "out")

@@ -80,9 +80,11 @@ def reader(the_plan: PipelinePlan, client: redis.Redis) -> FeatureReader:
     return FeatureReader(the_plan, client)
 
 
-def emission(the_plan: PipelinePlan, order: tuple[int, int, int], entity: str = "c1") -> Emission:
-    epoch, seq, attempt = order
-    return Emission(the_plan.view("spending"), "e", attempt, spending(entity, seq, epoch=epoch, count_1h=seq % 1000))
+def emission(the_plan: PipelinePlan, order: tuple[int, ...], entity: str = "c1") -> Emission:
+    epoch, seq, attempt = order[:3]
+    as_of = T0 + sum(order[3:])
+    part = spending(entity, seq, as_of, epoch, count_1h=seq % 1000)
+    return Emission(the_plan.view("spending"), "e", attempt, part, newest_ms=T0 if as_of > T0 else None)
 
 
 def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...]:
@@ -100,6 +102,15 @@ def test_a_stale_write_is_refused(
     store.write([[emission(the_plan, (1, 5, 2))]])
     store.write([[emission(the_plan, stale)]])
     assert order_of(reader) == (1, 5, 2)
+
+
+def test_a_timers_vector_is_kept_until_the_next_events_comes(
+    store: RedisStore, reader: FeatureReader, the_plan: PipelinePlan
+) -> None:
+    far = 2**40
+    for order, kept in [((1, 5, 2, 7), 7), ((1, 5, 2), 7), ((1, 5, 2, 3), 7), ((1, 5, 2, far), far), ((1, 6, 2), 0)]:
+        store.write([[emission(the_plan, order)]])
+        assert reader.get("spending", "c1", T0).as_of == T0 + kept
 
 
 ORDERS = st.tuples(*[st.integers(0, 3) | st.integers(0, 2**63 - 1) | st.sampled_from([2**53, 2**53 + 1, 2**32])] * 3)

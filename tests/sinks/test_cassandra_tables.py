@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
@@ -93,13 +95,23 @@ def test_an_event_id_that_cannot_be_a_key_is_refused(event_id: str) -> None:
 
 
 def test_of_what_was_emitted_again_the_latest_attempt_counts() -> None:
-    def row(as_of: int, seq: int, attempt: int) -> dict[str, int]:
-        return {"as_of": as_of, "epoch": 0, "seq": seq, "attempt": attempt}
+    def row(as_of: int, seq: int, attempt: int) -> dict[str, Any]:
+        return {"as_of": as_of, "epoch": 0, "seq": seq, "attempt": attempt, "event_id": "e"}
 
     # The restored job met the two events in the other order: seq 1 now has the later as_of.
     rows = [row(20, 2, 1), row(20, 2, 0), row(20, 1, 1), row(10, 1, 0)]
     assert latest_emissions(rows) == [row(20, 2, 1), row(20, 1, 1)]
     assert latest_emissions(rows[::-1]) == [row(20, 1, 1), row(20, 2, 1)]
+
+
+def test_timers_count_beside_their_event_until_it_is_emitted_anew() -> None:
+    def row(as_of: int, attempt: int, event_id: str = "") -> dict[str, Any]:
+        return {"as_of": as_of, "epoch": 0, "seq": 7, "attempt": attempt, "event_id": event_id}
+
+    event, timers = row(10, 1, "e"), [row(30, 2), row(30, 1), row(20, 1)]
+    assert latest_emissions([*timers, event]) == [row(30, 2), row(20, 1), event]
+    again = row(11, 2, "e")
+    assert latest_emissions([*timers, again, event]) == [row(30, 2), again]
 
 
 def test_rows_of_the_same_replicas_travel_together_but_not_in_batches_too_large() -> None:

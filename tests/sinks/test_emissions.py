@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import Undecodable
 from sinks.emissions import Emission, emissions, newest
-from tests.sinks.payments import PLAN, features, spending, trade
+from tests.sinks.payments import PLAN, T0, features, spending, trade
 
 VIEW = PLAN.view("spending")
 ORDERS = st.tuples(*[st.integers(0, 2**63 - 1) | st.integers(0, 3)] * 3)
@@ -35,7 +35,16 @@ def test_a_vector_without_a_place_in_the_order_is_refused(negative: dict[str, in
 
 @given(st.lists(ORDERS, min_size=1))
 def test_the_newest_is_the_greatest_by_epoch_then_seq_then_attempt(orders: list[tuple[int, int, int]]) -> None:
-    assert [e.order for e in newest(map(emission, orders))] == [max(orders)]
+    assert [e.order[:3] for e in newest(map(emission, orders))] == [max(orders)]
+
+
+def test_a_timers_vector_replaces_that_of_the_entitys_last_event_and_gives_way_to_the_next() -> None:
+    event, after = (features(spending=spending(seq=seq)) for seq in (3, 4))
+    timer = features(trigger="timer", event_time=T0, spending=spending(seq=3, as_of=T0 + 5))
+    found = {name: emissions(PLAN, record) for name, record in (("event", event), ("timer", timer), ("after", after))}
+    assert found["timer"][0].newest_ms == T0
+    assert newest(found["timer"] + found["event"]) == found["timer"]
+    assert newest(found["after"] + found["timer"]) == found["after"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.tuples(st.just(0), st.integers(0, 3), st.integers(0, 2)))))
@@ -48,4 +57,4 @@ def test_the_order_of_arrival_does_not_matter(arrivals: list[tuple[str, tuple[in
 def test_entities_and_views_do_not_mix() -> None:
     records = [features(spending=spending("x", seq)) for seq in (1, 2)] + [features(trade=trade("x", 1))]
     kept = newest(itertools.chain.from_iterable(emissions(PLAN, record) for record in records))
-    assert [(e.view.id, e.order) for e in kept] == [("spending@1", (0, 2, 0)), ("trade@3", (0, 1, 0))]
+    assert [(e.view.id, e.order) for e in kept] == [("spending@1", (0, 2, 0, T0)), ("trade@3", (0, 1, 0, T0))]

@@ -72,6 +72,21 @@ def test_a_window_that_has_passed_the_newest_event_reads_as_empty(
     assert (vector.state, vector.values) == (state, values)
 
 
+@pytest.mark.parametrize(
+    ("after_ms", "state", "values"),
+    [
+        (MINUTE, State.STALE, VALUES | {"count_1m": 0}),
+        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0}),
+        (HOUR, State.EXPIRED, EMPTY),
+        (HOUR + 30 * MINUTE, State.EXPIRED, EMPTY),
+    ],
+)
+def test_a_timers_vector_is_as_old_as_its_newest_event(after_ms: int, state: State, values: dict[str, object]) -> None:
+    timer = Emission(VIEW, "", 5, spending(as_of=T0 + 30 * MINUTE), newest_ms=T0)
+    vector = VectorFormat(VIEW).read("c1", VectorFormat(VIEW).pack(timer), T0 + after_ms)
+    assert (vector.as_of, vector.state, vector.values) == (T0 + 30 * MINUTE, state, values)
+
+
 def test_a_lifetime_never_reads_as_empty() -> None:
     for_good = {"shop_last_1h": {"window_ms": LIFETIME_MS}}
     features = tuple(feature.model_copy(update=for_good.get(feature.name, {})) for feature in VIEW.features)

@@ -80,7 +80,7 @@ by_card = View(
         "against_shop": Derived(sql="COALESCE(last_logarithm, busy) * event.amount / by_shop.large_1m", type="double"),
         "tenths": Derived(sql="busy * 10 - shop_approx_distinct_5m", type="long"),
         "same_shop": Derived(sql="shop_last_5m = event.shop", type="boolean"),
-    }},
+    }},{refresh}
 )
 by_shop = View(
     name="by_shop",
@@ -186,11 +186,11 @@ class JobBench:
         raise AssertionError(f"{len(found)} of {count} records on {topic} after {timeout_s} s")
 
 
-def define(folder: Path, suffix: str, *, python: bool = False, source: str = "") -> Pipeline:
+def define(folder: Path, suffix: str, *, python: bool = False, source: str = "", refresh: str = "") -> Pipeline:
     """Write the definition of a pipeline of its own and load it.
 
     A Python column is slow, 5 ms a row, while ``folder`` has a file called ``gate``; ``source`` are arguments for the
-    source.
+    source, ``refresh`` is that of the cards.
     """
     name = f"job_{suffix}"
     text = _DEFINITION.format(
@@ -200,6 +200,7 @@ def define(folder: Path, suffix: str, *, python: bool = False, source: str = "")
         python='"initial": PythonColumn(function=initial, columns=("shop",), type="string"),' if python else "",
         carry=', "initial"' if python else "",
         source=f", {source}" if source else "",
+        refresh=f'\n    refresh="{refresh}",' if refresh else "",
     )
     file = folder / f"{name}.py"
     file.write_text(text, encoding="utf-8")

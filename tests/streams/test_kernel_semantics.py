@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from streams.aggregates import KINDS, MOST_COUNTED
 from streams.entities import composite_text
-from streams.plan import PipelinePlan
-from streams.reference import Timed, accepted, agrees, tolerance, vectors
+from streams.plan import PipelinePlan, ViewPlan
+from streams.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
+from streams.reference_values import FeatureValue
 from streams.words import Window
 from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
@@ -184,12 +185,17 @@ def with_composites(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @CASES
-@given(plan=plans(), events=rows(), snapshot_every=st.sampled_from([0, 1, 3]))
-def test_the_kernel_computes_what_the_oracle_does_and_a_restored_state_changes_nothing(
-    kernel: Kernel, plan: PipelinePlan, events: list[dict[str, Any]], snapshot_every: int
+@given(
+    plan=plans(),
+    events=rows(),
+    snapshot_every=st.sampled_from([0, 1, 3]),
+    delays=st.lists(st.sampled_from([1, 9, 60, 500, 12_000]), max_size=2),
+)
+def test_the_kernel_computes_what_the_oracle_does_and_neither_timers_nor_a_restored_state_change_it(
+    kernel: Kernel, plan: PipelinePlan, events: list[dict[str, Any]], snapshot_every: int, delays: list[int]
 ) -> None:
     events = of_sources(plan, events)
-    answers = kernel.features(plan.model_dump(mode="json"), events, snapshot_every)
+    answers = kernel.features(plan.model_dump(mode="json"), events, snapshot_every, delays)
     verdicts = are_accepted(plan, events)
     assert [answer is not None for answer in answers] == verdicts
     emitted = [answer for answer in answers if answer is not None]
@@ -210,10 +216,25 @@ def test_the_kernel_computes_what_the_oracle_does_and_a_restored_state_changes_n
             history.append(timed)
             head = (got["entity"], got["seq"], got["as_of"], got["late"])
             assert head == (entity, seqs[entity], oracle.as_of, oracle.late)
-            for feature in view.features:
-                engine, wanted = got["features"][feature.name], oracle.features[feature.name]
-                allowed = tolerance(feature, history, oracle.as_of)
-                assert agrees(engine, wanted, allowed), f"{feature}: {engine!r}, oracle {wanted!r}"
+            check(view, history, oracle.as_of, got["features"], oracle.features)
+            for delay, features in zip(delays, got.get("later", []), strict=True):
+                time = oracle.as_of + delay
+                check(view, history, time, features, later(view, history, time), timer=True)
+
+
+def check(
+    view: ViewPlan,
+    history: list[Timed],
+    as_of: int,
+    engine: dict[str, Any],
+    oracle: dict[str, FeatureValue],
+    *,
+    timer: bool = False,
+) -> None:
+    for feature in view.features:
+        got, wanted = engine[feature.name], oracle[feature.name]
+        allowed = tolerance(feature, history, asked_at(feature, history, as_of) if timer else as_of)
+        assert agrees(got, wanted, allowed), f"{feature}: {got!r}, oracle {wanted!r}, as of {as_of}"
 
 
 def test_an_event_without_an_entity_in_the_middle_of_a_chain_skips_that_view_alone(kernel: Kernel) -> None:

@@ -41,10 +41,12 @@ import penstock.kernel.window.StateReport;
  * <ul>
  *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
  *       views of each row (all columns given, and of which source it is as {@code __source}), null
- *       for a duplicate. After every n rows the states are written and read back (0: never).
- *   <li>{@code {"states": {"plan": …, "rows": […]}}}: what these rows leave: for each entity of each
- *       stage the bytes of its state in a snapshot, and for each window its tiles with what every
- *       aggregate would give of that tile alone; and the bytes that de-duplication needs.
+ *       for a duplicate. After every n rows the states are written and read back (0: never). With
+ *       {@code "later": [ms]}, also the features that a timer would emit so long after each row's
+ *       {@code as_of}.
+ *   <li>{@code {"states": {"plan": …, "rows": […]}}}: what these rows leave: for each entity of
+ *       each stage the bytes of its state in a snapshot, and for each window its tiles with what
+ *       every aggregate would give of that tile alone; and the bytes that de-duplication needs.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
  *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
@@ -88,6 +90,8 @@ public final class Cli {
     for (Plan.Stage stage : plan.stages()) {
       stages.add(new StageRun(planJson, plan, stage));
     }
+    List<Long> later = new ArrayList<>();
+    request.path("later").forEach(ms -> later.add(ms.longValue()));
     int snapshotEvery = request.path("snapshot_every").asInt(0);
     ArrayNode answer = MAPPER.createArrayNode();
     int number = 0;
@@ -103,7 +107,11 @@ public final class Cli {
         for (StageRun stage : stages) {
           stage.take(event);
         }
-        answer.add(views(plan, event));
+        ObjectNode views = views(plan, event);
+        for (StageRun stage : stages) {
+          stage.addLater(event, later, plan, views);
+        }
+        answer.add(views);
       } else {
         answer.addNull();
       }
@@ -169,6 +177,19 @@ public final class Cli {
       String entity = spec.entity(event);
       if (entity != null) {
         spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, v -> 1);
+      }
+    }
+
+    void addLater(Event event, List<Long> later, Plan plan, ObjectNode views) {
+      EntityState state = states.get(spec.entity(event));
+      for (int i = 0; i < spec.views().length && state != null && !later.isEmpty(); i++) {
+        ViewValues values = event.views[spec.place(i)];
+        Plan.View view = plan.views().get(spec.place(i));
+        ArrayNode answer = ((ObjectNode) views.get(view.name())).putArray("later");
+        for (long ms : later) {
+          Object[] features = spec.later(state, i, values.asOf() + ms, values.features());
+          addFeatures(view, features, answer.addObject());
+        }
       }
     }
 
@@ -249,13 +270,16 @@ public final class Cli {
       view.put("seq", values.seq());
       view.put("as_of", values.asOf());
       view.put("late", values.late());
-      ObjectNode features = view.putObject("features");
-      List<Plan.Feature> computed = planned.get(i).features();
-      for (int j = 0; j < computed.size(); j++) {
-        features.set(computed.get(j).name(), MAPPER.valueToTree(values.features()[j]));
-      }
+      addFeatures(planned.get(i), values.features(), view.putObject("features"));
     }
     return views;
+  }
+
+  private static void addFeatures(Plan.View view, Object[] values, ObjectNode features) {
+    // Those that SQL derives of them come after the kernel.
+    for (int i = 0; i < view.features().size(); i++) {
+      features.set(view.features().get(i).name(), MAPPER.valueToTree(values[i]));
+    }
   }
 
   private static ArrayNode decode(JsonNode request) throws Exception {

@@ -2,9 +2,11 @@ package penstock.kernel.graph;
 
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.table.data.GenericRowData;
@@ -140,6 +142,9 @@ final class FeatureRows {
     private transient List<Plan.View> views;
     private transient int width;
 
+    /** Per derived feature, whether it needs nothing but its own view. */
+    private transient List<Boolean> own;
+
     FromRow(String planJson) {
       this.planJson = planJson;
     }
@@ -149,6 +154,20 @@ final class FeatureRows {
       views = Plan.parse(planJson).views();
       width = views.stream().mapToInt(view -> view.derived().size()).sum();
       serializer = new EventSerializer(planJson, false);
+      own = views.stream().flatMap(view -> own(view).stream()).toList();
+    }
+
+    private static List<Boolean> own(Plan.View view) {
+      Set<String> known = new HashSet<>();
+      view.features().forEach(feature -> known.add(view.name() + "." + feature.name()));
+      List<Boolean> own = new ArrayList<>();
+      for (Plan.Derived feature : view.derived()) {
+        own.add(known.containsAll(feature.inputs()));
+        if (own.get(own.size() - 1)) {
+          known.add(view.name() + "." + feature.name());
+        }
+      }
+      return own;
     }
 
     @Override
@@ -161,7 +180,10 @@ final class FeatureRows {
         int place = views.get(i).features().size();
         for (Plan.Derived feature : views.get(i).derived()) {
           if (values != null) {
-            values.features()[place++] = EventRows.value(row, column, feature.type());
+            // A timer's record holds its view alone.
+            boolean isKnown = !event.isTimer || own.get(column);
+            values.features()[place++] =
+                isKnown ? EventRows.value(row, column, feature.type()) : null;
           }
           column++;
         }

@@ -272,7 +272,10 @@ public final class JobGraph {
   /** The events with their times, and watermarks. */
   private DataStream<Event> timed(DataStream<Event> events) {
     Replay replay = request.replay();
-    int partitions = replay == null ? plan.source().partitions() : replay.start().size();
+    int partitions =
+        replay == null
+            ? plan.sources().stream().mapToInt(Plan.Source::partitions).sum()
+            : replay.start().size();
     Watermarks watermarks =
         new Watermarks(plan.source(), partitions, events.getParallelism(), replay != null);
     return events

@@ -9,7 +9,7 @@ import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import penstock.kernel.event.Event;
 
 /**
- * How far event time has come: a fixed disorder behind the least advanced partition of the source.
+ * How far event time has come: a fixed disorder behind the least advanced partition of the sources.
  * A partition that has brought nothing for a while is idle and not waited for; when all are, what
  * has come is all that there is, and event time moves on to the newest event.
  *
@@ -33,7 +33,7 @@ public final class EventTimeReached implements WatermarkGenerator<Event> {
   /** Epoch ms in a live job; null in a replay. */
   private final LongSupplier wallClock;
 
-  private final Map<Integer, Partition> partitions = new HashMap<>();
+  private final Map<Place, Partition> partitions = new HashMap<>();
   private long lastLook = Long.MIN_VALUE;
 
   /** What silence is measured by, ms, and where it began. */
@@ -43,6 +43,8 @@ public final class EventTimeReached implements WatermarkGenerator<Event> {
   private long newest = Long.MIN_VALUE;
   private long reached = Long.MIN_VALUE;
   private boolean idle;
+
+  private record Place(int source, int partition) {}
 
   private static final class Partition {
     long newest = Long.MIN_VALUE;
@@ -73,7 +75,9 @@ public final class EventTimeReached implements WatermarkGenerator<Event> {
       // What this event ends may have been a silence of all partitions.
       advance(1, output);
     }
-    Partition partition = partitions.computeIfAbsent(event.partition, p -> new Partition());
+    Partition partition =
+        partitions.computeIfAbsent(
+            new Place(event.source, event.partition), place -> new Partition());
     partition.heard = clock;
     partition.newest = Math.max(partition.newest, event.time);
     newest = Math.max(newest, event.time);

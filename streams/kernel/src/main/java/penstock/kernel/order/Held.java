@@ -8,7 +8,8 @@ import penstock.kernel.event.Event;
 /** Events of one key and one time that wait for the watermark, as the plan's stages need them. */
 final class Held {
   private static final Comparator<Event> ORDER =
-      Comparator.<Event>comparingInt(event -> event.partition)
+      Comparator.<Event>comparingInt(event -> event.source)
+          .thenComparingInt(event -> event.partition)
           .thenComparingLong(event -> event.offset);
 
   final EventForm form;

@@ -196,7 +196,12 @@ public record Plan(
    * after all windows.
    */
   public record View(
-      String name, int version, String hash, List<Feature> features, List<Derived> derived, long refreshMs) {
+      String name,
+      int version,
+      String hash,
+      List<Feature> features,
+      List<Derived> derived,
+      long refreshMs) {
 
     /** A plan without derived features need not say so. */
     public View {

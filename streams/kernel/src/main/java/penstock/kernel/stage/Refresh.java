@@ -38,6 +38,7 @@ final class Refresh {
   private final int columns;
   private final int views;
   private final FeatureType[][] types;
+  private final boolean[] triggers;
 
   /**
    * What is waited for, by the key of the view: that which another version waited for is dropped.
@@ -58,6 +59,10 @@ final class Refresh {
                 view ->
                     view.features().stream().map(Plan.Feature::type).toArray(FeatureType[]::new))
             .toArray(FeatureType[][]::new);
+    this.triggers = new boolean[plan.sources().size()];
+    for (int i = 0; i < triggers.length; i++) {
+      triggers[i] = plan.sources().get(i).triggers();
+    }
     MapStateDescriptor<String, byte[]> descriptor =
         new MapStateDescriptor<>(
             "refresh", Types.STRING, PrimitiveArrayTypeInfo.BYTE_PRIMITIVE_ARRAY_TYPE_INFO);
@@ -89,6 +94,18 @@ final class Refresh {
       String id,
       Object[] features) {
 
+    static Waiting of(Event event, ViewValues values, long due) {
+      return new Waiting(
+          due,
+          values.entity(),
+          event.key,
+          event.partition,
+          event.offset,
+          event.timestamp,
+          event.id,
+          values.features());
+    }
+
     Waiting with(long due, Object[] features) {
       return new Waiting(due, entity, key, partition, offset, timestamp, id, features);
     }
@@ -101,25 +118,23 @@ final class Refresh {
       if (!stage.views().get(i).refreshes()) {
         continue;
       }
-      long due = due(i, state, values.asOf(), values.entity());
       byte[] before = waiting.get(spec.views()[i].key());
+      if (before == null && !triggers[event.source]) {
+        continue;
+      }
+      long due = due(i, state, values.asOf(), values.entity());
       long pending = before == null ? Long.MAX_VALUE : new DataInputDeserializer(before).readLong();
       if (pending > values.asOf() && pending <= due) {
         due = pending;
       } else if (due != Long.MAX_VALUE) {
         timers.registerEventTimeTimer(due);
       }
-      Waiting now =
-          new Waiting(
-              due,
-              values.entity(),
-              event.key,
-              event.partition,
-              event.offset,
-              event.timestamp,
-              event.id,
-              values.features());
-      keep(i, now);
+      if (triggers[event.source]) {
+        keep(i, Waiting.of(event, values, due));
+      } else {
+        // It gives no record and so no place for one.
+        keep(i, read(before, i).with(due, values.features()));
+      }
     }
   }
 
@@ -141,7 +156,7 @@ final class Refresh {
       waiting.remove(key);
     }
     for (int view : found) {
-      Waiting before = read(waiting.get(known.get(view)), types[view]);
+      Waiting before = read(waiting.get(known.get(view)), view);
       long asOf = spec.asOf(state, view);
       Object[] features = before.features();
       if (time > asOf) {
@@ -209,7 +224,7 @@ final class Refresh {
     waiting.put(key, out.getCopyOfBuffer());
   }
 
-  private static Waiting read(byte[] bytes, FeatureType[] types) throws IOException {
+  private Waiting read(byte[] bytes, int view) throws IOException {
     DataInputDeserializer in = new DataInputDeserializer(bytes);
     long due = in.readLong();
     String entity = Binary.readString(in);
@@ -218,9 +233,10 @@ final class Refresh {
     long offset = in.readLong();
     long timestamp = in.readLong();
     String id = Binary.readString(in);
-    Object[] features = new Object[types.length];
-    for (int i = 0; i < types.length; i++) {
-      features[i] = types[i].read(in);
+    // Room for those that SQL derives of them, after the stages.
+    Object[] features = new Object[stage.views().get(view).outputs().size()];
+    for (int i = 0; i < types[view].length; i++) {
+      features[i] = types[view][i].read(in);
     }
     return new Waiting(due, entity, key, partition, offset, timestamp, id, features);
   }

@@ -72,6 +72,11 @@ final class Frequency extends Aggregate {
   }
 
   @Override
+  boolean isAboutTheEvent() {
+    return true;
+  }
+
+  @Override
   Object result(Rows rows, int row, Arrival arrival) {
     Object held = rows.object(row, object);
     if (held == null || arrival.value == null) {

@@ -11,6 +11,9 @@ import penstock.kernel.plan.Plan;
 
 /** One window (size and hop) of a view, and the aggregates over it, laid out in rows. */
 final class WindowSpec {
+  /** No event's time comes so far; a lifetime ends beyond it. */
+  private static final long BEYOND_TIME_MS = 1L << 61;
+
   final long sizeMs;
   final long hopMs;
   final Aggregate[] aggregates;
@@ -104,10 +107,10 @@ final class WindowSpec {
     return start > asOf ? Long.MIN_VALUE : Math.floorDiv(start, hopMs);
   }
 
-  /** When a tile leaves the window, epoch ms; the greatest long if that is beyond time. */
+  /** When a tile leaves the window, epoch ms; the greatest long if it never does. */
   long departure(long tile) {
     long end = tile * hopMs + sizeMs;
-    return end < tile ? Long.MAX_VALUE : end;
+    return end < tile || end >= BEYOND_TIME_MS ? Long.MAX_VALUE : end;
   }
 
   /**

@@ -42,7 +42,7 @@ class RefreshTest {
     Plan plan = Plan.parse(planJson);
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, 7, true)),
+            new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, 7, 86_400_000, true)),
             new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k")),
             Types.STRING);
     harness.setup(new EventSerializer(planJson, false));
