@@ -59,7 +59,8 @@ def check_timers(
             _check_envelope(plan, view, last, record, findings)
             if left > 0:
                 history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
-                left -= _check_vector(plan, view, history, part, record, findings) * len(view.features)
+                left -= _check_vector(view, history, record, findings) * len(view.features)
+                _check_derived(plan, view, record, findings)
     return findings
 
 
@@ -108,15 +109,9 @@ def _check_envelope(
         findings.mismatch(f"{where}: a timer of {view.id} brings other views")
 
 
-def _check_vector(
-    plan: PipelinePlan,
-    view: ViewPlan,
-    history: History,
-    part: Mapping[str, Any],
-    record: Published,
-    findings: FeatureFindings,
-) -> int:
+def _check_vector(view: ViewPlan, history: History, record: Published, findings: FeatureFindings) -> int:
     """Compare one vector with the oracle's; returns the rows visited."""
+    part = record.value[view.name]
     rows = history.until(part["seq"] - 1, reach_ms(view))
     newest, as_of, where = max(row.time for row in rows), part["as_of"], f"{view.id} {part['entity']}, {_where(record)}"
     if record.value["event_time"] != newest or as_of <= newest or part["late"]:
@@ -127,18 +122,16 @@ def _check_vector(
         engine, wanted = part[feature.name], oracle[feature.name]
         if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, asked_at(feature, rows, as_of))):
             findings.mismatch(f"{where}: {feature.name} is {engine!r} at {as_of}, oracle {wanted!r}")
-    _check_derived(plan, view, part, record, findings)
     return len(rows)
 
 
-def _check_derived(
-    plan: PipelinePlan, view: ViewPlan, part: Mapping[str, Any], record: Published, findings: FeatureFindings
-) -> None:
+def _check_derived(plan: PipelinePlan, view: ViewPlan, record: Published, findings: FeatureFindings) -> None:
     """What needs the view alone is what DuckDB makes of its values; the rest is null."""
     if not view.derived:
         return
     own = {feature.name for feature in view.own_derived}
-    (computed,) = derived_features(plan, [{**record.value, view.name: part}], [view.name])
+    part = record.value[view.name]
+    (computed,) = derived_features(plan, [record.value], [view.name])
     for feature in view.derived:
         findings.checked += 1
         engine, wanted = part[feature.name], computed[f"{view.name}.{feature.name}"] if feature.name in own else None
