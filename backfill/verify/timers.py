@@ -44,7 +44,7 @@ def check_timers(
         updates = updates_of(view, others)
         found = _chains(view, events, records)
         random.Random(f"{seed}/{view.id}").shuffle(mine)  # noqa: S311 - a sample
-        left = budget
+        left, compared = budget, []
         for record in mine:
             part = record.value[view.name]
             if part["entity"] in updates:
@@ -60,7 +60,8 @@ def check_timers(
             if left > 0:
                 history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
                 left -= _check_vector(view, history, record, findings) * len(view.features)
-                _check_derived(plan, view, record, findings)
+                compared.append(record)
+        _check_derived(plan, view, compared, findings)
     return findings
 
 
@@ -125,20 +126,19 @@ def _check_vector(view: ViewPlan, history: History, record: Published, findings:
     return len(rows)
 
 
-def _check_derived(plan: PipelinePlan, view: ViewPlan, record: Published, findings: FeatureFindings) -> None:
+def _check_derived(plan: PipelinePlan, view: ViewPlan, records: Sequence[Published], findings: FeatureFindings) -> None:
     """What needs the view alone is what DuckDB makes of its values; the rest is null."""
     if not view.derived:
         return
     own = {feature.name for feature in view.own_derived}
-    part = record.value[view.name]
-    (computed,) = derived_features(plan, [record.value], [view.name])
-    for feature in view.derived:
-        findings.checked += 1
-        engine, wanted = part[feature.name], computed[f"{view.name}.{feature.name}"] if feature.name in own else None
-        if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
-            findings.mismatch(
-                f"{_where(record)}: {view.id} {feature.name} is {engine!r}, its values make it {wanted!r}"
-            )
+    found = derived_features(plan, [record.value for record in records], [view.name])
+    for record, computed in zip(records, found, strict=True):
+        for feature in view.derived:
+            findings.checked += 1
+            engine = record.value[view.name][feature.name]
+            wanted = computed[f"{view.name}.{feature.name}"] if feature.name in own else None
+            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
+                findings.mismatch(f"{_where(record)}: {feature.name} is {engine!r}, its values make it {wanted!r}")
 
 
 def _where(record: Published) -> str:
