@@ -98,8 +98,13 @@ class VectorFormat:
         record = self._decoder.decode(blob[head:], where=view.id)
         run_empty = {feature.name for feature in view.features if has_run_empty(feature, newest, now_ms)}
         expired = len(run_empty) == len(view.features)
+        # What had run empty already as of the vector, a timer has told the SQL.
+        expired_since = expired and not all(has_run_empty(feature, newest, as_of) for feature in view.features)
         for derived in view.derived:
-            if expired or any(_has_passed(*window, newest, now_ms) for window in derived.windows):
+            if expired_since or any(
+                _has_passed(*window, newest, now_ms) and not _has_passed(*window, newest, as_of)
+                for window in derived.windows
+            ):
                 run_empty.add(derived.name)
         values = {f.name: f.empty if f.name in run_empty else record[f.name] for f in view.outputs}
         state = State.EXPIRED if expired else State.STALE if run_empty else State.PRESENT

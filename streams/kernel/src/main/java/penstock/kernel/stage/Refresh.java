@@ -187,7 +187,8 @@ final class Refresh {
     event.columns = new Object[columns];
     event.views = new ViewValues[views];
     event.views[spec.place(view)] =
-        new ViewValues(last.entity(), spec.epoch(state, view), spec.seq(state, view), time, false, features);
+        new ViewValues(
+            last.entity(), spec.epoch(state, view), spec.seq(state, view), time, false, features);
     return event;
   }
 
