@@ -92,6 +92,8 @@ class _Run:
 
     def _work(self, name: str, work: Workload, engines: list[Engine], *, profiles: bool) -> None:
         rounds, used = self._findings.rounds.setdefault(name, []), self._findings.cpu.setdefault(name, [])
+        # Without windows a chain of entities is no other work than one of them.
+        engines = [engine for engine in engines if engine.windows != 0 or not work.chain]
         with self._load(work) as load:
             for number in range(self._size.rounds):
                 rounds.append({})

@@ -55,12 +55,12 @@ class Size:
 
 def full() -> Size:
     """All of docs/benchmarks.md: within 25 minutes on two cores."""
-    one = Workload(events=4_000_000)
+    one = Workload(events=5_000_000)
     return Size(
         rounds=3,
-        pace=Pace(settle_s=8, measure_s=5),
+        pace=Pace(settle_s=7, measure_s=4),
         works={"one entity": one, "three entities": replace(one, events=1_500_000, entities=50, chain=True)},
-        rows=growth(events=2_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
+        rows=growth(events=3_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
         row_rounds=1,
         row_pace=Pace(settle_s=6, measure_s=4),
         rates=(1_000, 5_000),
