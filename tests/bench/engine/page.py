@@ -156,11 +156,12 @@ def _growth(found: Mapping[str, Any]) -> str:
     ]
     for group, rows in found["growth"].items():
         for place, (value, row) in enumerate(rows.items()):
-            state = row["state_bytes_per_entity"]
+            state, cost = row["state_bytes_per_entity"], row["cost"]
             said = value if not value.isdigit() else f"{int(value):,}"
             title = _GROUPS[group] if place == 0 else ""
             lines.append(
-                f"| {title} | {said} | {row['events_per_s']:,.0f} | {row['us_per_event']:.2f} | {row['cost']:.2f} "
+                f"| {title} | {said} | {row['events_per_s']:,.0f} | {row['us_per_event']:.2f} "
+                f"| {'' if cost is None else f'{cost:.2f}'} "
                 f"| {'' if state is None else f'{state:,}'} |"
             )
     full = ", ".join(f"{size:,.0f} ({name})" for name, size in found["state_bytes_per_entity"].items())
@@ -186,7 +187,7 @@ def _latency(found: Mapping[str, Any]) -> str:
 
 def _limits(found: Mapping[str, Any]) -> str:
     profile = found["profile"]
-    if not profile:
+    if not profile.get("task_thread"):
         return ""
     shares = ", ".join(f"{part} {share:.0%}" for part, share in profile["task_thread"].items())
     text = [

@@ -102,7 +102,7 @@ def goals(found: Mapping[str, Any]) -> dict[str, Goal]:
     for name, most in COSTS.items():
         group, value = name.split(":")
         row = found["growth"].get(group, {}).get(value)
-        if row:
+        if row and row["cost"] is not None:
             reached[name] = Goal(row["cost"], most, is_cost=True)
     return reached
 
@@ -149,14 +149,14 @@ def _growth(findings: Findings, rows: tuple[Row, ...]) -> dict[str, dict[str, di
         key = f"{row.group}:{row.value}"
         if key not in rates:
             continue
-        first = next(r for r in rows if r.group == row.group and f"{r.group}:{r.value}" in rates)
+        first = next(f"{r.group}:{r.value}" for r in rows if r.group == row.group)
         sizes = [one[(row.group, row.value)].state_bytes for one in findings.rows if (row.group, row.value) in one]
         state = next((size for size in reversed(sizes) if size), None)
         found.setdefault(row.group, {})[row.value] = {
             "events_per_s": round(rates[key], 1),
             "us_per_event": round(1e6 / rates[key], 3),
             # Within rounds, as between engines.
-            "cost": round(_cost(rounds, f"{first.group}:{first.value}", key), 3),
+            "cost": round(_cost(rounds, first, key), 3) if first in rates else None,
             "state_bytes_per_entity": None if state is None else round(state / row.work.entities),
         }
     return found

@@ -50,6 +50,13 @@ def test_a_row_costs_what_it_costs_beside_the_first_of_its_group() -> None:
     assert growth["keys"]["zipf"]["cost"] == 1.25
 
 
+def test_a_row_whose_first_of_the_group_is_missing_has_no_cost() -> None:
+    found = summary(Findings(rows=[{("keys", "zipf"): _rate(80.0)}]), SIZE, quick=True, date="")
+    assert found["growth"]["keys"]["zipf"]["cost"] is None
+    assert not goals(found)
+    assert "| 80 | 12500.00 |  |  |" in page(found)
+
+
 def test_the_page_says_what_was_found_and_what_was_not() -> None:
     text = page(summary(FINDINGS, SIZE, quick=True, date="2026-01-01"))
     assert "| the fastest Python peer | 12.00 x | ≥ 10 x |" in text
