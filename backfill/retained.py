@@ -33,8 +33,7 @@ def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
     admin, numbers = admin_client(kafka), range(pipeline.source.partitions)
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
     ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
-    # A negative timestamp has a meaning of its own to Kafka.
-    starts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.for_timestamp(max(0, start_ms))))
+    starts = _starts(admin, topic, start_ms, ends)
     heads = {n: min(firsts[n] + _LOOKED_AT, ends[n]) for n in numbers}
     tails = {n: max(heads[n], ends[n] - _LOOKED_AT) for n in numbers}
     head = list(read_topic(kafka, topic, start=firsts, end=heads))
@@ -47,7 +46,7 @@ def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
         partitions={
             n: Partition(
                 first=firsts[n],
-                start=min(ends[n], ends[n] if starts[n] < 0 else starts[n]),
+                start=starts[n],
                 end=ends[n],
                 first_timestamp=first_timestamps.get(n),
             )
@@ -62,6 +61,19 @@ def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
 def first_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """The first offset that is retained, of each of these partitions of a topic that exists."""
     return _offsets(admin_client(kafka), topic, dict.fromkeys(partitions, OffsetSpec.earliest()))
+
+
+def offsets_at(kafka: KafkaAccess, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+    """Where the first record of each partition is whose Kafka timestamp is ``time_ms`` or later; the end if none is."""
+    admin, partitions = admin_client(kafka), list(partitions)
+    ends = _offsets(admin, topic, dict.fromkeys(partitions, OffsetSpec.latest()))
+    return _starts(admin, topic, time_ms, ends)
+
+
+def _starts(admin: AdminClient, topic: str, time_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
+    # A negative timestamp has a meaning of its own to Kafka.
+    found = _offsets(admin, topic, dict.fromkeys(ends, OffsetSpec.for_timestamp(max(0, time_ms))))
+    return {n: end if found[n] < 0 else min(end, found[n]) for n, end in ends.items()}
 
 
 def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -> dict[int, int]:

@@ -43,7 +43,7 @@ _COMMANDS = {
     "model": _Entry("scoring.model_cli:model", _PIPELINE, "Train, load and show a pipeline's model."),
     "backfill": _Entry("backfill.run_cli:backfill", _PIPELINE, "Replay history into Parquet, as it was served."),
     "schemas": _Entry("schemas.cli:schemas", _CHECK, "Export contracts and check their compatibility."),
-    "features": _Entry("sinks.cli:features", _CHECK, "Describe a feature view, or get an entity's latest vector."),
+    "features": _Entry("sinks.features_cli:features", _CHECK, "Describe, test and explain features."),
     "verify": _Entry("backfill.cli:verify", _CHECK, "Check a run against the naive oracle, end to end."),
 }
 

@@ -1,4 +1,4 @@
-"""``penstock features plan`` and ``test``: the commands that ask the kernel, in this process."""
+"""``penstock features explain``, ``plan`` and ``test``: the commands that ask the kernel, in this process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import click
 from rich.console import Console
 
 from backfill.inprocess.cases import read_cases
+from backfill.inprocess.entity_events import entity_events
+from backfill.inprocess.explained import as_data, show_explanation
+from backfill.inprocess.explanation import explain as explanation_of
 from backfill.inprocess.overview import overview, state_table, tree
 from backfill.inprocess.report import show, show_total
 from backfill.inprocess.sizes import bytes_per_id, state_sizes
 from backfill.inprocess.verdicts import run_case
+from penstock.settings import Settings
+from sinks.features_cli import entity_of, hash_option, hint_at_hash, stored, view_of
+from sinks.vectors import State
 from streams.kernel_process import Kernel
 from streams.loading import load_pipeline
 from streams.plan import plan as planned_of
@@ -49,6 +55,40 @@ def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> N
     console.print(tree(found))
     console.print()
     console.print(state_table(found))
+
+
+@click.command("explain")
+@click.argument("pipeline")
+@click.argument("view")
+@click.argument("entity")
+@hash_option
+@click.option("--tiles", type=click.IntRange(min=1), default=10, show_default=True, help="Of each window, the newest.")
+@click.option("--json", "as_json", is_flag=True, help="As data, for programs, with all tiles.")
+def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_json: bool) -> None:
+    """Show an entity's vector, the tiles behind each of its values, and when each of them leaves its window.
+
+    The vector is the online store's. The tiles are computed again from the raw topic, by the kernel that the job runs:
+    all of the topic is read that the view's longest window can hold.
+    """
+    definition, settings = load_pipeline(pipeline), Settings()
+    planned = planned_of(definition)
+    view_plan = view_of(planned, view)
+    entity = entity_of(planned, view_plan, entity, settings, hashed=hashed)
+    # No clock is behind this one: so it reads as it was emitted.
+    vector = stored(planned, view_plan, entity, -(2**62), settings)
+    if vector.state is State.MISSING or vector.as_of is None:
+        click.echo(f"nothing is stored for {view_plan.entity} {entity}: it has had no event, or none for long")
+        if not hashed:
+            hint_at_hash(planned, view_plan)
+        click.get_current_context().exit(1)
+    rows = entity_events(definition, planned, view_plan, entity, vector.as_of, settings)
+    with Kernel() as kernel:
+        explanation = explanation_of(planned, view_plan, rows, vector, kernel)
+    if as_json:
+        click.echo(json.dumps(as_data(view_plan, vector, explanation), indent=2))
+        return
+    topics = ", ".join(source.topic for source in planned.sources)
+    show_explanation(Console(), view_plan, vector, explanation, topic=topics, tiles=tiles)
 
 
 @click.command("test")

@@ -12,13 +12,14 @@ from backfill.parquet import read_backfill
 from backfill.topics import read_topic
 from backfill.verify.backfill import BackfillFindings, check_backfill
 from backfill.verify.drift import DriftFindings, check_drift
-from backfill.verify.events import Judged, check_dead_letters, judge_events
+from backfill.verify.events import check_dead_letters
 from backfill.verify.features import check_features
 from backfill.verify.findings import MAX_EXAMPLES, Findings
 from backfill.verify.measured import Measured
 from backfill.verify.predictions import Scorer, check_predictions, model_vectors
 from backfill.verify.records import Position, Published, published
 from backfill.verify.report import ModelReport, PipelineReport, percentiles
+from backfill.verify.sources import judged_source
 from backfill.verify.stores import check_cassandra, check_redis
 from backfill.verify.timers import check_timers
 from penstock.kafka import KafkaAccess
@@ -33,8 +34,7 @@ from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
 from streams.definitions import Labels, Pipeline
-from streams.plan import PipelinePlan, plan
-from streams.submitting import personal_key_of
+from streams.plan import plan
 
 _CASSANDRA_SAMPLE = 1_000
 
@@ -59,7 +59,7 @@ def verify(
     """
     planned = plan(pipeline)
     kafka = settings.kafka
-    judged, *others = (_judged(pipeline, planned, number, settings) for number in range(len(planned.sources)))
+    judged, *others = (judged_source(pipeline, planned, number, settings) for number in range(len(planned.sources)))
     dead_letters, letters_wrong = 0, 0
     letter_examples: list[str] = []
     for source, of_source in zip(planned.sources, (judged, *others), strict=True):
@@ -149,19 +149,6 @@ def verify(
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
         examples=examples[:MAX_EXAMPLES],
-    )
-
-
-def _judged(pipeline: Pipeline, planned: PipelinePlan, number: int, settings: Settings) -> Judged:
-    """The events of one source."""
-    source = pipeline.sources[number]
-    return judge_events(
-        planned,
-        planned.sources[number],
-        source.contract,
-        read_topic(settings.kafka, source.topic),
-        Decoder(*writer_schemas(source.contract, settings.schemas)),
-        personal_key_of(planned, settings).encode(),
     )
 
 

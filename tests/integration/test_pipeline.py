@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
@@ -20,9 +21,12 @@ from examples.demo.services import Services
 from examples.fraud.pipeline import pipeline as fraud
 from examples.fraud.world import messages
 from examples.messages import Message
+from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
+from schemas.features import features_decoder
+from streams.words import span
 from tests.integration.fraud_run import Run, environment_of, running
 
 SEED = 11
@@ -65,6 +69,28 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
     assert (report.events_duplicate, report.events_invalid) == (counts["duplicate"], counts["malformed"])
     assert report.features_emitted > report.events_valid, "the kill came too late to make the job repeat itself"
     assert report.features_checked > 50_000
+
+
+def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> None:
+    decoder = features_decoder(fraud, Settings().schemas)
+    card = [
+        decoder.decode(r.value)["card_spend"]["entity"] for r in read_topic(Settings().kafka, fraud.features_topic)
+    ][-1]
+    shown = CliRunner().invoke(cli, ["features", "explain", "fraud", "card_spend", card, "--json"])
+    assert shown.exit_code == 0, shown.output
+    explained = json.loads(shown.stdout)
+    values = {feature["name"]: feature["value"] for feature in explained["features"]}
+    assert not [feature for feature in explained["features"] if "again" in feature]
+    assert values["count_7d"] >= 1
+    counted = {
+        f"count_{span(w['window_ms'])}".replace("1d", "24h"): sum(
+            tile["values"][name] for tile in w["tiles"] for name in tile["values"] if name.startswith("count_")
+        )
+        for w in explained["windows"]
+    }
+    assert counted == {name: value for name, value in values.items() if name.startswith("count_")}
+    missing = CliRunner().invoke(cli, ["features", "explain", "fraud", "card_spend", "nobody"])
+    assert (missing.exit_code, "use --hash" in missing.output) == (1, True)
 
 
 def test_one_event_of_ten_megabytes_is_kept_apart_and_its_neighbours_go_on(
