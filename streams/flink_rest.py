@@ -11,7 +11,8 @@ import httpx
 
 from penstock.errors import PenstockError
 
-_TIMEOUT_S = 10.0
+# A JobManager that is busy with a savepoint or starved of CPU answers late; one that is not there, at once.
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _POLL_S = 0.2
 
 
@@ -54,7 +55,7 @@ class Flink:
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False, transport=transport)
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, transport=transport)
 
     def __enter__(self) -> Self:
         return self

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from penstock.kafka import QUIET, KafkaAccess
 
 Partition: TypeAlias = tuple[str, int]
+_T = TypeVar("_T")
 
 _TIMEOUT_S = 15.0
 _PEEK_S = 5.0
@@ -23,6 +24,8 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+# What the client says while no partition of those asked for has a leader: one is elected, or the broker is starved.
+_NO_LEADER_YET = (KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE)  # noqa: SLF001 - public, in spite of _
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,23 @@ class Lag:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Last stable offset of each partition; it counts transaction markers, which are not records."""
-        futures = self._admin.list_offsets(
-            dict.fromkeys(self._partitions(topic), OffsetSpec.latest()),
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_TIMEOUT_S,
-        )
-        return {partition.partition: future.result().offset for partition, future in futures.items()}
+        partitions = dict.fromkeys(self._partitions(topic), OffsetSpec.latest())
+
+        def ask() -> dict[int, int]:
+            futures = self._admin.list_offsets(
+                partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
+            )
+            return {partition.partition: future.result().offset for partition, future in futures.items()}
+
+        return _patiently(ask, _NO_LEADER_YET)
 
     def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
         """The group's committed offset of each partition; a partition without one is left out."""
         # The admin client has a call for this, which crashes the process while the group's coordinator is being
         # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
-        consumer = self._consumer(group)
-        partitions, deadline = self._partitions(topic), time.monotonic() + _TIMEOUT_S
-        while True:
-            try:
-                committed = consumer.committed(partitions, timeout=_TIMEOUT_S)
-                break
-            except KafkaException as error:
-                # On a young cluster nobody coordinates the group yet: its first question makes somebody.
-                if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
-                    raise
-                time.sleep(_RETRY_S)
+        consumer, partitions = self._consumer(group), self._partitions(topic)
+        # On a young cluster nobody coordinates the group yet: its first question makes somebody.
+        committed = _patiently(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
         return {found.partition: found.offset for found in committed if found.offset >= 0}
 
     def of_group(self, group: str, topic: str) -> dict[int, int]:
@@ -135,3 +133,15 @@ class Lag:
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
         return [TopicPartition(topic, partition) for partition in found]
+
+
+def _patiently(ask: Callable[[], _T], passing: Container[int]) -> _T:
+    """The answer, asked for again while the error is one that passes."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in passing or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
