@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ import pytest
 def test_interrupted_it_stops_all_that_it_started(tmp_path: Path, ending: signal.Signals) -> None:
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "penstock", "demo", "--only", "fraud", "--folder", str(folder)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # Started in the background these tests may have been told to ignore ctrl-c, and the demo would be with them.
+    heeding = partial(signal.signal, ending, signal.SIG_DFL)
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding)  # noqa: PLW1509
     assert demo.stdout is not None
     for line in demo.stdout:
         # The first step is done: the stack runs, and the services are being started.

@@ -33,9 +33,9 @@ from streams.plan import plan
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
 
 SEED = 11
-TRAIN, UNDER_FIRE = 12_000, 24_000
+TRAIN, UNDER_FIRE = 12_000, 17_000
 PER_SECOND = 320.0
-FIRST_S, LAST_S = 4.0, 58.0
+FIRST_S, LAST_S = 4.0, 42.0
 
 
 class Fault(NamedTuple):
@@ -82,7 +82,7 @@ class Chaos:
 
     def _faults(self) -> Iterator[Fault]:
         yield from self._outage("triton", 10)
-        yield from self._outage("cassandra", 20)
+        yield from self._outage("cassandra", 15)
         for server in ("kafka", "jobmanager", "taskmanager"):
             yield Fault(self._moment(), f"{server} killed", lambda name=server: self._kill(name))  # type: ignore[misc]
         flushed = self._moment()

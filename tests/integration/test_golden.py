@@ -89,7 +89,7 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
-    """Its TaskManager is killed twice under load, the second time when the job has come up again."""
+    """Its TaskManager is killed twice under load, the second time when the job has come up again; on RocksDB."""
     moments = rng.randrange(200, 600), rng.randrange(900, 1_300)
 
     def kill(number: int) -> None:
@@ -98,38 +98,32 @@ def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
         if number == moments[0] + 200:
             run.await_done()
 
-    jobs.start(run.pipeline, run.settings, **CHECKPOINTS)
+    jobs.start(run.pipeline, run.settings, state_backend="rocksdb", **CHECKPOINTS)
     run.send(len(EVENTS), per_second=120, meanwhile=kill)
 
 
-def rescaled(run: Golden, rng: random.Random) -> None:
-    """Its parallelism grows under way, and its state moves from the heap to RocksDB."""
-    first, second = sorted(rng.sample(range(200, len(EVENTS) - 200), 2))
+def moved(run: Golden, rng: random.Random) -> None:
+    """It grows from one task to two; two views, an entity and a derived column come and go; three tasks and RocksDB."""
+    first, second, third, fourth = sorted(rng.sample(range(200, len(EVENTS) - 200), 4))
+    extended = pipeline_of(run.extended)
     jobs.start(run.pipeline, run.settings, **CHECKPOINTS)
     run.send(first)
+    with pytest.raises(PenstockError, match="not those of the running job"):
+        evolution.rescale(extended, run.settings, 2)
     done = evolution.rescale(run.pipeline, run.settings, 2)
     assert (done.options.parallelism, done.options.checkpoint_interval_ms) == (2, 500), "an option was forgotten"
     run.send(second)
-    savepoint = jobs.stop(run.pipeline, run.settings)
-    jobs.start(run.pipeline, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
-
-
-def upgraded(run: Golden, rng: random.Random) -> None:
-    """Two views, an entity and a derived column come under way, and go again; the state is in RocksDB."""
-    first, second = sorted(rng.sample(range(200, len(EVENTS) - 200), 2))
-    extended = pipeline_of(run.extended)
-    jobs.start(run.pipeline, run.settings, state_backend="rocksdb", **CHECKPOINTS)
-    run.send(first)
     with pytest.raises(PenstockError, match="not committed"):
         evolution.upgrade(extended, run.settings)
-    with pytest.raises(PenstockError, match="not those of the running job"):
-        evolution.rescale(extended, run.settings, 2)
     export(extended, run.settings.schemas)
     done = evolution.upgrade(extended, run.settings)
     assert (set(done.added), done.removed) == ({"dear@1", "by_till@1"}, ())
-    run.send(second)
+    run.send(third)
     done = evolution.upgrade(run.pipeline, run.settings)
     assert (done.added, set(done.removed)) == ((), {"dear@1", "by_till@1"})
+    run.send(fourth)
+    savepoint = jobs.stop(run.pipeline, run.settings)
+    jobs.start(run.pipeline, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
 
 
 def verdict(*files: Path) -> dict[str, Any]:
@@ -146,22 +140,20 @@ def test_killed_rescaled_and_upgraded_the_job_computes_what_it_computes_undistur
     stack: Stack, folder: Path, suffix: str
 ) -> None:
     rng = random.Random(SEED)
-    clean, moved, other, shot = (Golden(folder, f"{name}_{suffix}") for name in ("clean", "moved", "other", "shot"))
+    clean, other, shot = (Golden(folder, f"{name}_{suffix}") for name in ("clean", "moved", "shot"))
 
     jobs.start(clean.pipeline, clean.settings, **CHECKPOINTS)
     clean.finish()
-    rescaled(moved, rng)
-    moved.finish()
-    upgraded(other, rng)
+    moved(other, rng)
     other.finish()
     killed(shot, stack, rng)
     shot.finish()
 
-    report = verdict(clean.file, moved.file, other.extended, shot.file)
+    report = verdict(clean.file, other.extended, shot.file)
     assert not [wrong for run in report.values() for wrong in run["wrong"]], report
-    golden, rescale, upgrade, kills = report.values()
+    golden, moves, kills = report.values()
     assert golden["attempts"] == 1
-    assert (rescale["attempts"], upgrade["attempts"]) == (3, 3)
+    assert moves["attempts"] >= 3, "too few savepoints had anything to go on with"
     assert kills["attempts"] == 3, "each kill makes it begin again once"
     assert kills["emitted"] > golden["emitted"], "nothing was emitted again"
     assert min(run["same"] for run in report.values()) >= golden["emitted"]

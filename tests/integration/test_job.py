@@ -163,7 +163,8 @@ def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_ex
     assert len({record["attempt"] for record in records}) > 1
     repeated: dict[tuple[str, int], dict[str, object]] = {}
     for record in records:
-        view = record["by_card"]
+        # What is derived from a shop's features is not of the card alone: a shop's events come from several partitions.
+        view = {name: value for name, value in record["by_card"].items() if name != "against_shop"}
         assert repeated.setdefault((view["entity"], view["seq"]), view) == view
 
 

@@ -28,6 +28,11 @@ class Payment(Contract, name="{name}_payment", version=1):
     amount: float
 
 
+def is_dear(amount):
+    """Whether it is more than usual."""
+    return amount > 500
+
+
 OVER = {over}
 AGGREGATES = (
     count(over=OVER),
@@ -42,12 +47,19 @@ VIEWS = tuple(View(name="of_" + e.name, version=1, entity=e, aggregates=AGGREGAT
 pipeline = Pipeline(
     name="{name}",
     source=Source(topic="{topic}", contract=Payment, key="card", partitions=1),
-    carry=("event_id",),
+    carry={carry},
+    derived={derived},
     entities=ENTITIES,
     views=VIEWS,
     model=Model(name="{name}", inputs=VIEWS[0].inputs()[:1], threshold=0.5, positive="p", negative="n"),
 )
 '''
+
+_COLUMNS = {
+    "none": "{}",
+    "sql": '{"dear": Derived(sql="amount > 500", type="boolean")}',
+    "python": '{"dear": PythonColumn(function=is_dear, columns=("amount",), type="boolean")}',
+}
 
 
 def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
@@ -62,6 +74,8 @@ def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
             topic=topic,
             over=f"({over},)",
             entities=work.keyed_by,
+            derived=_COLUMNS[work.column],
+            carry=("event_id",) if work.column == "none" else ("event_id", "dear"),
             event_id="Annotated[str, EVENT_ID]" if work.ids else "str",
         ),
         encoding="utf-8",

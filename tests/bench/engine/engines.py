@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deploy.local.paths import ROOT, java_home, jobs_python, venv_python
 from penstock.errors import PenstockError
@@ -78,7 +78,14 @@ class Engine:
 
 
 @contextmanager
-def _penstock(site: Site, work: Workload, source: str, name: str, backend: str = "heap") -> Iterator[Running]:
+def _penstock(
+    site: Site,
+    work: Workload,
+    source: str,
+    name: str,
+    backend: Literal["heap", "rocksdb"] = "heap",
+    python: Literal["thread", "process"] = "thread",
+) -> Iterator[Running]:
     pipeline = define(_importable(site.folder / "definitions"), name, source, work)
     topics.create(site.kafka, pipeline.features_topic)
     create_topics(pipeline, site.kafka)
@@ -91,7 +98,7 @@ def _penstock(site: Site, work: Workload, source: str, name: str, backend: str =
         views = [found[view.name] for view in planned.views]
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
-    job = jobs.start(pipeline, site.settings, state_backend=backend)
+    job = jobs.start(pipeline, site.settings, state_backend=backend, python_mode=python)
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)
 
@@ -245,6 +252,7 @@ def _tail(log: Path) -> str:
 _PEERS = "tests.bench.engine.peers"
 PENSTOCK = Engine("penstock", "Penstock", _penstock)
 ON_ROCKSDB = replace(PENSTOCK, start=partial(_penstock, backend="rocksdb"))
+PYTHON_BESIDE = replace(PENSTOCK, start=partial(_penstock, python="process"))
 PEERS = (
     Engine(
         "bare_forward",

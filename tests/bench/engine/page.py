@@ -29,6 +29,7 @@ _GROUPS = {
     "keys": "keys (100 cards; `zipf`: one has half of the traffic)",
     "late": "share of late events (up to an hour)",
     "ids": "event ids, of which none is taken twice",
+    "column": "a derived column (`amount > 500`), by",
     "state": "where state is kept",
 }
 _STYLE = """

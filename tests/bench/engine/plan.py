@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tests.bench.engine.engines import ON_ROCKSDB, PENSTOCK, Engine
+from tests.bench.engine.engines import ON_ROCKSDB, PENSTOCK, PYTHON_BESIDE, Engine
 from tests.bench.engine.measure import Pace
 from tests.bench.engine.workload import Workload
 
@@ -14,7 +14,8 @@ class Row:
     """A workload of the growth rows, compared with the first of its group.
 
     Args:
-        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids`` or ``state``.
+        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids``, ``column``
+            or ``state``.
         value: Of it.
         work: The workload.
         engine: Penstock, as it is set up for the row.
@@ -101,5 +102,9 @@ def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
         *(Row("keys", keys, replace(keyed, keys=keys)) for keys in ("uniform", "zipf")),  # type: ignore[arg-type]
         *(Row("late", share, replace(keyed, late=float(share))) for share in ("0", "0.05")),
         *(Row("ids", said, replace(keyed, ids=ids)) for said, ids in (("none", False), ("within an hour", True))),
+        Row("column", "none", keyed),
+        Row("column", "SQL", replace(keyed, column="sql")),
+        Row("column", "Python, in the JVM's process", replace(keyed, column="python")),
+        Row("column", "Python, in a process beside it", replace(keyed, column="python"), PYTHON_BESIDE),
         *(Row("state", said, keyed, engine) for said, engine in (("heap", PENSTOCK), ("RocksDB", ON_ROCKSDB))),
     )

@@ -35,6 +35,7 @@ class Workload:
         keys: ``uniform``, or ``zipf``: one card with half of the traffic, a long tail for the rest.
         late: Share of events that come up to an hour after their time.
         ids: Whether events have an id by which Penstock drops what comes twice within an hour.
+        column: What a column is derived by that goes out on each record.
         seed: Of all that is random.
     """
 
@@ -47,6 +48,7 @@ class Workload:
     keys: Literal["uniform", "zipf"] = "uniform"
     late: float = 0.0
     ids: bool = False
+    column: Literal["none", "sql", "python"] = "none"
     seed: int = 1
 
     @property
