@@ -72,7 +72,7 @@ class Manifest(BaseModel):
     @property
     def events(self) -> int:
         """Raw records that are replayed, refused ones and transaction markers included."""
-        return sum(self.replay.end.values()) - sum(self.replay.start.values())
+        return sum(offsets.records for offsets in self.replay.sources)
 
     def save(self, folder: Path) -> None:
         """Write it, at once or not at all."""

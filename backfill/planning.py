@@ -1,21 +1,21 @@
-"""Which part of the raw topic a backfill has to replay, and whether that part is still there. Pure: no Kafka.
+"""Which part of the raw topics a backfill has to replay, and whether that part is still there. Pure: no Kafka.
 
 Rows are wanted of the events whose time is in [from, to). To compute them as they were served, every event that can
 matter to them must be replayed before them: those of one window and one hop back, and what may make a duplicate of
 those. An event's time is at most ``max_future`` ahead of its Kafka timestamp (later ones are dead letters), so that all
 that can matter has a Kafka timestamp of at least :func:`start_ms`; to a lifetime window, all can matter. Late events
-may come at any time: the replay goes to the topic's end, as it is when the backfill is planned.
+may come at any time: the replay goes to each topic's end, as it is when the backfill is planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.errors import PenstockError
 from penstock.event_time import iso
 from streams.plan import PipelinePlan
-from streams.submission import Replay
+from streams.submission import Offsets, Replay
 
 # What waits for its turn in the job's memory, on average: enough to read at full speed between two announcements of
 # how far a partition may go, which come twice a second.
@@ -77,20 +77,21 @@ def reach_ms(plan: PipelinePlan) -> int | None:
     return longest + events + settling
 
 
-def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, scratch: str) -> Replay:
+def plan_replay(plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to_ms: int, scratch: str) -> Replay:
     """The bounded part of the job's request.
 
     Args:
         plan: The pipeline's plan.
-        topic: What the raw topic holds, with ``start`` by the timestamp ``start_ms(plan, from_ms)``.
+        topics: What the topic of each source holds, with ``start`` by the timestamp ``start_ms(plan, from_ms)``. The
+            range must be within the first's; of the others nothing may be missing that matters.
         from_ms: First event time of the range.
         to_ms: First event time after it.
         scratch: The topic that the replay writes to.
 
     Raises:
-        PenstockError: if the range is empty, or the topic does not hold all of it; the message names what is possible.
+        PenstockError: if the range is empty, or a topic does not hold all of it; the message names what is possible.
     """
-    where = plan.source.topic
+    topic, where = topics[0], plan.source.topic
     if from_ms >= to_ms:
         raise PenstockError(
             f"the range is empty: {iso(from_ms)} is not before {iso(to_ms)}",
@@ -101,14 +102,19 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
             f"topic {where} holds no valid event", where=where, next=f"penstock topics show {plan.pipeline}"
         )
     reach = reach_ms(plan)
-    if reach is None and any(one.first > 0 for one in topic.partitions.values()):
+    shortened = [
+        source.topic
+        for source, held in zip(plan.sources, topics, strict=True)
+        if any(one.first > 0 for one in held.partitions.values())
+    ]
+    if reach is None and shortened:
         raise PenstockError(
             "a lifetime window counts from the topic's first record, and retention has deleted records",
-            where=where,
+            where=", ".join(shortened),
             safe="nothing was started",
             next="keep the whole topic (retention.ms = -1), or back-fill with a version whose windows all end",
         )
-    earliest, latest = _earliest_from(reach or 0, topic), topic.newest_ms + 1
+    earliest, latest = max(_earliest_from(reach or 0, held) for held in topics), topic.newest_ms + 1
     possible = (
         f"--from {iso(max(earliest, topic.oldest_ms))} --to {iso(latest)}, or less"
         if earliest < latest
@@ -117,7 +123,7 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
     if from_ms < earliest:
         raise PenstockError(
             f"retention has deleted records that rows from {iso(from_ms)} on may depend on",
-            where=where,
+            where=", ".join(shortened),
             safe="nothing was started",
             next=f"the range that is possible: {possible}",
         )
@@ -135,14 +141,25 @@ def plan_replay(plan: PipelinePlan, topic: Topic, *, from_ms: int, to_ms: int, s
             safe="nothing was started",
             next=f"the range that is possible: {possible}",
         )
-    read = {number: one for number, one in topic.partitions.items() if one.start < one.end}
+    first, *others = (_offsets(held) for held in topics)
+    read = [one for held in topics for one in held.partitions.values() if one.start < one.end]
+    newest = max(held.newest_timestamp for held in topics)
     return Replay(
         topic=scratch,
-        start={number: one.start for number, one in read.items()},
-        end={number: one.end for number, one in read.items()},
+        start=first.start,
+        end=first.end,
+        also=tuple(others),
         from_ms=from_ms,
         to_ms=to_ms,
-        max_ahead_ms=_max_ahead_ms(list(read.values()), start_ms(plan, from_ms), topic.newest_timestamp),
+        max_ahead_ms=_max_ahead_ms(read, start_ms(plan, from_ms), newest),
+    )
+
+
+def _offsets(topic: Topic) -> Offsets:
+    read = {number: one for number, one in topic.partitions.items() if one.start < one.end}
+    return Offsets(
+        start={number: one.start for number, one in read.items()},
+        end={number: one.end for number, one in read.items()},
     )
 
 

@@ -14,7 +14,7 @@ from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
-from streams.definitions import Pipeline
+from streams.definitions import Pipeline, Source
 from streams.topics import admin_client, require_topics
 
 _TIMEOUT_S = 15.0
@@ -22,15 +22,15 @@ _TIMEOUT_S = 15.0
 _LOOKED_AT = 1_000
 
 
-def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
-    """Look at the pipeline's raw topic; ``start_ms`` is the Kafka timestamp that each partition's ``start`` is for.
+def retained(pipeline: Pipeline, source: Source, settings: Settings, start_ms: int) -> Topic:
+    """Look at the topic of one of a pipeline's sources; ``start_ms`` is the time that the partitions' ``start`` is for.
 
     Raises:
         PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
     """
-    kafka, topic = settings.kafka, pipeline.source.topic
+    kafka, topic = settings.kafka, source.topic
     require_topics(pipeline, kafka, [topic])
-    admin, numbers = admin_client(kafka), range(pipeline.source.partitions)
+    admin, numbers = admin_client(kafka), range(source.partitions)
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
     ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
     starts = _starts(admin, topic, start_ms, ends)
@@ -41,7 +41,7 @@ def retained(pipeline: Pipeline, settings: Settings, start_ms: int) -> Topic:
     first_timestamps: dict[int, int] = {}
     for record in head:
         first_timestamps.setdefault(record.partition, record.timestamp)
-    times = _event_times(pipeline, settings, ends_of_partitions)
+    times = _event_times(source, settings, ends_of_partitions)
     return Topic(
         partitions={
             n: Partition(
@@ -85,8 +85,7 @@ def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -
     return {partition.partition: future.result(_TIMEOUT_S).offset for partition, future in futures.items()}
 
 
-def _event_times(pipeline: Pipeline, settings: Settings, records: Iterable[Record]) -> list[int]:
-    source = pipeline.source
+def _event_times(source: Source, settings: Settings, records: Iterable[Record]) -> list[int]:
     writers = Decoder(*writer_schemas(source.contract, settings.schemas))
     url = settings.schema_registry_url
     registry = None if url is None else registry_schemas(url)

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +108,6 @@ def _planned(
         raise PenstockError(
             "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
         )
-    if planned.also:
-        raise PenstockError(
-            "a backfill replays one topic, and the pipeline reads several",
-            where=", ".join(source.topic for source in planned.sources),
-            safe="nothing was started",
-            next="backfill a pipeline that has no also=(...)",
-        )
     run = uuid.uuid4().hex[:8]
     manifest = Manifest(
         pipeline=pipeline.name,
@@ -123,7 +116,7 @@ def _planned(
         run=run,
         replay=plan_replay(
             planned,
-            retained(pipeline, settings, start_ms(planned, wanted.from_ms)),
+            [retained(pipeline, source, settings, start_ms(planned, wanted.from_ms)) for source in pipeline.sources],
             from_ms=wanted.from_ms,
             to_ms=wanted.to_ms,
             scratch=scratch_topic(pipeline.name, run),
@@ -236,20 +229,20 @@ class _Replayer:
         manifest.save(self._folder)
 
     def _require_retained(self) -> None:
-        start = self._manifest.replay.start
-        first = first_offsets(self._settings.kafka, self._pipeline.source.topic, start)
-        if any(first[partition] > start[partition] for partition in start):
-            raise PenstockError(
-                "retention has deleted what this backfill reads since it was planned",
-                where=self._pipeline.source.topic,
-                next=f"delete {self._folder} and run it again: it says which range is possible",
-            )
+        for source, offsets in zip(self._pipeline.sources, self._manifest.replay.sources, strict=True):
+            first = first_offsets(self._settings.kafka, source.topic, offsets.start)
+            if any(first[partition] > start for partition, start in offsets.start.items()):
+                raise PenstockError(
+                    "retention has deleted what this backfill reads since it was planned",
+                    where=source.topic,
+                    next=f"delete {self._folder} and run it again: it says which range is possible",
+                )
 
     def _watch(self) -> None:
-        manifest, topic = self._manifest, self._pipeline.source.topic
+        manifest, topics = self._manifest, [source.topic for source in self._pipeline.sources]
         checkpoints, restarts, read = -1, 0, 0
         with Lag(self._settings.kafka) as lag:
-            self._progress.step("replay", manifest.events, _replayed(lag, manifest, topic))
+            self._progress.step("replay", manifest.events, _replayed(lag, manifest, topics))
             while True:
                 job = self._found_in_time()
                 if job is None:
@@ -264,7 +257,7 @@ class _Replayer:
                 try:
                     job = self._flink.detailed(job)
                     self._note(job)
-                    read = _replayed(lag, manifest, topic)
+                    read = _replayed(lag, manifest, topics)
                 except (PenstockError, KafkaException):
                     # Away for the moment; if it lasts, the next look at the job says so.
                     continue
@@ -292,12 +285,14 @@ class _Replayer:
         )
 
 
-def _replayed(lag: Lag, manifest: Manifest, topic: str) -> int:
+def _replayed(lag: Lag, manifest: Manifest, topics: Sequence[str]) -> int:
     """Records that the job has read, as of its last checkpoint."""
-    replay, committed = manifest.replay, lag.committed_offsets(manifest.job_name, topic)
-    return sum(
-        max(0, min(committed.get(number, start), replay.end[number]) - start) for number, start in replay.start.items()
-    )
+    read = 0
+    for topic, offsets in zip(topics, manifest.replay.sources, strict=True):
+        committed = lag.committed_offsets(manifest.job_name, topic)
+        for number, start in offsets.start.items():
+            read += max(0, min(committed.get(number, start), offsets.end[number]) - start)
+    return read
 
 
 def _newest(checkpoint: str | None) -> str | None:

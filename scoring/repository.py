@@ -9,12 +9,13 @@
     <model>/<version>/drift.json  what drift is measured against, if the pipeline has monitors
 
 A version never changes once written. Every change appears at once or not at all: a process that is killed leaves a
-hidden ``.partial-*`` folder at worst, which nobody reads.
+hidden ``.partial-*`` folder or file at worst, which nobody reads.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -194,8 +195,12 @@ class ModelRepository:
         if text is None:
             path.unlink(missing_ok=True)
             return
-        partial = path.with_name(".partial-config.pbtxt")
-        partial.write_text(text, encoding="utf-8")
+        # A name of its own: two trainings may do this at once.
+        descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        partial = Path(name)
+        partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
 
     def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:

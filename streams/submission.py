@@ -93,26 +93,48 @@ class Submission(BaseModel):
     rehearsal: bool
 
 
-class Replay(BaseModel):
+class Offsets(BaseModel):
+    """A bounded part of a topic.
+
+    Args:
+        start: The first offset to read of each partition; a partition that is not named is not read.
+        end: The offset before which reading ends, of the same partitions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: dict[int, int]
+    end: dict[int, int]
+
+    @property
+    def records(self) -> int:
+        """How many there are, transaction markers included."""
+        return sum(self.end.values()) - sum(self.start.values())
+
+
+class Replay(Offsets):
     """What makes a job a backfill; see ``penstock.kernel.replay.Replay``.
 
     Args:
         topic: Where the features go, instead of the pipeline's topic.
-        start: The first offset to read of each partition; a partition that is not named is not read.
-        end: The offset before which reading ends, of the same partitions.
+        start: Of the source whose events give rows, as :class:`Offsets`.
+        end: The same.
+        also: What to read of each further source, in the plan's order.
         from_ms: Event time from which on rows are published.
         to_ms: Event time before which rows are published.
         max_ahead_ms: How far, by Kafka's timestamps, a partition may be read ahead of the others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     topic: str
-    start: dict[int, int]
-    end: dict[int, int]
+    also: tuple[Offsets, ...] = ()
     from_ms: int
     to_ms: int
     max_ahead_ms: int
+
+    @property
+    def sources(self) -> tuple[Offsets, ...]:
+        """What to read of each source, in the plan's order."""
+        return (self, *self.also)
 
 
 class KernelRequest(BaseModel):

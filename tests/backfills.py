@@ -1,19 +1,32 @@
-"""Backfills as files, without a job: for tests of what reads them."""
+"""Backfills: by a job, and as files without one, for tests of what reads them."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from backfill.manifest import Manifest, plan_hash, selected_views
 from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
+from backfill.progress import Progress
+from backfill.run import Wanted, run_backfill
 from backfill.topics import Record
+from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder
 from schemas.records import features_schema
 from streams.definitions import Pipeline
 from streams.plan import plan
 from streams.submission import Replay
+
+
+def run_quietly(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path) -> Manifest:
+    """A backfill by a job, from its beginning to its end."""
+    with Progress(Console(file=StringIO())) as progress:
+        return run_backfill(pipeline, settings, wanted, folder, progress, threading.Event())
 
 
 def write_backfill(

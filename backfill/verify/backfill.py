@@ -12,10 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from backfill.manifest import Manifest
 from backfill.parquet import Backfill
+from backfill.verify.events import Judged
 from backfill.verify.features import (
     Emission,
     Event,
@@ -32,6 +33,17 @@ from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Timed
 from streams.reference_order import Arrival, by_event_time
 
+
+class _Place(NamedTuple):
+    """Where a raw record is, by the number of its source."""
+
+    source: int
+    position: Position
+
+
+# By what a replay orders records: the greatest timestamp of the partition so far, and the place.
+_Order: TypeAlias = Mapping[_Place, tuple[int, ...]]
+_Events: TypeAlias = Mapping[_Place, Event]
 # What counts emissions of one run of a job and so is another in a replay.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
 
@@ -64,6 +76,7 @@ def check_backfill(
     *,
     budget: int,
     arrivals: Sequence[Arrival] = (),
+    others: Sequence[Judged] = (),
 ) -> BackfillFindings:
     """Check every row against what was served, and that there is one for every event of the range.
 
@@ -75,6 +88,7 @@ def check_backfill(
         timestamps: Kafka's, of every raw record, in offset order within each partition: they make the replay's order.
         budget: Bounds the oracle's work per view, in rows visited times features.
         arrivals: The valid events, duplicates among them: what a source that is taken by event time is ordered by.
+        others: What the topics of the further sources hold.
     """
     findings = BackfillFindings()
     rows = {row.position: row for row in _rows(plan, backfill)}
@@ -88,14 +102,20 @@ def check_backfill(
     served = _first_emissions(records)
     for position in expected & rows.keys():
         _check_envelope(plan, rows[position], served.get(position), findings)
-    order = _replay_order(backfill.manifest, timestamps)
+    order = _replay_order(backfill.manifest, [timestamps, *(other.timestamps for other in others)])
     if plan.source.order == "event_time":
-        replayed = sorted((a for a in arrivals if a[1:3] in order), key=lambda a: order[Position(*a[1:3])])
+        first = {place.position: turn for place, turn in order.items()}  # there is no further source
+        replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
         partitions = len(backfill.manifest.replay.start)
         taken = by_event_time(plan.source, partitions, replayed)
-        order = {Position(*arrival[1:3]): (number, *arrival[1:3]) for number, arrival in enumerate(taken)}
+        order = {_Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
+    everything = {
+        _Place(source, position): event
+        for source, of_source in enumerate([events, *(other.events for other in others)])
+        for position, event in of_source.items()
+    }
     for view in (plan.view(name) for name in backfill.manifest.views):
-        _check_view(view, rows, events, records, served, order, findings, budget)
+        _check_view(view, rows, everything, records, served, order, findings, budget)
     located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
     compared, different = derived_mismatches(plan, located, backfill.manifest.views)
     findings.checked += compared
@@ -165,35 +185,40 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(manifest: Manifest, timestamps: Mapping[Position, int]) -> dict[Position, tuple[int, int, int]]:
-    """By what a replay orders each record: the greatest timestamp of its partition so far, partition, offset."""
-    clocks: dict[int, int] = {}
+def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+    """By what a replay orders each record: the greatest timestamp of its partition so far, source, partition, offset.
+
+    ``timestamps`` are those of each source.
+    """
     order = {}
-    replay = manifest.replay
-    for (number, offset), timestamp in timestamps.items():
-        if replay.start.get(number, 0) <= offset < replay.end.get(number, 0):
-            clocks[number] = max(clocks.get(number, timestamp), timestamp)
-            order[Position(number, offset)] = clocks[number], number, offset
+    for source, (offsets, of_source) in enumerate(zip(manifest.replay.sources, timestamps, strict=True)):
+        clocks: dict[int, int] = {}
+        for (number, offset), timestamp in of_source.items():
+            if offsets.start.get(number, 0) <= offset < offsets.end.get(number, 0):
+                clocks[number] = max(clocks.get(number, timestamp), timestamp)
+                order[_Place(source, Position(number, offset))] = clocks[number], source, number, offset
     return order
 
 
 def _check_view(
     view: ViewPlan,
     rows: Mapping[Position, _Row],
-    events: Mapping[Position, Event],
+    events: _Events,
     records: Sequence[Published],
     served: Mapping[Position, Published],
-    order: Mapping[Position, tuple[int, int, int]],
+    order: _Order,
     findings: BackfillFindings,
     budget: int,
 ) -> None:
     replayed = _replayed(view, events, order)
     live = None
-    for entity, positions in replayed.items():
+    for entity, places in replayed.items():
         history: History | None = None
         seq = 0
-        for index, position in enumerate(positions):
-            row = rows.get(position)
+        # Records tell in which order the live job took events that give records, and of the others nothing.
+        is_known = all(place.source == 0 for place in places)
+        for index, (source, position) in enumerate(places):
+            row = rows.get(position) if source == 0 else None
             part = None if row is None else row.views[view.name]
             if part is None or position not in served:
                 continue
@@ -206,30 +231,28 @@ def _check_view(
             if not different:
                 continue
             live = _live(view, records) if live is None else live
-            of_live, place = live.get((entity, position), ([], -1))
-            if _relevant(view, of_live[: place + 1], events) == _relevant(view, positions[: index + 1], events):
+            of_live, at = live.get((entity, position), ([], -1))
+            if is_known and _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
                 findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
                 continue
             findings.order_differences += 1
             if history is None:
-                history = History([Timed(events[p].time, events[p].row) for p in positions])
+                history = History([Timed(events[p].time, events[p].row) for p in places])
             if budget > 0:
                 budget -= _check_by_oracle(view, history, index, position, part, findings)
 
 
-def _replayed(
-    view: ViewPlan, events: Mapping[Position, Event], order: Mapping[Position, tuple[int, int, int]]
-) -> dict[str, list[Position]]:
+def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[_Place]]:
     """The events of each entity, in the order of the replay."""
-    found: dict[str, list[Position]] = defaultdict(list)
-    for position in sorted(events.keys() & order.keys(), key=order.__getitem__):
-        entity = events[position].row[view.key]
+    found: dict[str, list[_Place]] = defaultdict(list)
+    for place in sorted(events.keys() & order.keys(), key=order.__getitem__):
+        entity = events[place].row[view.key]
         if entity is not None:
-            found[entity_text(entity)].append(position)
+            found[entity_text(entity)].append(place)
     return found
 
 
-def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[Position], int]]:
+def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
     """The events of an entity in the order of the live job, and the place of each event, as of its first emission."""
     emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
     first: dict[Position, tuple[int, int]] = {}
@@ -244,18 +267,19 @@ def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Posit
     seen = {}
     for (entity, _), of_entity in emissions.items():
         for chain, fresh in chains(of_entity, FeatureFindings(), entity):
-            positions = [emission.position for emission in chain]
+            places = [_Place(0, emission.position) for emission in chain]
             for index in range(fresh, len(chain)):
-                if first[positions[index]][1] == chain[index].attempt:
-                    seen[entity, positions[index]] = positions, index
+                position = chain[index].position
+                if first[position][1] == chain[index].attempt:
+                    seen[entity, position] = places, index
     return seen
 
 
-def _relevant(view: ViewPlan, positions: Sequence[Position], events: Mapping[Position, Event]) -> list[Position]:
+def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
     """Those of the events that can still count with the last of them."""
     longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
-    newest = max((events[position].time for position in positions), default=0)
-    return [position for position in positions if events[position].time > newest - longest]
+    newest = max((events[place].time for place in places), default=0)
+    return [place for place in places if events[place].time > newest - longest]
 
 
 def _check_by_oracle(

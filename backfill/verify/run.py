@@ -107,6 +107,7 @@ def verify(
             judged.timestamps,
             budget=budget,
             arrivals=judged.arrivals(),
+            others=others,
         )
     drift = _drift(pipeline, settings, records, predictions, measured)
     checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]

@@ -37,7 +37,7 @@ def topic(**partitions: Partition) -> Topic:
 
 
 def planned(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
-    return plan_replay(plan(), held, from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r")
+    return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r")
 
 
 def refusal(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
@@ -57,9 +57,9 @@ def test_a_source_without_event_ids_has_no_horizon() -> None:
 def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
     forever = plan_of(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
     assert (reach_ms(forever), start_ms(forever, 50 * HOUR)) == (None, 0)
-    plan_replay(forever, topic(), from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+    plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
     with pytest.raises(PenstockError, match="retention has deleted records"):
-        plan_replay(forever, topic(p0=Partition(1, 1, 9, 0)), from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+        plan_replay(forever, [topic(p0=Partition(1, 1, 9, 0))], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
 
 
 def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
@@ -118,3 +118,23 @@ def test_where_retention_has_left_less_than_the_windows_nothing_is_possible() ->
 
 def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
     planned(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
+
+
+def of_two(first: Topic, second: Topic) -> Replay:
+    also = {"topic": "clicks", "key": "k", "triggers": False}
+    two = plan_of(fields=[], views=[view_of(feature(HOUR, 60_000))], also=(also,))
+    return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+
+
+def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
+    replay = of_two(topic(p0=Partition(0, 40, 1_000, 0)), topic(p0=Partition(0, 9, 9, 0), p1=Partition(0, 3, 7, 0)))
+    assert (replay.start, replay.end) == ({0: 40}, {0: 1_000})
+    assert [(one.start, one.end) for one in replay.also] == [({1: 3}, {1: 7})]
+
+
+def test_what_retention_has_deleted_of_a_further_source_is_missed_too_and_its_end_bounds_nothing() -> None:
+    young = Topic(partitions={0: Partition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
+    assert of_two(topic(), young).also[0].end == {0: 5}
+    with pytest.raises(PenstockError, match="retention has deleted") as refused:
+        of_two(topic(), topic(p0=Partition(9, 9, 10, 60 * HOUR)))
+    assert refused.value.where == "clicks"

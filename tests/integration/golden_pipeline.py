@@ -54,7 +54,8 @@ dear = View(
     name="dear",
     version=1,
     entity=card,
-    aggregates=(count(where="cents > 5000", name="dear", over="5m"), mean("cents", over="5m")),
+    # With a lifetime among them the state of its entities is kept for good; without, it is forgotten after a while.
+    aggregates=(count(where="cents > 5000", name="dear", over=("5m", "lifetime")), mean("cents", over="5m")),
 )
 by_till = View(name="by_till", version=1, entity=till, aggregates=(count(over="1m"), sum_("cents", over="1m")))
 pipeline = Pipeline(

@@ -41,6 +41,7 @@ from schemas.records import features_schema
 from streams import jobs
 from streams.flink_rest import Flink
 from streams.lag import Lag
+from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
 
 SPACING_MS = 4_000
@@ -93,8 +94,7 @@ class History:
 
 
 def backfill(bench: JobBench, wanted: Wanted, folder: Path) -> Manifest:
-    with Progress(Console(file=StringIO())) as progress:
-        return run_backfill(bench.pipeline, bench.settings, wanted, folder, progress, threading.Event())
+    return run_quietly(bench.pipeline, bench.settings, wanted, folder)
 
 
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:

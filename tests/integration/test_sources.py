@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from backfill.parquet import read_backfill
+from backfill.run import Wanted
 from backfill.topics import read_topic
+from backfill.verify.backfill import check_backfill
 from backfill.verify.events import Judged, check_dead_letters, judge_events
 from backfill.verify.features import check_features
 from backfill.verify.records import published
@@ -28,6 +31,7 @@ from streams.entities import composite_text
 from streams.flink_rest import Flink
 from streams.lag import Lag
 from streams.loading import load_pipeline
+from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
 
 _DEFINITION = '''
@@ -163,7 +167,7 @@ def await_read(bench: JobBench) -> None:
             time.sleep(0.1)
 
 
-def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench) -> None:
+def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
     kafka, clicks = bench.settings.kafka, bench.pipeline.also[0].topic
     jobs.start(bench.pipeline, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))
@@ -200,6 +204,21 @@ def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench
         assert of_ad["clicks_5m"] == recent[True] > 0
         pair = composite_text([event["ad"], pii_hash(KEY.encode(), "c|d")])
         assert last[event["id"]]["by_pair"]["entity"] == pair
+
+    start, end = min(e.time for e in shown.events.values()), max(e.time for e in shown.events.values()) + 1
+    manifest = run_quietly(bench.pipeline, bench.settings, Wanted(start, end, ()), tmp_path / "backfill")
+    assert manifest.rows == len(shown.events)
+    replayed = check_backfill(
+        bench.plan,
+        read_backfill(tmp_path / "backfill"),
+        shown.events,
+        records,
+        shown.timestamps,
+        budget=10**8,
+        others=[clicked],
+    )
+    assert replayed.mismatches == 0, replayed.examples
+    assert replayed.order_checked == replayed.order_differences
 
     for source, topic in zip((shown, clicked), bench.pipeline.sources, strict=True):
         letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, topic.dead_letter_topic)]

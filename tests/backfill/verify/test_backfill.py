@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from backfill.manifest import Manifest, plan_hash, selected_views
 from backfill.parquet import Rows, Written, read_backfill, write_part
 from backfill.topics import Record
 from backfill.verify.backfill import BackfillFindings, check_backfill
+from backfill.verify.events import Judged
 from backfill.verify.features import Event
 from backfill.verify.records import Position, Published
 from schemas.codec import Decoder, Encoder
 from schemas.records import features_schema
 from streams.plan import PipelinePlan
 from streams.reference import Timed, vector
-from streams.submission import Replay
+from streams.submission import Offsets, Replay
 from tests.plans import plan_of, view_of
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
@@ -42,12 +44,17 @@ def event(partition: int, offset: int, time: int, x: float) -> Event:
 # Entity a, fed from two partitions, which overlap in time.
 EVENTS = [event(0, 0, 100, 1.0), event(1, 0, 100, 2.0), event(0, 1, 300, 4.0), event(1, 1, 400, 8.0)]
 REPLAYED = [EVENTS[i] for i in (0, 1, 2, 3)]
+# Of another topic, in a partition of the same number: one between the first two and the others, one at the same time.
+UPDATING = [event(0, 0, 250, 16.0), event(0, 1, 300, 32.0)]
+BOTH = [EVENTS[0], EVENTS[1], UPDATING[0], EVENTS[2], UPDATING[1], EVENTS[3]]
 
 
 def emitted(order: list[Event], epoch: int = 1) -> list[dict[str, Any]]:
-    """The records of an engine that sees the events in this order."""
+    """The records of an engine that sees the events in this order; :data:`UPDATING` give none."""
     records = []
     for number, one in enumerate(order):
+        if one in UPDATING:
+            continue
         found = vector(VIEW, [Timed(e.time, e.row) for e in order[: number + 1]])
         head = {"entity": "a", "epoch": epoch, "seq": number + 1, "as_of": found.as_of, "late": found.late}
         partition, offset = one.position
@@ -75,9 +82,13 @@ def check(
     from_ms: int = 0,
     to_ms: int = 10_000,
     plan: PipelinePlan = PLAN,
+    updating: Sequence[Event] = (),
 ) -> BackfillFindings:
     folder.mkdir(exist_ok=True)
-    replay = Replay(topic="b", start={0: 0, 1: 0}, end={0: 2, 1: 2}, from_ms=from_ms, to_ms=to_ms, max_ahead_ms=1_000)
+    also = (Offsets(start={0: 0}, end={0: len(updating)}),) if updating else ()
+    replay = Replay(
+        topic="b", start={0: 0, 1: 0}, end={0: 2, 1: 2}, also=also, from_ms=from_ms, to_ms=to_ms, max_ahead_ms=1_000
+    )
     manifest = Manifest(
         state="complete",
         pipeline="p",
@@ -96,7 +107,9 @@ def check(
     manifest.save(folder)
     events = {one.position: one for one in EVENTS}
     timestamps = {one.position: one.timestamp for one in EVENTS}
-    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, budget=10**6)
+    times = {one.position: one.timestamp for one in updating}
+    others = [Judged({one.position: one for one in updating}, {}, {}, times)] if updating else []
+    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, budget=10**6, others=others)
 
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:
@@ -125,6 +138,23 @@ def test_the_sign_of_zero_counts(tmp_path: Path) -> None:
     rows[0]["v"]["s"], live[0]["v"]["s"] = 0.0, -0.0
     rows[1]["v"]["t"], live[1]["v"]["t"] = [0.0], [-0.0]
     assert check(tmp_path, rows, live).mismatches == 2
+
+
+def test_updating_events_are_taken_in_the_replays_order_after_those_of_the_same_time(
+    tmp_path: Path,
+) -> None:
+    findings = check(tmp_path, emitted(BOTH), emitted(BOTH), updating=UPDATING)
+    assert (findings.mismatches, findings.order_differences) == (0, 0)
+    late = [EVENTS[i] for i in (0, 1, 2)] + [UPDATING[0], UPDATING[1], EVENTS[3]]
+    findings = check(tmp_path, emitted(BOTH), emitted(late), updating=UPDATING)
+    assert findings.mismatches == 0
+    assert findings.order_differences == findings.order_checked == 1
+
+
+def test_an_updating_event_that_a_row_lacks_is_a_mismatch_where_something_else_was_served(tmp_path: Path) -> None:
+    lacking = [EVENTS[0], EVENTS[1], EVENTS[2], UPDATING[1], EVENTS[3]]
+    findings = check(tmp_path, emitted(lacking), emitted(BOTH), updating=UPDATING)
+    assert (findings.mismatches > 0, findings.order_differences) == (True, 2)
 
 
 def test_another_order_is_explained_and_held_against_the_oracle(tmp_path: Path) -> None:

@@ -98,7 +98,14 @@ def _penstock(
         views = [found[view.name] for view in planned.views]
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
-    job = jobs.start(pipeline, site.settings, state_backend=backend, python_mode=python)
+    try:
+        job = jobs.start(pipeline, site.settings, state_backend=backend, python_mode=python)
+    except PenstockError:
+        # What was submitted and does not run must not begin to beside the others.
+        with Flink(site.settings.flink_rest) as flink:
+            for left in flink.jobs(jobs.job_name(pipeline)):
+                flink.cancel(left.id)
+        raise
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)
 

@@ -66,7 +66,7 @@ def full() -> Size:
         row_pace=Pace(settle_s=6, measure_s=4),
         rates=(1_000, 5_000),
         latency_s=12,
-        memory_mb=6_144,
+        memory_mb=12_288,
     )
 
 

@@ -66,19 +66,18 @@ final class Topics {
   /** What retention has deleted meanwhile fails the job: it must not be skipped without a word. */
   @SuppressWarnings("deprecation")
   private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
-    Map<TopicPartition, Long> start = partitions(plan, replay.start());
+    Map<TopicPartition, Long> start = new HashMap<>();
+    Map<TopicPartition, Long> end = new HashMap<>();
+    for (int i = 0; i < plan.sources().size(); i++) {
+      String topic = plan.sources().get(i).topic();
+      Replay.Offsets offsets = replay.sources().get(i);
+      offsets.start().forEach((number, at) -> start.put(new TopicPartition(topic, number), at));
+      offsets.end().forEach((number, at) -> end.put(new TopicPartition(topic, number), at));
+    }
     return KafkaSource.<RawRecord>builder()
         .setPartitions(new HashSet<>(start.keySet()))
         .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
-        .setBounded(OffsetsInitializer.offsets(partitions(plan, replay.end())));
-  }
-
-  private static Map<TopicPartition, Long> partitions(Plan plan, Map<Integer, Long> offsets) {
-    Map<TopicPartition, Long> found = new HashMap<>();
-    offsets.forEach(
-        (partition, offset) ->
-            found.put(new TopicPartition(plan.source().topic(), partition), offset));
-    return found;
+        .setBounded(OffsetsInitializer.offsets(end));
   }
 
   static KafkaSink<Outgoing> features(Request request, Plan plan, Properties kafka) {

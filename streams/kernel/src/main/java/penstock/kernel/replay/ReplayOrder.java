@@ -8,7 +8,7 @@ import java.util.PriorityQueue;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.Types;
-import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.api.java.tuple.Tuple3;
 import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
@@ -19,7 +19,7 @@ import penstock.kernel.decode.RawRecord;
 
 /**
  * Puts the records of several partitions into the one order of every replay: (greatest Kafka
- * timestamp of the partition so far, partition, offset). Two replays of the same records therefore
+ * timestamp of the partition so far, source, partition, offset). Two replays of the same records therefore
  * give the same values, also of entities that are fed from several partitions.
  *
  * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
@@ -34,10 +34,13 @@ public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
   private transient PriorityQueue<Waiting> waiting;
   private transient ListState<Waiting> waitingState;
 
-  /** The greatest timestamp so far, by partition. */
-  private transient Map<Integer, Long> clocks;
+  /** A partition of one of the plan's sources. */
+  private record Place(int source, int partition) {}
 
-  private transient ListState<Tuple2<Integer, Long>> clockState;
+  /** The greatest timestamp so far. */
+  private transient Map<Place, Long> clocks;
+
+  private transient ListState<Tuple3<Integer, Integer, Long>> clockState;
 
   @Override
   public void initializeState(StateInitializationContext context) throws Exception {
@@ -52,24 +55,26 @@ public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
     clockState =
         context
             .getOperatorStateStore()
-            .getListState(new ListStateDescriptor<>("clocks", Types.TUPLE(Types.INT, Types.LONG)));
-    clockState.get().forEach(clock -> clocks.put(clock.f0, clock.f1));
+            .getListState(
+                new ListStateDescriptor<>(
+                    "clocks", Types.TUPLE(Types.INT, Types.INT, Types.LONG)));
+    clockState.get().forEach(clock -> clocks.put(new Place(clock.f0, clock.f1), clock.f2));
   }
 
   @Override
   public void snapshotState(StateSnapshotContext context) throws Exception {
     super.snapshotState(context);
     waitingState.update(new ArrayList<>(waiting));
-    List<Tuple2<Integer, Long>> now = new ArrayList<>();
-    clocks.forEach((partition, clock) -> now.add(Tuple2.of(partition, clock)));
+    List<Tuple3<Integer, Integer, Long>> now = new ArrayList<>();
+    clocks.forEach((place, clock) -> now.add(Tuple3.of(place.source, place.partition, clock)));
     clockState.update(now);
   }
 
   @Override
   public void processElement(StreamRecord<RawRecord> element) {
     RawRecord record = element.getValue();
-    waiting.add(
-        new Waiting(clocks.merge(record.partition(), record.timestamp(), Math::max), record));
+    Place place = new Place(record.source(), record.partition());
+    waiting.add(new Waiting(clocks.merge(place, record.timestamp(), Math::max), record));
   }
 
   @Override

@@ -10,6 +10,7 @@ import penstock.kernel.decode.RawRecord;
 record Waiting(long time, RawRecord record) {
   static final Comparator<Waiting> ORDER =
       Comparator.comparingLong(Waiting::time)
+          .thenComparingInt(waiting -> waiting.record.source())
           .thenComparingInt(waiting -> waiting.record.partition())
           .thenComparingLong(waiting -> waiting.record.offset());
 }

@@ -31,8 +31,12 @@ class ReplayOrderTest {
   }
 
   private static RawRecord record(int partition, long offset, long timestamp) {
+    return record(0, partition, offset, timestamp);
+  }
+
+  private static RawRecord record(int source, int partition, long offset, long timestamp) {
     byte[] key = {(byte) partition};
-    return new RawRecord(0, partition, offset, timestamp, key, null, List.of());
+    return new RawRecord(source, partition, offset, timestamp, key, null, List.of());
   }
 
   private static List<String> places(List<RawRecord> records) {
@@ -64,6 +68,23 @@ class ReplayOrderTest {
       harness.processElement(record(1, 0, 4), 4);
       harness.processWatermark(Long.MAX_VALUE);
       assertEquals(List.of("1@0", "0@0", "0@1"), replayed(harness));
+    }
+  }
+
+  @Test
+  void partitionsOfOneNumberAreApartByTheirSources() throws Exception {
+    try (var harness = harness(null)) {
+      harness.processElement(record(1, 0, 0, 5), 5);
+      harness.processElement(record(0, 0, 7, 5), 5);
+      harness.processElement(record(1, 0, 1, 9), 9);
+      harness.processElement(record(0, 0, 8, 6), 6);
+      OperatorSubtaskState state = harness.snapshot(1, 1);
+      try (var restored = harness(state)) {
+        restored.processElement(record(0, 0, 9, 2), 2);
+        restored.processElement(record(1, 0, 2, 7), 7);
+        restored.processWatermark(Long.MAX_VALUE);
+        assertEquals(List.of("0@7", "0@0", "0@8", "0@9", "0@1", "0@2"), replayed(restored));
+      }
     }
   }
 
