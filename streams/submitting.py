@@ -36,7 +36,7 @@ from streams.submission import (
     Submitted,
 )
 
-# It is over before optimised code or a concurrent collector could pay: half of the CPU time is saved.
+# It is over before optimised code or a concurrent collector could pay.
 _BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _SUBMIT_TIMEOUT_S = 180.0
 _DAY_MS = 86_400_000

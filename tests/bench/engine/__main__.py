@@ -121,7 +121,7 @@ class _Run:
         except PenstockError as error:
             self._failed("the profile", error)
         else:
-            self._findings.profile = {"task_thread": shares, "threads_us": rate.threads_us, "cpu_us": rate.cpu_us}
+            self._findings.profile = {"task_thread": shares}
             _say("  task thread: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
         self._save()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -24,16 +23,6 @@ def seconds(pid: int) -> float:
         total += used.get(member, 0.0)
         family += [child for child, parent in parents.items() if parent == member]
     return total
-
-
-def of_threads(pid: int) -> Counter[str]:
-    """CPU time of a process's threads by name, as far as the system keeps it (15 characters), without numbers."""
-    found: Counter[str] = Counter()
-    for task in (_PROC / str(pid) / "task").iterdir():
-        if fields := _fields(task / "stat"):
-            name = (task / "comm").read_text(encoding="utf-8", errors="replace").strip()
-            found["".join(c for c in name if not c.isdigit())] += (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return found
 
 
 def _fields(stat: Path) -> list[str]:

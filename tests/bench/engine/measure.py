@@ -23,7 +23,6 @@ _CHECKED = 40
 _LONGEST = 5_000
 # The last records of a bounded topic wait for buffers, watermarks and linger times that no stream would.
 _TAIL = 0.02
-_THREADS = 5
 _FEWEST = 1_000
 
 
@@ -45,7 +44,6 @@ class Rate:
         state_bytes: Size of the last checkpoint, of an engine in Flink.
         checked: How many records were held against the oracle, and right.
         cpu_us: CPU time per event of the engine's processes and of the broker, microseconds.
-        threads_us: That of the engine's process by thread.
     """
 
     events_per_s: float
@@ -53,7 +51,6 @@ class Rate:
     state_bytes: int | None
     checked: int
     cpu_us: Mapping[str, float]
-    threads_us: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,9 @@ def measure(
         _await(results, running, load, pace.settle_s, load.work.filling)
         if recording:
             profile.start(running.pid)
-        from_count, from_cpu, from_threads = results.count(), _cpu(pids), cpu.of_threads(running.pid)
+        from_count, from_cpu = results.count(), _cpu(pids)
         _await(results, running, load, pace.measure_s)
-        to_count, to_cpu, to_threads = results.count(), _cpu(pids), cpu.of_threads(running.pid)
+        to_count, to_cpu = results.count(), _cpu(pids)
         if recording:
             profile.stop(running.pid, recording)
         state_bytes = state(running.job_id) if running.job_id else None
@@ -109,12 +106,10 @@ def measure(
         seconds = (results.time_ms(end) - results.time_ms(begin)) / 1_000
     topics.delete(site.kafka, [running.target])
     used = {part: (to_cpu[part] - from_cpu[part]) * 1e6 for part in pids}
-    threads = dict((to_threads - from_threads).most_common(_THREADS))
     count = to_count - from_count
     # Who was through as soon as it had settled has left nothing to divide by.
     per_event = {part: us / count for part, us in used.items()} if count >= _FEWEST else {}
-    per_thread = {name: s * 1e6 / count for name, s in threads.items()} if per_event else {}
-    return Rate((end - begin) / seconds, end - begin, state_bytes, checked, per_event, per_thread)
+    return Rate((end - begin) / seconds, end - begin, state_bytes, checked, per_event)
 
 
 def _await(results: topics.Results, running: Running, load: Load, seconds: float, least: int = 1) -> None:

@@ -57,7 +57,7 @@ def page(found: Mapping[str, Any]) -> str:
     """The page as Markdown."""
     parts = [
         "# Benchmarks of the feature engine\n",
-        f"Written by `{found['command']}` on {found['date']}; do not edit. {_machine(found)}\n",
+        f"Written by `{found['command']}` on {found['date']}; do not edit.\n{_machine(found)}\n",
         f"![Events per second of each engine, five windows of one entity]({_PLOT})\n",
         _verdicts(found),
         *(_work(name, work) for name, work in found["works"].items()),
@@ -123,7 +123,7 @@ def _verdicts(found: Mapping[str, Any]) -> str:
     if {"python", "bare_forward"} <= reached.keys() and not reached["python"].is_met:
         bound = reached["python"].reached / reached["bare_forward"].reached
         text += (
-            f"\nDecoding and forwarding alone, without any window, is {bound:.1f} times as fast as the fastest Python "
+            f"\nDecoding and forwarding alone, without any window, is {bound:.1f} times as fast as the fastest Python\n"
             "peer: between the same two topics no job on Flink can be much more.\n"
         )
     return text
@@ -175,8 +175,8 @@ def _latency(found: Mapping[str, Any]) -> str:
     lines = [
         "## Latency\n",
         "From the sending of a raw event to its features at a consumer, at an even pace; beside it two bare hops",
-        "through Kafka, by a relay that copies each record as it comes. On both ways the sender waits a millisecond for",
-        "company, so that it leaves the two cores to what is measured.\n",
+        "through Kafka, by a relay that copies each record as it comes. On both ways the sender waits a millisecond",
+        "for company, so that it leaves the two cores to what is measured.\n",
         "| events/s | Penstock p50 | p99 | two bare hops p50 | p99 |",
         "|---:|---:|---:|---:|---:|",
     ]
@@ -192,18 +192,11 @@ def _limits(found: Mapping[str, Any]) -> str:
     if not profile.get("task_thread"):
         return ""
     shares = ", ".join(f"{part} {share:.0%}" for part, share in profile["task_thread"].items())
-    text = [
-        "## Where the time goes\n",
-        "From one more run of Penstock on the first workload, recorded by the JVM's flight recorder. Its task is one",
-        f"thread; of that thread's time: {shares}.",
-    ]
-    if profile["cpu_us"]:
-        threads = ", ".join(f"`{name}` {us:.2f} µs" for name, us in profile["threads_us"].items())
-        text.append(
-            f"CPU time per event: {profile['cpu_us']['engine']:.2f} µs of the TaskManager ({threads}) and "
-            f"{profile['cpu_us']['broker']:.2f} µs of the broker."
-        )
-    return "\n".join(text) + "\n"
+    return (
+        "## Where the time goes\n\n"
+        "From one more run of Penstock on the first workload, recorded by the JVM's flight recorder. Its task is one\n"
+        f"thread; of that thread's time:\n{shares}.\n"
+    )
 
 
 def _left_out(found: Mapping[str, Any]) -> str:

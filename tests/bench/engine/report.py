@@ -35,7 +35,7 @@ class Findings:
         latency: Quantiles by pace, through Penstock.
         floor: The same through two bare hops.
         cpu: Per workload, the CPU time per event of each engine and of the broker, of each round, microseconds.
-        profile: Shares of Penstock's task thread by part, and its threads' CPU time per event; empty if not taken.
+        profile: Shares of Penstock's task thread by part; empty if not taken.
         failures: What could not be measured, and why.
         load: The machine's load average before the first measurement and after the last.
     """

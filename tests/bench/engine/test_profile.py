@@ -39,5 +39,4 @@ def test_cpu_time_is_that_of_a_process_and_its_children() -> None:
         child.stdout.readline()
         assert cpu.seconds(child.pid) >= 0.25
         assert cpu.seconds(os.getpid()) >= 0.25
-        assert sum(cpu.of_threads(child.pid).values()) >= 0.25
         child.kill()
