@@ -152,7 +152,7 @@ class _Run:
         """Raw event to features, beside two bare hops."""
         for rate in self._size.rates:
             try:
-                engine, floor = latency(self._site, rate, self._size.latency_s, self._name(f"pace{rate}"))
+                engine, floor = latency(self._site, rate, self._size.latency_pace, self._name(f"pace{rate}"))
             except Exception as error:  # noqa: BLE001 - as above
                 self._failed(f"latency at {rate}/s", error)
                 continue

@@ -24,37 +24,38 @@ from penstock.errors import PenstockError
 from penstock.kafka import KafkaAccess
 from tests.bench.engine import topics
 from tests.bench.engine.engines import PENSTOCK
+from tests.bench.engine.measure import Pace
 from tests.bench.engine.site import Site
 from tests.bench.engine.workload import Workload
 
 Quantiles = dict[str, float]
-_WARM_S = 20.0
 _SENT = re.compile(rb"\d{19}")
 _PACED = Workload(events=0, entities=1_000)
 
 
-def latency(site: Site, rate: int, seconds: float, name: str) -> tuple[Quantiles, Quantiles]:
+def latency(site: Site, rate: int, pace: Pace, name: str) -> tuple[Quantiles, Quantiles]:
     """p50 and p99 in milliseconds at ``rate`` events per second: through Penstock, and through a relay that copies."""
     source = f"events.{name}"
     topics.create(site.kafka, source)
     with PENSTOCK.start(site, _PACED, source, name) as running:
-        engine = _paced(site, source, running.target, rate, seconds)
+        engine = _paced(site, source, running.target, rate, pace)
     copied, copies = f"events.{name}.bare", f"results.{name}.bare"
     for topic in (copied, copies):
         topics.create(site.kafka, topic)
     with _child("relay", site.kafka, copied, copies):
-        floor = _paced(site, copied, copies, rate, seconds)
+        floor = _paced(site, copied, copies, rate, pace)
     topics.delete(site.kafka, [source, running.target, copied, copies])
     return engine, floor
 
 
-def _paced(site: Site, source: str, target: str, rate: int, seconds: float) -> Quantiles:
+def _paced(site: Site, source: str, target: str, rate: int, pace: Pace) -> Quantiles:
+    seconds = pace.settle_s + pace.measure_s
     with (
-        _child("read", site.kafka, target, str(_WARM_S), str(seconds)) as reader,
-        _child("send", site.kafka, source, str(rate), str(_WARM_S + seconds + 1)),
+        _child("read", site.kafka, target, str(pace.settle_s), str(pace.measure_s)) as reader,
+        _child("send", site.kafka, source, str(rate), str(seconds + 1)),
     ):
         try:
-            out, _ = reader.communicate(timeout=_WARM_S + seconds + 60)
+            out, _ = reader.communicate(timeout=seconds + 60)
         except subprocess.TimeoutExpired as error:
             raise PenstockError(f"no results came to {target}") from error
     found: Quantiles = json.loads(out)

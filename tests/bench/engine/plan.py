@@ -39,7 +39,7 @@ class Size:
         row_rounds: Interleaved rounds of these.
         row_pace: Of each measurement of them.
         rates: At which latency is measured, events per second.
-        latency_s: For how long, each.
+        latency_pace: How long to warm up before, and to measure, each.
         memory_mb: Of the TaskManager.
     """
 
@@ -50,7 +50,7 @@ class Size:
     row_rounds: int
     row_pace: Pace
     rates: tuple[int, ...]
-    latency_s: float
+    latency_pace: Pace
     memory_mb: int
 
 
@@ -65,7 +65,7 @@ def full() -> Size:
         row_rounds=1,
         row_pace=Pace(settle_s=6, measure_s=4),
         rates=(1_000, 5_000),
-        latency_s=12,
+        latency_pace=Pace(settle_s=20, measure_s=12),
         memory_mb=12_288,
     )
 
@@ -84,7 +84,7 @@ def quick() -> Size:
         row_rounds=1,
         row_pace=Pace(settle_s=4, measure_s=3),
         rates=(1_000,),
-        latency_s=5,
+        latency_pace=Pace(settle_s=8, measure_s=5),
         memory_mb=3_072,
     )
 
