@@ -172,14 +172,18 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
     table.add_column("feature")
     table.add_column("value", justify="right")
     for name, value in vector.values.items():
-        table.add_row(name, Text("null", "dim") if value is None else Text(shown(value)))
+        table.add_row(name, shown_or_null(value))
     console.print(table)
     if at_now and vector.state in (State.STALE, State.EXPIRED):
         console.print(f"[dim]windows that have passed read as empty; as it was then: --at {vector.as_of}[/]")
 
 
-def shown(value: FeatureValue) -> str:
-    """A feature's value for people."""
+def shown_or_null(value: FeatureValue) -> Text:
+    """A feature's value for people, or a pale null."""
+    return Text("null", "dim") if value is None else Text(_shown(value))
+
+
+def _shown(value: FeatureValue) -> str:
     if isinstance(value, list):
         # Without separators of thousands, which look like the list's; texts quoted, as they may be empty.
         return (

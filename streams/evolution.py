@@ -20,8 +20,6 @@ from streams.flink_rest import Flink, Job
 from streams.submission import DESCRIPTION, Description, Options
 from streams.submitting import description_of, rehearse
 
-_END_TIMEOUT_S = 60.0
-
 
 @dataclass(frozen=True)
 class Evolved:
@@ -149,7 +147,8 @@ def _replaced(
     try:
         job = jobs.start(pipeline, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
     except PenstockError as error:
-        _end(pipeline, settings)
+        # A job that restarts over and over must not be in the way of the next one.
+        jobs.end(pipeline, settings)
         drop = " --drop-state" if drops_state else ""
         start = f"penstock job start {pipeline.name} --from-savepoint {savepoint}"
         raise PenstockError(
@@ -166,12 +165,3 @@ def _replaced(
         added=tuple(view for view in present.views if view not in described.views),
         removed=tuple(view for view in described.views if view not in present.views),
     )
-
-
-def _end(pipeline: Pipeline, settings: Settings) -> None:
-    """A job that restarts over and over must not be in the way of the next one."""
-    with Flink(settings.flink_rest) as flink:
-        for job in flink.jobs(jobs.job_name(pipeline)):
-            if job.is_active:
-                flink.cancel(job.id)
-                flink.await_end(job.id, _END_TIMEOUT_S)

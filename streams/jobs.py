@@ -23,6 +23,7 @@ from streams.topics import group_of, require_topics
 LATEST = "latest"
 _RUNNING_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 300.0
+_END_TIMEOUT_S = 60.0
 # Also how often a backfill's progress is known.
 _BACKFILL_CHECKPOINT_MS = 2_000
 
@@ -110,6 +111,19 @@ def stop(pipeline: Pipeline, settings: Settings) -> str:
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(path + "\n", encoding="utf-8")
     return path
+
+
+def end(pipeline: Pipeline, settings: Settings) -> None:
+    """Cancel whatever runs, or tries to, under the pipeline's name, and wait until it has ended; no savepoint is made.
+
+    Raises:
+        PenstockError: if Flink cannot be reached, or a job does not end.
+    """
+    with Flink(settings.flink_rest) as flink:
+        for job in flink.jobs(job_name(pipeline)):
+            if job.is_active:
+                flink.cancel(job.id)
+                flink.await_end(job.id, _END_TIMEOUT_S)
 
 
 def status(pipeline: Pipeline, settings: Settings) -> Job | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backfill.retained import offsets_at
 from backfill.verify.features import Event
+from backfill.verify.records import clocks
 from backfill.verify.sources import judged_source
 from backfill.verify.updates import by_entity
 from penstock.settings import Settings
@@ -22,7 +23,7 @@ def entity_events(
     Raises:
         PenstockError: if a topic cannot be read.
     """
-    found: list[tuple[Event, int]] = []
+    found: list[tuple[tuple[int, ...], int, Event]] = []
     for number, source in enumerate(planned.sources):
         start = None
         if view.longest_window_ms is not None:
@@ -30,9 +31,9 @@ def entity_events(
             oldest = as_of - view.longest_window_ms - source.max_future_ms
             start = offsets_at(settings.kafka, source.topic, range(source.partitions), oldest)
         judged = judged_source(pipeline, planned, number, settings, start)
-        found += [(event, number) for event in by_entity(view, judged.events.values()).get(entity, [])]
-    if planned.source.order == "event_time":
-        found.sort(key=lambda pair: (pair[0].time, pair[0].position))
-    else:
-        found.sort(key=lambda pair: (pair[0].timestamp, pair[1], pair[0].position))
-    return [{**event.row, "__source": number} for event, number in found]
+        read = clocks(judged.timestamps.items())
+        for event in by_entity(view, judged.events.values()).get(entity, []):
+            turn = event.time if source.order == "event_time" else read[event.position]
+            found.append(((turn, number, *event.position), number, event))
+    found.sort(key=lambda one: one[0])
+    return [{**event.row, "__source": number} for _, number, event in found]

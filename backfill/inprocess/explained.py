@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backfill.inprocess.explanation import Explanation, WindowTiles
-from sinks.features_cli import iso, shown
+from sinks.features_cli import iso, shown_or_null
 from sinks.vectors import Vector
 from streams.feature_types import FeatureValue
 from streams.plan import DerivedFeaturePlan, FeaturePlan, ViewPlan
@@ -68,11 +68,6 @@ def show_explanation(
         console.print(_tiles(view, window, tiles))
         if len(window.tiles) > tiles:
             console.print(f"[dim]and {len(window.tiles) - tiles} older: --tiles {len(window.tiles)}[/]")
-
-
-def shown_or_null(value: FeatureValue) -> Text:
-    """A value, or a pale null."""
-    return Text("null", "dim") if value is None else Text(shown(value))
 
 
 def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Explanation) -> Table:

@@ -241,10 +241,6 @@ def time_ms(text: str) -> int | str:
         return text
 
 
-def _refused(answer: Mapping[str, Any]) -> Outcome:
-    return Outcome(refused=answer["reason"], message=answer["message"])
-
-
 def _outcome(row: Row, views: Mapping[str, Any] | None, triggers: bool) -> Outcome:
     if views is None:
         return Outcome(duplicate=True)

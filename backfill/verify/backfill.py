@@ -27,7 +27,7 @@ from backfill.verify.features import (
     derived_mismatches,
 )
 from backfill.verify.findings import Findings
-from backfill.verify.records import Position, Published
+from backfill.verify.records import Position, Published, clocks
 from streams.entities import entity_text
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Timed
@@ -192,11 +192,13 @@ def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int
     """
     order = {}
     for source, (offsets, of_source) in enumerate(zip(manifest.replay.sources, timestamps, strict=True)):
-        clocks: dict[int, int] = {}
-        for (number, offset), timestamp in of_source.items():
-            if offsets.start.get(number, 0) <= offset < offsets.end.get(number, 0):
-                clocks[number] = max(clocks.get(number, timestamp), timestamp)
-                order[_Place(source, Position(number, offset))] = clocks[number], source, number, offset
+        read = (
+            (place, timestamp)
+            for place, timestamp in of_source.items()
+            if offsets.start.get(place.partition, 0) <= place.offset < offsets.end.get(place.partition, 0)
+        )
+        for position, clock in clocks(read).items():
+            order[_Place(source, position)] = clock, source, *position
     return order
 
 

@@ -130,18 +130,19 @@ def _where(record: Published) -> str:
     return f"features[{record.partition}]@{record.offset}"
 
 
+def source_of(plan: PipelinePlan, event: Event) -> dict[str, Any]:
+    """What a record says of where its event stands."""
+    partition, offset = event.position
+    return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
+
+
 def _check_envelope(plan: PipelinePlan, event: Event, record: Published, findings: FeatureFindings) -> None:
     value = record.value
     expected: dict[str, Any] = {
         "event_id": event.event_id,
         "event_time": event.time,
         "trigger": "event",
-        "source": {
-            "topic": plan.source.topic,
-            "partition": event.position.partition,
-            "offset": event.position.offset,
-            "timestamp": event.timestamp,
-        },
+        "source": source_of(plan, event),
     }
     for name, wanted in expected.items():
         if value[name] != wanted:

@@ -19,6 +19,19 @@ class Position(NamedTuple):
     offset: int
 
 
+def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
+    """The first thing by which a replay orders records: the greatest Kafka timestamp of the partition so far.
+
+    Its own records must come in the order of their offsets.
+    """
+    newest: dict[int, int] = {}
+    found = {}
+    for position, timestamp in timestamps:
+        newest[position.partition] = max(newest.get(position.partition, timestamp), timestamp)
+        found[position] = newest[position.partition]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """A decoded feature record or prediction, and where it stands in its own topic.

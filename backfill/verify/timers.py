@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backfill.derive_features import derived_features
-from backfill.verify.features import MATHEMATICS, Emission, Event, FeatureFindings, History, chains, reach_ms
+from backfill.verify.features import (
+    MATHEMATICS,
+    Emission,
+    Event,
+    FeatureFindings,
+    History,
+    chains,
+    reach_ms,
+    source_of,
+)
 from backfill.verify.records import Position, Published
 from backfill.verify.updates import Others, updates_of
 from streams.plan import PipelinePlan, ViewPlan
@@ -94,12 +103,7 @@ def _check_envelope(
     expected: dict[str, Any] = {
         "event_id": "",
         "event": dict.fromkeys(value["event"]),
-        "source": {
-            "topic": plan.source.topic,
-            "partition": last.position.partition,
-            "offset": last.position.offset,
-            "timestamp": last.timestamp,
-        },
+        "source": source_of(plan, last),
     }
     for name, wanted in expected.items():
         if value[name] != wanted:

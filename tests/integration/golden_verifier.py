@@ -12,12 +12,10 @@ import sys
 from typing import Any
 
 from backfill.topics import read_topic
-from backfill.verify.events import judge_events
 from backfill.verify.features import check_features
 from backfill.verify.records import Published, published
+from backfill.verify.sources import judged_source
 from penstock.settings import Settings
-from schemas.codec import Decoder
-from schemas.committed import writer_schemas
 from schemas.features import features_decoder
 from streams.definitions import Pipeline
 from streams.loading import load_pipeline
@@ -39,9 +37,7 @@ def main(files: list[str]) -> int:
 def judged(run: Pipeline, clean: Pipeline, golden: list[Published], settings: Settings) -> dict[str, Any]:
     """What was compared of one run, and what is wrong with it."""
     kafka, planned = settings.kafka, plan(run)
-    contract = run.source.contract
-    writers = Decoder(*writer_schemas(contract, settings.schemas))
-    events = judge_events(planned, planned.source, contract, read_topic(kafka, run.source.topic), writers, b"").events
+    events = judged_source(run, planned, 0, settings).events
     records = published(read_topic(kafka, run.features_topic), features_decoder(run, settings.schemas))
     oracle = check_features(planned, events, records, budget=BUDGET, seed=0)
     wrong = list(oracle.examples)

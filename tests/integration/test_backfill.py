@@ -27,16 +27,15 @@ from backfill.progress import Progress
 from backfill.run import Wanted, run_backfill
 from backfill.topics import read_topic
 from backfill.verify.backfill import BackfillFindings, check_backfill
-from backfill.verify.events import judge_events
 from backfill.verify.features import check_features
 from backfill.verify.records import published
+from backfill.verify.sources import judged_source
 from backfill.verify.timers import check_timers
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.event_time import EventTime, iso
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.committed import writer_schemas
 from schemas.records import features_schema
 from streams import jobs
 from streams.flink_rest import Flink
@@ -98,16 +97,10 @@ def backfill(bench: JobBench, wanted: Wanted, folder: Path) -> Manifest:
 
 
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
-    kafka, source = bench.settings.kafka, bench.pipeline.source
-    judged = judge_events(
-        bench.plan,
-        bench.plan.source,
-        source.contract,
-        read_topic(kafka, source.topic),
-        Decoder(*writer_schemas(source.contract)),
-        KEY.encode(),
+    judged = judged_source(bench.pipeline, bench.plan, 0, bench.settings)
+    records = published(
+        read_topic(bench.settings.kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan))
     )
-    records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
     timers = check_timers(bench.plan, judged.events, records, budget=10**7, seed=1)
     assert timers.mismatches == timers.unverifiable == 0, timers.examples
     assert (timers.checked > 0) == any(view.refresh_ms for view in bench.plan.views)

@@ -22,7 +22,6 @@ from schemas.codec import Decoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import features_schema
 from streams import jobs
-from streams.flink_rest import Flink
 from streams.plan import PipelinePlan, plan
 from streams.topics import create_topics
 
@@ -41,10 +40,7 @@ def job(settings: Settings) -> Iterator[Settings]:
     create_topics(PIPELINE, settings.kafka)
     jobs.start(PIPELINE, settings)
     yield settings
-    with Flink(settings.flink_rest) as flink:
-        for found in flink.jobs(jobs.job_name(PIPELINE)):
-            if found.is_active:
-                flink.cancel(found.id)
+    jobs.end(PIPELINE, settings)
 
 
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:

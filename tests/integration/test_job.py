@@ -20,7 +20,6 @@ from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import pii_hash
 from streams import jobs
-from streams.flink_rest import Flink
 from tests.streams.job_bench import (
     KEY,
     PARTITIONS,
@@ -45,14 +44,7 @@ def bench(personal_key: None, suffix: str, tmp_path: Path) -> Iterator[JobBench]
     """A pipeline with topics; its job is cancelled afterwards if it still runs."""
     bench = prepared(define(tmp_path, suffix), Settings())
     yield bench
-    cancel(bench)
-
-
-def cancel(bench: JobBench) -> None:
-    with Flink(bench.settings.flink_rest) as flink:
-        for job in flink.jobs(jobs.job_name(bench.pipeline)):
-            if job.is_active:
-                flink.cancel(job.id)
+    jobs.end(bench.pipeline, bench.settings)
 
 
 def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(bench: JobBench) -> None:
@@ -199,7 +191,7 @@ def test_a_python_column_is_computed_where_it_was_asked_to_be(
         bench.send(events[30:])
         records = bench.features(60)
     finally:
-        cancel(bench)
+        jobs.end(bench.pipeline, bench.settings)
 
     check_cards(bench, events, records)
     for record in records:
@@ -228,7 +220,7 @@ def test_a_start_says_what_is_missing(
         jobs.stop(pipeline, settings)
     with pytest.raises(PenstockError, match=r"the job was refused|does not run"):
         jobs.start(pipeline, settings, savepoint=f"file://{tmp_path}/nowhere")
-    cancel(bench)
+    jobs.end(bench.pipeline, bench.settings)
 
     monkeypatch.delenv("PENSTOCK_PII_KEY")
     with pytest.raises(PenstockError, match="no key to hash it with"):

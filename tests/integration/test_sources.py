@@ -17,18 +17,17 @@ from backfill.parquet import read_backfill
 from backfill.run import Wanted
 from backfill.topics import read_topic
 from backfill.verify.backfill import check_backfill
-from backfill.verify.events import Judged, check_dead_letters, judge_events
+from backfill.verify.events import Judged, check_dead_letters
 from backfill.verify.features import check_features
 from backfill.verify.records import published
+from backfill.verify.sources import judged_source
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.committed import writer_schemas
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from schemas.records import features_schema
 from streams import jobs
 from streams.entities import composite_text
-from streams.flink_rest import Flink
 from streams.lag import Lag
 from streams.loading import load_pipeline
 from tests.backfills import run_quietly
@@ -111,10 +110,7 @@ def bench(
     file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
     bench = prepared(load_pipeline(str(file)), Settings())
     yield bench
-    with Flink(bench.settings.flink_rest) as flink:
-        for job in flink.jobs(jobs.job_name(bench.pipeline)):
-            if job.is_active:
-                flink.cancel(job.id)
+    jobs.end(bench.pipeline, bench.settings)
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
@@ -149,12 +145,7 @@ def send(bench: JobBench, found: list[tuple[int, dict[str, Any]]]) -> None:
 
 def judged(bench: JobBench) -> list[Judged]:
     """What each topic holds, by the contracts."""
-    found = []
-    for source, planned in zip(bench.pipeline.sources, bench.plan.sources, strict=True):
-        records = read_topic(bench.settings.kafka, source.topic)
-        writers = Decoder(*writer_schemas(source.contract))
-        found.append(judge_events(bench.plan, planned, source.contract, records, writers, KEY.encode()))
-    return found
+    return [judged_source(bench.pipeline, bench.plan, n, bench.settings) for n in range(len(bench.plan.sources))]
 
 
 def await_read(bench: JobBench) -> None:

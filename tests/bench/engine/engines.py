@@ -102,9 +102,7 @@ def _penstock(
         job = jobs.start(pipeline, site.settings, state_backend=backend, python_mode=python)
     except PenstockError:
         # What was submitted and does not run must not begin to beside the others.
-        with Flink(site.settings.flink_rest) as flink:
-            for left in flink.jobs(jobs.job_name(pipeline)):
-                flink.cancel(left.id)
+        jobs.end(pipeline, site.settings)
         raise
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)

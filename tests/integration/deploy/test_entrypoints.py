@@ -29,7 +29,6 @@ from scoring.repository import ModelRepository
 from streams import jobs
 from streams.definitions import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
-from streams.flink_rest import Flink
 from streams.loading import load_pipeline
 from tests.scoring.bench import DEFINITION, add_model, unload_model, wait_for
 
@@ -124,15 +123,8 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             for name in _LASTING:
                 if (process := getattr(containers[name], "process", None)) is not None and process.poll() is None:
                     process.kill()
-            _end_job(pipeline, settings)
+            jobs.end(pipeline, settings)
             unload_model(pipeline, settings)
-
-
-def _end_job(pipeline: Pipeline, settings: Settings) -> None:
-    with Flink(settings.flink_rest) as flink:
-        for job in flink.jobs(jobs.job_name(pipeline)):
-            if job.is_active:
-                flink.cancel(job.id)
 
 
 @pytest.mark.parametrize("name", _LASTING)
