@@ -16,7 +16,7 @@ import penstock.kernel.plan.Plan;
  * Events between operators, and those that wait for the watermark, whose state tells the plan by
  * which they were written.
  */
-public final class EventSerializer extends TypeSerializer<Event> {
+public final class EventSerializer extends MutableSerializer<Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -131,26 +131,6 @@ public final class EventSerializer extends TypeSerializer<Event> {
   }
 
   @Override
-  public Event copy(Event from, Event reuse) {
-    return copy(from);
-  }
-
-  @Override
-  public Event deserialize(Event reuse, DataInputView in) throws IOException {
-    return deserialize(in);
-  }
-
-  @Override
-  public void copy(DataInputView in, DataOutputView out) throws IOException {
-    serialize(deserialize(in), out);
-  }
-
-  @Override
-  public boolean isImmutableType() {
-    return false;
-  }
-
-  @Override
   public TypeSerializer<Event> duplicate() {
     return new EventSerializer(planJson, allFields);
   }
@@ -158,11 +138,6 @@ public final class EventSerializer extends TypeSerializer<Event> {
   @Override
   public Event createInstance() {
     return new Event();
-  }
-
-  @Override
-  public int getLength() {
-    return -1;
   }
 
   @Override

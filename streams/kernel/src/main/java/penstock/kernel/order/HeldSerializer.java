@@ -10,6 +10,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
+import penstock.kernel.event.MutableSerializer;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
@@ -17,7 +18,7 @@ import penstock.kernel.plan.Plan;
  * Waiting events in state. A snapshot carries the plan that gave them their form, so that a job
  * with another plan reads them.
  */
-final class HeldSerializer extends TypeSerializer<Held> {
+final class HeldSerializer extends MutableSerializer<Held> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -56,28 +57,8 @@ final class HeldSerializer extends TypeSerializer<Held> {
   }
 
   @Override
-  public Held deserialize(Held reuse, DataInputView in) throws IOException {
-    return deserialize(in);
-  }
-
-  @Override
   public Held copy(Held from) {
     return new Held(from.form, new ArrayList<>(from.events.stream().map(Event::copy).toList()));
-  }
-
-  @Override
-  public Held copy(Held from, Held reuse) {
-    return copy(from);
-  }
-
-  @Override
-  public void copy(DataInputView in, DataOutputView out) throws IOException {
-    serialize(deserialize(in), out);
-  }
-
-  @Override
-  public boolean isImmutableType() {
-    return false;
   }
 
   @Override
@@ -88,11 +69,6 @@ final class HeldSerializer extends TypeSerializer<Held> {
   @Override
   public Held createInstance() {
     return new Held(form());
-  }
-
-  @Override
-  public int getLength() {
-    return -1;
   }
 
   @Override

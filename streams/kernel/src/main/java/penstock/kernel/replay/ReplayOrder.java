@@ -19,8 +19,8 @@ import penstock.kernel.decode.RawRecord;
 
 /**
  * Puts the records of several partitions into the one order of every replay: (greatest Kafka
- * timestamp of the partition so far, source, partition, offset). Two replays of the same records therefore
- * give the same values, also of entities that are fed from several partitions.
+ * timestamp of the partition so far, source, partition, offset). Two replays of the same records
+ * therefore give the same values, also of entities that are fed from several partitions.
  *
  * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
  * the source's watermarks must be those of {@link TimestampReached}, split by split, and the
@@ -56,8 +56,7 @@ public final class ReplayOrder extends AbstractStreamOperator<RawRecord>
         context
             .getOperatorStateStore()
             .getListState(
-                new ListStateDescriptor<>(
-                    "clocks", Types.TUPLE(Types.INT, Types.INT, Types.LONG)));
+                new ListStateDescriptor<>("clocks", Types.TUPLE(Types.INT, Types.INT, Types.LONG)));
     clockState.get().forEach(clock -> clocks.put(new Place(clock.f0, clock.f1), clock.f2));
   }
 

@@ -17,7 +17,7 @@ import penstock.kernel.plan.Binary;
  * hashes, and gives an estimate. Its composite estimator depends on the registers alone; the
  * default one on the order of arrival too, so that a restored window could answer otherwise.
  */
-final class Distinct extends Aggregate {
+final class Distinct extends ObjectAggregate<Object> {
   private static final int LG_K = 12;
 
   /** The bound of who asks for an estimate: what takes less room than a sketch does. */
@@ -33,37 +33,49 @@ final class Distinct extends Aggregate {
   }
 
   @Override
-  int numbers() {
-    return 0;
-  }
-
-  @Override
-  int objects() {
-    return 1;
-  }
-
-  @Override
   boolean isServedBy(Aggregate other) {
     return other instanceof Distinct distinct && distinct.mostHashes == mostHashes;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
-    rows.object(row, object, with(rows.object(row, object), hash(value)));
+  Object of(Object value, long time) {
+    return new long[] {hash(value)};
   }
 
+  /** The set with one hash more; a sketch is changed in place. */
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    Object right = newer.object(newerRow, object);
-    if (right != null) {
-      Object left = older.object(row, object);
-      older.object(row, object, left == null ? right : union(left, right));
+  Object with(Object held, Object value, long time) {
+    long hash = hash(value);
+    if (held instanceof HllSketch sketch) {
+      sketch.update(hash);
+      return sketch;
     }
+    long[] hashes = (long[]) held;
+    int place = Arrays.binarySearch(hashes, hash);
+    return place >= 0 ? hashes : union(hashes, new long[] {hash});
+  }
+
+  /** A set of both, a new object unless one holds the other; neither is changed. */
+  @Override
+  Object both(Object left, Object right) {
+    if (left instanceof long[] some && right instanceof long[] others) {
+      return union(some, others);
+    }
+    if (left instanceof long[] hashes) {
+      return sketch((HllSketch) right, hashes);
+    }
+    if (right instanceof long[] hashes) {
+      return sketch((HllSketch) left, hashes);
+    }
+    Union union = new Union(LG_K);
+    union.update((HllSketch) left);
+    union.update((HllSketch) right);
+    return union.getResult(TgtHllType.HLL_8);
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    Object held = rows.object(row, object);
+    Object held = held(rows, row);
     if (held == null) {
       return 0L;
     }
@@ -74,7 +86,7 @@ final class Distinct extends Aggregate {
 
   @Override
   byte[] sketch(Rows rows, int row) {
-    Object held = rows.object(row, object);
+    Object held = held(rows, row);
     HllSketch sketch = held instanceof long[] hashes ? sketch(empty(), hashes) : (HllSketch) held;
     // A merged one: there every reader estimates from the registers alone, as the result does.
     Union union = new Union(LG_K);
@@ -118,37 +130,6 @@ final class Distinct extends Aggregate {
       hashes[i] = in.readLong();
     }
     return hashes;
-  }
-
-  /** The set with one hash more; a sketch is changed in place. */
-  private Object with(Object held, long hash) {
-    if (held == null) {
-      return new long[] {hash};
-    }
-    if (held instanceof HllSketch sketch) {
-      sketch.update(hash);
-      return sketch;
-    }
-    long[] hashes = (long[]) held;
-    int place = Arrays.binarySearch(hashes, hash);
-    return place >= 0 ? hashes : union(hashes, new long[] {hash});
-  }
-
-  /** A set of both, a new object unless one holds the other; neither is changed. */
-  private Object union(Object left, Object right) {
-    if (left instanceof long[] some && right instanceof long[] others) {
-      return union(some, others);
-    }
-    if (left instanceof long[] hashes) {
-      return sketch((HllSketch) right, hashes);
-    }
-    if (right instanceof long[] hashes) {
-      return sketch((HllSketch) left, hashes);
-    }
-    Union union = new Union(LG_K);
-    union.update((HllSketch) left);
-    union.update((HllSketch) right);
-    return union.getResult(TgtHllType.HLL_8);
   }
 
   private Object union(long[] left, long[] right) {

@@ -13,7 +13,7 @@ import penstock.kernel.plan.ColumnType;
  * The values at one end of event time, the outermost first: the greatest times (of equal ones the
  * later arrival comes first), or the least (the earlier).
  */
-final class Ends extends Aggregate {
+final class Ends extends ObjectAggregate<Ends.Held> {
   private final ColumnType type;
   private final int most;
   private final boolean latest;
@@ -26,41 +26,25 @@ final class Ends extends Aggregate {
   }
 
   /** Values by time, of equal times in order of arrival; never changed. */
-  private record Held(long[] times, Object[] values) {
+  record Held(long[] times, Object[] values) {
     int size() {
       return times.length;
     }
   }
 
   @Override
-  int numbers() {
-    return 0;
+  Held of(Object value, long time) {
+    return new Held(new long[] {time}, new Object[] {value});
   }
 
   @Override
-  int objects() {
-    return 1;
-  }
-
-  @Override
-  void add(Rows rows, int row, Object value, long time) {
-    Held one = new Held(new long[] {time}, new Object[] {value});
-    Held held = (Held) rows.object(row, object);
-    rows.object(row, object, held == null ? one : both(held, one));
-  }
-
-  @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    Held right = (Held) newer.object(newerRow, object);
-    if (right != null) {
-      Held left = (Held) older.object(row, object);
-      older.object(row, object, left == null ? right : both(left, right));
-    }
+  Held with(Held held, Object value, long time) {
+    return both(held, of(value, time));
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    Held held = (Held) rows.object(row, object);
+    Held held = held(rows, row);
     if (held == null) {
       return null;
     }
@@ -72,7 +56,8 @@ final class Ends extends Aggregate {
   }
 
   /** The outermost of two; of equal times those of {@code left} arrived first. */
-  private Held both(Held left, Held right) {
+  @Override
+  Held both(Held left, Held right) {
     Held outer = latest ? right : left;
     if (outer.size() == most && right.times[0] >= left.times[left.size() - 1]) {
       return outer;

@@ -8,6 +8,7 @@ import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputSerializer;
 import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.event.MutableSerializer;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
@@ -16,7 +17,7 @@ import penstock.kernel.plan.Plan;
  * a job with another plan reads it: views that still mean the same continue, those that are gone
  * are dropped, new ones start empty.
  */
-public final class EntityStateSerializer extends TypeSerializer<EntityState> {
+public final class EntityStateSerializer extends MutableSerializer<EntityState> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -61,28 +62,8 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
   }
 
   @Override
-  public EntityState deserialize(EntityState reuse, DataInputView in) throws IOException {
-    return deserialize(in);
-  }
-
-  @Override
   public EntityState copy(EntityState from) {
     return from.copy();
-  }
-
-  @Override
-  public EntityState copy(EntityState from, EntityState reuse) {
-    return copy(from);
-  }
-
-  @Override
-  public void copy(DataInputView in, DataOutputView out) throws IOException {
-    serialize(deserialize(in), out);
-  }
-
-  @Override
-  public boolean isImmutableType() {
-    return false;
   }
 
   /** Snapshots are written by another thread, which must not share the scratch space. */
@@ -94,11 +75,6 @@ public final class EntityStateSerializer extends TypeSerializer<EntityState> {
   @Override
   public EntityState createInstance() {
     return spec().newState();
-  }
-
-  @Override
-  public int getLength() {
-    return -1;
   }
 
   @Override

@@ -8,7 +8,7 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /** The smallest values in ascending, or the largest in descending order. */
-final class Extremes extends Aggregate {
+final class Extremes extends ObjectAggregate<double[]> {
   private final int most;
   private final boolean smallest;
 
@@ -19,34 +19,18 @@ final class Extremes extends Aggregate {
   }
 
   @Override
-  int numbers() {
-    return 0;
+  double[] of(Object value, long time) {
+    return new double[] {((Number) value).doubleValue()};
   }
 
   @Override
-  int objects() {
-    return 1;
-  }
-
-  @Override
-  void add(Rows rows, int row, Object value, long time) {
-    double[] one = {((Number) value).doubleValue()};
-    double[] held = (double[]) rows.object(row, object);
-    rows.object(row, object, held == null ? one : both(held, one));
-  }
-
-  @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    double[] right = (double[]) newer.object(newerRow, object);
-    if (right != null) {
-      double[] left = (double[]) older.object(row, object);
-      older.object(row, object, left == null ? right : both(left, right));
-    }
+  double[] with(double[] held, Object value, long time) {
+    return both(held, of(value, time));
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    double[] held = (double[]) rows.object(row, object);
+    double[] held = held(rows, row);
     if (held == null) {
       return null;
     }
@@ -58,7 +42,8 @@ final class Extremes extends Aggregate {
   }
 
   /** The outermost of two, a new array unless one is all of it; neither is changed. */
-  private double[] both(double[] left, double[] right) {
+  @Override
+  double[] both(double[] left, double[] right) {
     if (left.length == most && !isBefore(right[0], left[most - 1])) {
       return left;
     }

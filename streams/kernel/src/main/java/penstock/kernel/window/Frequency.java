@@ -6,7 +6,7 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /** How often the arriving value was seen. */
-final class Frequency extends Aggregate {
+final class Frequency extends ObjectAggregate<Object> {
   private final ColumnType type;
   private final int bound;
 
@@ -32,33 +32,23 @@ final class Frequency extends Aggregate {
   }
 
   @Override
-  int numbers() {
-    return 0;
-  }
-
-  @Override
-  int objects() {
-    return 1;
-  }
-
-  @Override
   boolean isServedBy(Aggregate other) {
     return other instanceof Frequency frequency && frequency.bound == bound;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
-    Object held = rows.object(row, object);
-    rows.object(row, object, held == null ? Tally.of(value) : tally(held).plus(value, bound));
+  Object of(Object value, long time) {
+    return Tally.of(value);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    Object right = newer.object(newerRow, object);
-    if (right != null) {
-      Object left = older.object(row, object);
-      older.object(row, object, left == null ? right : new Both(tally(left), tally(right)));
-    }
+  Object with(Object held, Object value, long time) {
+    return tally(held).plus(value, bound);
+  }
+
+  @Override
+  Object both(Object older, Object newer) {
+    return new Both(tally(older), tally(newer));
   }
 
   private Tally tally(Object held) {
@@ -78,7 +68,7 @@ final class Frequency extends Aggregate {
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    Object held = rows.object(row, object);
+    Object held = held(rows, row);
     if (held == null || arrival.value == null) {
       return 0L;
     }

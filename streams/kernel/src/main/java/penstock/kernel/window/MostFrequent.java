@@ -10,7 +10,7 @@ import penstock.kernel.plan.ColumnType;
  * The most frequent values, of equally frequent ones the smaller first. What comes out depends on
  * the values of each tile and on the merging alone, so a restored window gives the same.
  */
-final class MostFrequent extends Aggregate {
+final class MostFrequent extends ObjectAggregate<Tally> {
   /** Also known to {@code streams/aggregates.py}. */
   private static final int MOST_COUNTED = 256;
 
@@ -23,16 +23,6 @@ final class MostFrequent extends Aggregate {
     this.most = most;
   }
 
-  @Override
-  int numbers() {
-    return 0;
-  }
-
-  @Override
-  int objects() {
-    return 1;
-  }
-
   /** How many are asked for is a matter of the result alone. */
   @Override
   boolean isServedBy(Aggregate other) {
@@ -40,23 +30,23 @@ final class MostFrequent extends Aggregate {
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
-    Tally held = (Tally) rows.object(row, object);
-    rows.object(row, object, held == null ? Tally.of(value) : held.plus(value, MOST_COUNTED));
+  Tally of(Object value, long time) {
+    return Tally.of(value);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    Tally right = (Tally) newer.object(newerRow, object);
-    if (right != null) {
-      Tally left = (Tally) older.object(row, object);
-      older.object(row, object, left == null ? right : left.and(right, MOST_COUNTED));
-    }
+  Tally with(Tally held, Object value, long time) {
+    return held.plus(value, MOST_COUNTED);
+  }
+
+  @Override
+  Tally both(Tally older, Tally newer) {
+    return older.and(newer, MOST_COUNTED);
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    Tally held = (Tally) rows.object(row, object);
+    Tally held = held(rows, row);
     if (held == null) {
       return null;
     }

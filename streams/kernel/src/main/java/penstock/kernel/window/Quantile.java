@@ -6,7 +6,7 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /** The least value that a share of at least q of all values does not exceed. */
-final class Quantile extends Aggregate {
+final class Quantile extends ObjectAggregate<RankedValues> {
   private final double q;
 
   Quantile(int number, int object, double q) {
@@ -15,46 +15,39 @@ final class Quantile extends Aggregate {
   }
 
   @Override
-  int numbers() {
-    return 0;
-  }
-
-  @Override
-  int objects() {
-    return 1;
-  }
-
-  @Override
   boolean isServedBy(Aggregate other) {
     return other instanceof Quantile;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
-    // Zero has two forms; the sum of both is the positive one.
-    double number = ((Number) value).doubleValue() + 0.0;
-    RankedValues held = (RankedValues) rows.object(row, object);
-    rows.object(row, object, held == null ? RankedValues.of(number) : held.with(number, time));
+  RankedValues of(Object value, long time) {
+    return RankedValues.of(number(value));
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
-    RankedValues right = (RankedValues) newer.object(newerRow, object);
-    if (right != null) {
-      RankedValues left = (RankedValues) older.object(row, object);
-      older.object(row, object, left == null ? right : left.and(right));
-    }
+  RankedValues with(RankedValues held, Object value, long time) {
+    return held.with(number(value), time);
+  }
+
+  @Override
+  RankedValues both(RankedValues older, RankedValues newer) {
+    return older.and(newer);
+  }
+
+  private static double number(Object value) {
+    // Zero has two forms; the sum of both is the positive one.
+    return ((Number) value).doubleValue() + 0.0;
   }
 
   @Override
   Object result(Rows rows, int row, Arrival arrival) {
-    RankedValues held = (RankedValues) rows.object(row, object);
+    RankedValues held = held(rows, row);
     return held == null ? null : (Object) held.quantile(q);
   }
 
   @Override
   byte[] sketch(Rows rows, int row) {
-    return ((RankedValues) rows.object(row, object)).toSketch().toByteArray();
+    return held(rows, row).toSketch().toByteArray();
   }
 
   @Override
