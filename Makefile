@@ -42,11 +42,12 @@ bench-engine: setup ## Measure the window engine beside its peers, for docs/benc
 	@$(BOOTSTRAP) peers
 	@$(BIN)/python -m tests.bench.engine $(if $(QUICK),--quick) $(ARGS)
 
-lint: ## Check style, types and the compatibility of contracts
+lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/penstock schemas check
 
 format: ## Format and fix what can be fixed

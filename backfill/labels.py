@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from backfill.topics import Record
-from backfill.training_set import LabelRow
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.contract import INT64_MAX, Role, contract_fields, field_with_role
-from streams.definitions import Labels
+from scoring.training_set import LabelRow
+from streams.definitions.pipeline import Labels
 
 _log = logging.getLogger(__name__)
 

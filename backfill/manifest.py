@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 from penstock.event_time import iso
-from streams.plan import PipelinePlan
-from streams.submission import Replay
+from streams.flink.submission import Replay
+from streams.plan.model import PipelinePlan
 
 NAME = "manifest.json"
 

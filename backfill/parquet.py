@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.manifest import Manifest, Part, load_manifest
-from backfill.topics import Record
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 from schemas.codec import Decoder
-from streams.feature_types import FeatureType, element_of
-from streams.plan import PipelinePlan, ViewPlan
+from schemas.feature_types import FeatureType, element_of
+from streams.plan.model import PipelinePlan, ViewPlan
 
 ROWS_PER_PART = 200_000
 _ROWS_PER_GROUP = 20_000

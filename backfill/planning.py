@@ -4,7 +4,7 @@ Rows are wanted of the events whose time is in [from, to). To compute them as th
 matter to them must be replayed before them: those of one window and one hop back, and what may make a duplicate of
 those. An event's time is at most ``max_future`` ahead of its Kafka timestamp (later ones are dead letters), so that all
 that can matter has a Kafka timestamp of at least :func:`start_ms`; to a lifetime window, all can matter. Late events
-may come at any time: the replay goes to each topic's end, as it is when the backfill is planned.
+may come at any time: the replay goes to each topic's end, as it is when the backfill is plan.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from penstock.errors import PenstockError
 from penstock.event_time import iso
-from streams.plan import PipelinePlan
-from streams.submission import Offsets, Replay
+from streams.flink.submission import Offsets, Replay
+from streams.plan.model import PipelinePlan
 
 # What waits for its turn in the job's memory, on average: enough to read at full speed between two announcements of
 # how far a partition may go, which come twice a second.

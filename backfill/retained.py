@@ -8,14 +8,15 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from backfill.planning import Partition, Topic
-from backfill.topics import Record, read_topic
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import Record, read_topic
+from penstock.kafka.topics import admin_client, require_topics
 from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
-from streams.definitions import Pipeline, Source
-from streams.topics import admin_client, require_topics
+from streams.definitions.pipeline import Pipeline
+from streams.definitions.sources import Source
 
 _TIMEOUT_S = 15.0
 # The newest event is seldom the last, since some are late: as many records of each end are looked at.
@@ -29,7 +30,7 @@ def retained(pipeline: Pipeline, source: Source, settings: Settings, start_ms: i
         PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
     """
     kafka, topic = settings.kafka, source.topic
-    require_topics(pipeline, kafka, [topic])
+    require_topics([topic], kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name)
     admin, numbers = admin_client(kafka), range(source.partitions)
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
     ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))

@@ -25,16 +25,17 @@ from backfill.parquet import Rows, Written, write_part
 from backfill.planning import plan_replay, start_ms
 from backfill.progress import Progress
 from backfill.retained import first_offsets, retained
-from backfill.topics import read_topic
 from penstock.errors import PenstockError
+from penstock.kafka.lag import Lag
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.records import features_schema
-from streams.definitions import Pipeline
-from streams.flink_rest import Flink, Job
-from streams.jobs import start_backfill
-from streams.lag import Lag
-from streams.plan import PipelinePlan, plan
+from streams.definitions.pipeline import Pipeline
+from streams.flink.lifecycle import start_backfill
+from streams.flink.rest import Flink, Job
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.model import PipelinePlan
 
 _LOCK = ".lock"
 _POLL_S = 0.5
@@ -72,25 +73,25 @@ def run_backfill(
         PenstockError: if the range is not possible, a view does not exist, the folder holds something else or is in
             use, the job fails, or Kafka or Flink cannot be reached.
     """
-    planned = plan(pipeline)
-    views = selected_views(planned, wanted.views)
+    plan = compile_plan(pipeline)
+    views = selected_views(plan, wanted.views)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
         manifest = load_manifest(folder)
         if manifest is None:
             try:
-                manifest = _planned(pipeline, planned, settings, wanted, views, folder)
+                manifest = _plan_backfill(pipeline, plan, settings, wanted, views, folder)
             except PenstockError:
                 if is_new:
                     shutil.rmtree(folder)
                 raise
         else:
-            require_same(manifest, planned, views, wanted.from_ms, wanted.to_ms, folder)
+            require_same(manifest, plan, views, wanted.from_ms, wanted.to_ms, folder)
         if manifest.state == "running":
             with Flink(settings.flink_rest) as flink:
                 _Replayer(pipeline, settings, manifest, folder, flink, progress, stop).run()
-            _write(planned, settings, manifest, folder, progress, stop)
+            _write(plan, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
                 shutil.rmtree(folder)
@@ -101,8 +102,8 @@ def run_backfill(
         return manifest
 
 
-def _planned(
-    pipeline: Pipeline, planned: PipelinePlan, settings: Settings, wanted: Wanted, views: dict[str, str], folder: Path
+def _plan_backfill(
+    pipeline: Pipeline, plan: PipelinePlan, settings: Settings, wanted: Wanted, views: dict[str, str], folder: Path
 ) -> Manifest:
     if any(path.name != _LOCK for path in folder.iterdir()):
         raise PenstockError(
@@ -112,11 +113,11 @@ def _planned(
     manifest = Manifest(
         pipeline=pipeline.name,
         views=views,
-        plan=plan_hash(planned),
+        plan=plan_hash(plan),
         run=run,
         replay=plan_replay(
-            planned,
-            [retained(pipeline, source, settings, start_ms(planned, wanted.from_ms)) for source in pipeline.sources],
+            plan,
+            [retained(pipeline, source, settings, start_ms(plan, wanted.from_ms)) for source in pipeline.sources],
             from_ms=wanted.from_ms,
             to_ms=wanted.to_ms,
             scratch=scratch_topic(pipeline.name, run),
@@ -233,7 +234,7 @@ class _Replayer:
             first = first_offsets(self._settings.kafka, source.topic, offsets.start)
             if any(first[partition] > start for partition, start in offsets.start.items()):
                 raise PenstockError(
-                    "retention has deleted what this backfill reads since it was planned",
+                    "retention has deleted what this backfill reads since it was plan",
                     where=source.topic,
                     next=f"delete {self._folder} and run it again: it says which range is possible",
                 )
@@ -312,7 +313,7 @@ def _newest(checkpoint: str | None) -> str | None:
 
 
 def _write(
-    planned: PipelinePlan,
+    plan: PipelinePlan,
     settings: Settings,
     manifest: Manifest,
     folder: Path,
@@ -325,7 +326,7 @@ def _write(
         raise PenstockError(
             "the rows that the job wrote are gone", where=f"topic {topic}", next=f"delete {folder}, and run it again"
         )
-    decoder, rows = Decoder(features_schema(planned)), Rows(planned, manifest.views)
+    decoder, rows = Decoder(features_schema(plan)), Rows(plan, manifest.views)
     with Lag(settings.kafka) as lag:
         ends = lag.end_offsets(topic)
     progress.step("write", sum(ends.values()))

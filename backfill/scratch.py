@@ -7,8 +7,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from backfill.retained import first_offsets
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
-from streams.topics import admin_client, partition_counts
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.topics import admin_client, partition_counts
 
 _TIMEOUT_S = 30.0
 _GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)

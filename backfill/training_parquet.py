@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from backfill.labels import LabelReader
 from backfill.parquet import Backfill
-from backfill.topics import read_topic
-from backfill.training_set import FeatureRow, TrainingSet, join, view_versions
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
+from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
-from streams.definitions import Pipeline
-from streams.plan import plan
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
 
 
 def training_set(
@@ -39,7 +39,7 @@ def training_set(
             next="give it labels=Labels(topic=..., contract=..., value=...)",
         )
     inputs = pipeline.model.inputs
-    views = view_versions(plan(pipeline), inputs)
+    views = view_versions(compile_plan(pipeline), inputs)
     require_fit(pipeline, views, backfill)
     reader = LabelReader(labels)
     result = join(

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deploy.local.paths import BUILD, JARS, JAVA_MAJOR, KERNEL_JAR, ROOT, VENVS, java_home, venv_python
+from penstock.paths import BUILD, JARS, JAVA_MAJOR, KERNEL_JAR, ROOT, VENVS, java_home, venv_python
 
 UV_VERSION = "0.13.9"
 PYTHON_RANGE = ">=3.11,<3.13"

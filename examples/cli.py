@@ -15,8 +15,6 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from backfill.verify.report import Report
-from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.demo.evidence import gather
@@ -29,9 +27,11 @@ from examples.flights.replay import messages as flight_messages
 from examples.fraud.simulation import WorldConfig
 from examples.fraud.world import messages as fraud_messages
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.paths import ROOT
 from scoring.repository import ModelRepository
-from streams.loading import load_pipeline
+from streams.definitions.loading import load_pipeline
+from verify.report import Report
 
 PIPELINES = ("fraud", "flights")
 # One for each of the 336,776 flights, and a label for those that arrived.

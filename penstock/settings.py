@@ -19,9 +19,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from deploy.local.paths import DEFAULT_HOME, JARS, ROOT
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess, PasswordLogin, TokenLogin
+from penstock.kafka.access import KafkaAccess, PasswordLogin, TokenLogin
+from penstock.paths import DEFAULT_HOME, JARS, ROOT
 from penstock.tls import Tls
 from penstock.triton import TritonAccess
 

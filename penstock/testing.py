@@ -13,10 +13,10 @@ docs/testing-features.md has more, and the form of data files (:func:`read_cases
 
 from __future__ import annotations
 
-from backfill.inprocess.cases import Case, read_cases
-from backfill.inprocess.features import Event, Features, Outcome, features_of
-from backfill.inprocess.report import explained
-from backfill.inprocess.verdicts import run_case
+from streams.inprocess.cases import Case, read_cases
+from streams.inprocess.features import Event, Features, Outcome, features_of
+from streams.inprocess.report import explained
+from streams.inprocess.verdicts import run_case
 
 __all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", "read_cases"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,6 @@ from penstock.errors import PenstockError
 from schemas.avro import contract_schema, fields_of, fingerprint
 from schemas.compatibility import breaks
 from schemas.contract import Contract, ContractField, contract_fields
-from schemas.records import features_schema
-from streams.definitions import Pipeline
-from streams.plan import plan, view_definition
 
 ROOT = Path(__file__).resolve().parent
 
@@ -48,27 +45,36 @@ class Problem:
         return str(PenstockError(self.what, where=str(self.file), next=self.next))
 
 
-def contracts_of(pipeline: Pipeline) -> tuple[type[Contract], ...]:
-    """The contracts that a pipeline reads: its sources', and that of its labels."""
-    found = [source.contract for source in pipeline.sources]
-    if pipeline.labels is not None:
-        found.append(pipeline.labels.contract)
-    return tuple(dict.fromkeys(found))
+@dataclass(frozen=True)
+class Forms:
+    """Everything of a pipeline that is committed.
+
+    Args:
+        pipeline: Its name.
+        contracts: The contracts that it reads.
+        records: The present schema of the records that it publishes, by topic.
+        views: Hash and definition of each of its views, by ``name@version``.
+    """
+
+    pipeline: str
+    contracts: tuple[type[Contract], ...]
+    records: Mapping[str, dict[str, Any]]
+    views: Mapping[str, dict[str, Any]]
 
 
-def export(pipeline: Pipeline, root: Path = ROOT) -> list[Path]:
+def export(forms: Forms, root: Path = ROOT) -> list[Path]:
     """Write what is missing or stale; returns the files written. A version that changed is left as it is.
 
     Raises:
         PenstockError: if a committed version changed, or a new one breaks an old one; nothing is written then.
     """
-    serious = [p for p in problems(pipeline, root) if p.kind in ("changed", "breaking")]
+    serious = [p for p in problems(forms, root) if p.kind in ("changed", "breaking")]
     if serious:
         raise PenstockError(
             serious[0].what, where=str(serious[0].file), safe="no file was written", next=serious[0].next
         )
     written = []
-    for file, content in _files(pipeline, root):
+    for file, content in _files(forms, root):
         if not file.exists() or file.read_text(encoding="utf-8") != content:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content, encoding="utf-8")
@@ -76,27 +82,27 @@ def export(pipeline: Pipeline, root: Path = ROOT) -> list[Path]:
     return written
 
 
-def problems(pipeline: Pipeline, root: Path = ROOT) -> list[Problem]:
+def problems(forms: Forms, root: Path = ROOT) -> list[Problem]:
     """All that is wrong between a pipeline's definitions and the committed schemas; empty when all is well."""
     found: list[Problem] = []
-    for contract in contracts_of(pipeline):
-        found += _contract_problems(pipeline, contract, root)
-    for file, content in _files(pipeline, root):
+    for contract in forms.contracts:
+        found += _contract_problems(forms, contract, root)
+    for file, content in _files(forms, root):
         if file.suffix == ".json" and file.exists():
-            found += _view_problems(pipeline, file, json.loads(content))
+            found += _view_problems(forms, file, json.loads(content))
         elif not file.exists():
             name = file.relative_to(root)
-            found.append(Problem("missing", f"{name} is not committed", file, _export(pipeline)))
+            found.append(Problem("missing", f"{name} is not committed", file, _export(forms)))
     return found
 
 
-def require_unchanged(pipeline: Pipeline, root: Path = ROOT) -> None:
+def require_unchanged(forms: Forms, root: Path = ROOT) -> None:
     """Refuse to go on with a definition that changed under an old version; one that is not committed yet may.
 
     Raises:
         PenstockError: naming the first such version, the field that changed, and how to make a new version.
     """
-    for problem in problems(pipeline, root):
+    for problem in problems(forms, root):
         if problem.kind in ("changed", "breaking"):
             raise PenstockError(problem.what, where=str(problem.file), next=problem.next)
 
@@ -107,45 +113,38 @@ def writer_schemas(contract: type[Contract], root: Path = ROOT) -> list[dict[str
     return _distinct([*schemas, contract_schema(contract)])
 
 
-def features_writer_schemas(pipeline: Pipeline, root: Path = ROOT) -> list[dict[str, Any]]:
-    """The Avro schemas that records on the features topic may have: all committed, and the present one."""
-    folder = root / "records" / pipeline.features_topic
-    schemas = [_load(file) for file in sorted(folder.glob("*.avsc"))]
-    return _distinct([*schemas, features_schema(plan(pipeline))])
+def record_schemas(topic: str, current: dict[str, Any], root: Path = ROOT) -> list[dict[str, Any]]:
+    """The Avro schemas that records on a topic of ours may have: all committed, and the present one."""
+    return _distinct([*(_load(file) for file in sorted((root / "records" / topic).glob("*.avsc"))), current])
 
 
-def features_file(pipeline: Pipeline, form: str, root: Path = ROOT) -> Path:
-    """Where a form of the records on the features topic is committed, by its fingerprint in hexadecimal."""
-    return root / "records" / pipeline.features_topic / f"{form}.avsc"
+def record_file(topic: str, form: str, root: Path = ROOT) -> Path:
+    """Where a form of the records on a topic is committed, by its fingerprint in hexadecimal."""
+    return root / "records" / topic / f"{form}.avsc"
 
 
-def _files(pipeline: Pipeline, root: Path) -> Iterator[tuple[Path, str]]:
+def _files(forms: Forms, root: Path) -> Iterator[tuple[Path, str]]:
     """Every file that a pipeline's definitions stand for, with its content."""
-    for contract in contracts_of(pipeline):
+    for contract in forms.contracts:
         yield _version_file(contract, root), _text(contract_schema(contract))
-    planned = plan(pipeline)
-    features = features_schema(planned)
-    yield features_file(pipeline, fingerprint(features).hex(), root), _text(features)
-    for view in pipeline.views:
-        view_plan = planned.view(view.name)
-        content = {"hash": view_plan.hash, "definition": view_definition(pipeline, view)}
-        yield root / "views" / pipeline.name / f"{view_plan.id}.json", _text(content)
+    for topic, schema in forms.records.items():
+        yield record_file(topic, fingerprint(schema).hex(), root), _text(schema)
+    for view, content in forms.views.items():
+        yield root / "views" / forms.pipeline / f"{view}.json", _text(content)
 
 
-def _contract_problems(pipeline: Pipeline, contract: type[Contract], root: Path) -> Iterator[Problem]:
+def _contract_problems(forms: Forms, contract: type[Contract], root: Path) -> Iterator[Problem]:
     name, version = contract.contract_name, contract.contract_version
     file, fields = _version_file(contract, root), contract_fields(contract)
     versions = _committed_versions(contract, root)
     committed = dict(versions).get(version)
     if committed is not None:
         changes = list(_field_changes(fields_of(committed), fields))
-        edit = f"give the contract version={max(v for v, _ in versions) + 1}, then {_export(pipeline)}"
+        edit = f"give the contract version={max(v for v, _ in versions) + 1}, then {_export(forms)}"
         for change in changes:
             yield Problem("changed", f"contract {name} v{version} is committed and has changed: {change}", file, edit)
         if not changes and committed != contract_schema(contract):
-            yield Problem(
-                "stale", f"{name} v{version}: only descriptions or the promise changed", file, _export(pipeline)
-            )
+            yield Problem("stale", f"{name} v{version}: only descriptions or the promise changed", file, _export(forms))
     for old, schema in versions:
         if old < version:
             for broken in breaks(contract.compatibility, old=fields_of(schema), new=fields):
@@ -168,11 +167,11 @@ def _field_changes(old: tuple[ContractField, ...], new: tuple[ContractField, ...
         yield f"{next(b for b, a in zip(before, after, strict=True) if b != a)}: moved; Avro writes fields in order"
 
 
-def _view_problems(pipeline: Pipeline, file: Path, content: dict[str, Any]) -> Iterator[Problem]:
+def _view_problems(forms: Forms, file: Path, content: dict[str, Any]) -> Iterator[Problem]:
     committed = _load(file)
     view = file.stem.partition("@")[0]
     latest = max(int(f.stem.partition("@")[2]) for f in file.parent.glob(f"{view}@*.json"))
-    edit = f"give View(name={view!r}) version={latest + 1}, then {_export(pipeline)}"
+    edit = f"give View(name={view!r}) version={latest + 1}, then {_export(forms)}"
     for change in _differences(committed["definition"], content["definition"], ""):
         yield Problem("changed", f"view {file.stem} is committed and has changed: {change}", file, edit)
 
@@ -227,8 +226,8 @@ def _distinct(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({fingerprint(schema): schema for schema in schemas}.values())
 
 
-def _export(pipeline: Pipeline) -> str:
-    return f"penstock schemas export {pipeline.name}"
+def _export(forms: Forms) -> str:
+    return f"penstock schemas export {forms.pipeline}"
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -1,13 +1,11 @@
-"""Avro schemas of what Penstock itself publishes: feature records (per pipeline), predictions and drift alerts."""
+"""Avro schemas of what Penstock itself publishes: the envelope of feature records, predictions and drift alerts.
+
+The part of a feature record that depends on a pipeline is in :mod:`streams.plan.feature_records`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
-
-from streams.feature_types import element_of
-from streams.plan import Output, PipelinePlan, ViewPlan
-
-_AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
 
 TIMER = "timer"
 """The ``trigger`` of a feature record that no event caused: an idle entity's vector, as of a later time."""
@@ -19,56 +17,30 @@ SOURCE_FIELDS: list[dict[str, Any]] = [
     {"name": "timestamp", "type": "long", "doc": "Kafka timestamp of the raw event, epoch ms"},
 ]
 
-
-def features_schema(plan: PipelinePlan) -> dict[str, Any]:
-    """Schema of the records on ``features.<pipeline>``; a view is null when the event has no value for its entity."""
-    return {
-        "type": "record",
-        "name": "Features",
-        "namespace": f"penstock.{plan.pipeline}",
-        "fields": [
-            {"name": "event_id", "type": "string"},
-            {"name": "event_time", "type": "long", "doc": "epoch ms"},
-            {"name": "trigger", "type": "string", "doc": "event"},
-            {
-                "name": "attempt",
-                "type": "long",
-                "doc": "when the run of the job began that emitted this record, epoch ms",
-            },
-            {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
-            {
-                "name": "event",
-                "type": {
-                    "type": "record",
-                    "name": "Event",
-                    "fields": [{"name": name, "type": ["null", _AVRO[kind]]} for name, kind in plan.carried],
-                },
-            },
-            *({"name": view.name, "type": ["null", view_schema(view)], "default": None} for view in plan.views),
-        ],
-    }
+VIEW_FIELDS: list[dict[str, Any]] = [
+    {"name": "entity", "type": "string"},
+    {"name": "epoch", "type": "long"},
+    {"name": "seq", "type": "long"},
+    {"name": "as_of", "type": "long", "doc": "epoch ms"},
+    {"name": "late", "type": "boolean"},
+]
+"""What each view's part of a feature record has before its features: who, which emission, as of when."""
 
 
-def view_schema(view: ViewPlan) -> dict[str, Any]:
-    """Schema of one view's part of a feature record: who, which emission, as of when, and the named features."""
-    return {
-        "type": "record",
-        "name": f"{view.name}_v{view.version}",
-        "fields": [
-            {"name": "entity", "type": "string"},
-            {"name": "epoch", "type": "long"},
-            {"name": "seq", "type": "long"},
-            {"name": "as_of", "type": "long", "doc": "epoch ms"},
-            {"name": "late", "type": "boolean"},
-            *({"name": feature.name, "type": _feature_type(feature)} for feature in view.outputs),
-        ],
-    }
+def feature_envelope(event_fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a feature record has beside its views; ``event_fields`` are the columns of the event that it keeps."""
+    return [
+        {"name": "event_id", "type": "string"},
+        {"name": "event_time", "type": "long", "doc": "epoch ms"},
+        {"name": "trigger", "type": "string", "doc": "event"},
+        {"name": "attempt", "type": "long", "doc": "when the run of the job began that emitted this record, epoch ms"},
+        {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}},
+        {"name": "event", "type": {"type": "record", "name": "Event", "fields": event_fields}},
+    ]
 
 
-def _feature_type(feature: Output) -> Any:
-    element = element_of(feature.type)
-    kind: Any = _AVRO[feature.type] if element is None else {"type": "array", "items": _AVRO[element]}
-    return ["null", kind] if feature.empty is None else kind
+ENVELOPE_NAMES: tuple[str, ...] = tuple(field["name"] for field in feature_envelope([]))
+VIEW_FIELD_NAMES: tuple[str, ...] = tuple(field["name"] for field in VIEW_FIELDS)
 
 
 PREDICTION_SCHEMA: dict[str, Any] = {

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import TIMER
 from scoring.decision import is_score
 from scoring.memory import Source
-from scoring.predictions import Answer, Consumed, PredictionWriter, Produced, source_of
+from scoring.predictions import Answer, PredictionWriter, source_of
 from scoring.vectors import FloatArray
 
 

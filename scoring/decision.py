@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from streams.definitions import Model
+from streams.definitions.pipeline import Model
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.transactions import Deadline
 from schemas.codec import Decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.memory import Source
 from scoring.predictions import source_of, source_of_dead_letter
-from scoring.transactions import Deadline
 
 _log = logging.getLogger(__name__)
 

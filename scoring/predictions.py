@@ -9,49 +9,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.records import Consumed, Headers, Produced
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.decision import Policy
 from scoring.memory import Source
 from scoring.vectors import FloatArray, packed
-from streams.definitions import Pipeline
-from streams.plan import PipelinePlan
-from streams.topics import dead_letters_of
-
-Headers = list[tuple[str, bytes | None]]
+from streams.definitions.pipeline import Pipeline
+from streams.plan.model import PipelinePlan
 
 # W3C Trace Context; version 00 is fixed length, later versions may append.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
 
 _COMPONENT = "penstock.scorer"
 _SOURCE = "penstock.source."
-
-
-class Consumed(NamedTuple):
-    """A record as it came from the features topic, verbatim."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
-
-
-class Produced(NamedTuple):
-    """A record to be written; ``timestamp`` is epoch ms. ``origin`` is the consumed record that it answers."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp: int
-    origin: str
 
 
 class Answer(NamedTuple):

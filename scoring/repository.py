@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,6 @@ from tritonclient.grpc import model_config_pb2
 from penstock.errors import PenstockError
 from scoring.training import Manifest, TrainedModel
 from scoring.triton import INPUT, OUTPUT, ServedModel
-from streams.drift.reference import FILE as REFERENCE_FILE
-from streams.drift.reference import Reference
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -99,8 +97,10 @@ class ModelRepository:
         text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
         return Manifest.model_validate({k: v for k, v in json.loads(text).items() if k not in ("model", "version")})
 
-    def add(self, model: str, trained: TrainedModel, reference: Reference | None = None) -> int:
+    def add(self, model: str, trained: TrainedModel, artifacts: Mapping[str, str] | None = None) -> int:
         """Write the next version and return its number; the first is configured at once, others by :meth:`configure`.
+
+        ``artifacts`` are further text files of the version, by name: what other packages derived from the training.
 
         Raises:
             PenstockError: if its inputs are not those of the versions there are.
@@ -115,8 +115,8 @@ class ModelRepository:
             if trained.baseline_onnx is not None:
                 (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
             shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
-            if reference is not None:
-                (partial / REFERENCE_FILE).write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for name, text in (artifacts or {}).items():
+                (partial / name).write_text(text, encoding="utf-8")
             version = self._claim(model, partial, trained.manifest)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

@@ -15,17 +15,18 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.records import Consumed, Produced
+from penstock.kafka.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer
 from schemas.codec import Decoder
 from scoring.batch import Candidate, Decoded, answered, decode, unscored
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.inference import FALLBACK, PRIMARY, Inference
 from scoring.memory import PartitionMemory, Source
 from scoring.metrics import Metrics
-from scoring.predictions import Answer, Consumed, PredictionWriter, Produced
-from scoring.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer
+from scoring.predictions import Answer, PredictionWriter
 from scoring.vectors import Vectorizer
-from streams.lag_watch import LagWatch
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.topics import admin_client
 from scoring.triton import ServedModel
-from streams.definitions import Pipeline
-from streams.plan import PipelinePlan
-from streams.topics import admin_client
+from streams.definitions.pipeline import Pipeline
+from streams.plan.model import PipelinePlan
 
 _ASK_S = 15.0
 # What scoring.memory rests on: no answer is dated before its event, and none is gone while its event may come again.

@@ -27,8 +27,8 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from backfill.training_set import TrainingSet
 from penstock.errors import PenstockError
+from scoring.training_set import TrainingSet
 from scoring.triton import INPUT, OUTPUT
 from scoring.vectors import FloatArray
 

@@ -25,9 +25,9 @@ from cassandra.query import (
 )
 
 from penstock.errors import PenstockError
+from penstock.kafka.lag import Partition
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.features import features_decoder
 from schemas.records import PREDICTION_SCHEMA
 from sinks.cassandra_tables import (
     Table,
@@ -39,9 +39,9 @@ from sinks.cassandra_tables import (
 )
 from sinks.emissions import emissions
 from sinks.store import NO_REACH, Reach, StoreUnavailable
-from streams.definitions import Pipeline
-from streams.lag import Partition
-from streams.plan import plan
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_decoder
 
 # Requests under way at once: enough to hide the round trip, few enough not to overload a small cluster.
 _CONCURRENCY = 64
@@ -94,11 +94,11 @@ class CassandraStore:
         self.topics: tuple[str, ...] = (pipeline.features_topic, pipeline.predictions_topic)
         self._settings = settings
         self._replication = replication
-        self._plan = plan(pipeline)
+        self._plan = compile_plan(pipeline)
         self._history = {view.id: history_table(self._plan, view, history_ttl_s) for view in self._plan.views}
         self._predictions = prediction_table(pipeline.name, prediction_ttl_s)
         self._by_entity = prediction_by_entity_table(pipeline.name, prediction_ttl_s)
-        features = features_decoder(pipeline, settings.schemas)
+        features = features_decoder(self._plan, settings.schemas)
         self._decoders = dict(zip(self.topics, (features, Decoder(PREDICTION_SCHEMA)), strict=True))
         self._cluster: Cluster | None = None
         self._session: Session | None = None

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from cassandra.util import Date
 
 from schemas.codec import Undecodable
-from schemas.records import PREDICTION_SCHEMA, view_schema
+from schemas.records import PREDICTION_SCHEMA
 from sinks.emissions import Emission
-from streams.plan import PipelinePlan, ViewPlan
+from streams.plan.feature_records import view_schema
+from streams.plan.model import PipelinePlan, ViewPlan
 
 DAY_MS = 86_400_000
 _DAY_MIN, _DAY_MAX = -(2**31), 2**31 - 1

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from schemas.codec import Undecodable
 from schemas.records import TIMER
-from streams.plan import PipelinePlan, ViewPlan
+from streams.plan.model import PipelinePlan, ViewPlan
 
 Order: TypeAlias = tuple[int, int, int, int]
 """``(epoch, seq, attempt, as_of)``: the greater is the newer.

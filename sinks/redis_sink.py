@@ -11,15 +11,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from penstock.kafka.lag import Partition
 from penstock.settings import Settings
 from schemas.codec import Undecodable, UnknownSchema
-from schemas.features import FeaturesDecoder
-from schemas.records import features_schema
 from sinks.emissions import Emission, emissions, newest
 from sinks.store import NO_REACH, Reach, StoreUnavailable
 from sinks.vectors import Vector, VectorFormat, time_to_live_ms
-from streams.lag import Partition
-from streams.plan import PipelinePlan, ViewPlan
+from streams.plan.feature_records import FeaturesDecoder, features_schema
+from streams.plan.model import PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, Producer
 
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.names import dead_letters_of
 from schemas.dead_letters import DeadLetter
 from sinks.store import StoreUnavailable
-from streams.topics import dead_letters_of
 
 
 class DeadLetters:

@@ -8,8 +8,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
-from streams.topics import admin_client
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.topics import admin_client
 
 _TIMEOUT_S = 15.0
 

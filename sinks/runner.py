@@ -26,15 +26,15 @@ from typing import Generic
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Partition
+from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.names import group_of
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from sinks.metrics import Metrics
 from sinks.refused import DeadLetters
 from sinks.store import Item, Reach, Store, StoreUnavailable
-from streams.lag import Partition
-from streams.lag_watch import LagWatch
-from streams.topics import group_of
 
 BATCH = 1_000
 _POLL_S = 0.25

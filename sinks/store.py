@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 from penstock.errors import PenstockError
-from streams.lag import Partition
+from penstock.kafka.lag import Partition
 
 Item = TypeVar("Item")
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.codec import Decoder, Encoder, Undecodable
-from schemas.records import view_schema
+from schemas.feature_types import FeatureValue
 from sinks.emissions import Emission
-from streams.feature_types import FeatureValue
-from streams.plan import FeaturePlan, ViewPlan
+from streams.plan.feature_records import view_schema
+from streams.plan.model import FeaturePlan, ViewPlan
 
 FORMAT, TIMER_FORMAT = 1, 2
 _HEADER = struct.Struct(">BQQQq")

@@ -14,13 +14,13 @@ from backfill.manifest import Manifest, plan_hash, selected_views
 from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
 from backfill.progress import Progress
 from backfill.run import Wanted, run_backfill
-from backfill.topics import Record
+from penstock.kafka.reading import Record
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder
-from schemas.records import features_schema
-from streams.definitions import Pipeline
-from streams.plan import plan
-from streams.submission import Replay
+from streams.definitions.pipeline import Pipeline
+from streams.flink.submission import Replay
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
 
 
 def run_quietly(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path) -> Manifest:
@@ -33,9 +33,9 @@ def write_backfill(
     pipeline: Pipeline, folder: Path, records: Sequence[dict[str, Any]], views: tuple[str, ...] = ()
 ) -> Backfill:
     """A complete backfill of feature records, all from partition 0 and in the order of their source offsets."""
-    planned = plan(pipeline)
+    plan = compile_plan(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = Encoder(features_schema(planned))
+    encoder = Encoder(features_schema(plan))
     scratch = [
         Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(record), headers=())
         for offset, record in enumerate(records)
@@ -43,15 +43,15 @@ def write_backfill(
     manifest = Manifest(
         state="complete",
         pipeline=pipeline.name,
-        views=selected_views(planned, views),
-        plan=plan_hash(planned),
+        views=selected_views(plan, views),
+        plan=plan_hash(plan),
         run="test",
         replay=Replay(
             topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
         ),
     )
-    decoder, written = Decoder(features_schema(planned)), Written(0, len(records))
-    part = write_part(folder, 0, 0, iter(scratch), decoder, Rows(planned, manifest.views), written)
+    decoder, written = Decoder(features_schema(plan)), Written(0, len(records))
+    part = write_part(folder, 0, 0, iter(scratch), decoder, Rows(plan, manifest.views), written)
     assert part is not None
     manifest.parts.append(part)
     manifest.save(folder)

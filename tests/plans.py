@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.plan import PipelinePlan
+from streams.plan.model import PipelinePlan
 
 
-def plan_of(
+def make_plan(
     *,
     fields: list[dict[str, Any]],
     views: list[dict[str, Any]] | None = None,

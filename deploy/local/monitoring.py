@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
-from deploy.local.paths import ROOT
 from deploy.local.services.base import HOST, Layout, write
+from penstock.paths import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
 

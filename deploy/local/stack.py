@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.monitoring import write_monitoring
-from deploy.local.paths import DEFAULT_HOME, JARS
 from deploy.local.ports import Ports, owner_of, taken
 from deploy.local.services import SERVICES, Layout, Program, Service
 from deploy.local.services.flink import conf_dir, flink_home
 from deploy.local.services.triton import shm_prefix
 from deploy.local.supervision import ProcessState, Supervision
 from penstock.errors import PenstockError
+from penstock.paths import DEFAULT_HOME, JARS
 
 # The order of stopping: whoever writes to others goes first, the log that everything rests on last.
 _STOP_ORDER = (("taskmanager", "triton"), ("jobmanager", "cassandra", "redis"), ("kafka", "zookeeper"))

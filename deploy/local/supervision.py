@@ -19,9 +19,9 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy.local.processes import Identity, end, identity_of, marked, of_session
 from deploy.local.services.base import Layout, Program, write
 from penstock.errors import PenstockError
+from penstock.processes import Identity, end, identity_of, marked, of_session
 
 # Every process of a stack carries the stack's id under this name: it tells what a killed supervisor left behind.
 MARKER = "PENSTOCK_STACK_PROCESS"

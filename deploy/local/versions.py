@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-from deploy.local.paths import JARS, site_packages
+from penstock.paths import JARS, site_packages
 
 _SERVERS = {
     "kafka": ("kafka", r"kafka_2\.13-(.+)\.jar"),

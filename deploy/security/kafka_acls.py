@@ -16,9 +16,9 @@ from typing import Literal
 
 import click
 
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
-from streams.topics import group_of
+from penstock.kafka.names import group_of
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 
 RULES = Path(__file__).with_name("kafka-acls.toml")
 

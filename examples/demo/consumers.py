@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.kafka import KafkaAccess
-from streams.definitions import Pipeline
-from streams.lag import Lag
-from streams.topics import group_of
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Lag
+from penstock.kafka.names import group_of
+from streams.definitions.pipeline import Pipeline
 
 # The job commits its position at each checkpoint, when all that it has read is on the features topic.
 JOB = "features"

@@ -11,15 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from backfill.labels import LabelReader
-from backfill.topics import read_topic
-from backfill.verify.measured import Measured
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
 from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import Importance
-from streams.definitions import Labels, Pipeline
+from streams.definitions.pipeline import Labels, Pipeline
+from verify.measured import Measured
 
 # Four steps to each power of ten of the odds: fine where scores are rare and where they are common.
 SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))

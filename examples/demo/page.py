@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backfill.verify.measured import Measured
-from backfill.verify.report import PipelineReport, Report
 from examples.demo import figures
 from examples.demo.axes import milliseconds
 from examples.demo.evidence import Evidence
@@ -16,6 +14,8 @@ from examples.demo.markup import Child, Element, el, extended, html
 from examples.demo.plots import draw, symbol
 from examples.demo.timeline import Timeline
 from penstock.event_time import iso
+from verify.measured import Measured
+from verify.report import PipelineReport, Report
 
 _STYLE = Path(__file__).with_name("page.css")
 # What the page may load: nothing.

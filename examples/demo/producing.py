@@ -11,7 +11,7 @@ from confluent_kafka import Message as Delivered
 
 from examples.messages import Message
 from penstock.errors import PenstockError
-from penstock.kafka import QUIET, KafkaAccess
+from penstock.kafka.access import QUIET, KafkaAccess
 
 _CHECK_EVERY = 500
 

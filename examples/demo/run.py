@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from backfill.verify.measured import Measured
 from examples.demo.consumers import CASSANDRA, DRIFT, JOB, REDIS, SCORER, Consumers
 from examples.demo.producing import Upstream
 from examples.demo.screen import Meter, Screen
@@ -20,9 +19,10 @@ from examples.demo.timeline import Recorder, Timeline
 from examples.demo.watching import Alarms, Downstream
 from examples.messages import Message
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
+from penstock.kafka.access import KafkaAccess
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from verify.measured import Measured
 
 _POLL_S = 0.25
 _STALL_S = 90.0

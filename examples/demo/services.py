@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.local.processes import end_with_parent
 from penstock.errors import PenstockError
+from penstock.processes import end_with_parent
 
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.1

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from backfill.verify.report import PipelineReport, Report
+from verify.report import PipelineReport, Report
 
 
 def show(report: Report, console: Console, paths: Sequence[str]) -> None:

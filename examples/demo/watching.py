@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message
 
-from penstock.kafka import QUIET, KafkaAccess
+from penstock.kafka.access import QUIET, KafkaAccess
 from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 

@@ -15,21 +15,22 @@ import faust
 from faust.types import TP
 from prometheus_client import REGISTRY
 
-from backfill.training_set import view_versions
 from penstock.errors import PenstockError
+from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
 from penstock.telemetry import Progress
 from scoring.repository import ModelRepository
-from streams.definitions import Pipeline
+from scoring.training_set import view_versions
+from streams.definitions.pipeline import Pipeline
 from streams.drift.consumer import Positions, StatefulTransport
 from streams.drift.following import Following
 from streams.drift.metrics import Metrics
 from streams.drift.records import Writer, monitors_of, reader_of
 from streams.drift.reference import Reference, read_reference
 from streams.drift.store import TrackStore
-from streams.lag_watch import LagWatch
-from streams.plan import plan
-from streams.topics import dead_letters_of, group_of, require_topics
+from streams.plan.compiler import compile_plan
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def current_reference(pipeline: Pipeline, repository: ModelRepository) -> tuple[
         raise PenstockError(
             "the pipeline's monitors are not those that the model was trained with", where=str(folder), next=train
         )
-    views = view_versions(plan(pipeline), monitors.inputs)
+    views = view_versions(compile_plan(pipeline), monitors.inputs)
     then = repository.manifest(name, version).views
     for view, now in views.items():
         if then.get(view) != now:
@@ -82,7 +83,7 @@ def run_drift(pipeline: Pipeline, settings: Settings, instance: str, progress: P
     reference, version = current_reference(pipeline, ModelRepository(settings.model_repository))
     monitors = monitors_of(pipeline)
     topics = [*monitors, *map(dead_letters_of, monitors), pipeline.drift_topic, pipeline.drift_state_topic]
-    require_topics(pipeline, settings.kafka, topics)
+    require_topics(topics, settings.kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name)
     _log.info("drift %s: %s against model %s version %d", instance, ", ".join(monitors), reference.model, version)
     with LagWatch(settings.kafka, pipeline.name, "drift", progress) as lag, tempfile.TemporaryDirectory() as scratch:
         asyncio.run(_Run(pipeline, settings, instance, reference, version, lag, Path(scratch)).run())

@@ -24,9 +24,9 @@ from river.drift import ADWIN
 from scipy import stats
 
 from penstock.errors import PenstockError
+from streams.definitions.monitors import Monitors
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, PRIOR, stride
 from streams.drift.reference import CLIP, DETECTORS, MonitorReference, Reference, Thresholds
-from streams.monitors import Monitors
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from faust.types import TP
 
+from penstock.kafka.records import Produced
 from schemas.codec import Undecodable, UnknownSchema
-from scoring.predictions import Produced
 from streams.drift.consumer import Followed
 from streams.drift.metrics import Metrics
 from streams.drift.records import Reader, Writer

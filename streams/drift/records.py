@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.records import Produced
 from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
-from schemas.features import features_decoder, is_lacking
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
-from scoring.predictions import Produced
 from scoring.vectors import Vectorizer
-from streams.definitions import Pipeline
+from streams.definitions.monitors import SCORE
+from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import Alert, Observation, message
-from streams.monitors import SCORE
-from streams.topics import dead_letters_of
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_decoder, is_lacking
 
 Reader = Callable[[bytes], Observation | None]
 """Reads a record's value; None if it holds nothing to monitor.
@@ -51,7 +52,10 @@ def reader_of(topic: str, pipeline: Pipeline, version: int, schemas: Path) -> Re
 
 
 def _features_reader(pipeline: Pipeline, schemas: Path) -> Reader:
-    decoder, observe = features_decoder(pipeline, schemas), observer_of(pipeline.features_topic, pipeline, 0)
+    decoder, observe = (
+        features_decoder(compile_plan(pipeline), schemas),
+        observer_of(pipeline.features_topic, pipeline, 0),
+    )
 
     def read(value: bytes) -> Observation | None:
         record = decoder.decode(value)

@@ -100,6 +100,10 @@ class Reference(_Frozen):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def artifacts(self) -> dict[str, str]:
+        """The file in which a model version keeps it: name and text, which :func:`read_reference` reads."""
+        return {FILE: self.model_dump_json(indent=2) + "\n"}
+
     def monitor(self, name: str) -> MonitorReference:
         """The reference of a monitor; KeyError if there is none of that name."""
         for monitor in self.monitors:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka import QUIET, KafkaAccess
-from scoring.predictions import Produced
-from scoring.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer, producer_factory
-from streams.definitions import Pipeline
+from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.lag import Partition
+from penstock.kafka.names import group_of
+from penstock.kafka.records import Produced
+from penstock.kafka.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer, producer_factory
+from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import TrackState, read_state
-from streams.lag import Partition
-from streams.topics import group_of
 
 _log = logging.getLogger(__name__)
 

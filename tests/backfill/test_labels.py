@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import pytest
 
 from backfill.labels import LabelReader
-from backfill.topics import Record
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 

@@ -9,8 +9,8 @@ import pytest
 
 from backfill.manifest import Manifest, Part, load_manifest, plan_hash, require_same, selected_views
 from penstock.errors import PenstockError
-from streams.submission import Replay
-from tests.plans import plan_of, view_of
+from streams.flink.submission import Replay
+from tests.plans import make_plan, view_of
 
 FEATURE: dict[str, Any] = {
     "name": "n",
@@ -22,7 +22,7 @@ FEATURE: dict[str, Any] = {
     "hop_ms": 10,
     "type": "long",
 }
-PLAN = plan_of(fields=[], views=[view_of(FEATURE, name="a"), view_of(FEATURE, name="b")])
+PLAN = make_plan(fields=[], views=[view_of(FEATURE, name="a"), view_of(FEATURE, name="b")])
 
 
 def manifest(**changes: Any) -> Manifest:

@@ -13,12 +13,12 @@ import pytest
 from backfill import parquet
 from backfill.manifest import load_manifest
 from backfill.parquet import Rows, Written, read_backfill, write_part
-from backfill.topics import Record
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
-from schemas.records import features_schema
+from streams.plan.feature_records import features_schema
 from tests.backfills import write_backfill
-from tests.plans import plan_of, view_of
+from tests.plans import make_plan, view_of
 
 
 def feature(name: str, operation: str, kind: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ FEATURES = [
     *(feature(f"{kind[0]}s", "last_k", f"{kind}[]") for kind in ("string", "long", "double", "boolean")),
 ]
 CARRIED = tuple((kind, kind) for kind in ("string", "long", "double", "boolean"))
-PLAN = plan_of(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], carried=CARRIED)
+PLAN = make_plan(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], carried=CARRIED)
 VALUES: list[dict[str, Any]] = [
     {"string": "", "long": 2**63 - 1, "double": -0.0, "boolean": True},
     {"string": "é\u0000😀", "long": -(2**63), "double": 5e-324, "boolean": False},

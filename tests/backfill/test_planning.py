@@ -8,10 +8,10 @@ import pytest
 
 from backfill.planning import Partition, Topic, plan_replay, reach_ms, start_ms
 from penstock.errors import PenstockError
-from streams.plan import PipelinePlan
-from streams.submission import Replay
-from streams.words import Window
-from tests.plans import plan_of, view_of
+from streams.definitions.windows import Window
+from streams.flink.submission import Replay
+from streams.plan.model import PipelinePlan
+from tests.plans import make_plan, view_of
 
 HOUR = 3_600_000
 LIFETIME = Window.of("lifetime")
@@ -25,7 +25,7 @@ def feature(window_ms: int, hop_ms: int) -> dict[str, Any]:
 def plan(event_id: str | None = "id") -> PipelinePlan:
     view = view_of(feature(HOUR, 60_000), feature(2 * HOUR, 120_000))
     source = {"event_id": event_id, "dedup_horizon_ms": HOUR // 2, "max_future_ms": 1_000}
-    return plan_of(fields=[], views=[view], source=source)
+    return make_plan(fields=[], views=[view], source=source)
 
 
 REACH = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
@@ -36,13 +36,13 @@ def topic(**partitions: Partition) -> Topic:
     return Topic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
 
 
-def planned(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
+def replay_of(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
     return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r")
 
 
 def refusal(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
     with pytest.raises(PenstockError) as refused:
-        planned(held, from_ms, to_ms)
+        replay_of(held, from_ms, to_ms)
     return str(refused.value)
 
 
@@ -55,7 +55,7 @@ def test_a_source_without_event_ids_has_no_horizon() -> None:
 
 
 def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
-    forever = plan_of(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
+    forever = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
     assert (reach_ms(forever), start_ms(forever, 50 * HOUR)) == (None, 0)
     plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
     with pytest.raises(PenstockError, match="retention has deleted records"):
@@ -63,18 +63,18 @@ def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
 
 
 def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
-    replay = planned(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 7, 9, 0)))
+    replay = replay_of(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 7, 9, 0)))
     assert (replay.start, replay.end) == ({0: 40, 1: 7}, {0: 1_000, 1: 9})
 
 
 def test_a_partition_with_nothing_to_replay_is_not_read() -> None:
-    replay = planned(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 9, 9, 0), p2=Partition(0, 0, 0, None)))
+    replay = replay_of(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 9, 9, 0), p2=Partition(0, 0, 0, None)))
     assert replay.start.keys() == replay.end.keys() == {0}
 
 
 def test_a_dense_topic_is_read_ahead_for_a_shorter_time_than_a_sparse_one() -> None:
-    sparse = planned(topic(p0=Partition(0, 0, 1_000, 0)))
-    dense = planned(topic(p0=Partition(0, 0, 10_000_000, 0)))
+    sparse = replay_of(topic(p0=Partition(0, 0, 1_000, 0)))
+    dense = replay_of(topic(p0=Partition(0, 0, 10_000_000, 0)))
     assert sparse.max_ahead_ms > 100 * dense.max_ahead_ms >= 100_000
 
 
@@ -89,7 +89,7 @@ def test_a_topic_without_a_valid_event_is_refused() -> None:
 
 
 def test_a_range_up_to_the_newest_event_is_possible_and_one_beyond_it_is_refused_with_what_is_possible() -> None:
-    planned(topic(), to_ms=100 * HOUR + 1)
+    replay_of(topic(), to_ms=100 * HOUR + 1)
     said = refusal(topic(), to_ms=100 * HOUR + 2)
     assert "ends after the newest event" in said
     assert "--from 1970-01-01T00:00:00.000Z --to 1970-01-05T04:00:00.001Z" in said
@@ -101,7 +101,7 @@ def test_a_range_before_the_oldest_event_is_refused() -> None:
 
 def test_a_range_that_needs_what_retention_has_deleted_is_refused_with_the_first_that_is_possible() -> None:
     held = topic(p0=Partition(100, 100, 1_000, 40 * HOUR))
-    planned(held, from_ms=40 * HOUR + REACH + 1)
+    replay_of(held, from_ms=40 * HOUR + REACH + 1)
     said = refusal(held, from_ms=40 * HOUR + REACH)
     assert "retention has deleted" in said
     assert "--from 1970-01-02T18:32:01.001Z" in said
@@ -117,12 +117,12 @@ def test_where_retention_has_left_less_than_the_windows_nothing_is_possible() ->
 
 
 def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
-    planned(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
+    replay_of(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
 
 
 def of_two(first: Topic, second: Topic) -> Replay:
     also = {"topic": "clicks", "key": "k", "triggers": False}
-    two = plan_of(fields=[], views=[view_of(feature(HOUR, 60_000))], also=(also,))
+    two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], also=(also,))
     return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from backfill.parquet import Backfill
 from backfill.training_parquet import feature_rows, require_fit, training_set
-from backfill.training_set import FeatureRow, view_versions
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, mean
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from scoring.training_set import FeatureRow, view_versions
 from scoring.vectors import Vectorizer
-from streams.plan import plan
+from streams.plan.compiler import compile_plan
 from tests.backfills import write_backfill
 
 
@@ -62,7 +62,7 @@ def features(**changes: Any) -> dict[str, Any]:
 
 
 def rows(backfill: Backfill) -> list[FeatureRow]:
-    views = view_versions(plan(pipeline()), INPUTS)
+    views = view_versions(compile_plan(pipeline()), INPUTS)
     return list(feature_rows(INPUTS, views, backfill.batches()))
 
 
@@ -115,12 +115,12 @@ def test_a_backfill_that_does_not_fit_the_model_is_refused(
 ) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()], views)
     with pytest.raises(PenstockError, match=says):
-        require_fit(definition, view_versions(plan(definition), definition.model.inputs), backfill)
+        require_fit(definition, view_versions(compile_plan(definition), definition.model.inputs), backfill)
 
 
 def test_a_backfill_with_the_views_of_the_model_and_no_others_is_enough(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()], ("taps",))
-    require_fit(pipeline(), view_versions(plan(pipeline()), INPUTS), backfill)
+    require_fit(pipeline(), view_versions(compile_plan(pipeline()), INPUTS), backfill)
 
 
 def test_a_pipeline_without_labels_is_a_clear_error(tmp_path: Path) -> None:

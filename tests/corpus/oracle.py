@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backfill.inprocess.features import PII_KEY, Event, Features, Outcome, record_of
-from backfill.topics import Record
-from backfill.verify.events import judge_events
-from backfill.verify.records import Position
+from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
-from streams.definitions import Pipeline
-from streams.entities import entity_text
-from streams.plan import PipelinePlan, ViewPlan, plan
-from streams.reference import Timed, agrees, tolerance, vectors
+from streams.definitions.pipeline import Pipeline
+from streams.inprocess.features import PII_KEY, Event, Features, Outcome, record_of
+from streams.oracle.reference import Timed, agrees, tolerance, vectors
+from streams.plan.compiler import compile_plan
+from streams.plan.entities import entity_text
+from streams.plan.model import PipelinePlan, ViewPlan
+from verify.events import judge_events
+from verify.records import Position
 
 
 def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
     """What the reference makes of each event."""
-    planned = plan(pipeline)
+    plan = compile_plan(pipeline)
     records = []
     for number, event in enumerate(events, 1):
-        value, timestamp = record_of(planned, number, event)
+        value, timestamp = record_of(plan, number, event)
         records.append(Record(0, number - 1, timestamp, None, value, ()))
     contract = pipeline.source.contract
-    judged = judge_events(planned, planned.source, contract, records, Decoder(contract_schema(contract)), PII_KEY)
+    judged = judge_events(plan, plan.source, contract, records, Decoder(contract_schema(contract)), PII_KEY)
     stream = [Timed(event.time, event.row) for event in judged.events.values()]
-    by_view = {view.name: _emitted(view, stream) for view in planned.views}
+    by_view = {view.name: _emitted(view, stream) for view in plan.views}
     outcomes, emitted = [], 0
     for number in range(len(events)):
         position = Position(0, number)
@@ -42,10 +43,10 @@ def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
     return outcomes
 
 
-def assert_same(planned: PipelinePlan, engine: Sequence[Outcome], oracle: Sequence[Outcome]) -> None:
+def assert_same(plan: PipelinePlan, engine: Sequence[Outcome], oracle: Sequence[Outcome]) -> None:
     """Assert that every value of every view is the oracle's, within what docs/semantics.md allows."""
     assert [(o.refused, o.duplicate) for o in engine] == [(o.refused, o.duplicate) for o in oracle]
-    for view in planned.views:
+    for view in plan.views:
         histories: dict[str, list[Timed]] = {}
         for got, wanted in zip(engine, oracle, strict=True):
             if not wanted.emitted:
@@ -54,7 +55,7 @@ def assert_same(planned: PipelinePlan, engine: Sequence[Outcome], oracle: Sequen
             if mine is None or other is None:
                 assert mine is other
                 continue
-            time = wanted.columns[planned.source.event_time]
+            time = wanted.columns[plan.source.event_time]
             assert isinstance(time, int)
             history = histories.setdefault(other.entity, [])
             history.append(Timed(time, wanted.columns))

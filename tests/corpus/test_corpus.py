@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from backfill.inprocess.features import features_of
-from backfill.inprocess.report import explained
-from backfill.inprocess.verdicts import judge
 from penstock.testing import Case, read_cases
-from streams.aggregates import KINDS
-from streams.plan import plan
+from streams.definitions.aggregates import KINDS
+from streams.inprocess.features import features_of
+from streams.inprocess.kernel import Kernel
+from streams.inprocess.report import explained
+from streams.inprocess.verdicts import judge
+from streams.plan.compiler import compile_plan
 from tests.corpus.oracle import assert_same, outcomes_of
-from tests.streams.kernel import Kernel
 
 CASES = [case for file in sorted(Path(__file__).parent.glob("*.json")) for case in read_cases(file)]
 
@@ -25,7 +25,7 @@ def test_the_oracle_and_the_kernel_give_what_the_case_expects(kernel: Kernel, ca
 
     engine = judge(case, features_of(case.pipeline, case.events, kernel=kernel))
     assert engine.passed, f"the kernel\n{explained(engine)}"
-    assert_same(plan(case.pipeline), engine.outcomes, oracle.outcomes)
+    assert_same(compile_plan(case.pipeline), engine.outcomes, oracle.outcomes)
 
 
 def test_names_differ_over_all_files() -> None:
@@ -38,5 +38,5 @@ def test_every_aggregate_that_the_language_has_is_in_the_corpus() -> None:
     expected = {
         name for case in CASES for step in case.steps for view in (step.expect or {}).values() for name in view or {}
     }
-    covered = {f.operation for view in plan(pipeline).views for f in view.features if f.name in expected}
+    covered = {f.operation for view in compile_plan(pipeline).views for f in view.features if f.name in expected}
     assert covered == set(KINDS)

@@ -14,7 +14,6 @@ import jsonschema
 import pytest
 import yaml
 
-from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
 from deploy.local.services.cassandra import cassandra_yaml
@@ -22,6 +21,7 @@ from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
 from deploy.local.services.triton import TRITON
 from deploy.local.services.zookeeper import zoo_cfg
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from tests.deploy.commands import JOBS_COMMANDS, parse, secrets_in, unknown
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from deploy.bootstrap import UV_VERSION
-from deploy.local.paths import ROOT, jobs_python, venv_python
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
 from deploy.local.services.flink import LOG4J, flink_settings
-from penstock.cli import _COMMANDS
+from penstock.cli import COMMANDS
+from penstock.paths import ROOT, jobs_python, venv_python
 from tests.deploy.commands import JOBS_COMMANDS
 
 _IMAGES = ROOT / "deploy" / "images"
@@ -152,8 +152,11 @@ def test_an_installed_wheel_starts_by_itself(wheel: Path, tmp_path: Path) -> Non
 
 
 def test_the_image_of_jobs_has_what_its_commands_import_and_submits_with_its_own_interpreter() -> None:
-    modules = [_COMMANDS[name].target.partition(":")[0] for name in sorted(JOBS_COMMANDS)]
-    code = f"import {', '.join(modules)}, streams.job; from deploy.local.paths import jobs_python; print(jobs_python())"
+    modules = [COMMANDS[name].target.partition(":")[0] for name in sorted(JOBS_COMMANDS)]
+    code = (
+        f"import {', '.join(modules)}, streams.flink.job_graph; "
+        "from penstock.paths import jobs_python; print(jobs_python())"
+    )
     python = venv_python("jobs")
     done = subprocess.run([python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

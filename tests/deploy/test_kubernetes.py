@@ -15,10 +15,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.local.paths import ROOT
+from penstock.kafka.names import group_of
+from penstock.paths import ROOT
 from penstock.settings import Settings
-from streams.loading import load_pipeline
-from streams.topics import group_of, pipeline_topics
+from streams.definitions.loading import load_pipeline
+from streams.plan.topics import pipeline_topics
 from tests.deploy.commands import JOBS_COMMANDS, parse, secrets_in, unknown
 
 _HERE = ROOT / "deploy" / "kubernetes"

@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 
 from deploy.local.monitoring import MONITORING, SERVICE_PORTS, write_monitoring
-from deploy.local.paths import ROOT
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
+from penstock.paths import ROOT
 from penstock.telemetry import AGE_BUCKETS_S
 from tests.deploy.monitoring import alerts, dashboard, expressions, rules
 from tests.promql import Selector, grouping_labels, selectors

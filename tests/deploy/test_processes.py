@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 
-from deploy.local.processes import Identity, end, identity_of, marked
+from penstock.processes import Identity, end, identity_of, marked
 
 _SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.paths import ROOT
+from penstock.paths import ROOT
 from penstock.testing import Case, check_case, read_cases
 
 FILES = sorted((ROOT / "examples").glob("*/features_test.json"))

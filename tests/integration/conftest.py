@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 
 

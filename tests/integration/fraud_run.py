@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from backfill.verify.report import PipelineReport
-from backfill.verify.run import verify
 from deploy.local.stack import Stack
 from examples.demo.producing import Upstream
 from examples.demo.services import Services
 from examples.fraud.pipeline import pipeline as fraud
 from examples.fraud.world import messages
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Lag
 from penstock.settings import Settings
-from streams.lag import Lag
+from verify.report import PipelineReport
+from verify.run import verify
 
 COMMANDS = {
     "sink-redis": ("sink", "run", "redis", "fraud"),

@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 
 PARTITIONS = 3
 START_MS = 1_700_000_000_000

@@ -11,15 +11,15 @@ import json
 import sys
 from typing import Any
 
-from backfill.topics import read_topic
-from backfill.verify.features import check_features
-from backfill.verify.records import Published, published
-from backfill.verify.sources import judged_source
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from schemas.features import features_decoder
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
-from streams.plan import plan
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_decoder
+from verify.features import check_features
+from verify.records import Published, published
+from verify.sources import judged_source
 
 BUDGET = 20_000_000
 
@@ -28,7 +28,9 @@ def main(files: list[str]) -> int:
     """Judge; the exit code."""
     settings = Settings()
     clean, *others = (load_pipeline(file) for file in files)
-    golden = published(read_topic(settings.kafka, clean.features_topic), features_decoder(clean, settings.schemas))
+    golden = published(
+        read_topic(settings.kafka, clean.features_topic), features_decoder(compile_plan(clean), settings.schemas)
+    )
     report = {run.name: judged(run, clean, golden, settings) for run in (clean, *others)}
     sys.stdout.write(json.dumps(report) + "\n")
     return 1 if any(run["wrong"] for run in report.values()) else 0
@@ -36,14 +38,14 @@ def main(files: list[str]) -> int:
 
 def judged(run: Pipeline, clean: Pipeline, golden: list[Published], settings: Settings) -> dict[str, Any]:
     """What was compared of one run, and what is wrong with it."""
-    kafka, planned = settings.kafka, plan(run)
-    events = judged_source(run, planned, 0, settings).events
-    records = published(read_topic(kafka, run.features_topic), features_decoder(run, settings.schemas))
-    oracle = check_features(planned, events, records, budget=BUDGET, seed=0)
+    kafka, plan = settings.kafka, compile_plan(run)
+    events = judged_source(run, plan, 0, settings).events
+    records = published(read_topic(kafka, run.features_topic), features_decoder(compile_plan(run), settings.schemas))
+    oracle = check_features(plan, events, records, budget=BUDGET, seed=0)
     wrong = list(oracle.examples)
     if oracle.missing or oracle.unexpected or oracle.unverifiable:
         wrong.append(f"{oracle.missing} missing, {oracle.unexpected} unexpected, {oracle.unverifiable} unverifiable")
-    views = [view.name for view in plan(clean).views if view.key == plan(clean).source.key]
+    views = [view.name for view in compile_plan(clean).views if view.key == compile_plan(clean).source.key]
     # The input is the same down to its offsets.
     wanted = {(r.position, view): values(r, view) for r in golden for view in views}
     if {r.position for r in records} != {r.position for r in golden}:

@@ -25,23 +25,23 @@ from backfill.manifest import Manifest, load_manifest
 from backfill.parquet import read_backfill
 from backfill.progress import Progress
 from backfill.run import Wanted, run_backfill
-from backfill.topics import read_topic
-from backfill.verify.backfill import BackfillFindings, check_backfill
-from backfill.verify.features import check_features
-from backfill.verify.records import published
-from backfill.verify.sources import judged_source
-from backfill.verify.timers import check_timers
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.event_time import EventTime, iso
+from penstock.kafka.lag import Lag
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.records import features_schema
-from streams import jobs
-from streams.flink_rest import Flink
-from streams.lag import Lag
+from streams.flink import lifecycle as jobs
+from streams.flink.rest import Flink
+from streams.plan.feature_records import features_schema
 from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
+from verify.backfill import BackfillFindings, check_backfill
+from verify.features import check_features
+from verify.records import published
+from verify.sources import judged_source
+from verify.timers import check_timers
 
 SPACING_MS = 4_000
 

@@ -12,18 +12,20 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from backfill.inprocess.features import Event, Features, Outcome, record_of
-from backfill.inprocess.report import explained
-from backfill.inprocess.verdicts import judge
-from backfill.topics import read_topic
+from penstock.kafka.reading import read_topic
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from penstock.testing import Case, read_cases
 from schemas.codec import Decoder
 from schemas.dead_letters import DeadLetter
-from schemas.records import features_schema
-from streams import jobs
-from streams.plan import PipelinePlan, plan
-from streams.topics import create_topics
+from streams.flink import lifecycle as jobs
+from streams.inprocess.features import Event, Features, Outcome, record_of
+from streams.inprocess.report import explained
+from streams.inprocess.verdicts import judge
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.model import PipelinePlan
+from streams.plan.topics import pipeline_topics
 
 CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
 PIPELINE = CASES[0].pipeline
@@ -37,22 +39,22 @@ def job(settings: Settings) -> Iterator[Settings]:
     admin = AdminClient(settings.kafka.client())
     for created in admin.create_topics([NewTopic(source.topic, source.partitions, 1, config=TOPIC)]).values():
         created.result(15)
-    create_topics(PIPELINE, settings.kafka)
+    create_topics(pipeline_topics(PIPELINE), settings.kafka)
     jobs.start(PIPELINE, settings)
     yield settings
     jobs.end(PIPELINE, settings)
 
 
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
-    planned = plan(PIPELINE)
+    plan = compile_plan(PIPELINE)
     events = [(case, event) for number, case in enumerate(CASES) for event in _own(case, f"{number}/")]
     producer = Producer(job.kafka.client())
     for number, (_, event) in enumerate(events, 1):
-        value, timestamp = record_of(planned, number, event)
-        producer.produce(planned.source.topic, value, partition=0, timestamp=max(0, timestamp))
+        value, timestamp = record_of(plan, number, event)
+        producer.produce(plan.source.topic, value, partition=0, timestamp=max(0, timestamp))
     assert producer.flush(30) == 0
 
-    found = _outcomes(planned, job, len(events))
+    found = _outcomes(plan, job, len(events))
 
     failures = []
     for number, case in enumerate(CASES):
@@ -82,16 +84,16 @@ def _without(outcome: Outcome, prefix: str) -> Outcome:
     return dataclasses.replace(outcome, views=views)
 
 
-def _outcomes(planned: PipelinePlan, settings: Settings, count: int) -> dict[int, Outcome]:
+def _outcomes(plan: PipelinePlan, settings: Settings, count: int) -> dict[int, Outcome]:
     """What became of each record, by offset; of those that are nowhere, that they were duplicates."""
     expected = sum(not step.duplicate for case in CASES for step in case.steps)
-    decoder = Decoder(features_schema(planned))
+    decoder = Decoder(features_schema(plan))
     deadline = time.monotonic() + 60
     while True:
         found = {offset: Outcome(duplicate=True) for offset in range(count)}
-        records = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, planned.features_topic)]
-        found |= {record["source"]["offset"]: _emitted(planned, record) for record in records}
-        for r in read_topic(settings.kafka, planned.source.dead_letter_topic):
+        records = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, plan.features_topic)]
+        found |= {record["source"]["offset"]: _emitted(plan, record) for record in records}
+        for r in read_topic(settings.kafka, plan.source.dead_letter_topic):
             letter = DeadLetter.read(r.key, r.value, list(r.headers))
             found[letter.offset] = Outcome(refused=letter.reason, message=letter.message)
         if sum(not outcome.duplicate for outcome in found.values()) >= expected:
@@ -100,9 +102,9 @@ def _outcomes(planned: PipelinePlan, settings: Settings, count: int) -> dict[int
         time.sleep(0.5)
 
 
-def _emitted(planned: PipelinePlan, record: Mapping[str, Any]) -> Outcome:
+def _emitted(plan: PipelinePlan, record: Mapping[str, Any]) -> Outcome:
     views = {}
-    for view in planned.views:
+    for view in plan.views:
         part = record[view.name]
         envelope = {"entity", "epoch", "seq", "as_of", "late"}
         views[view.name] = part and Features(

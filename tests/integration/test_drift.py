@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.kafka.names import dead_letters_of
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from streams.topics import dead_letters_of
 from tests.scoring.bench import feeding, read
 from tests.streams.drift.bench import Bench
 

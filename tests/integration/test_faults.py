@@ -18,19 +18,20 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from backfill.topics import read_topic
-from backfill.verify.drift import check_drift
-from backfill.verify.records import published
-from backfill.verify.report import PipelineReport
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.fraud.pipeline import pipeline as fraud
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA, features_schema
+from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
-from streams.plan import plan
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
+from verify.drift import check_drift
+from verify.records import published
+from verify.report import PipelineReport
 
 SEED = 11
 TRAIN, UNDER_FIRE = 12_000, 17_000
@@ -181,7 +182,9 @@ def test_the_sink_noticed_that_redis_had_lost_its_data(aftermath: Aftermath) -> 
 
 def test_no_detector_has_forgotten_or_fired_again(aftermath: Aftermath) -> None:
     settings = Settings()
-    features = published(read_topic(settings.kafka, fraud.features_topic), Decoder(features_schema(plan(fraud))))
+    features = published(
+        read_topic(settings.kafka, fraud.features_topic), Decoder(features_schema(compile_plan(fraud)))
+    )
     predictions = published(read_topic(settings.kafka, fraud.predictions_topic), Decoder(PREDICTION_SCHEMA))
     findings = check_drift(
         fraud,

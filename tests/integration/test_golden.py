@@ -19,15 +19,19 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local.paths import ROOT
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
+from penstock.kafka.lag import Lag
+from penstock.kafka.topics import create_topics
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.committed import export
-from streams import evolution, jobs
-from streams.flink_rest import Flink
-from streams.lag import Lag
-from streams.topics import create_topics
+from streams.flink import lifecycle as jobs
+from streams.flink import upgrade as evolution
+from streams.flink.rest import Flink
+from streams.plan.compiler import compile_plan
+from streams.plan.forms import committed_forms
+from streams.plan.topics import pipeline_topics
 from tests.integration.golden_pipeline import PARTITIONS, define, payments, pipeline_of
 
 SEED = 5
@@ -45,8 +49,8 @@ class Golden:
         self.pipeline = pipeline_of(self.file)
         self.sent = 0
         self._name = name
-        create_topics(self.pipeline, self.settings.kafka)
-        export(self.pipeline, self.settings.schemas)
+        create_topics(pipeline_topics(self.pipeline), self.settings.kafka)
+        export(committed_forms(self.pipeline, compile_plan(self.pipeline)), self.settings.schemas)
 
     def send(self, until: int, per_second: float | None = None, meanwhile: Callable[[int], None] | None = None) -> None:
         """Produce the input up to an event, each to the partition of its card; paced if asked."""
@@ -115,7 +119,7 @@ def moved(run: Golden, rng: random.Random) -> None:
     run.send(second)
     with pytest.raises(PenstockError, match="not committed"):
         evolution.upgrade(extended, run.settings)
-    export(extended, run.settings.schemas)
+    export(committed_forms(extended, compile_plan(extended)), run.settings.schemas)
     done = evolution.upgrade(extended, run.settings)
     assert (set(done.added), done.removed) == ({"dear@1", "by_till@1"}, ())
     run.send(third)

@@ -19,7 +19,7 @@ from penstock.settings import Settings
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import pii_hash
-from streams import jobs
+from streams.flink import lifecycle as jobs
 from tests.streams.job_bench import (
     KEY,
     PARTITIONS,

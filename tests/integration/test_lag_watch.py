@@ -10,10 +10,10 @@ from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
 from deploy.local.stack import Stack
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag_watch import LagWatch
 from penstock.settings import Settings
 from penstock.telemetry import Progress
-from streams.lag_watch import LagWatch
 from tests.sinks.running import eventually
 
 

@@ -17,18 +17,18 @@ from confluent_kafka import Producer
 
 from backfill.parquet import Backfill
 from backfill.training_parquet import training_set
-from backfill.training_set import TrainingSet
 from penstock.cli import cli
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.triton import TritonAccess
 from scoring.repository import ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import score_onnx
+from scoring.training_set import TrainingSet
 from scoring.triton import Triton, TritonError
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 from tests.backfills import write_backfill
 
 EVENTS = 800

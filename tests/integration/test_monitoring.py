@@ -19,12 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.local.monitoring import MONITORING
 from deploy.local.stack import Stack
 from examples.demo.services import Services
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
-from streams.definitions import Pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
-from streams.loading import load_pipeline
-from streams.topics import create_topics
+from streams.plan.topics import pipeline_topics
 from tests.deploy.monitoring import expressions, rules
 from tests.promql import grouping_labels, selectors
 from tests.scoring.bench import DEFINITION, add_model, load_model, unload_model, wait_for
@@ -68,7 +69,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         settings = Settings()
         reference = _define(folder)
         pipeline = load_pipeline(str(reference))
-        create_topics(pipeline, settings.kafka)
+        create_topics(pipeline_topics(pipeline), settings.kafka)
         add_model(pipeline, settings)
         _add_drift_reference(pipeline, settings)
         load_model(pipeline, settings)

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from backfill.topics import read_topic
 from deploy.local.stack import Stack
 from examples.demo.services import Services
 from examples.fraud.pipeline import pipeline as fraud
@@ -23,10 +22,12 @@ from examples.fraud.world import messages
 from examples.messages import Message
 from penstock.cli import cli
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from schemas.features import features_decoder
-from streams.words import span
+from streams.definitions.windows import span
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_decoder
 from tests.integration.fraud_run import Run, environment_of, running
 
 SEED = 11
@@ -72,7 +73,7 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
 
 
 def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> None:
-    decoder = features_decoder(fraud, Settings().schemas)
+    decoder = features_decoder(compile_plan(fraud), Settings().schemas)
     card = [
         decoder.decode(r.value)["card_spend"]["entity"] for r in read_topic(Settings().kafka, fraud.features_topic)
     ][-1]

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event
 from schemas.producer import DeliveryFailed, EventProducer, InvalidEvent

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from penstock.kafka.records import Consumed, Produced
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.memory import Source
-from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter, Produced
-from streams.plan import plan
+from scoring.predictions import Answer, ModelIdentity, PredictionWriter
+from streams.plan.compiler import compile_plan
 from tests.scoring.bench import Bench, define, wait_for
 
 VECTOR = np.zeros(3, dtype=np.float32)
@@ -66,7 +67,7 @@ def source(offset: int) -> Source:
 
 def answer(bench: Bench, offset: int, *, dead: bool = False) -> Produced:
     """The answer to event ``offset``, dated as the event is."""
-    writer = PredictionWriter(bench.pipeline, plan(bench.pipeline), ModelIdentity("taps", "1"))
+    writer = PredictionWriter(bench.pipeline, compile_plan(bench.pipeline), ModelIdentity("taps", "1"))
     consumed = Consumed(bench.pipeline.features_topic, 0, offset, b"k", b"v", [])
     if dead:
         return writer.unscorable(consumed, source(offset), "penstock.NotANumber", "no number", EPOCH + offset)

@@ -22,33 +22,35 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from backfill.topics import read_topic
-from backfill.verify.run import verify
-from deploy.local.paths import JARS
 from deploy.local.ports import Ports
 from deploy.local.services.base import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
 from examples.demo.services import Services
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess, TokenLogin
+from penstock.kafka.access import KafkaAccess, TokenLogin
+from penstock.kafka.lag import Lag
+from penstock.kafka.names import group_of
+from penstock.kafka.reading import read_topic
+from penstock.kafka.topics import create_topics
+from penstock.paths import JARS
 from penstock.settings import Settings
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from scoring.triton import Triton
 from sinks import cassandra_sink, redis_sink
-from streams import jobs
-from streams.definitions import Pipeline
-from streams.flink_rest import Flink
-from streams.lag import Lag
-from streams.loading import load_pipeline
-from streams.topics import create_topics, group_of, pipeline_topics
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.flink import lifecycle as jobs
+from streams.flink.rest import Flink
+from streams.plan.topics import pipeline_topics
 from tests.scoring.bench import add_model
 from tests.security import traces
 from tests.security.certificates import Authority
 from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, add_reference, produce
 from tests.security.provider import Provider
 from tests.security.servers import KEYSPACE, PARTS, Servers, running
+from verify.run import verify
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -82,7 +84,7 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         provider = cleanup.enter_context(Provider(TOKEN_SECRET))
         servers = cleanup.enter_context(running(home / "servers", pipeline, provider))
         started = Run(pipeline, servers, servers.settings("features"), home / "logs")
-        create_topics(pipeline, servers.settings("operator").kafka)
+        create_topics(pipeline_topics(pipeline), servers.settings("operator").kafka)
         produce(pipeline, servers.settings("upstream").kafka)
         started.job = jobs.start(pipeline, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)

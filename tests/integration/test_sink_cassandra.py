@@ -13,13 +13,15 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore, connect
 from sinks.cassandra_tables import latest_emissions
 from sinks.store import StoreUnavailable
-from streams.aggregates import count
-from streams.definitions import Pipeline, View
-from streams.topics import create_topics, pipeline_topics
+from streams.definitions.aggregates import count
+from streams.definitions.pipeline import Pipeline
+from streams.definitions.views import View
+from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import (
     CARD,
     T0,
@@ -172,7 +174,7 @@ def test_tables_that_were_dropped_are_made_again(store: CassandraStore, session:
 @pytest.fixture
 def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
     definition = payments(f"pay_{suffix}")
-    create_topics(definition, settings.kafka)
+    create_topics(pipeline_topics(definition), settings.kafka)
     yield definition
     names = [topic.name for topic in pipeline_topics(definition)]
     AdminClient(settings.kafka.client()).delete_topics(names)

@@ -23,6 +23,7 @@ from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from penstock.cli import cli
 from penstock.errors import PenstockError
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
@@ -32,10 +33,11 @@ from sinks.rewind import rewind
 from sinks.runner import group_id
 from sinks.store import StoreUnavailable
 from sinks.vectors import State, time_to_live_ms
-from streams.definitions import Pipeline
-from streams.plan import PipelinePlan, plan
-from streams.topics import create_topics, pipeline_topics
-from streams.words import LIFETIME_MS
+from streams.definitions.pipeline import Pipeline
+from streams.definitions.windows import LIFETIME_MS
+from streams.plan.compiler import compile_plan
+from streams.plan.model import PipelinePlan
+from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
 from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
 
@@ -45,7 +47,7 @@ GRACE_MS = 86_400_000
 @pytest.fixture
 def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
     definition = payments(f"pay_{suffix}")
-    create_topics(definition, settings.kafka)
+    create_topics(pipeline_topics(definition), settings.kafka)
     yield definition
     names = [topic.name for topic in pipeline_topics(definition)]
     AdminClient(settings.kafka.client()).delete_topics(names)
@@ -53,7 +55,7 @@ def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
 
 @pytest.fixture
 def the_plan(suffix: str) -> PipelinePlan:
-    return plan(payments(f"pay_{suffix}"))
+    return compile_plan(payments(f"pay_{suffix}"))
 
 
 @pytest.fixture

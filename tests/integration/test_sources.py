@@ -15,23 +15,23 @@ from confluent_kafka import Producer
 
 from backfill.parquet import read_backfill
 from backfill.run import Wanted
-from backfill.topics import read_topic
-from backfill.verify.backfill import check_backfill
-from backfill.verify.events import Judged, check_dead_letters
-from backfill.verify.features import check_features
-from backfill.verify.records import published
-from backfill.verify.sources import judged_source
+from penstock.kafka.lag import Lag
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from schemas.records import features_schema
-from streams import jobs
-from streams.entities import composite_text
-from streams.lag import Lag
-from streams.loading import load_pipeline
+from streams.definitions.loading import load_pipeline
+from streams.flink import lifecycle as jobs
+from streams.plan.entities import composite_text
+from streams.plan.feature_records import features_schema
 from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
+from verify.backfill import check_backfill
+from verify.events import Judged, check_dead_letters
+from verify.features import check_features
+from verify.records import published
+from verify.sources import judged_source
 
 _DEFINITION = '''
 """A pipeline of the tests."""

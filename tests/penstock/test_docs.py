@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from deploy.local.paths import ROOT
 from deploy.security.kafka_acls import RULES
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from tests.security.servers import PARTS
 

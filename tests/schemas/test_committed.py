@@ -8,12 +8,14 @@ import pytest
 
 from penstock import ENTITY, EVENT_ID, Entity, Labels, Model, Pipeline, Source, View, count, sum_
 from penstock.errors import PenstockError
+from schemas import committed
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder
-from schemas.committed import export, features_writer_schemas, problems, require_unchanged, writer_schemas
+from schemas.committed import Problem, record_schemas, writer_schemas
 from schemas.contract import Contract, ContractField
-from schemas.records import features_schema
-from streams.plan import plan
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.forms import committed_forms
 from tests.schemas.samples import contract_of
 
 ID = ContractField(name="id", type="string", roles=(EVENT_ID,))
@@ -43,6 +45,18 @@ def pipeline_of(
         model=Model(name="m", inputs=("event.amount",), threshold=0.5, positive="yes", negative="no"),
         labels=labels,
     )
+
+
+def export(pipeline: Pipeline, root: Path) -> list[Path]:
+    return committed.export(committed_forms(pipeline, compile_plan(pipeline)), root)
+
+
+def problems(pipeline: Pipeline, root: Path) -> list[Problem]:
+    return committed.problems(committed_forms(pipeline, compile_plan(pipeline)), root)
+
+
+def require_unchanged(pipeline: Pipeline, root: Path) -> None:
+    committed.require_unchanged(committed_forms(pipeline, compile_plan(pipeline)), root)
 
 
 def test_an_export_leaves_nothing_to_complain_about(tmp_path: Path) -> None:
@@ -186,8 +200,8 @@ def test_features_of_earlier_views_can_still_be_read(tmp_path: Path) -> None:
     old = pipeline_of(payment())
     export(old, tmp_path)
     new = pipeline_of(payment(), windows=("1h", "7d"), version=2)
-    schemas = features_writer_schemas(new, tmp_path)
-    assert [json.dumps(s) for s in schemas] == [json.dumps(features_schema(plan(p))) for p in (old, new)]
+    schemas = record_schemas(new.features_topic, features_schema(compile_plan(new)), tmp_path)
+    assert [json.dumps(s) for s in schemas] == [json.dumps(features_schema(compile_plan(p))) for p in (old, new)]
 
 
 def test_a_committed_file_that_is_not_json_is_named(tmp_path: Path) -> None:

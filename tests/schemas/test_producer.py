@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from schemas.producer import EventProducer
 from tests.schemas.samples import Sample
 

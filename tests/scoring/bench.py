@@ -20,19 +20,22 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.local.paths import ROOT
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.topics import create_topics
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder
-from schemas.records import PREDICTION_SCHEMA, features_schema
+from schemas.records import PREDICTION_SCHEMA
 from scoring.predictions import source_of
 from scoring.repository import ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import Manifest, TrainedModel, Validation
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
-from streams.plan import plan
-from streams.topics import create_topics, dead_letters_of
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.topics import pipeline_topics
 
 DEFINITION = """
 from typing import Annotated
@@ -117,7 +120,7 @@ def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> Ma
     return Manifest(
         inputs=inputs or pipeline.model.inputs,
         baseline_inputs=(),
-        views={view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views},
+        views={view.name: f"{view.version}:{view.hash}" for view in compile_plan(pipeline).views},
         seed=0,
         data_hash="0",
         until_ms=None,
@@ -155,11 +158,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self._producer = Producer({**self.settings.kafka.client(), "linger.ms": 0})
-        self._encoder = Encoder(features_schema(plan(self.pipeline)))
+        self._encoder = Encoder(features_schema(compile_plan(self.pipeline)))
         self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
 
     def create_topics(self) -> None:
-        create_topics(self.pipeline, self.settings.kafka)
+        create_topics(pipeline_topics(self.pipeline), self.settings.kafka)
 
     def configure(self, topic: str, setting: str, value: str) -> None:
         """Change one setting of a topic."""

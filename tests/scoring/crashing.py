@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-import scoring.transactions
+import penstock.kafka.transactions
 from penstock.cli import main
 
 POINTS = ("before_offsets", "before_commit", "after_commit")
@@ -47,6 +47,6 @@ class CrashingProducer(Producer):
 if __name__ == "__main__":
     CrashingProducer.point, CrashingProducer.transactions_left = sys.argv[1], int(sys.argv[2])
     assert CrashingProducer.point in POINTS
-    scoring.transactions.Producer = CrashingProducer
+    penstock.kafka.transactions.Producer = CrashingProducer
     sys.argv[1:] = sys.argv[3:]
     main()

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
-from schemas.records import features_schema
 from scoring.batch import Candidate, answered, decode, unscored
 from scoring.memory import Source
-from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter
-from streams.plan import plan
+from scoring.predictions import Answer, ModelIdentity, PredictionWriter
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
 from tests.scoring.bench import define
 
 NOW = 1_800_000_000_000
@@ -19,12 +20,12 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def writer(pipeline):
-    return PredictionWriter(pipeline, plan(pipeline), ModelIdentity("taps", "1"))
+    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"))
 
 
 @pytest.fixture(scope="module")
 def schema(pipeline):
-    return features_schema(plan(pipeline))
+    return features_schema(compile_plan(pipeline))
 
 
 def record(offset=0, **changes):

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from penstock.kafka.records import Consumed
 from schemas.codec import Decoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.memory import Source
-from scoring.predictions import Answer, Consumed, ModelIdentity, PredictionWriter, source_of, source_of_dead_letter
+from scoring.predictions import Answer, ModelIdentity, PredictionWriter, source_of, source_of_dead_letter
 from scoring.vectors import unpacked
-from streams.plan import plan
+from streams.plan.compiler import compile_plan
 from tests.scoring.bench import define
 
 NOW = 1_800_000_000_000
@@ -21,7 +22,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def writer(pipeline):
-    return PredictionWriter(pipeline, plan(pipeline), ModelIdentity("taps", "4"))
+    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "4"))
 
 
 def consumed(*headers, value=b"\xc3\x01") -> Consumed:

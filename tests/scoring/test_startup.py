@@ -6,7 +6,8 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.startup import check_model, fallback_file
 from scoring.triton import ServedModel
-from streams.plan import PipelinePlan, plan
+from streams.plan.compiler import compile_plan
+from streams.plan.model import PipelinePlan
 from tests.scoring.bench import define
 
 
@@ -16,7 +17,7 @@ def pipeline(tmp_path_factory):
 
 
 def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ServedModel:
-    current = {view.name: f"{view.version}:{view.hash}" for view in plan(pipeline).views}
+    current = {view.name: f"{view.version}:{view.hash}" for view in compile_plan(pipeline).views}
     return ServedModel(
         pipeline.model.name, 3, inputs or pipeline.model.inputs, current if views is None else views, max_batch_size
     )
@@ -24,13 +25,13 @@ def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ServedMode
 
 def refusal(pipeline, model, max_batch=100) -> PenstockError:
     with pytest.raises(PenstockError) as refused:
-        check_model(pipeline, plan(pipeline), model, max_batch)
+        check_model(pipeline, compile_plan(pipeline), model, max_batch)
     assert refused.value.next
     return refused.value
 
 
 def test_the_model_of_the_pipeline_as_it_is_now_is_accepted(pipeline):
-    check_model(pipeline, plan(pipeline), served(pipeline), 4096)
+    check_model(pipeline, compile_plan(pipeline), served(pipeline), 4096)
 
 
 def test_inputs_in_another_order_are_refused_naming_the_first_difference(pipeline):
@@ -56,17 +57,17 @@ def test_a_view_that_the_model_does_not_know_is_refused(pipeline):
 
 def test_a_view_that_the_model_does_not_read_may_be_anything(pipeline):
     current = served(pipeline).views
-    check_model(pipeline, plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
+    check_model(pipeline, compile_plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
 
 
 @pytest.mark.parametrize("kind", ["string", "double[]"])
 def test_an_input_that_is_no_number_is_refused(pipeline, kind):
-    planned = plan(pipeline).model_dump()
-    for stage in planned["stages"]:
+    plan = compile_plan(pipeline).model_dump()
+    for stage in plan["stages"]:
         for feature in stage["views"][0]["features"]:
             feature["type"] = kind
     with pytest.raises(PenstockError, match=f"is of type {re.escape(kind)}, a model takes numbers"):
-        check_model(pipeline, PipelinePlan.model_validate(planned), served(pipeline), 100)
+        check_model(pipeline, PipelinePlan.model_validate(plan), served(pipeline), 100)
 
 
 def test_batches_larger_than_the_model_takes_are_refused(pipeline):

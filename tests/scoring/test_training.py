@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from backfill.training_set import FeatureRow, LabelRow, TrainingSet, join
 from penstock.errors import PenstockError
 from scoring.training import auc, score_baseline, score_onnx, to_onnx, train
+from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
 from scoring.triton import INPUT, OUTPUT
 
 INPUTS = ("event.amount", "event.is_online", "card.sum_1h", "card.count_24h")

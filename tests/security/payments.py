@@ -6,10 +6,10 @@ import json
 
 from confluent_kafka import Producer
 
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
-from streams.definitions import Pipeline
+from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE
 from tests.streams.drift.references import reference
 

@@ -25,15 +25,15 @@ from confluent_kafka.admin import (
 )
 
 from deploy.local.ports import Ports
-from deploy.local.processes import end_with_parent
 from deploy.local.services import Layout, Program, cassandra, kafka, triton
 from deploy.local.services import redis as redis_service
 from deploy.local.services.base import write
 from deploy.security.kafka_acls import RULES, acls
+from penstock.kafka.names import group_of
+from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from sinks import cassandra_sink, redis_sink
-from streams.definitions import Pipeline
-from streams.topics import group_of
+from streams.definitions.pipeline import Pipeline
 from tests.security.certificates import Authority
 from tests.security.provider import AUDIENCE, Provider
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 from confluent_kafka.admin import AdminClient
 
-from backfill.topics import read_topic
+from penstock.kafka.reading import read_topic
 from sinks import cassandra_sink, redis_sink
 from tests.security.servers import KEYSPACE, Servers
 

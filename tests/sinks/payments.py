@@ -24,8 +24,10 @@ from penstock import (
     mean,
 )
 from schemas.codec import Encoder
-from schemas.records import PREDICTION_SCHEMA, features_schema
-from streams.plan import PipelinePlan, plan
+from schemas.records import PREDICTION_SCHEMA
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.model import PipelinePlan
 
 T0 = 1_760_000_000_000 // 3_600_000 * 3_600_000
 """An event time on the hour, so that tests can count tiles."""
@@ -81,7 +83,7 @@ def payments(name: str = "payments", partitions: int = 2) -> Pipeline:
     )
 
 
-PLAN: PipelinePlan = plan(payments())
+PLAN: PipelinePlan = compile_plan(payments())
 
 
 def spending(entity: str = "c1", seq: int = 1, as_of: int = T0, epoch: int = 0, **values: Any) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def prediction(number: int = 0, entity: str | None = "c1", **changes: Any) -> di
 
 def encoded_features(name: str, record: dict[str, Any]) -> bytes:
     """The feature record as the job of the pipeline of that name writes it."""
-    return Encoder(features_schema(plan(payments(name)))).encode(record)
+    return Encoder(features_schema(compile_plan(payments(name)))).encode(record)
 
 
 def encoded_prediction(record: dict[str, Any]) -> bytes:

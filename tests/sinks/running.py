@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from prometheus_client import REGISTRY
 
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag_watch import LagWatch
 from penstock.telemetry import Progress
 from sinks.runner import Sink, group_id
 from sinks.store import Store
-from streams.lag_watch import LagWatch
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.emissions import Emission
 from sinks.vectors import State, VectorFormat, has_run_empty, time_to_live_ms
-from streams.plan import ViewPlan
-from streams.reference import in_window
-from streams.words import LIFETIME_MS
+from streams.definitions.windows import LIFETIME_MS
+from streams.oracle.reference import in_window
+from streams.plan.model import ViewPlan
 from tests.sinks.payments import PLAN, T0, spending, trade
 
 VIEW, OTHER = PLAN.view("spending"), PLAN.view("trade")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.streams.kernel import Kernel
+from streams.inprocess.kernel import Kernel
 
 
 @pytest.fixture(scope="session")

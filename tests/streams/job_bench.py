@@ -13,17 +13,19 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from backfill.derive_features import derived_features
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from schemas.records import features_schema
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
-from streams.plan import PipelinePlan, plan
-from streams.reference import Timed, accepted, agrees, tolerance, vector
-from streams.topics import create_topics
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.oracle.derived_features import derived_features
+from streams.oracle.reference import Timed, accepted, agrees, tolerance, vector
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.model import PipelinePlan
+from streams.plan.topics import pipeline_topics
 
 PARTITIONS = 3
 START_MS = 1_700_000_000_000
@@ -119,7 +121,7 @@ class JobBench:
     @property
     def plan(self) -> PipelinePlan:
         """The plan of the pipeline."""
-        return plan(self.pipeline)
+        return compile_plan(self.pipeline)
 
     def send(self, events: Iterable[dict[str, Any]]) -> None:
         """Produce events, each to the partition of its card."""
@@ -209,7 +211,7 @@ def define(folder: Path, suffix: str, *, python: bool = False, source: str = "",
 
 def prepared(pipeline: Pipeline, settings: Settings) -> JobBench:
     """The bench of a pipeline, with its topics made."""
-    create_topics(pipeline, settings.kafka)
+    create_topics(pipeline_topics(pipeline), settings.kafka)
     return JobBench(pipeline, settings)
 
 

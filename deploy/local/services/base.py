@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.paths import java_home
 from deploy.local.ports import Ports
 from penstock.errors import PenstockError
+from penstock.paths import java_home
 
 HOST = "127.0.0.1"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import warnings
 
-from deploy.local.paths import JARS
 from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
+from penstock.paths import JARS
 
 # What Cassandra 5 reaches into on Java 17: the list of its own jvm17-server.options.
 _EXPORTS = [

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.paths import KERNEL_JAR, ROOT, site_packages, venv_python
 from deploy.local.services.base import HOST, Layout, Program, Service, java, write
 from penstock.errors import PenstockError
+from penstock.paths import KERNEL_JAR, ROOT, site_packages, venv_python
 
 TASK_SLOTS = 8
 _REPORTER = "org.apache.flink.metrics.prometheus.AddressedPrometheusReporter"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.local.paths import JARS
 from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
 from penstock.errors import PenstockError
+from penstock.paths import JARS
 
 
 def server_properties(layout: Layout) -> str:

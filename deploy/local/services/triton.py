@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.paths import site_packages, venv_python
 from deploy.local.services.base import HOST, Layout, Program, Service
 from penstock.errors import PenstockError
+from penstock.paths import site_packages, venv_python
 
 
 def prepare(layout: Layout) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.paths import BUILD, ROOT
 from penstock.errors import PenstockError
+from penstock.paths import BUILD, ROOT
 from tests.bench.engine import page, profile, topics
 from tests.bench.engine.engines import ENGINES, PENSTOCK, Engine
 from tests.bench.engine.latency import latency

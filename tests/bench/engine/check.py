@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from penstock.errors import PenstockError
-from streams.plan import FeaturePlan, ViewPlan
-from streams.reference import Timed, agrees, tolerance, vector
+from streams.oracle.reference import Timed, agrees, tolerance, vector
+from streams.plan.model import FeaturePlan, ViewPlan
 from tests.bench.engine.workload import OPERATIONS, Payments, Workload
 
 

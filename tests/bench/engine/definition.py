@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streams.definitions import Pipeline
-from streams.loading import load_pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 from tests.bench.engine.workload import Workload
 
 _DEFINITION = '''

@@ -18,14 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from deploy.local.paths import ROOT, java_home, jobs_python, venv_python
 from penstock.errors import PenstockError
+from penstock.kafka.topics import create_topics
+from penstock.paths import ROOT, java_home, jobs_python, venv_python
 from schemas.codec import Decoder
-from schemas.records import features_schema
-from streams import jobs
-from streams.flink_rest import Flink
-from streams.plan import plan
-from streams.topics import create_topics
+from streams.flink import lifecycle as jobs
+from streams.flink.rest import Flink
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.topics import pipeline_topics
 from tests.bench.engine import topics
 from tests.bench.engine.definition import define
 from tests.bench.engine.peers.given import Given
@@ -88,14 +89,14 @@ def _penstock(
 ) -> Iterator[Running]:
     pipeline = define(_importable(site.folder / "definitions"), name, source, work)
     topics.create(site.kafka, pipeline.features_topic)
-    create_topics(pipeline, site.kafka)
-    planned = plan(pipeline)
-    decoder = Decoder(features_schema(planned))
-    names = [[f"{operation}_{window}" for window in work.windows for operation in OPERATIONS]] * len(planned.views)
+    create_topics(pipeline_topics(pipeline), site.kafka)
+    plan = compile_plan(pipeline)
+    decoder = Decoder(features_schema(plan))
+    names = [[f"{operation}_{window}" for window in work.windows for operation in OPERATIONS]] * len(plan.views)
 
     def read(record: bytes) -> tuple[int, list[list[float | None]]]:
         found = decoder.decode(record)
-        views = [found[view.name] for view in planned.views]
+        views = [found[view.name] for view in plan.views]
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
     try:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from deploy.local.paths import ROOT
 from penstock.errors import PenstockError
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.paths import ROOT
 from tests.bench.engine import topics
 from tests.bench.engine.engines import PENSTOCK
 from tests.bench.engine.measure import Pace

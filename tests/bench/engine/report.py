@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.local.paths import site_packages
+from penstock.paths import site_packages
 from tests.bench.engine import statistic
 from tests.bench.engine.measure import Rate
 from tests.bench.engine.plan import Row, Size

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from penstock.kafka import KafkaAccess
+from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 
 

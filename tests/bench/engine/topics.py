@@ -12,8 +12,8 @@ from typing import Self
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from penstock.kafka import KafkaAccess
-from streams.topics import admin_client
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.topics import admin_client
 
 _TIMEOUT_S = 30.0
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.words import duration_ms
+from streams.definitions.windows import duration_ms
 
 START_MS = 1_700_000_000_000
 WINDOWS = ("1m", "5m", "1h", "24h", "7d")

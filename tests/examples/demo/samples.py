@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from backfill.verify.measured import Measured
-from backfill.verify.report import Latency, ModelReport, PipelineReport, Report
 from examples.demo.evidence import Alert, Evidence, summed
 from examples.demo.page import Seen
 from examples.demo.timeline import Recorder, Timeline
 from scoring.training import Importance
+from verify.measured import Measured
+from verify.report import Latency, ModelReport, PipelineReport, Report
 
 DAY_MS = 86_400_000
 DRIFT_MS = 35 * DAY_MS

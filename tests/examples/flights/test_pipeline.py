@@ -3,18 +3,18 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import ValidationError
 
-from backfill.derive import derive
 from examples.flights.pipeline import FlightDue, days_to_holiday, pipeline
 from examples.flights.replay import messages
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
-from streams.plan import plan
+from streams.oracle.derived_columns import derive
+from streams.plan.compiler import compile_plan
 
 
 @pytest.fixture(scope="module")
 def rows():
     decoder = Decoder(contract_schema(FlightDue))
-    return derive(plan(pipeline), [decoder.decode(m.value) for m in messages(5_000) if m.kind == "event"])
+    return derive(compile_plan(pipeline), [decoder.decode(m.value) for m in messages(5_000) if m.kind == "event"])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_day_of_the_week_holds_in_daylight_saving_time():
     # 01:06 and 23:59 on Sunday, 2013-07-07, in New York: the earliest and the latest minute of any schedule.
     times = [datetime(2013, 7, 7, 5, 6, tzinfo=UTC), datetime(2013, 7, 8, 3, 59, tzinfo=UTC)]
     event = Decoder(contract_schema(FlightDue)).decode(next(iter(messages(1))).value)
-    rows = derive(plan(pipeline), [event | {"event_time": int(time.timestamp() * 1_000)} for time in times])
+    rows = derive(compile_plan(pipeline), [event | {"event_time": int(time.timestamp() * 1_000)} for time in times])
     assert [row["day_of_week"] for row in rows] == [6.0, 6.0]
 
 

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from backfill.derive import derive
 from examples.flights.pipeline import pipeline as flights
 from examples.fraud.pipeline import CardTransaction, pipeline
 from examples.fraud.world import messages
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, columns, decode_event
-from streams.plan import plan
+from streams.oracle.derived_columns import derive
+from streams.plan.compiler import compile_plan
 
 
 @pytest.fixture(scope="module")
@@ -19,11 +19,11 @@ def rows():
         for m in messages(7, 2_000)
         if m.kind == "event"
     ]
-    return derive(plan(pipeline), [columns(event, CardTransaction, b"key") for event in events])
+    return derive(compile_plan(pipeline), [columns(event, CardTransaction, b"key") for event in events])
 
 
 def test_every_aggregate_is_used_by_the_examples():
-    used = {f.operation for p in (pipeline, flights) for view in plan(p).views for f in view.features}
+    used = {f.operation for p in (pipeline, flights) for view in compile_plan(p).views for f in view.features}
     assert used == {"count", "sum", "mean", "min", "max", "std", "last", "approx_distinct", "time_since_last"}
 
 
@@ -46,6 +46,6 @@ def test_night_is_before_six_in_the_morning(rows):
 
 
 def test_no_personal_column_is_carried():
-    personal = {f.name for f in plan(pipeline).source.fields if f.pii}
+    personal = {f.name for f in compile_plan(pipeline).source.fields if f.pii}
     assert personal == {"card_id", "cardholder_name"}
-    assert not personal & {name for name, _ in plan(pipeline).carried}
+    assert not personal & {name for name, _ in compile_plan(pipeline).carried}

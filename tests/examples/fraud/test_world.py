@@ -10,11 +10,11 @@ from examples.fraud.world import MALFORMATIONS, FraudConfig, messages
 from examples.messages import EventFormats
 from schemas.avro import contract_schema
 from schemas.codec import MARKER, Decoder, Rejection, columns, decode_event
-from streams.plan import plan
-from streams.reference import accepted
+from streams.oracle.reference import accepted
+from streams.plan.compiler import compile_plan
 
 SEED, LIMIT = 7, 12_000
-LONGEST_WINDOW_MS = max(view.longest_window_ms or 0 for view in plan(pipeline).views)
+LONGEST_WINDOW_MS = max(view.longest_window_ms or 0 for view in compile_plan(pipeline).views)
 WRITERS = Decoder(contract_schema(CardTransaction))
 
 

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.local.paths import ROOT, VENVS, java_home
 from deploy.local.ports import Ports
 from deploy.local.services.flink import flink_home
 from deploy.local.stack import Stack
+from penstock.paths import ROOT, VENVS, java_home
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
-from streams import jobs
-from streams.definitions import Pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
-from streams.loading import load_pipeline
+from streams.flink import lifecycle as jobs
 from tests.scoring.bench import DEFINITION, add_model, unload_model, wait_for
 
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

@@ -16,10 +16,10 @@ from cassandra.cluster import Cluster
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
-from deploy.local.cli import down, status, up
 from deploy.local.ports import Ports
 from deploy.local.services import SERVICES
 from deploy.local.stack import Stack
+from penstock.commands.stack import down, status, up
 from penstock.errors import PenstockError
 
 

@@ -15,22 +15,25 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from backfill.topics import read_topic
-from backfill.verify.drift import DriftFindings, check_drift
-from backfill.verify.records import Published
-from deploy.local.paths import ROOT
+from penstock.kafka.lag import Lag
+from penstock.kafka.names import group_of
+from penstock.kafka.reading import read_topic
+from penstock.kafka.topics import create_topics
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, features_schema
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import TrainedModel
-from streams.definitions import Pipeline
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
 from streams.drift.calibration import Series, calibrate
-from streams.lag import Lag
-from streams.loading import load_pipeline
-from streams.plan import plan
-from streams.topics import create_topics, group_of
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.topics import pipeline_topics
 from tests.scoring.bench import manifest_of, wait_for
+from verify.drift import DriftFindings, check_drift
+from verify.records import Published
 
 DEFINITION = """
 from typing import Annotated
@@ -79,9 +82,9 @@ class Bench:
         self._next = [0] * partitions
         self._past: list[tuple[int, bytes]] = []
         self._producer = Producer({**settings.kafka.client(), "linger.ms": 5})
-        self._features = Encoder(features_schema(plan(self.pipeline)))
+        self._features = Encoder(features_schema(compile_plan(self.pipeline)))
         self._predictions = Encoder(PREDICTION_SCHEMA)
-        create_topics(self.pipeline, settings.kafka)
+        create_topics(pipeline_topics(self.pipeline), settings.kafka)
         self.repository = ModelRepository(settings.model_repository)
         self.repository.add(self.pipeline.model.name, *_trained(self.pipeline))
 
@@ -115,7 +118,7 @@ class Bench:
     def verdict(self) -> DriftFindings:
         """What a replay says."""
         features, predictions = (
-            self._published(self.pipeline.features_topic, features_schema(plan(self.pipeline))),
+            self._published(self.pipeline.features_topic, features_schema(compile_plan(self.pipeline))),
             self._published(self.pipeline.predictions_topic, PREDICTION_SCHEMA),
         )
         kafka = self.settings.kafka

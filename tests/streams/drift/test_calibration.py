@@ -8,6 +8,7 @@ import pytest
 from river.drift import PageHinkley
 
 from penstock.errors import PenstockError
+from streams.definitions.monitors import Monitors
 from streams.drift.calibration import (
     BINS,
     Series,
@@ -18,7 +19,6 @@ from streams.drift.calibration import (
 )
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, MonitorDetectors, page_hinkley_statistic
 from streams.drift.reference import MonitorReference, Reference
-from streams.monitors import Monitors
 
 DAY_MS = 86_400_000
 PER_DAY = 250

@@ -1,0 +1,60 @@
+"""``penstock backfill``: history through the code of the live job, into Parquet."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from backfill.progress import Progress
+from backfill.run import StoppedError, Wanted, run_backfill
+from penstock.event_time import EventTime, iso
+from penstock.settings import Settings
+from streams.definitions.loading import load_pipeline
+
+
+@click.group()
+def backfill() -> None:
+    """Replay history through the code of the live job, into Parquet."""
+
+
+@backfill.command()
+@click.argument("pipeline")
+@click.option("--from", "from_ms", type=EventTime(), required=True, help="Rows of events from this event time on.")
+@click.option("--to", "to_ms", type=EventTime(), required=True, help="Rows of events before this event time.")
+@click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Path) -> None:
+    """Write the features of past events of PIPELINE, as they were served, to Parquet files.
+
+    Nothing that is live is touched. If anything ends it, the same command carries on. Ctrl-C cancels the job and keeps
+    what it has done.
+    """
+    stop = threading.Event()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        # An exception here might rise inside a library's C code, which would make another one of it.
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # the second time it means now
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    try:
+        with Progress(Console()) as progress:
+            wanted = Wanted(from_ms, to_ms, views)
+            manifest = run_backfill(load_pipeline(pipeline), Settings(), wanted, out, progress, stop)
+    except StoppedError:
+        click.echo("\nstopped; what the job has done is kept, and the same command carries on from there", err=True)
+        click.echo(f"to give it up, delete {out}; its topic empties itself within a week", err=True)
+        sys.exit(130)
+    click.echo(
+        f"{manifest.rows:,} rows of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
+        f"in {len(manifest.parts)} files under {out}"
+    )
+    views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
+    click.echo(f"views {', '.join(views_written)}")

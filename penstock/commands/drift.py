@@ -1,0 +1,138 @@
+"""``penstock drift``: run the drift app of a pipeline, and see what it knows and what it has told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.errors import PenstockError
+from penstock.kafka.names import group_of
+from penstock.kafka.reading import read_topic
+from penstock.settings import Settings
+from penstock.telemetry import Progress, metrics_option, serve
+from schemas.codec import Decoder
+from schemas.records import DRIFT_SCHEMA
+from scoring.repository import ModelRepository
+from streams.definitions.loading import load_pipeline
+from streams.drift.records import monitors_of
+from streams.drift.reference import Reference
+from streams.drift.store import NotSavedError, found, latest_states
+from streams.drift.track import Track
+
+_LATEST = 15
+# What the table of monitors needs: in a pipe a console takes itself for 80 wide, and would cut it.
+_WIDTH = 110
+
+
+@click.group()
+def drift() -> None:
+    """Watch features and scores for drift."""
+
+
+@drift.command()
+@click.argument("pipeline")
+@click.option(
+    "--instance",
+    envvar="PENSTOCK_DRIFT_INSTANCE",
+    default="0",
+    show_default=True,
+    show_envvar=True,
+    help="Name of this instance among those of the pipeline; keep it over restarts, give each its own.",
+)
+@metrics_option
+def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
+    """Follow the features and predictions of PIPELINE until stopped (SIGTERM or Ctrl-C).
+
+    Compares them with the training data of the model version that is served now, and publishes each change that a
+    detector finds to drift.PIPELINE, once. Start more instances to share the partitions; restart them when another
+    model version is loaded.
+    """
+    from streams.drift.app import run_drift  # noqa: PLC0415 - faust takes a second to import
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # While a broker is away aiokafka complains ten times a second; what it means for the app, the app says.
+    for chatty, level in (("faust", logging.WARNING), ("mode", logging.WARNING), ("aiokafka", logging.CRITICAL)):
+        logging.getLogger(chatty).setLevel(level)
+    definition, settings = load_pipeline(pipeline), Settings()
+    progress = Progress(time.monotonic)
+    with serve(metrics_port, settings.metrics_host, progress.health):
+        run_drift(definition, settings, instance, progress)
+
+
+@drift.command()
+@click.argument("pipeline")
+@click.option("--alerts", default=_LATEST, show_default=True, help="How many of the latest alerts to print.")
+def status(pipeline: str, alerts: int) -> None:
+    """Show what the detectors of PIPELINE know, and the latest alerts.
+
+    The state is that which was saved last, of the model version that is served now.
+    """
+    from streams.drift.app import current_reference  # noqa: PLC0415
+
+    definition, settings = load_pipeline(pipeline), Settings()
+    reference, version = current_reference(definition, ModelRepository(settings.model_repository))
+    console = Console(highlight=False)
+    console.width = max(console.width, _WIDTH)
+    group = group_of(definition.name, "drift")
+    tracks = []
+    for partition in range(definition.source.partitions):
+        try:
+            states = latest_states(settings.kafka, group, definition.drift_state_topic, partition)
+        except NotSavedError as error:
+            raise PenstockError(str(error), where=str(settings.kafka), next="penstock status") from error
+        for topic, names in monitors_of(definition).items():
+            state = found(states, (topic, partition), reference).state
+            if state is not None:
+                tracks.append(Track.restored(state, reference, names, topic, partition))
+    console.print(
+        f"compared with the training of {reference.model} version {version}, until {_time(reference.until_ms)}"
+    )
+    console.print(_monitors(reference, tracks))
+    decoder = Decoder(DRIFT_SCHEMA)
+    published = [decoder.decode(record.value or b"") for record in read_topic(settings.kafka, definition.drift_topic)]
+    console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
+    for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
+        console.print(_line(alert), soft_wrap=True)
+
+
+def _monitors(reference: Reference, tracks: list[Track]) -> Table:
+    """One row per monitor: the worst partition of each statistic against its threshold."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("monitor", no_wrap=True)
+    for title in ("events", "mean", "in training", "psi", "kl", "missing"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for monitor in reference.monitors:
+        following = [(track, track.detectors[monitor.name]) for track in tracks if monitor.name in track.detectors]
+        events = sum(track.observed for track, _ in following)
+        mean = sum(track.observed * one.mean for track, one in following) / events if events else None
+        limits = monitor.thresholds.windowed()
+        cells = [
+            _against(max((one.statistics.get(kind, 0.0) for _, one in following), default=0.0), limit)
+            for kind, limit in limits.items()
+        ]
+        table.add_row(
+            monitor.name, f"{events:,}", "n/a" if mean is None else f"{mean:.4g}", f"{monitor.mean:.4g}", *cells
+        )
+    return table
+
+
+def _against(value: float, limit: float) -> Text:
+    return Text(f"{value:.2f}/{limit:.2f}", style="red" if value > limit else "")
+
+
+def _line(alert: dict[str, Any]) -> Text:
+    where = f"{alert['topic']}[{alert['partition']}]@{alert['offset']}"
+    return Text.assemble(
+        (_time(alert["event_time"]), "dim"), f"  {alert['detector']:<12}  {alert['message']}  ", (where, "dim")
+    )
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

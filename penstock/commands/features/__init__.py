@@ -1,0 +1,1 @@
+"""``penstock features``: describe, plan, test, get and explain features."""

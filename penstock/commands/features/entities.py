@@ -1,0 +1,79 @@
+"""The view and the entity that a command names, and its vector in the online store."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import redis
+
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.contract import Pii
+from sinks.redis_sink import FeatureReader, connect
+from sinks.vectors import Vector
+from streams.plan.entities import hashed_text
+from streams.plan.model import PipelinePlan, ViewPlan
+
+hash_option = click.option(
+    "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
+)
+
+
+def view_of(plan: PipelinePlan, name: str) -> ViewPlan:
+    """The view of that name; a PenstockError with the next command if there is none."""
+    try:
+        return plan.view(name)
+    except KeyError as error:
+        raise PenstockError(error.args[0], next=f"penstock features describe {plan.pipeline}") from error
+
+
+def entity_of(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings, *, hashed: bool) -> str:
+    """The entity that the arguments ENTITY and --hash name, as records have it."""
+    if not hashed:
+        return text
+    return _hashed(plan, view, sys.stdin.readline().rstrip("\n") if text == "-" else text, settings)
+
+
+def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> Vector:
+    """The vector in Redis as it reads at ``now_ms``; a PenstockError if Redis does not answer."""
+    try:
+        return FeatureReader(plan, connect(settings)).get(view.name, entity, now_ms)
+    except redis.RedisError as error:
+        raise PenstockError(
+            f"Redis does not answer: {error}", where=settings.redis_url, next="penstock status"
+        ) from error
+
+
+def hint_at_hash(plan: PipelinePlan, view: ViewPlan) -> None:
+    """Of an entity that is not there: perhaps it was given as the personal value itself."""
+    personal = _personal(plan, view)
+    if personal:
+        click.echo(
+            f"{', '.join(sorted(personal))} is personal, known by its hash alone: for the value itself, use --hash"
+        )
+
+
+def _hashed(plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
+    """The entity with its personal parts hashed; of several parts each is hashed by itself."""
+    columns = plan.key_columns(view)
+    personal = _personal(plan, view)
+    if not personal:
+        raise PenstockError(
+            f"{', '.join(columns)}, the key of view {view.name}, is no personal data and is stored as it is",
+            next="leave out --hash",
+        )
+    key = settings.require_pii_key().get_secret_value().encode()
+    try:
+        return hashed_text(value, [name in personal for name in columns], key)
+    except ValueError as error:
+        raise PenstockError(
+            f"view {view.name} is keyed by {len(columns)} columns",
+            next=f"give {'|'.join(columns)}, with a \\ before each | or \\ within a value",
+        ) from error
+
+
+def _personal(plan: PipelinePlan, view: ViewPlan) -> set[str]:
+    """The columns of the view's key that are known by their hash alone."""
+    hashed = {field.name for source in plan.sources for field in source.fields if field.pii is Pii.HASH}
+    return hashed & set(plan.key_columns(view))

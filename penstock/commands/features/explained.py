@@ -1,0 +1,112 @@
+"""An explanation on a terminal, and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.commands.features.explanation import Explanation, WindowTiles
+from penstock.commands.features.online import iso, shown_or_null
+from schemas.feature_types import FeatureValue
+from sinks.vectors import Vector
+from streams.definitions.windows import span
+from streams.plan.model import DerivedFeaturePlan, FeaturePlan, ViewPlan
+
+
+def as_data(view: ViewPlan, vector: Vector, explanation: Explanation) -> dict[str, Any]:
+    """The explanation as plain data; times in epoch ms."""
+    return {
+        "view": view.id,
+        "entity": vector.entity,
+        "as_of": vector.as_of,
+        "events": explanation.events,
+        "features": [
+            {"name": feature.name, "value": vector.values[feature.name], "from": _origin(feature)}
+            | ({"again": explanation.values[feature.name]} if feature.name in explanation.differing else {})
+            for feature in view.outputs
+        ],
+        "windows": [
+            {
+                "window_ms": window.window_ms,
+                "hop_ms": window.hop_ms,
+                "empties_ms": window.empties_ms,
+                "tiles": [
+                    {"start_ms": tile.start_ms, "leaves_ms": tile.leaves_ms, "values": dict(tile.values)}
+                    for tile in window.tiles
+                ],
+            }
+            for window in explanation.windows
+        ],
+    }
+
+
+def show_explanation(
+    console: Console, view: ViewPlan, vector: Vector, explanation: Explanation, *, topic: str, tiles: int
+) -> None:
+    """The vector, and of each window its newest ``tiles`` tiles."""
+    assert vector.as_of is not None
+    console.print(Text.assemble((view.id, "bold"), f"  {view.entity} ", (vector.entity, "bold")))
+    console.print(
+        f"[dim]as of[/] {iso(vector.as_of)} [dim]seq[/] {vector.seq}  "
+        f"[dim]computed again from {explanation.events} of its events in {topic}[/]",
+        highlight=False,
+    )
+    console.print(_values(view, vector.values, explanation))
+    for name in explanation.differing:
+        console.print(
+            f"[yellow]{name}[/] is {shown_or_null(explanation.values[name])} by the events that are in the topic: "
+            "some are there no more, or the job took them in another order",
+            highlight=False,
+        )
+    for window in explanation.windows:
+        console.print()
+        console.print(_heading(window))
+        console.print(_tiles(view, window, tiles))
+        if len(window.tiles) > tiles:
+            console.print(f"[dim]and {len(window.tiles) - tiles} older: --tiles {len(window.tiles)}[/]")
+
+
+def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Explanation) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("feature")
+    table.add_column("value", justify="right")
+    table.add_column("from")
+    for feature in view.outputs:
+        mark = " ≠" if feature.name in explanation.differing else ""
+        table.add_row(feature.name + mark, shown_or_null(values[feature.name]), Text(_origin(feature), "dim"))
+    return table
+
+
+def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
+    return feature.sql if isinstance(feature, DerivedFeaturePlan) else f"{feature.call} over {span(feature.window_ms)}"
+
+
+def _heading(window: WindowTiles) -> Text:
+    if window.empties_ms is None:
+        return Text.assemble(("lifetime", "bold"), ("  nothing leaves it", "dim"))
+    return Text.assemble(
+        (span(window.window_ms), "bold"),
+        (f"  in tiles of {span(window.hop_ms)}; without another event empty at {iso(window.empties_ms)}", "dim"),
+    )
+
+
+def _tiles(view: ViewPlan, window: WindowTiles, count: int) -> Table:
+    """Newest first; each value is what the feature would be of this tile alone."""
+    names = [f.name for f in view.features if (f.window_ms, f.hop_ms) == (window.window_ms, window.hop_ms)]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    if window.empties_ms is not None:
+        table.add_column("tile from", no_wrap=True)
+        table.add_column("leaves at", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for tile in list(reversed(window.tiles))[:count]:
+        values = [shown_or_null(tile.values[name]) for name in names]
+        if tile.start_ms is None or tile.leaves_ms is None:
+            table.add_row(*values)
+        else:
+            table.add_row(iso(tile.start_ms), iso(tile.leaves_ms), *values)
+    return table

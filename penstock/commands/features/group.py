@@ -1,0 +1,19 @@
+"""``penstock features``: its commands, each imported when it is used."""
+
+from __future__ import annotations
+
+from penstock.commands.lazy import Entry, LazyGroup
+
+_ONLINE, _KERNEL = "penstock.commands.features.online", "penstock.commands.features.kernel_commands"
+
+features = LazyGroup(
+    "features",
+    entries={
+        "describe": Entry(f"{_ONLINE}:describe"),
+        "get": Entry(f"{_ONLINE}:get"),
+        "explain": Entry(f"{_KERNEL}:explain"),
+        "plan": Entry(f"{_KERNEL}:plan"),
+        "test": Entry(f"{_KERNEL}:test"),
+    },
+    help="Describe and test feature views; get an entity's latest vector, or have it explained.",
+)

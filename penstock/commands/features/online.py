@@ -1,0 +1,145 @@
+"""``penstock features describe | get``: what features are, and an entity's latest vector."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from penstock.commands.features.entities import entity_of, hash_option, hint_at_hash, stored, view_of
+from penstock.event_time import EventTime
+from penstock.settings import Settings
+from schemas.feature_types import FeatureValue
+from sinks.cassandra_tables import history_table
+from sinks.redis_sink import redis_key
+from sinks.vectors import State, Vector
+from streams.definitions.loading import load_pipeline
+from streams.definitions.windows import span
+from streams.plan.compiler import compile_plan
+from streams.plan.model import PipelinePlan, ViewPlan
+
+_COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("view")
+@click.argument("entity")
+@click.option("--at", type=EventTime(), help="Event time at which to read (epoch ms or ISO 8601, UTC); default now.")
+@hash_option
+def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
+    r"""Show an entity's features as the online store has them.
+
+    An entity that is personal data is known by its hash alone, as records and predictions show it; --hash makes it
+    from the value, with the pipeline's PII key. One that several columns name is written as their values joined by |,
+    with a \ before each | or \ within a value.
+    """
+    definition, settings = load_pipeline(pipeline), Settings()
+    plan = compile_plan(definition)
+    view_plan = view_of(plan, view)
+    entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
+    now_ms = time.time_ns() // 1_000_000 if at is None else at
+    vector = stored(plan, view_plan, entity, now_ms, settings)
+    _show(Console(), view_plan, vector, now_ms, at is None)
+    if vector.state is State.MISSING and not hashed:
+        hint_at_hash(plan, view_plan)
+    click.get_current_context().exit(1 if vector.state is State.MISSING else 0)
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("view", required=False)
+def describe(pipeline: str, view: str | None) -> None:
+    """Show what the features of a pipeline, or of one view, are and where they are kept."""
+    plan, console = compile_plan(load_pipeline(pipeline)), Console()
+    for view_plan in (view_of(plan, view),) if view else plan.views:
+        _describe(console, plan, view_plan)
+
+
+def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now: bool) -> None:
+    console.print(
+        Text.assemble(
+            (view.id, "bold"),
+            f"  {view.entity} ",
+            (vector.entity, "bold"),
+            "  ",
+            (vector.state, _COLOURS[vector.state]),
+        )
+    )
+    if vector.as_of is None:
+        console.print(f"[dim]nothing is stored for this {view.entity}: it has had no event, or none for long[/]")
+        return
+    console.print(
+        f"[dim]as of[/] {iso(vector.as_of)} [dim](read at {iso(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "
+        f"[dim]epoch[/] {vector.epoch} [dim]seq[/] {vector.seq} [dim]attempt[/] {vector.attempt}"
+    )
+    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("feature")
+    table.add_column("value", justify="right")
+    for name, value in vector.values.items():
+        table.add_row(name, shown_or_null(value))
+    console.print(table)
+    if at_now and vector.state in (State.STALE, State.EXPIRED):
+        console.print(f"[dim]windows that have passed read as empty; as it was then: --at {vector.as_of}[/]")
+
+
+def shown_or_null(value: FeatureValue) -> Text:
+    """A feature's value for people, or a pale null."""
+    return Text("null", "dim") if value is None else Text(_shown(value))
+
+
+def _shown(value: FeatureValue) -> str:
+    if isinstance(value, list):
+        # Without separators of thousands, which look like the list's; texts quoted, as they may be empty.
+        return (
+            f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)}]"
+        )
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _describe(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
+    conditions = {column.name: column.sql for column in plan.filters}
+    console.print(
+        Text.assemble(
+            (view.id, "bold"),
+            f"  per {view.entity} ",
+            ("keyed by ", "dim"),
+            "|".join(plan.key_columns(view)),
+            ("  hash ", "dim"),
+            view.hash,
+        )
+    )
+    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("feature", "aggregate", "window", "hop", "where", "type"):
+        table.add_column(title)
+    for feature in view.features:
+        table.add_row(
+            feature.name,
+            feature.call,
+            span(feature.window_ms),
+            "" if feature.is_lifetime else span(feature.hop_ms),
+            Text(str(conditions[feature.where])) if feature.where else "",
+            feature.type,
+        )
+    for derived in view.derived:
+        table.add_row(derived.name, Text(derived.sql), "", "", "", derived.type)
+    console.print(table)
+    console.print(f"[dim]Redis[/]     {redis_key(plan, view, view.entity.upper())}", highlight=False)
+    console.print(f"[dim]Cassandra[/] {history_table(plan, view, 0).name}\n", highlight=False)
+
+
+def _age(ms: int) -> str:
+    return f"{timedelta(milliseconds=abs(ms))} {'later' if ms >= 0 else 'earlier'}"
+
+
+def iso(time_ms: int) -> str:
+    """Epoch milliseconds for people, in UTC."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms} ms"

@@ -1,0 +1,157 @@
+"""``penstock model``: train a pipeline's model, load it into Triton, see what is served."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from backfill.parquet import read_backfill
+from backfill.training_parquet import training_set
+from penstock.event_time import EventTime
+from penstock.settings import Settings
+from scoring.repository import Backend, ModelRepository
+from scoring.serving import ModelControl
+from scoring.training import Manifest, train
+from streams.definitions.loading import load_pipeline
+from streams.drift.training import reference_of
+
+_MOST_USEFUL = 5
+_READ = ("features_read", "labels_read")
+
+
+@click.group()
+def model() -> None:
+    """Train a pipeline's model, load it into Triton, see what is served."""
+
+
+@model.command("train")
+@click.argument("pipeline")
+@click.option(
+    "--backfill",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The features to train on: a folder that `penstock backfill run` has written.",
+)
+@click.option("--until", "until_ms", type=EventTime(), help="Know nothing later than this event time (default: all).")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
+def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) -> None:
+    """Train on the features of a backfill and the labels known by a time, and write the next version.
+
+    The version is not served before `penstock model load`.
+    """
+    definition, settings = load_pipeline(pipeline), Settings()
+    data = training_set(definition, settings.kafka, read_backfill(folder), until_ms)
+    trained = train(data, seed)
+    reference = reference_of(definition, data, trained, seed)
+    repository = ModelRepository(settings.model_repository)
+    version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
+    _line("model", click.style(f"{definition.model.name} version {version}", bold=True))
+    for label, text in _summary(trained.manifest):
+        _line(label, text)
+    if reference is not None:
+        once_in = f"{reference.false_alarm_every:,}"
+        _line("drift", f"{len(reference.monitors)} monitors, calibrated to one false alarm in {once_in} events")
+    _line("written to", str(repository.folder(definition.model.name, version)))
+    _line("next", f"penstock model load {pipeline}")
+
+
+@model.command()
+@click.argument("pipeline")
+@click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
+@click.option(
+    "--backend",
+    type=click.Choice(["python", "onnxruntime"]),
+    help="python runs on the CPU, onnxruntime on a GPU (default: as before, first python).",
+)
+def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
+    """Make a version the current one; the version of before is served beside it."""
+    name = load_pipeline(pipeline).model.name
+    control, _ = _control()
+    serving = control.load(name, version, backend)
+    beside = f", version {serving.beside} beside it" if serving.beside else ""
+    click.echo(f"Triton serves {name} version {serving.version}{beside} ({serving.backend} backend)")
+
+
+@model.command()
+@click.argument("pipeline")
+def unload(pipeline: str) -> None:
+    """Stop serving the model; its versions stay in the repository."""
+    name = load_pipeline(pipeline).model.name
+    control, _ = _control()
+    control.unload(name)
+    click.echo(f"Triton no longer serves {name}; penstock model load {pipeline} brings it back")
+
+
+@model.command()
+@click.argument("pipeline")
+def status(pipeline: str) -> None:
+    """Show the versions there are, what they were worth, and what Triton says of them."""
+    name = load_pipeline(pipeline).model.name
+    control, repository = _control()
+    repository.newest(name)
+    serving = repository.serving(name)
+    states = {state.version: state for state in control.status(name)}
+    table = Table("", "Triton", "rows", "positive", "AUC", "without windows", "known until", box=None)
+    for version in repository.versions(name):
+        manifest = repository.manifest(name, version)
+        table.add_row(
+            f"{version}{'*' if serving is not None and version == serving.version else ''}",
+            states[version].state.lower() if version in states else "not loaded",
+            f"{manifest.rows:,}",
+            f"{manifest.positives:,}",
+            f"{manifest.validation.auc:.4f}",
+            _auc(manifest.validation.auc_without_windows),
+            _time(manifest.until_ms),
+        )
+    Console(highlight=False).print(table)
+    for state in states.values():
+        if state.state != "READY" and state.reason:
+            click.echo(f"version {state.version}: {state.reason}")
+    if serving is not None:
+        _line("most useful", _most_useful(repository.manifest(name, serving.version)))
+    click.echo(f"{name} in {repository.root / name}; * is the current version")
+
+
+def _control() -> tuple[ModelControl, ModelRepository]:
+    settings = Settings()
+    repository = ModelRepository(settings.model_repository)
+    return ModelControl(repository, settings.triton), repository
+
+
+def _line(label: str, text: str) -> None:
+    click.echo(click.style(f"{label:<14}", dim=True) + text)
+
+
+def _summary(manifest: Manifest) -> list[tuple[str, str]]:
+    validation, read = manifest.validation, manifest.read
+    unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
+    auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)
+    return [
+        (
+            "trained on",
+            f"{manifest.rows:,} events, {manifest.positives:,} positive, known until {_time(manifest.until_ms)}",
+        ),
+        ("left out", ", ".join(unused) or "nothing"),
+        ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
+        ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
+        ("most useful", _most_useful(manifest)),
+        ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {manifest.iterations} trees"),
+    ]
+
+
+def _most_useful(manifest: Manifest) -> str:
+    """The inputs without which the most AUC is lost."""
+    return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
+
+
+def _auc(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _time(ms: int | None) -> str:
+    return "the topics' end" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

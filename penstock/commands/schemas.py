@@ -1,0 +1,173 @@
+"""``penstock schemas``: export contracts, check them against what is committed, show them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas import committed
+from schemas.avro import contract_schema
+from schemas.contract import Contract, ContractField, Pii, contract_fields
+from streams.definitions.loading import known_pipelines, load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.forms import committed_forms
+
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=lambda: Settings().schemas,
+    help="Where the committed schemas are; by default PENSTOCK_SCHEMAS.",
+)
+
+
+@click.group()
+def schemas() -> None:
+    """Export contracts and check their compatibility."""
+
+
+@schemas.command()
+@click.argument("pipeline")
+@_FOLDER
+def export(pipeline: str, folder: Path) -> None:
+    """Write the schemas of PIPELINE that are not committed yet.
+
+    A committed version that has changed is refused: make a new version instead.
+    """
+    written = committed.export(_forms(pipeline), folder)
+    for file in written:
+        click.echo(f"wrote {file.relative_to(folder)}")
+    click.echo(f"{pipeline}: {len(written)} files written" if written else f"{pipeline}: all schemas are up to date")
+
+
+@schemas.command()
+@click.argument("pipeline", required=False)
+@_FOLDER
+def check(pipeline: str | None, folder: Path) -> None:
+    """Fail if PIPELINE (or any known one) differs from its committed schemas, or breaks readers of old versions."""
+    names = [pipeline] if pipeline else known_pipelines()
+    failed = False
+    for name in names:
+        found = committed.problems(_forms(name), folder)
+        for problem in found:
+            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(problem), err=True)
+        click.echo(f"{name}: {len(found)} problems" if found else f"{name}: contracts and views are as committed")
+        failed = failed or bool(found)
+    if failed:
+        sys.exit(1)
+
+
+@schemas.command()
+@click.argument("reference", metavar="CONTRACT|PIPELINE")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "avro", "json"]),
+    default="table",
+    show_default=True,
+    help="A table to read, the Avro schema, or JSON Schema.",
+)
+def show(reference: str, form: str) -> None:
+    """Show a contract, or the contract of a pipeline's source."""
+    contract = _contract(reference)
+    if form == "table":
+        _print_table(contract)
+    else:
+        document = contract_schema(contract) if form == "avro" else json_schema(contract)
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def json_schema(contract: type[Contract]) -> dict[str, Any]:
+    """The contract as JSON Schema (draft 2020-12), 64-bit bounds of integers included."""
+    document = contract.model_json_schema()
+    for field in contract_fields(contract):
+        _bound_integers(document["properties"][field.name])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:penstock:{contract.contract_name}:{contract.contract_version}",
+        **document,
+    }
+
+
+def _bound_integers(schema: dict[str, Any]) -> None:
+    for branch in [schema, *schema.get("anyOf", ())]:
+        if branch.get("type") == "integer":
+            if "exclusiveMinimum" not in branch:
+                branch.setdefault("minimum", -(2**63))
+            if "exclusiveMaximum" not in branch:
+                branch.setdefault("maximum", 2**63 - 1)
+
+
+def _forms(reference: str) -> committed.Forms:
+    pipeline = load_pipeline(reference)
+    return committed_forms(pipeline, compile_plan(pipeline))
+
+
+def _contract(reference: str) -> type[Contract]:
+    pipelines = {name: load_pipeline(name) for name in known_pipelines()}
+    contracts = {c.contract_name: c for pipeline in pipelines.values() for c in pipeline.contracts}
+    if reference in contracts:
+        return contracts[reference]
+    try:
+        pipeline: Pipeline = pipelines.get(reference) or load_pipeline(reference)
+    except PenstockError as error:
+        raise PenstockError(
+            f"there is no contract or pipeline {reference!r}",
+            where=f"contracts: {', '.join(contracts) or 'none'}; pipelines: {', '.join(pipelines) or 'none'}",
+            next="name one of these, or the path of a pipeline file",
+        ) from error
+    return pipeline.source.contract
+
+
+def _print_table(contract: type[Contract]) -> None:
+    title = f"{contract.contract_name} v{contract.contract_version}, {contract.compatibility}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("field", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("must be")
+    table.add_column("notes")
+    for field in contract_fields(contract):
+        table.add_row(
+            field.name,
+            field.type + ("?" if field.nullable else ""),
+            escape(constraint_text(field)),
+            escape(_notes(field)),
+        )
+    Console().print(table, "  ? may be null", sep="")
+
+
+def _notes(field: ContractField) -> str:
+    treatment = {Pii.HASH: "personal: hashed", Pii.DROP: "personal: dropped"}
+    notes = [role.value.replace("_", " ") for role in field.roles]
+    notes += [treatment[field.pii]] if field.pii else []
+    notes += [field.description] if field.description else []
+    return "; ".join(notes)
+
+
+def constraint_text(field: ContractField) -> str:
+    """A field's constraints in words: ``>= 0, optional``."""
+    parts = []
+    if field.minimum is not None:
+        parts.append(f"{'>' if field.minimum_exclusive else '>='} {field.minimum}")
+    if field.maximum is not None:
+        parts.append(f"{'<' if field.maximum_exclusive else '<='} {field.maximum}")
+    if field.min_length is not None or field.max_length is not None:
+        parts.append(f"{field.min_length or 0} to {field.max_length or 'any number of'} characters")
+    if field.pattern is not None:
+        parts.append(f"matches {field.pattern}")
+    if field.enum is not None:
+        parts.append("one of " + ", ".join(field.enum))
+    if not field.required:
+        parts.append("optional" if field.default is None else f"default {field.default}")
+    return ", ".join(parts)

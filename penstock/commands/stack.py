@@ -1,0 +1,187 @@
+"""`penstock up | down | status | logs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deploy.local.ports import Ports, parse_overrides
+from deploy.local.services import SERVICES
+from deploy.local.stack import PROGRAMS, Stack
+from penstock.errors import PenstockError
+from penstock.paths import DEFAULT_HOME
+
+_STYLES = {"ready": "green", "starting": "yellow", "preparing": "dim", "waiting": "dim"}
+
+_home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_HOME,
+    envvar="PENSTOCK_STACK_HOME",
+    help="The folder of the stack (default: build/stack).",
+)
+
+
+def _port_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--free-ports", is_flag=True, help="Use free ports: a stack beside another one.")(command)
+    return click.option(
+        "--port",
+        "port",
+        multiple=True,
+        metavar="NAME=PORT",
+        help="Another port for a part, e.g. kafka=29092; also PENSTOCK_PORTS, comma separated. Kept in the folder.",
+    )(command)
+
+
+@click.command()
+@_home_option
+@_port_options
+@click.option("--only", metavar="NAMES", help=f"Start some only, comma separated: {', '.join(SERVICES)}.")
+@click.option("--timeout", type=float, default=120, show_default=True, help="Seconds for each part to become ready.")
+def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, timeout: float) -> None:
+    """Start the local stack and wait until every part is well.
+
+    What runs already is left alone. A port that is taken is reported before anything starts.
+    """
+    stack = Stack(home, _ports(home, port, free_ports))
+    was_running = stack.running
+    names = [name.strip() for name in only.split(",") if name.strip()] if only else None
+    wanted = [program for service in names or SERVICES for program in PROGRAMS.get(service, ())]
+    board = _Board(wanted)
+    try:
+        with board:
+            stack.up(names, progress=board.report, timeout_s=timeout)
+    except KeyboardInterrupt:
+        if not was_running:
+            click.echo("interrupted: stopping what was started", err=True)
+            stack.down()
+        sys.exit(130)
+    ports = stack.ports
+    click.echo(
+        f"Kafka 127.0.0.1:{ports.kafka}  Redis :{ports.redis}  Cassandra :{ports.cassandra}  "
+        f"Triton :{ports.triton_grpc} (gRPC)  Flink http://127.0.0.1:{ports.flink_rest}"
+    )
+
+
+@click.command()
+@_home_option
+@click.option("--wipe", is_flag=True, help="Also delete the stack's folder with all its data.")
+def down(home: Path, wipe: bool) -> None:
+    """Stop the local stack, and whatever a killed one left behind."""
+    started = time.monotonic()
+    stack = Stack(home)
+    if not home.exists():
+        click.echo("nothing to stop: there is no stack here")
+        return
+    count = stack.down(wipe=wipe)
+    done = f"stopped {count} process{'' if count == 1 else 'es'}" if count else "nothing was running"
+    click.echo(f"{done} in {time.monotonic() - started:.1f} s" + ("; data deleted" if wipe else ""))
+
+
+@click.command()
+@_home_option
+@click.option("--env", "show_environment", is_flag=True, help="Print the PENSTOCK_* variables of this stack instead.")
+def status(home: Path, show_environment: bool) -> None:
+    """Show the state of every part; exits 1 unless all that run are well and at least one runs."""
+    stack = Stack(home)
+    if show_environment:
+        for name, value in stack.environment().items():
+            click.echo(f"export {name}={value}")
+        return
+    rows = stack.status()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("part", "state", "pid", "up", "ports", "health"):
+        table.add_column(title, justify="right" if title in {"pid", "up"} else "left")
+    for row in rows:
+        style = "green" if row.healthy else ("red" if row.pid else "dim")
+        table.add_row(
+            row.name,
+            Text(row.state, style=style),
+            str(row.pid or ""),
+            _duration(row.uptime_s) if row.pid else "",
+            " ".join(f"{name.removeprefix(row.service + '_')}:{port}" for name, port in row.ports.items()),
+            Text(row.detail if row.pid else "", style=style),
+        )
+    _console(sys.stdout).print(table)
+    running = [row for row in rows if row.pid]
+    if not running:
+        click.echo("the stack is down; start it with: penstock up", err=True)
+    sys.exit(0 if running and all(row.healthy for row in running) else 1)
+
+
+@click.command()
+@_home_option
+@click.argument("name", type=click.Choice([*(part for parts in PROGRAMS.values() for part in parts), "supervisord"]))
+@click.option("-f", "--follow", is_flag=True, help="Keep printing what is appended.")
+@click.option("-n", "--lines", type=int, default=100, show_default=True, help="How many lines from the end.")
+def logs(home: Path, name: str, follow: bool, lines: int) -> None:
+    """Print the log of one part."""
+    path = Stack(home).log(name)
+    if not path.exists():
+        raise PenstockError(f"{name} has not logged anything yet", where=str(path), next="penstock up")
+    # In our place, not as our child: what ends this command then ends all of it.
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
+
+
+def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:
+    """Option over PENSTOCK_PORTS over what the folder remembers over the defaults."""
+    overrides = {**parse_overrides([os.environ.get("PENSTOCK_PORTS", "")]), **parse_overrides(options)}
+    if not overrides and not free:
+        return None
+    base = Ports.free() if free else Stack(home).ports
+    return base.with_overrides(overrides)
+
+
+class _Board:
+    """The progress of a start: a table that updates in place on a terminal, a line per event elsewhere."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._started = time.monotonic()
+        self._rows = dict.fromkeys(names, ("waiting", "", 0.0))
+        self._console = _console(sys.stdout)
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=8)
+
+    def __enter__(self) -> None:
+        if self._console.is_terminal:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def report(self, name: str, stage: str, detail: str) -> None:
+        elapsed = time.monotonic() - self._started
+        self._rows[name] = (stage, detail, elapsed)
+        if not self._console.is_terminal and stage == "ready":
+            # One write: several threads report.
+            click.echo(f"{elapsed:6.1f} s  {name:<12} ready  {detail}")
+
+    def _table(self) -> Table:
+        now = time.monotonic() - self._started
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for name, (stage, detail, at) in self._rows.items():
+            seconds = at if stage == "ready" else now
+            table.add_row(name, Text(stage, style=_STYLES[stage]), f"{seconds:5.1f} s", Text(detail, style="dim"))
+        return table
+
+
+def _console(stream: Any) -> Console:
+    # Piped output is read by people and scripts alike: do not fold it at 80 columns.
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}h{minutes:02d}m" if hours else (f"{minutes}m{secs:02d}s" if minutes else f"{secs}s")

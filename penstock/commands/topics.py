@@ -1,0 +1,46 @@
+"""`penstock topics create | show`."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from penstock.kafka.topics import admin_client, create_topics, partition_counts
+from penstock.settings import Settings
+from streams.definitions.loading import load_pipeline
+from streams.plan.topics import pipeline_topics
+
+
+@click.group()
+def topics() -> None:
+    """Create a pipeline's topics, or show them."""
+
+
+@topics.command()
+@click.argument("pipeline")
+@click.option("--replication", default=1, show_default=True, help="Replication factor of the topics that are created.")
+def create(pipeline: str, replication: int) -> None:
+    """Create the topics that PIPELINE reads and writes; those that exist are left alone."""
+    loaded = load_pipeline(pipeline)
+    created = create_topics(pipeline_topics(loaded), Settings().kafka, replication=replication)
+    for topic in pipeline_topics(loaded):
+        click.echo(
+            f"{'created' if topic.name in created else 'exists '}  {topic.name}  ({topic.partitions} partitions)"
+        )
+
+
+@topics.command()
+@click.argument("pipeline")
+def show(pipeline: str) -> None:
+    """Show the topics of PIPELINE and whether each exists with the right number of partitions."""
+    kafka = Settings().kafka
+    existing = partition_counts(admin_client(kafka), kafka)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("topic", "partitions", "state"):
+        table.add_column(title)
+    for topic in pipeline_topics(load_pipeline(pipeline)):
+        found = existing.get(topic.name)
+        state = "missing" if found is None else "ok" if found == topic.partitions else f"has {found} partitions"
+        table.add_row(topic.name, str(topic.partitions), state)
+    Console().print(table)

@@ -1,0 +1,147 @@
+"""How far consumer groups are behind, in records per partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from penstock.kafka.access import QUIET, KafkaAccess
+
+Partition: TypeAlias = tuple[str, int]
+_T = TypeVar("_T")
+
+_TIMEOUT_S = 15.0
+_PEEK_S = 5.0
+_RETRY_S = 0.2
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+# What the client says while no partition of those asked for has a leader: one is elected, or the broker is starved.
+_NO_LEADER_YET = (KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE)  # noqa: SLF001 - public, in spite of _
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The first record that waits in a partition: where it is, and its Kafka timestamp in epoch ms."""
+
+    offset: int
+    timestamp: int
+
+
+class Lag:
+    """Reads ends and committed offsets; it joins no group and commits nothing.
+
+    Args:
+        kafka: How to reach Kafka.
+    """
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._settings: dict[str, str | int] = {**kafka.client(), **QUIET}
+        self._admin = AdminClient(self._settings)
+        self._groups: dict[str, Consumer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Last stable offset of each partition; it counts transaction markers, which are not records."""
+        partitions = dict.fromkeys(self._partitions(topic), OffsetSpec.latest())
+
+        def ask() -> dict[int, int]:
+            futures = self._admin.list_offsets(
+                partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
+            )
+            return {partition.partition: future.result().offset for partition, future in futures.items()}
+
+        return _patiently(ask, _NO_LEADER_YET)
+
+    def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
+        """The group's committed offset of each partition; a partition without one is left out."""
+        # The admin client has a call for this, which crashes the process while the group's coordinator is being
+        # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
+        consumer, partitions = self._consumer(group), self._partitions(topic)
+        # On a young cluster nobody coordinates the group yet: its first question makes somebody.
+        committed = _patiently(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
+        return {found.partition: found.offset for found in committed if found.offset >= 0}
+
+    def of_group(self, group: str, topic: str) -> dict[int, int]:
+        """Records (and transaction markers) between each partition's end and what the group has committed."""
+        committed = self.committed_offsets(group, topic)
+        return {partition: end - committed.get(partition, 0) for partition, end in self.end_offsets(topic).items()}
+
+    def first_waiting(self, group: str, positions: Mapping[Partition, int]) -> dict[Partition, Waiting | None]:
+        """The first record at or after each position; None if there is none, whatever offsets markers take.
+
+        A partition that does not answer in time is left out.
+        """
+        found: dict[Partition, Waiting | None] = {}
+        if not positions:
+            return found
+        consumer, deadline = self._consumer(group), time.monotonic() + _PEEK_S
+        consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), at in positions.items()])
+        try:
+            while len(found) < len(positions) and (left := deadline - time.monotonic()) > 0:
+                message = consumer.poll(left)
+                if message is None:
+                    continue
+                partition, error = (message.topic(), message.partition()), message.error()
+                if error is None:
+                    found.setdefault(partition, Waiting(message.offset(), message.timestamp()[1]))
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public
+                    found.setdefault(partition, None)
+        finally:
+            consumer.unassign()
+        return found
+
+    def close(self) -> None:
+        """Disconnect."""
+        for consumer in self._groups.values():
+            consumer.close()
+        self._groups.clear()
+
+    def _consumer(self, group: str) -> Consumer:
+        if group not in self._groups:
+            self._groups[group] = Consumer(
+                {
+                    **self._settings,
+                    "group.id": group,
+                    "enable.auto.commit": False,
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "earliest",
+                    # One record of a partition is looked at, and its end is told instead of waited for.
+                    "enable.partition.eof": True,
+                    "queued.min.messages": 1,
+                    "fetch.message.max.bytes": 64 * 1024,
+                    "fetch.wait.max.ms": 50,
+                }
+            )
+        return self._groups[group]
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        return [TopicPartition(topic, partition) for partition in found]
+
+
+def _patiently(ask: Callable[[], _T], passing: Container[int]) -> _T:
+    """The answer, asked for again while the error is one that passes."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in passing or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)

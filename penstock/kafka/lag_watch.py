@@ -1,0 +1,212 @@
+"""A service's own lag, for its metrics and its health: in records, and as the age of the oldest record not yet done.
+
+It is asked of Kafka by a thread and clients of its own, so that a service that is stuck still shows how far it is
+behind. Offsets alone cannot say that a service is caught up: transactions leave markers that no consumer ever gets.
+Where the end lies beyond the service's position, the first record in between is therefore looked at; if there is
+none, the lag is 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaException
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Lag, Partition, Waiting
+from penstock.kafka.names import group_of
+from penstock.telemetry import Progress
+
+_log = logging.getLogger(__name__)
+
+# Each look costs three small requests; an operator's graphs and KEDA's scalers look every 15 s or less often.
+INTERVAL_S = 5.0
+_STOP_S = 2.0
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """How far a partition's work was behind at a time in epoch ms, and the first record then; None if caught up."""
+
+    at: int
+    records: int
+    first: Waiting | None
+
+    def age_s(self, position: int | None, now_ms: int) -> float:
+        """Age of the oldest record that is not done: it grows until that one is, then stays what it was when asked."""
+        if self.first is None:
+            return 0.0
+        seen = self.at if position is not None and position > self.first.offset else now_ms
+        return max(0, seen - self.first.timestamp) / 1000
+
+
+def lags(
+    positions: Mapping[Partition, int],
+    ends: Mapping[Partition, int],
+    first_waiting: Callable[[Mapping[Partition, int]], Mapping[Partition, Waiting | None]],
+    now_ms: int,
+) -> dict[Partition, PartitionLag]:
+    """The lag of each partition that could be told.
+
+    Args:
+        positions: The offset of the next record to be done; OFFSET_BEGINNING if none ever was.
+        ends: Last stable offsets.
+        first_waiting: Looks for the first record at or after each position, see :meth:`Lag.first_waiting`.
+        now_ms: Epoch ms.
+    """
+    caught_up = PartitionLag(now_ms, 0, None)
+    asked = {p: at for p, at in positions.items() if p in ends and at < ends[p] and ends[p] > 0}
+    found = {p: caught_up for p in positions if p in ends and p not in asked}
+    for partition, waiting in first_waiting(asked).items():
+        found[partition] = (
+            caught_up if waiting is None else PartitionLag(now_ms, max(1, ends[partition] - waiting.offset), waiting)
+        )
+    return found
+
+
+class LagWatch(Collector):
+    """Watches what one process consumes; as a context manager it asks Kafka and shows the metrics.
+
+    Args:
+        kafka: How to reach Kafka.
+        pipeline: The pipeline's name.
+        part: Which part of it this is: ``scorer``, ``sink-redis``, ``drift``; the consumer group is named by it.
+        progress: Told what moves and what waits.
+        registry: Where the metrics are shown.
+        interval_s: How often Kafka is asked.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaAccess,
+        pipeline: str,
+        part: str,
+        progress: Progress,
+        *,
+        registry: CollectorRegistry = REGISTRY,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._kafka = kafka
+        self._labels = [pipeline, part]
+        self._group = group_of(pipeline, part)
+        self._progress = progress
+        self._registry = registry
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._positions: dict[Partition, int | None] = {}
+        self._lags: dict[Partition, PartitionLag] = {}
+        self._nothing_between: dict[Partition, tuple[int, int]] = {}
+        self._updated_s = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lag", daemon=True)
+
+    # Told by the service, from its own thread.
+
+    def started(self) -> None:
+        """The service takes records from now on."""
+        self._progress.started()
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """The service goes on with these, from the group's committed offsets."""
+        with self._lock:
+            self._positions.update(dict.fromkeys(partitions))
+
+    def revoked(self, partitions: Iterable[Partition]) -> None:
+        """These are another's now."""
+        with self._lock:
+            for partition in partitions:
+                self._positions.pop(partition, None)
+                self._lags.pop(partition, None)
+
+    def done(self, offsets: Mapping[Partition, int]) -> None:
+        """All records before these offsets are done: acknowledged by a store, or committed."""
+        with self._lock:
+            self._positions.update({p: at for p, at in offsets.items() if p in self._positions})
+        self._progress.consumed()
+
+    # Shown to operators.
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, as Prometheus asks for them."""
+        now_ms, labels = time.time_ns() // 1_000_000, ["pipeline", "part"]
+        records = GaugeMetricFamily(
+            "penstock_consumer_lag_records", "Records that wait to be done", labels=[*labels, "topic", "partition"]
+        )
+        seconds = GaugeMetricFamily(
+            "penstock_consumer_lag_seconds",
+            "Age of the oldest record that is not done, by its Kafka timestamp; 0 when caught up",
+            labels=[*labels, "topic", "partition"],
+        )
+        updated = GaugeMetricFamily(
+            "penstock_consumer_lag_updated_timestamp_seconds", "When Kafka last told the lag", labels=labels
+        )
+        healthy = GaugeMetricFamily("penstock_service_healthy", "1 if /healthz answers 200", labels=labels)
+        with self._lock:
+            found, positions, updated_s = dict(self._lags), dict(self._positions), self._updated_s
+        for partition, lag in sorted(found.items()):
+            where = [*self._labels, partition[0], str(partition[1])]
+            records.add_metric(where, lag.records)
+            seconds.add_metric(where, lag.age_s(positions.get(partition), now_ms))
+        updated.add_metric(self._labels, updated_s)
+        healthy.add_metric(self._labels, float(self._progress.health().ok))
+        return iter((records, seconds, updated, healthy))
+
+    def __enter__(self) -> Self:
+        self._registry.register(self)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        # It may be in a call to a broker that is away; a service that was told to stop does not wait for that.
+        self._thread.join(_STOP_S)
+        self._registry.unregister(self)
+
+    def _run(self) -> None:
+        known = True
+        with Lag(self._kafka) as lag:
+            while not self._stop.is_set():
+                try:
+                    self._measure(lag)
+                    known = True
+                except (KafkaException, TimeoutError, KeyError) as error:
+                    self._progress.behind(None)
+                    if known:
+                        _log.warning("the lag is not known: %s", error)
+                    known = False
+                self._stop.wait(self._interval_s)
+
+    def _measure(self, lag: Lag) -> None:
+        with self._lock:
+            owned = dict(self._positions)
+        topics = {topic for topic, _ in owned}
+        ends = {(topic, number): end for topic in topics for number, end in lag.end_offsets(topic).items()}
+        unknown = {topic for (topic, _), at in owned.items() if at is None}
+        committed = {(t, number): at for t in unknown for number, at in lag.committed_offsets(self._group, t).items()}
+        positions = {p: committed.get(p, OFFSET_BEGINNING) if at is None else at for p, at in owned.items()}
+
+        def first_waiting(asked: Mapping[Partition, int]) -> dict[Partition, Waiting | None]:
+            # Between a position and an end that were looked at before there is still nothing.
+            news = {p: at for p, at in asked.items() if self._nothing_between.get(p) != (at, ends[p])}
+            return {**dict.fromkeys(asked.keys() - news.keys()), **lag.first_waiting(self._group, news)}
+
+        found = lags(positions, ends, first_waiting, time.time_ns() // 1_000_000)
+        if missing := positions.keys() - found.keys():
+            raise TimeoutError(f"no answer about {sorted(missing)}")
+        self._nothing_between = {p: (positions[p], ends[p]) for p, lag_ in found.items() if lag_.first is None}
+        with self._lock:
+            self._lags = {p: lag_ for p, lag_ in found.items() if p in self._positions}
+            self._updated_s = time.time()
+            behind = sum(lag_.records for lag_ in self._lags.values())
+        self._progress.behind(behind)

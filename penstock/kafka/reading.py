@@ -1,0 +1,119 @@
+"""Reading topics as they stand: every committed record, up to the end at the time of the call."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from penstock.errors import PenstockError
+from penstock.kafka.access import QUIET, KafkaAccess
+
+_POLL_S = 1.0
+_TIMEOUT_S = 15.0
+_BATCH = 5_000
+# Longer than a killed writer's open transaction may hide what follows it.
+_STUCK_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record, verbatim. ``timestamp`` is epoch milliseconds, -1 if the record has none."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def read_topic(
+    kafka: KafkaAccess, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+) -> Iterator[Record]:
+    """The records of a topic, in offset order within each partition, read committed; it commits no offsets.
+
+    Args:
+        kafka: How to reach Kafka.
+        topic: Its name.
+        start: The first offset of each partition to read, and of no other; by default all partitions as they begin.
+        end: The offset before which to stop; by default the last stable offset of each partition when the call starts.
+
+    Raises:
+        PenstockError: if the topic does not exist, or Kafka cannot be reached or stops answering.
+    """
+    consumer = Consumer(
+        {
+            **kafka.client(),
+            # A group of its own, and no commits: reading must leave no trace on the pipeline's groups.
+            "group.id": f"penstock-read-{uuid.uuid4()}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 65_536,
+            **QUIET,
+        }
+    )
+    try:
+        known = _end_offsets(consumer, kafka, topic)
+        ends = known if end is None else known | {partition: min(known[partition], end[partition]) for partition in end}
+        starts = dict.fromkeys(ends, 0) if start is None else start
+        open_partitions = {partition for partition, first in starts.items() if first < ends[partition]}
+        consumer.assign([TopicPartition(topic, partition, starts[partition]) for partition in open_partitions])
+        moved_at = time.monotonic()
+        while open_partitions:
+            messages = consumer.consume(_BATCH, _POLL_S)
+            if messages:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > _STUCK_S:
+                raise PenstockError(
+                    f"nothing more of topic {topic} can be read, of partitions {sorted(open_partitions)}",
+                    where=str(kafka),
+                    next="penstock status",
+                )
+            for message in messages:
+                partition = message.partition()
+                assert partition is not None
+                error = message.error()
+                if error is not None:
+                    # Transaction markers take offsets: only the broker knows that the last record has been read.
+                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
+                        raise PenstockError(
+                            f"topic {topic} cannot be read: {error.str()}",
+                            where=f"{topic}[{partition}] at {kafka}",
+                            next="penstock status; a reader's rights are in deploy/security/kafka-acls.toml",
+                        )
+                    open_partitions.discard(partition)
+                    continue
+                offset = message.offset()
+                assert offset is not None
+                if offset < ends[partition]:
+                    yield Record(
+                        partition=partition,
+                        offset=offset,
+                        timestamp=message.timestamp()[1],
+                        key=message.key(),
+                        value=message.value(),
+                        headers=tuple(message.headers() or ()),
+                    )
+                if offset >= ends[partition] - 1:
+                    open_partitions.discard(partition)
+    finally:
+        consumer.close()
+
+
+def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int, int]:
+    try:
+        metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise PenstockError(what=f"topic {topic} cannot be read: {metadata.error.str()}", where=str(kafka))
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
+            for partition in metadata.partitions
+        }
+    except KafkaException as error:
+        raise PenstockError(what="Kafka cannot be reached", where=str(kafka), next="penstock status") from error

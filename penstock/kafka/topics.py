@@ -1,0 +1,99 @@
+"""Topics on the cluster: what there is, creating what is missing, and checking what a process needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from penstock.errors import PenstockError
+from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.names import Topic
+
+_TIMEOUT_S = 15.0
+
+
+def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: int = 1) -> list[str]:
+    """Creates the topics that do not exist yet; returns the names of those it created.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, or an existing topic has another number of partitions.
+    """
+    admin = admin_client(kafka)
+    existing = partition_counts(admin, kafka)
+    for topic in wanted:
+        if topic.name in existing and existing[topic.name] != topic.partitions:
+            raise PenstockError(
+                what=f"topic {topic.name} has {existing[topic.name]} partitions, the pipeline wants {topic.partitions}",
+                where=str(kafka),
+                safe="nothing was changed",
+                next="set Source(partitions=...) to what the topic has, or migrate to a new topic",
+            )
+    missing = [topic for topic in wanted if topic.name not in existing]
+    requests = [NewTopic(t.name, t.partitions, replication, config=t.config) for t in missing]
+    for name, future in (admin.create_topics(requests, operation_timeout=_TIMEOUT_S) if requests else {}).items():
+        try:
+            future.result(_TIMEOUT_S)
+        except KafkaException as error:
+            # Another process of the same pipeline may have been first; that is as good.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise PenstockError(
+                    what=f"topic {name} could not be created: {error.args[0].str()}",
+                    where=str(kafka),
+                    next="penstock status",
+                ) from error
+    created = [topic.name for topic in missing]
+    _await_known(admin, kafka, created)
+    return created
+
+
+def _await_known(admin: AdminClient, kafka: KafkaAccess, names: list[str]) -> None:
+    """Wait until brokers know what the controller has created: who comes next must find it."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while names and not set(names) <= partition_counts(admin, kafka).keys() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int, pipeline: str) -> None:
+    """Checks that topics exist, each with this number of partitions; ``pipeline`` is for the message only.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, a topic is missing or has another number of partitions.
+    """
+    existing = partition_counts(admin_client(kafka), kafka)
+    missing = [name for name in names if name not in existing]
+    if missing:
+        raise PenstockError(
+            what=f"topic {', '.join(missing)} does not exist",
+            where=str(kafka),
+            next=f"penstock topics create {pipeline}",
+        )
+    for name in names:
+        if existing[name] != partitions:
+            raise PenstockError(
+                what=f"topic {name} has {existing[name]} partitions, not {partitions}",
+                where=str(kafka),
+                next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
+            )
+
+
+def admin_client(kafka: KafkaAccess) -> AdminClient:
+    """A client that leaves it to errors to say what went wrong; keep it in a variable while its answers are awaited."""
+    return AdminClient({**kafka.client(), **QUIET})
+
+
+def partition_counts(admin: AdminClient, kafka: KafkaAccess) -> dict[str, int]:
+    """Number of partitions of every topic of the cluster.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached.
+    """
+    try:
+        metadata = admin.list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        raise PenstockError(
+            what="Kafka cannot be reached", where=str(kafka), next="penstock up, or set PENSTOCK_KAFKA_BOOTSTRAP"
+        ) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

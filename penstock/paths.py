@@ -1,0 +1,63 @@
+"""Where set-up puts things. Standard library only: `deploy.bootstrap` imports this before any package is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENVS = ROOT / ".venv"
+BUILD = ROOT / "build"
+JARS = BUILD / "jars"
+DEFAULT_HOME = BUILD / "stack"
+KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
+
+# Cassandra 5.0 runs on 11 and 17 only, Flink 2.2 on 11, 17 and 21: 17 is the one that all of them share.
+JAVA_MAJOR = 17
+
+
+def venv_python(name: str) -> Path:
+    """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers` or `tools`."""
+    return VENVS / name / "bin" / "python"
+
+
+def jobs_python() -> Path:
+    """The interpreter that submits jobs: this one if it has PyFlink (as in the image), else that of `jobs`."""
+    return Path(sys.executable) if importlib.util.find_spec("pyflink") else venv_python("jobs")
+
+
+def site_packages(name: str) -> Path | None:
+    """The site-packages folder of an environment, or None when the environment is not there."""
+    return next(iter(sorted((VENVS / name / "lib").glob("python3.*/site-packages"))), None)
+
+
+def java_home() -> Path | None:
+    """The home of a JDK 17: JAVA_HOME if it is one, else the usual places, else the `java` on PATH."""
+    candidates = [Path(value) for value in (os.environ.get("JAVA_HOME"),) if value]
+    candidates += sorted(Path("/usr/lib/jvm").glob(f"java-{JAVA_MAJOR}-*"))
+    candidates += sorted(Path("/usr/lib/jvm").glob(f"*{JAVA_MAJOR}*"))
+    on_path = shutil.which("java")
+    if on_path:
+        candidates.append(Path(on_path).resolve().parents[1])
+    return next((home for home in candidates if _major(home) == JAVA_MAJOR), None)
+
+
+def _major(home: Path) -> int | None:
+    """The major version of the Java at `home`, from its release file or else by asking it."""
+    java = home / "bin" / "java"
+    if not java.exists():
+        return None
+    release = home / "release"
+    if release.exists():
+        text = release.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
+    for word in text.replace('"', " ").replace("=", " ").split():
+        head = word.split(".", maxsplit=1)[0]
+        if head.isdigit():
+            return int(head)
+    return None

@@ -1,0 +1,181 @@
+"""The point-in-time training set: what was served for each event, joined to what was known about it by a given time.
+
+This module is the join itself, on plain rows; :mod:`backfill.training_parquet` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.plan.model import PipelinePlan
+
+_NOT_NEEDED = np.empty(0, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """One event's vector.
+
+    ``known_at_ms`` is the event time up to which the vector knows the world: the greatest ``as_of`` of its views, or
+    the event's own time. ``position`` orders the emissions of one event id: the smallest was served. ``partition`` is
+    that of the event, which its feature record shares.
+    """
+
+    event_id: str
+    event_time_ms: int
+    known_at_ms: int
+    partition: int
+    position: tuple[int, ...]
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """One statement about an event, made at ``known_at_ms``; None takes back what was said before.
+
+    ``position`` decides between statements of the same time: the greatest is the last word.
+    """
+
+    event_id: str
+    known_at_ms: int
+    position: tuple[int, ...]
+    value: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows that were read.
+
+    ``features_read`` = ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
+    Labels that break their contract are refused, and read besides.
+    """
+
+    features_read: int = 0
+    ids_again: int = 0
+    events_after_until: int = 0
+    events_unlabelled: int = 0
+    labels_read: int = 0
+    labels_refused: int = 0
+    labels_after_until: int = 0
+    labels_without_event: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """N labelled events in order of (event time, event id).
+
+    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN; ``y`` is int8 [N], 1 for the positive one;
+    ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
+    ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
+    """
+
+    inputs: tuple[str, ...]
+    event_ids: tuple[str, ...]
+    event_times: NDArray[np.int64]
+    partitions: NDArray[np.int64]
+    X: NDArray[np.float32]
+    y: NDArray[np.int8]
+    views: Mapping[str, str]
+    until_ms: int | None
+    counts: Counts
+    data_hash: str
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+
+def join(
+    features: Iterable[FeatureRow],
+    labels: Iterable[LabelRow],
+    *,
+    inputs: tuple[str, ...],
+    views: Mapping[str, str],
+    until_ms: int | None,
+) -> TrainingSet:
+    """Join vectors to labels by event id, as known at ``until_ms`` (event time; None: all that was read).
+
+    A label counts if it was known by then, the latest one per event; a vector counts if neither the event nor anything
+    in it is later. Of several events of one id the first is taken.
+    The result does not depend on the order of the rows. ``labels`` is consumed first, so that of the vectors only
+    those of labelled events need to stay in memory.
+    """
+    bound = until_ms if until_ms is not None else np.iinfo(np.int64).max
+    known, labels_read, labels_late = _latest_labels(labels, bound)
+    served: dict[str, FeatureRow] = {}
+    features_read = 0
+    for row in features:
+        features_read += 1
+        held = served.get(row.event_id)
+        if held is None or row.position < held.position:
+            served[row.event_id] = row if row.event_id in known else replace(row, vector=_NOT_NEEDED)
+    in_time = [row for row in served.values() if max(row.event_time_ms, row.known_at_ms) <= bound]
+    labelled = [(row, known[row.event_id].value) for row in in_time if row.event_id in known]
+    rows = sorted(
+        ((row, value) for row, value in labelled if value is not None),
+        key=lambda pair: (pair[0].event_time_ms, pair[0].event_id),
+    )
+    return _training_set(
+        [row for row, _ in rows],
+        [value for _, value in rows],
+        inputs=inputs,
+        views=views,
+        until_ms=until_ms,
+        counts=Counts(
+            features_read=features_read,
+            ids_again=features_read - len(served),
+            events_after_until=len(served) - len(in_time),
+            events_unlabelled=len(in_time) - len(rows),
+            labels_read=labels_read,
+            labels_after_until=labels_late,
+            labels_without_event=len(known.keys() - served.keys()),
+        ),
+    )
+
+
+def view_versions(plan: PipelinePlan, inputs: Iterable[str]) -> dict[str, str]:
+    """``version:hash`` of each view that the inputs name, in record order."""
+    used = {name.partition(".")[0] for name in inputs}
+    return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in used}
+
+
+def _latest_labels(labels: Iterable[LabelRow], bound: int) -> tuple[dict[str, LabelRow], int, int]:
+    latest: dict[str, LabelRow] = {}
+    read = late = 0
+    for label in labels:
+        read += 1
+        if label.known_at_ms > bound:
+            late += 1
+            continue
+        held = latest.get(label.event_id)
+        if held is None or (label.known_at_ms, label.position) > (held.known_at_ms, held.position):
+            latest[label.event_id] = label
+    return latest, read, late
+
+
+def _training_set(
+    rows: list[FeatureRow],
+    truth: list[bool],
+    *,
+    inputs: tuple[str, ...],
+    views: Mapping[str, str],
+    until_ms: int | None,
+    counts: Counts,
+) -> TrainingSet:
+    event_ids = tuple(row.event_id for row in rows)
+    event_times = np.array([row.event_time_ms for row in rows], dtype=np.int64)
+    partitions = np.array([row.partition for row in rows], dtype=np.int64)
+    vectors = np.array([row.vector for row in rows], dtype=np.float32).reshape(len(rows), len(inputs))
+    vectors[np.isnan(vectors)] = np.nan  # NaN has many bit patterns, the hash must see one
+    y = np.array(truth, dtype=np.int8)
+    digest = hashlib.sha256(json.dumps([inputs, dict(views), event_ids], sort_keys=True).encode())
+    for array in (event_times.astype("<i8"), vectors.astype("<f4"), y):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return TrainingSet(
+        inputs, event_ids, event_times, partitions, vectors, y, dict(views), until_ms, counts, digest.hexdigest()
+    )

@@ -1,0 +1,77 @@
+"""Derived features across views: whether what they name exists, and on what they depend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, element_of
+from streams.definitions.feature_sql import EVENT, references
+from streams.definitions.views import View
+
+
+def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], dropped: Iterable[str]) -> None:
+    """Check what derived features name of other views and of the event; nobody knows the ``dropped`` columns.
+
+    Raises:
+        ValueError: that names the feature and what is wrong with it.
+    """
+    known = {name for name in columns if name not in dropped}
+    types = {view.name: feature_types(view, columns) for view in views}
+    for view in views:
+        for name, feature in view.derived.items():
+            for reference in references(feature.sql, view.name):
+                scope, _, used = reference.partition(".")
+                there_are = known if scope == EVENT else types.get(scope)
+                if there_are is None:
+                    raise ValueError(f"view {view.name}, {name}: {reference!r}, but there is no view {scope!r}")
+                if used not in there_are:
+                    what = f"the event has no column {used!r}" if scope == EVENT else f"no feature {reference!r}"
+                    raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(there_are))}")
+                if scope != EVENT and element_of(types[scope][used]) is not None:
+                    raise ValueError(
+                        f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot compute with"
+                    )
+    try:
+        TopologicalSorter({view.name: views_used(view) for view in views}).prepare()
+    except CycleError as error:
+        circle = " to ".join(reversed(error.args[1]))
+        raise ValueError(
+            f"derived features refer in a circle, view {circle}: put those that need both views into one of them"
+        ) from None
+
+
+def feature_types(view: View, columns: Mapping[str, ColumnType]) -> dict[str, FeatureType]:
+    """The types of all features of a view, in the order of the record."""
+    types: dict[str, FeatureType] = {name: a.type(columns) for a in view.aggregates for name in a.feature_names()}
+    return types | {name: feature.type for name, feature in view.derived.items()}
+
+
+def views_used(view: View) -> list[str]:
+    """The other views whose features a view's derived ones use."""
+    scopes = (name.partition(".")[0] for f in view.derived.values() for name in references(f.sql, view.name))
+    return sorted({scope for scope in scopes if scope not in (EVENT, view.name)})
+
+
+def columns_used(view: View) -> list[str]:
+    """The columns of the event that a view's derived features use."""
+    names = (name.partition(".") for f in view.derived.values() for name in references(f.sql, view.name))
+    return sorted({name for scope, _, name in names if scope == EVENT})
+
+
+def windows_used(views: Mapping[str, View], feature: str) -> set[tuple[int, int]]:
+    """The windows (size and hop in ms) on which ``view.feature`` depends, through whatever other features."""
+    scope, _, name = feature.partition(".")
+    if scope == EVENT:
+        return set()
+    view = views[scope]
+    if name in view.derived:
+        used = references(view.derived[name].sql, scope)
+        return set().union(*(windows_used(views, one) for one in used))
+    return {
+        (window.size, window.hop)
+        for aggregate in view.aggregates
+        for own, window in zip(aggregate.feature_names(), aggregate.windows, strict=True)
+        if own == name
+    }

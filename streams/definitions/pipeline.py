@@ -1,0 +1,195 @@
+"""The definition language: a pipeline is one Python file that says what, never how.
+
+A pipeline names a source and its contract, the entities, the feature views over them, the model and the labels.
+The job graph, the Avro records, the Redis keys, the Cassandra tables and the training sets are derived from it
+(:mod:`streams.plan.model`). Definitions are immutable values and touch no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from schemas.contract import ColumnType, Contract, Pii, contract_fields
+from schemas.feature_types import FeatureType, element_of
+from schemas.records import ENVELOPE_NAMES
+from streams.definitions.aggregates import KINDS, Aggregate
+from streams.definitions.base import Definition, Name
+from streams.definitions.columns import Derived, PythonColumn
+from streams.definitions.derived_features import check_references, feature_types
+from streams.definitions.monitors import Monitors
+from streams.definitions.sources import Source, check_sources
+from streams.definitions.views import Entity, View
+
+
+class Model(Definition):
+    """The model that scores each event, and how its score becomes a decision.
+
+    ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's vector.
+    A score of at least ``threshold`` gives ``positive``, else ``negative``.
+    """
+
+    name: Name
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    threshold: float = Field(gt=0, lt=1)
+    positive: str
+    negative: str
+
+
+class Labels(Definition):
+    """The topic that brings the truth, late.
+
+    Its contract names the labelled event (EVENT_ID) and the time at which the label was known (EVENT_TIME).
+    """
+
+    topic: str
+    contract: type[Contract]
+    value: Name
+
+
+class Pipeline(Definition):
+    """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs.
+
+    Beside its ``source``, whose events are scored, a pipeline may read other topics (``also``), each under a contract
+    of its own, keyed and partitioned as the source is. A row then has the columns of all contracts, null where its own
+    lacks them, and ``event__type``: its contract's name, for conditions.
+    """
+
+    name: Name
+    source: Source
+    also: tuple[Source, ...] = ()
+    entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
+    derived: dict[Name, Derived | PythonColumn] = Field(default_factory=dict)
+    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    model: Model
+    labels: Labels | None = None
+    carry: tuple[Name, ...] = ()
+    monitors: Monitors | None = None
+
+    @property
+    def features_topic(self) -> str:
+        """One record per valid event, with every feature of every entity of it."""
+        return f"features.{self.name}"
+
+    @property
+    def predictions_topic(self) -> str:
+        """One record per valid event, exactly once."""
+        return f"predictions.{self.name}"
+
+    @property
+    def drift_topic(self) -> str:
+        """Alerts of the monitors."""
+        return f"drift.{self.name}"
+
+    @property
+    def drift_state_topic(self) -> str:
+        """What the drift detectors know, with the offset up to which they know it; compacted."""
+        return f"drift.{self.name}.state"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All sources, the one whose events are scored first."""
+        return (self.source, *self.also)
+
+    @property
+    def contracts(self) -> tuple[type[Contract], ...]:
+        """The contracts that it reads: its sources', and that of its labels."""
+        found = [source.contract for source in self.sources]
+        if self.labels is not None:
+            found.append(self.labels.contract)
+        return tuple(dict.fromkeys(found))
+
+    def column_types(self) -> dict[str, ColumnType]:
+        """All columns of a row: the fields of all contracts, then the derived ones."""
+        types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
+        return types | {name: column.type for name, column in self.derived.items()}
+
+    def view(self, name: str) -> View:
+        """The view of that name.
+
+        Raises:
+            KeyError: if there is none; the message lists those that exist.
+        """
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise KeyError(f"pipeline {self.name} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        check_sources(self.source, self.also)
+        return self
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        for source in self.sources:
+            for field in contract_fields(source.contract):
+                if field.name in self.derived:
+                    raise ValueError(f"derived column {field.name!r} hides a field of {source.contract.contract_name}")
+        view_names = [view.name for view in self.views]
+        if len(set(view_names)) < len(view_names):
+            raise ValueError(f"view names must differ, got {view_names}")
+        for name in view_names:
+            if name in ENVELOPE_NAMES:
+                raise ValueError(f"a view cannot be called {name!r}: feature records have a field of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        columns = self.column_types()
+        for entity in self.entities:
+            for name in entity.columns:
+                if _require(columns, name, f"entity {entity.name}") == "double":
+                    raise ValueError(f"entity {entity.name}: a double is no key; derive a string or long from {name}")
+            if len(set(entity.columns)) < len(entity.columns):
+                raise ValueError(f"entity {entity.name}: a column is named twice in {entity.columns}")
+        if self.source.key is not None:
+            _require(columns, self.source.key, "source key")
+        for name in self.carry:
+            _require(columns, name, "carry")
+        for view in self.views:
+            if view.entity not in self.entities:
+                raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
+            for aggregate in view.aggregates:
+                _check_aggregate(columns, view, aggregate)
+        dropped = [f.name for s in self.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP]
+        check_references(self.views, columns, dropped)
+        return self
+
+    @model_validator(mode="after")
+    def _model_inputs_are_numbers(self) -> Self:
+        columns = self.column_types()
+        sources: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
+        for view in self.views:
+            sources |= {f"{view.name}.{name}": kind for name, kind in feature_types(view, columns).items()}
+        for name in self.model.inputs:
+            if name not in sources:
+                raise ValueError(
+                    f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>"
+                )
+            if sources[name] == "string":
+                raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+            if element_of(sources[name]) is not None:
+                raise ValueError(
+                    f"model {self.model.name}: input {name} is a list ({sources[name]}), a model takes numbers; "
+                    "give it an aggregate of one value, such as max_, last or count(where=...)"
+                )
+        if self.monitors is not None:
+            self.monitors.check(self.model.inputs)
+        return self
+
+
+def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:
+    if aggregate.column is None:
+        return
+    kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
+    if KINDS[aggregate.operation].numeric and kind not in ("long", "double"):
+        call = f"{aggregate.operation}({aggregate.column})"
+        raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
+
+
+def _require(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:
+    if name not in columns:
+        raise ValueError(f"{where}: no column {name!r}; there are {', '.join(columns)}")
+    return columns[name]

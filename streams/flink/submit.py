@@ -1,0 +1,237 @@
+"""Submits a job to Flink: PyFlink assembles it in the *jobs* environment (:mod:`streams.flink.job_graph`)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from penstock.errors import PenstockError
+from penstock.paths import ROOT, java_home, jobs_python
+from penstock.processes import end_with_parent
+from penstock.settings import Settings
+from schemas.avro import fingerprint
+from schemas.committed import writer_schemas
+from schemas.contract import Pii
+from streams.definitions.pipeline import Pipeline
+from streams.flink.submission import (
+    KAFKA_VARIABLE,
+    PII_KEY_VARIABLE,
+    Description,
+    KernelRequest,
+    Options,
+    Replay,
+    Submission,
+    Submitted,
+)
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.model import PipelinePlan
+
+# It is over before optimised code or a concurrent collector could pay.
+_BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+_SUBMIT_TIMEOUT_S = 180.0
+_DAY_MS = 86_400_000
+
+
+def submitted(
+    pipeline: Pipeline,
+    settings: Settings,
+    options: Options,
+    *,
+    name: str,
+    group: str,
+    savepoint: str | None = None,
+    drops_state: bool = False,
+    replay: Replay | None = None,
+) -> str:
+    """Submit a job and return its id without waiting for it to run.
+
+    Args:
+        pipeline: What to run.
+        settings: Where Kafka and Flink are, and the key of personal data.
+        options: How to run it.
+        name: The job's name.
+        group: Its consumer group.
+        savepoint: Path of what to continue from.
+        drops_state: Whether what it continues from may hold state of stages that are gone.
+        replay: What makes it a backfill.
+
+    Raises:
+        PenstockError: if a jar, the key or Flink is missing, or the job is refused.
+    """
+    job_id = _asked(pipeline, settings, options, name, group, savepoint, drops_state, replay, rehearsal=False)
+    assert job_id is not None
+    return job_id
+
+
+def rehearse(pipeline: Pipeline, settings: Settings, options: Options, *, name: str, group: str) -> None:
+    """Assemble the same job without submitting it.
+
+    Raises:
+        PenstockError: as :func:`submitted`, as far as that can be known without Flink.
+    """
+    _asked(pipeline, settings, options, name, group, None, False, None, rehearsal=True)
+
+
+def description_of(pipeline: Pipeline, options: Options) -> Description:
+    """What a job of these definitions says of itself."""
+    plan = compile_plan(pipeline)
+    return Description(
+        options=options,
+        plan=hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:16],
+        views={view.id: view.hash for view in plan.views},
+        entities=tuple(stage.entity for stage in plan.stages),
+        form=fingerprint(features_schema(plan)).hex(),
+    )
+
+
+def personal_key_of(plan: PipelinePlan, settings: Settings) -> str:
+    """The key with which the pipeline's personal data is hashed; empty if it has none to hash.
+
+    Raises:
+        PenstockError: if it needs a key and none is configured.
+    """
+    hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
+    return settings.require_pii_key().get_secret_value() if hashes else ""
+
+
+def _asked(
+    pipeline: Pipeline,
+    settings: Settings,
+    options: Options,
+    name: str,
+    group: str,
+    savepoint: str | None,
+    drops_state: bool,
+    replay: Replay | None,
+    *,
+    rehearsal: bool,
+) -> str | None:
+    plan = compile_plan(pipeline)
+    personal_key = personal_key_of(plan, settings)
+    jars = _jars(settings)
+    kernel = KernelRequest(
+        plan=plan.model_dump_json(),
+        features_schema=json.dumps(features_schema(plan)),
+        writers=tuple(
+            tuple(json.dumps(schema) for schema in writer_schemas(source.contract, settings.schemas))
+            for source in pipeline.sources
+        ),
+        registry_url=settings.schema_registry_url,
+        group=group,
+        submission_ms=time.time_ns() // 1_000_000,
+        wait_ms=options.forget_after_days * _DAY_MS,
+        exactly_once=options.exactly_once,
+        replay=replay,
+    )
+    with _python_files(plan) as python_files:
+        submission = Submission(
+            name=name,
+            flink_rest=settings.flink_rest,
+            jars=jars,
+            description=description_of(pipeline, options),
+            savepoint=savepoint,
+            drops_state=drops_state,
+            python_files=python_files,
+            kernel=kernel,
+            rehearsal=rehearsal,
+        )
+        return _submit(submission, personal_key, settings)
+
+
+def _jars(settings: Settings) -> tuple[str, ...]:
+    kernel = settings.jars / "kernel" / "penstock-kernel.jar"
+    connectors = sorted((settings.jars / "flink").glob("*.jar"))
+    if not kernel.is_file():
+        raise PenstockError("the kernel is not built", where=str(kernel), next="make setup")
+    if not connectors:
+        raise PenstockError("Flink's Kafka connector is missing", where=str(settings.jars / "flink"), next="make setup")
+    return tuple(path.resolve().as_uri() for path in (*connectors, kernel))
+
+
+@contextmanager
+def _python_files(plan: PipelinePlan) -> Iterator[tuple[str, ...]]:
+    """A folder with the modules of the Python columns, for the workers; they have Penstock itself."""
+    modules = {column.python.partition(":")[0] for column in plan.derived if column.python is not None}
+    if not modules:
+        yield ()
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-job-") as folder:
+        for top in {module.partition(".")[0] for module in modules}:
+            spec = importlib.util.find_spec(top)
+            assert spec is not None  # the pipeline was imported through it
+            if spec.submodule_search_locations:
+                source = Path(next(iter(spec.submodule_search_locations)))
+                shutil.copytree(source, Path(folder) / top, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                assert spec.origin is not None
+                shutil.copy(spec.origin, folder)
+        yield (folder,)
+
+
+def _submit(submission: Submission, personal_key: str, settings: Settings) -> str | None:
+    python = jobs_python()
+    home = java_home()
+    if not python.exists() or home is None:
+        raise PenstockError("the environment that submits jobs is missing", where=str(python), next="make setup")
+    logs = settings.flink_state / "log"
+    logs.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
+        "FLINK_CONF_DIR": str(settings.flink_conf_dir),
+        "FLINK_LOG_DIR": str(logs),
+        "JAVA_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        KAFKA_VARIABLE: json.dumps(settings.kafka.java()),
+        PII_KEY_VARIABLE: personal_key,
+    }
+    if settings.flink_home is not None:
+        environment["FLINK_HOME"] = str(settings.flink_home)
+    try:
+        # Flink's client leaves what it packed in Java's folder for temporary files.
+        with tempfile.TemporaryDirectory(prefix="penstock-submit-") as scratch:
+            done = subprocess.run(
+                [str(python), "-m", "streams.flink.job_graph"],
+                input=submission.model_dump_json(),
+                capture_output=True,
+                text=True,
+                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_BRIEF_JVM}"},
+                # It would go on submitting although nobody waits for it. Its JVM ends with it.
+                preexec_fn=end_with_parent,
+                timeout=_SUBMIT_TIMEOUT_S,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise PenstockError(
+            f"submission took more than {_SUBMIT_TIMEOUT_S:.0f} s", where=settings.flink_rest, next="penstock status"
+        ) from error
+    if done.returncode:
+        log = logs / f"submit-{submission.name}.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        cause = _cause(done.stderr)
+        needs_python = "ClassNotFoundException" in cause and ".python." in cause
+        raise PenstockError(
+            f"the job was refused: {cause}",
+            where=str(log),
+            safe="no job was started",
+            next="put Flink's opt/flink-python-*.jar into the cluster's lib folder" if needs_python else None,
+        )
+    return Submitted.model_validate_json(done.stdout.strip().splitlines()[-1]).job_id
+
+
+def _cause(stderr: str) -> str:
+    """The innermost message of a Java or Python traceback."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line for line in lines if not re.match(r"at [\w.$/<>]+\(|\.\.\. \d+ more", line)]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return causes[-1] if causes else lines[-1].removeprefix(": ") if lines else "it said nothing"

@@ -1,0 +1,167 @@
+"""A running job goes on with other definitions, or at another parallelism: ``penstock job upgrade | rescale``.
+
+Both stop the job with a savepoint and start it from there. What can be found out beforehand is, while the job still
+runs; if the new one does not come up all the same, nothing is lost: events wait in the raw topic, and the error says
+how to go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from schemas.committed import record_file
+from streams.definitions.pipeline import Pipeline
+from streams.flink import lifecycle as jobs
+from streams.flink.rest import Flink, Job
+from streams.flink.submission import DESCRIPTION, Description, Options
+from streams.flink.submit import description_of, rehearse
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """What came of it.
+
+    Args:
+        job: The job that runs now.
+        savepoint: Where it went on from.
+        options: How it runs.
+        added: Views (``name@version``) that began empty.
+        removed: Views whose state was dropped.
+    """
+
+    job: Job
+    savepoint: str
+    options: Options
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def upgrade(pipeline: Pipeline, settings: Settings) -> Evolved:
+    """Replace the running job by one of the present definitions and the present release, with the same options.
+
+    Views that mean the same go on where they were, new ones begin empty, the state of those that are gone is dropped.
+
+    Raises:
+        PenstockError: if no job runs, a view changed under an old version, records of the job could not be read any
+            more afterwards, or the new job would not start: the job runs on then. If the new job does not come up, it
+            is stopped, and the error has the command with which to go on.
+    """
+    with Flink(settings.flink_rest) as flink:
+        before, described = _running(flink, pipeline)
+    present = description_of(pipeline, described.options)
+    _require_same_meaning(described, present, pipeline)
+    _require_readable(described, present, pipeline, settings)
+    return _replaced(pipeline, settings, before, described, present)
+
+
+def rescale(pipeline: Pipeline, settings: Settings, parallelism: int) -> Evolved:
+    """Give the running job ``parallelism`` tasks per operator; everything else stays as it is.
+
+    Raises:
+        PenstockError: if no job runs, its definitions are not the present ones, or Flink has too few slots: the job
+            runs on then. Else as :func:`upgrade`.
+    """
+    with Flink(settings.flink_rest) as flink:
+        before, described = _running(flink, pipeline)
+        slots = flink.slots(before.id)
+    options = described.options.model_copy(update={"parallelism": parallelism})
+    present = description_of(pipeline, options)
+    if described.plan != present.plan:
+        raise PenstockError(
+            "the definitions are not those of the running job",
+            where=f"{settings.flink_rest}, job {before.id}",
+            safe="the job runs on as it was",
+            next=f"penstock job upgrade {pipeline.name}, then this again",
+        )
+    if parallelism > slots:
+        raise PenstockError(
+            f"Flink has {slots} slots for this job, not {parallelism}",
+            where=settings.flink_rest,
+            safe="the job runs on as it was",
+            next="start more TaskManagers, or choose a lower parallelism",
+        )
+    return _replaced(pipeline, settings, before, described, present)
+
+
+def _running(flink: Flink, pipeline: Pipeline) -> tuple[Job, Description]:
+    """The running job, and what it says of itself."""
+    job = jobs.require_running(flink, pipeline)
+    if job.state != "RUNNING" or job.tasks_running < job.tasks:
+        raise PenstockError(
+            f"job {job.name} is {job.state}, {job.tasks_running} of {job.tasks} tasks run: it cannot save its state",
+            where=f"{flink.url}, job {job.id}",
+            safe="nothing was changed",
+            next=f"penstock job status {pipeline.name}",
+        )
+    try:
+        return job, Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION, ""))
+    except ValidationError as error:
+        raise PenstockError(
+            "the job does not say how it was started: another release submitted it",
+            where=f"{flink.url}, job {job.id}",
+            safe="the job runs on",
+            next=f"penstock job stop {pipeline.name}, then job start {pipeline.name} --from-savepoint latest",
+        ) from error
+
+
+def _require_same_meaning(described: Description, present: Description, pipeline: Pipeline) -> None:
+    """Definitions that are not committed could have changed without anybody's notice."""
+    for view, meaning in present.views.items():
+        if described.views.get(view, meaning) != meaning:
+            name, _, version = view.partition("@")
+            raise PenstockError(
+                f"view {view} is not what the running job computes under that version",
+                where=f"pipeline {pipeline.name}",
+                safe="the job runs on as it was",
+                next=f"give View(name={name!r}) version={int(version) + 1}, then this again",
+            )
+
+
+def _require_readable(described: Description, present: Description, pipeline: Pipeline, settings: Settings) -> None:
+    """Readers find the forms of records among the committed schemas only."""
+    if described.form == present.form:
+        return
+    for form, whose in ((described.form, "the running job"), (present.form, "the present definitions")):
+        file = record_file(pipeline.features_topic, form, settings.schemas)
+        if not file.is_file():
+            raise PenstockError(
+                f"the form that records of {whose} have is not committed: no reader could tell what they hold",
+                where=str(file),
+                safe="the job runs on as it was",
+                next=f"with the definitions of {whose}: penstock schemas export {pipeline.name}",
+            )
+
+
+def _replaced(
+    pipeline: Pipeline, settings: Settings, before: Job, described: Description, present: Description
+) -> Evolved:
+    options = present.options
+    jobs.require_ready(pipeline, settings)
+    rehearse(pipeline, settings, options, name=before.name, group=jobs.job_group(pipeline))
+    drops_state = not set(described.entities) <= set(present.entities)
+    savepoint = jobs.stop(pipeline, settings)
+    try:
+        job = jobs.start(pipeline, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
+    except PenstockError as error:
+        # A job that restarts over and over must not be in the way of the next one.
+        jobs.end(pipeline, settings)
+        drop = " --drop-state" if drops_state else ""
+        start = f"penstock job start {pipeline.name} --from-savepoint {savepoint}"
+        raise PenstockError(
+            f"the job was stopped, and the new one does not run: {error.what}",
+            where=error.where,
+            safe=f"nothing is lost: its state is in {savepoint}, and events wait in their topic",
+            next=f"mend it, then {start}{drop}{options.arguments()}; "
+            f"or with the former definitions and release: {start}{described.options.arguments()}",
+        ) from error
+    return Evolved(
+        job=job,
+        savepoint=savepoint,
+        options=options,
+        added=tuple(view for view in present.views if view not in described.views),
+        removed=tuple(view for view in described.views if view not in present.views),
+    )

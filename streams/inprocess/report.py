@@ -1,0 +1,53 @@
+"""Verdicts on a terminal, as a test runner shows them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streams.inprocess.features import Event
+from streams.inprocess.verdicts import Missed, Verdict
+
+_MAX_EVENT = 400
+
+
+def show(console: Console, verdict: Verdict) -> None:
+    """One line for a case, and for a failed one the values that differ, by event."""
+    mark = Text("✓ ", "green") if verdict.passed else Text("✗ ", "bold red")
+    counts = f"  {len(verdict.outcomes)} events, {verdict.compared} compared"
+    console.print(Text.assemble("  ", mark, verdict.case.name, (counts, "dim")), highlight=False, soft_wrap=True)
+    for missed in verdict.missed:
+        _show_missed(console, missed, verdict.case.events[missed.number - 1])
+
+
+def show_total(console: Console, verdicts: Sequence[Verdict], seconds: float) -> None:
+    """How many passed."""
+    failed = sum(not verdict.passed for verdict in verdicts)
+    head = Text(f"{failed} failed, ", "bold red") if failed else Text()
+    passed = Text(f"{len(verdicts) - failed} passed", "red" if failed else "bold green")
+    console.print(Text.assemble(head, passed, (f" in {seconds:.1f} s", "dim")), highlight=False)
+
+
+def explained(verdict: Verdict) -> str:
+    """What a failed case says as plain text."""
+    text = io.StringIO()
+    show(Console(file=text, no_color=True, width=120), verdict)
+    return text.getvalue()
+
+
+def _show_missed(console: Console, missed: Missed, event: Event) -> None:
+    value = event.value
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= _MAX_EVENT else shown[:_MAX_EVENT] + " ..."
+    console.print(Text.assemble(f"    event {missed.number}  ", (shown, "dim")), highlight=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("", "", "expected", "actual"):
+        table.add_column(title, overflow="fold")
+    for difference in missed.differences:
+        table.add_row("     ", difference.name, Text(difference.expected, "green"), Text(difference.actual, "red"))
+    console.print(table)

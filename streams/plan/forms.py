@@ -1,0 +1,18 @@
+"""What a pipeline commits: its contracts, the schema of its feature records, and the meaning of its views."""
+
+from __future__ import annotations
+
+from schemas.committed import Forms
+from streams.definitions.pipeline import Pipeline
+from streams.plan.feature_records import features_schema
+from streams.plan.hashing import view_definition
+from streams.plan.model import PipelinePlan
+
+
+def committed_forms(pipeline: Pipeline, plan: PipelinePlan) -> Forms:
+    """The forms to compare with the committed ones, or to commit."""
+    views = {
+        plan.view(view.name).id: {"hash": plan.view(view.name).hash, "definition": view_definition(pipeline, view)}
+        for view in pipeline.views
+    }
+    return Forms(pipeline.name, pipeline.contracts, {plan.features_topic: features_schema(plan)}, views)

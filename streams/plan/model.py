@@ -1,0 +1,235 @@
+"""The plan model: everything that a pipeline's definition means, as plain data (JSON).
+
+The PyFlink job assembles its graph from the plan, the JVM kernel computes by it, and the oracle, the sinks and the
+scorer read their columns from it. :mod:`streams.plan.compiler` makes plans; nothing here knows the definition language.
+"""
+
+from __future__ import annotations
+
+from graphlib import TopologicalSorter
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.contract import ColumnType, ContractField
+from schemas.feature_types import FeatureType
+from streams.definitions.aggregates import KINDS, Operation
+from streams.definitions.windows import LIFETIME_MS, span
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+EVENT_TYPE = "event__type"
+"""The column that holds the name of an event's contract, where a pipeline has several sources."""
+
+
+class FeaturePlan(_Plan):
+    """One feature: an aggregate over one window. ``where`` is the name of a boolean column of the row."""
+
+    name: str
+    operation: Operation
+    column: str | None
+    column_type: ColumnType | None
+    where: str | None
+    window_ms: int
+    hop_ms: int
+    type: FeatureType
+    half_life_ms: int | None = None
+    k: int | None = None
+    buckets: tuple[float, ...] | None = None
+    q: float | None = None
+    bound: int | None = None
+    gap_ms: int | None = None
+
+    @property
+    def is_about_event(self) -> bool:
+        """Whether the value is about the event that asks, and stays what it was while none does."""
+        return KINDS[self.operation].about_event
+
+    @property
+    def empty(self) -> int | float | list[int | float | None] | None:
+        """What an empty window gives: 0 for counts, null for the rest."""
+        empty = KINDS[self.operation].empty
+        return empty if self.buckets is None else [empty] * (len(self.buckets) + 1)
+
+    @property
+    def is_lifetime(self) -> bool:
+        """Whether nothing ever leaves its window."""
+        return self.window_ms == LIFETIME_MS
+
+    @property
+    def call(self) -> str:
+        """The aggregate as its definition writes it, without window and condition."""
+        buckets = None if self.buckets is None else [f"{edge:g}" for edge in self.buckets]
+        listed = buckets and f"[{', '.join(buckets)}]"
+        parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
+        parameters |= {"gap": self.gap_ms and span(self.gap_ms)}
+        given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
+        return f"{self.operation}({', '.join([*filter(None, [self.column]), *given])})"
+
+
+class DerivedFeaturePlan(_Plan):
+    """One feature computed by SQL from others of the same record.
+
+    ``inputs`` are all that the SQL names, as ``view.feature`` or ``event.column``. ``windows`` are those (size and hop
+    in ms) on which it depends through them.
+    """
+
+    name: str
+    type: ColumnType
+    sql: str
+    inputs: tuple[str, ...]
+    windows: tuple[tuple[int, int], ...]
+
+    @property
+    def empty(self) -> None:
+        """What it is when nothing is known: null."""
+        return
+
+
+Output: TypeAlias = FeaturePlan | DerivedFeaturePlan
+"""What a record holds of a view: it has a name, a type, and a value when nothing is known."""
+
+
+class ViewPlan(_Plan):
+    """One view: the features of its aggregates, those derived from them, and the hash of all that gives them meaning.
+
+    Whoever stores, serves or reads what a view puts on a record follows :attr:`outputs`; ``features`` are what the
+    kernel and the oracle compute.
+    """
+
+    name: str
+    version: int
+    entity: str
+    key: str
+    key_type: ColumnType
+    hash: str
+    features: tuple[FeaturePlan, ...]
+    derived: tuple[DerivedFeaturePlan, ...] = ()
+    refresh_ms: int = 0
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """All features, in the order of the record."""
+        return (*self.features, *self.derived)
+
+    @property
+    def own_derived(self) -> tuple[DerivedFeaturePlan, ...]:
+        """The derived features that need nothing but the view itself: a timer's record has no more to compute from."""
+        own = {f"{self.name}.{feature.name}" for feature in self.features}
+        found = []
+        for feature in self.derived:
+            if own.issuperset(feature.inputs):
+                own.add(f"{self.name}.{feature.name}")
+                found.append(feature)
+        return tuple(found)
+
+    @property
+    def id(self) -> str:
+        """``name@version``: how state, Redis keys and tables are told apart."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def longest_window_ms(self) -> int | None:
+        """After this long without an event every window of the view is empty; None if one of them is a lifetime."""
+        if any(feature.is_lifetime for feature in self.features):
+            return None
+        return max(feature.window_ms for feature in self.features)
+
+
+class StagePlan(_Plan):
+    """One keyed stage of the job: all views of one entity."""
+
+    entity: str
+    key: str
+    key_type: ColumnType
+    views: tuple[ViewPlan, ...]
+
+
+class ColumnPlan(_Plan):
+    """A column computed per row, by SQL or by a Python function (exactly one of the two is set)."""
+
+    name: str
+    type: ColumnType
+    sql: str | None = None
+    python: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class CompositePlan(_Plan):
+    """A text column that names an entity by several columns (:mod:`streams.plan.entities`); null if one of them is."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+class SourcePlan(_Plan):
+    """Where events come from and what makes one valid; ``accepts`` is the name of a boolean column of the row."""
+
+    topic: str
+    dead_letter_topic: str
+    partitions: int
+    contract: str
+    contract_version: int
+    fields: tuple[ContractField, ...]
+    event_id: str | None
+    event_time: str
+    key: str | None
+    dedup_horizon_ms: int
+    max_future_ms: int
+    max_bytes: int
+    order: Literal["arrival", "event_time"] = "arrival"
+    disorder_ms: int = 30_000
+    idle_after_ms: int = 60_000
+    triggers: bool = True
+    accepts: str | None = None
+
+
+class PipelinePlan(_Plan):
+    """The whole plan of a pipeline. ``carried`` are the event columns kept on the feature record."""
+
+    pipeline: str
+    source: SourcePlan
+    also: tuple[SourcePlan, ...] = ()
+    derived: tuple[ColumnPlan, ...]
+    filters: tuple[ColumnPlan, ...]
+    stages: tuple[StagePlan, ...]
+    composites: tuple[CompositePlan, ...] = ()
+    carried: tuple[tuple[str, ColumnType], ...]
+    features_topic: str
+
+    @property
+    def sources(self) -> tuple[SourcePlan, ...]:
+        """All sources, the one whose events are scored first."""
+        return (self.source, *self.also)
+
+    @property
+    def contract_columns(self) -> dict[str, ColumnType]:
+        """The columns of a row before any is derived: the fields of all contracts, and the event's type if need be."""
+        columns = {field.name: field.type for source in self.sources for field in source.fields}
+        return columns | ({EVENT_TYPE: "string"} if self.also else {})
+
+    @property
+    def views(self) -> tuple[ViewPlan, ...]:
+        """All views, in record order."""
+        return tuple(view for stage in self.stages for view in stage.views)
+
+    @property
+    def derived_features(self) -> tuple[tuple[ViewPlan, DerivedFeaturePlan], ...]:
+        """The derived features of all views, each after those that it uses."""
+        found = {f"{view.name}.{feature.name}": (view, feature) for view in self.views for feature in view.derived}
+        uses = {name: [used for used in feature.inputs if used in found] for name, (_, feature) in found.items()}
+        return tuple(found[name] for name in TopologicalSorter(uses).static_order())
+
+    def view(self, name: str) -> ViewPlan:
+        """The plan of the view of that name; KeyError, listing the names, if there is none."""
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise KeyError(f"pipeline {self.pipeline} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
+
+    def key_columns(self, view: ViewPlan) -> tuple[str, ...]:
+        """The columns of an event that name the view's entity; ``view.key`` itself may be made of several."""
+        return next((composite.columns for composite in self.composites if composite.name == view.key), (view.key,))

@@ -1,0 +1,125 @@
+"""The tiles behind a vector, and when they leave it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from penstock.commands.features.explained import as_data, show_explanation
+from penstock.commands.features.explanation import Explanation, explain
+from penstock.errors import PenstockError
+from schemas.feature_types import FeatureValue
+from sinks.vectors import State, Vector
+from streams.definitions.windows import LIFETIME_MS
+from streams.inprocess.kernel import Kernel
+from streams.plan.model import PipelinePlan
+from tests.plans import make_plan, view_of
+
+FIELDS: list[dict[str, Any]] = [
+    {"name": "id", "type": "string", "roles": ["event_id"]},
+    {"name": "time", "type": "long", "roles": ["event_time"]},
+    {"name": "k", "type": "string"},
+    {"name": "x", "type": "double", "nullable": True},
+]
+COUNT = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None, "type": "long"}
+SUM = COUNT | {"name": "s", "operation": "sum", "column": "x", "column_type": "double", "type": "double"}
+LAST = SUM | {"name": "l", "operation": "last"}
+MINUTE = {"window_ms": 60_000, "hop_ms": 10_000}
+EVER = {"window_ms": LIFETIME_MS, "hop_ms": LIFETIME_MS // 2}
+
+
+def plan_with(*features: dict[str, Any]) -> PipelinePlan:
+    return make_plan(fields=FIELDS, views=[view_of(*features)])
+
+
+def row(number: int, time: int, x: float) -> dict[str, Any]:
+    return {"id": f"{number}", "time": time, "k": "a", "x": x}
+
+
+def vector(as_of: int, **values: FeatureValue) -> Vector:
+    return Vector("v@1", "a", State.PRESENT, values, as_of, 1, 1, 1)
+
+
+def explained(kernel: Kernel, plan: PipelinePlan, rows: list[dict[str, Any]], stored: Vector) -> Explanation:
+    return explain(plan, plan.view("v"), rows, stored, kernel)
+
+
+ROWS = [row(1, 5_000, 1.0), row(2, 31_000, 2.0), row(3, 32_000, 4.0), row(4, 70_000, 8.0)]
+
+
+def test_each_tile_has_what_the_features_are_of_it_alone_and_leaves_a_window_after_it_began(kernel: Kernel) -> None:
+    found = explained(kernel, plan_with(COUNT | MINUTE, SUM | MINUTE), ROWS, vector(70_000, n=3, s=14.0))
+    (window,) = found.windows
+    assert [(t.start_ms, t.leaves_ms, t.values) for t in window.tiles] == [
+        (30_000, 90_000, {"n": 2, "s": 6.0}),
+        (70_000, 130_000, {"n": 1, "s": 8.0}),
+    ]
+    assert window.empties_ms == 130_000
+    assert (found.events, found.values, found.differing) == (4, {"n": 3, "s": 14.0}, ())
+
+
+def test_events_after_the_vector_do_not_count(kernel: Kernel) -> None:
+    found = explained(kernel, plan_with(SUM | MINUTE), ROWS, vector(32_000, s=7.0))
+    assert (found.events, found.values, found.differing) == (3, {"s": 7.0}, ())
+
+
+def test_of_events_with_one_as_of_the_one_that_gives_the_vector_is_explained(kernel: Kernel) -> None:
+    rows = [row(1, 5_000, 1.0), row(2, 5_000, 2.0), row(3, 4_000, 4.0)]
+    for events, total in ((1, 1.0), (2, 3.0), (3, 7.0)):
+        assert explained(kernel, plan_with(SUM | MINUTE), rows, vector(5_000, s=total)).events == events
+
+
+def test_a_value_that_the_events_do_not_give_is_named(kernel: Kernel) -> None:
+    found = explained(kernel, plan_with(SUM | MINUTE, LAST | MINUTE), ROWS[:2], vector(31_000, s=99.0, l=2.0))
+    assert (found.values, found.differing) == ({"s": 3.0, "l": 2.0}, ("s",))
+
+
+def test_of_a_timers_vector_only_the_tiles_that_it_counts_are_shown(kernel: Kernel) -> None:
+    found = explained(kernel, plan_with(SUM | MINUTE), ROWS[:3], vector(65_000, s=6.0))
+    assert (found.values, found.differing) == ({"s": 6.0}, ())
+    assert [tile.start_ms for tile in found.windows[0].tiles] == [30_000]
+
+
+def test_nothing_leaves_a_lifetime(kernel: Kernel) -> None:
+    found = explained(kernel, plan_with(SUM | EVER), ROWS, vector(70_000, s=15.0))
+    (window,) = found.windows
+    assert window.empties_ms is None
+    assert [(tile.leaves_ms, tile.values) for tile in window.tiles] == [(None, {"s": 15.0})]
+
+
+def test_a_vector_whose_events_are_gone_is_refused(kernel: Kernel) -> None:
+    with pytest.raises(PenstockError, match="in the topic any more"):
+        explained(kernel, plan_with(SUM | MINUTE), ROWS[3:], vector(32_000, s=7.0))
+
+
+def test_an_explanation_is_shown_with_its_newest_tiles_and_what_differs(kernel: Kernel) -> None:
+    plan, stored = (
+        plan_with(COUNT | MINUTE, SUM | MINUTE, SUM | EVER | {"name": "all"}),
+        vector(70_000, n=3, s=1.0, all=15.0),
+    )
+    found = explained(kernel, plan, ROWS, stored)
+    console = Console(record=True, width=160, no_color=True)
+    show_explanation(console, plan.view("v"), stored, found, topic="events", tiles=1)
+    text = console.export_text()
+    for part in (
+        "v@1  e a",
+        "computed again from 4 of its events in events",
+        "s ≠",
+        "s is 14 by the events",
+        "sum(x) over 1m",
+        "1m  in tiles of 10s; without another event empty at 1970-01-01 00:02:10.000",
+        "1970-01-01 00:01:10.000+00:00",
+        "and 1 older: --tiles 2",
+        "lifetime  nothing leaves it",
+    ):
+        assert part in text, text
+    assert "00:00:30.000" not in text
+
+
+def test_as_data_it_has_every_tile_and_the_values_computed_again(kernel: Kernel) -> None:
+    plan, stored = plan_with(COUNT | MINUTE), vector(70_000, n=2)
+    data = as_data(plan.view("v"), stored, explained(kernel, plan, ROWS, stored))
+    assert data["features"] == [{"name": "n", "value": 2, "from": "count() over 1m", "again": 3}]
+    assert [tile["start_ms"] for tile in data["windows"][0]["tiles"]] == [30_000, 70_000]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+
+from penstock.commands.schemas import json_schema, schemas
+from penstock.errors import PenstockError
+from streams.definitions.loading import pipeline_file
+from tests.schemas.samples import SAMPLE_EVENT, Sample
+
+PIPELINE = '''
+from typing import Annotated
+from pydantic import Field
+from penstock import ENTITY, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count
+
+class Visit(Contract, name="visit", version=1):
+    """A page was seen."""
+    at: Annotated[int, EVENT_TIME]
+    user: Annotated[str, ENTITY, Field(max_length=20, description="who came")]
+
+user = Entity(name="user", key="user")
+pipeline = Pipeline(
+    name="visits",
+    source=Source(topic="events.visit", contract=Visit),
+    entities=(user,),
+    views=(View(name="seen", version=1, entity=user, aggregates=(count(over="WINDOW"),)),),
+    model=Model(name="m", inputs=("seen.count_WINDOW",), threshold=0.5, positive="y", negative="n"),
+)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder for committed schemas, beside one known pipeline that is read anew each time, as by a new process."""
+    (tmp_path / "visits").mkdir()
+    monkeypatch.setenv("PENSTOCK_PIPELINES", str(tmp_path))
+    monkeypatch.setattr("penstock.commands.schemas.known_pipelines", lambda: ["visits"])
+    monkeypatch.setattr(
+        "penstock.commands.schemas.load_pipeline", lambda name: runpy.run_path(str(pipeline_file(name)))["pipeline"]
+    )
+    return str(tmp_path / "committed")
+
+
+def define(folder: str, window: str = "1h") -> None:
+    file = Path(folder).parent / "visits" / "pipeline.py"
+    file.write_text(PIPELINE.replace("WINDOW", window))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(schemas, arguments)
+
+
+def test_a_check_fails_until_the_schemas_are_exported(folder: str) -> None:
+    define(folder)
+    before = run("check", "--folder", folder)
+    assert before.exit_code == 1
+    assert "penstock schemas export visits" in before.output
+    assert run("export", "visits", "--folder", folder).exit_code == 0
+    after = run("check", "--folder", folder)
+    assert (after.exit_code, after.output) == (0, "visits: contracts and views are as committed\n")
+
+
+def test_a_check_names_the_field_of_a_view_that_changed(folder: str) -> None:
+    define(folder)
+    run("export", "visits", "--folder", folder)
+    define(folder, window="2h")
+    result = run("check", "visits", "--folder", folder)
+    assert result.exit_code == 1
+    assert "view.aggregates[count].windows[1h].size: was 3600000, is 7200000" in result.output
+    assert "give View(name='seen') version=2" in result.output
+
+
+def test_an_export_refuses_a_changed_view_and_writes_nothing(folder: str) -> None:
+    define(folder)
+    run("export", "visits", "--folder", folder)
+    define(folder, window="2h")
+    result = run("export", "visits", "--folder", folder)
+    assert isinstance(result.exception, PenstockError)
+    assert result.exception.safe == "no file was written"
+
+
+def test_an_export_says_which_files_it_wrote(folder: str) -> None:
+    define(folder)
+    assert "wrote avro/visit/v1.avsc" in run("export", "visits", "--folder", folder).output
+
+
+@pytest.mark.parametrize("reference", ["visit", "visits"])
+def test_a_contract_is_shown_by_its_name_or_its_pipelines(folder: str, reference: str) -> None:
+    define(folder)
+    assert json.loads(run("show", reference, "--format", "avro").output)["name"] == "visit"
+
+
+def test_a_table_shows_type_constraints_and_roles(folder: str) -> None:
+    define(folder)
+    output = run("show", "visit").output
+    assert "0 to 20 characters" in output
+    assert "entity; who came" in output
+
+
+def test_an_unknown_contract_lists_those_that_exist(folder: str) -> None:
+    define(folder)
+    result = run("show", "nope")
+    assert isinstance(result.exception, PenstockError)
+    assert result.exception.where == "contracts: visit; pipelines: visits"
+
+
+def test_json_schema_accepts_what_the_contract_accepts() -> None:
+    schema = json_schema(Sample)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(SAMPLE_EVENT, schema)
+    jsonschema.validate({**SAMPLE_EVENT, "items": None, "new": 1}, schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_time": 2**63},
+        {"event_time": "1"},
+        {"amount": -1},
+        {"amount": 1000},
+        {"items": 0},
+        {"channel": "shop"},
+        {"country": "fr"},
+        {"event_id": ""},
+        {"flag": None},
+    ],
+)
+def test_json_schema_refuses_what_the_contract_refuses(change: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**SAMPLE_EVENT, **change}, json_schema(Sample))

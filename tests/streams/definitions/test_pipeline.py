@@ -1,0 +1,391 @@
+"""A definition that makes no sense is refused where it is written, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+
+from deploy.security.kafka_acls import acls
+from penstock import (
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    PII_DROP,
+    PII_HASH,
+    Contract,
+    Derived,
+    Entity,
+    Model,
+    Monitors,
+    Pipeline,
+    Source,
+    View,
+    Window,
+    count,
+    first_k,
+    histogram,
+    last,
+    last_k,
+    mean,
+    quantile,
+    rate,
+    top_k,
+)
+from streams.definitions.windows import default_hop_ms, duration_ms
+from streams.plan.compiler import compile_plan
+from streams.plan.hashing import view_definition
+from streams.plan.topics import pipeline_topics
+
+
+class Payment(Contract, name="payment", version=1):
+    """A payment."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    email: Annotated[str, PII_DROP]
+    amount: float
+
+
+CARD = Entity(name="card", key="card")
+VIEW = View(
+    name="spending",
+    version=1,
+    entity=CARD,
+    aggregates=(count(over=["1m", "1h"]), mean("amount", over="1h"), count(over="1h", where="large", name="large")),
+)
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    parts: dict[str, Any] = {
+        "name": "payments",
+        "source": Source(topic="events.payments", contract=Payment, key="card"),
+        "entities": (CARD,),
+        "derived": {"large": Derived(sql="amount > 200", type="boolean")},
+        "views": (VIEW,),
+        "model": Model(
+            name="m", inputs=("event.amount", *VIEW.inputs()), threshold=0.5, positive="block", negative="approve"
+        ),
+    }
+    return Pipeline(**parts | changes)
+
+
+def test_a_duration_is_a_number_and_a_unit() -> None:
+    assert [duration_ms(d) for d in ("1500ms", "30s", "5m", "24h", "7d")] == [
+        1_500,
+        30_000,
+        300_000,
+        86_400_000,
+        604_800_000,
+    ]
+    with pytest.raises(ValueError, match="write a number and a unit"):
+        duration_ms("5 minutes")
+
+
+@pytest.mark.parametrize(
+    ("window", "hop"), [("1m", "1s"), ("5m", "5s"), ("1h", "1m"), ("24h", "15m"), ("7d", "2h"), ("30d", "12h")]
+)
+def test_the_default_hop_is_about_a_sixtieth_and_calendar_friendly(window: str, hop: str) -> None:
+    assert default_hop_ms(duration_ms(window)) == duration_ms(hop)
+
+
+def test_features_are_named_after_column_aggregate_and_window() -> None:
+    assert VIEW.feature_names() == ("count_1m", "count_1h", "amount_mean_1h", "large_1h")
+
+
+def test_a_hop_longer_than_its_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than the window"):
+        Window.of("1m", hop="5m")
+
+
+def test_a_lifetime_has_no_hop_and_no_rate() -> None:
+    with pytest.raises(ValueError, match="a lifetime has no hop"):
+        Window.of("lifetime", hop="1h")
+    with pytest.raises(ValueError, match="a lifetime has no length for a rate"):
+        rate(over=("1h", "lifetime"))
+
+
+def test_a_view_with_a_lifetime_window_has_no_longest_one() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(count(over=("1h", "lifetime")),))
+    model = Model(name="m", inputs=("v.count_lifetime",), threshold=0.5, positive="p", negative="n")
+    plan = compile_plan(pipeline(views=(view,), model=model)).view("v")
+    assert [feature.name for feature in plan.features] == ["count_1h", "count_lifetime"]
+    assert plan.longest_window_ms is None
+
+
+def test_a_quantile_is_named_by_its_percentile() -> None:
+    names = [quantile("amount", q=q, over="1h").feature_names() for q in (0.5, 0.07, 0.999)]
+    assert names == [("amount_p50_1h",), ("amount_p7_1h",), ("amount_p99_9_1h",)]
+
+
+@pytest.mark.parametrize("q", [0, 1, 95])
+def test_a_quantile_is_between_none_and_all(q: float) -> None:
+    with pytest.raises(ValueError, match="q"):
+        quantile("amount", q=q, over="1h")
+
+
+def test_a_filtered_aggregate_needs_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match="needs a name of its own"):
+        count(over="1h", where="amount > 1")
+
+
+def test_two_features_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two features are called count_1h"):
+        View(name="v", version=1, entity=CARD, aggregates=(count(over="1h"), count("amount", over="1h", name="count")))
+
+
+def test_an_unknown_column_is_refused_and_the_known_ones_are_listed() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(mean("amuont", over="1h"),))
+    with pytest.raises(ValueError, match=r"no column 'amuont'; there are id, time, card, email, amount"):
+        pipeline(views=(view,))
+
+
+def test_a_mean_of_text_is_refused() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(mean("card", over="1h"),))
+    with pytest.raises(ValueError, match="needs a number, not string"):
+        pipeline(views=(view,))
+
+
+def test_a_model_input_that_nothing_computes_is_refused() -> None:
+    model = Model(name="m", inputs=("spending.count_9h",), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"'spending.count_9h' is neither"):
+        pipeline(model=model)
+
+
+def test_a_contract_needs_exactly_one_event_time() -> None:
+    with pytest.raises(TypeError, match="exactly one field must be EVENT_TIME"):
+
+        class Timeless(Contract, name="timeless", version=1):
+            x: int
+
+
+def test_an_unsupported_field_type_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"Listed\.tags"):
+
+        class Listed(Contract, name="listed", version=1):
+            time: Annotated[int, EVENT_TIME]
+            tags: list[str]
+
+
+def test_personal_data_that_is_dropped_is_never_carried() -> None:
+    assert compile_plan(pipeline(carry=("email", "card"))).carried == (("card", "string"), ("amount", "double"))
+
+
+def test_equal_conditions_share_one_filter_column() -> None:
+    twice = View(
+        name="v",
+        version=1,
+        entity=CARD,
+        aggregates=(
+            count(over="1h", where="amount > 1", name="a"),
+            mean("amount", over="1h", where="amount > 1", name="b"),
+        ),
+    )
+    model = Model(name="m", inputs=twice.inputs(), threshold=0.5, positive="p", negative="n")
+    plan = compile_plan(pipeline(views=(twice,), model=model))
+    assert [f.sql for f in plan.filters] == ["amount > 1"]
+    assert {f.where for f in plan.view("v").features} == {plan.filters[0].name}
+
+
+def test_the_hash_of_a_view_changes_with_its_meaning_and_with_nothing_else() -> None:
+    def hash_of(p: Pipeline) -> str:
+        return compile_plan(p).view("spending").hash
+
+    base = hash_of(pipeline())
+    assert hash_of(pipeline(carry=("card",))) == base
+    assert hash_of(pipeline(derived={"large": Derived(sql="amount > 300", type="boolean")})) != base
+    other_hop = VIEW.model_copy(
+        update={"aggregates": (count(over=[Window.of("1m", hop="5s"), "1h"]), *VIEW.aggregates[1:])}
+    )
+    assert hash_of(pipeline(views=(other_hop,))) != base
+
+
+def test_a_view_definition_names_the_derived_columns_that_it_uses() -> None:
+    unrelated = Derived(sql="amount * 2", type="double")
+    definition = view_definition(pipeline(derived={**pipeline().derived, "double_amount": unrelated}), VIEW)
+    assert list(definition["derived"]) == ["large"]
+
+
+@pytest.mark.parametrize("sql", ["amount / 60.0", "amount > .5", "CASE WHEN 1.50 > amount THEN 1 ELSE 0 END"])
+def test_a_decimal_literal_is_refused_with_the_double_to_write(sql: str) -> None:
+    with pytest.raises(ValueError, match="e0"):
+        Derived(sql=sql, type="double")
+    with pytest.raises(ValueError, match="e0"):
+        count(over="1h", name="n", where=sql)
+
+
+@pytest.mark.parametrize("sql", ["amount / 60e0", "amount > 0.5e0", "name = 'v1.5'", "f2 > 3", "1.5E3 < amount"])
+def test_doubles_integers_names_and_texts_are_no_decimal_literals(sql: str) -> None:
+    assert Derived(sql=sql, type="boolean").sql == sql
+
+
+def test_a_view_named_as_a_field_of_the_record_is_refused() -> None:
+    view = View(name="source", version=1, entity=CARD, aggregates=(count(over="1h"),))
+    with pytest.raises(ValueError, match="feature records have a field of that name"):
+        pipeline(views=(view,))
+
+
+def test_a_text_feature_is_no_model_input() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(last("card", over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"v\.card_last_1h is a string"):
+        pipeline(views=(view,), model=model)
+
+
+def test_an_entity_of_several_columns_has_a_key_column_of_its_own() -> None:
+    pair = Entity(name="card_time", key=("card", "time"))
+    view = View(name="v", version=1, entity=pair, aggregates=(count(over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    plan = compile_plan(pipeline(entities=(pair,), views=(view,), model=model))
+    assert [(c.name, c.columns) for c in plan.composites] == [("key__card_time", ("card", "time"))]
+    (planned_view,) = plan.views
+    assert (planned_view.key, planned_view.key_type) == ("key__card_time", "string")
+    assert plan.key_columns(planned_view) == ("card", "time")
+
+
+@pytest.mark.parametrize(
+    ("key", "why"), [(("card", "amount"), "a double is no key"), (("card", "card"), "named twice")]
+)
+def test_an_entity_of_columns_that_make_no_key_is_refused(key: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        pipeline(entities=(CARD, Entity(name="pair", key=key)))
+
+
+def test_a_list_feature_is_no_model_input_and_no_monitor() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(top_k("amount", k=3, over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=r"v\.amount_top_k_1h is a list \(double\[\]\).*such as max_"):
+        pipeline(views=(view,), model=model)
+    event = model.model_copy(update={"inputs": ("event.amount",)})
+    assert compile_plan(pipeline(views=(view,), model=event)).views[0].features[0].type == "double[]"
+    with pytest.raises(ValueError, match=r"'v\.amount_top_k_1h' is not an input of the model"):
+        pipeline(views=(view,), model=event, monitors=Monitors(inputs=view.inputs()))
+
+
+@pytest.mark.parametrize("k", [0, 101, 2.5])
+def test_a_list_has_1_to_100_elements(k: Any) -> None:
+    with pytest.raises(ValueError, match="k\n"):
+        first_k("amount", k=k, over="1h")
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ([], "at least 1 item"),
+        (range(101), "at most 100 items"),
+        ([1, 1], "must increase strictly"),
+        ([0.0, -0.0], "must increase strictly"),
+        ([2, 1], "must increase strictly"),
+        ([1, float("inf")], "finite number"),
+        ([float("nan")], "finite number"),
+    ],
+)
+def test_edges_of_buckets_that_make_no_histogram_are_refused(buckets: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        histogram("amount", buckets=buckets, over="1h")
+
+
+def test_a_list_of_the_largest_needs_numbers() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(top_k("card", k=3, over="1h"),))
+    with pytest.raises(ValueError, match="needs a number, not string"):
+        pipeline(views=(view,))
+
+
+def test_a_parameter_that_an_aggregate_does_not_have_is_no_part_of_its_definition() -> None:
+    assert set(count(over="1h").model_dump()) == {"operation", "column", "windows", "where", "name"}
+    assert last_k("card", k=2, over="1h").model_dump()["k"] == 2
+    assert histogram("amount", buckets=[1, 2], over="1h").model_dump()["buckets"] == (1.0, 2.0)
+
+
+class Refund(Contract, name="refund", version=1):
+    """Another event of the same card."""
+
+    refund: Annotated[str, EVENT_ID]
+    refunded: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY, PII_HASH]
+    back: float
+
+
+REFUNDS = Source(topic="events.refunds", contract=Refund, key="card", triggers=False)
+
+
+def test_a_row_has_the_columns_of_all_sources_and_the_type_of_its_event() -> None:
+    plan = compile_plan(pipeline(also=(REFUNDS,)))
+    assert [source.topic for source in plan.sources] == ["events.payments", "events.refunds"]
+    assert list(plan.contract_columns) == [
+        *("id", "time", "card", "email", "amount"),
+        *("refund", "refunded", "back", "event__type"),
+    ]
+    assert "event__type" not in compile_plan(pipeline()).contract_columns
+
+
+def test_a_view_means_something_else_with_another_source_or_other_events_of_it() -> None:
+    def hash_of(*also: Source) -> str:
+        return compile_plan(pipeline(also=also)).view("spending").hash
+
+    picky = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    assert len({hash_of(), hash_of(REFUNDS), hash_of(picky)}) == 3
+
+
+def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> None:
+    plan = compile_plan(pipeline(also=(REFUNDS.model_copy(update={"accepts": "large"}),)))
+    assert [(source.accepts) for source in plan.sources] == [None, "where__0"]
+    assert [column.sql for column in plan.filters] == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"triggers": True}, "only the pipeline's own source can trigger records"),
+        ({"topic": "events.payments"}, "named twice"),
+        ({"partitions": 7}, "partitions is 7, that of events.payments is 4"),
+        ({"key": None}, "key is None, that of events.payments is 'card'"),
+    ],
+)
+def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        pipeline(also=(REFUNDS.model_copy(update=changes),))
+
+
+def test_an_event_of_any_source_must_have_the_key() -> None:
+    class Keyless(Contract, name="keyless", version=1):
+        when: Annotated[int, EVENT_TIME]
+
+    with pytest.raises(ValueError, match="keyless has no field 'card'"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Keyless}),))
+
+
+def test_several_sources_are_not_taken_by_event_time() -> None:
+    with pytest.raises(ValueError, match="cannot be taken by event time"):
+        pipeline(also=(REFUNDS.model_copy(update={"order": "event_time"}),))
+
+
+def test_columns_of_one_name_must_be_alike() -> None:
+    class Numbered(Contract, name="numbered", version=1):
+        time: Annotated[int, EVENT_TIME]
+        card: Annotated[str, PII_HASH]
+        amount: str
+
+    class Open(Contract, name="open", version=1):
+        time: Annotated[int, EVENT_TIME]
+        card: str
+
+    with pytest.raises(ValueError, match=r"the type of amount is string, in events.payments it is double"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Numbered}),))
+    with pytest.raises(ValueError, match=r"the pii of card is None, in events.payments it is"):
+        pipeline(also=(REFUNDS.model_copy(update={"contract": Open}),))
+
+
+def test_the_pipelines_own_source_always_triggers() -> None:
+    with pytest.raises(ValueError, match="always triggers"):
+        pipeline(source=Source(topic="events.payments", contract=Payment, key="card", triggers=False))
+
+
+def test_every_source_has_its_topics_and_its_contract() -> None:
+    both = pipeline(also=(REFUNDS,))
+    assert {topic.name for topic in pipeline_topics(both)} >= {"events.refunds", "events.refunds.dlq"}
+    assert both.contracts == (Payment, Refund)
+    granted = {(acl.user, acl.name, acl.operation) for acl in acls(both)}
+    assert ("penstock-payments-features", "events.refunds", "Read") in granted
+    assert ("penstock-payments-features", "events.refunds.dlq", "Write") in granted

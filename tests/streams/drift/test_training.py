@@ -1,0 +1,90 @@
+"""Training says what drift is measured against, beside the model and once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from examples.fraud.pipeline import pipeline as fraud
+from penstock import Monitors
+from penstock.errors import PenstockError
+from scoring.repository import ModelRepository
+from scoring.training import TrainedModel, train
+from scoring.training_set import Counts, TrainingSet
+from streams.drift.app import current_reference
+from streams.drift.reference import FILE, read_reference
+from streams.drift.training import reference_of
+
+INPUTS = ("event.amount_eur", "card_spend.amount_eur_mean_7d")
+ROWS = 1_500
+
+
+def pipeline_of(monitors: Monitors | None) -> Any:
+    return fraud.model_copy(update={"model": fraud.model.model_copy(update={"inputs": INPUTS}), "monitors": monitors})
+
+
+MONITORED = pipeline_of(Monitors(inputs=INPUTS, window=100, false_alarm_every=10_000))
+
+
+@pytest.fixture(scope="module")
+def training_set() -> TrainingSet:
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(10, 2, (ROWS, 2)).astype(np.float32)
+    matrix[rng.random(ROWS) < 0.1, 1] = np.nan
+    truth = (matrix[:, 0] + rng.normal(0, 1, ROWS) > 12).astype(np.int8)
+    times, partitions = np.arange(ROWS, dtype=np.int64) * 60_000, np.arange(ROWS, dtype=np.int64) % 4
+    ids = tuple(map(str, range(ROWS)))
+    return TrainingSet(INPUTS, ids, times, partitions, matrix, truth, {}, None, Counts(), "hash")
+
+
+@pytest.fixture(scope="module")
+def trained(training_set: TrainingSet) -> TrainedModel:
+    return train(training_set, seed=1)
+
+
+def test_the_reference_is_what_the_model_learnt_from(training_set, trained):
+    reference = reference_of(MONITORED, training_set, trained, seed=1)
+    assert reference is not None
+    assert [monitor.name for monitor in reference.monitors] == [*INPUTS, "score"]
+    assert reference.until_ms == training_set.event_times.max()
+    assert reference.monitor(INPUTS[0]).mean == pytest.approx(10, abs=0.2)
+    assert reference.monitor(INPUTS[1]).missing == pytest.approx(0.1, abs=0.03)
+    assert reference.monitor("score").mean == pytest.approx(training_set.y.mean(), abs=0.05)
+    assert reference_of(MONITORED, training_set, trained, seed=1) == reference
+
+
+def test_scores_of_rows_that_were_not_learnt_from_are_kept(training_set, trained):
+    assert len(trained.validated) == trained.manifest.validation.rows
+    assert ((trained.validated >= 0) & (trained.validated <= 1)).all()
+
+
+def test_without_monitors_there_is_no_reference(training_set, trained):
+    assert reference_of(pipeline_of(None), training_set, trained, seed=1) is None
+
+
+def test_the_repository_keeps_it_with_the_version_and_the_app_finds_it(training_set, trained, tmp_path, monkeypatch):
+    repository = ModelRepository(tmp_path)
+    reference = reference_of(MONITORED, training_set, trained, seed=1)
+    version = repository.add("fraud", trained, reference.artifacts())
+    assert read_reference(repository.folder("fraud", version)) == reference
+    monkeypatch.setattr("streams.drift.app.view_versions", lambda *_: {})
+    assert current_reference(MONITORED, repository) == (reference, version)
+
+
+def test_other_monitors_than_trained_for_are_refused(training_set, trained, tmp_path):
+    repository = ModelRepository(tmp_path)
+    repository.add("fraud", trained, reference_of(MONITORED, training_set, trained, seed=1).artifacts())
+    changed = pipeline_of(Monitors(inputs=INPUTS[:1], window=100, false_alarm_every=10_000))
+    with pytest.raises(PenstockError, match="not those that the model was trained with"):
+        current_reference(changed, repository)
+
+
+def test_a_version_without_a_reference_says_what_to_do(trained, tmp_path):
+    repository = ModelRepository(tmp_path)
+    version = repository.add("fraud", trained)
+    with pytest.raises(PenstockError, match="no drift reference") as caught:
+        read_reference(repository.folder("fraud", version))
+    assert caught.value.where.endswith(FILE)
+    assert "penstock model train" in caught.value.next

@@ -1,0 +1,106 @@
+"""What an upgrade refuses before it stops anything, and what it says; that it changes no value is the golden run's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock import Entity, View, count
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from streams.definitions.pipeline import Pipeline
+from streams.flink import rest as flink_rest
+from streams.flink import upgrade as evolution
+from streams.flink.submission import DESCRIPTION, Description, Options
+from streams.flink.submit import description_of
+from tests.sinks.payments import payments
+
+RUNNING = payments("pay")
+HTTP_CLIENT = httpx.Client
+
+
+class Cluster:
+    """A JobManager with one job, which must not be stopped."""
+
+    def __init__(self, description: Description | None, slots: int = 8) -> None:
+        self.parameters = {} if description is None else {DESCRIPTION: description.model_dump_json()}
+        self.slots = slots
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.method == "GET", f"{request.method} {request.url}"
+        job = {"jid": "j", "name": "penstock-pay", "state": "RUNNING", "start-time": 1}
+        answers: dict[str, Any] = {
+            "/jobs/overview": {"jobs": [job | {"tasks": {"total": 1, "running": 1}}]},
+            "/jobs/j/config": {"execution-config": {"user-config": self.parameters}},
+            "/jobs/j": {"vertices": [{"parallelism": 2}]},
+            "/overview": {"slots-available": self.slots - 2},
+        }
+        return httpx.Response(200, json=answers[request.url.path])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(schemas=tmp_path, flink_rest="http://flink")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster(description_of(RUNNING, Options(parallelism=2)))
+    monkeypatch.setattr(
+        flink_rest.httpx, "Client", lambda **given: HTTP_CLIENT(**given | {"transport": httpx.MockTransport(made)})
+    )
+    return made
+
+
+def with_views(*views: View) -> Pipeline:
+    return RUNNING.model_copy(update={"views": views})
+
+
+def test_a_view_that_means_something_else_under_its_version_is_refused_while_the_job_runs(
+    cluster: Cluster, settings: Settings
+) -> None:
+    card = Entity(name="card", key="card")
+    changed = View(name="spending", version=1, entity=card, aggregates=(count(over="2h"),))
+    with pytest.raises(PenstockError, match="spending@1 is not what the running job computes") as refused:
+        evolution.upgrade(with_views(changed), settings)
+    assert refused.value.safe == "the job runs on as it was"
+    assert refused.value.next == "give View(name='spending') version=2, then this again"
+
+
+def test_records_that_no_reader_could_read_any_more_are_a_reason_not_to_upgrade(
+    cluster: Cluster, settings: Settings
+) -> None:
+    with pytest.raises(PenstockError, match="the running job have is not committed"):
+        evolution.upgrade(with_views(RUNNING.views[0]), settings)
+
+
+def test_a_job_of_another_release_is_left_alone(cluster: Cluster, settings: Settings) -> None:
+    cluster.parameters = {}
+    with pytest.raises(PenstockError, match="does not say how it was started"):
+        evolution.upgrade(RUNNING, settings)
+
+
+def test_a_rescale_does_not_bring_other_definitions_with_it(cluster: Cluster, settings: Settings) -> None:
+    with pytest.raises(PenstockError, match="definitions are not those of the running job"):
+        evolution.rescale(with_views(RUNNING.views[0]), settings, 3)
+
+
+def test_a_rescale_beyond_the_slots_is_refused(cluster: Cluster, settings: Settings) -> None:
+    cluster.slots = 4
+    with pytest.raises(PenstockError, match="Flink has 4 slots for this job, not 5"):
+        evolution.rescale(RUNNING, settings, 5)
+
+
+def test_the_options_of_a_job_are_told_as_what_to_type() -> None:
+    assert Options().arguments() == ""
+    options = Options(parallelism=3, exactly_once=True, state_backend="rocksdb")
+    assert options.arguments() == " --parallelism 3 --exactly-once --state-backend rocksdb"
+
+
+def test_what_a_job_says_of_itself_is_read_back(cluster: Cluster) -> None:
+    text = json.loads(cluster.parameters[DESCRIPTION])
+    assert Description.model_validate(text) == description_of(RUNNING, Options(parallelism=2))

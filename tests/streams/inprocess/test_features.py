@@ -1,0 +1,151 @@
+"""Rows in, vectors out: what users of ``penstock.testing`` call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from examples.fraud.pipeline import pipeline as fraud
+from penstock.errors import PenstockError
+from penstock.testing import Event, features_of
+from schemas.contract import pii_hash
+from streams.inprocess.kernel import Kernel
+from tests.corpus.pipeline import pipeline
+from tests.streams.definitions.test_pipeline import REFUNDS
+from tests.streams.definitions.test_pipeline import pipeline as two_sources
+
+PAYMENT = {
+    "event_time": "2026-03-01T12:00:00Z",
+    "card_id": "4000000000000001",
+    "customer_id": "c1",
+    "terminal_id": "t1",
+    "amount": 10.0,
+    "currency": "EUR",
+    "channel": "chip",
+    "country": "FR",
+    "home_country": "FR",
+}
+
+
+def test_features_follow_the_events_in_the_order_given() -> None:
+    first, second = features_of(pipeline, [{"time": 1000, "k": "a", "x": 1.5}, {"time": 2000, "k": "a", "x": 2}])
+    assert (first["numbers.x_sum_1m"], second["numbers.x_sum_1m"]) == (1.5, 3.5)
+    assert second["event.x"] == 2.0
+    edges = second.views["edges"]
+    assert edges is not None
+    assert (edges.entity, edges.seq, edges.as_of, edges.late) == ("a", 2, 2000, False)
+
+
+def test_each_call_begins_with_empty_windows() -> None:
+    for _ in range(2):
+        (only,) = features_of(pipeline, [{"id": "1", "time": 1000, "k": "a"}])
+        assert only["edges.count_10s"] == 1
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["1970-01-01T00:00:05Z", "1970-01-01T01:00:05+01:00", "1970-01-01T00:00:05", datetime.fromtimestamp(5, UTC), 5000],
+)
+def test_time_is_epoch_milliseconds_or_iso_8601_or_a_datetime(time: object) -> None:
+    (only,) = features_of(pipeline, [{"time": time}])
+    assert only["event.time"] == 5000
+
+
+def test_an_event_without_an_id_gets_one_of_its_own() -> None:
+    outcomes = features_of(pipeline, [{"time": 1, "k": "a"}, {"time": 1, "k": "a"}])
+    assert [outcome["event.id"] for outcome in outcomes] == ["event-1", "event-2"]
+
+
+def test_a_feature_of_a_missing_entity_is_none() -> None:
+    (only,) = features_of(pipeline, [{"time": 1}])
+    assert only.views["edges"] is None
+    assert only["edges.count_10s"] is None
+
+
+def test_what_is_refused_says_why_and_has_no_features() -> None:
+    refused, garbage = features_of(fraud, [PAYMENT | {"amount": -1.0}, Event(b"\xff")])
+    assert refused.refused == "penstock.InvalidField"
+    assert refused.message is not None
+    assert "amount" in refused.message
+    assert garbage.refused == "penstock.Undecodable"
+    with pytest.raises(KeyError, match="was refused"):
+        refused["card_spend.count_1h"]
+
+
+def test_a_duplicate_has_no_features() -> None:
+    _, copy = features_of(pipeline, [{"id": "1", "time": 1, "k": "a"}] * 2)
+    assert copy.duplicate
+    with pytest.raises(KeyError, match="duplicate"):
+        copy["edges.count_10s"]
+
+
+def test_a_misspelt_feature_lists_those_that_exist() -> None:
+    (only,) = features_of(pipeline, [{"time": 1, "k": "a"}])
+    with pytest.raises(KeyError, match="x_sum_10s"):
+        only["edges.x_summ_10s"]
+    with pytest.raises(KeyError, match="edges"):
+        only["edge.x_sum_10s"]
+
+
+def test_a_clock_that_is_ahead_of_kafka_is_refused_when_the_time_of_receipt_is_given() -> None:
+    guarded, free = features_of(pipeline, [Event({"time": 61_001}, received=1_000), Event({"time": 61_001})])
+    assert guarded.refused == "penstock.FutureEvent"
+    assert free.emitted
+
+
+def test_personal_data_is_hashed_and_dropped_as_in_production() -> None:
+    (only,) = features_of(fraud, [PAYMENT | {"cardholder_name": "A. Holder"}])
+    card = only.views["card_spend"]
+    assert card is not None
+    assert card.entity == pii_hash(b"penstock.testing", "4000000000000001")
+    assert only["event.cardholder_name"] is None
+
+
+def test_a_source_that_is_taken_by_event_time_is_so_here_too() -> None:
+    source = pipeline.source.model_copy(update={"order": "event_time"})
+    by_time = pipeline.model_copy(update={"source": source})
+    events = [{"time": 2000, "k": "a"}, {"time": 1000, "k": "a"}]
+    arrival = [outcome["edges.count_10s"] for outcome in features_of(pipeline, events)]
+    event_time = [outcome["edges.count_10s"] for outcome in features_of(by_time, events)]
+    assert (arrival, event_time) == ([1, 2], [2, 1])
+
+
+def test_a_kernel_that_has_ended_says_so() -> None:
+    with Kernel() as kernel:
+        kernel._process.kill()
+        with pytest.raises(PenstockError, match="the kernel ended"):
+            features_of(pipeline, [{"time": 1}], kernel=kernel)
+        assert not kernel.alive
+
+
+def test_a_request_that_the_kernel_cannot_serve_is_an_error_with_its_reason() -> None:
+    with Kernel() as kernel, pytest.raises(PenstockError, match=r"the kernel ended.*Source"):
+        kernel.features({"pipeline": 1, "source": "none"}, [])
+
+
+def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ignored() -> None:
+    refunds = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    refund = {"refunded": 2_000, "card": "c", "back": 5.0}
+    outcomes = features_of(
+        two_sources(also=(refunds,)),
+        [
+            {"time": 1_000, "card": "c", "email": "e", "amount": 250.0},
+            Event(refund, source="refund"),
+            Event(refund | {"back": 0.5}, source="refund"),
+            Event(refund | {"back": "much"}, source="refund"),
+            {"time": 3_000, "card": "c", "email": "e", "amount": 50.0},
+        ],
+    )
+    first, updating, ignored, refused, last = outcomes
+    assert (updating.updates, updating.emitted) == (True, False)
+    assert (ignored.ignored, refused.refused) == (True, "penstock.InvalidField")
+    assert [outcome["spending.count_1h"] for outcome in (first, last)] == [1, 3]
+    assert last["spending.amount_mean_1h"] == 150.0
+    with pytest.raises(KeyError, match="only updates"):
+        updating["spending.count_1h"]
+
+
+def test_a_source_that_the_pipeline_does_not_have_is_an_error_that_lists_those_it_has() -> None:
+    with pytest.raises(PenstockError, match="it has payment, refund"):
+        features_of(two_sources(also=(REFUNDS,)), [Event({}, source="refnud")])

@@ -1,0 +1,162 @@
+"""What the kernel bounds, beyond the bound: the errors that are stated, and the same bits whenever asked."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+import random
+from typing import Any
+
+import datasketches
+import pytest
+
+from streams.inprocess.kernel import Kernel
+from streams.oracle.reference import in_window
+from tests.plans import make_plan, view_of
+from tests.streams.kernel.test_semantics import FIELDS, LIFETIME
+
+WINDOW = {"window_ms": 60_000, "hop_ms": 1_000}
+
+
+def quantile(q: float, **window: int) -> dict[str, Any]:
+    kind = {"operation": "quantile", "column": "x", "column_type": "double", "where": None, "type": "double"}
+    return kind | WINDOW | window | {"name": f"p{100 * q:g}", "q": q}
+
+
+def distinct(bound: int) -> dict[str, Any]:
+    kind = {"operation": "distinct", "column": "n", "column_type": "long", "where": None, "type": "long"}
+    return kind | WINDOW | {"name": "d", "bound": bound}
+
+
+def plan(*features: dict[str, Any]) -> dict[str, Any]:
+    return make_plan(fields=FIELDS, views=[view_of(*features)]).model_dump(mode="json")
+
+
+def events(values: list[float], step_ms: int = 20, late_ms: int = 0) -> list[dict[str, Any]]:
+    """One value every ``step_ms``, some of them late, and a number that is the same for both of a pair."""
+    return [
+        dict.fromkeys(("j", "s", "b", "w0", "w1"))
+        | {"id": f"{i}", "time": 10_000 + i * step_ms - (i % 7 == 0) * late_ms, "k": "a", "x": value, "n": i // 2}
+        for i, value in enumerate(values)
+    ]
+
+
+def features(kernel: Kernel, plan: dict[str, Any], rows: list[dict[str, Any]], every: int = 0) -> list[dict[str, Any]]:
+    return [answer["v"]["features"] for answer in kernel.features(plan, rows, every) if answer is not None]
+
+
+def values(seed: int, count: int) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.lognormvariate(3, 2) for _ in range(count)]
+
+
+@pytest.mark.parametrize("window", [WINDOW, {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}])
+def test_a_quantile_of_many_values_is_one_of_them_and_its_rank_within_the_sketchs_error(
+    kernel: Kernel, window: dict[str, int]
+) -> None:
+    rows, wanted = events(values(1, 6_000)), {"p5": 0.05, "p50": 0.5, "p99": 0.99}
+    answers = features(kernel, plan(*(quantile(q, **window) for q in wanted.values())), rows)
+    for number in range(500, 6_000, 500):
+        newest = rows[number]["time"]
+        held = sorted(row["x"] for row in rows[: number + 1] if in_window(row["time"], newest, **window))
+        for name, q in wanted.items():
+            found = answers[number][name]
+            low, high = bisect.bisect_left(held, found), bisect.bisect_right(held, found)
+            assert high > low
+            assert low / len(held) - 0.027 <= q <= high / len(held) + 0.027
+
+
+@pytest.mark.parametrize("late_ms", [0, 4_000])
+@pytest.mark.parametrize("every", [1, 37])
+def test_a_restored_quantile_goes_on_with_the_same_bits(kernel: Kernel, late_ms: int, every: int) -> None:
+    rows, wanted = events(values(2, 2_500), step_ms=5, late_ms=late_ms), plan(quantile(0.5), quantile(0.95))
+    assert features(kernel, wanted, rows, every) == features(kernel, wanted, rows)
+
+
+def test_another_process_gives_the_same_bits(kernel: Kernel) -> None:
+    rows, wanted = events(values(3, 2_500)), plan(quantile(0.5), distinct(100))
+    again = Kernel()
+    try:
+        # What another pipeline did in the meantime must not show.
+        features(again, plan(quantile(0.5)), events(values(4, 1_000)))
+        assert features(again, wanted, rows) == features(kernel, wanted, rows)
+    finally:
+        again.close()
+
+
+def test_what_is_asked_of_a_sketch_does_not_show_in_what_it_says_later(kernel: Kernel) -> None:
+    rows = events(values(5, 2_000))
+    alone, beside = plan(quantile(0.5)), plan(quantile(0.5), quantile(0.01), quantile(0.99))
+    assert [f["p50"] for f in features(kernel, alone, rows)] == [f["p50"] for f in features(kernel, beside, rows)]
+
+
+def test_distinct_values_are_counted_exactly_to_the_bound_and_estimated_beyond(kernel: Kernel) -> None:
+    rows = events([0.0] * 5_000, step_ms=10)
+    found = [f["d"] for f in features(kernel, plan(distinct(1_000)), rows)]
+    assert found[:2_000] == [i // 2 + 1 for i in range(2_000)]
+    assert all(abs(d - (i // 2 + 1)) <= 0.08 * (i // 2 + 1) for i, d in enumerate(found))
+    assert found[-1] != 2_500 or found[-3] != 2_499
+
+
+def test_distinct_values_are_exact_again_when_enough_of_them_have_left(kernel: Kernel) -> None:
+    rows = events([0.0] * 600, step_ms=10)
+    rows.append(rows[-1] | {"id": "later", "time": rows[-1]["time"] + 58_000})
+    assert features(kernel, plan(distinct(200)), rows)[-1]["d"] == len({r["n"] for r in rows if r["time"] >= 14_000})
+
+
+@pytest.mark.parametrize("every", [0, 50])
+def test_a_frequency_beyond_its_bound_is_never_too_high_and_too_low_by_no_more_than_a_share(
+    kernel: Kernel, every: int
+) -> None:
+    rng = random.Random(6)
+    kind = {"operation": "frequency", "column": "n", "column_type": "long", "where": None, "type": "long"}
+    wanted = plan(kind | WINDOW | {"name": "f", "bound": 20})
+    rows = [row | {"n": int(rng.paretovariate(0.6)) % 1_000} for row in events([0.0] * 3_000)]
+    found = features(kernel, wanted, rows, every)
+    exact = 0
+    for number in range(0, 3_000, 41):
+        newest = rows[number]
+        held = [row["n"] for row in rows[: number + 1] if in_window(row["time"], newest["time"], **WINDOW)]
+        low = held.count(newest["n"]) - found[number]["f"]
+        assert 0 <= low <= len(held) / 21
+        exact += low == 0
+    assert exact < 70
+
+
+def session(what: str, **window: int) -> dict[str, Any]:
+    kind = {"operation": f"session_{what}", "column": None, "column_type": None, "where": None, "gap_ms": 10}
+    return kind | WINDOW | window | {"name": what, "type": "long" if what == "count" else "double"}
+
+
+def test_thousands_of_sessions_in_one_tile_are_counted_and_only_the_newest_thousand_can_change(kernel: Kernel) -> None:
+    forever = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    wanted = plan(session("count", **forever), session("length", **forever))
+    rows = events([0.0] * 1_500)
+    joins, comes_too_late = rows[-500]["time"] + 10, rows[200]["time"] + 10
+    rows += [rows[-1] | {"id": f"late{i}", "time": time} for i, time in enumerate((joins, comes_too_late, 0))]
+    found = features(kernel, wanted, rows, every=100)
+    assert [f["count"] for f in found[:1_500]] == list(range(1, 1_501))
+    assert [(f["count"], f["length"]) for f in found[1_500:]] == [(1_499, 0.0)] * 3
+
+
+def test_a_quantile_sketch_is_read_by_the_library_for_python(kernel: Kernel) -> None:
+    rows = events(values(8, 20_000))
+    (written,) = kernel.ask({"sketches": {"plan": plan(quantile(0.5)), "rows": rows}})
+    sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
+    forever = quantile(0.9, window_ms=LIFETIME.size, hop_ms=LIFETIME.hop)
+    assert (sketch.n, sketch.k) == (20_000, 200)
+    assert sketch.get_quantile(0.9, inclusive=True) == pytest.approx(sorted(r["x"] for r in rows)[18_000], rel=0.2)
+    # The same values at other times toss other coins; one of few values has tossed none.
+    few = rows[:150]
+    (written,) = kernel.ask({"sketches": {"plan": plan(forever), "rows": few}})
+    sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
+    assert sketch.get_quantile(0.9, inclusive=True) == features(kernel, plan(forever), few)[-1]["p90"]
+
+
+@pytest.mark.parametrize("count", [10, 300, 20_000])
+def test_a_sketch_of_distinct_values_is_read_by_the_library_for_python(kernel: Kernel, count: int) -> None:
+    rows = events([0.0] * count, step_ms=1)
+    (written,) = kernel.ask({"sketches": {"plan": plan(distinct(1)), "rows": rows}})
+    sketch = datasketches.hll_sketch.deserialize(base64.b64decode(written))
+    found = features(kernel, plan(distinct(1) | {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}), rows)[-1]["d"]
+    assert round(sketch.get_estimate()) == found

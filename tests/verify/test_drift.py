@@ -1,0 +1,102 @@
+"""The check of drift alerts finds each way in which they can be wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from examples.fraud.pipeline import pipeline as fraud
+from penstock import Monitors
+from penstock.kafka.reading import Record
+from scoring.repository import ModelRepository
+from streams.drift.records import Writer, monitors_of, observer_of
+from streams.drift.reference import FILE, Reference
+from streams.drift.store import state_key
+from streams.drift.track import Track
+from tests.streams.drift.references import UNTIL_MS, reference
+from verify.drift import DriftFindings, check_drift
+from verify.records import Published
+
+PIPELINE = fraud.model_copy(update={"monitors": Monitors(inputs=())})
+TOPIC = PIPELINE.predictions_topic
+MID = 400
+
+
+def prediction(offset: int, score: float) -> Published:
+    source = {"topic": "events", "partition": 0, "offset": offset, "timestamp": 0}
+    fixed = {"model": PIPELINE.model.name, "model_version": "1", "event_time": UNTIL_MS + 1 + offset, "source": source}
+    return Published(0, offset, b"k", fixed | {"score": score})
+
+
+class Run:
+    """A run of the drift app as it should be; a test then spoils it."""
+
+    def __init__(self, folder: Path) -> None:
+        rng = random.Random(1)
+        self.reference: Reference = reference("score")
+        version = folder / PIPELINE.model.name / "1"
+        version.mkdir(parents=True)
+        (version / "model.onnx").touch()
+        (version / FILE).write_text(self.reference.model_dump_json())
+        self.repository = ModelRepository(folder)
+        self.predictions = [prediction(n, rng.gauss(10 if n < MID else 14, 2)) for n in range(800)]
+        self.track = Track(self.reference, monitors_of(PIPELINE)[TOPIC], TOPIC, 0, 0)
+        observe, writer = observer_of(TOPIC, PIPELINE, 1), Writer(PIPELINE, self.reference, 1)
+        self.alerts = [
+            writer.alert(alert, TOPIC, 0, 0).value
+            for record in self.predictions
+            for alert in self.track.take(record.offset, observe(record.value))
+        ]
+        self.state = self.track.state()
+
+    def check(self, alerts: Sequence[bytes | None] | None = None, injected_ms: int | None = None) -> DriftFindings:
+        published = [Record(0, n, 0, b"", v, ()) for n, v in enumerate(self.alerts if alerts is None else alerts)]
+        key = state_key((TOPIC, 0), self.reference, 1).replace("/m@", f"/{PIPELINE.model.name}@").encode()
+        states = [Record(0, 0, 0, key, self.state.model_dump_json().encode(), ())]
+        return check_drift(PIPELINE, self.repository, [], self.predictions, published, states, injected_ms)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_a_run_as_it_should_be_holds(run):
+    findings = run.check(injected_ms=UNTIL_MS + 1 + MID)
+    assert findings.held, findings.examples
+    assert findings.alerts == len(run.alerts) > 0
+    assert findings.false_alarms == 0
+
+
+def test_alerts_before_the_injection_are_false_alarms(run):
+    assert run.check(injected_ms=10**12).false_alarms == len(run.alerts)
+
+
+def test_an_alert_that_is_missing_is_found(run):
+    assert run.check(run.alerts[1:]).missing == 1
+
+
+def test_an_alert_published_twice_is_found(run):
+    assert run.check([*run.alerts, run.alerts[0]]).twice == 1
+
+
+def test_an_alert_that_nothing_gives_is_found(run):
+    run.predictions = [prediction(record.offset, 10.0) for record in run.predictions]
+    findings = run.check()
+    assert findings.extra == len(run.alerts)
+    assert not findings.held
+
+
+def test_a_state_that_says_something_else_is_found(run):
+    run.state = run.state.model_copy(update={"observed": run.state.observed - 1})
+    findings = run.check()
+    assert findings.mismatches == 2  # not what a replay gives, and not the number of events
+    assert any("counted" in example for example in findings.examples)
+
+
+def test_records_that_nobody_followed_are_found(run):
+    run.predictions.append(prediction(800, 14.0))
+    assert run.check().unfollowed == 1

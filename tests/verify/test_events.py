@@ -1,0 +1,81 @@
+"""The raw topic, judged by the contract alone: valid, duplicate, refused; and the dead letters held against it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from penstock import Source
+from penstock.kafka.reading import Record
+from schemas.avro import contract_schema
+from schemas.codec import Decoder
+from schemas.contract import pii_hash
+from schemas.dead_letters import DeadLetter
+from streams.plan.compiler import compile_plan
+from tests.streams.definitions.test_pipeline import REFUNDS, Payment, Refund, pipeline
+from verify.events import Judged, check_dead_letters, judge_events
+from verify.records import Position
+
+PLAN = compile_plan(pipeline())
+KEY = b"key"
+GOOD = {"id": "1", "time": 1_000, "card": "c", "email": "e", "amount": 250.0}
+
+
+def record(offset: int, value: Any, *, key: bytes = b"c") -> Record:
+    body = json.dumps(value).encode() if isinstance(value, dict) else value
+    return Record(0, offset, 2_000, key, body, ())
+
+
+def judge(*values: Any) -> Judged:
+    records = [record(offset, value) for offset, value in enumerate(values)]
+    return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
+
+
+def letter(offset: int, reason: str, stage: str) -> DeadLetter:
+    return DeadLetter("events.payments", 0, offset, stage, "penstock.job", reason, "why")
+
+
+def test_a_valid_event_has_its_derived_columns_and_no_personal_value() -> None:
+    event = judge(GOOD).events[Position(0, 0)]
+    assert event.row["large"] is True
+    assert event.row["email"] is None
+    assert event.row["card"] == pii_hash(KEY, "c")
+    assert event.key == pii_hash(KEY, "c").encode()
+
+
+def test_duplicates_and_refused_events_are_no_events() -> None:
+    judged = judge(GOOD, GOOD, GOOD | {"id": "2", "amount": "x"}, None)
+    assert list(judged.events) == [Position(0, 0)]
+    assert judged.duplicates.keys() == {Position(0, 1)}
+    reasons = {position.offset: rejection.reason for position, rejection in judged.rejections.items()}
+    assert reasons == {2: "penstock.InvalidField", 3: "penstock.Tombstone"}
+
+
+def test_dead_letters_must_be_the_refused_events_for_the_same_reason() -> None:
+    judged = judge(GOOD, None, b"\xff")
+    right = [letter(1, "penstock.Tombstone", "decode"), letter(2, "penstock.Undecodable", "decode")]
+    assert check_dead_letters(judged, "events.payments", right) == (2, 0, [])
+    assert check_dead_letters(judged, "events.payments", right * 2)[:2] == (2, 0)
+    for wrong in (right[:1], [*right, letter(0, "penstock.Tombstone", "decode")], [right[0], right[0]]):
+        assert check_dead_letters(judged, "events.payments", wrong)[1] == 1
+    other = [right[0], letter(2, "penstock.InvalidField", "validate")]
+    assert check_dead_letters(judged, "events.payments", other)[1] == 1
+
+
+def test_what_a_source_does_not_accept_is_neither_event_nor_duplicate_nor_refused() -> None:
+    source = Source(topic="events.payments", contract=Payment, key="card", accepts="amount > 100")
+    plan = compile_plan(pipeline(source=source))
+    records = [record(0, GOOD | {"amount": 1.0}), record(1, GOOD), record(2, GOOD)]
+    judged = judge_events(plan, plan.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
+    assert (list(judged.events), list(judged.duplicates)) == ([Position(0, 1)], [Position(0, 2)])
+    assert (judged.ignored, judged.rejections) == ({Position(0, 0)}, {})
+
+
+def test_an_event_of_another_source_has_its_type_and_null_for_what_it_lacks() -> None:
+    plan = compile_plan(pipeline(also=(REFUNDS,)))
+    refund = {"refund": "r1", "refunded": 5, "card": "c", "back": 2.0}
+    schema = Decoder(contract_schema(Refund))
+    (event,) = judge_events(plan, plan.also[0], Refund, [record(0, refund)], schema, KEY).events.values()
+    assert (event.event_id, event.time) == ("r1", 5)
+    shown = {name: event.row[name] for name in ("event__type", "back", "amount", "id", "large")}
+    assert shown == {"event__type": "refund", "back": 2.0, "amount": None, "id": None, "large": None}

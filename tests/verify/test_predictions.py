@@ -1,0 +1,112 @@
+"""The verifier must find every way in which predictions can be wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.definitions.pipeline import Model
+from tests.plans import make_plan, view_of
+from tests.verify.test_features import COUNT
+from verify.emissions import Event
+from verify.predictions import PredictionFindings, check_predictions
+from verify.records import Position, Published
+
+PLAN = make_plan(fields=[], views=[view_of(COUNT)], carried=[("x", "double")])
+MODEL = Model(name="m", inputs=("event.x", "v.n"), threshold=0.5, positive="block", negative="approve")
+
+
+def double_of_first(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return vectors[:, 0] * 2
+
+
+def world(count: int) -> tuple[dict[Position, Event], list[Published], list[Published]]:
+    """Events with x = 0.0, 0.1, ..., their features and what must be predicted of them."""
+    events, features, predictions = {}, [], []
+    for n in range(count):
+        position = Position(0, n)
+        events[position] = Event(position, 7, b"a", f"id{n}", n, {"k": "a"})
+        source = {"topic": "events", "partition": 0, "offset": n, "timestamp": 7}
+        head = {"event_id": f"id{n}", "event_time": n, "attempt": 0, "source": source}
+        view = {"entity": "a", "epoch": 1, "seq": n + 1, "as_of": n}
+        x = n / 10
+        record = Published(0, n + 100, b"a", {**head, "event": {"x": x}, "v": {**view, "late": False, "n": n + 1}})
+        vector = np.array([x, n + 1], dtype="<f4")
+        score = float(vector[0] * 2)
+        value: dict[str, Any] = {
+            **head,
+            "pipeline": "p",
+            "score": score,
+            "decision": "block" if score >= 0.5 else "approve",
+            "model": "m",
+            "model_version": "1",
+            "route": "primary",
+            "views": [{"view": "v@1", **view}],
+            "features_topic": "features.p",
+            "features_partition": 0,
+            "features_offset": n + 100,
+            "vector": vector.tobytes(),
+        }
+        features.append(record)
+        predictions.append(Published(0, n, b"a", value))
+    return events, features, predictions
+
+
+def check(events: dict[Position, Event], features: list[Published], predictions: list[Published]) -> PredictionFindings:
+    return check_predictions(PLAN, MODEL, events, features, predictions, lambda _version: double_of_first)
+
+
+def with_value(prediction: Published, **changes: Any) -> Published:
+    return Published(prediction.partition, prediction.offset, prediction.key, {**prediction.value, **changes})
+
+
+def test_one_right_prediction_per_event_holds() -> None:
+    findings = check(*world(8))
+    assert (findings.predictions, findings.mismatches, findings.duplicates, findings.gaps) == (8, 0, 0, 0)
+
+
+def test_a_second_prediction_and_a_missing_one_are_found() -> None:
+    events, features, predictions = world(3)
+    findings = check(events, features, [predictions[0], predictions[0], predictions[1]])
+    assert (findings.duplicates, findings.gaps) == (1, 1)
+
+
+def test_a_prediction_of_an_event_that_is_not_valid_is_found() -> None:
+    events, features, predictions = world(2)
+    del events[Position(0, 1)]
+    assert check(events, features, predictions).mismatches == 1
+
+
+def test_the_first_emission_is_the_one_that_must_be_scored() -> None:
+    events, features, predictions = world(1)
+    again = Published(0, 500, b"a", {**features[0].value, "attempt": 1})
+    assert check(events, [again, *features], predictions).mismatches == 0
+    assert check(events, [again], predictions).mismatches == 2  # offset and attempt
+
+
+def test_wrong_scores_vectors_decisions_and_references_are_found() -> None:
+    for changes in (
+        {"score": 0.21},
+        {"vector": b"\0" * 8},
+        {"decision": "block"},
+        {"views": []},
+        {"features_offset": 1},
+        {"event_id": "other"},
+    ):
+        events, features, predictions = world(2)
+        findings = check(events, features, [predictions[0], with_value(predictions[1], **changes)])
+        assert findings.mismatches == 1, changes
+
+
+def test_a_score_that_is_no_number_is_a_mismatch() -> None:
+    events, features, predictions = world(1)
+    findings = check(events, features, [with_value(predictions[0], score=float("nan"))])
+    assert findings.mismatches >= 1
+
+
+def test_fallbacks_are_counted_and_judged_like_the_rest() -> None:
+    events, features, predictions = world(2)
+    findings = check(events, features, [with_value(p, route="fallback") for p in predictions])
+    assert (findings.fallbacks, findings.mismatches) == (2, 0)

@@ -1,0 +1,69 @@
+"""What timers emitted, against the oracle: right values pass, anything else is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.oracle.reference import Timed, later, vector
+from tests.plans import make_plan, view_of
+from verify.emissions import Event, FeatureFindings
+from verify.records import Position, Published
+from verify.timers import check_timers
+
+FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
+NAMES = ("sum", "zscore", "time_since_last")
+PLAN = make_plan(fields=[], views=[view_of(*(FEATURE | {"name": name, "operation": name} for name in NAMES))])
+VIEW = PLAN.views[0]
+EVENTS = {
+    Position(0, n): Event(Position(0, n), 7, b"a", f"id{n}", time, {"k": "a", "x": float(n)})
+    for n, time in enumerate((10, 20, 600))
+}
+
+
+def record(seq: int, part: dict[str, Any], *, attempt: int = 1, **changes: Any) -> Published:
+    newest = EVENTS[Position(0, seq - 1)]
+    head = {"event_id": newest.event_id, "event_time": newest.time, "trigger": "event", "attempt": attempt, "event": {}}
+    source = {"topic": "events", "partition": 0, "offset": newest.position.offset, "timestamp": 7}
+    view = {"entity": "a", "epoch": 1, "seq": seq, "late": False} | part
+    return Published(0, seq, b"a", head | {"source": source, "v": view} | changes)
+
+
+def history(seq: int) -> list[Timed]:
+    return [Timed(event.time, event.row) for event in list(EVENTS.values())[:seq]]
+
+
+def served(attempt: int = 1) -> list[Published]:
+    found = [vector(VIEW, history(seq)) for seq in (1, 2, 3)]
+    return [record(n + 1, {"as_of": v.as_of} | v.features, attempt=attempt) for n, v in enumerate(found)]
+
+
+def timer(seq: int, as_of: int, *, attempt: int = 1, part: dict[str, Any] | None = None, **changes: Any) -> Published:
+    values = {"as_of": as_of} | later(VIEW, history(seq), as_of) | (part or {})
+    return record(seq, values, attempt=attempt, **({"event_id": "", "trigger": "timer"} | changes))
+
+
+def check(*records: Published) -> FeatureFindings:
+    return check_timers(PLAN, EVENTS, records, budget=10**6, seed=1)
+
+
+def test_timers_of_any_time_and_attempt_hold() -> None:
+    findings = check(*served(), timer(2, 300), timer(3, 1_015), timer(3, 1_800), timer(3, 1_015, attempt=2))
+    assert (findings.emitted, findings.checked, findings.mismatches, findings.unverifiable) == (4, 12, 0, 0)
+
+
+@pytest.mark.parametrize("value", [{"sum": 3.5}, {"zscore": None}, {"time_since_last": 0.0}, {"late": True}])
+def test_a_wrong_value_is_found(value: dict[str, Any]) -> None:
+    assert check(*served(), timer(3, 1_015, part=value)).mismatches == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"event_id": "id2"}, {"event_time": 20}, {"source": {"topic": "events", "partition": 0, "offset": 0}}]
+)
+def test_an_envelope_that_is_not_that_of_the_last_event_is_found(change: dict[str, Any]) -> None:
+    assert check(*served(), timer(3, 1_015, **change)).mismatches >= 1
+
+
+def test_a_timer_whose_events_were_never_emitted_is_counted() -> None:
+    assert check(*served()[:2], timer(3, 1_015)).unverifiable == 1

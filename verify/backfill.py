@@ -1,0 +1,311 @@
+"""Is a backfill what was served, bit for bit?
+
+Every row is compared with the first emission of the same raw event. Where they differ, the order in which the view saw
+the entity's events decides: if both saw the same events in the same order, the difference is a mismatch; if not (the
+entity is fed from several partitions, or the live job had begun without its past), it is an order difference, and the
+row must be what the naive oracle computes in the replay's own order (docs/backfill.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from backfill.manifest import Manifest
+from backfill.parquet import Backfill
+from streams.oracle.order import Arrival, by_event_time
+from streams.oracle.reference import Timed
+from streams.plan.entities import entity_text
+from streams.plan.model import PipelinePlan, ViewPlan
+from verify.emissions import Emission, Event, FeatureFindings
+from verify.events import Judged
+from verify.features import History, chains, check_vector, derived_mismatches
+from verify.findings import Findings
+from verify.records import Position, Published, clocks
+
+
+class _Place(NamedTuple):
+    """Where a raw record is, by the number of its source."""
+
+    source: int
+    position: Position
+
+
+# By what a replay orders records: the greatest timestamp of the partition so far, and the place.
+_Order: TypeAlias = Mapping[_Place, tuple[int, ...]]
+_Events: TypeAlias = Mapping[_Place, Event]
+# What counts emissions of one run of a job and so is another in a replay.
+_OF_THE_RUN = ("epoch", "seq", "attempt")
+
+
+@dataclass
+class BackfillFindings(Findings):
+    """What the check of a backfill found: ``order_differences`` are rows of a view, ``checked`` feature values."""
+
+    rows: int = 0
+    checked: int = 0
+    order_differences: int = 0
+    order_checked: int = 0
+
+
+class _Row(NamedTuple):
+    position: Position
+    event_id: str
+    event_time: int
+    timestamp: int
+    event: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any] | None]
+
+
+def check_backfill(
+    plan: PipelinePlan,
+    backfill: Backfill,
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    timestamps: Mapping[Position, int],
+    *,
+    budget: int,
+    arrivals: Sequence[Arrival] = (),
+    others: Sequence[Judged] = (),
+) -> BackfillFindings:
+    """Check every row against what was served, and that there is one for every event of the range.
+
+    Args:
+        plan: The pipeline's plan.
+        backfill: What to check.
+        events: The valid, first-seen events of the raw topic, by position.
+        records: The features topic.
+        timestamps: Kafka's, of every raw record, in offset order within each partition: they make the replay's order.
+        budget: Bounds the oracle's work per view, in rows visited times features.
+        arrivals: The valid events, duplicates among them: what a source that is taken by event time is ordered by.
+        others: What the topics of the further sources hold.
+    """
+    findings = BackfillFindings()
+    rows = {row.position: row for row in _rows(plan, backfill)}
+    findings.rows = sum(part.rows for part in backfill.manifest.parts)
+    if findings.rows != len(rows):
+        findings.mismatch(f"backfill: {findings.rows - len(rows)} rows come twice")
+    expected = {position for position, event in events.items() if _is_in_range(backfill.manifest, event)}
+    for position in expected ^ rows.keys():
+        why = "is in the range and has no row" if position in expected else "has a row, and is no event of the range"
+        findings.mismatch(f"backfill: event {position} {why}")
+    served = _first_emissions(records)
+    for position in expected & rows.keys():
+        _check_envelope(plan, rows[position], served.get(position), findings)
+    order = _replay_order(backfill.manifest, [timestamps, *(other.timestamps for other in others)])
+    if plan.source.order == "event_time":
+        first = {place.position: turn for place, turn in order.items()}  # there is no further source
+        replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
+        partitions = len(backfill.manifest.replay.start)
+        taken = by_event_time(plan.source, partitions, replayed)
+        order = {_Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
+    everything = {
+        _Place(source, position): event
+        for source, of_source in enumerate([events, *(other.events for other in others)])
+        for position, event in of_source.items()
+    }
+    for view in (plan.view(name) for name in backfill.manifest.views):
+        _check_view(view, rows, everything, records, served, order, findings, budget)
+    located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
+    compared, different = derived_mismatches(plan, located, backfill.manifest.views)
+    findings.checked += compared
+    for text in different:
+        findings.mismatch(text)
+    return findings
+
+
+def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
+    for batch in backfill.batches():
+        columns = {name: values.to_pylist() for name, values in _plain(batch).items()}
+        views = {
+            name: ("entity", "as_of", "late", "seq", *(f.name for f in plan.view(name).outputs))
+            for name in backfill.manifest.views
+        }
+        for i in range(batch.num_rows):
+            yield _Row(
+                position=Position(columns["source.partition"][i], columns["source.offset"][i]),
+                event_id=columns["event_id"][i],
+                event_time=columns["event_time"][i],
+                timestamp=columns["source.timestamp"][i],
+                event={name: columns[f"event.{name}"][i] for name, _ in plan.carried},
+                views={
+                    view: None
+                    if columns[f"{view}.entity"][i] is None
+                    else {name: columns[f"{view}.{name}"][i] for name in names}
+                    for view, names in views.items()
+                },
+            )
+
+
+def _plain(batch: Any) -> dict[str, Any]:
+    """The columns, times as epoch milliseconds."""
+    return {
+        field.name: values.cast("int64") if str(field.type).startswith("timestamp") else values
+        for field, values in zip(batch.schema, batch.columns, strict=True)
+    }
+
+
+def _is_in_range(manifest: Manifest, event: Event) -> bool:
+    replay, position = manifest.replay, event.position
+    return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
+
+
+def _first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
+    """What was served of each raw event: all its emissions lie in one partition."""
+    first: dict[Position, Published] = {}
+    for record in records:
+        if record.position not in first or record.offset < first[record.position].offset:
+            first[record.position] = record
+    return first
+
+
+def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, findings: BackfillFindings) -> None:
+    if served is None:
+        findings.mismatch(f"backfill: event {row.position} was never served")
+        return
+    value = served.value
+    pairs = [
+        ("event_id", row.event_id, value["event_id"]),
+        ("event_time", row.event_time, value["event_time"]),
+        ("source.timestamp", row.timestamp, value["source"]["timestamp"]),
+        *((f"event.{name}", row.event[name], value["event"][name]) for name, _ in plan.carried),
+    ]
+    for name, got, wanted in pairs:
+        if not _same(got, wanted):
+            findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
+
+
+def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+    """By what a replay orders each record: the greatest timestamp of its partition so far, source, partition, offset.
+
+    ``timestamps`` are those of each source.
+    """
+    order = {}
+    for source, (offsets, of_source) in enumerate(zip(manifest.replay.sources, timestamps, strict=True)):
+        read = (
+            (place, timestamp)
+            for place, timestamp in of_source.items()
+            if offsets.start.get(place.partition, 0) <= place.offset < offsets.end.get(place.partition, 0)
+        )
+        for position, clock in clocks(read).items():
+            order[_Place(source, position)] = clock, source, *position
+    return order
+
+
+def _check_view(
+    view: ViewPlan,
+    rows: Mapping[Position, _Row],
+    events: _Events,
+    records: Sequence[Published],
+    served: Mapping[Position, Published],
+    order: _Order,
+    findings: BackfillFindings,
+    budget: int,
+) -> None:
+    replayed = _replayed(view, events, order)
+    live = None
+    for entity, places in replayed.items():
+        history: History | None = None
+        seq = 0
+        # Records tell in which order the live job took events that give records, and of the others nothing.
+        is_known = all(place.source == 0 for place in places)
+        for index, (source, position) in enumerate(places):
+            row = rows.get(position) if source == 0 else None
+            part = None if row is None else row.views[view.name]
+            if part is None or position not in served:
+                continue
+            where = f"backfill: {view.id} {entity} (event {position})"
+            if part["seq"] <= seq:
+                findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
+            seq = part["seq"]
+            findings.checked += len(view.features)
+            different = _different(view, part, served[position].value[view.name])
+            if not different:
+                continue
+            live = _live(view, records) if live is None else live
+            of_live, at = live.get((entity, position), ([], -1))
+            if is_known and _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
+                findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
+                continue
+            findings.order_differences += 1
+            if history is None:
+                history = History([Timed(events[p].time, events[p].row) for p in places])
+            if budget > 0:
+                budget -= _check_by_oracle(view, history, index, position, part, findings)
+
+
+def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[_Place]]:
+    """The events of each entity, in the order of the replay."""
+    found: dict[str, list[_Place]] = defaultdict(list)
+    for place in sorted(events.keys() & order.keys(), key=order.__getitem__):
+        entity = events[place].row[view.key]
+        if entity is not None:
+            found[entity_text(entity)].append(place)
+    return found
+
+
+def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
+    """The events of an entity in the order of the live job, and the place of each event, as of its first emission."""
+    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    first: dict[Position, tuple[int, int]] = {}
+    for record in records:
+        part = record.value[view.name]
+        if part is None:
+            continue
+        emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+        emissions[part["entity"], part["epoch"]].append(emission)
+        if record.position not in first or record.offset < first[record.position][0]:
+            first[record.position] = record.offset, emission.attempt
+    seen = {}
+    for (entity, _), of_entity in emissions.items():
+        for chain, fresh in chains(of_entity, FeatureFindings(), entity):
+            places = [_Place(0, emission.position) for emission in chain]
+            for index in range(fresh, len(chain)):
+                position = chain[index].position
+                if first[position][1] == chain[index].attempt:
+                    seen[entity, position] = places, index
+    return seen
+
+
+def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
+    """Those of the events that can still count with the last of them."""
+    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
+    newest = max((events[place].time for place in places), default=0)
+    return [place for place in places if events[place].time > newest - longest]
+
+
+def _check_by_oracle(
+    view: ViewPlan,
+    history: History,
+    index: int,
+    position: Position,
+    part: Mapping[str, Any],
+    findings: BackfillFindings,
+) -> int:
+    found = FeatureFindings()
+    visited = check_vector(view, history, index, Emission(0, part["seq"], position, part), found)
+    findings.order_checked += 1
+    findings.mismatches += found.mismatches
+    for example in found.examples:
+        findings.note(f"backfill, in the replay's order: {example}")
+    return visited * len(view.features)
+
+
+def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:
+    """What differs; derived features follow from the rest of their row, and perhaps from a view of another order."""
+    if served is None:
+        return ["entity"]
+    passed_over = {*_OF_THE_RUN, *(feature.name for feature in view.derived)}
+    return [name for name in served if name not in passed_over and not _same(row[name], served[name])]
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Bit for bit: zero has a sign."""
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right and math.copysign(1, left) == math.copysign(1, right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right and type(left) is type(right))

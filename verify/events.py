@@ -1,0 +1,140 @@
+"""What the raw topic holds, judged by the contract: the events that must come out, and those that must not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from penstock.kafka.reading import Record
+from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
+from schemas.contract import Contract
+from schemas.dead_letters import DeadLetter
+from streams.oracle.derived_columns import derive
+from streams.oracle.order import Arrival
+from streams.oracle.reference import Row, accepted
+from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
+from verify.emissions import Event
+from verify.findings import MAX_EXAMPLES
+from verify.records import Position
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A raw topic, sorted: events to be taken, duplicates to be dropped (their times), and rejections by position.
+
+    ``ignored`` are valid events that the source does not accept.
+
+    ``timestamps`` are Kafka's, of every record, in offset order within each partition.
+    """
+
+    events: dict[Position, Event]
+    duplicates: dict[Position, int]
+    rejections: dict[Position, Rejection]
+    timestamps: dict[Position, int]
+    ignored: set[Position] = field(default_factory=set)
+
+    def arrivals(self) -> list[Arrival]:
+        """The valid events, duplicates among them, in offset order within each partition."""
+        times = {position: event.time for position, event in self.events.items()} | self.duplicates
+        return [Arrival(times[p], *p, timestamp) for p, timestamp in self.timestamps.items() if p in times]
+
+
+def judge_events(
+    plan: PipelinePlan,
+    source: SourcePlan,
+    contract: type[Contract],
+    records: Iterable[Record],
+    writers: Decoder,
+    pii_key: bytes,
+    registry: Registry | None = None,
+) -> Judged:
+    """Judge every raw record of a source, in offset order within each partition, by the reference semantics alone."""
+    event_type = {EVENT_TYPE: source.contract} if plan.also else {}
+    rejections: dict[Position, Rejection] = {}
+    timestamps: dict[Position, int] = {}
+    valid: list[tuple[Record, Row]] = []
+    for record in records:
+        timestamps[Position(record.partition, record.offset)] = record.timestamp
+        decoded = decode_event(
+            record.value,
+            contract,
+            writers,
+            kafka_timestamp_ms=record.timestamp,
+            max_future_ms=source.max_future_ms,
+            max_bytes=source.max_bytes,
+            registry=registry,
+        )
+        if isinstance(decoded, Rejection):
+            rejections[Position(record.partition, record.offset)] = decoded
+        else:
+            valid.append((record, columns(decoded, contract, pii_key) | event_type))
+    rows = derive(plan, [row for _, row in valid])
+    judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
+    taken = [event for event in judged if source.accepts is None or event.row[source.accepts] is True]
+    kept = [event for event, first in zip(taken, _first_seen(source, taken), strict=True) if first]
+    events = {event.position: event for event in kept}
+    accepted_positions = {event.position for event in taken}
+    return Judged(
+        events=events,
+        duplicates={event.position: event.time for event in taken if event.position not in events},
+        rejections=rejections,
+        timestamps=timestamps,
+        ignored={event.position for event in judged} - accepted_positions,
+    )
+
+
+def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]) -> tuple[int, int, list[str]]:
+    """Dead letters (distinct positions), mismatches with the rejections, and the first of those in words.
+
+    The job may write a dead letter again after a failure; its position tells.
+    """
+    found: dict[Position, DeadLetter] = {}
+    examples: list[str] = []
+    for letter in letters:
+        found[Position(letter.partition, letter.offset)] = letter
+    wrong: Counter[str] = Counter()
+    for position in found.keys() ^ judged.rejections.keys():
+        where = f"{topic}[{position.partition}]@{position.offset}"
+        unexpected = position in found
+        wrong["extra" if unexpected else "missing"] += 1
+        why = (
+            f"is a dead letter ({found[position].reason}), the contract accepts it"
+            if unexpected
+            else (f"should be a dead letter: {judged.rejections[position].reason}")
+        )
+        examples.append(f"{where} {why}")
+    for position in found.keys() & judged.rejections.keys():
+        letter, rejection = found[position], judged.rejections[position]
+        if (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
+            wrong["reason"] += 1
+            where = f"{topic}[{position.partition}]@{position.offset}"
+            examples.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
+    return len(found), wrong.total(), examples[:MAX_EXAMPLES]
+
+
+def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
+    if source.event_id is None:
+        return [True] * len(events)
+    keys = [None if source.key is None else event.row[source.key] for event in events]
+    return accepted(
+        [(key, event.event_id, event.time) for key, event in zip(keys, events, strict=True)], source.dedup_horizon_ms
+    )
+
+
+def _event(source: SourcePlan, record: Record, row: Row) -> Event:
+    position = Position(record.partition, record.offset)
+    event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
+    time = row[source.event_time]
+    assert isinstance(event_id, str)
+    assert isinstance(time, int)
+    return Event(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
+
+
+def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:
+    """The raw key, but where that is personal data: what leaves the job then is the hashed (or dropped) column."""
+    keyed_by = next((field for field in source.fields if field.name == source.key), None)
+    if keyed_by is None or keyed_by.pii is None:
+        return record.key
+    value = row[keyed_by.name]
+    return None if value is None else str(value).encode()

@@ -1,0 +1,253 @@
+"""Are the features on the topic those that the naive oracle computes from the raw events?
+
+The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/semantics.md, "Order"). After a
+failure the job goes back to its last checkpoint and may see later events in another order: each ``attempt`` is followed
+from the emissions that its checkpoint had already seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+
+from streams.oracle.derived_features import derived_features
+from streams.oracle.order import Arrival, may_be_late
+from streams.oracle.reference import Timed, agrees, tolerance, vector
+from streams.plan.entities import entity_text
+from streams.plan.model import PipelinePlan, ViewPlan
+from verify.emissions import Emission, Event, FeatureFindings
+from verify.records import Position, Published
+from verify.updates import Others, by_entity, timelines, updates_of
+
+# Two mathematics libraries may differ in the last bit of a logarithm.
+MATHEMATICS = 1e-12
+
+
+def check_features(
+    plan: PipelinePlan,
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    *,
+    budget: int,
+    seed: int,
+    arrivals: Sequence[Arrival] = (),
+    others: Others = (),
+) -> FeatureFindings:
+    """Check the envelope, vectors and derived features of every event's record, and the order of event time.
+
+    The last is checked by ``arrivals``.
+
+    ``others`` are the events of the sources that only update, source by source.
+    ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
+    order from ``seed``, and ``checked`` says how many feature values were compared.
+    """
+    records = [record for record in records if not record.is_timer]
+    findings = FeatureFindings(emitted=len(records))
+    seen = set()
+    for record in records:
+        seen.add(record.position)
+        event = events.get(record.position)
+        if event is None:
+            findings.unexpected += 1
+            findings.mismatch(f"{_where(record)}: no valid event at source {record.position}")
+        else:
+            _check_envelope(plan, event, record, findings)
+    findings.missing = len(events.keys() - seen)
+    located = [(_where(record), record.value) for record in records]
+    compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
+    findings.checked += compared
+    for text in different:
+        findings.mismatch(text)
+    known = [record for record in records if record.position in events]
+    excused = may_be_late(plan.source, arrivals) if plan.source.order == "event_time" else None
+    for view in plan.views:
+        rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
+        _check_view(view, events, known, others, findings, budget, rng, excused)
+    return findings
+
+
+def derived_mismatches(
+    plan: PipelinePlan, records: Sequence[tuple[str, Mapping[str, Any]]], views: Iterable[str]
+) -> tuple[int, list[str]]:
+    """How many derived features were compared, and what differs: the job's from DuckDB's of the same record's values.
+
+    Those values are held against the oracle for themselves, so here only the mathematics libraries may differ. Each
+    record comes with the place where it stands; ``views`` are those that the records hold.
+    """
+    checked, found = 0, []
+    derived = derived_features(plan, [value for _, value in records], views)
+    for (where, value), of_record in zip(records, derived, strict=True):
+        for name, wanted in of_record.items():
+            view, _, feature = name.partition(".")
+            if value[view] is None:
+                continue
+            checked += 1
+            engine = value[view][feature]
+            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
+                found.append(f"{where}: {name} is {engine!r}, the record's values make it {wanted!r}")
+    return checked, found
+
+
+def _where(record: Published) -> str:
+    return f"features[{record.partition}]@{record.offset}"
+
+
+def source_of(plan: PipelinePlan, event: Event) -> dict[str, Any]:
+    """What a record says of where its event stands."""
+    partition, offset = event.position
+    return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
+
+
+def _check_envelope(plan: PipelinePlan, event: Event, record: Published, findings: FeatureFindings) -> None:
+    value = record.value
+    expected: dict[str, Any] = {
+        "event_id": event.event_id,
+        "event_time": event.time,
+        "trigger": "event",
+        "source": source_of(plan, event),
+    }
+    for name, wanted in expected.items():
+        if value[name] != wanted:
+            findings.mismatch(f"{_where(record)}: {name} is {value[name]!r}, the event's is {wanted!r}")
+    for name, _ in plan.carried:
+        if f"event.{name}" in record.lacks:
+            continue
+        carried, own = value["event"][name], event.row[name]
+        if not agrees(carried, own, MATHEMATICS * abs(own) if isinstance(own, float) else 0.0):
+            findings.mismatch(f"{_where(record)}: event.{name} is {carried!r}, the event's is {own!r}")
+    if (record.partition, record.key) != (event.position.partition, event.key):
+        findings.mismatch(f"{_where(record)}: key or partition is not that of its event {event.position}")
+    for view in plan.views:
+        if view.name in record.lacks:
+            continue
+        entity = event.row[view.key]
+        part = value[view.name]
+        if (part is None) != (entity is None) or (part is not None and part["entity"] != entity_text(entity)):
+            findings.mismatch(f"{_where(record)}: {view.id} is about another entity than the event's {view.key}")
+
+
+def _check_view(
+    view: ViewPlan,
+    events: Mapping[Position, Event],
+    records: Iterable[Published],
+    others: Others,
+    findings: FeatureFindings,
+    budget: int,
+    rng: random.Random,
+    excused: AbstractSet[tuple[int, int]] | None,
+) -> None:
+    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    for record in records:
+        part = record.value[view.name]
+        if part is not None:
+            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emissions[part["entity"], part["epoch"]].append(emission)
+    updates = updates_of(view, others)
+    triggering = by_entity(view, events.values()) if updates else {}
+    first_epoch = min((epoch for _, epoch in emissions), default=0)
+    work = []
+    for (entity, epoch), of_entity in emissions.items():
+        name = f"{view.id} {entity}"
+        if entity not in updates:
+            for chain, fresh in chains(of_entity, findings, name):
+                if excused is not None:
+                    _check_order(view, [events[e.position] for e in chain], fresh, excused, findings)
+                history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
+                work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
+        elif epoch != first_epoch or not _is_ordered(triggering[entity], updates[entity]):
+            findings.unverifiable += len(of_entity)
+        else:
+            for seen, places in timelines(of_entity, triggering[entity], updates[entity][0], findings, name):
+                history = History([Timed(event.time, event.row) for event in seen])
+                work += [(history, index, emission) for index, emission in places]
+    rng.shuffle(work)
+    for history, index, emission in work:
+        if budget <= 0:
+            break
+        budget -= check_vector(view, history, index, emission, findings) * len(view.features)
+
+
+def _check_order(
+    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: AbstractSet[tuple[int, int]], findings: FeatureFindings
+) -> None:
+    """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
+    furthest = (-(2**63), Position(0, 0))
+    for number, event in enumerate(chain):
+        place = (event.time, event.position)
+        if number >= fresh and place < furthest and event.position not in excused:
+            findings.mismatch(f"{view.id}: event {event.position} was taken after {furthest[1]}, which is later")
+        furthest = max(furthest, place)
+
+
+def _is_ordered(triggering: Sequence[Event], updating: Sequence[Sequence[Event]]) -> bool:
+    """Whether ``seq`` alone tells in which order a view saw these events (:mod:`verify.updates`)."""
+    return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
+
+
+def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:
+    """The sequence of events that each attempt's emissions followed from, and where the attempt's own begin.
+
+    A gap in ``seq`` within an attempt that was cut short by a failure means that records were lost with it and emitted
+    again by the next: what follows the gap cannot be judged and is counted. In the last attempt a gap is a loss.
+    """
+    by_attempt: dict[int, dict[int, Emission]] = defaultdict(dict)
+    for emission in emissions:
+        before = by_attempt[emission.attempt].setdefault(emission.seq, emission)
+        if before.position != emission.position or before.part != emission.part:
+            findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
+    chain: list[Emission] = []
+    final = max(by_attempt)
+    for attempt in sorted(by_attempt):
+        own = [by_attempt[attempt][seq] for seq in sorted(by_attempt[attempt])]
+        chain = [e for e in chain if e.seq < own[0].seq]
+        fresh = len(chain)
+        for number, emission in enumerate(own):
+            if emission.seq != len(chain) + 1:
+                if attempt == final:
+                    findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
+                findings.unverifiable += len(own) - number
+                break
+            chain.append(emission)
+        yield list(chain), fresh
+
+
+class History:
+    """An entity's rows in the order they were seen, with a quick way to those that can still count."""
+
+    def __init__(self, rows: list[Timed]) -> None:
+        self._rows = rows
+        self._times = np.array([row.time for row in rows], dtype=np.int64)
+
+    def until(self, index: int, horizon_ms: int) -> list[Timed]:
+        """The rows up to ``index`` that are within ``horizon_ms`` of the newest, and always the row at ``index``."""
+        times = self._times[: index + 1]
+        kept = np.flatnonzero(times >= times.max() - horizon_ms).tolist()
+        if not kept or kept[-1] != index:
+            kept.append(index)
+        return [self._rows[i] for i in kept]
+
+
+def reach_ms(view: ViewPlan) -> int:
+    """How far back from the newest row a view can see: at most one hop more than a window's length."""
+    return max(feature.window_ms + feature.hop_ms for feature in view.features)
+
+
+def check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
+    """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
+    rows = history.until(index, reach_ms(view))
+    oracle = vector(view, rows)
+    part = emission.part
+    where = f"{view.id} {part['entity']} seq {part['seq']} (event {emission.position})"
+    if (part["as_of"], part["late"]) != (oracle.as_of, oracle.late):
+        findings.mismatch(f"{where}: as_of {part['as_of']} late {part['late']}, oracle {oracle.as_of} {oracle.late}")
+    for feature in view.features:
+        findings.checked += 1
+        engine, wanted = part[feature.name], oracle.features[feature.name]
+        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, oracle.as_of)):
+            findings.mismatch(f"{where}: {feature.name} is {engine!r}, oracle {wanted!r}")
+    return len(rows)

@@ -1,0 +1,134 @@
+"""Is there exactly one prediction per valid event, and is it what the model says of the vector that was served?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.definitions.pipeline import Model
+from streams.plan.model import PipelinePlan
+from verify.emissions import Event
+from verify.findings import Findings
+from verify.records import Position, Published
+
+# Triton's onnxruntime and this process's may sum a tree ensemble's leaves in another order.
+SCORE_TOLERANCE = 1e-5
+
+Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+@dataclass
+class PredictionFindings(Findings):
+    """What the check of the predictions topic found; a mismatch is a prediction that says something wrong."""
+
+    predictions: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    fallbacks: int = 0
+
+
+def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
+    """The model's inputs of each feature record, float32 [count, inputs], null as NaN."""
+    paths = [name.split(".", 1) for name in model.inputs]
+    vectors = np.full((count, len(paths)), np.nan, dtype=np.float32)
+    for row, value in enumerate(values):
+        for column, (scope, name) in enumerate(paths):
+            part = value[scope]
+            cell = None if part is None else part[name]
+            if cell is not None:
+                vectors[row, column] = cell
+    return vectors
+
+
+def check_predictions(
+    plan: PipelinePlan,
+    model: Model,
+    events: Mapping[Position, Event],
+    features: Sequence[Published],
+    predictions: Sequence[Published],
+    scorer_of: Callable[[str], Scorer],
+) -> PredictionFindings:
+    """Check every prediction against the event's first feature record and the model's own file.
+
+    ``scorer_of(version)`` gives the model of that version as a function from vectors to scores.
+    """
+    findings = PredictionFindings(predictions=len(predictions))
+    first: dict[Position, Published] = {}
+    for record in features:
+        served = first.setdefault(record.position, record)
+        if (record.partition, record.offset) < (served.partition, served.offset):
+            first[record.position] = record
+    seen: set[Position] = set()
+    judged: list[tuple[Published, Published]] = []
+    for prediction in predictions:
+        where = f"predictions[{prediction.partition}]@{prediction.offset}"
+        if prediction.position in seen:
+            findings.duplicates += 1
+            findings.note(f"{where}: event {prediction.position} was already predicted")
+        elif prediction.position not in events or prediction.position not in first:
+            findings.mismatch(f"{where}: event {prediction.position} is not a valid event with features")
+        else:
+            judged.append((prediction, first[prediction.position]))
+        seen.add(prediction.position)
+        findings.fallbacks += prediction.value["route"] == "fallback"
+    findings.gaps = len(events.keys() - seen)
+    for prediction, record in judged:
+        _check_references(plan, prediction, record, findings)
+    _check_scores(model, judged, scorer_of, findings)
+    return findings
+
+
+def _check_references(
+    plan: PipelinePlan, prediction: Published, record: Published, findings: PredictionFindings
+) -> None:
+    value, features = prediction.value, record.value
+    served = [
+        {"view": view.id, **{name: features[view.name][name] for name in ("entity", "epoch", "seq", "as_of")}}
+        for view in plan.views
+        if features[view.name] is not None
+    ]
+    expected = {
+        "event_id": features["event_id"],
+        "event_time": features["event_time"],
+        "pipeline": plan.pipeline,
+        "source": features["source"],
+        "features_topic": plan.features_topic,
+        "features_partition": record.partition,
+        "features_offset": record.offset,
+        "attempt": features["attempt"],
+        "views": served,
+    }
+    # Of a view that has another version now, or is gone, nothing is left to compare with.
+    known = {view.id for view in plan.views}
+    value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
+    where = f"predictions[{prediction.partition}]@{prediction.offset}"
+    for name, wanted in expected.items():
+        if value[name] != wanted:
+            findings.mismatch(f"{where}: {name} is {value[name]!r}, should be {wanted!r}")
+    if (prediction.partition, prediction.key) != (record.partition, record.key):
+        findings.mismatch(f"{where}: key or partition differs from its feature record")
+
+
+def _check_scores(
+    model: Model,
+    judged: Sequence[tuple[Published, Published]],
+    scorer_of: Callable[[str], Scorer],
+    findings: PredictionFindings,
+) -> None:
+    for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
+        pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
+        vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
+        scores = scorer_of(version)(vectors)
+        for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
+            where = f"predictions[{prediction.partition}]@{prediction.offset}"
+            if prediction.value["vector"] != vector.astype("<f4").tobytes():
+                findings.mismatch(f"{where}: the vector is not that of its feature record")
+            if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:
+                findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
+            positive = prediction.value["score"] >= model.threshold
+            if prediction.value["decision"] != (model.positive if positive else model.negative):
+                findings.mismatch(f"{where}: decision {prediction.value['decision']!r} does not follow from the score")

@@ -1,0 +1,229 @@
+"""The whole check of one pipeline, from the topics, the stores and the model files as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from cassandra.query import tuple_factory
+
+from backfill.parquet import read_backfill
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
+from penstock.settings import Settings
+from schemas.codec import Decoder, Rejection, decode_event
+from schemas.committed import writer_schemas
+from schemas.contract import Role, field_with_role
+from schemas.dead_letters import DeadLetter
+from schemas.records import PREDICTION_SCHEMA
+from scoring.repository import ModelRepository
+from scoring.training import auc, score_baseline, score_onnx
+from sinks import cassandra_sink, redis_sink
+from streams.definitions.pipeline import Labels, Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_decoder
+from verify.backfill import BackfillFindings, check_backfill
+from verify.drift import DriftFindings, check_drift
+from verify.events import check_dead_letters
+from verify.features import check_features
+from verify.findings import MAX_EXAMPLES, Findings
+from verify.measured import Measured
+from verify.predictions import Scorer, check_predictions, model_vectors
+from verify.records import Position, Published, published
+from verify.report import ModelReport, PipelineReport, percentiles
+from verify.sources import judged_source
+from verify.stores import check_cassandra, check_redis
+from verify.timers import check_timers
+
+_CASSANDRA_SAMPLE = 1_000
+
+
+def verify(
+    pipeline: Pipeline,
+    settings: Settings,
+    measured: Measured | None,
+    *,
+    budget: int,
+    seed: int,
+    backfill: Path | None = None,
+) -> PipelineReport:
+    """Check everything that a pipeline published and stored against its raw events.
+
+    ``budget`` bounds the oracle's work per view (rows visited times features); ``measured`` is what a witness of the
+    run brings, for latency, throughput and the model's quality on events later than its training; ``backfill`` is the
+    folder of a complete backfill, to be compared with what was served.
+
+    Raises:
+        PenstockError: if Kafka, a store or a model file cannot be read.
+    """
+    plan = compile_plan(pipeline)
+    kafka = settings.kafka
+    judged, *others = (judged_source(pipeline, plan, number, settings) for number in range(len(plan.sources)))
+    dead_letters, letters_wrong = 0, 0
+    letter_examples: list[str] = []
+    for source, of_source in zip(plan.sources, (judged, *others), strict=True):
+        letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, source.dead_letter_topic)]
+        found, wrong, in_words = check_dead_letters(of_source, source.topic, letters)
+        dead_letters += found
+        letters_wrong += wrong
+        letter_examples += in_words
+    records = published(
+        read_topic(kafka, pipeline.features_topic), features_decoder(compile_plan(pipeline), settings.schemas)
+    )
+    features = check_features(
+        plan,
+        judged.events,
+        records,
+        budget=budget,
+        seed=seed,
+        arrivals=judged.arrivals(),
+        others=[other.events for other in others],
+    )
+    timers = check_timers(
+        plan, judged.events, records, budget=budget, seed=seed, others=[other.events for other in others]
+    )
+    of_events = [record for record in records if not record.is_timer]
+    predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
+    scored = check_predictions(
+        plan,
+        pipeline.model,
+        judged.events,
+        of_events,
+        predictions,
+        lambda version: _scorer(pipeline, settings, version),
+    )
+    redis = check_redis(plan, records, redis_sink.connect(settings))
+    with cassandra_sink.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
+        keyspace = settings.cassandra_keyspace
+        cassandra = check_cassandra(plan, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed)
+    replayed = BackfillFindings()
+    if backfill is not None:
+        replayed = check_backfill(
+            plan,
+            read_backfill(backfill),
+            judged.events,
+            of_events,
+            judged.timestamps,
+            budget=budget,
+            arrivals=judged.arrivals(),
+            others=others,
+        )
+    drift = _drift(pipeline, settings, records, predictions, measured)
+    checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
+    examples = [*letter_examples, *(example for check in checks for example in check.examples)]
+    return PipelineReport(
+        events_valid=len(judged.events),
+        events_updating=sum(len(other.events) for other in others),
+        events_invalid=sum(len(each.rejections) for each in (judged, *others)),
+        events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
+        events_ignored=sum(len(each.ignored) for each in (judged, *others)),
+        dead_letters=dead_letters,
+        dead_letter_mismatches=letters_wrong,
+        features_emitted=features.emitted + timers.emitted,
+        features_checked=features.checked + timers.checked,
+        features_unverifiable=features.unverifiable + timers.unverifiable,
+        feature_mismatches=features.mismatches + timers.mismatches,
+        feature_gaps=features.missing,
+        predictions=scored.predictions,
+        prediction_duplicates=scored.duplicates,
+        prediction_gaps=scored.gaps,
+        prediction_mismatches=scored.mismatches,
+        fallback_predictions=scored.fallbacks,
+        redis_checked=redis.checked,
+        redis_mismatches=redis.mismatches,
+        cassandra_rows=cassandra.checked,
+        cassandra_mismatches=cassandra.mismatches,
+        backfill_rows=replayed.rows,
+        backfill_checked=replayed.checked,
+        backfill_order_differences=replayed.order_differences,
+        backfill_mismatches=replayed.mismatches,
+        drift_from_ms=measured.drift_from_ms if measured else None,
+        drift_alerts=drift.alerts,
+        false_alarms_before_drift=drift.false_alarms if measured and measured.drift_from_ms is not None else 0,
+        drift_alerts_missing=drift.missing,
+        drift_alerts_extra=drift.extra,
+        drift_alert_duplicates=drift.twice,
+        drift_unfollowed=drift.unfollowed,
+        drift_mismatches=drift.mismatches,
+        latency_ms=percentiles(measured.latencies_ms) if measured else None,
+        events_per_s=measured.events_per_s if measured else None,
+        model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
+        examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def _drift(
+    pipeline: Pipeline,
+    settings: Settings,
+    features: Sequence[Published],
+    predictions: Sequence[Published],
+    measured: Measured | None,
+) -> DriftFindings:
+    """What a replay of the detectors says; nothing, if the drift app never followed this pipeline."""
+    if pipeline.monitors is None:
+        return DriftFindings()
+    alerts = list(read_topic(settings.kafka, pipeline.drift_topic))
+    states = list(read_topic(settings.kafka, pipeline.drift_state_topic))
+    if not alerts and not states:
+        return DriftFindings()
+    injected_ms = measured.drift_from_ms if measured else None
+    repository = ModelRepository(settings.model_repository)
+    return check_drift(pipeline, repository, features, predictions, alerts, states, injected_ms)
+
+
+def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:
+    path = settings.model_repository / pipeline.model.name / version / "model.onnx"
+    return lambda vectors: score_onnx(path, vectors)
+
+
+def _quality(
+    pipeline: Pipeline,
+    settings: Settings,
+    records: Sequence[Published],
+    predictions: Sequence[Published],
+    measured: Measured,
+) -> ModelReport | None:
+    """AUC on labelled events later than the training, of the published scores and of the model without windows."""
+    if pipeline.labels is None:
+        return None
+    labels = _labels(pipeline.labels, settings.kafka)
+    by_offset = {Position(r.partition, r.offset): r.value for r in records}
+    judged = [
+        (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
+        for p in predictions
+        if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
+    ]
+    # A prediction that names no feature record is a mismatch already, and must not end the verifier.
+    later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
+    truth = np.array([labels[p.value["event_id"]] for p in later])
+    version = max((p.value["model_version"] for p in later), key=int, default="")
+    vectors = model_vectors(pipeline.model, served, len(served))
+    baseline = score_baseline(settings.model_repository / pipeline.model.name / version, vectors)
+    return ModelReport(
+        name=pipeline.model.name,
+        version=version,
+        auc=round(auc(np.array([p.value["score"] for p in later]), truth), 4),
+        auc_without_windows=round(auc(baseline, truth), 4),
+        evaluated=len(later),
+    )
+
+
+def _labels(labels: Labels, kafka: KafkaAccess) -> Mapping[str, int]:
+    """The truth of each labelled event, as known at the end: of several labels the one that was known last."""
+    id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
+    assert id_field is not None
+    assert time_field is not None
+    writers = Decoder(*writer_schemas(labels.contract))
+    latest: dict[str, tuple[int, int]] = {}
+    for record in read_topic(kafka, labels.topic):
+        decoded = decode_event(
+            record.value, labels.contract, writers, kafka_timestamp_ms=2**62, max_future_ms=0, max_bytes=2**20
+        )
+        value = None if isinstance(decoded, Rejection) else getattr(decoded, labels.value)
+        if isinstance(decoded, Rejection) or value is None:
+            continue
+        event_id, known_at = getattr(decoded, id_field), getattr(decoded, time_field)
+        if event_id not in latest or known_at >= latest[event_id][0]:
+            latest[event_id] = known_at, int(value)
+    return {event_id: value for event_id, (_, value) in latest.items()}

@@ -1,0 +1,39 @@
+"""A pipeline's sources as they stand in Kafka, judged by the reference semantics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.kafka.reading import read_topic
+from penstock.settings import Settings
+from schemas.codec import Decoder
+from schemas.committed import writer_schemas
+from schemas.registry import registry_schemas
+from streams.definitions.pipeline import Pipeline
+from streams.flink.submit import personal_key_of
+from streams.plan.model import PipelinePlan
+from verify.events import Judged, judge_events
+
+
+def judged_source(
+    pipeline: Pipeline,
+    plan: PipelinePlan,
+    number: int,
+    settings: Settings,
+    start: Mapping[int, int] | None = None,
+) -> Judged:
+    """The events of the pipeline's source of that number; ``start`` are the first offsets, by default all there are.
+
+    Raises:
+        PenstockError: if Kafka or the schema registry cannot be read.
+    """
+    source, url = pipeline.sources[number], settings.schema_registry_url
+    return judge_events(
+        plan,
+        plan.sources[number],
+        source.contract,
+        read_topic(settings.kafka, source.topic, start=start),
+        Decoder(*writer_schemas(source.contract, settings.schemas)),
+        personal_key_of(plan, settings).encode(),
+        None if url is None else registry_schemas(url),
+    )

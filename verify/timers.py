@@ -1,0 +1,141 @@
+"""Are the vectors that timers emitted for idle entities those that the naive oracle computes for that time?
+
+A timer's record has the (epoch, seq) of the entity's last event: the first ``seq`` events of its attempt's chain are
+all that the entity had seen. That a timer which should have been is missing cannot be told from the topics, since the
+watermark is not on them; readers do not depend on it (docs/semantics.md, "Idle entities").
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streams.oracle.derived_features import derived_features
+from streams.oracle.reference import Timed, agrees, asked_at, later, tolerance
+from streams.plan.model import PipelinePlan, ViewPlan
+from verify.emissions import Emission, Event, FeatureFindings
+from verify.features import MATHEMATICS, History, chains, reach_ms, source_of
+from verify.records import Position, Published
+from verify.updates import Others, updates_of
+
+
+def check_timers(
+    plan: PipelinePlan,
+    events: Mapping[Position, Event],
+    records: Sequence[Published],
+    *,
+    budget: int,
+    seed: int,
+    others: Others = (),
+) -> FeatureFindings:
+    """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
+
+    ``budget`` bounds the naive work per view, as in :func:`verify.features.check_features`. ``others`` are the
+    events of the sources that only update: what they leave of an entity's order does not place its timers, which are
+    counted.
+    """
+    timers = [record for record in records if record.is_timer]
+    findings = FeatureFindings(emitted=len(timers))
+    for view in plan.views if timers else ():
+        mine = [record for record in timers if record.value[view.name] is not None]
+        if not mine:
+            continue
+        updates = updates_of(view, others)
+        found = _chains(view, events, records)
+        random.Random(f"{seed}/{view.id}").shuffle(mine)  # noqa: S311 - a sample
+        left, compared = budget, []
+        for record in mine:
+            part = record.value[view.name]
+            if part["entity"] in updates:
+                findings.unverifiable += 1
+                continue
+            known = [chain for attempt, chain in found[part["entity"], part["epoch"]] if _is_before(attempt, record)]
+            chain = next((chain for chain in reversed(known) if len(chain) >= part["seq"]), None)
+            if chain is None:
+                findings.unverifiable += 1
+                continue
+            last = events[chain[part["seq"] - 1].position]
+            _check_envelope(plan, view, last, record, findings)
+            if left > 0:
+                history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
+                left -= _check_vector(view, history, record, findings) * len(view.features)
+                compared.append(record)
+        _check_derived(plan, view, compared, findings)
+    return findings
+
+
+def _is_before(attempt: int, record: Published) -> bool:
+    return attempt <= int(record.value["attempt"])
+
+
+def _chains(
+    view: ViewPlan, events: Mapping[Position, Event], records: Sequence[Published]
+) -> dict[tuple[str, int], list[tuple[int, list[Emission]]]]:
+    """Of each (entity, epoch) the chain of each attempt, in the order of the attempts."""
+    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    for record in records:
+        part = record.value[view.name]
+        if part is not None and not record.is_timer and record.position in events:
+            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emissions[part["entity"], part["epoch"]].append(emission)
+    found: dict[tuple[str, int], list[tuple[int, list[Emission]]]] = defaultdict(list)
+    for key, of_entity in emissions.items():
+        for chain, fresh in chains(of_entity, FeatureFindings(), key[0]):
+            if len(chain) > fresh:
+                found[key].append((chain[fresh].attempt, chain))
+    return found
+
+
+def _check_envelope(
+    plan: PipelinePlan, view: ViewPlan, last: Event, record: Published, findings: FeatureFindings
+) -> None:
+    value, where = record.value, _where(record)
+    expected: dict[str, Any] = {
+        "event_id": "",
+        "event": dict.fromkeys(value["event"]),
+        "source": source_of(plan, last),
+    }
+    for name, wanted in expected.items():
+        if value[name] != wanted:
+            findings.mismatch(f"{where}: a timer's {name} is {value[name]!r}, not {wanted!r}")
+    if (record.partition, record.key) != (last.position.partition, last.key):
+        findings.mismatch(f"{where}: a timer's key or partition is not that of the entity's last event")
+    if any(value[other.name] is not None for other in plan.views if other is not view):
+        findings.mismatch(f"{where}: a timer of {view.id} brings other views")
+
+
+def _check_vector(view: ViewPlan, history: History, record: Published, findings: FeatureFindings) -> int:
+    """Compare one vector with the oracle's; returns the rows visited."""
+    part = record.value[view.name]
+    rows = history.until(part["seq"] - 1, reach_ms(view))
+    newest, as_of, where = max(row.time for row in rows), part["as_of"], f"{view.id} {part['entity']}, {_where(record)}"
+    if record.value["event_time"] != newest or as_of <= newest or part["late"]:
+        findings.mismatch(f"{where}: a timer as of {as_of}, of events until {newest}")
+    oracle = later(view, rows, as_of)
+    for feature in view.features:
+        findings.checked += 1
+        engine, wanted = part[feature.name], oracle[feature.name]
+        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, asked_at(feature, rows, as_of))):
+            findings.mismatch(f"{where}: {feature.name} is {engine!r} at {as_of}, oracle {wanted!r}")
+    return len(rows)
+
+
+def _check_derived(plan: PipelinePlan, view: ViewPlan, records: Sequence[Published], findings: FeatureFindings) -> None:
+    """What needs the view alone is what DuckDB makes of its values; the rest is null."""
+    if not view.derived:
+        return
+    own = {feature.name for feature in view.own_derived}
+    found = derived_features(plan, [record.value for record in records], [view.name])
+    for record, computed in zip(records, found, strict=True):
+        for feature in view.derived:
+            findings.checked += 1
+            engine = record.value[view.name][feature.name]
+            wanted = computed[f"{view.name}.{feature.name}"] if feature.name in own else None
+            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
+                findings.mismatch(f"{_where(record)}: {feature.name} is {engine!r}, its values make it {wanted!r}")
+
+
+def _where(record: Published) -> str:
+    return f"features[{record.partition}]@{record.offset}"
