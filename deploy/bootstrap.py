@@ -27,9 +27,9 @@ KERNEL = ROOT / "streams" / "kernel"
 
 # The project itself goes, editable, where its code runs. Triton's environment is a server's and needs none of it.
 WITH_PROJECT = ("services", "jobs")
-# Lock: the extras in it, and the lock that it must agree with. `image` is `services` without the tools of developers.
+# Lock: the extras in it, and the lock that it must agree with. `image` is `services` alone: no plots, no tools.
 _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
-    "services": (("services", "dev"), None),
+    "services": (("services", "report", "dev"), None),
     "image": (("services",), "services"),
     "jobs": (("jobs",), None),
     "build": (("build",), "services"),
