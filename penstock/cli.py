@@ -24,7 +24,7 @@ COMMANDS = {
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
     "model": Entry("penstock.commands.model:model", "Train, load and show a pipeline's model.", _PIPELINE),
     "backfill": Entry(
-        "penstock.commands.backfill:backfill", "Replay history into Parquet as it was served.", _PIPELINE
+        "penstock.commands.backfill:backfill", "Replay history into Parquet, as it was served.", _PIPELINE
     ),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),
