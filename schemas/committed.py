@@ -51,12 +51,14 @@ class Forms:
 
     Args:
         pipeline: Its name.
+        reference: How the user named it, for the commands that messages propose.
         contracts: The contracts that it reads.
         records: The present schema of the records that it publishes, by topic.
         views: Hash and definition of each of its views, by ``name@version``.
     """
 
     pipeline: str
+    reference: str
     contracts: tuple[type[Contract], ...]
     records: Mapping[str, dict[str, Any]]
     views: Mapping[str, dict[str, Any]]
@@ -227,7 +229,7 @@ def _distinct(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _export(forms: Forms) -> str:
-    return f"penstock schemas export {forms.pipeline}"
+    return f"penstock schemas export {forms.reference}"
 
 
 def _text(content: dict[str, Any]) -> str:

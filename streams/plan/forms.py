@@ -9,10 +9,16 @@ from streams.plan.hashing import view_definition
 from streams.plan.model import PipelinePlan
 
 
-def committed_forms(pipeline: Pipeline, plan: PipelinePlan) -> Forms:
-    """The forms to compare with the committed ones, or to commit."""
+def committed_forms(pipeline: Pipeline, plan: PipelinePlan, reference: str | None = None) -> Forms:
+    """The forms to compare with the committed ones, or to commit; ``reference`` is how the user named the pipeline."""
     views = {
         plan.view(view.name).id: {"hash": plan.view(view.name).hash, "definition": view_definition(pipeline, view)}
         for view in pipeline.views
     }
-    return Forms(pipeline.name, pipeline.contracts, {plan.features_topic: features_schema(plan)}, views)
+    return Forms(
+        pipeline.name,
+        reference or pipeline.name,
+        pipeline.contracts,
+        {plan.features_topic: features_schema(plan)},
+        views,
+    )

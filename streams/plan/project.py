@@ -1,0 +1,60 @@
+"""A pipeline as commands work on it: loaded and compiled once, with the folder of its committed schemas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from schemas.committed import Forms
+from streams.definitions.loading import load_pipeline, pipeline_file
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import FeaturesDecoder, features_decoder
+from streams.plan.forms import committed_forms
+from streams.plan.model import PipelinePlan
+
+
+@dataclass(frozen=True)
+class Project:
+    """One pipeline, and all that is derived from its definition.
+
+    Args:
+        reference: How the user named it; messages repeat it in the commands that they propose.
+        pipeline: Its definition.
+        plan: Its plan.
+        schemas: The folder of its committed schemas, which need not exist yet.
+    """
+
+    reference: str
+    pipeline: Pipeline
+    plan: PipelinePlan
+    schemas: Path
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, schemas: Path, reference: str | None = None) -> Project:
+        """The project of a definition in memory; ``reference`` is its name unless given."""
+        return cls(reference or pipeline.name, pipeline, compile_plan(pipeline), schemas)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline.name
+
+    @cached_property
+    def forms(self) -> Forms:
+        """What it commits."""
+        return committed_forms(self.pipeline, self.plan, self.reference)
+
+    def features_decoder(self) -> FeaturesDecoder:
+        """Reads the features topic: today's records, and those of all committed forms."""
+        return features_decoder(self.plan, self.schemas)
+
+
+def open_project(reference: str) -> Project:
+    """Load and compile the pipeline that a user names: by its file, its folder, or the name of its folder.
+
+    Raises:
+        PenstockError: if there is no such pipeline, or its file defines none.
+    """
+    return Project.of(load_pipeline(reference), pipeline_file(reference).parent / "schemas", reference)
