@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
@@ -34,13 +35,13 @@ class Refusals:
 
 
 class LabelReader:
-    """Records of a labels topic to rows.
+    """Records of a labels topic to rows; ``schemas`` is the folder of the committed schemas.
 
     Raises:
         PenstockError: if the contract does not name the event, or the value is not a boolean or a number.
     """
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, schemas: Path) -> None:
         self.refused = Refusals(labels.topic)
         self._labels = labels
         contract = labels.contract
@@ -54,7 +55,7 @@ class LabelReader:
                 where=f"Labels(topic={labels.topic!r})",
                 next="correct the contract or Labels(value=...) in the pipeline",
             )
-        self._writers = Decoder(*writer_schemas(contract))
+        self._writers = Decoder(*writer_schemas(contract, schemas))
 
     def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
         """One row per usable record, in the order of the records."""

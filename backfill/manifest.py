@@ -108,8 +108,10 @@ def load_manifest(folder: Path) -> Manifest | None:
         ) from error
 
 
-def selected_views(plan: PipelinePlan, names: tuple[str, ...]) -> dict[str, str]:
+def selected_views(plan: PipelinePlan, names: tuple[str, ...], reference: str) -> dict[str, str]:
     """``version:hash`` of the views of these names, in record order; of all views if there are none.
+
+    ``reference`` is how the user named the pipeline.
 
     Raises:
         PenstockError: if the pipeline has no such view.
@@ -118,7 +120,7 @@ def selected_views(plan: PipelinePlan, names: tuple[str, ...]) -> dict[str, str]
         try:
             plan.view(name)
         except KeyError as error:
-            raise PenstockError(error.args[0], next=f"penstock features describe {plan.pipeline}") from error
+            raise PenstockError(error.args[0], next=f"penstock features describe {reference}") from error
     return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names or not names}
 
 

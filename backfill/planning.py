@@ -4,7 +4,7 @@ Rows are wanted of the events whose time is in [from, to). To compute them as th
 matter to them must be replayed before them: those of one window and one hop back, and what may make a duplicate of
 those. An event's time is at most ``max_future`` ahead of its Kafka timestamp (later ones are dead letters), so that all
 that can matter has a Kafka timestamp of at least :func:`start_ms`; to a lifetime window, all can matter. Late events
-may come at any time: the replay goes to each topic's end, as it is when the backfill is plan.
+may come at any time: the replay goes to each topic's end, as it is when the backfill is planned.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def reach_ms(plan: PipelinePlan) -> int | None:
     return longest + events + settling
 
 
-def plan_replay(plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to_ms: int, scratch: str) -> Replay:
+def plan_replay(
+    plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to_ms: int, scratch: str, reference: str
+) -> Replay:
     """The bounded part of the job's request.
 
     Args:
@@ -87,6 +89,7 @@ def plan_replay(plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to
         from_ms: First event time of the range.
         to_ms: First event time after it.
         scratch: The topic that the replay writes to.
+        reference: How the user named the pipeline.
 
     Raises:
         PenstockError: if the range is empty, or a topic does not hold all of it; the message names what is possible.
@@ -99,7 +102,7 @@ def plan_replay(plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to
         )
     if topic.oldest_ms is None or topic.newest_ms is None:
         raise PenstockError(
-            f"topic {where} holds no valid event", where=where, next=f"penstock topics show {plan.pipeline}"
+            f"topic {where} holds no valid event", where=where, next=f"penstock topics show {reference}"
         )
     reach = reach_ms(plan)
     shortened = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -15,22 +16,22 @@ from penstock.settings import Settings
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
-from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
+from streams.plan.project import Project
 
 _TIMEOUT_S = 15.0
 # The newest event is seldom the last, since some are late: as many records of each end are looked at.
 _LOOKED_AT = 1_000
 
 
-def retained(pipeline: Pipeline, source: Source, settings: Settings, start_ms: int) -> Topic:
+def retained(project: Project, source: Source, settings: Settings, start_ms: int) -> Topic:
     """Look at the topic of one of a pipeline's sources; ``start_ms`` is the time that the partitions' ``start`` is for.
 
     Raises:
         PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
     """
     kafka, topic = settings.kafka, source.topic
-    require_topics([topic], kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name)
+    require_topics([topic], kafka, partitions=source.partitions, pipeline=project.reference)
     admin, numbers = admin_client(kafka), range(source.partitions)
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
     ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
@@ -42,7 +43,7 @@ def retained(pipeline: Pipeline, source: Source, settings: Settings, start_ms: i
     first_timestamps: dict[int, int] = {}
     for record in head:
         first_timestamps.setdefault(record.partition, record.timestamp)
-    times = _event_times(source, settings, ends_of_partitions)
+    times = _event_times(source, project.schemas, settings, ends_of_partitions)
     return Topic(
         partitions={
             n: Partition(
@@ -86,8 +87,8 @@ def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -
     return {partition.partition: future.result(_TIMEOUT_S).offset for partition, future in futures.items()}
 
 
-def _event_times(source: Source, settings: Settings, records: Iterable[Record]) -> list[int]:
-    writers = Decoder(*writer_schemas(source.contract, settings.schemas))
+def _event_times(source: Source, schemas: Path, settings: Settings, records: Iterable[Record]) -> list[int]:
+    writers = Decoder(*writer_schemas(source.contract, schemas))
     url = settings.schema_registry_url
     registry = None if url is None else registry_schemas(url)
     times = []

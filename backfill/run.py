@@ -30,12 +30,11 @@ from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from streams.definitions.pipeline import Pipeline
 from streams.flink.lifecycle import start_backfill
 from streams.flink.rest import Flink, Job
-from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
 
 _LOCK = ".lock"
 _POLL_S = 0.5
@@ -48,7 +47,7 @@ _MOST_RESTARTS = 5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BackfillRequest:
     """The arguments of a backfill: event times [from, to) in epoch ms, and views by name (none: all)."""
 
     from_ms: int
@@ -61,7 +60,12 @@ class StoppedError(Exception):
 
 
 def run_backfill(
-    pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path, progress: Progress, stop: threading.Event
+    project: Project,
+    settings: Settings,
+    request: BackfillRequest,
+    folder: Path,
+    progress: Progress,
+    stop: threading.Event,
 ) -> Manifest:
     """Replay the range into Parquet files under ``folder`` and return the complete manifest.
 
@@ -73,24 +77,24 @@ def run_backfill(
         PenstockError: if the range is not possible, a view does not exist, the folder holds something else or is in
             use, the job fails, or Kafka or Flink cannot be reached.
     """
-    plan = compile_plan(pipeline)
-    views = selected_views(plan, wanted.views)
+    plan = project.plan
+    views = selected_views(plan, request.views, project.reference)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with _exclusive_lock(folder):
         manifest = load_manifest(folder)
         if manifest is None:
             try:
-                manifest = _plan_backfill(pipeline, plan, settings, wanted, views, folder)
+                manifest = _plan_backfill(project, settings, request, views, folder)
             except PenstockError:
                 if is_new:
                     shutil.rmtree(folder)
                 raise
         else:
-            require_same(manifest, plan, views, wanted.from_ms, wanted.to_ms, folder)
+            require_same(manifest, plan, views, request.from_ms, request.to_ms, folder)
         if manifest.state == "running":
             with Flink(settings.flink_rest) as flink:
-                _Replayer(pipeline, settings, manifest, folder, flink, progress, stop).run()
+                _Replayer(project, settings, manifest, folder, flink, progress, stop).run()
             _write(plan, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
@@ -103,24 +107,27 @@ def run_backfill(
 
 
 def _plan_backfill(
-    pipeline: Pipeline, plan: PipelinePlan, settings: Settings, wanted: Wanted, views: dict[str, str], folder: Path
+    project: Project, settings: Settings, request: BackfillRequest, views: dict[str, str], folder: Path
 ) -> Manifest:
     if any(path.name != _LOCK for path in folder.iterdir()):
         raise PenstockError(
             "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
         )
-    run = uuid.uuid4().hex[:8]
+    plan, run = project.plan, uuid.uuid4().hex[:8]
+    from_ms, to_ms = request.from_ms, request.to_ms
+    sources = project.pipeline.sources
     manifest = Manifest(
-        pipeline=pipeline.name,
+        pipeline=project.name,
         views=views,
         plan=plan_hash(plan),
         run=run,
         replay=plan_replay(
             plan,
-            [retained(pipeline, source, settings, start_ms(plan, wanted.from_ms)) for source in pipeline.sources],
-            from_ms=wanted.from_ms,
-            to_ms=wanted.to_ms,
-            scratch=scratch_topic(pipeline.name, run),
+            [retained(project, source, settings, start_ms(plan, from_ms)) for source in sources],
+            from_ms=from_ms,
+            to_ms=to_ms,
+            scratch=scratch_topic(project.name, run),
+            reference=project.reference,
         ),
     )
     manifest.save(folder)
@@ -132,7 +139,7 @@ class _Replayer:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        project: Project,
         settings: Settings,
         manifest: Manifest,
         folder: Path,
@@ -141,7 +148,7 @@ class _Replayer:
         stop: threading.Event,
     ) -> None:
         self._stop = stop
-        self._pipeline = pipeline
+        self._project = project
         self._settings = settings
         self._manifest = manifest
         self._folder = folder
@@ -221,26 +228,26 @@ class _Replayer:
         else:
             checkpoint = manifest.checkpoint = None
             self._require_retained()
-            scratch.create(settings.kafka, manifest.replay.topic, self._pipeline.source.partitions)
+            scratch.create(settings.kafka, manifest.replay.topic, self._project.pipeline.source.partitions)
             manifest.parts.clear()
         manifest.save(self._folder)
         manifest.job = start_backfill(
-            self._pipeline, settings, name=manifest.job_name, replay=manifest.replay, checkpoint=checkpoint
+            self._project, settings, name=manifest.job_name, replay=manifest.replay, checkpoint=checkpoint
         )
         manifest.save(self._folder)
 
     def _require_retained(self) -> None:
-        for source, offsets in zip(self._pipeline.sources, self._manifest.replay.sources, strict=True):
+        for source, offsets in zip(self._project.pipeline.sources, self._manifest.replay.sources, strict=True):
             first = first_offsets(self._settings.kafka, source.topic, offsets.start)
             if any(first[partition] > start for partition, start in offsets.start.items()):
                 raise PenstockError(
-                    "retention has deleted what this backfill reads since it was plan",
+                    "retention has deleted what this backfill reads since it was planned",
                     where=source.topic,
                     next=f"delete {self._folder} and run it again: it says which range is possible",
                 )
 
     def _watch(self) -> None:
-        manifest, topics = self._manifest, [source.topic for source in self._pipeline.sources]
+        manifest, topics = self._manifest, [source.topic for source in self._project.pipeline.sources]
         checkpoints, restarts, read = -1, 0, 0
         with Lag(self._settings.kafka) as lag:
             self._progress.step("replay", manifest.events, _replayed(lag, manifest, topics))
@@ -353,7 +360,7 @@ def _write(
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which ends with the process, whatever ends it."""
     with (folder / _LOCK).open("w") as lock:
         try:

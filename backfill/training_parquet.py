@@ -16,13 +16,10 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
-from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
+from streams.plan.project import Project
 
 
-def training_set(
-    pipeline: Pipeline, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None
-) -> TrainingSet:
+def training_set(project: Project, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None) -> TrainingSet:
     """The events of the backfill that are labelled so far, as known at ``until_ms`` (event time; None: all of it).
 
     The labels topic is read committed, from its beginning to its end at the time of the call. A label that breaks its
@@ -32,6 +29,7 @@ def training_set(
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
             needs; the pipeline has no labels or its label is no yes or no; or Kafka cannot be reached.
     """
+    pipeline = project.pipeline
     labels = pipeline.labels
     if labels is None:
         raise PenstockError(
@@ -39,9 +37,9 @@ def training_set(
             next="give it labels=Labels(topic=..., contract=..., value=...)",
         )
     inputs = pipeline.model.inputs
-    views = view_versions(compile_plan(pipeline), inputs)
-    require_fit(pipeline, views, backfill)
-    reader = LabelReader(labels)
+    views = view_versions(project.plan, inputs)
+    require_fit(project, views, backfill)
+    reader = LabelReader(labels, project.schemas)
     result = join(
         feature_rows(inputs, views, backfill.batches(_columns(inputs, views))),
         reader.rows(read_topic(kafka, labels.topic)),
@@ -52,13 +50,13 @@ def training_set(
     return replace(result, counts=replace(result.counts, labels_refused=reader.refused.count))
 
 
-def require_fit(pipeline: Pipeline, views: Mapping[str, str], backfill: Backfill) -> None:
+def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:
     """Check that the backfill has what the model needs, as the pipeline defines it now.
 
     Raises:
         PenstockError: if it has not.
     """
-    held = backfill.manifest.views
+    pipeline, held = project.pipeline, backfill.manifest.views
     reasons = []
     if backfill.manifest.pipeline != pipeline.name:
         reasons.append(f"it is of pipeline {backfill.manifest.pipeline}")
@@ -78,7 +76,7 @@ def require_fit(pipeline: Pipeline, views: Mapping[str, str], backfill: Backfill
         raise PenstockError(
             f"the backfill does not fit model {pipeline.model.name}: {'; '.join(reasons)}",
             where=str(backfill.folder),
-            next=f"penstock backfill run {pipeline.name} --from ... --to ... --out ANOTHER FOLDER",
+            next=f"penstock backfill run {project.reference} --from ... --to ... --out ANOTHER FOLDER",
         )
 
 

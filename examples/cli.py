@@ -30,7 +30,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.paths import ROOT
 from scoring.repository import ModelRepository
-from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
 from verify.report import Report
 
 PIPELINES = ("fraud", "flights")
@@ -148,7 +148,7 @@ def _write_page(report: Report, played: Mapping[str, Played], stack: Stack, path
     kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
     models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
     seen = {
-        name: Seen(one.measured, one.timeline, gather(load_pipeline(name), kafka, models, one.measured))
+        name: Seen(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
         for name, one in played.items()
     }
     # What the plots were made from, for other eyes.

@@ -20,6 +20,11 @@ KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
 JAVA_MAJOR = 17
 
 
+def as_typed(path: Path) -> str:
+    """A path as a user would type it here: relative to the working directory if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def venv_python(name: str) -> Path:
     """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers` or `tools`."""
     return VENVS / name / "bin" / "python"

@@ -1,4 +1,5 @@
 """Contracts and records: what may enter, what leaves, and how both are written on the wire.
 
-``avro/`` holds the committed Avro schema of every contract version, for producers in any language.
+Nothing here knows the definition language. The committed schemas of a pipeline lie beside its file; ``committed``
+compares and writes them.
 """

@@ -1,6 +1,6 @@
 """The committed schemas: what past versions meant, against which every change of a definition is checked.
 
-Under the root (this package's folder, or a pipeline author's own)::
+Under the folder ``schemas`` beside the pipeline's file::
 
     avro/<contract>/v<version>.avsc              every version of a contract
     records/features.<pipeline>/<hash>.avsc      every form that the records of a features topic have had
@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from penstock.errors import PenstockError
+from penstock.paths import as_typed
 from schemas.avro import contract_schema, fields_of, fingerprint
 from schemas.compatibility import breaks
 from schemas.contract import Contract, ContractField, contract_fields
-
-ROOT = Path(__file__).resolve().parent
 
 Kind = Literal["missing", "stale", "changed", "breaking"]
 
@@ -42,7 +41,7 @@ class Problem:
     next: str
 
     def __str__(self) -> str:
-        return str(PenstockError(self.what, where=str(self.file), next=self.next))
+        return str(PenstockError(self.what, where=as_typed(self.file), next=self.next))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Forms:
     views: Mapping[str, dict[str, Any]]
 
 
-def export(forms: Forms, root: Path = ROOT) -> list[Path]:
+def export(forms: Forms, root: Path) -> list[Path]:
     """Write what is missing or stale; returns the files written. A version that changed is left as it is.
 
     Raises:
@@ -73,7 +72,7 @@ def export(forms: Forms, root: Path = ROOT) -> list[Path]:
     serious = [p for p in problems(forms, root) if p.kind in ("changed", "breaking")]
     if serious:
         raise PenstockError(
-            serious[0].what, where=str(serious[0].file), safe="no file was written", next=serious[0].next
+            serious[0].what, where=as_typed(serious[0].file), safe="no file was written", next=serious[0].next
         )
     written = []
     for file, content in _files(forms, root):
@@ -84,7 +83,7 @@ def export(forms: Forms, root: Path = ROOT) -> list[Path]:
     return written
 
 
-def problems(forms: Forms, root: Path = ROOT) -> list[Problem]:
+def problems(forms: Forms, root: Path) -> list[Problem]:
     """All that is wrong between a pipeline's definitions and the committed schemas; empty when all is well."""
     found: list[Problem] = []
     for contract in forms.contracts:
@@ -98,7 +97,7 @@ def problems(forms: Forms, root: Path = ROOT) -> list[Problem]:
     return found
 
 
-def require_unchanged(forms: Forms, root: Path = ROOT) -> None:
+def require_unchanged(forms: Forms, root: Path) -> None:
     """Refuse to go on with a definition that changed under an old version; one that is not committed yet may.
 
     Raises:
@@ -106,21 +105,21 @@ def require_unchanged(forms: Forms, root: Path = ROOT) -> None:
     """
     for problem in problems(forms, root):
         if problem.kind in ("changed", "breaking"):
-            raise PenstockError(problem.what, where=str(problem.file), next=problem.next)
+            raise PenstockError(problem.what, where=as_typed(problem.file), next=problem.next)
 
 
-def writer_schemas(contract: type[Contract], root: Path = ROOT) -> list[dict[str, Any]]:
+def writer_schemas(contract: type[Contract], root: Path) -> list[dict[str, Any]]:
     """The Avro schemas that producers may have written events of ``contract`` with: all committed, and its own."""
     schemas = [schema for _, schema in _committed_versions(contract, root)]
     return _distinct([*schemas, contract_schema(contract)])
 
 
-def record_schemas(topic: str, current: dict[str, Any], root: Path = ROOT) -> list[dict[str, Any]]:
+def record_schemas(topic: str, current: dict[str, Any], root: Path) -> list[dict[str, Any]]:
     """The Avro schemas that records on a topic of ours may have: all committed, and the present one."""
     return _distinct([*(_load(file) for file in sorted((root / "records" / topic).glob("*.avsc"))), current])
 
 
-def record_file(topic: str, form: str, root: Path = ROOT) -> Path:
+def record_file(topic: str, form: str, root: Path) -> Path:
     """Where a form of the records on a topic is committed, by its fingerprint in hexadecimal."""
     return root / "records" / topic / f"{form}.avsc"
 
@@ -211,7 +210,7 @@ def _load(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PenstockError(
-            f"a committed schema is not JSON: {error}", where=str(file), next=f"git checkout -- {file}"
+            f"a committed schema is not JSON: {error}", where=as_typed(file), next=f"git checkout -- {as_typed(file)}"
         ) from error
     return content
 

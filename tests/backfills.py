@@ -13,7 +13,7 @@ from rich.console import Console
 from backfill.manifest import Manifest, plan_hash, selected_views
 from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
 from backfill.progress import Progress
-from backfill.run import Wanted, run_backfill
+from backfill.run import BackfillRequest, run_backfill
 from penstock.kafka.reading import Record
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder
@@ -21,12 +21,13 @@ from streams.definitions.pipeline import Pipeline
 from streams.flink.submission import Replay
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
+from streams.plan.project import Project
 
 
-def run_quietly(pipeline: Pipeline, settings: Settings, wanted: Wanted, folder: Path) -> Manifest:
+def run_quietly(project: Project, settings: Settings, request: BackfillRequest, folder: Path) -> Manifest:
     """A backfill by a job, from its beginning to its end."""
     with Progress(Console(file=StringIO())) as progress:
-        return run_backfill(pipeline, settings, wanted, folder, progress, threading.Event())
+        return run_backfill(project, settings, request, folder, progress, threading.Event())
 
 
 def write_backfill(
@@ -43,7 +44,7 @@ def write_backfill(
     manifest = Manifest(
         state="complete",
         pipeline=pipeline.name,
-        views=selected_views(plan, views),
+        views=selected_views(plan, views, "p"),
         plan=plan_hash(plan),
         run="test",
         replay=Replay(

@@ -21,8 +21,7 @@ from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
 from streams.definitions.pipeline import Labels, Pipeline
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_decoder
+from streams.plan.project import Project
 from verify.backfill import BackfillFindings, check_backfill
 from verify.drift import DriftFindings, check_drift
 from verify.events import check_dead_letters
@@ -40,7 +39,7 @@ _CASSANDRA_SAMPLE = 1_000
 
 
 def verify(
-    pipeline: Pipeline,
+    project: Project,
     settings: Settings,
     measured: Measured | None,
     *,
@@ -57,9 +56,9 @@ def verify(
     Raises:
         PenstockError: if Kafka, a store or a model file cannot be read.
     """
-    plan = compile_plan(pipeline)
+    pipeline, plan = project.pipeline, project.plan
     kafka = settings.kafka
-    judged, *others = (judged_source(pipeline, plan, number, settings) for number in range(len(plan.sources)))
+    judged, *others = (judged_source(project, number, settings) for number in range(len(plan.sources)))
     dead_letters, letters_wrong = 0, 0
     letter_examples: list[str] = []
     for source, of_source in zip(plan.sources, (judged, *others), strict=True):
@@ -68,9 +67,7 @@ def verify(
         dead_letters += found
         letters_wrong += wrong
         letter_examples += in_words
-    records = published(
-        read_topic(kafka, pipeline.features_topic), features_decoder(compile_plan(pipeline), settings.schemas)
-    )
+    records = published(read_topic(kafka, pipeline.features_topic), project.features_decoder())
     features = check_features(
         plan,
         judged.events,
@@ -148,7 +145,7 @@ def verify(
         drift_mismatches=drift.mismatches,
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
-        model=_quality(pipeline, settings, records, predictions, measured) if measured else None,
+        model=_quality(project, settings, records, predictions, measured) if measured else None,
         examples=examples[:MAX_EXAMPLES],
     )
 
@@ -178,16 +175,17 @@ def _scorer(pipeline: Pipeline, settings: Settings, version: str) -> Scorer:
 
 
 def _quality(
-    pipeline: Pipeline,
+    project: Project,
     settings: Settings,
     records: Sequence[Published],
     predictions: Sequence[Published],
     measured: Measured,
 ) -> ModelReport | None:
     """AUC on labelled events later than the training, of the published scores and of the model without windows."""
+    pipeline = project.pipeline
     if pipeline.labels is None:
         return None
-    labels = _labels(pipeline.labels, settings.kafka)
+    labels = _labels(pipeline.labels, settings.kafka, project.schemas)
     by_offset = {Position(r.partition, r.offset): r.value for r in records}
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
@@ -209,12 +207,12 @@ def _quality(
     )
 
 
-def _labels(labels: Labels, kafka: KafkaAccess) -> Mapping[str, int]:
+def _labels(labels: Labels, kafka: KafkaAccess, schemas: Path) -> Mapping[str, int]:
     """The truth of each labelled event, as known at the end: of several labels the one that was known last."""
     id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
     assert id_field is not None
     assert time_field is not None
-    writers = Decoder(*writer_schemas(labels.contract))
+    writers = Decoder(*writer_schemas(labels.contract, schemas))
     latest: dict[str, tuple[int, int]] = {}
     for record in read_topic(kafka, labels.topic):
         decoded = decode_event(

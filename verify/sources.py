@@ -9,15 +9,13 @@ from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
-from streams.definitions.pipeline import Pipeline
 from streams.flink.submit import personal_key_of
-from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
 from verify.events import Judged, judge_events
 
 
 def judged_source(
-    pipeline: Pipeline,
-    plan: PipelinePlan,
+    project: Project,
     number: int,
     settings: Settings,
     start: Mapping[int, int] | None = None,
@@ -27,13 +25,14 @@ def judged_source(
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.
     """
-    source, url = pipeline.sources[number], settings.schema_registry_url
+    plan = project.plan
+    source, url = project.pipeline.sources[number], settings.schema_registry_url
     return judge_events(
         plan,
         plan.sources[number],
         source.contract,
         read_topic(settings.kafka, source.topic, start=start),
-        Decoder(*writer_schemas(source.contract, settings.schemas)),
+        Decoder(*writer_schemas(source.contract, project.schemas)),
         personal_key_of(plan, settings).encode(),
         None if url is None else registry_schemas(url),
     )

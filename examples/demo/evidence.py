@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import Importance
-from streams.definitions.pipeline import Labels, Pipeline
+from streams.definitions.pipeline import Labels
+from streams.plan.project import Project
 from verify.measured import Measured
 
 # Four steps to each power of ten of the odds: fine where scores are rare and where they are common.
@@ -98,19 +100,20 @@ class Evidence(_Fact):
     importance: tuple[Importance, ...]
 
 
-def gather(pipeline: Pipeline, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
+def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
     """Read what the pipeline published, its labels and its model's manifest.
 
     Raises:
         PenstockError: if Kafka or the model repository cannot be read, or nothing was predicted.
     """
+    pipeline = project.pipeline
     decoder = Decoder(PREDICTION_SCHEMA)
     predictions = [decoder.decode(r.value or b"") for r in read_topic(kafka, pipeline.predictions_topic)]
     if not predictions:
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
     times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
     scores = np.array([p["score"] for p in predictions])
-    known = _truth(pipeline.labels, kafka) if pipeline.labels else {}
+    known = _truth(pipeline.labels, kafka, project.schemas) if pipeline.labels else {}
     truth = np.array([known.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
@@ -182,10 +185,10 @@ def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]
             yield Bin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
 
 
-def _truth(labels: Labels, kafka: KafkaAccess) -> dict[str, int]:
+def _truth(labels: Labels, kafka: KafkaAccess, schemas: Path) -> dict[str, int]:
     """What is known of each event in the end: of several labels the one that was known last."""
     latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
-    for row in LabelReader(labels).rows(read_topic(kafka, labels.topic)):
+    for row in LabelReader(labels, schemas).rows(read_topic(kafka, labels.topic)):
         rank = row.known_at_ms, row.position
         if row.event_id not in latest or rank >= latest[row.event_id][0]:
             latest[row.event_id] = rank, row.value

@@ -12,10 +12,10 @@ import click
 from rich.console import Console
 
 from backfill.progress import Progress
-from backfill.run import StoppedError, Wanted, run_backfill
+from backfill.run import BackfillRequest, StoppedError, run_backfill
 from penstock.event_time import EventTime, iso
 from penstock.settings import Settings
-from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
 
 
 @click.group()
@@ -46,8 +46,8 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
         signal.signal(number, ask)
     try:
         with Progress(Console()) as progress:
-            wanted = Wanted(from_ms, to_ms, views)
-            manifest = run_backfill(load_pipeline(pipeline), Settings(), wanted, out, progress, stop)
+            request = BackfillRequest(from_ms, to_ms, views)
+            manifest = run_backfill(open_project(pipeline), Settings(), request, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; what the job has done is kept, and the same command carries on from there", err=True)
         click.echo(f"to give it up, delete {out}; its topic empties itself within a week", err=True)

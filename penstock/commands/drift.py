@@ -20,11 +20,11 @@ from penstock.telemetry import Progress, metrics_option, serve
 from schemas.codec import Decoder
 from schemas.records import DRIFT_SCHEMA
 from scoring.repository import ModelRepository
-from streams.definitions.loading import load_pipeline
 from streams.drift.records import monitors_of
 from streams.drift.reference import Reference
 from streams.drift.store import NotSavedError, found, latest_states
 from streams.drift.track import Track
+from streams.plan.project import open_project
 
 _LATEST = 15
 # What the table of monitors needs: in a pipe a console takes itself for 80 wide, and would cut it.
@@ -60,10 +60,10 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     # While a broker is away aiokafka complains ten times a second; what it means for the app, the app says.
     for chatty, level in (("faust", logging.WARNING), ("mode", logging.WARNING), ("aiokafka", logging.CRITICAL)):
         logging.getLogger(chatty).setLevel(level)
-    definition, settings = load_pipeline(pipeline), Settings()
+    project, settings = open_project(pipeline), Settings()
     progress = Progress(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
-        run_drift(definition, settings, instance, progress)
+        run_drift(project, settings, instance, progress)
 
 
 @drift.command()
@@ -76,8 +76,9 @@ def status(pipeline: str, alerts: int) -> None:
     """
     from streams.drift.app import current_reference  # noqa: PLC0415
 
-    definition, settings = load_pipeline(pipeline), Settings()
-    reference, version = current_reference(definition, ModelRepository(settings.model_repository))
+    project, settings = open_project(pipeline), Settings()
+    definition = project.pipeline
+    reference, version = current_reference(project, ModelRepository(settings.model_repository))
     console = Console(highlight=False)
     console.width = max(console.width, _WIDTH)
     group = group_of(definition.name, "drift")

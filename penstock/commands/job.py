@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from penstock.settings import Settings
-from streams.definitions.loading import load_pipeline
 from streams.flink import lifecycle as jobs
 from streams.flink import upgrade as evolution
+from streams.plan.project import open_project
 
 
 @click.group()
@@ -66,12 +66,12 @@ def start(pipeline: str, savepoint: str | None, drops_state: bool, unless_runnin
 
     Without --from-savepoint its windows are empty at first.
     """
-    definition, settings = load_pipeline(pipeline), Settings()
-    found = jobs.status(definition, settings) if unless_running else None
+    project, settings = open_project(pipeline), Settings()
+    found = jobs.status(project, settings) if unless_running else None
     if found is not None and found.is_active:
         click.echo(f"{found.name} is {found.state.lower()} already: job {found.id}")
         return
-    started = jobs.start(definition, settings, savepoint=savepoint, drops_state=drops_state, **options)
+    started = jobs.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options)
     click.echo(f"{started.name} is running: job {started.id}, {started.tasks} tasks")
 
 
@@ -79,7 +79,7 @@ def start(pipeline: str, savepoint: str | None, drops_state: bool, unless_runnin
 @click.argument("pipeline")
 def stop(pipeline: str) -> None:
     """Stop the job of PIPELINE with a savepoint, and print where it lies."""
-    path = jobs.stop(load_pipeline(pipeline), Settings())
+    path = jobs.stop(open_project(pipeline), Settings())
     click.echo(f"stopped; savepoint {path}")
     click.echo(f"continue with: penstock job start {pipeline} --from-savepoint latest")
 
@@ -92,8 +92,8 @@ def upgrade(pipeline: str) -> None:
     The job keeps its options. Views that mean the same keep their state, new ones begin empty. Before, start the sinks,
     scorers and the drift app anew, so that they can read the new records.
     """
-    done = evolution.upgrade(load_pipeline(pipeline), Settings())
-    _tell(done)
+    done = evolution.upgrade(open_project(pipeline), Settings())
+    _tell(pipeline, done)
     for what, views in (("begin empty", done.added), ("are gone, with their state", done.removed)):
         if views:
             click.echo(f"{', '.join(views)} {what}")
@@ -104,19 +104,19 @@ def upgrade(pipeline: str) -> None:
 @click.option("--parallelism", type=click.IntRange(1, 128), required=True, help="Tasks per operator.")
 def rescale(pipeline: str, parallelism: int) -> None:
     """Give the running job of PIPELINE more tasks, or fewer: stop with a savepoint, start from it."""
-    _tell(evolution.rescale(load_pipeline(pipeline), Settings(), parallelism))
+    _tell(pipeline, evolution.rescale(open_project(pipeline), Settings(), parallelism))
 
 
-def _tell(done: evolution.Evolved) -> None:
+def _tell(pipeline: str, done: evolution.Evolved) -> None:
     click.echo(f"{done.job.name} is running: job {done.job.id}, {done.job.tasks} tasks, from {done.savepoint}")
-    click.echo(f"as by: penstock job start {done.job.name.removeprefix('penstock-')}{done.options.arguments()}")
+    click.echo(f"as by: penstock job start {pipeline}{done.options.arguments()}")
 
 
 @job.command()
 @click.argument("pipeline")
 def status(pipeline: str) -> None:
     """Show the job of PIPELINE; exits with 1 unless it runs."""
-    found = jobs.status(load_pipeline(pipeline), Settings())
+    found = jobs.status(open_project(pipeline), Settings())
     if found is None:
         click.echo(f"Flink knows no job of {pipeline}")
         raise SystemExit(1)

@@ -18,6 +18,7 @@ from scoring.serving import ModelControl
 from scoring.training import Manifest, train
 from streams.definitions.loading import load_pipeline
 from streams.drift.training import reference_of
+from streams.plan.project import open_project
 
 _MOST_USEFUL = 5
 _READ = ("features_read", "labels_read")
@@ -44,10 +45,11 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 
     The version is not served before `penstock model load`.
     """
-    definition, settings = load_pipeline(pipeline), Settings()
-    data = training_set(definition, settings.kafka, read_backfill(folder), until_ms)
+    project, settings = open_project(pipeline), Settings()
+    definition = project.pipeline
+    data = training_set(project, settings.kafka, read_backfill(folder), until_ms)
     trained = train(data, seed)
-    reference = reference_of(definition, data, trained, seed)
+    reference = reference_of(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
     _line("model", click.style(f"{definition.model.name} version {version}", bold=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,21 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from penstock.errors import PenstockError
-from penstock.settings import Settings
+from penstock.paths import as_typed
 from schemas import committed
 from schemas.avro import contract_schema
 from schemas.contract import Contract, ContractField, Pii, contract_fields
 from streams.definitions.loading import known_pipelines, load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
-from streams.plan.forms import committed_forms
-
-_FOLDER = click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=lambda: Settings().schemas,
-    help="Where the committed schemas are; by default PENSTOCK_SCHEMAS.",
-)
+from streams.plan.project import open_project
 
 
 @click.group()
@@ -38,27 +29,27 @@ def schemas() -> None:
 
 @schemas.command()
 @click.argument("pipeline")
-@_FOLDER
-def export(pipeline: str, folder: Path) -> None:
-    """Write the schemas of PIPELINE that are not committed yet.
+def export(pipeline: str) -> None:
+    """Write the schemas of PIPELINE that are not committed yet into the folder schemas beside its file.
 
     A committed version that has changed is refused: make a new version instead.
     """
-    written = committed.export(_forms(pipeline), folder)
+    project = open_project(pipeline)
+    written = committed.export(project.forms, project.schemas)
     for file in written:
-        click.echo(f"wrote {file.relative_to(folder)}")
+        click.echo(f"wrote {as_typed(file)}")
     click.echo(f"{pipeline}: {len(written)} files written" if written else f"{pipeline}: all schemas are up to date")
 
 
 @schemas.command()
 @click.argument("pipeline", required=False)
-@_FOLDER
-def check(pipeline: str | None, folder: Path) -> None:
+def check(pipeline: str | None) -> None:
     """Fail if PIPELINE (or any known one) differs from its committed schemas, or breaks readers of old versions."""
     names = [pipeline] if pipeline else known_pipelines()
     failed = False
     for name in names:
-        found = committed.problems(_forms(name), folder)
+        project = open_project(name)
+        found = committed.problems(project.forms, project.schemas)
         for problem in found:
             click.secho("error: ", fg="red", bold=True, nl=False, err=True)
             click.echo(str(problem), err=True)
@@ -107,11 +98,6 @@ def _bound_integers(schema: dict[str, Any]) -> None:
                 branch.setdefault("minimum", -(2**63))
             if "exclusiveMaximum" not in branch:
                 branch.setdefault("maximum", 2**63 - 1)
-
-
-def _forms(reference: str) -> committed.Forms:
-    pipeline = load_pipeline(reference)
-    return committed_forms(pipeline, compile_plan(pipeline))
 
 
 def _contract(reference: str) -> type[Contract]:

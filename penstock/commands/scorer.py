@@ -26,10 +26,7 @@ from scoring.scorer import Limits, Parts, Scorer, consumer_config
 from scoring.startup import check_logs, check_model, fallback_file
 from scoring.triton import ServedModel, Triton, TritonUnavailable
 from scoring.vectors import Vectorizer
-from streams.definitions.loading import load_pipeline
-from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_decoder
+from streams.plan.project import Project, open_project
 
 _log = logging.getLogger(__name__)
 
@@ -79,15 +76,15 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    definition, settings = load_pipeline(pipeline), Settings()
+    project, settings = open_project(pipeline), Settings()
     limits = Limits(max_batch=max_batch, linger_s=linger_ms / 1000)
     progress = Progress(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
-        run_scorer(definition, settings, instance, limits, deadline_ms / 1000, progress, stop)
+        run_scorer(project, settings, instance, limits, deadline_ms / 1000, progress, stop)
 
 
 def run_scorer(
-    pipeline: Pipeline,
+    project: Project,
     settings: Settings,
     instance: str,
     limits: Limits,
@@ -100,12 +97,13 @@ def run_scorer(
     Raises:
         PenstockError: if something that must hold does not, at the start or later.
     """
-    plan = compile_plan(pipeline)
+    plan = project.plan
+    pipeline = project.pipeline
     predictions = pipeline.predictions_topic
     kafka = settings.kafka
     answers = [predictions, dead_letters_of(predictions)]
     require_topics(
-        [pipeline.features_topic, *answers], kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name
+        [pipeline.features_topic, *answers], kafka, partitions=pipeline.source.partitions, pipeline=project.reference
     )
     check_logs(kafka, answers)
     triton = Triton(settings.triton)
@@ -141,7 +139,7 @@ def run_scorer(
         producer=producer,
         history=history,
         inference=inference,
-        decoder=features_decoder(plan, settings.schemas),
+        decoder=project.features_decoder(),
         vectorizer=Vectorizer(pipeline.model.inputs),
         writer=PredictionWriter(pipeline, plan, ModelIdentity(served.name, str(served.version))),
         metrics=metrics,

@@ -12,7 +12,7 @@ import click
 
 from deploy.local.versions import server_versions
 from penstock.settings import Settings
-from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
 from verify.measured import Measured
 from verify.report import Report
 from verify.run import verify as verify_pipeline
@@ -67,7 +67,7 @@ def verify(
     for name in pipelines:
         seen = Measured.model_validate(witnessed[name]) if name in witnessed else None
         found[name] = verify_pipeline(
-            load_pipeline(name), settings, seen, budget=budget, seed=seed, backfill=folders.get(name)
+            open_project(name), settings, seen, budget=budget, seed=seed, backfill=folders.get(name)
         )
     failures = {name: one.failures() for name, one in found.items()}
     result = Report(held=not any(failures.values()), pipelines=found, versions=_versions())

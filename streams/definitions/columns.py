@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.contract import ColumnType
 from streams.definitions.base import Definition, Name, Sql
+from streams.definitions.importing import public_name
 
 
 class Derived(Definition):
@@ -36,4 +37,4 @@ class PythonColumn(Definition):
     @property
     def reference(self) -> str:
         """``module:function``, by which the job imports it."""
-        return f"{self.function.__module__}:{self.function.__qualname__}"
+        return f"{public_name(self.function.__module__)}:{self.function.__qualname__}"

@@ -1,14 +1,17 @@
-"""Finding a pipeline: by its file, or by the name of its folder in ``examples/`` or in ``PENSTOCK_PIPELINES``."""
+"""Finding and loading a pipeline: by its file, its folder, or the name of its folder.
+
+Names are looked up in the folders of ``PENSTOCK_PIPELINES``, then in Penstock's own ``examples/``. How a file is
+imported is in :mod:`streams.definitions.importing`.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.paths import ROOT
+from streams.definitions.importing import import_file
 from streams.definitions.pipeline import Pipeline
 
 
@@ -18,12 +21,10 @@ def pipeline_file(reference: str) -> Path:
     Raises:
         PenstockError: if there is no such file; the message lists where it looked.
     """
-    roots = [Path(p) for p in os.environ.get("PENSTOCK_PIPELINES", "").split(os.pathsep) if p]
-    roots.append(ROOT / "examples")
     candidates = [
         Path(reference),
         Path(reference) / "pipeline.py",
-        *(root / reference / "pipeline.py" for root in roots),
+        *(root / reference / "pipeline.py" for root in _roots()),
     ]
     for candidate in candidates:
         if candidate.is_file():
@@ -36,17 +37,13 @@ def pipeline_file(reference: str) -> Path:
 
 
 def load_pipeline(reference: str) -> Pipeline:
-    """Import the file and return its ``pipeline``.
+    """Import the file and return its ``pipeline``; the same file is imported once.
 
     Raises:
         PenstockError: if there is no such file, or it defines no ``pipeline``.
     """
     path = pipeline_file(reference)
-    root, module_name = _module_of(path)
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-    module = importlib.import_module(module_name)
-    pipeline = getattr(module, "pipeline", None)
+    pipeline = getattr(import_file(path), "pipeline", None)
     if not isinstance(pipeline, Pipeline):
         raise PenstockError(
             what="the file defines no pipeline",
@@ -64,12 +61,3 @@ def known_pipelines() -> list[str]:
 def _roots() -> list[Path]:
     roots = [Path(p) for p in os.environ.get("PENSTOCK_PIPELINES", "").split(os.pathsep) if p]
     return [*roots, ROOT / "examples"]
-
-
-def _module_of(path: Path) -> tuple[Path, str]:
-    """The import root and dotted name of a file: packages upward from it belong to the name."""
-    parts, folder = [path.stem], path.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    return folder, ".".join(parts)

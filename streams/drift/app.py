@@ -23,28 +23,28 @@ from penstock.settings import Settings
 from penstock.telemetry import Progress
 from scoring.repository import ModelRepository
 from scoring.training_set import view_versions
-from streams.definitions.pipeline import Pipeline
 from streams.drift.consumer import Positions, StatefulTransport
 from streams.drift.following import Following
 from streams.drift.metrics import Metrics
 from streams.drift.records import Writer, monitors_of, reader_of
 from streams.drift.reference import Reference, read_reference
 from streams.drift.store import TrackStore
-from streams.plan.compiler import compile_plan
+from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
 
 _STOP_S = 20.0
 
 
-def current_reference(pipeline: Pipeline, repository: ModelRepository) -> tuple[Reference, int]:
+def current_reference(project: Project, repository: ModelRepository) -> tuple[Reference, int]:
     """The reference of the model version that is served, and that version.
 
     Raises:
         PenstockError: if the pipeline has no monitors, no model, or other monitors or views than were trained for.
     """
+    pipeline = project.pipeline
     monitors, name = pipeline.monitors, pipeline.model.name
-    train = f"penstock model train {pipeline.name}, and load the new version"
+    train = f"penstock model train {project.reference}, and load the new version"
     if monitors is None:
         raise PenstockError(
             f"pipeline {pipeline.name} declares no monitors", next="give it monitors=Monitors(inputs=(...))"
@@ -62,7 +62,7 @@ def current_reference(pipeline: Pipeline, repository: ModelRepository) -> tuple[
         raise PenstockError(
             "the pipeline's monitors are not those that the model was trained with", where=str(folder), next=train
         )
-    views = view_versions(compile_plan(pipeline), monitors.inputs)
+    views = view_versions(project.plan, monitors.inputs)
     then = repository.manifest(name, version).views
     for view, now in views.items():
         if then.get(view) != now:
@@ -74,19 +74,20 @@ def current_reference(pipeline: Pipeline, repository: ModelRepository) -> tuple[
     return reference, version
 
 
-def run_drift(pipeline: Pipeline, settings: Settings, instance: str, progress: Progress) -> None:
+def run_drift(project: Project, settings: Settings, instance: str, progress: Progress) -> None:
     """Follow the pipeline until told to stop (SIGTERM, SIGINT).
 
     Raises:
         PenstockError: if something that must hold does not, at the start or later; a restart goes on from the state.
     """
-    reference, version = current_reference(pipeline, ModelRepository(settings.model_repository))
+    pipeline = project.pipeline
+    reference, version = current_reference(project, ModelRepository(settings.model_repository))
     monitors = monitors_of(pipeline)
     topics = [*monitors, *map(dead_letters_of, monitors), pipeline.drift_topic, pipeline.drift_state_topic]
-    require_topics(topics, settings.kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name)
+    require_topics(topics, settings.kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
     _log.info("drift %s: %s against model %s version %d", instance, ", ".join(monitors), reference.model, version)
     with LagWatch(settings.kafka, pipeline.name, "drift", progress) as lag, tempfile.TemporaryDirectory() as scratch:
-        asyncio.run(_Run(pipeline, settings, instance, reference, version, lag, Path(scratch)).run())
+        asyncio.run(_Run(project, settings, instance, reference, version, lag, Path(scratch)).run())
     _log.info("drift %s stopped; every state is saved", instance)
 
 
@@ -95,7 +96,7 @@ class _Run:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        project: Project,
         settings: Settings,
         instance: str,
         reference: Reference,
@@ -103,7 +104,7 @@ class _Run:
         lag: LagWatch,
         scratch: Path,
     ) -> None:
-        self._pipeline = pipeline
+        pipeline = self._pipeline = project.pipeline
         self._settings = settings
         self._instance = instance
         self._scratch = scratch
@@ -115,7 +116,7 @@ class _Run:
         self._following = Following(
             reference,
             TrackStore(settings.kafka, pipeline, reference, version, self._give_up),
-            {topic: reader_of(topic, pipeline, version, settings.schemas) for topic in monitors},
+            {topic: reader_of(topic, project, version) for topic in monitors},
             monitors,
             Writer(pipeline, reference, version),
             Metrics(REGISTRY, pipeline.name, reference),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import Alert, Observation, message
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_decoder, is_lacking
+from streams.plan.feature_records import is_lacking
+from streams.plan.project import Project
 
 Reader = Callable[[bytes], Observation | None]
 """Reads a record's value; None if it holds nothing to monitor.
@@ -40,22 +39,18 @@ def monitors_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return {topic: names for topic, names in topics.items() if names}
 
 
-def reader_of(topic: str, pipeline: Pipeline, version: int, schemas: Path) -> Reader:
-    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count.
-
-    ``schemas`` is the folder of the committed schemas.
-    """
+def reader_of(topic: str, project: Project, version: int) -> Reader:
+    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count."""
+    pipeline = project.pipeline
     if topic == pipeline.features_topic:
-        return _features_reader(pipeline, schemas)
+        return _features_reader(project)
     decoder, observe = Decoder(PREDICTION_SCHEMA), observer_of(topic, pipeline, version)
     return lambda value: observe(decoder.decode(value))
 
 
-def _features_reader(pipeline: Pipeline, schemas: Path) -> Reader:
-    decoder, observe = (
-        features_decoder(compile_plan(pipeline), schemas),
-        observer_of(pipeline.features_topic, pipeline, 0),
-    )
+def _features_reader(project: Project) -> Reader:
+    pipeline, decoder = project.pipeline, project.features_decoder()
+    observe = observer_of(pipeline.features_topic, pipeline, 0)
 
     def read(value: bytes) -> Observation | None:
         record = decoder.decode(value)

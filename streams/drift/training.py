@@ -7,13 +7,12 @@ import numpy as np
 from scoring.training import TrainedModel, score_onnx
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
-from streams.definitions.pipeline import Pipeline
 from streams.drift.calibration import Series, calibrate
 from streams.drift.reference import Reference
-from streams.plan.compiler import compile_plan
+from streams.plan.project import Project
 
 
-def reference_of(pipeline: Pipeline, training_set: TrainingSet, trained: TrainedModel, seed: int) -> Reference | None:
+def reference_of(project: Project, training_set: TrainingSet, trained: TrainedModel, seed: int) -> Reference | None:
     """The reference of a model version; None if the pipeline has no monitors.
 
     Scores are compared with those of the model itself on the rows that it learnt from. What the model of the validation
@@ -22,6 +21,7 @@ def reference_of(pipeline: Pipeline, training_set: TrainingSet, trained: Trained
     Raises:
         PenstockError: if there are too few rows.
     """
+    pipeline = project.pipeline
     monitors = pipeline.monitors
     if monitors is None:
         return None
@@ -37,7 +37,7 @@ def reference_of(pipeline: Pipeline, training_set: TrainingSet, trained: Trained
         series.append(Series(SCORE, times, partitions, scores, held_out=unseen if len(trained.validated) else None))
     until_ms = training_set.until_ms if training_set.until_ms is not None else int(times.max())
     views = {name.partition(".")[0] for name in training_set.inputs}
-    features = [feature for view in compile_plan(pipeline).views if view.name in views for feature in view.features]
+    features = [feature for view in project.plan.views if view.name in views for feature in view.features]
     # A lifetime never fills up: what it is still learning looks the same in training and in service.
     warm_up_ms = max((feature.window_ms for feature in features if not feature.is_lifetime), default=0)
     return calibrate(

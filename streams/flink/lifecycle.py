@@ -15,12 +15,10 @@ from penstock.kafka.names import group_of
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
 from schemas.committed import require_unchanged
-from streams.definitions.pipeline import Pipeline
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import Options, Replay
-from streams.flink.submit import submitted
-from streams.plan.compiler import compile_plan
-from streams.plan.forms import committed_forms
+from streams.flink.submit import submit_job
+from streams.plan.project import Project
 
 LATEST = "latest"
 _RUNNING_TIMEOUT_S = 120.0
@@ -30,18 +28,18 @@ _END_TIMEOUT_S = 60.0
 _BACKFILL_CHECKPOINT_MS = 2_000
 
 
-def job_name(pipeline: Pipeline) -> str:
+def job_name(project: Project) -> str:
     """The name of the pipeline's job in Flink."""
-    return f"penstock-{pipeline.name}"
+    return f"penstock-{project.name}"
 
 
-def job_group(pipeline: Pipeline) -> str:
+def job_group(project: Project) -> str:
     """The consumer group of the pipeline's job."""
-    return group_of(pipeline.name, "features")
+    return group_of(project.name, "features")
 
 
 def start(
-    pipeline: Pipeline,
+    project: Project,
     settings: Settings,
     *,
     savepoint: str | None = None,
@@ -51,7 +49,7 @@ def start(
     """Submit the pipeline's job and return once all its tasks run.
 
     Args:
-        pipeline: What to run.
+        project: What to run.
         settings: Where Kafka and Flink are, and the key of personal data.
         savepoint: Path of a savepoint or retained checkpoint to continue from, or :data:`LATEST` for the one that the
             last :func:`stop` left. None starts with empty windows and a new epoch, at the consumer group's committed
@@ -64,28 +62,28 @@ def start(
             job of that name runs already, or Flink refuses the job. Nothing runs then.
     """
     chosen = Options(**options)
-    require_ready(pipeline, settings)
+    require_ready(project, settings)
     with Flink(settings.flink_rest) as flink:
-        _require_none_running(flink, pipeline)
-        job_id = submitted(
-            pipeline,
+        _require_none_running(flink, project)
+        job_id = submit_job(
+            project,
             settings,
             chosen,
-            name=job_name(pipeline),
-            group=job_group(pipeline),
-            savepoint=_savepoint(pipeline, settings, savepoint),
+            name=job_name(project),
+            group=job_group(project),
+            savepoint=_savepoint(project, settings, savepoint),
             drops_state=drops_state,
         )
-        return _await_running(flink, job_id, pipeline)
+        return _await_running(flink, job_id, project)
 
 
 def start_backfill(
-    pipeline: Pipeline, settings: Settings, *, name: str, replay: Replay, checkpoint: str | None = None
+    project: Project, settings: Settings, *, name: str, replay: Replay, checkpoint: str | None = None
 ) -> str:
     """Submit the same job over a bounded part of the raw topic; returns its id without waiting for it to run.
 
     Args:
-        pipeline: What to run.
+        project: What to run.
         settings: Where Kafka and Flink are, and the key of personal data.
         name: The job's name, and that of its consumer group.
         replay: What to read, and where the rows go.
@@ -94,118 +92,118 @@ def start_backfill(
     Raises:
         PenstockError: as :func:`start`.
     """
-    require_unchanged(committed_forms(pipeline, compile_plan(pipeline)), settings.schemas)
+    require_unchanged(project.forms, project.schemas)
     require_topics(
-        [pipeline.source.topic, replay.topic],
+        [project.pipeline.source.topic, replay.topic],
         settings.kafka,
-        partitions=pipeline.source.partitions,
-        pipeline=pipeline.name,
+        partitions=project.pipeline.source.partitions,
+        pipeline=project.reference,
     )
     # One task sees all partitions, and so their order.
     options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
-    return submitted(pipeline, settings, options, name=name, group=name, savepoint=checkpoint, replay=replay)
+    return submit_job(project, settings, options, name=name, group=name, savepoint=checkpoint, replay=replay)
 
 
-def stop(pipeline: Pipeline, settings: Settings) -> str:
+def stop(project: Project, settings: Settings) -> str:
     """Stop the job with a savepoint; returns the savepoint's path, from which :func:`start` can continue.
 
     Raises:
         PenstockError: if no job of the pipeline runs, or the savepoint fails (the job then goes on).
     """
     with Flink(settings.flink_rest) as flink:
-        path = flink.stop(require_running(flink, pipeline).id, _STOP_TIMEOUT_S)
-    remembered = _latest_file(pipeline, settings)
+        path = flink.stop(require_running(flink, project).id, _STOP_TIMEOUT_S)
+    remembered = _latest_file(project, settings)
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(path + "\n", encoding="utf-8")
     return path
 
 
-def end(pipeline: Pipeline, settings: Settings) -> None:
+def end(project: Project, settings: Settings) -> None:
     """Cancel whatever runs, or tries to, under the pipeline's name, and wait until it has ended; no savepoint is made.
 
     Raises:
         PenstockError: if Flink cannot be reached, or a job does not end.
     """
     with Flink(settings.flink_rest) as flink:
-        for job in flink.jobs(job_name(pipeline)):
+        for job in flink.jobs(job_name(project)):
             if job.is_active:
                 flink.cancel(job.id)
                 flink.await_end(job.id, _END_TIMEOUT_S)
 
 
-def status(pipeline: Pipeline, settings: Settings) -> Job | None:
+def status(project: Project, settings: Settings) -> Job | None:
     """The pipeline's job, the latest if there have been several; None if Flink knows none.
 
     Raises:
         PenstockError: if Flink cannot be reached.
     """
     with Flink(settings.flink_rest) as flink:
-        jobs = sorted(flink.jobs(job_name(pipeline)), key=lambda job: (job.is_active, job.start_ms))
+        jobs = sorted(flink.jobs(job_name(project)), key=lambda job: (job.is_active, job.start_ms))
         return flink.detailed(jobs[-1]) if jobs else None
 
 
-def require_ready(pipeline: Pipeline, settings: Settings) -> None:
+def require_ready(project: Project, settings: Settings) -> None:
     """What a job needs and Flink does not know of.
 
     Raises:
         PenstockError: if a topic is missing, or a definition changed under an old version.
     """
-    plan = compile_plan(pipeline)
-    require_unchanged(committed_forms(pipeline, plan), settings.schemas)
+    plan = project.plan
+    require_unchanged(project.forms, project.schemas)
     topics = [topic for source in plan.sources for topic in (source.topic, source.dead_letter_topic)]
     require_topics(
-        [*topics, plan.features_topic], settings.kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name
+        [*topics, plan.features_topic], settings.kafka, partitions=plan.source.partitions, pipeline=project.reference
     )
 
 
-def require_running(flink: Flink, pipeline: Pipeline) -> Job:
+def require_running(flink: Flink, project: Project) -> Job:
     """The pipeline's job.
 
     Raises:
         PenstockError: if there is none that runs, or is on its way to.
     """
-    job = _running(flink, pipeline)
+    job = _running(flink, project)
     if job is None:
         raise PenstockError(
-            f"no job {job_name(pipeline)} is running", where=flink.url, next=f"penstock job status {pipeline.name}"
+            f"no job {job_name(project)} is running", where=flink.url, next=f"penstock job status {project.reference}"
         )
     return job
 
 
-def _running(flink: Flink, pipeline: Pipeline) -> Job | None:
-    return next((job for job in flink.jobs(job_name(pipeline)) if job.is_active), None)
+def _running(flink: Flink, project: Project) -> Job | None:
+    return next((job for job in flink.jobs(job_name(project)) if job.is_active), None)
 
 
-def _require_none_running(flink: Flink, pipeline: Pipeline) -> None:
-    job = _running(flink, pipeline)
+def _require_none_running(flink: Flink, project: Project) -> None:
+    job = _running(flink, project)
     if job is not None:
         raise PenstockError(
             f"job {job.name} is {job.state} already",
             where=f"{flink.url}, job {job.id}",
             safe="nothing was changed",
-            next=f"penstock job stop {pipeline.name}",
+            next=f"penstock job stop {project.reference}",
         )
 
 
-def _savepoint(pipeline: Pipeline, settings: Settings, savepoint: str | None) -> str | None:
+def _savepoint(project: Project, settings: Settings, savepoint: str | None) -> str | None:
     if savepoint != LATEST:
         return savepoint
-    remembered = _latest_file(pipeline, settings)
+    remembered = _latest_file(project, settings)
     if not remembered.is_file():
         raise PenstockError(
-            f"no savepoint of {pipeline.name} is remembered",
+            f"no savepoint of {project.name} is remembered",
             where=str(remembered),
-            next=f"penstock job start {pipeline.name} --from-savepoint PATH, or without it to start empty",
+            next=f"penstock job start {project.reference} --from-savepoint PATH, or without it to start empty",
         )
     return remembered.read_text(encoding="utf-8").strip()
 
 
-def _latest_file(pipeline: Pipeline, settings: Settings) -> Path:
+def _latest_file(project: Project, settings: Settings) -> Path:
     """Where the path of the last savepoint is kept."""
-    return settings.flink_state / "latest-savepoints" / pipeline.name
+    return settings.flink_state / "latest-savepoints" / project.name
 
 
-def _await_running(flink: Flink, job_id: str, pipeline: Pipeline) -> Job:
+def _await_running(flink: Flink, job_id: str, project: Project) -> Job:
     deadline = time.monotonic() + _RUNNING_TIMEOUT_S
     while True:
         job = flink.detailed(flink.job(job_id))
@@ -216,6 +214,6 @@ def _await_running(flink: Flink, job_id: str, pipeline: Pipeline) -> Job:
                 f"job {job.name} does not run: it is {job.state}, {job.tasks_running} of {job.tasks} tasks run"
                 + (f"; {job.failure}" if job.failure else ""),
                 where=f"{flink.url}, job {job_id}",
-                next=f"penstock job status {pipeline.name}; penstock logs taskmanager",
+                next=f"penstock job status {project.reference}; penstock logs taskmanager",
             )
         time.sleep(0.2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -22,6 +21,8 @@ from penstock.settings import Settings
 from schemas.avro import fingerprint
 from schemas.committed import writer_schemas
 from schemas.contract import Pii
+from streams.definitions.columns import PythonColumn
+from streams.definitions.importing import source_files
 from streams.definitions.pipeline import Pipeline
 from streams.flink.submission import (
     KAFKA_VARIABLE,
@@ -33,9 +34,9 @@ from streams.flink.submission import (
     Submission,
     Submitted,
 )
-from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
 
 # It is over before optimised code or a concurrent collector could pay.
 _BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -43,8 +44,8 @@ _SUBMIT_TIMEOUT_S = 180.0
 _DAY_MS = 86_400_000
 
 
-def submitted(
-    pipeline: Pipeline,
+def submit_job(
+    project: Project,
     settings: Settings,
     options: Options,
     *,
@@ -57,7 +58,7 @@ def submitted(
     """Submit a job and return its id without waiting for it to run.
 
     Args:
-        pipeline: What to run.
+        project: What to run.
         settings: Where Kafka and Flink are, and the key of personal data.
         options: How to run it.
         name: The job's name.
@@ -69,23 +70,23 @@ def submitted(
     Raises:
         PenstockError: if a jar, the key or Flink is missing, or the job is refused.
     """
-    job_id = _asked(pipeline, settings, options, name, group, savepoint, drops_state, replay, rehearsal=False)
+    job_id = _build_and_submit(project, settings, options, name, group, savepoint, drops_state, replay, rehearsal=False)
     assert job_id is not None
     return job_id
 
 
-def rehearse(pipeline: Pipeline, settings: Settings, options: Options, *, name: str, group: str) -> None:
+def rehearse(project: Project, settings: Settings, options: Options, *, name: str, group: str) -> None:
     """Assemble the same job without submitting it.
 
     Raises:
-        PenstockError: as :func:`submitted`, as far as that can be known without Flink.
+        PenstockError: as :func:`submit_job`, as far as that can be known without Flink.
     """
-    _asked(pipeline, settings, options, name, group, None, False, None, rehearsal=True)
+    _build_and_submit(project, settings, options, name, group, None, False, None, rehearsal=True)
 
 
-def description_of(pipeline: Pipeline, options: Options) -> Description:
+def description_of(project: Project, options: Options) -> Description:
     """What a job of these definitions says of itself."""
-    plan = compile_plan(pipeline)
+    plan = project.plan
     return Description(
         options=options,
         plan=hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:16],
@@ -105,8 +106,8 @@ def personal_key_of(plan: PipelinePlan, settings: Settings) -> str:
     return settings.require_pii_key().get_secret_value() if hashes else ""
 
 
-def _asked(
-    pipeline: Pipeline,
+def _build_and_submit(
+    project: Project,
     settings: Settings,
     options: Options,
     name: str,
@@ -117,15 +118,15 @@ def _asked(
     *,
     rehearsal: bool,
 ) -> str | None:
-    plan = compile_plan(pipeline)
+    plan = project.plan
     personal_key = personal_key_of(plan, settings)
     jars = _jars(settings)
     kernel = KernelRequest(
         plan=plan.model_dump_json(),
         features_schema=json.dumps(features_schema(plan)),
         writers=tuple(
-            tuple(json.dumps(schema) for schema in writer_schemas(source.contract, settings.schemas))
-            for source in pipeline.sources
+            tuple(json.dumps(schema) for schema in writer_schemas(source.contract, project.schemas))
+            for source in project.pipeline.sources
         ),
         registry_url=settings.schema_registry_url,
         group=group,
@@ -134,12 +135,12 @@ def _asked(
         exactly_once=options.exactly_once,
         replay=replay,
     )
-    with _python_files(plan) as python_files:
+    with _python_files(project.pipeline) as python_files:
         submission = Submission(
             name=name,
             flink_rest=settings.flink_rest,
             jars=jars,
-            description=description_of(pipeline, options),
+            description=description_of(project, options),
             savepoint=savepoint,
             drops_state=drops_state,
             python_files=python_files,
@@ -160,22 +161,18 @@ def _jars(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def _python_files(plan: PipelinePlan) -> Iterator[tuple[str, ...]]:
+def _python_files(pipeline: Pipeline) -> Iterator[tuple[str, ...]]:
     """A folder with the modules of the Python columns, for the workers; they have Penstock itself."""
-    modules = {column.python.partition(":")[0] for column in plan.derived if column.python is not None}
-    if not modules:
+    columns = [column for column in pipeline.derived.values() if isinstance(column, PythonColumn)]
+    if not columns:
         yield ()
         return
     with tempfile.TemporaryDirectory(prefix="penstock-job-") as folder:
-        for top in {module.partition(".")[0] for module in modules}:
-            spec = importlib.util.find_spec(top)
-            assert spec is not None  # the pipeline was imported through it
-            if spec.submodule_search_locations:
-                source = Path(next(iter(spec.submodule_search_locations)))
-                shutil.copytree(source, Path(folder) / top, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                assert spec.origin is not None
-                shutil.copy(spec.origin, folder)
+        for column in columns:
+            for name, file in source_files(column.function.__module__).items():
+                target = Path(folder) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         yield (folder,)
 
 

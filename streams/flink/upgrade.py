@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.committed import record_file
-from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import DESCRIPTION, Description, Options
 from streams.flink.submit import description_of, rehearse
+from streams.plan.project import Project
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Evolved:
     removed: tuple[str, ...]
 
 
-def upgrade(pipeline: Pipeline, settings: Settings) -> Evolved:
+def upgrade(project: Project, settings: Settings) -> Evolved:
     """Replace the running job by one of the present definitions and the present release, with the same options.
 
     Views that mean the same go on where they were, new ones begin empty, the state of those that are gone is dropped.
@@ -51,14 +51,14 @@ def upgrade(pipeline: Pipeline, settings: Settings) -> Evolved:
             is stopped, and the error has the command with which to go on.
     """
     with Flink(settings.flink_rest) as flink:
-        before, described = _running(flink, pipeline)
-    present = description_of(pipeline, described.options)
-    _require_same_meaning(described, present, pipeline)
-    _require_readable(described, present, pipeline, settings)
-    return _replaced(pipeline, settings, before, described, present)
+        before, described = _running(flink, project)
+    present = description_of(project, described.options)
+    _require_same_meaning(described, present, project)
+    _require_readable(described, present, project)
+    return _replaced(project, settings, before, described, present)
 
 
-def rescale(pipeline: Pipeline, settings: Settings, parallelism: int) -> Evolved:
+def rescale(project: Project, settings: Settings, parallelism: int) -> Evolved:
     """Give the running job ``parallelism`` tasks per operator; everything else stays as it is.
 
     Raises:
@@ -66,16 +66,16 @@ def rescale(pipeline: Pipeline, settings: Settings, parallelism: int) -> Evolved
             runs on then. Else as :func:`upgrade`.
     """
     with Flink(settings.flink_rest) as flink:
-        before, described = _running(flink, pipeline)
+        before, described = _running(flink, project)
         slots = flink.slots(before.id)
     options = described.options.model_copy(update={"parallelism": parallelism})
-    present = description_of(pipeline, options)
+    present = description_of(project, options)
     if described.plan != present.plan:
         raise PenstockError(
             "the definitions are not those of the running job",
             where=f"{settings.flink_rest}, job {before.id}",
             safe="the job runs on as it was",
-            next=f"penstock job upgrade {pipeline.name}, then this again",
+            next=f"penstock job upgrade {project.reference}, then this again",
         )
     if parallelism > slots:
         raise PenstockError(
@@ -84,18 +84,18 @@ def rescale(pipeline: Pipeline, settings: Settings, parallelism: int) -> Evolved
             safe="the job runs on as it was",
             next="start more TaskManagers, or choose a lower parallelism",
         )
-    return _replaced(pipeline, settings, before, described, present)
+    return _replaced(project, settings, before, described, present)
 
 
-def _running(flink: Flink, pipeline: Pipeline) -> tuple[Job, Description]:
+def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
     """The running job, and what it says of itself."""
-    job = jobs.require_running(flink, pipeline)
+    job = jobs.require_running(flink, project)
     if job.state != "RUNNING" or job.tasks_running < job.tasks:
         raise PenstockError(
             f"job {job.name} is {job.state}, {job.tasks_running} of {job.tasks} tasks run: it cannot save its state",
             where=f"{flink.url}, job {job.id}",
             safe="nothing was changed",
-            next=f"penstock job status {pipeline.name}",
+            next=f"penstock job status {project.reference}",
         )
     try:
         return job, Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION, ""))
@@ -104,53 +104,53 @@ def _running(flink: Flink, pipeline: Pipeline) -> tuple[Job, Description]:
             "the job does not say how it was started: another release submitted it",
             where=f"{flink.url}, job {job.id}",
             safe="the job runs on",
-            next=f"penstock job stop {pipeline.name}, then job start {pipeline.name} --from-savepoint latest",
+            next=f"penstock job stop {project.reference}, then job start {project.name} --from-savepoint latest",
         ) from error
 
 
-def _require_same_meaning(described: Description, present: Description, pipeline: Pipeline) -> None:
+def _require_same_meaning(described: Description, present: Description, project: Project) -> None:
     """Definitions that are not committed could have changed without anybody's notice."""
     for view, meaning in present.views.items():
         if described.views.get(view, meaning) != meaning:
             name, _, version = view.partition("@")
             raise PenstockError(
                 f"view {view} is not what the running job computes under that version",
-                where=f"pipeline {pipeline.name}",
+                where=f"pipeline {project.name}",
                 safe="the job runs on as it was",
                 next=f"give View(name={name!r}) version={int(version) + 1}, then this again",
             )
 
 
-def _require_readable(described: Description, present: Description, pipeline: Pipeline, settings: Settings) -> None:
+def _require_readable(described: Description, present: Description, project: Project) -> None:
     """Readers find the forms of records among the committed schemas only."""
     if described.form == present.form:
         return
     for form, whose in ((described.form, "the running job"), (present.form, "the present definitions")):
-        file = record_file(pipeline.features_topic, form, settings.schemas)
+        file = record_file(project.plan.features_topic, form, project.schemas)
         if not file.is_file():
             raise PenstockError(
                 f"the form that records of {whose} have is not committed: no reader could tell what they hold",
                 where=str(file),
                 safe="the job runs on as it was",
-                next=f"with the definitions of {whose}: penstock schemas export {pipeline.name}",
+                next=f"with the definitions of {whose}: penstock schemas export {project.reference}",
             )
 
 
 def _replaced(
-    pipeline: Pipeline, settings: Settings, before: Job, described: Description, present: Description
+    project: Project, settings: Settings, before: Job, described: Description, present: Description
 ) -> Evolved:
     options = present.options
-    jobs.require_ready(pipeline, settings)
-    rehearse(pipeline, settings, options, name=before.name, group=jobs.job_group(pipeline))
+    jobs.require_ready(project, settings)
+    rehearse(project, settings, options, name=before.name, group=jobs.job_group(project))
     drops_state = not set(described.entities) <= set(present.entities)
-    savepoint = jobs.stop(pipeline, settings)
+    savepoint = jobs.stop(project, settings)
     try:
-        job = jobs.start(pipeline, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
+        job = jobs.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
     except PenstockError as error:
         # A job that restarts over and over must not be in the way of the next one.
-        jobs.end(pipeline, settings)
+        jobs.end(project, settings)
         drop = " --drop-state" if drops_state else ""
-        start = f"penstock job start {pipeline.name} --from-savepoint {savepoint}"
+        start = f"penstock job start {project.reference} --from-savepoint {savepoint}"
         raise PenstockError(
             f"the job was stopped, and the new one does not run: {error.what}",
             where=error.where,

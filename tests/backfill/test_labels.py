@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -13,6 +14,8 @@ from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
+
+SCHEMAS = Path("nothing is committed")
 
 
 class Verdict(Contract, name="verdict_for_training", version=1):
@@ -44,7 +47,7 @@ def record(value: bytes | None, offset: int = 0, timestamp: int = 100) -> Record
 
 
 def labels(*values: bytes | None, contract: type[Contract] = Verdict) -> tuple[list[Any], LabelReader]:
-    reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud"))
+    reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud"), SCHEMAS)
     return list(reader.rows(record(value, offset) for offset, value in enumerate(values))), reader
 
 
@@ -87,9 +90,9 @@ def test_many_refusals_are_counted_and_few_are_logged(caplog):
 
 def test_a_label_in_words_is_refused_before_anything_is_read():
     with pytest.raises(PenstockError, match="cannot be joined"):
-        LabelReader(Labels(topic="labels.taps", contract=Prose, value="fraud"))
+        LabelReader(Labels(topic="labels.taps", contract=Prose, value="fraud"), SCHEMAS)
 
 
 def test_a_label_field_that_does_not_exist_is_refused():
     with pytest.raises(PenstockError, match="a field 'guilt'"):
-        LabelReader(Labels(topic="labels.taps", contract=Verdict, value="guilt"))
+        LabelReader(Labels(topic="labels.taps", contract=Verdict, value="guilt"), SCHEMAS)

@@ -57,14 +57,14 @@ def test_a_save_that_was_cut_short_leaves_the_one_before(tmp_path: Path) -> None
 
 
 def test_views_are_those_named_in_record_order_or_all() -> None:
-    assert selected_views(PLAN, ("b", "a")) == {"a": "1:h", "b": "1:h"}
-    assert selected_views(PLAN, ("b",)) == {"b": "1:h"}
-    assert selected_views(PLAN, ()) == {"a": "1:h", "b": "1:h"}
+    assert selected_views(PLAN, ("b", "a"), "p") == {"a": "1:h", "b": "1:h"}
+    assert selected_views(PLAN, ("b",), "p") == {"b": "1:h"}
+    assert selected_views(PLAN, (), "p") == {"a": "1:h", "b": "1:h"}
 
 
 def test_an_unknown_view_is_refused_with_those_that_exist_and_the_command_that_shows_them() -> None:
     with pytest.raises(PenstockError, match=r"no view 'c'; it has a, b") as refused:
-        selected_views(PLAN, ("a", "c"))
+        selected_views(PLAN, ("a", "c"), "p")
     assert refused.value.next == "penstock features describe p"
 
 

@@ -37,7 +37,7 @@ def topic(**partitions: Partition) -> Topic:
 
 
 def replay_of(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
-    return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r")
+    return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r", reference="p")
 
 
 def refusal(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
@@ -57,9 +57,11 @@ def test_a_source_without_event_ids_has_no_horizon() -> None:
 def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
     forever = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
     assert (reach_ms(forever), start_ms(forever, 50 * HOUR)) == (None, 0)
-    plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+    plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
     with pytest.raises(PenstockError, match="retention has deleted records"):
-        plan_replay(forever, [topic(p0=Partition(1, 1, 9, 0))], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+        plan_replay(
+            forever, [topic(p0=Partition(1, 1, 9, 0))], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p"
+        )
 
 
 def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
@@ -123,7 +125,7 @@ def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
 def of_two(first: Topic, second: Topic) -> Replay:
     also = {"topic": "clicks", "key": "k", "triggers": False}
     two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], also=(also,))
-    return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s")
+    return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
 
 
 def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:

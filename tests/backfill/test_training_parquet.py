@@ -16,6 +16,7 @@ from penstock.kafka.access import KafkaAccess
 from scoring.training_set import FeatureRow, view_versions
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
+from streams.plan.project import Project
 from tests.backfills import write_backfill
 
 
@@ -32,6 +33,10 @@ class Tap(Contract, name="tap_for_training", version=1):
 
 CARD = Entity(name="card", key="card")
 INPUTS = ("taps.amount_mean_1h", "event.amount", "event.at_night", "taps.count_1h")
+
+
+def project_of(definition: Pipeline) -> Project:
+    return Project.of(definition, Path("nothing is committed"))
 
 
 def pipeline(version: int = 1, name: str = "taps", inputs: tuple[str, ...] = INPUTS) -> Pipeline:
@@ -115,15 +120,15 @@ def test_a_backfill_that_does_not_fit_the_model_is_refused(
 ) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()], views)
     with pytest.raises(PenstockError, match=says):
-        require_fit(definition, view_versions(compile_plan(definition), definition.model.inputs), backfill)
+        require_fit(project_of(definition), view_versions(compile_plan(definition), definition.model.inputs), backfill)
 
 
 def test_a_backfill_with_the_views_of_the_model_and_no_others_is_enough(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()], ("taps",))
-    require_fit(pipeline(), view_versions(compile_plan(pipeline()), INPUTS), backfill)
+    require_fit(project_of(pipeline()), view_versions(compile_plan(pipeline()), INPUTS), backfill)
 
 
 def test_a_pipeline_without_labels_is_a_clear_error(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     with pytest.raises(PenstockError, match="declares no labels"):
-        training_set(pipeline(), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)
+        training_set(project_of(pipeline()), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)

@@ -18,6 +18,7 @@ from examples.fraud.world import messages
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
+from streams.plan.project import open_project
 from verify.report import PipelineReport
 from verify.run import verify
 
@@ -72,7 +73,7 @@ class Run:
 
     def judged(self) -> PipelineReport:
         """The verifier's report, which must hold."""
-        report = verify(fraud, Settings(), None, budget=_BUDGET, seed=self._seed)
+        report = verify(open_project("fraud"), Settings(), None, budget=_BUDGET, seed=self._seed)
         assert report.failures() == [], report.examples
         return report
 

@@ -6,8 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from streams.definitions.loading import load_pipeline
-from streams.definitions.pipeline import Pipeline
+from streams.plan.project import Project, open_project
 
 PARTITIONS = 3
 START_MS = 1_700_000_000_000
@@ -84,9 +83,9 @@ def define(folder: Path, name: str, *, extended: bool = False) -> Path:
     return file
 
 
-def pipeline_of(file: Path) -> Pipeline:
+def project_of(file: Path) -> Project:
     """The pipeline that a file defines."""
-    return load_pipeline(str(file))
+    return open_project(str(file))
 
 
 def payments(count: int, seed: int) -> list[dict[str, Any]]:

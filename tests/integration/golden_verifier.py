@@ -13,10 +13,7 @@ from typing import Any
 
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from streams.definitions.loading import load_pipeline
-from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_decoder
+from streams.plan.project import Project, open_project
 from verify.features import check_features
 from verify.records import Published, published
 from verify.sources import judged_source
@@ -27,25 +24,23 @@ BUDGET = 20_000_000
 def main(files: list[str]) -> int:
     """Judge; the exit code."""
     settings = Settings()
-    clean, *others = (load_pipeline(file) for file in files)
-    golden = published(
-        read_topic(settings.kafka, clean.features_topic), features_decoder(compile_plan(clean), settings.schemas)
-    )
+    clean, *others = (open_project(file) for file in files)
+    golden = published(read_topic(settings.kafka, clean.plan.features_topic), clean.features_decoder())
     report = {run.name: judged(run, clean, golden, settings) for run in (clean, *others)}
     sys.stdout.write(json.dumps(report) + "\n")
     return 1 if any(run["wrong"] for run in report.values()) else 0
 
 
-def judged(run: Pipeline, clean: Pipeline, golden: list[Published], settings: Settings) -> dict[str, Any]:
+def judged(run: Project, clean: Project, golden: list[Published], settings: Settings) -> dict[str, Any]:
     """What was compared of one run, and what is wrong with it."""
-    kafka, plan = settings.kafka, compile_plan(run)
-    events = judged_source(run, plan, 0, settings).events
-    records = published(read_topic(kafka, run.features_topic), features_decoder(compile_plan(run), settings.schemas))
+    kafka, plan = settings.kafka, run.plan
+    events = judged_source(run, 0, settings).events
+    records = published(read_topic(kafka, plan.features_topic), run.features_decoder())
     oracle = check_features(plan, events, records, budget=BUDGET, seed=0)
     wrong = list(oracle.examples)
     if oracle.missing or oracle.unexpected or oracle.unverifiable:
         wrong.append(f"{oracle.missing} missing, {oracle.unexpected} unexpected, {oracle.unverifiable} unverifiable")
-    views = [view.name for view in compile_plan(clean).views if view.key == compile_plan(clean).source.key]
+    views = [view.name for view in clean.plan.views if view.key == clean.plan.source.key]
     # The input is the same down to its offsets.
     wanted = {(r.position, view): values(r, view) for r in golden for view in views}
     if {r.position for r in records} != {r.position for r in golden}:

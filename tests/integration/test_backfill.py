@@ -24,7 +24,7 @@ from rich.console import Console
 from backfill.manifest import Manifest, load_manifest
 from backfill.parquet import read_backfill
 from backfill.progress import Progress
-from backfill.run import Wanted, run_backfill
+from backfill.run import BackfillRequest, run_backfill
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.event_time import EventTime, iso
@@ -92,12 +92,12 @@ class History:
         producer.poll(0)
 
 
-def backfill(bench: JobBench, wanted: Wanted, folder: Path) -> Manifest:
-    return run_quietly(bench.pipeline, bench.settings, wanted, folder)
+def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> Manifest:
+    return run_quietly(bench.project, bench.settings, wanted, folder)
 
 
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
-    judged = judged_source(bench.pipeline, bench.plan, 0, bench.settings)
+    judged = judged_source(bench.project, 0, bench.settings)
     records = published(
         read_topic(bench.settings.kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan))
     )
@@ -130,7 +130,7 @@ def live_world(bench: JobBench) -> dict[str, Any]:
                 bench.pipeline.features_topic,
             )
         }
-    return {"committed": committed, "ends": ends, "job": jobs.status(bench.pipeline, bench.settings).id}  # type: ignore[union-attr]
+    return {"committed": committed, "ends": ends, "job": jobs.status(bench.project, bench.settings).id}  # type: ignore[union-attr]
 
 
 def scratch_topics(bench: JobBench) -> list[str]:
@@ -142,13 +142,13 @@ def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_i
     bench: JobBench, tmp_path: Path
 ) -> None:
     history = History(bench, 3_000, seed=1)
-    jobs.start(bench.pipeline, bench.settings)
+    jobs.start(bench.project, bench.settings)
     bench.features(3_000)
     bench.dead_letters(30)
     bench.await_committed(3_000)
     time.sleep(2.5)
     before = live_world(bench)
-    wanted = Wanted(START_MS + 2 * 3_600_000, START_MS + 3 * 3_600_000, ())
+    wanted = BackfillRequest(START_MS + 2 * 3_600_000, START_MS + 3 * 3_600_000, ())
 
     manifest = backfill(bench, wanted, tmp_path / "out")
 
@@ -173,13 +173,13 @@ def test_in_the_order_of_event_time_every_entity_is_what_was_served_and_timers_t
     source = 'order="event_time", disorder="7m", idle_after="10s"'
     bench = prepared(define(tmp_path, suffix, source=source, refresh="1m"), Settings())
     history = History(bench, 1_500, seed=6)
-    jobs.start(bench.pipeline, bench.settings)
+    jobs.start(bench.project, bench.settings)
     deadline = time.monotonic() + 60
     while sum(record["trigger"] == "event" for record in bench.features(1_500)) < 1_500:
         assert time.monotonic() < deadline
-    jobs.stop(bench.pipeline, bench.settings)
+    jobs.stop(bench.project, bench.settings)
 
-    backfill(bench, Wanted(START_MS + 1_000_000, history.end_ms, ()), tmp_path / "out")
+    backfill(bench, BackfillRequest(START_MS + 1_000_000, history.end_ms, ()), tmp_path / "out")
 
     findings = checked(bench, tmp_path / "out")
     assert findings.mismatches == 0, findings.examples
@@ -187,7 +187,7 @@ def test_in_the_order_of_event_time_every_entity_is_what_was_served_and_timers_t
     assert findings.checked > 1_000 * 8
 
 
-def command(bench: JobBench, wanted: Wanted, folder: Path) -> subprocess.Popen[str]:
+def command(bench: JobBench, wanted: BackfillRequest, folder: Path) -> subprocess.Popen[str]:
     file = folder.parent / f"{bench.pipeline.name}.py"
     arguments = [str(file), "--from", str(wanted.from_ms), "--to", str(wanted.to_ms), "--out", str(folder)]
     arguments += [part for view in wanted.views for part in ("--view", view)]
@@ -216,7 +216,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
 ) -> None:
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
     history = History(bench, 6_000, seed=2)
-    wanted = Wanted(START_MS + 2 * 3_600_000, history.end_ms, ("by_shop",))
+    wanted = BackfillRequest(START_MS + 2 * 3_600_000, history.end_ms, ("by_shop",))
     unharmed, folder = tmp_path / "unharmed", tmp_path / "harmed"
     backfill(bench, wanted, unharmed)
 
@@ -237,7 +237,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     (tmp_path / "gate").unlink()
     third = StringIO()
     with Progress(Console(file=third)) as progress:
-        run_backfill(bench.pipeline, bench.settings, wanted, folder, progress, threading.Event())
+        run_backfill(bench.project, bench.settings, wanted, folder, progress, threading.Event())
 
     assert "the job goes on from its checkpoint" in third.getvalue()
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
@@ -251,7 +251,7 @@ def test_what_is_not_possible_is_refused_before_anything_starts(bench: JobBench,
 
     def refusal(from_ms: int, to_ms: int, *views: str) -> PenstockError:
         with pytest.raises(PenstockError) as refused:
-            backfill(bench, Wanted(from_ms, to_ms, views), folder)
+            backfill(bench, BackfillRequest(from_ms, to_ms, views), folder)
         assert not folder.exists()
         assert scratch_topics(bench) == []
         return refused.value

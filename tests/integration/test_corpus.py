@@ -25,10 +25,12 @@ from streams.inprocess.verdicts import judge
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
 from streams.plan.topics import pipeline_topics
 
 CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
 PIPELINE = CASES[0].pipeline
+PROJECT = Project.of(PIPELINE, Path("nothing is committed"))
 # Cases have times that are centuries apart; a broker would refuse such records, and soon delete them.
 TOPIC = {"message.timestamp.after.max.ms": str(2**63 - 1), "retention.ms": "-1"}
 
@@ -40,9 +42,9 @@ def job(settings: Settings) -> Iterator[Settings]:
     for created in admin.create_topics([NewTopic(source.topic, source.partitions, 1, config=TOPIC)]).values():
         created.result(15)
     create_topics(pipeline_topics(PIPELINE), settings.kafka)
-    jobs.start(PIPELINE, settings)
+    jobs.start(PROJECT, settings)
     yield settings
-    jobs.end(PIPELINE, settings)
+    jobs.end(PROJECT, settings)
 
 
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:

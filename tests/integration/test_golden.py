@@ -29,10 +29,8 @@ from schemas.committed import export
 from streams.flink import lifecycle as jobs
 from streams.flink import upgrade as evolution
 from streams.flink.rest import Flink
-from streams.plan.compiler import compile_plan
-from streams.plan.forms import committed_forms
 from streams.plan.topics import pipeline_topics
-from tests.integration.golden_pipeline import PARTITIONS, define, payments, pipeline_of
+from tests.integration.golden_pipeline import PARTITIONS, define, payments, project_of
 
 SEED = 5
 EVENTS = payments(1_500, SEED)
@@ -46,11 +44,12 @@ class Golden:
         self.settings = Settings()
         self.file = define(folder, name)
         self.extended = define(folder, name, extended=True)
-        self.pipeline = pipeline_of(self.file)
+        self.project = project_of(self.file)
+        self.pipeline = self.project.pipeline
         self.sent = 0
         self._name = name
         create_topics(pipeline_topics(self.pipeline), self.settings.kafka)
-        export(committed_forms(self.pipeline, compile_plan(self.pipeline)), self.settings.schemas)
+        export(self.project.forms, self.project.schemas)
 
     def send(self, until: int, per_second: float | None = None, meanwhile: Callable[[int], None] | None = None) -> None:
         """Produce the input up to an event, each to the partition of its card; paced if asked."""
@@ -71,13 +70,13 @@ class Golden:
         self.send(len(EVENTS))
         self.await_done()
         with Flink(self.settings.flink_rest) as flink:
-            flink.cancel(jobs.require_running(flink, self.pipeline).id)
+            flink.cancel(jobs.require_running(flink, self.project).id)
 
     def await_done(self) -> None:
         """Until the job has saved that it has done what was sent."""
         deadline = time.monotonic() + 120
         with Lag(self.settings.kafka) as lag:
-            while any(lag.of_group(jobs.job_group(self.pipeline), self.pipeline.source.topic).values()):
+            while any(lag.of_group(jobs.job_group(self.project), self.pipeline.source.topic).values()):
                 assert time.monotonic() < deadline, "the job did not catch up"
                 time.sleep(0.2)
 
@@ -87,7 +86,7 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """Where the runs' definitions are, and what is committed of them."""
     path = tmp_path_factory.mktemp("golden")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**stack.environment(), "PENSTOCK_SCHEMAS": str(path / "schemas")}.items():
+        for name, value in stack.environment().items():
             patch.setenv(name, value)
         yield path
 
@@ -102,32 +101,32 @@ def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
         if number == moments[0] + 200:
             run.await_done()
 
-    jobs.start(run.pipeline, run.settings, state_backend="rocksdb", **CHECKPOINTS)
+    jobs.start(run.project, run.settings, state_backend="rocksdb", **CHECKPOINTS)
     run.send(len(EVENTS), per_second=120, meanwhile=kill)
 
 
 def moved(run: Golden, rng: random.Random) -> None:
     """It grows from one task to two; two views, an entity and a derived column come and go; three tasks and RocksDB."""
     first, second, third, fourth = sorted(rng.sample(range(200, len(EVENTS) - 200), 4))
-    extended = pipeline_of(run.extended)
-    jobs.start(run.pipeline, run.settings, **CHECKPOINTS)
+    extended = project_of(run.extended)
+    jobs.start(run.project, run.settings, **CHECKPOINTS)
     run.send(first)
     with pytest.raises(PenstockError, match="not those of the running job"):
         evolution.rescale(extended, run.settings, 2)
-    done = evolution.rescale(run.pipeline, run.settings, 2)
+    done = evolution.rescale(run.project, run.settings, 2)
     assert (done.options.parallelism, done.options.checkpoint_interval_ms) == (2, 500), "an option was forgotten"
     run.send(second)
     with pytest.raises(PenstockError, match="not committed"):
         evolution.upgrade(extended, run.settings)
-    export(committed_forms(extended, compile_plan(extended)), run.settings.schemas)
+    export(extended.forms, extended.schemas)
     done = evolution.upgrade(extended, run.settings)
     assert (set(done.added), done.removed) == ({"dear@1", "by_till@1"}, ())
     run.send(third)
-    done = evolution.upgrade(run.pipeline, run.settings)
+    done = evolution.upgrade(run.project, run.settings)
     assert (done.added, set(done.removed)) == ((), {"dear@1", "by_till@1"})
     run.send(fourth)
-    savepoint = jobs.stop(run.pipeline, run.settings)
-    jobs.start(run.pipeline, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
+    savepoint = jobs.stop(run.project, run.settings)
+    jobs.start(run.project, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
 
 
 def verdict(*files: Path) -> dict[str, Any]:
@@ -146,7 +145,7 @@ def test_killed_rescaled_and_upgraded_the_job_computes_what_it_computes_undistur
     rng = random.Random(SEED)
     clean, other, shot = (Golden(folder, f"{name}_{suffix}") for name in ("clean", "moved", "shot"))
 
-    jobs.start(clean.pipeline, clean.settings, **CHECKPOINTS)
+    jobs.start(clean.project, clean.settings, **CHECKPOINTS)
     clean.finish()
     moved(other, rng)
     other.finish()

@@ -29,6 +29,7 @@ from scoring.training_set import TrainingSet
 from scoring.triton import Triton, TritonError
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
+from streams.plan.project import open_project
 from tests.backfills import write_backfill
 
 EVENTS = 800
@@ -92,7 +93,7 @@ class World:
         return self.run("train", "--backfill", str(self.backfill.folder), *arguments)
 
     def training_set(self, until_ms: int | None = None) -> TrainingSet:
-        return training_set(self.pipeline, self.kafka, self.backfill, until_ms)
+        return training_set(open_project(str(self.file)), self.kafka, self.backfill, until_ms)
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from streams.definitions.windows import span
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_decoder
+from streams.plan.project import open_project
 from tests.integration.fraud_run import Run, environment_of, running
 
 SEED = 11
@@ -73,7 +72,7 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
 
 
 def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> None:
-    decoder = features_decoder(compile_plan(fraud), Settings().schemas)
+    decoder = open_project("fraud").features_decoder()
     card = [
         decoder.decode(r.value)["card_spend"]["entity"] for r in read_topic(Settings().kafka, fraud.features_topic)
     ][-1]

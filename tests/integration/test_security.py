@@ -39,10 +39,10 @@ from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from scoring.triton import Triton
 from sinks import cassandra_sink, redis_sink
-from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink
+from streams.plan.project import Project, open_project
 from streams.plan.topics import pipeline_topics
 from tests.scoring.bench import add_model
 from tests.security import traces
@@ -62,12 +62,17 @@ TOKEN_SECRET = "hush-token-hush"
 class Run:
     """The pipeline as it ran, and where what it left behind is to be found."""
 
-    pipeline: Pipeline
+    project: Project
     servers: Servers
     flink: Settings
     logs: Path
     job: str = ""
     pages: list[str] = field(default_factory=list)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The definition."""
+        return self.project.pipeline
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +82,17 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
     name = f"secured_{secrets.token_hex(3)}"
     file = home / f"{name}.py"
     file.write_text(DEFINITION.format(name=name), encoding="utf-8")
-    pipeline = load_pipeline(str(file))
+    project = open_project(str(file))
+    pipeline = project.pipeline
     with ExitStack() as cleanup, pytest.MonkeyPatch.context() as patch:
         for variable, value in {**stack.environment(), "PENSTOCK_PII_KEY": KEY}.items():
             patch.setenv(variable, value)
         provider = cleanup.enter_context(Provider(TOKEN_SECRET))
         servers = cleanup.enter_context(running(home / "servers", pipeline, provider))
-        started = Run(pipeline, servers, servers.settings("features"), home / "logs")
+        started = Run(project, servers, servers.settings("features"), home / "logs")
         create_topics(pipeline_topics(pipeline), servers.settings("operator").kafka)
         produce(pipeline, servers.settings("upstream").kafka)
-        started.job = jobs.start(pipeline, started.flink, checkpoint_interval_ms=500).id
+        started.job = jobs.start(project, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)
         _serve(started, str(file), cleanup)
         yield started
@@ -133,7 +139,7 @@ def _cancel(run: Run) -> None:
 
 
 def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
-    report = verify(run.pipeline, run.servers.settings("reader"), None, budget=10**6, seed=1)
+    report = verify(run.project, run.servers.settings("reader"), None, budget=10**6, seed=1)
 
     assert report.failures() == [], report.examples
     assert (report.events_valid, report.events_invalid, report.predictions) == (EVENTS, GARBAGE, EVENTS)

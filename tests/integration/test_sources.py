@@ -14,17 +14,17 @@ import pytest
 from confluent_kafka import Producer
 
 from backfill.parquet import read_backfill
-from backfill.run import Wanted
+from backfill.run import BackfillRequest
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from streams.definitions.loading import load_pipeline
 from streams.flink import lifecycle as jobs
 from streams.plan.entities import composite_text
 from streams.plan.feature_records import features_schema
+from streams.plan.project import open_project
 from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
 from verify.backfill import check_backfill
@@ -108,9 +108,9 @@ def bench(
     monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
     file = tmp_path / f"ads_{suffix}.py"
     file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
-    bench = prepared(load_pipeline(str(file)), Settings())
+    bench = prepared(open_project(str(file)), Settings())
     yield bench
-    jobs.end(bench.pipeline, bench.settings)
+    jobs.end(bench.project, bench.settings)
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
@@ -145,7 +145,7 @@ def send(bench: JobBench, found: list[tuple[int, dict[str, Any]]]) -> None:
 
 def judged(bench: JobBench) -> list[Judged]:
     """What each topic holds, by the contracts."""
-    return [judged_source(bench.pipeline, bench.plan, n, bench.settings) for n in range(len(bench.plan.sources))]
+    return [judged_source(bench.project, n, bench.settings) for n in range(len(bench.plan.sources))]
 
 
 def await_read(bench: JobBench) -> None:
@@ -160,16 +160,16 @@ def await_read(bench: JobBench) -> None:
 
 def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
     kafka, clicks = bench.settings.kafka, bench.pipeline.also[0].topic
-    jobs.start(bench.pipeline, bench.settings, checkpoint_interval_ms=500)
+    jobs.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))
     garbage = Producer(kafka.client())
     for value in (b"\xff", b'{"id": "x", "clicked_at": 1, "ad": "ad1"}', None):
         garbage.produce(clicks, value, b"ad1", 0)
     assert garbage.flush(30) == 0
     await_read(bench)
-    jobs.stop(bench.pipeline, bench.settings)
+    jobs.stop(bench.project, bench.settings)
     send(bench, events(250, seed=2, start_ms=START_MS + 200_000))
-    jobs.start(bench.pipeline, bench.settings, savepoint=jobs.LATEST, parallelism=2, checkpoint_interval_ms=500)
+    jobs.start(bench.project, bench.settings, savepoint=jobs.LATEST, parallelism=2, checkpoint_interval_ms=500)
     await_read(bench)
     newest = START_MS + 400_000
     final = [(0, {"id": f"final-{n}", "time": newest, "ad": f"ad{n}", "user": "c|d", "price": 1.0}) for n in range(5)]
@@ -197,7 +197,7 @@ def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench
         assert last[event["id"]]["by_pair"]["entity"] == pair
 
     start, end = min(e.time for e in shown.events.values()), max(e.time for e in shown.events.values()) + 1
-    manifest = run_quietly(bench.pipeline, bench.settings, Wanted(start, end, ()), tmp_path / "backfill")
+    manifest = run_quietly(bench.project, bench.settings, BackfillRequest(start, end, ()), tmp_path / "backfill")
     assert manifest.rows == len(shown.events)
     replayed = check_backfill(
         bench.plan,

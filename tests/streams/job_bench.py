@@ -18,13 +18,12 @@ from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, accepted, agrees, tolerance, vector
-from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.project import Project, open_project
 from streams.plan.topics import pipeline_topics
 
 PARTITIONS = 3
@@ -115,13 +114,18 @@ pipeline = Pipeline(
 class JobBench:
     """One pipeline on one stack, with its topics made."""
 
-    pipeline: Pipeline
+    project: Project
     settings: Settings
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The definition."""
+        return self.project.pipeline
 
     @property
     def plan(self) -> PipelinePlan:
         """The plan of the pipeline."""
-        return compile_plan(self.pipeline)
+        return self.project.plan
 
     def send(self, events: Iterable[dict[str, Any]]) -> None:
         """Produce events, each to the partition of its card."""
@@ -188,7 +192,7 @@ class JobBench:
         raise AssertionError(f"{len(found)} of {count} records on {topic} after {timeout_s} s")
 
 
-def define(folder: Path, suffix: str, *, python: bool = False, source: str = "", refresh: str = "") -> Pipeline:
+def define(folder: Path, suffix: str, *, python: bool = False, source: str = "", refresh: str = "") -> Project:
     """Write the definition of a pipeline of its own and load it.
 
     A Python column is slow, 5 ms a row, while ``folder`` has a file called ``gate``; ``source`` are arguments for the
@@ -206,13 +210,13 @@ def define(folder: Path, suffix: str, *, python: bool = False, source: str = "",
     )
     file = folder / f"{name}.py"
     file.write_text(text, encoding="utf-8")
-    return load_pipeline(str(file))
+    return open_project(str(file))
 
 
-def prepared(pipeline: Pipeline, settings: Settings) -> JobBench:
+def prepared(project: Project, settings: Settings) -> JobBench:
     """The bench of a pipeline, with its topics made."""
-    create_topics(pipeline_topics(pipeline), settings.kafka)
-    return JobBench(pipeline, settings)
+    create_topics(pipeline_topics(project.pipeline), settings.kafka)
+    return JobBench(project, settings)
 
 
 def payments(count: int, seed: int, start_ms: int = START_MS) -> list[dict[str, Any]]:

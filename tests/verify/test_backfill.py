@@ -92,7 +92,7 @@ def check(
     manifest = Manifest(
         state="complete",
         pipeline="p",
-        views=selected_views(plan, ()),
+        views=selected_views(plan, (), "p"),
         plan=plan_hash(plan),
         run="r",
         replay=replay,

@@ -14,18 +14,19 @@ from sinks.redis_sink import FeatureReader, connect
 from sinks.vectors import Vector
 from streams.plan.entities import hashed_text
 from streams.plan.model import PipelinePlan, ViewPlan
+from streams.plan.project import Project
 
 hash_option = click.option(
     "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
 )
 
 
-def view_of(plan: PipelinePlan, name: str) -> ViewPlan:
+def view_of(project: Project, name: str) -> ViewPlan:
     """The view of that name; a PenstockError with the next command if there is none."""
     try:
-        return plan.view(name)
+        return project.plan.view(name)
     except KeyError as error:
-        raise PenstockError(error.args[0], next=f"penstock features describe {plan.pipeline}") from error
+        raise PenstockError(error.args[0], next=f"penstock features describe {project.reference}") from error
 
 
 def entity_of(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings, *, hashed: bool) -> str:

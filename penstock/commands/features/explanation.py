@@ -57,7 +57,9 @@ class Explanation:
     windows: tuple[WindowTiles, ...]
 
 
-def explain(plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: Vector, kernel: Kernel) -> Explanation:
+def explain(
+    plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: Vector, kernel: Kernel, reference: str
+) -> Explanation:
     """The tiles behind a stored vector.
 
     Of several events that may have been the vector's, as they are of the same ``as_of``, the one is taken that gives
@@ -70,6 +72,7 @@ def explain(plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: Vec
             view took them; each with every column, and ``__source`` where it is not of the first source.
         vector: What the store has, as it was emitted; not MISSING.
         kernel: Computes.
+        reference: How the user named the pipeline.
 
     Raises:
         PenstockError: if none of the rows can have been the vector's.
@@ -83,7 +86,7 @@ def explain(plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: Vec
         raise PenstockError(
             f"no event of {view.entity} {vector.entity} up to its vector's time is in the topic any more",
             safe="nothing was changed",
-            next=f"penstock features get {plan.pipeline} {view.name} {vector.entity}",
+            next=f"penstock features get {reference} {view.name} {vector.entity}",
         )
     if reached < as_of:  # a timer's vector
         later = _of_view(kernel.features(plan_json, events, later=[as_of - reached]), view)

@@ -17,12 +17,11 @@ from penstock.commands.features.overview import overview, state_table, tree
 from penstock.commands.features.sizes import bytes_per_id, state_sizes
 from penstock.settings import Settings
 from sinks.vectors import State
-from streams.definitions.loading import load_pipeline
 from streams.inprocess.cases import read_cases
 from streams.inprocess.kernel import Kernel
 from streams.inprocess.report import show, show_total
 from streams.inprocess.verdicts import run_case
-from streams.plan.compiler import compile_plan
+from streams.plan.project import open_project
 
 
 @click.command("plan")
@@ -43,7 +42,7 @@ def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> N
 
     Sizes are measured: the kernel takes events that nobody sent and writes what it keeps of them.
     """
-    plan = compile_plan(load_pipeline(pipeline))
+    plan = open_project(pipeline).plan
     with Kernel() as kernel:
         sizes = state_sizes(plan, kernel, events_per_tile)
         id_bytes = bytes_per_id(plan, kernel)
@@ -70,9 +69,9 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
     The vector is the online store's. The tiles are computed again from the raw topic, by the kernel that the job runs:
     all of the topic is read that the view's longest window can hold.
     """
-    definition, settings = load_pipeline(pipeline), Settings()
-    plan = compile_plan(definition)
-    view_plan = view_of(plan, view)
+    project, settings = open_project(pipeline), Settings()
+    plan = project.plan
+    view_plan = view_of(project, view)
     entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
     # No clock is behind this one: so it reads as it was emitted.
     vector = stored(plan, view_plan, entity, -(2**62), settings)
@@ -81,9 +80,9 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
         if not hashed:
             hint_at_hash(plan, view_plan)
         click.get_current_context().exit(1)
-    rows = entity_events(definition, plan, view_plan, entity, vector.as_of, settings)
+    rows = entity_events(project, view_plan, entity, vector.as_of, settings)
     with Kernel() as kernel:
-        explanation = explanation_of(plan, view_plan, rows, vector, kernel)
+        explanation = explanation_of(plan, view_plan, rows, vector, kernel, pipeline)
     if as_json:
         click.echo(json.dumps(as_data(view_plan, vector, explanation), indent=2))
         return

@@ -18,10 +18,9 @@ from schemas.feature_types import FeatureValue
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import redis_key
 from sinks.vectors import State, Vector
-from streams.definitions.loading import load_pipeline
 from streams.definitions.windows import span
-from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, ViewPlan
+from streams.plan.project import open_project
 
 _COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
 
@@ -39,9 +38,8 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     from the value, with the pipeline's PII key. One that several columns name is written as their values joined by |,
     with a \ before each | or \ within a value.
     """
-    definition, settings = load_pipeline(pipeline), Settings()
-    plan = compile_plan(definition)
-    view_plan = view_of(plan, view)
+    project, settings = open_project(pipeline), Settings()
+    plan, view_plan = project.plan, view_of(project, view)
     entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
     now_ms = time.time_ns() // 1_000_000 if at is None else at
     vector = stored(plan, view_plan, entity, now_ms, settings)
@@ -56,8 +54,9 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
 @click.argument("view", required=False)
 def describe(pipeline: str, view: str | None) -> None:
     """Show what the features of a pipeline, or of one view, are and where they are kept."""
-    plan, console = compile_plan(load_pipeline(pipeline)), Console()
-    for view_plan in (view_of(plan, view),) if view else plan.views:
+    project, console = open_project(pipeline), Console()
+    plan = project.plan
+    for view_plan in (view_of(project, view),) if view else plan.views:
         _describe(console, plan, view_plan)
 
 

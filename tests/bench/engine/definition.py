@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streams.definitions.loading import load_pipeline
-from streams.definitions.pipeline import Pipeline
+from streams.plan.project import Project, open_project
 from tests.bench.engine.workload import Workload
 
 _DEFINITION = '''
@@ -62,7 +61,7 @@ _COLUMNS = {
 }
 
 
-def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
+def define(folder: Path, name: str, topic: str, work: Workload) -> Project:
     """Write the definition into ``folder`` and load it; ``name`` is the pipeline's."""
     over = ", ".join(
         f"Window.of({text!r}, hop='{hop}ms')" for text, (_, hop) in zip(work.windows, work.spans_ms, strict=True)
@@ -80,4 +79,4 @@ def define(folder: Path, name: str, topic: str, work: Workload) -> Pipeline:
         ),
         encoding="utf-8",
     )
-    return load_pipeline(str(file))
+    return open_project(str(file))

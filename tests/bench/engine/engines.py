@@ -24,7 +24,6 @@ from penstock.paths import ROOT, java_home, jobs_python, venv_python
 from schemas.codec import Decoder
 from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink
-from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.topics import pipeline_topics
 from tests.bench.engine import topics
@@ -87,10 +86,10 @@ def _penstock(
     backend: Literal["heap", "rocksdb"] = "heap",
     python: Literal["thread", "process"] = "thread",
 ) -> Iterator[Running]:
-    pipeline = define(_importable(site.folder / "definitions"), name, source, work)
+    project = define(_importable(site.folder / "definitions"), name, source, work)
+    pipeline, plan = project.pipeline, project.plan
     topics.create(site.kafka, pipeline.features_topic)
     create_topics(pipeline_topics(pipeline), site.kafka)
-    plan = compile_plan(pipeline)
     decoder = Decoder(features_schema(plan))
     names = [[f"{operation}_{window}" for window in work.windows for operation in OPERATIONS]] * len(plan.views)
 
@@ -100,10 +99,10 @@ def _penstock(
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
     try:
-        job = jobs.start(pipeline, site.settings, state_backend=backend, python_mode=python)
+        job = jobs.start(project, site.settings, state_backend=backend, python_mode=python)
     except PenstockError:
         # What was submitted and does not run must not begin to beside the others.
-        jobs.end(pipeline, site.settings)
+        jobs.end(project, site.settings)
         raise
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)

@@ -26,10 +26,10 @@ from deploy.local.stack import Stack
 from penstock.paths import ROOT, VENVS, java_home
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
-from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
 from streams.flink import lifecycle as jobs
+from streams.plan.project import open_project
 from tests.scoring.bench import DEFINITION, add_model, unload_model, wait_for
 
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -109,7 +109,8 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        settings, pipeline = Settings(), load_pipeline(str(reference))
+        settings, project = Settings(), open_project(str(reference))
+        pipeline = project.pipeline
         try:
             add_model(pipeline, settings)
             _add_drift_reference(pipeline, settings)
@@ -123,7 +124,7 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             for name in _LASTING:
                 if (process := getattr(containers[name], "process", None)) is not None and process.poll() is None:
                     process.kill()
-            jobs.end(pipeline, settings)
+            jobs.end(project, settings)
             unload_model(pipeline, settings)
 
 

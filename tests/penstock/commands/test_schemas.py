@@ -35,19 +35,21 @@ pipeline = Pipeline(
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder for committed schemas, beside one known pipeline that is read anew each time, as by a new process."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with one known pipeline that is read anew each time, as by a new process."""
     (tmp_path / "visits").mkdir()
     monkeypatch.setenv("PENSTOCK_PIPELINES", str(tmp_path))
     monkeypatch.setattr("penstock.commands.schemas.known_pipelines", lambda: ["visits"])
-    monkeypatch.setattr(
-        "penstock.commands.schemas.load_pipeline", lambda name: runpy.run_path(str(pipeline_file(name)))["pipeline"]
-    )
-    return str(tmp_path / "committed")
+    for module in ("penstock.commands.schemas", "streams.plan.project"):
+        monkeypatch.setattr(
+            f"{module}.load_pipeline", lambda name: runpy.run_path(str(pipeline_file(name)))["pipeline"]
+        )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def define(folder: str, window: str = "1h") -> None:
-    file = Path(folder).parent / "visits" / "pipeline.py"
+def define(folder: Path, window: str = "1h") -> None:
+    file = folder / "visits" / "pipeline.py"
     file.write_text(PIPELINE.replace("WINDOW", window))
 
 
@@ -55,54 +57,54 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(schemas, arguments)
 
 
-def test_a_check_fails_until_the_schemas_are_exported(folder: str) -> None:
+def test_a_check_fails_until_the_schemas_are_exported(folder: Path) -> None:
     define(folder)
-    before = run("check", "--folder", folder)
+    before = run("check")
     assert before.exit_code == 1
     assert "penstock schemas export visits" in before.output
-    assert run("export", "visits", "--folder", folder).exit_code == 0
-    after = run("check", "--folder", folder)
+    assert run("export", "visits").exit_code == 0
+    after = run("check")
     assert (after.exit_code, after.output) == (0, "visits: contracts and views are as committed\n")
 
 
-def test_a_check_names_the_field_of_a_view_that_changed(folder: str) -> None:
+def test_a_check_names_the_field_of_a_view_that_changed(folder: Path) -> None:
     define(folder)
-    run("export", "visits", "--folder", folder)
+    run("export", "visits")
     define(folder, window="2h")
-    result = run("check", "visits", "--folder", folder)
+    result = run("check", "visits")
     assert result.exit_code == 1
     assert "view.aggregates[count].windows[1h].size: was 3600000, is 7200000" in result.output
     assert "give View(name='seen') version=2" in result.output
 
 
-def test_an_export_refuses_a_changed_view_and_writes_nothing(folder: str) -> None:
+def test_an_export_refuses_a_changed_view_and_writes_nothing(folder: Path) -> None:
     define(folder)
-    run("export", "visits", "--folder", folder)
+    run("export", "visits")
     define(folder, window="2h")
-    result = run("export", "visits", "--folder", folder)
+    result = run("export", "visits")
     assert isinstance(result.exception, PenstockError)
     assert result.exception.safe == "no file was written"
 
 
-def test_an_export_says_which_files_it_wrote(folder: str) -> None:
+def test_an_export_says_which_files_it_wrote(folder: Path) -> None:
     define(folder)
-    assert "wrote avro/visit/v1.avsc" in run("export", "visits", "--folder", folder).output
+    assert "wrote visits/schemas/avro/visit/v1.avsc" in run("export", "visits").output
 
 
 @pytest.mark.parametrize("reference", ["visit", "visits"])
-def test_a_contract_is_shown_by_its_name_or_its_pipelines(folder: str, reference: str) -> None:
+def test_a_contract_is_shown_by_its_name_or_its_pipelines(folder: Path, reference: str) -> None:
     define(folder)
     assert json.loads(run("show", reference, "--format", "avro").output)["name"] == "visit"
 
 
-def test_a_table_shows_type_constraints_and_roles(folder: str) -> None:
+def test_a_table_shows_type_constraints_and_roles(folder: Path) -> None:
     define(folder)
     output = run("show", "visit").output
     assert "0 to 20 characters" in output
     assert "entity; who came" in output
 
 
-def test_an_unknown_contract_lists_those_that_exist(folder: str) -> None:
+def test_an_unknown_contract_lists_those_that_exist(folder: Path) -> None:
     define(folder)
     result = run("show", "nope")
     assert isinstance(result.exception, PenstockError)

@@ -12,14 +12,15 @@ import pytest
 from penstock import Entity, View, count
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from streams.definitions.pipeline import Pipeline
 from streams.flink import rest as flink_rest
 from streams.flink import upgrade as evolution
 from streams.flink.submission import DESCRIPTION, Description, Options
 from streams.flink.submit import description_of
+from streams.plan.project import Project
 from tests.sinks.payments import payments
 
 RUNNING = payments("pay")
+RUNNING_PROJECT = Project.of(RUNNING, Path("nothing is committed"))
 HTTP_CLIENT = httpx.Client
 
 
@@ -43,21 +44,21 @@ class Cluster:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(schemas=tmp_path, flink_rest="http://flink")
+def settings() -> Settings:
+    return Settings(flink_rest="http://flink")
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    made = Cluster(description_of(RUNNING, Options(parallelism=2)))
+    made = Cluster(description_of(RUNNING_PROJECT, Options(parallelism=2)))
     monkeypatch.setattr(
         flink_rest.httpx, "Client", lambda **given: HTTP_CLIENT(**given | {"transport": httpx.MockTransport(made)})
     )
     return made
 
 
-def with_views(*views: View) -> Pipeline:
-    return RUNNING.model_copy(update={"views": views})
+def with_views(*views: View) -> Project:
+    return Project.of(RUNNING.model_copy(update={"views": views}), RUNNING_PROJECT.schemas)
 
 
 def test_a_view_that_means_something_else_under_its_version_is_refused_while_the_job_runs(
@@ -81,7 +82,7 @@ def test_records_that_no_reader_could_read_any_more_are_a_reason_not_to_upgrade(
 def test_a_job_of_another_release_is_left_alone(cluster: Cluster, settings: Settings) -> None:
     cluster.parameters = {}
     with pytest.raises(PenstockError, match="does not say how it was started"):
-        evolution.upgrade(RUNNING, settings)
+        evolution.upgrade(RUNNING_PROJECT, settings)
 
 
 def test_a_rescale_does_not_bring_other_definitions_with_it(cluster: Cluster, settings: Settings) -> None:
@@ -92,7 +93,7 @@ def test_a_rescale_does_not_bring_other_definitions_with_it(cluster: Cluster, se
 def test_a_rescale_beyond_the_slots_is_refused(cluster: Cluster, settings: Settings) -> None:
     cluster.slots = 4
     with pytest.raises(PenstockError, match="Flink has 4 slots for this job, not 5"):
-        evolution.rescale(RUNNING, settings, 5)
+        evolution.rescale(RUNNING_PROJECT, settings, 5)
 
 
 def test_the_options_of_a_job_are_told_as_what_to_type() -> None:
@@ -103,4 +104,4 @@ def test_the_options_of_a_job_are_told_as_what_to_type() -> None:
 
 def test_what_a_job_says_of_itself_is_read_back(cluster: Cluster) -> None:
     text = json.loads(cluster.parameters[DESCRIPTION])
-    assert Description.model_validate(text) == description_of(RUNNING, Options(parallelism=2))
+    assert Description.model_validate(text) == description_of(RUNNING_PROJECT, Options(parallelism=2))

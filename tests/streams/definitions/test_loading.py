@@ -1,0 +1,142 @@
+"""Pipelines are loaded by their path: whatever they are called, and whatever else is installed or loaded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+import examples.fraud.pipeline
+from penstock.errors import PenstockError
+from streams.definitions.columns import PythonColumn
+from streams.definitions.importing import import_file, source_files
+from streams.definitions.loading import load_pipeline
+
+DEFINITION = """
+from typing import Annotated
+from penstock import ENTITY, EVENT_TIME, Contract, Entity, Model, Pipeline, PythonColumn, Source, View, count
+{imports}
+
+class Visit(Contract, name="{name}", version=1):
+    at: Annotated[int, EVENT_TIME]
+    user: Annotated[str, ENTITY]
+
+def shout(user):
+    return user.upper()
+
+user = Entity(name="user", key="user")
+pipeline = Pipeline(
+    name="{name}",
+    source=Source(topic="events.{name}", contract=Visit),
+    entities=(user,),
+    derived={{"loud": PythonColumn(function={function}, columns=("user",), type="string")}},
+    views=(View(name="seen", version=1, entity=user, aggregates=(count(over="1h"),)),),
+    model=Model(name="m", inputs=("seen.count_1h",), threshold=0.5, positive="y", negative="n"),
+)
+"""
+
+
+def write(folder: Path, name: str, file: str = "pipeline.py", imports: str = "", function: str = "shout") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file
+    path.write_text(DEFINITION.format(name=name, imports=imports, function=function), encoding="utf-8")
+    return str(path)
+
+
+def loud(reference: str) -> PythonColumn:
+    column = load_pipeline(reference).derived["loud"]
+    assert isinstance(column, PythonColumn)
+    return column
+
+
+def test_two_files_of_one_name_in_two_folders_are_two_pipelines(tmp_path: Path) -> None:
+    ads, pay = write(tmp_path / "a", "ads"), write(tmp_path / "b", "pay")
+    assert [load_pipeline(file).name for file in (ads, pay, ads)] == ["ads", "pay", "ads"]
+
+
+def test_the_same_file_is_loaded_once_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "ads", "ads")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PENSTOCK_PIPELINES", str(tmp_path))
+    assert load_pipeline(file) is load_pipeline("ads") is load_pipeline("ads/pipeline.py")
+
+
+@pytest.mark.parametrize("name", ["redis", "streams", "penstock", "json", "pipeline"])
+def test_a_pipeline_may_be_called_like_an_installed_module_and_hides_none(tmp_path: Path, name: str) -> None:
+    before = sys.modules.get(name)
+    file = write(tmp_path, "ads", f"{name}.py", imports="import json, redis\nredis.Redis, json.dumps")
+    assert load_pipeline(file).name == "ads"
+    assert sys.modules.get(name) is before
+    assert str(tmp_path) not in sys.path
+
+
+def test_each_pipeline_has_the_helpers_beside_it_even_if_they_are_called_like_installed_modules(tmp_path: Path) -> None:
+    imports = "import helpers\nfrom redis import change as redis_change\nimport streams"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "helpers.py").write_text(f"from redis import change\nNAME = {name!r}\n")
+        (tmp_path / name / "redis.py").write_text(f"def change(user):\n    return user + {name!r}\n")
+        (tmp_path / name / "streams.py").write_text("import json\n")
+    files = [write(tmp_path / name, name, imports=imports, function="helpers.change") for name in ("a", "b")]
+    assert [loud(file).function("x") for file in files] == ["xa", "xb"]
+    assert redis.Redis.__module__ == "redis.client"
+
+
+def test_a_package_that_is_not_installed_is_imported_by_its_own_names(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "ads").mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "names.py").write_text("def change(user):\n    return user + '!'\n")
+    (tmp_path / "shop" / "ads" / "__init__.py").touch()
+    imports = "from shop.names import change\nfrom ..names import change as again\nassert change is again"
+    file = write(tmp_path / "shop" / "ads", "ads", imports=imports, function="change")
+    assert loud(file).function("x") == "x!"
+    assert loud(file).reference == "shop.names:change"
+    assert "shop" not in sys.modules
+
+
+def test_an_installed_pipeline_is_the_module_that_others_import() -> None:
+    assert load_pipeline("fraud") is examples.fraud.pipeline.pipeline
+
+
+def test_a_function_is_known_by_the_name_that_its_author_sees(tmp_path: Path) -> None:
+    assert loud(write(tmp_path / "x" / "y", "ads")).reference == "pipeline:shout"
+
+
+def test_the_files_of_a_function_are_its_own_and_those_imported_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("def change(user):\n    return user\n")
+    (tmp_path / "unrelated.py").write_text("raise SystemExit\n")
+    file = write(tmp_path, "ads", imports="import helpers", function="helpers.change")
+    files = source_files(loud(file).function.__module__)
+    assert files == {Path(name): tmp_path / name for name in ("helpers.py", "pipeline.py")}
+
+
+def test_the_files_of_a_package_are_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    for name in ("__init__.py", "data.csv", "later.py"):
+        (tmp_path / "shop" / name).touch()
+    file = write(tmp_path / "shop", "ads")
+    names = {"__init__.py", "data.csv", "later.py", "pipeline.py"}
+    assert source_files(loud(file).function.__module__).keys() == {Path("shop") / name for name in names}
+
+
+def test_an_error_inside_the_file_is_the_authors_own(tmp_path: Path) -> None:
+    file = write(tmp_path, "ads", imports="import nowhere_to_be_found")
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        load_pipeline(file)
+
+
+def test_a_file_without_a_pipeline_says_what_to_assign(tmp_path: Path) -> None:
+    (tmp_path / "redis.py").write_text("pipeline = 1\n")
+    with pytest.raises(PenstockError, match="defines no pipeline") as refused:
+        load_pipeline(str(tmp_path / "redis.py"))
+    assert refused.value.where == str(tmp_path / "redis.py")
+
+
+def test_a_file_that_failed_can_be_mended_and_loaded_again(tmp_path: Path) -> None:
+    broken = tmp_path / "pipeline.py"
+    broken.write_text("raise RuntimeError\n")
+    with pytest.raises(RuntimeError):
+        import_file(broken)
+    assert load_pipeline(write(tmp_path, "ads")).name == "ads"
