@@ -92,6 +92,10 @@ class Decoder:
             Undecodable: if ``value`` is not single-object encoding, ends early or goes on after the record.
             UnknownSchema: if it was written with a schema that this decoder was not given.
         """
+        return read_avro(value, HEADER_LENGTH, self.schema_of(value, where), where)
+
+    def schema_of(self, value: bytes, where: str | None = None) -> Any:
+        """The schema that ``value`` was written with, parsed; raises as :meth:`decode`, if it does not name one."""
         if value[:2] != MARKER or len(value) < HEADER_LENGTH:
             raise Undecodable(
                 "not Avro single-object encoding: it must begin with C3 01 and a fingerprint", where=where
@@ -102,7 +106,7 @@ class Decoder:
             raise UnknownSchema(
                 f"no known schema has the fingerprint {value[2:HEADER_LENGTH].hex()} (known: {known})", where=where
             )
-        return _read(value, HEADER_LENGTH, schema, where)
+        return schema
 
 
 def decode_event(
@@ -165,7 +169,7 @@ def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[s
         if len(value) < CONFLUENT_HEADER_LENGTH:
             raise Undecodable("Confluent framing without its schema id")
         schema = registry(int.from_bytes(value[1:CONFLUENT_HEADER_LENGTH], "big"))
-        return _read(value, CONFLUENT_HEADER_LENGTH, schema, None)
+        return read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None)
     return _read_json(value)
 
 
@@ -182,11 +186,16 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
     return event
 
 
-def _read(value: bytes, start: int, schema: Any, where: str | None) -> dict[str, Any]:
+def read_avro(value: bytes, start: int, writer: Any, where: str | None, reader: Any = None) -> dict[str, Any]:
+    """The record from ``start`` on, written with one parsed schema and given by another (default: the same).
+
+    Raises:
+        Undecodable: if the bytes are no such record.
+    """
     buffer = io.BytesIO(value)
     buffer.seek(start)
     try:
-        record = schemaless_reader(buffer, schema, None)
+        record = schemaless_reader(buffer, writer, reader)
     except Exception as error:  # noqa: BLE001 - garbage may raise anything, and its text may quote the value
         raise Undecodable(f"the Avro bytes do not fit their schema ({type(error).__name__})", where=where) from None
     if buffer.tell() != len(value):

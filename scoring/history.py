@@ -10,8 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.transactions import Deadline
-from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from scoring.memory import Source
 from scoring.predictions import source_of, source_of_dead_letter
 
@@ -59,7 +58,7 @@ class PredictionHistory:
         self._topics = (predictions_topic, dead_letter_topic)
         self._clock = clock
         self._stopping = stopping
-        self._decoder = Decoder(PREDICTION_SCHEMA)
+        self._decoder = record_decoder("prediction")
         self._known_from: dict[tuple[str, int], int] = {}
         config = {
             **kafka.client(),

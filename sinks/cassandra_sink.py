@@ -27,8 +27,7 @@ from cassandra.query import (
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.settings import Settings
-from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from sinks.cassandra_tables import (
     Table,
     history_row,
@@ -99,7 +98,7 @@ class CassandraStore:
         self._predictions = prediction_table(pipeline.name, prediction_ttl_s)
         self._by_entity = prediction_by_entity_table(pipeline.name, prediction_ttl_s)
         features = features_decoder(self._plan, settings.schemas)
-        self._decoders = dict(zip(self.topics, (features, Decoder(PREDICTION_SCHEMA)), strict=True))
+        self._decoders = dict(zip(self.topics, (features, record_decoder("prediction")), strict=True))
         self._cluster: Cluster | None = None
         self._session: Session | None = None
         self._statements: dict[str, PreparedStatement] = {}

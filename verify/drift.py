@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder
-from schemas.records import DRIFT_SCHEMA
+from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
 from streams.drift.records import is_comparable, monitors_of, observer_of
@@ -76,7 +75,7 @@ def check_drift(
         PenstockError: if a state, or the reference that it belongs to, cannot be read.
     """
     findings = DriftFindings()
-    decoder = Decoder(DRIFT_SCHEMA)
+    decoder = record_decoder("drift_alert")
     published = [decoder.decode(record.value or b"") for record in alerts]
     findings.alerts = len(published)
     findings.false_alarms = sum(injected_ms is None or alert["event_time"] < injected_ms for alert in published)

@@ -16,7 +16,7 @@ from schemas.codec import Decoder, Rejection, decode_event
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
-from schemas.records import PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks import cassandra_sink, redis_sink
@@ -81,7 +81,7 @@ def verify(
         plan, judged.events, records, budget=budget, seed=seed, others=[other.events for other in others]
     )
     of_events = [record for record in records if not record.is_timer]
-    predictions = published(read_topic(kafka, pipeline.predictions_topic), Decoder(PREDICTION_SCHEMA))
+    predictions = published(read_topic(kafka, pipeline.predictions_topic), record_decoder("prediction"))
     scored = check_predictions(
         plan,
         pipeline.model,

@@ -15,8 +15,7 @@ from backfill.labels import LabelReader
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
-from schemas.codec import Decoder
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import Importance
 from streams.definitions.pipeline import Labels
@@ -107,7 +106,7 @@ def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measur
         PenstockError: if Kafka or the model repository cannot be read, or nothing was predicted.
     """
     pipeline = project.pipeline
-    decoder = Decoder(PREDICTION_SCHEMA)
+    decoder = record_decoder("prediction")
     predictions = [decoder.decode(r.value or b"") for r in read_topic(kafka, pipeline.predictions_topic)]
     if not predictions:
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
@@ -154,7 +153,7 @@ def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: floa
 
 def alerts_of(values: Iterable[bytes]) -> tuple[Alert, ...]:
     """The alerts in the records of a drift topic, by event time; one that was made again has the same id."""
-    decoder = Decoder(DRIFT_SCHEMA)
+    decoder = record_decoder("drift_alert")
     found = {}
     for value in values:
         alert = decoder.decode(value)

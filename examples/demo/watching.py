@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Message
 
 from penstock.kafka.access import QUIET, KafkaAccess
 from schemas.codec import Decoder
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from schemas.history import record_decoder
 
 _HIGH_SCORES = 5
 _ALARMS = 4
@@ -46,7 +46,7 @@ class Alarms:
     def __init__(self, kafka: KafkaAccess, topic: str) -> None:
         self.count = 0
         self.latest: deque[Alarm] = deque(maxlen=_ALARMS)
-        self._decoder = Decoder(DRIFT_SCHEMA)
+        self._decoder = record_decoder("drift_alert")
         self._consumer = Consumer(_settings(kafka))
         self._consumer.subscribe([topic])
 
@@ -79,7 +79,7 @@ class Downstream:
         self.high_scores: deque[HighScore] = deque(maxlen=_HIGH_SCORES)
         self.last_arrival = 0.0
         self._arrivals: deque[tuple[float, float]] = deque()
-        self._decoder = Decoder(PREDICTION_SCHEMA)
+        self._decoder = record_decoder("prediction")
         self._stop = threading.Event()
         # As a system that waits for a verdict would: take a record as soon as there is one.
         self._consumer = Consumer({**_settings(kafka), "fetch.wait.max.ms": 5})

@@ -17,8 +17,7 @@ from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.telemetry import Progress, metrics_option, serve
-from schemas.codec import Decoder
-from schemas.records import DRIFT_SCHEMA
+from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.drift.records import monitors_of
 from streams.drift.reference import Reference
@@ -96,7 +95,7 @@ def status(pipeline: str, alerts: int) -> None:
         f"compared with the training of {reference.model} version {version}, until {_time(reference.until_ms)}"
     )
     console.print(_monitors(reference, tracks))
-    decoder = Decoder(DRIFT_SCHEMA)
+    decoder = record_decoder("drift_alert")
     published = [decoder.decode(record.value or b"") for record in read_topic(settings.kafka, definition.drift_topic)]
     console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
     for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:

@@ -14,12 +14,15 @@ from rich.table import Table
 
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
-from schemas import committed
+from schemas import committed, history
 from schemas.avro import contract_schema
 from schemas.contract import Contract, ContractField, Pii, contract_fields
 from streams.definitions.loading import known_pipelines, load_pipeline
 from streams.definitions.pipeline import Pipeline
+from streams.drift.track import TrackState
 from streams.plan.project import open_project
+
+_OWN = "Penstock's own records"
 
 
 @click.group()
@@ -28,14 +31,20 @@ def schemas() -> None:
 
 
 @schemas.command()
-@click.argument("pipeline")
-def export(pipeline: str) -> None:
+@click.argument("pipeline", required=False)
+@click.option("--records", is_flag=True, help="Commit the forms of Penstock's own records, after a change of its code.")
+def export(pipeline: str | None, records: bool) -> None:
     """Write the schemas of PIPELINE that are not committed yet into the folder schemas beside its file.
 
     A committed version that has changed is refused: make a new version instead.
     """
-    project = open_project(pipeline)
-    written = committed.export(project.forms, project.schemas)
+    if (pipeline is None) is not records:
+        raise click.UsageError("name a pipeline, or give --records")
+    if pipeline is None:
+        written, pipeline = history.commit(own_records()), _OWN
+    else:
+        project = open_project(pipeline)
+        written = committed.export(project.forms, project.schemas)
     for file in written:
         click.echo(f"wrote {as_typed(file)}")
     click.echo(f"{pipeline}: {len(written)} files written" if written else f"{pipeline}: all schemas are up to date")
@@ -55,6 +64,14 @@ def check(pipeline: str | None) -> None:
             click.echo(str(problem), err=True)
         click.echo(f"{name}: {len(found)} problems" if found else f"{name}: contracts and views are as committed")
         failed = failed or bool(found)
+    if pipeline is None:
+        broken = list(history.history_problems(own_records()))
+        for what in broken:
+            error = PenstockError(what, where=as_typed(history.HISTORY), next="penstock schemas export --records")
+            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+        click.echo(f"{_OWN}: {len(broken)} problems" if broken else f"{_OWN}: as committed, earlier forms are readable")
+        failed = failed or bool(broken)
     if failed:
         sys.exit(1)
 
@@ -77,6 +94,11 @@ def show(reference: str, form: str) -> None:
     else:
         document = contract_schema(contract) if form == "avro" else json_schema(contract)
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def own_records() -> dict[str, dict[str, Any]]:
+    """The present forms of the records that Penstock itself publishes, beside those of a pipeline's features."""
+    return {**history.AVRO_RECORDS, "drift_state": TrackState.model_json_schema()}
 
 
 def json_schema(contract: type[Contract]) -> dict[str, Any]:

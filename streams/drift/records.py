@@ -9,9 +9,10 @@ import numpy as np
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import Produced
-from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
+from schemas.codec import Encoder, Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from schemas.history import record_decoder
+from schemas.records import DRIFT_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
@@ -44,7 +45,7 @@ def reader_of(topic: str, project: Project, version: int) -> Reader:
     pipeline = project.pipeline
     if topic == pipeline.features_topic:
         return _features_reader(project)
-    decoder, observe = Decoder(PREDICTION_SCHEMA), observer_of(topic, pipeline, version)
+    decoder, observe = record_decoder("prediction"), observer_of(topic, pipeline, version)
     return lambda value: observe(decoder.decode(value))
 
 

@@ -24,7 +24,7 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
-from schemas.records import PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
@@ -185,7 +185,7 @@ def test_no_detector_has_forgotten_or_fired_again(aftermath: Aftermath) -> None:
     features = published(
         read_topic(settings.kafka, fraud.features_topic), Decoder(features_schema(compile_plan(fraud)))
     )
-    predictions = published(read_topic(settings.kafka, fraud.predictions_topic), Decoder(PREDICTION_SCHEMA))
+    predictions = published(read_topic(settings.kafka, fraud.predictions_topic), record_decoder("prediction"))
     findings = check_drift(
         fraud,
         ModelRepository(settings.model_repository),

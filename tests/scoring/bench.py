@@ -25,8 +25,8 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import create_topics
 from penstock.paths import ROOT
 from penstock.settings import Settings
-from schemas.codec import Decoder, Encoder
-from schemas.records import PREDICTION_SCHEMA
+from schemas.codec import Encoder
+from schemas.history import record_decoder
 from scoring.predictions import source_of
 from scoring.repository import ModelRepository
 from scoring.serving import ModelControl
@@ -224,7 +224,7 @@ class Bench:
 
     def predictions(self) -> list[dict[str, Any]]:
         """Every committed prediction, decoded."""
-        decoder = Decoder(PREDICTION_SCHEMA)
+        decoder = record_decoder("prediction")
         return [decoder.decode(message.value()) for message in self.messages(self.pipeline.predictions_topic)]
 
     def dead_letters(self) -> list[Message]:

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from penstock.kafka.records import Consumed
-from schemas.codec import Decoder
 from schemas.dead_letters import DeadLetter
-from schemas.records import PREDICTION_SCHEMA
+from schemas.history import record_decoder
 from scoring.memory import Source
 from scoring.predictions import Answer, ModelIdentity, PredictionWriter, source_of, source_of_dead_letter
 from scoring.vectors import unpacked
@@ -42,7 +41,7 @@ def record(timestamp=NOW - 50, **changes):
 
 
 def decoded(produced):
-    return Decoder(PREDICTION_SCHEMA).decode(produced.value)
+    return record_decoder("prediction").decode(produced.value)
 
 
 def test_a_prediction_carries_everything_that_it_was_made_from(writer):

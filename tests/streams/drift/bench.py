@@ -22,7 +22,8 @@ from penstock.kafka.topics import create_topics
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from schemas.history import record_decoder
+from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import TrainedModel
 from streams.definitions.loading import load_pipeline
@@ -112,7 +113,7 @@ class Bench:
 
     def alerts(self) -> list[dict[str, Any]]:
         """All published alerts."""
-        decoder = Decoder(DRIFT_SCHEMA)
+        decoder = record_decoder("drift_alert")
         return [decoder.decode(r.value or b"") for r in read_topic(self.settings.kafka, self.pipeline.drift_topic)]
 
     def verdict(self) -> DriftFindings:

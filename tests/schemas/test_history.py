@@ -1,0 +1,133 @@
+"""A release may add fields to Penstock's own records; those that earlier releases wrote stay readable."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from penstock.commands.schemas import own_records
+from schemas.codec import Encoder, UnknownSchema
+from schemas.history import (
+    AVRO_RECORDS,
+    HistoryDecoder,
+    commit,
+    committed_forms,
+    history_problems,
+    record_decoder,
+)
+from schemas.records import PREDICTION_SCHEMA
+
+PREDICTION: dict[str, Any] = {
+    "event_id": "1",
+    "pipeline": "p",
+    "event_time": 7,
+    "entity": None,
+    "score": 0.5,
+    "decision": "no",
+    "model": "m",
+    "model_version": "1",
+    "route": "primary",
+    "policy_version": "x",
+    "views": [{"view": "v@1", "entity": "a", "epoch": 1, "seq": 2, "as_of": 3}],
+    "scored_at": 8,
+    "attempt": 0,
+    "source": {"topic": "t", "partition": 0, "offset": 4, "timestamp": 5},
+    "features_topic": "f",
+    "features_partition": 0,
+    "features_offset": 6,
+    "vector": b"",
+}
+
+
+def changed(*added: dict[str, Any], nested: tuple[dict[str, Any], ...] = (), **types: Any) -> dict[str, Any]:
+    """Tomorrow's predictions: fields are added to the record, to its views, or have other types."""
+    schema = copy.deepcopy(PREDICTION_SCHEMA)
+    schema["fields"] += added
+    for field in schema["fields"]:
+        field["type"] = types.get(field["name"], field["type"])
+        if field["name"] == "views":
+            field["type"]["items"]["fields"] += nested
+    return schema
+
+
+REASONS = {"name": "reasons", "type": {"type": "array", "items": "string"}, "default": []}
+
+
+def test_todays_records_are_committed_and_read_those_of_all_earlier_releases() -> None:
+    assert list(history_problems(own_records())) == []
+
+
+@pytest.mark.parametrize("name", list(AVRO_RECORDS))
+def test_a_reader_knows_every_committed_form(name: str) -> None:
+    assert committed_forms(name)
+    for form in committed_forms(name):
+        with pytest.raises(Exception, match="do not fit"):
+            record_decoder(name).decode(Encoder(form).header)
+
+
+def test_a_record_of_an_earlier_release_is_given_in_todays_form() -> None:
+    tomorrow = changed(REASONS)
+    decoder = HistoryDecoder(tomorrow, [PREDICTION_SCHEMA])
+    assert decoder.decode(Encoder(PREDICTION_SCHEMA).encode(PREDICTION)) == PREDICTION | {"reasons": []}
+
+
+def test_a_record_of_today_is_given_as_it_is() -> None:
+    tomorrow = changed(REASONS)
+    record = PREDICTION | {"reasons": ["amount"]}
+    assert HistoryDecoder(tomorrow, [PREDICTION_SCHEMA]).decode(Encoder(tomorrow).encode(record)) == record
+
+
+def test_a_record_of_a_later_release_is_unknown() -> None:
+    with pytest.raises(UnknownSchema):
+        record_decoder("prediction").decode(Encoder(changed(REASONS)).encode(PREDICTION | {"reasons": []}))
+
+
+@pytest.mark.parametrize(
+    ("tomorrow", "problem"),
+    [
+        (changed({"name": "reasons", "type": "string"}), "Prediction.reasons was added without a default"),
+        (changed(score="float"), 'Prediction.score was "double", is "float"'),
+        (changed(nested=({"name": "late", "type": "boolean"},)), "ViewRef.late was added without a default"),
+    ],
+)
+def test_a_change_that_leaves_earlier_records_unreadable_is_refused(
+    tmp_path: Path, tomorrow: dict[str, Any], problem: str
+) -> None:
+    commit({"prediction": PREDICTION_SCHEMA}, tmp_path)
+    found = list(history_problems({"prediction": tomorrow}, tmp_path))
+    assert found[0] == "the present form of prediction is not committed"
+    assert problem in found[1]
+
+
+def test_an_addition_with_a_default_only_has_to_be_committed(tmp_path: Path) -> None:
+    commit({"prediction": PREDICTION_SCHEMA}, tmp_path)
+    tomorrow = {"prediction": changed(REASONS)}
+    assert list(history_problems(tomorrow, tmp_path)) == ["the present form of prediction is not committed"]
+    assert len(commit(tomorrow, tmp_path)) == 1
+    assert list(history_problems(tomorrow, tmp_path)) == []
+    assert len(committed_forms("prediction", tmp_path)) == 2
+
+
+def test_a_state_kept_as_json_may_gain_fields_with_a_default_only(tmp_path: Path) -> None:
+    class Inner(BaseModel):
+        a: int
+
+    class State(BaseModel):
+        position: int
+        inner: Inner
+
+    commit({"state": State.model_json_schema()}, tmp_path)
+    tomorrow = json.loads(json.dumps(State.model_json_schema()))
+    tomorrow["$defs"]["Inner"]["properties"] |= {"b": {"type": "integer", "title": "B"}}
+    committed = {"state": tomorrow}
+    commit(committed, tmp_path)
+    assert list(history_problems(committed, tmp_path)) == []
+    tomorrow["$defs"]["Inner"]["required"].append("b")
+    assert "state: Inner.b was added without a default, so earlier records cannot be read" in list(
+        history_problems(committed, tmp_path)
+    )
