@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
-from penstock.event_time import iso
+from penstock.time import iso
 from streams.flink.submission import Replay
 from streams.plan.model import PipelinePlan
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.errors import PenstockError
-from penstock.event_time import iso
+from penstock.time import iso
 from streams.flink.submission import Offsets, Replay
 from streams.plan.model import PipelinePlan
 

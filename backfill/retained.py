@@ -30,7 +30,7 @@ def retained(project: Project, source: Source, settings: Settings, start_ms: int
     Raises:
         PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
     """
-    kafka, topic = settings.kafka, source.topic
+    kafka, topic = settings.kafka.access, source.topic
     require_topics([topic], kafka, partitions=source.partitions, pipeline=project.reference)
     admin, numbers = admin_client(kafka), range(source.partitions)
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))

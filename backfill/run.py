@@ -93,16 +93,16 @@ def run_backfill(
         else:
             require_same(manifest, plan, views, request.from_ms, request.to_ms, folder)
         if manifest.state == "running":
-            with Flink(settings.flink_rest) as flink:
+            with Flink(settings.flink.rest) as flink:
                 _Replayer(project, settings, manifest, folder, flink, progress, stop).run()
             _write(plan, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
-                scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
+                scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
                 shutil.rmtree(folder)
                 raise PenstockError("no valid event is in the range", next="give a range that has events")
             manifest.state = "complete"
             manifest.save(folder)
-        scratch.delete(settings.kafka, manifest.replay.topic, manifest.job_name)
+        scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
         return manifest
 
 
@@ -223,12 +223,12 @@ class _Replayer:
         if before is not None:
             self._note(self._flink.detailed(before))
         checkpoint = _newest(manifest.checkpoint)
-        if checkpoint is not None and scratch.is_whole(settings.kafka, manifest.replay.topic):
+        if checkpoint is not None and scratch.is_whole(settings.kafka.access, manifest.replay.topic):
             self._progress.note(f"the job goes on from its checkpoint {checkpoint}")
         else:
             checkpoint = manifest.checkpoint = None
             self._require_retained()
-            scratch.create(settings.kafka, manifest.replay.topic, self._project.pipeline.source.partitions)
+            scratch.create(settings.kafka.access, manifest.replay.topic, self._project.pipeline.source.partitions)
             manifest.parts.clear()
         manifest.save(self._folder)
         manifest.job = start_backfill(
@@ -238,7 +238,7 @@ class _Replayer:
 
     def _require_retained(self) -> None:
         for source, offsets in zip(self._project.pipeline.sources, self._manifest.replay.sources, strict=True):
-            first = first_offsets(self._settings.kafka, source.topic, offsets.start)
+            first = first_offsets(self._settings.kafka.access, source.topic, offsets.start)
             if any(first[partition] > start for partition, start in offsets.start.items()):
                 raise PenstockError(
                     "retention has deleted what this backfill reads since it was planned",
@@ -249,7 +249,7 @@ class _Replayer:
     def _watch(self) -> None:
         manifest, topics = self._manifest, [source.topic for source in self._project.pipeline.sources]
         checkpoints, restarts, read = -1, 0, 0
-        with Lag(self._settings.kafka) as lag:
+        with Lag(self._settings.kafka.access) as lag:
             self._progress.step("replay", manifest.events, _replayed(lag, manifest, topics))
             while True:
                 job = self._found_in_time()
@@ -329,12 +329,12 @@ def _write(
 ) -> None:
     """Turn the rows on the scratch topic into part files, after those that are there already."""
     topic = manifest.replay.topic
-    if not scratch.is_whole(settings.kafka, topic):
+    if not scratch.is_whole(settings.kafka.access, topic):
         raise PenstockError(
             "the rows that the job wrote are gone", where=f"topic {topic}", next=f"delete {folder}, and run it again"
         )
     decoder, rows = Decoder(features_schema(plan)), Rows(plan, manifest.views)
-    with Lag(settings.kafka) as lag:
+    with Lag(settings.kafka.access) as lag:
         ends = lag.end_offsets(topic)
     progress.step("write", sum(ends.values()))
     before = 0
@@ -344,7 +344,7 @@ def _write(
         written = Written(manifest.replay.start.get(partition, 0), manifest.replay.end.get(partition, 0))
         for part in parts:
             written.add_part(folder, part)
-        records = read_topic(settings.kafka, topic, start={partition: start}, end=ends)
+        records = read_topic(settings.kafka.access, topic, start={partition: start}, end=ends)
         while True:
             new = write_part(folder, partition, len(parts), records, decoder, rows, written)
             if new is None:

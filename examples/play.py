@@ -33,7 +33,7 @@ _WORLDS: dict[str, Callable[[int], Iterator[Message]]] = {
 @click.option("--seed", default=7, show_default=True, help="Seed of the generated world.")
 def play(pipeline: str, messages: int, per_second: float | None, seed: int) -> None:
     """Produce the events and labels of an example to its topics, always the same for the same seed."""
-    upstream = Upstream(Settings().kafka)
+    upstream = Upstream(Settings().kafka.access)
     upstream.produce(itertools.islice(_WORLDS[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
     click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(upstream.counts.items())))
 

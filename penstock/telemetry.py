@@ -1,7 +1,7 @@
-"""What a running service tells its operators: ``/metrics`` for Prometheus, ``/healthz`` for probes.
+"""Logs, metrics and health of a running service: ``/metrics`` for Prometheus, ``/healthz`` for probes.
 
-A service is judged by its work and not by its process: it is unhealthy when records wait and nothing has moved for
-long, or when it never started. One that is idle, or whose Kafka is away, would not be mended by a restart.
+Health depends on progress: a service is unhealthy if records wait and none has been consumed for long, or if it never
+started. An idle service is healthy, and so is one that cannot reach Kafka: a restart would not help it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-import click
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -26,40 +25,43 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Longer than all that passes by itself: a rebalance (10 s), a transaction that times out (30 s) and is done again,
+# Longer than pauses that end by themselves: a rebalance (10 s), a transaction that times out (30 s) and is repeated,
 # a store's pauses (10 s each).
 STALL_S = 120.0
-# From the start to the first assignment of partitions: loading a model, a group that waits for a dead member.
+# Until partitions are first assigned: loading a model takes time, and a group waits for a dead member.
 START_S = 180.0
 
-# Of an event or record when its work is done: from below a transaction's few milliseconds to an outage of an hour.
+# Age of an event or record when it is done: from less than a transaction's few milliseconds to an hour's outage.
 # Each latency objective in deploy/monitoring/alerts.yml is one of the edges.
 AGE_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0)
 
-metrics_option = click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65_535),
-    envvar="PENSTOCK_METRICS_PORT",
-    show_envvar=True,
-    help="Serve /metrics and /healthz on this port (0: a free one, told in the log).",
-)
+
+def configure_logging(**levels: int) -> None:
+    """Log to stderr, from INFO on.
+
+    Args:
+        levels: The lowest level to log of a library, by the name of its logger.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a service does its work, and why one thinks so."""
+    """Whether a service makes progress, and the reason for this verdict."""
 
     ok: bool
     reason: str
 
 
 class Progress:
-    """Tells a service that works, or has nothing to do, from one that is stuck.
+    """Records progress, and decides whether a service is stuck.
 
     Args:
         clock: Monotonic seconds.
-        stall_s: How long nothing may move while records wait.
-        start_s: How long it may take until :meth:`started`.
+        stall_s: How long records may wait without progress.
+        start_s: How long the start may take, until :meth:`started`.
     """
 
     def __init__(self, clock: Callable[[], float], stall_s: float = STALL_S, start_s: float = START_S) -> None:
@@ -71,22 +73,22 @@ class Progress:
         self._behind: int | None = 0
 
     def started(self) -> None:
-        """The service has begun to take records."""
+        """Call when the service begins to consume records."""
         if not self._started:
             self._started, self._moved = True, self._clock()
 
     def consumed(self) -> None:
-        """Records are done: acknowledged by a store, or committed."""
+        """Call when records are done: acknowledged by a store, or committed."""
         self._moved = self._clock()
 
     def behind(self, records: int | None) -> None:
-        """How many records wait now; None if that cannot be told."""
+        """Call with the number of records that wait now; None if it is unknown."""
         if not self._behind:
-            self._moved = self._clock()  # they wait from now on
+            self._moved = self._clock()  # the wait begins now
         self._behind = records
 
     def health(self) -> Health:
-        """The verdict at this moment."""
+        """The verdict as of now."""
         now = self._clock()
         if not self._started:
             waited = now - self._made
@@ -104,16 +106,16 @@ class Progress:
 def serve(
     port: int | None, host: str, health: Callable[[], Health], registry: CollectorRegistry = REGISTRY
 ) -> Iterator[int | None]:
-    """Serve ``/metrics`` and ``/healthz`` (200 or 503, and the reason) while in the block; gives the port.
+    """Serve ``/metrics`` and ``/healthz`` (200 or 503, with the reason) for the duration of the block; yields the port.
 
     Args:
-        port: Where to listen; 0 takes a free one, None serves nothing.
+        port: The port to listen on; 0 takes a free one, None serves nothing.
         host: The address to listen on.
-        health: Asked for every ``/healthz``.
-        registry: What ``/metrics`` shows.
+        health: Called for every request of ``/healthz``.
+        registry: The metrics that ``/metrics`` returns.
 
     Raises:
-        PenstockError: the port cannot be listened on.
+        PenstockError: the port cannot be bound.
     """
     if port is None:
         yield None
@@ -137,9 +139,9 @@ def serve(
 
 
 class _SilentHandler(WSGIRequestHandler):
-    """Probes and scrapes are no news."""
+    """Does not log requests: probes and scrapes are frequent."""
 
-    # A client that connects and says nothing must not keep its thread for ever.
+    # A client that connects and sends nothing must not hold its thread for ever.
     timeout = 10
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's signature
@@ -148,7 +150,7 @@ class _SilentHandler(WSGIRequestHandler):
 
 class _Server(ThreadingWSGIServer):
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's signature
-        """A client that hangs up is no news either."""
+        """Logs a client that disconnects at DEBUG only."""
         _log.debug("a request for metrics failed", exc_info=True)
 
 

@@ -1,4 +1,4 @@
-"""An encrypted connection, as a client of any server needs it."""
+"""TLS files of a client, for any server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from penstock.errors import PenstockError
 
 
 class Tls(BaseModel):
-    """Whom to trust and, where the server asks for it, who we are; all files are PEM.
+    """Authorities to trust and, where the server asks for it, a client certificate; all files are PEM.
 
     Args:
-        ca_file: Certificates of the authorities that are trusted; None trusts those of the system.
-        certificate_file: The client's certificate, then those that lead from it to its authority.
-        key_file: Its private key, PKCS#8 without a passphrase: the file's mode protects it.
+        ca_file: Certificates of the trusted authorities; None trusts those of the system.
+        certificate_file: The client's certificate, followed by the intermediate ones up to its authority.
+        key_file: Its private key, PKCS#8 without a passphrase; protect it with the file's mode.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,10 +26,10 @@ class Tls(BaseModel):
     key_file: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """For clients that take Python's own; the server's certificate must be valid and name the host.
+        """A context for clients that use Python's ``ssl``; it checks the server's certificate and host name.
 
         Raises:
-            PenstockError: if a file cannot be read or is not what it should be.
+            PenstockError: if a file cannot be read or is not valid.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
@@ -39,7 +39,7 @@ class Tls(BaseModel):
             raise PenstockError(
                 f"a TLS file cannot be used: {error}",
                 where=", ".join(str(path) for path in (self.ca_file, self.certificate_file, self.key_file) if path),
-                next="they must be readable PEM files, and the key that of the certificate",
+                next="make them readable PEM files, and the key the one of the certificate",
             ) from error
         return context
 

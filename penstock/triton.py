@@ -1,4 +1,4 @@
-"""How to reach Triton, for every client of its gRPC endpoint."""
+"""Access to Triton's gRPC endpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock.tls import Tls
 
 
 class TritonAccess(BaseModel):
-    """Where Triton's gRPC endpoint is, ``host:port``, and how its connections are encrypted (``str()``: the former)."""
+    """Address (``host:port``) and TLS of Triton's gRPC endpoint; ``str()`` gives the address."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,7 +18,7 @@ class TritonAccess(BaseModel):
     tls: Tls | None = None
 
     def client(self) -> dict[str, Any]:
-        """The arguments of a ``tritonclient.grpc.InferenceServerClient`` that say where and how."""
+        """The arguments of a ``tritonclient.grpc.InferenceServerClient`` for address and TLS."""
         if self.tls is None:
             return {"url": self.url}
         files = {

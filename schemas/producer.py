@@ -65,7 +65,7 @@ class EventProducer:
     Args:
         contract: What every event must be.
         topic: The source's topic; must exist.
-        kafka: How to reach Kafka and to be let in; ``Settings().kafka`` is what the environment says.
+        kafka: Brokers, TLS and login; ``Settings().kafka.access`` has those of the environment.
         key: The field whose value is the record's key, normally the source's ``key``; None spreads events at random.
         encoding: ``avro`` (single-object encoding, or Confluent framing with a registry) or ``json``.
         registry_url: A Confluent schema registry; the schema is registered under ``<topic>-value``.

@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import Consumed, Headers, Produced
+from penstock.time import iso
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
@@ -118,7 +118,7 @@ class PredictionWriter:
             ("ce_id", event_id.encode()),
             ("ce_source", f"/penstock/{self._pipeline}/scorer".encode()),
             ("ce_type", b"penstock.prediction.v1"),
-            ("ce_time", _rfc3339(now).encode()),
+            ("ce_time", iso(now).encode()),
             ("content-type", b"application/avro"),
         ]
 
@@ -157,7 +157,3 @@ def _trace(pipeline: str, consumed: Consumed, source: Source) -> Headers:
 
 def _hex(digits: int, *parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:digits]
-
-
-def _rfc3339(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

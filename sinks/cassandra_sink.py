@@ -26,6 +26,7 @@ from cassandra.query import (
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
+from penstock.sections import CassandraSettings
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from sinks.cassandra_tables import (
@@ -91,7 +92,7 @@ class CassandraStore:
         prediction_ttl_s: int,
     ) -> None:
         self.topics: tuple[str, ...] = (pipeline.features_topic, pipeline.predictions_topic)
-        self._settings = settings
+        self._settings = settings.cassandra
         self._replication = replication
         self._plan = compile_plan(pipeline)
         self._history = {view.id: history_table(self._plan, view, history_ttl_s) for view in self._plan.views}
@@ -115,7 +116,7 @@ class CassandraStore:
             session = self._cluster.connect()
             self._create(session)
             tables = (*self._history.values(), self._predictions, self._by_entity)
-            self._statements = {t.name: session.prepare(t.insert(self._settings.cassandra_keyspace)) for t in tables}
+            self._statements = {t.name: session.prepare(t.insert(self._settings.keyspace)) for t in tables}
             self._session = session
         except _ERRORS as error:
             self.close()
@@ -160,7 +161,7 @@ class CassandraStore:
         self._cluster = self._session = None
 
     def _create(self, session: Session) -> None:
-        keyspace = self._settings.cassandra_keyspace
+        keyspace = self._settings.keyspace
         cluster: Cluster = session.cluster
         if keyspace not in cluster.metadata.keyspaces:
             replication = json.dumps(dict(self._replication)).replace('"', "'")
@@ -184,7 +185,7 @@ class CassandraStore:
                     session.execute(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {kind}')
 
     def _requests(self, session: Session, inserts: Iterable[Insert]) -> list[Any]:
-        metadata, keyspace = session.cluster.metadata, self._settings.cassandra_keyspace
+        metadata, keyspace = session.cluster.metadata, self._settings.keyspace
         rows = []
         for insert in inserts:
             bound = self._statements[insert.table].bind(insert.values)
@@ -194,20 +195,20 @@ class CassandraStore:
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
             f"Cassandra does not take writes: {type(error).__name__}: {error}",
-            where=f"{','.join(self._settings.cassandra_contact_points)}:{self._settings.cassandra_port}",
+            where=f"{','.join(self._settings.contact_points)}:{self._settings.port}",
             safe="features and predictions stay in their topics and are tried again",
             next="penstock status, or set PENSTOCK_CASSANDRA_CONTACT_POINTS and PENSTOCK_CASSANDRA_PORT",
         )
 
 
-def connect(settings: Settings, row_factory: Callable[..., Any] = named_tuple_factory) -> Cluster:
+def connect(settings: CassandraSettings, row_factory: Callable[..., Any] = named_tuple_factory) -> Cluster:
     """A cluster object, not connected yet: token-aware, LOCAL_QUORUM, and back within seconds after an outage.
 
     Raises:
         PenstockError: if a file with the password or of TLS cannot be read.
     """
-    password, tls = settings.secret("cassandra_password"), settings.tls("cassandra")
-    login = password and PlainTextAuthProvider(settings.cassandra_username, password.get_secret_value())
+    password, tls = settings.secret("password"), settings.encryption
+    login = password and PlainTextAuthProvider(settings.username, password.get_secret_value())
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
@@ -215,8 +216,8 @@ def connect(settings: Settings, row_factory: Callable[..., Any] = named_tuple_fa
         row_factory=row_factory,
     )
     return Cluster(
-        settings.cassandra_contact_points,
-        port=settings.cassandra_port,
+        settings.contact_points,
+        port=settings.port,
         auth_provider=login,
         ssl_context=None if tls is None else tls.context(),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},

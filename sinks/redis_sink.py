@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from penstock.kafka.lag import Partition
-from penstock.settings import Settings
+from penstock.sections import RedisSettings
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.emissions import Emission, emissions, newest
 from sinks.store import NO_REACH, Reach, StoreUnavailable
@@ -61,17 +61,17 @@ return -1
 """
 
 
-def connect(settings: Settings) -> redis.Redis:
+def connect(settings: RedisSettings) -> redis.Redis:
     """A client that answers or fails within seconds: waiting for better times is the runner's work.
 
     Raises:
         PenstockError: if a file with the password cannot be read.
     """
-    password, tls = settings.secret("redis_password"), settings.tls("redis")
+    password, tls = settings.secret("password"), settings.encryption
     files = {} if tls is None else {"ca_certs": tls.ca_file, "certfile": tls.certificate_file, "keyfile": tls.key_file}
     return redis.Redis.from_url(
-        settings.redis_url,
-        username=settings.redis_username,
+        settings.url,
+        username=settings.username,
         password=None if password is None else password.get_secret_value(),
         socket_timeout=5,
         socket_connect_timeout=3,

@@ -57,7 +57,7 @@ def verify(
         PenstockError: if Kafka, a store or a model file cannot be read.
     """
     pipeline, plan = project.pipeline, project.plan
-    kafka = settings.kafka
+    kafka = settings.kafka.access
     judged, *others = (judged_source(project, number, settings) for number in range(len(plan.sources)))
     dead_letters, letters_wrong = 0, 0
     letter_examples: list[str] = []
@@ -90,9 +90,9 @@ def verify(
         predictions,
         lambda version: _scorer(pipeline, settings, version),
     )
-    redis = check_redis(plan, records, redis_sink.connect(settings))
-    with cassandra_sink.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
-        keyspace = settings.cassandra_keyspace
+    redis = check_redis(plan, records, redis_sink.connect(settings.redis))
+    with cassandra_sink.connect(settings.cassandra, tuple_factory) as cluster, cluster.connect() as session:
+        keyspace = settings.cassandra.keyspace
         cassandra = check_cassandra(plan, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed)
     replayed = BackfillFindings()
     if backfill is not None:
@@ -160,8 +160,8 @@ def _drift(
     """What a replay of the detectors says; nothing, if the drift app never followed this pipeline."""
     if pipeline.monitors is None:
         return DriftFindings()
-    alerts = list(read_topic(settings.kafka, pipeline.drift_topic))
-    states = list(read_topic(settings.kafka, pipeline.drift_state_topic))
+    alerts = list(read_topic(settings.kafka.access, pipeline.drift_topic))
+    states = list(read_topic(settings.kafka.access, pipeline.drift_state_topic))
     if not alerts and not states:
         return DriftFindings()
     injected_ms = measured.drift_from_ms if measured else None
@@ -185,7 +185,7 @@ def _quality(
     pipeline = project.pipeline
     if pipeline.labels is None:
         return None
-    labels = _labels(pipeline.labels, settings.kafka, project.schemas)
+    labels = _labels(pipeline.labels, settings.kafka.access, project.schemas)
     by_offset = {Position(r.partition, r.offset): r.value for r in records}
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))

@@ -31,7 +31,7 @@ def judged_source(
         plan,
         plan.sources[number],
         source.contract,
-        read_topic(settings.kafka, source.topic, start=start),
+        read_topic(settings.kafka.access, source.topic, start=start),
         Decoder(*writer_schemas(source.contract, project.schemas)),
         personal_key_of(plan, settings).encode(),
         None if url is None else registry_schemas(url),

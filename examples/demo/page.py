@@ -13,7 +13,7 @@ from examples.demo.figures import Figure, Key
 from examples.demo.markup import Child, Element, el, extended, html
 from examples.demo.plots import draw, symbol
 from examples.demo.timeline import Timeline
-from penstock.event_time import iso
+from penstock.time import readable
 from verify.measured import Measured
 from verify.report import PipelineReport, Report
 
@@ -243,7 +243,7 @@ def _all_numbers(report: Report) -> Element:
 
 
 def _date(ms: int | None) -> str | None:
-    return None if ms is None else iso(ms)[:16].replace("T", " ")
+    return None if ms is None else readable(ms, "minutes", zone="")
 
 
 def _cell(name: str, value: object) -> Element:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from backfill.progress import Progress
 from backfill.run import BackfillRequest, StoppedError, run_backfill
-from penstock.event_time import EventTime, iso
+from penstock.commands.options import EventTime
 from penstock.settings import Settings
+from penstock.time import iso
 from streams.plan.project import open_project
 
 

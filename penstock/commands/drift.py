@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.commands.options import metrics_option
 from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from penstock.telemetry import Progress, metrics_option, serve
+from penstock.telemetry import Progress, configure_logging, serve
+from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.drift.records import monitors_of
@@ -55,10 +56,8 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     """
     from streams.drift.app import run_drift  # noqa: PLC0415 - faust takes a second to import
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # While a broker is away aiokafka complains ten times a second; what it means for the app, the app says.
-    for chatty, level in (("faust", logging.WARNING), ("mode", logging.WARNING), ("aiokafka", logging.CRITICAL)):
-        logging.getLogger(chatty).setLevel(level)
+    # While a broker is away aiokafka logs errors ten times a second; the app says once what they mean.
+    configure_logging(faust=logging.WARNING, mode=logging.WARNING, aiokafka=logging.CRITICAL)
     project, settings = open_project(pipeline), Settings()
     progress = Progress(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
@@ -84,19 +83,21 @@ def status(pipeline: str, alerts: int) -> None:
     tracks = []
     for partition in range(definition.source.partitions):
         try:
-            states = latest_states(settings.kafka, group, definition.drift_state_topic, partition)
+            states = latest_states(settings.kafka.access, group, definition.drift_state_topic, partition)
         except NotSavedError as error:
-            raise PenstockError(str(error), where=str(settings.kafka), next="penstock status") from error
+            raise PenstockError(str(error), where=str(settings.kafka.access), next="penstock status") from error
         for topic, names in monitors_of(definition).items():
             state = found(states, (topic, partition), reference).state
             if state is not None:
                 tracks.append(Track.restored(state, reference, names, topic, partition))
     console.print(
-        f"compared with the training of {reference.model} version {version}, until {_time(reference.until_ms)}"
+        f"compared with the training of {reference.model} version {version}, until {_minute(reference.until_ms)}"
     )
     console.print(_monitors(reference, tracks))
     decoder = record_decoder("drift_alert")
-    published = [decoder.decode(record.value or b"") for record in read_topic(settings.kafka, definition.drift_topic)]
+    published = [
+        decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
+    ]
     console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
     for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
         console.print(_line(alert), soft_wrap=True)
@@ -130,9 +131,9 @@ def _against(value: float, limit: float) -> Text:
 def _line(alert: dict[str, Any]) -> Text:
     where = f"{alert['topic']}[{alert['partition']}]@{alert['offset']}"
     return Text.assemble(
-        (_time(alert["event_time"]), "dim"), f"  {alert['detector']:<12}  {alert['message']}  ", (where, "dim")
+        (_minute(alert["event_time"]), "dim"), f"  {alert['detector']:<12}  {alert['message']}  ", (where, "dim")
     )
 
 
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+def _minute(ms: int) -> str:
+    return readable(ms, "minutes", zone="")

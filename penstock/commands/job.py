@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from penstock.settings import Settings
+from penstock.time import readable
 from streams.flink import lifecycle as jobs
 from streams.flink import upgrade as evolution
 from streams.plan.project import open_project
@@ -120,11 +120,10 @@ def status(pipeline: str) -> None:
     if found is None:
         click.echo(f"Flink knows no job of {pipeline}")
         raise SystemExit(1)
-    started = datetime.fromtimestamp(found.start_ms / 1000, UTC)
     for label, value in (
         ("job", f"{found.name} ({found.id})"),
         ("state", found.state),
-        ("since", f"{started:%Y-%m-%d %H:%M:%S} UTC"),
+        ("since", readable(found.start_ms, "seconds", zone=" UTC")),
         ("tasks", f"{found.tasks_running} of {found.tasks} running"),
         ("restarts", str(found.restarts)),
         ("checkpoints", f"{found.checkpoints}, newest {found.checkpoint or 'none'}"),

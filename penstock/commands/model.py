@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,8 +10,9 @@ from rich.table import Table
 
 from backfill.parquet import read_backfill
 from backfill.training_parquet import training_set
-from penstock.event_time import EventTime
+from penstock.commands.options import EventTime
 from penstock.settings import Settings
+from penstock.time import readable
 from scoring.repository import Backend, ModelRepository
 from scoring.serving import ModelControl
 from scoring.training import Manifest, train
@@ -47,7 +47,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     """
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
-    data = training_set(project, settings.kafka, read_backfill(folder), until_ms)
+    data = training_set(project, settings.kafka.access, read_backfill(folder), until_ms)
     trained = train(data, seed)
     reference = reference_of(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)
@@ -122,7 +122,7 @@ def status(pipeline: str) -> None:
 def _control() -> tuple[ModelControl, ModelRepository]:
     settings = Settings()
     repository = ModelRepository(settings.model_repository)
-    return ModelControl(repository, settings.triton), repository
+    return ModelControl(repository, settings.triton.access), repository
 
 
 def _line(label: str, text: str) -> None:
@@ -156,4 +156,4 @@ def _auc(value: float | None) -> str:
 
 
 def _time(ms: int | None) -> str:
-    return "the topics' end" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "the topics' end" if ms is None else readable(ms, "seconds", zone=" UTC")

@@ -11,12 +11,13 @@ import click
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
 
+from penstock.commands.options import metrics_option
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
-from penstock.telemetry import Progress, metrics_option, serve
+from penstock.telemetry import Progress, configure_logging, serve
 from scoring.history import PredictionHistory
 from scoring.inference import Inference, OnnxSession
 from scoring.metrics import Metrics
@@ -72,7 +73,7 @@ def run(
     Each micro-batch is one call to Triton and one Kafka transaction of predictions, dead letters and offsets. When
     Triton fails or is late, the same model version answers in this process and the prediction says so.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logging()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -100,13 +101,13 @@ def run_scorer(
     plan = project.plan
     pipeline = project.pipeline
     predictions = pipeline.predictions_topic
-    kafka = settings.kafka
+    kafka = settings.kafka.access
     answers = [predictions, dead_letters_of(predictions)]
     require_topics(
         [pipeline.features_topic, *answers], kafka, partitions=pipeline.source.partitions, pipeline=project.reference
     )
     check_logs(kafka, answers)
-    triton = Triton(settings.triton)
+    triton = Triton(settings.triton.access)
     served = _served(triton, ModelRepository(settings.model_repository), pipeline.model.name)
     check_model(pipeline, plan, served, limits.max_batch)
     fallback = OnnxSession(fallback_file(settings.model_repository, served), len(served.inputs))

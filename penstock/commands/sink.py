@@ -6,17 +6,17 @@ import json
 import logging
 import random
 import signal
-import sys
 import time
 from typing import Any
 
 import click
 
+from penstock.commands.options import metrics_option
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
-from penstock.telemetry import Progress, metrics_option, serve
+from penstock.telemetry import Progress, configure_logging, serve
 from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore
 from sinks.redis_sink import RedisStore, connect
 from sinks.rewind import rewind as rewind_group
@@ -76,7 +76,7 @@ def run_redis(pipeline: str, grace: int, metrics_port: int | None) -> None:
     definition, settings = load_pipeline(pipeline), Settings()
     plan = compile_plan(definition)
     decoder = features_decoder(plan, settings.schemas)
-    _run(RedisStore(plan, connect(settings), grace, decoder), definition, settings, metrics_port)
+    _run(RedisStore(plan, connect(settings.redis), grace, decoder), definition, settings, metrics_port)
 
 
 @run.command("cassandra")
@@ -115,14 +115,13 @@ def run_cassandra(
 
 
 def _run(store: Store[Any], pipeline: Pipeline, settings: Settings, metrics_port: int | None) -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # The driver tells of every lost connection; the sink says once what it means.
-    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+    # The driver logs every lost connection; the sink says once what it means.
+    configure_logging(cassandra=logging.CRITICAL)
     topics = [name for topic in store.topics for name in (topic, dead_letters_of(topic))]
-    require_topics(topics, settings.kafka, partitions=pipeline.source.partitions, pipeline=pipeline.name)
+    require_topics(topics, settings.kafka.access, partitions=pipeline.source.partitions, pipeline=pipeline.name)
     progress = Progress(time.monotonic)
-    watch = LagWatch(settings.kafka, pipeline.name, f"sink-{store.name}", progress)
-    runner = Sink(store, pipeline.name, settings.kafka, watch, random.Random())  # noqa: S311 - jitter
+    watch = LagWatch(settings.kafka.access, pipeline.name, f"sink-{store.name}", progress)
+    runner = Sink(store, pipeline.name, settings.kafka.access, watch, random.Random())  # noqa: S311 - jitter
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     with serve(metrics_port, settings.metrics_host, progress.health), watch:
@@ -139,7 +138,7 @@ def rewind(store: str, pipeline: str) -> None:
     """
     definition, settings = load_pipeline(pipeline), Settings()
     topics = [getattr(definition, name) for name in _STORES[store]]
-    require_topics(topics, settings.kafka, partitions=definition.source.partitions, pipeline=definition.name)
-    for topic, records in rewind_group(settings.kafka, group_id(definition.name, store), topics).items():
+    require_topics(topics, settings.kafka.access, partitions=definition.source.partitions, pipeline=definition.name)
+    for topic, records in rewind_group(settings.kafka.access, group_id(definition.name, store), topics).items():
         click.echo(f"{topic}: {records} records to read again")
     click.echo(f"next: penstock sink run {store} {pipeline}")

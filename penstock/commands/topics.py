@@ -23,7 +23,7 @@ def topics() -> None:
 def create(pipeline: str, replication: int) -> None:
     """Create the topics that PIPELINE reads and writes; those that exist are left alone."""
     loaded = load_pipeline(pipeline)
-    created = create_topics(pipeline_topics(loaded), Settings().kafka, replication=replication)
+    created = create_topics(pipeline_topics(loaded), Settings().kafka.access, replication=replication)
     for topic in pipeline_topics(loaded):
         click.echo(
             f"{'created' if topic.name in created else 'exists '}  {topic.name}  ({topic.partitions} partitions)"
@@ -34,7 +34,7 @@ def create(pipeline: str, replication: int) -> None:
 @click.argument("pipeline")
 def show(pipeline: str) -> None:
     """Show the topics of PIPELINE and whether each exists with the right number of partitions."""
-    kafka = Settings().kafka
+    kafka = Settings().kafka.access
     existing = partition_counts(admin_client(kafka), kafka)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("topic", "partitions", "state"):

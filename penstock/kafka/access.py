@@ -1,4 +1,4 @@
-"""How to reach Kafka and to be let in, for every client of it."""
+"""Access to Kafka: brokers, TLS and login, as the settings of each client library."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from penstock.errors import PenstockError
 from penstock.tls import Tls, pem
 
-# Only what is fatal is logged: an error says it once, where librdkafka would say it twenty times a second.
+# librdkafka logs fatal errors only: it would log others twenty times a second, and exceptions report them once.
 QUIET: dict[str, str | int] = {"log_level": 2}
 
-# Flink's connector carries Kafka's client under a name of its own, and the login modules with it.
+# Flink's connector contains Kafka's client, with its login modules, under another package name.
 _JAVA = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 
 
 class PasswordLogin(BaseModel):
-    """A name and a password, proven by SCRAM or, trusting the connection, sent as they are (PLAIN)."""
+    """Name and password: by SCRAM, or as plain text (PLAIN), which only an encrypted connection protects."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +27,7 @@ class PasswordLogin(BaseModel):
 
 
 class TokenLogin(BaseModel):
-    """A token (OAUTHBEARER) that an OpenID provider gives for a client's id and secret, renewed before it expires."""
+    """Tokens (OAUTHBEARER) from an OpenID provider, for a client id and secret; renewed before they expire."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,14 +38,14 @@ class TokenLogin(BaseModel):
 
 
 class KafkaAccess(BaseModel):
-    """Where the brokers are and how to be let in; every Kafka client is made from one.
+    """Brokers, TLS and login; every Kafka client is made from one.
 
-    ``str()`` of it names the brokers and no secret, for the ``where`` of errors.
+    ``str()`` gives the brokers without secrets, for the ``where`` of errors.
 
     Args:
         bootstrap: Brokers, ``host:port``, comma separated.
         tls: For encrypted connections (SSL, or SASL_SSL with a login).
-        login: Who we are (SASL), unless a client certificate says it.
+        login: How to authenticate (SASL); None without authentication, or with a client certificate.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,12 +56,12 @@ class KafkaAccess(BaseModel):
 
     @property
     def security_protocol(self) -> str:
-        """Kafka's word for it: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+        """Kafka's ``security.protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
         transport = "PLAINTEXT" if self.tls is None else "SSL"
         return transport if self.login is None else f"SASL_{transport}"
 
     def client(self) -> dict[str, str | int]:
-        """The settings of a confluent-kafka client, secrets included; add those of the use at hand."""
+        """Settings of a confluent-kafka client, secrets included; the caller adds its own."""
         settings: dict[str, str | int] = {"bootstrap.servers": self.bootstrap}
         if self.tls is not None or self.login is not None:
             settings["security.protocol"] = self.security_protocol
@@ -88,9 +88,9 @@ class KafkaAccess(BaseModel):
         return settings
 
     def java(self) -> dict[str, str]:
-        """The same for the Java clients in Flink's connector, the texts of files included: the job takes them along.
+        """Settings of the Java clients in Flink's connector, with the text of TLS files, as a job runs elsewhere.
 
-        With a :class:`TokenLogin` Flink's JVMs must allow the provider's URL by the system property
+        With a :class:`TokenLogin` Flink's JVMs must allow the provider's URL with the system property
         ``org.apache.flink.kafka.shaded.org.apache.kafka.sasl.oauthbearer.allowed.urls``.
 
         Raises:
@@ -117,12 +117,12 @@ class KafkaAccess(BaseModel):
         return settings
 
     def faust(self) -> dict[str, Any]:
-        """The arguments of a ``faust.App`` that concern Kafka: ``faust.App(name, **settings.kafka.faust(), ...)``.
+        """The Kafka arguments of a ``faust.App``: ``faust.App(name, **access.faust(), ...)``.
 
         Raises:
             PenstockError: if a TLS file cannot be used.
         """
-        # Imported on use: it takes a second, and only the drift app wants it.
+        # Imported here: it takes a second, and only the drift app needs it.
         import faust  # noqa: PLC0415
 
         from penstock.kafka.tokens import ClientCredentials  # noqa: PLC0415

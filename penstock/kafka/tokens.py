@@ -1,4 +1,4 @@
-"""Tokens of an OpenID provider for aiokafka, which leaves it to its user to get them (librdkafka and Java do it)."""
+"""Tokens of an OpenID provider for aiokafka, which does not get them itself, as librdkafka and Java do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aiokafka.abc import AbstractTokenProvider
 from penstock.errors import PenstockError
 
 _TIMEOUT_S = 10.0
-# Asked for anew when this share of its life is over, as Kafka's own clients do.
+# A token is renewed after this share of its lifetime, as Kafka's own clients do.
 _RENEW_AFTER = 0.8
 _DEFAULT_LIFE_S = 60.0
 
 
 class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka comes without types
-    """Gets tokens by a client's id and secret (OAuth 2.0, RFC 6749 section 4.4), and again before they expire."""
+    """Gets tokens for a client id and secret (OAuth 2.0, RFC 6749 section 4.4), and renews them before they expire."""
 
     def __init__(self, token_url: str, client_id: str, client_secret: str, scope: str | None) -> None:
         self._url = token_url
@@ -29,10 +29,10 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafk
         self._one_at_a_time = asyncio.Lock()
 
     async def token(self) -> str:
-        """A token that is valid for a while yet.
+        """A valid token.
 
         Raises:
-            PenstockError: if the provider does not give one.
+            PenstockError: if the provider does not issue one.
         """
         async with self._one_at_a_time:
             if time.monotonic() >= self._renew_at:
@@ -48,6 +48,6 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafk
             self._token, life_s = str(found["access_token"]), float(found.get("expires_in", _DEFAULT_LIFE_S))
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise PenstockError(
-                f"the OpenID provider gives no token: {type(error).__name__}: {error}", where=self._url
+                f"the OpenID provider issued no token: {type(error).__name__}: {error}", where=self._url
             ) from error
         self._renew_at = time.monotonic() + _RENEW_AFTER * life_s

@@ -84,9 +84,12 @@ def run_drift(project: Project, settings: Settings, instance: str, progress: Pro
     reference, version = current_reference(project, ModelRepository(settings.model_repository))
     monitors = monitors_of(pipeline)
     topics = [*monitors, *map(dead_letters_of, monitors), pipeline.drift_topic, pipeline.drift_state_topic]
-    require_topics(topics, settings.kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
+    require_topics(topics, settings.kafka.access, partitions=pipeline.source.partitions, pipeline=project.reference)
     _log.info("drift %s: %s against model %s version %d", instance, ", ".join(monitors), reference.model, version)
-    with LagWatch(settings.kafka, pipeline.name, "drift", progress) as lag, tempfile.TemporaryDirectory() as scratch:
+    with (
+        LagWatch(settings.kafka.access, pipeline.name, "drift", progress) as lag,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         asyncio.run(_Run(project, settings, instance, reference, version, lag, Path(scratch)).run())
     _log.info("drift %s stopped; every state is saved", instance)
 
@@ -115,7 +118,7 @@ class _Run:
         self._topics = list(monitors)
         self._following = Following(
             reference,
-            TrackStore(settings.kafka, pipeline, reference, version, self._give_up),
+            TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up),
             {topic: reader_of(topic, project, version) for topic in monitors},
             monitors,
             Writer(pipeline, reference, version),
@@ -151,7 +154,7 @@ class _Run:
             watch.cancel()
             await self._end()
         if self._failure is not None:
-            raise _ended(self._failure, str(self._settings.kafka)) from self._failure
+            raise _ended(self._failure, str(self._settings.kafka.access)) from self._failure
 
     async def _started(self) -> bool:
         """Start faust; False if told to stop before it has."""
@@ -232,7 +235,7 @@ class _Run:
         return {
             "id": group,
             "loop": loop,
-            **self._settings.kafka.faust(),
+            **self._settings.kafka.access.faust(),
             "datadir": self._scratch,
             "autodiscover": False,
             "web_enabled": False,

@@ -63,7 +63,7 @@ def start(
     """
     chosen = Options(**options)
     require_ready(project, settings)
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         _require_none_running(flink, project)
         job_id = submit_job(
             project,
@@ -95,7 +95,7 @@ def start_backfill(
     require_unchanged(project.forms, project.schemas)
     require_topics(
         [project.pipeline.source.topic, replay.topic],
-        settings.kafka,
+        settings.kafka.access,
         partitions=project.pipeline.source.partitions,
         pipeline=project.reference,
     )
@@ -110,7 +110,7 @@ def stop(project: Project, settings: Settings) -> str:
     Raises:
         PenstockError: if no job of the pipeline runs, or the savepoint fails (the job then goes on).
     """
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         path = flink.stop(require_running(flink, project).id, _STOP_TIMEOUT_S)
     remembered = _latest_file(project, settings)
     remembered.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def end(project: Project, settings: Settings) -> None:
     Raises:
         PenstockError: if Flink cannot be reached, or a job does not end.
     """
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         for job in flink.jobs(job_name(project)):
             if job.is_active:
                 flink.cancel(job.id)
@@ -137,7 +137,7 @@ def status(project: Project, settings: Settings) -> Job | None:
     Raises:
         PenstockError: if Flink cannot be reached.
     """
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         jobs = sorted(flink.jobs(job_name(project)), key=lambda job: (job.is_active, job.start_ms))
         return flink.detailed(jobs[-1]) if jobs else None
 
@@ -152,7 +152,10 @@ def require_ready(project: Project, settings: Settings) -> None:
     require_unchanged(project.forms, project.schemas)
     topics = [topic for source in plan.sources for topic in (source.topic, source.dead_letter_topic)]
     require_topics(
-        [*topics, plan.features_topic], settings.kafka, partitions=plan.source.partitions, pipeline=project.reference
+        [*topics, plan.features_topic],
+        settings.kafka.access,
+        partitions=plan.source.partitions,
+        pipeline=project.reference,
     )
 
 
@@ -200,7 +203,7 @@ def _savepoint(project: Project, settings: Settings, savepoint: str | None) -> s
 
 def _latest_file(project: Project, settings: Settings) -> Path:
     """Where the path of the last savepoint is kept."""
-    return settings.flink_state / "latest-savepoints" / project.name
+    return settings.flink.state / "latest-savepoints" / project.name
 
 
 def _await_running(flink: Flink, job_id: str, project: Project) -> Job:

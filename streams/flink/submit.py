@@ -103,7 +103,7 @@ def personal_key_of(plan: PipelinePlan, settings: Settings) -> str:
         PenstockError: if it needs a key and none is configured.
     """
     hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
-    return settings.require_pii_key().get_secret_value() if hashes else ""
+    return settings.pii.require_key().get_secret_value() if hashes else ""
 
 
 def _build_and_submit(
@@ -138,7 +138,7 @@ def _build_and_submit(
     with _python_files(project.pipeline) as python_files:
         submission = Submission(
             name=name,
-            flink_rest=settings.flink_rest,
+            flink_rest=settings.flink.rest,
             jars=jars,
             description=description_of(project, options),
             savepoint=savepoint,
@@ -181,19 +181,19 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
     home = java_home()
     if not python.exists() or home is None:
         raise PenstockError("the environment that submits jobs is missing", where=str(python), next="make setup")
-    logs = settings.flink_state / "log"
+    logs = settings.flink.state / "log"
     logs.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
-        "FLINK_CONF_DIR": str(settings.flink_conf_dir),
+        "FLINK_CONF_DIR": str(settings.flink.conf_dir),
         "FLINK_LOG_DIR": str(logs),
         "JAVA_HOME": str(home),
         "PYTHONPATH": str(ROOT),
-        KAFKA_VARIABLE: json.dumps(settings.kafka.java()),
+        KAFKA_VARIABLE: json.dumps(settings.kafka.access.java()),
         PII_KEY_VARIABLE: personal_key,
     }
-    if settings.flink_home is not None:
-        environment["FLINK_HOME"] = str(settings.flink_home)
+    if settings.flink.home is not None:
+        environment["FLINK_HOME"] = str(settings.flink.home)
     try:
         # Flink's client leaves what it packed in Java's folder for temporary files.
         with tempfile.TemporaryDirectory(prefix="penstock-submit-") as scratch:
@@ -210,7 +210,7 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
             )
     except subprocess.TimeoutExpired as error:
         raise PenstockError(
-            f"submission took more than {_SUBMIT_TIMEOUT_S:.0f} s", where=settings.flink_rest, next="penstock status"
+            f"submission took more than {_SUBMIT_TIMEOUT_S:.0f} s", where=settings.flink.rest, next="penstock status"
         ) from error
     if done.returncode:
         log = logs / f"submit-{submission.name}.log"

@@ -50,7 +50,7 @@ def upgrade(project: Project, settings: Settings) -> Evolved:
             more afterwards, or the new job would not start: the job runs on then. If the new job does not come up, it
             is stopped, and the error has the command with which to go on.
     """
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         before, described = _running(flink, project)
     present = description_of(project, described.options)
     _require_same_meaning(described, present, project)
@@ -65,7 +65,7 @@ def rescale(project: Project, settings: Settings, parallelism: int) -> Evolved:
         PenstockError: if no job runs, its definitions are not the present ones, or Flink has too few slots: the job
             runs on then. Else as :func:`upgrade`.
     """
-    with Flink(settings.flink_rest) as flink:
+    with Flink(settings.flink.rest) as flink:
         before, described = _running(flink, project)
         slots = flink.slots(before.id)
     options = described.options.model_copy(update={"parallelism": parallelism})
@@ -73,14 +73,14 @@ def rescale(project: Project, settings: Settings, parallelism: int) -> Evolved:
     if described.plan != present.plan:
         raise PenstockError(
             "the definitions are not those of the running job",
-            where=f"{settings.flink_rest}, job {before.id}",
+            where=f"{settings.flink.rest}, job {before.id}",
             safe="the job runs on as it was",
             next=f"penstock job upgrade {project.reference}, then this again",
         )
     if parallelism > slots:
         raise PenstockError(
             f"Flink has {slots} slots for this job, not {parallelism}",
-            where=settings.flink_rest,
+            where=settings.flink.rest,
             safe="the job runs on as it was",
             next="start more TaskManagers, or choose a lower parallelism",
         )

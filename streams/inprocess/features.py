@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.event_time import epoch_ms
+from penstock.time import epoch_ms
 from schemas.avro import contract_schema
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.pipeline import Pipeline

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from penstock.cli import cli
-from penstock.settings import SECRETS, Settings
+from penstock.settings import all_settings
 
 # The image of jobs holds what these need in an environment of its own; that of services lacks Flink's client.
 JOBS_COMMANDS = {"topics", "job", "backfill"}
@@ -19,7 +19,8 @@ _OPTIONS = {
     "PENSTOCK_CASSANDRA_REPLICATION",
     "PENSTOCK_SCORER_INSTANCE",
 }
-_NAMES = {f"PENSTOCK_{name.upper()}" for name in Settings.model_fields}
+_NAMES = {setting.variable for setting in all_settings().values()}
+_SECRETS = {setting.variable for setting in all_settings().values() if setting.is_secret}
 
 
 def parse(arguments: Sequence[str]) -> str:
@@ -47,4 +48,4 @@ def unknown(environment: Mapping[str, object]) -> set[str]:
 
 def secrets_in(environment: Mapping[str, object]) -> set[str]:
     """The variables that hold a secret themselves."""
-    return {name for name in environment if name.removeprefix("PENSTOCK_").lower() in SECRETS}
+    return _SECRETS & set(environment)

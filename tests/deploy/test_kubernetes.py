@@ -218,9 +218,9 @@ def test_settings_are_complete_and_hold_no_secret(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings()  # refuses what contradicts itself
-    assert settings.encrypts("kafka")
-    assert settings.encrypts("redis")
-    assert settings.encrypts("cassandra")
+    assert settings.kafka.encrypts
+    assert settings.redis.encrypts
+    assert settings.cassandra.encrypts
 
 
 @pytest.mark.parametrize(("pod", "container"), _CONTAINERS)

@@ -109,7 +109,7 @@ def running(
     with Services(environment, logs) as services:
         services.call("topics", "topics", "create", "fraud")
         services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
-        run = Run(services, Settings().kafka, seed)
+        run = Run(services, Settings().kafka.access, seed)
         with run.lag:
             run.produce(train)
             run.await_features()

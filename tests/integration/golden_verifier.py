@@ -25,7 +25,7 @@ def main(files: list[str]) -> int:
     """Judge; the exit code."""
     settings = Settings()
     clean, *others = (open_project(file) for file in files)
-    golden = published(read_topic(settings.kafka, clean.plan.features_topic), clean.features_decoder())
+    golden = published(read_topic(settings.kafka.access, clean.plan.features_topic), clean.features_decoder())
     report = {run.name: judged(run, clean, golden, settings) for run in (clean, *others)}
     sys.stdout.write(json.dumps(report) + "\n")
     return 1 if any(run["wrong"] for run in report.values()) else 0
@@ -33,7 +33,7 @@ def main(files: list[str]) -> int:
 
 def judged(run: Project, clean: Project, golden: list[Published], settings: Settings) -> dict[str, Any]:
     """What was compared of one run, and what is wrong with it."""
-    kafka, plan = settings.kafka, run.plan
+    kafka, plan = settings.kafka.access, run.plan
     events = judged_source(run, 0, settings).events
     records = published(read_topic(kafka, plan.features_topic), run.features_decoder())
     oracle = check_features(plan, events, records, budget=BUDGET, seed=0)

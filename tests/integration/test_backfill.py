@@ -26,11 +26,12 @@ from backfill.parquet import read_backfill
 from backfill.progress import Progress
 from backfill.run import BackfillRequest, run_backfill
 from deploy.local.stack import Stack
+from penstock.commands.options import EventTime
 from penstock.errors import PenstockError
-from penstock.event_time import EventTime, iso
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
+from penstock.time import iso
 from schemas.codec import Decoder
 from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink
@@ -51,7 +52,7 @@ def environment(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPat
     """The stack's, with a key of personal data; jobs that the test leaves running are cancelled."""
     monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
     yield
-    with Flink(Settings().flink_rest) as flink:
+    with Flink(Settings().flink.rest) as flink:
         for job in flink._get("/jobs/overview")["jobs"]:
             if suffix in job["name"] and job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
                 flink.cancel(job["jid"])
@@ -72,7 +73,7 @@ class History:
     end_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
-        producer = Producer({"bootstrap.servers": self.bench.settings.kafka_bootstrap, "linger.ms": 50})
+        producer = Producer({"bootstrap.servers": self.bench.settings.kafka.bootstrap, "linger.ms": 50})
         newest = 0
         for number, event in enumerate(payments(self.count, self.seed)):
             arrival = START_MS + number * SPACING_MS
@@ -99,7 +100,7 @@ def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> Manifest
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
     judged = judged_source(bench.project, 0, bench.settings)
     records = published(
-        read_topic(bench.settings.kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan))
+        read_topic(bench.settings.kafka.access, bench.pipeline.features_topic), Decoder(features_schema(bench.plan))
     )
     timers = check_timers(bench.plan, judged.events, records, budget=10**7, seed=1)
     assert timers.mismatches == timers.unverifiable == 0, timers.examples
@@ -120,7 +121,7 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
 
 def live_world(bench: JobBench) -> dict[str, Any]:
     """All that a backfill must not change, as far as this stack has it of the pipeline."""
-    with Lag(bench.settings.kafka) as lag:
+    with Lag(bench.settings.kafka.access) as lag:
         committed = lag.committed_offsets(f"penstock-{bench.pipeline.name}-features", bench.pipeline.source.topic)
         ends = {
             topic: lag.end_offsets(topic)
@@ -134,7 +135,7 @@ def live_world(bench: JobBench) -> dict[str, Any]:
 
 
 def scratch_topics(bench: JobBench) -> list[str]:
-    topics = AdminClient({"bootstrap.servers": bench.settings.kafka_bootstrap}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": bench.settings.kafka.bootstrap}).list_topics(timeout=10).topics
     return [name for name in topics if name.startswith(f"backfill.{bench.pipeline.name}.")]
 
 
@@ -265,7 +266,7 @@ def test_what_is_not_possible_is_refused_before_anything_starts(bench: JobBench,
 
     topic = bench.pipeline.source.topic
     deleted = [TopicPartition(topic, 1, 500)]
-    admin = AdminClient({"bootstrap.servers": bench.settings.kafka_bootstrap})
+    admin = AdminClient({"bootstrap.servers": bench.settings.kafka.bootstrap})
     admin.delete_records(deleted)[deleted[0]].result(15)
     gone = refusal(START_MS, history.end_ms)
     assert "retention has deleted records" in gone.what

@@ -38,10 +38,10 @@ TOPIC = {"message.timestamp.after.max.ms": str(2**63 - 1), "retention.ms": "-1"}
 @pytest.fixture
 def job(settings: Settings) -> Iterator[Settings]:
     source = PIPELINE.source
-    admin = AdminClient(settings.kafka.client())
+    admin = AdminClient(settings.kafka.access.client())
     for created in admin.create_topics([NewTopic(source.topic, source.partitions, 1, config=TOPIC)]).values():
         created.result(15)
-    create_topics(pipeline_topics(PIPELINE), settings.kafka)
+    create_topics(pipeline_topics(PIPELINE), settings.kafka.access)
     jobs.start(PROJECT, settings)
     yield settings
     jobs.end(PROJECT, settings)
@@ -93,9 +93,9 @@ def _outcomes(plan: PipelinePlan, settings: Settings, count: int) -> dict[int, O
     deadline = time.monotonic() + 60
     while True:
         found = {offset: Outcome(duplicate=True) for offset in range(count)}
-        records = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka, plan.features_topic)]
+        records = [decoder.decode(r.value or b"") for r in read_topic(settings.kafka.access, plan.features_topic)]
         found |= {record["source"]["offset"]: _emitted(plan, record) for record in records}
-        for r in read_topic(settings.kafka, plan.source.dead_letter_topic):
+        for r in read_topic(settings.kafka.access, plan.source.dead_letter_topic):
             letter = DeadLetter.read(r.key, r.value, list(r.headers))
             found[letter.offset] = Outcome(refused=letter.reason, message=letter.message)
         if sum(not outcome.duplicate for outcome in found.values()) >= expected:

@@ -84,7 +84,7 @@ def test_garbage_becomes_a_dead_letter_and_the_rest_goes_on(bench):
         assert_exactly_the_alerts_of_a_replay(bench)
     finally:
         process.stop()
-    kafka = bench.settings.kafka
+    kafka = bench.settings.kafka.access
     letters = [
         DeadLetter.read(m.key(), m.value(), m.headers())
         for topic in (features, bench.pipeline.predictions_topic)

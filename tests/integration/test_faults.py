@@ -183,16 +183,16 @@ def test_the_sink_noticed_that_redis_had_lost_its_data(aftermath: Aftermath) -> 
 def test_no_detector_has_forgotten_or_fired_again(aftermath: Aftermath) -> None:
     settings = Settings()
     features = published(
-        read_topic(settings.kafka, fraud.features_topic), Decoder(features_schema(compile_plan(fraud)))
+        read_topic(settings.kafka.access, fraud.features_topic), Decoder(features_schema(compile_plan(fraud)))
     )
-    predictions = published(read_topic(settings.kafka, fraud.predictions_topic), record_decoder("prediction"))
+    predictions = published(read_topic(settings.kafka.access, fraud.predictions_topic), record_decoder("prediction"))
     findings = check_drift(
         fraud,
         ModelRepository(settings.model_repository),
         features,
         predictions,
-        read_topic(settings.kafka, fraud.drift_topic),
-        read_topic(settings.kafka, fraud.drift_state_topic),
+        read_topic(settings.kafka.access, fraud.drift_topic),
+        read_topic(settings.kafka.access, fraud.drift_state_topic),
     )
     assert findings.held, f"{findings}\n{aftermath.story}"
 

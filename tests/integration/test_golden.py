@@ -48,12 +48,12 @@ class Golden:
         self.pipeline = self.project.pipeline
         self.sent = 0
         self._name = name
-        create_topics(pipeline_topics(self.pipeline), self.settings.kafka)
+        create_topics(pipeline_topics(self.pipeline), self.settings.kafka.access)
         export(self.project.forms, self.project.schemas)
 
     def send(self, until: int, per_second: float | None = None, meanwhile: Callable[[int], None] | None = None) -> None:
         """Produce the input up to an event, each to the partition of its card; paced if asked."""
-        producer = Producer(self.settings.kafka.client())
+        producer = Producer(self.settings.kafka.access.client())
         for number in range(self.sent, until):
             event = EVENTS[number]
             key = event["card"].encode()
@@ -69,13 +69,13 @@ class Golden:
         """The rest of the input; returns when the job has saved that it is done, and ends it."""
         self.send(len(EVENTS))
         self.await_done()
-        with Flink(self.settings.flink_rest) as flink:
+        with Flink(self.settings.flink.rest) as flink:
             flink.cancel(jobs.require_running(flink, self.project).id)
 
     def await_done(self) -> None:
         """Until the job has saved that it has done what was sent."""
         deadline = time.monotonic() + 120
-        with Lag(self.settings.kafka) as lag:
+        with Lag(self.settings.kafka.access) as lag:
             while any(lag.of_group(jobs.job_group(self.project), self.pipeline.source.topic).values()):
                 assert time.monotonic() < deadline, "the job did not catch up"
                 time.sleep(0.2)

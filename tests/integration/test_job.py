@@ -212,8 +212,9 @@ def test_a_start_says_what_is_missing(
     bench = prepared(project, settings)
     with pytest.raises(PenstockError, match="kernel is not built"):
         jobs.start(project, settings.model_copy(update={"jars": tmp_path}))
+    nowhere = settings.flink.model_copy(update={"rest": "http://127.0.0.1:1"})
     with pytest.raises(PenstockError, match="Flink cannot be reached"):
-        jobs.start(project, settings.model_copy(update={"flink_rest": "http://127.0.0.1:1"}))
+        jobs.start(project, settings.model_copy(update={"flink": nowhere}))
     with pytest.raises(PenstockError, match="no savepoint"):
         jobs.start(project, settings, savepoint=jobs.LATEST)
     with pytest.raises(PenstockError, match=r"no job .* is running"):
@@ -242,4 +243,4 @@ def test_the_key_of_personal_data_is_nowhere_in_what_flink_shows(bench: JobBench
     started = jobs.start(bench.project, bench.settings)
 
     for path in (f"/jobs/{started.id}", f"/jobs/{started.id}/config", f"/jobs/{started.id}/plan", "/jobmanager/config"):
-        assert KEY not in httpx.get(bench.settings.flink_rest + path, trust_env=False).raise_for_status().text
+        assert KEY not in httpx.get(bench.settings.flink.rest + path, trust_env=False).raise_for_status().text

@@ -31,7 +31,7 @@ class Watched:
 
 @pytest.fixture
 def kafka(settings: Settings) -> KafkaAccess:
-    return settings.kafka
+    return settings.kafka.access
 
 
 @pytest.fixture

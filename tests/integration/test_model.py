@@ -103,12 +103,12 @@ def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callabl
     pipeline = load_pipeline(str(file))
     assert pipeline.labels is not None
     create_topic(pipeline.labels.topic, partitions=2)
-    truth = label_all(pipeline, settings.kafka, suffix)
+    truth = label_all(pipeline, settings.kafka.access, suffix)
     backfill = write_backfill(pipeline, tmp_path / "backfill", list(events(pipeline, truth)))
-    found = World(pipeline, file, settings, settings.kafka, truth, backfill)
+    found = World(pipeline, file, settings, settings.kafka.access, truth, backfill)
     yield found
     if found.repository.versions(pipeline.model.name):
-        ModelControl(found.repository, settings.triton).unload(pipeline.model.name)
+        ModelControl(found.repository, settings.triton.access).unload(pipeline.model.name)
         shutil.rmtree(settings.model_repository / pipeline.model.name)
 
 
@@ -185,7 +185,7 @@ def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(wor
     loaded = world.run("load")
     assert loaded.output == f"Triton serves {name} version 1 (python backend)\n"
 
-    triton = Triton(world.settings.triton)
+    triton = Triton(world.settings.triton.access)
     served = triton.served(name)
     assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
     for rows in (1, 1000, 4096):
@@ -205,7 +205,7 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
     answers: dict[int, np.ndarray] = {}
 
     def ask(start: int) -> None:
-        answers[start] = Triton(world.settings.triton).scores(name, 1, matrix[start : start + 25], 20)
+        answers[start] = Triton(world.settings.triton.access).scores(name, 1, matrix[start : start + 25], 20)
 
     threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
     for thread in threads:
@@ -217,14 +217,14 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
 
 def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: World) -> None:
     name = world.pipeline.model.name
-    world.train("--until", "700")
+    world.train("--until", "1970-01-01T00:00:00.700")
     world.run("load")
     matrix = vectors(50)
     first = score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
     done, wrong, asked = threading.Event(), [], []
 
     def keep_asking() -> None:
-        triton = Triton(world.settings.triton)
+        triton = Triton(world.settings.triton.access)
         while not done.wait(0.005):
             try:
                 asked.append(1)
@@ -243,7 +243,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     assert "version 2, version 1 beside it" in loaded.output
     assert wrong == []
     assert len(asked) > 10
-    triton = Triton(world.settings.triton)
+    triton = Triton(world.settings.triton.access)
     second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
     np.testing.assert_array_equal(triton.scores(name, 2, matrix, 5), second)
     np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
@@ -258,9 +258,9 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world:
     (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
     before = world.repository.configuration(name)
     with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
-        ModelControl(world.repository, world.settings.triton).load(name)
+        ModelControl(world.repository, world.settings.triton.access).load(name)
     assert world.repository.configuration(name) == before
-    triton = Triton(world.settings.triton)
+    triton = Triton(world.settings.triton.access)
     assert triton.served(name).version == 1
     assert len(triton.scores(name, 1, vectors(5), 5)) == 5
 
@@ -271,20 +271,20 @@ def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: Wo
     folder = world.repository.folder(name, 1)
     (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
     with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
-        ModelControl(world.repository, world.settings.triton).load(name)
+        ModelControl(world.repository, world.settings.triton.access).load(name)
 
 
 def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world: World) -> None:
     name = world.pipeline.model.name
     world.train()
     world.run("load")
-    control = ModelControl(world.repository, world.settings.triton)
+    control = ModelControl(world.repository, world.settings.triton.access)
     with pytest.raises(PenstockError, match="unable to find backend library for backend 'onnxruntime'"):
         control.load(name, backend="onnxruntime")
     serving = world.repository.serving(name)
     assert serving is not None
     assert serving.backend == "python"
-    assert len(Triton(world.settings.triton).scores(name, 1, vectors(5), 5)) == 5
+    assert len(Triton(world.settings.triton.access).scores(name, 1, vectors(5), 5)) == 5
 
 
 def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: World, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: Wo
     (elsewhere.root).mkdir()
     (world.repository.root / name).rename(elsewhere.root / name)
     with pytest.raises(PenstockError) as caught:
-        ModelControl(elsewhere, world.settings.triton).load(name)
+        ModelControl(elsewhere, world.settings.triton.access).load(name)
     assert "PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves" in str(caught.value)
 
 
@@ -324,7 +324,7 @@ def test_a_backfill_that_is_not_complete_is_refused_with_the_command_that_carrie
 
 
 def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: World) -> None:
-    result = world.train("--until", "110")
+    result = world.train("--until", "1970-01-01T00:00:00.110")
     assert isinstance(result.exception, PenstockError)
     assert "too few labels" in str(result.exception)
     assert world.repository.versions(world.pipeline.model.name) == []

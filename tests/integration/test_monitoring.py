@@ -69,7 +69,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         settings = Settings()
         reference = _define(folder)
         pipeline = load_pipeline(str(reference))
-        create_topics(pipeline_topics(pipeline), settings.kafka)
+        create_topics(pipeline_topics(pipeline), settings.kafka.access)
         add_model(pipeline, settings)
         _add_drift_reference(pipeline, settings)
         load_model(pipeline, settings)
@@ -188,7 +188,7 @@ def _produce(pipeline: Pipeline, settings: Settings) -> None:
     now = time.time_ns() // 1_000_000
     events = [{"tap_id": str(n), "event_time": now, "card": f"card{n % 5}", "amount": n % 11} for n in range(EVENTS)]
     values = [json.dumps(event).encode() for event in [*events, *events[:DUPLICATES]]]
-    producer = Producer(settings.kafka.client())
+    producer = Producer(settings.kafka.access.client())
     for number, value in enumerate([*values, *[b"no event"] * REFUSED]):
         card = number % EVENTS % 5  # that of a repeated event is the same again
         producer.produce(pipeline.source.topic, value, f"card{card}".encode(), card % PARTITIONS)

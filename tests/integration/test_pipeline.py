@@ -74,7 +74,8 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
 def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> None:
     decoder = open_project("fraud").features_decoder()
     card = [
-        decoder.decode(r.value)["card_spend"]["entity"] for r in read_topic(Settings().kafka, fraud.features_topic)
+        decoder.decode(r.value)["card_spend"]["entity"]
+        for r in read_topic(Settings().kafka.access, fraud.features_topic)
     ][-1]
     shown = CliRunner().invoke(cli, ["features", "explain", "fraud", "card_spend", card, "--json"])
     assert shown.exit_code == 0, shown.output
@@ -97,7 +98,7 @@ def test_an_event_of_ten_megabytes_and_one_from_the_far_past_harm_nothing_else(r
     topic = fraud.source.topic
     larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
-    kafka = Settings().kafka
+    kafka = Settings().kafka.access
     admin = AdminClient(kafka.client())
     admin.incremental_alter_configs([resource])[resource].result(15)
     producer = Producer({**kafka.client(), "message.max.bytes": 32 * 2**20})

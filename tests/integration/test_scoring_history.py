@@ -39,7 +39,9 @@ def stop() -> threading.Event:
 @pytest.fixture
 def history(bench, stop) -> Iterator[PredictionHistory]:
     topic = bench.pipeline.predictions_topic
-    history = PredictionHistory(bench.settings.kafka, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set)
+    history = PredictionHistory(
+        bench.settings.kafka.access, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set
+    )
     wait_for(lambda: readable(history), 30, "the new topics to have leaders")
     history.forget(0)
     yield history
@@ -56,7 +58,9 @@ def readable(history: PredictionHistory) -> bool:
 
 @pytest.fixture
 def producer(bench) -> Producer:
-    producer = Producer({**bench.settings.kafka.client(), "transactional.id": bench.pipeline.name, "linger.ms": 0})
+    producer = Producer(
+        {**bench.settings.kafka.access.client(), "transactional.id": bench.pipeline.name, "linger.ms": 0}
+    )
     producer.init_transactions(30)
     return producer
 

@@ -90,8 +90,8 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         provider = cleanup.enter_context(Provider(TOKEN_SECRET))
         servers = cleanup.enter_context(running(home / "servers", pipeline, provider))
         started = Run(project, servers, servers.settings("features"), home / "logs")
-        create_topics(pipeline_topics(pipeline), servers.settings("operator").kafka)
-        produce(pipeline, servers.settings("upstream").kafka)
+        create_topics(pipeline_topics(pipeline), servers.settings("operator").kafka.access)
+        produce(pipeline, servers.settings("upstream").kafka.access)
         started.job = jobs.start(project, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)
         _serve(started, str(file), cleanup)
@@ -118,7 +118,7 @@ def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
         started.append(cleanup.enter_context(Services(run.servers.environment(part), run.logs)))
         started[-1].start(part, *command, "--metrics-port", str(port))
         run.pages.append(f"http://127.0.0.1:{port}/metrics")
-    lag = cleanup.enter_context(Lag(run.servers.settings("admin").kafka))
+    lag = cleanup.enter_context(Lag(run.servers.settings("admin").kafka.access))
     features, predictions = run.pipeline.features_topic, run.pipeline.predictions_topic
     waits = [("features", run.pipeline.source.topic, 0), ("sink-redis", features, 0), ("scorer", features, 0)]
     waits += [("sink-cassandra", features, 0), ("sink-cassandra", predictions, 1)]
@@ -134,7 +134,7 @@ def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
 
 
 def _cancel(run: Run) -> None:
-    with Flink(run.flink.flink_rest) as flink:
+    with Flink(run.flink.flink.rest) as flink:
         flink.cancel(run.job)
 
 
@@ -146,7 +146,7 @@ def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
     assert report.fallback_predictions < EVENTS
     assert report.redis_checked == len(CARDS)
     assert report.cassandra_rows > EVENTS
-    assert any(True for _ in read_topic(run.servers.settings("reader").kafka, run.pipeline.drift_topic))
+    assert any(True for _ in read_topic(run.servers.settings("reader").kafka.access, run.pipeline.drift_topic))
 
 
 def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) -> None:
@@ -162,7 +162,7 @@ def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) ->
             operations.add("Describe")
 
     for part in PARTS:
-        admin = AdminClient(run.servers.settings(part).kafka.client())
+        admin = AdminClient(run.servers.settings(part).kafka.access.client())
         answers = admin.describe_topics(TopicCollection(topics), include_authorized_operations=True)
         for topic, answer in answers.items():
             expected = granted.get((run.servers.user(part), topic), set())
@@ -187,7 +187,7 @@ def test_only_upstream_may_write_raw_events(part: str, run: Run) -> None:
 
 
 def _send(run: Run, part: str, event: dict[str, Any]) -> None:
-    kafka = run.servers.settings(part).kafka
+    kafka = run.servers.settings(part).kafka.access
     with EventProducer(run.pipeline.source.contract, run.pipeline.source.topic, kafka=kafka) as producer:
         producer.send(event)
 
@@ -195,7 +195,7 @@ def _send(run: Run, part: str, event: dict[str, Any]) -> None:
 @pytest.mark.parametrize("part", ["upstream", "sink-redis", "scorer"])
 def test_only_the_job_and_readers_may_read_raw_events(part: str, run: Run) -> None:
     with pytest.raises(PenstockError, match=r"(?i)authorization|cannot be read|stopped"):
-        next(read_topic(run.servers.settings(part).kafka, run.pipeline.source.topic))
+        next(read_topic(run.servers.settings(part).kafka.access, run.pipeline.source.topic))
 
 
 def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_does_not_trust(
@@ -203,16 +203,16 @@ def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_do
 ) -> None:
     (tmp_path / "wrong").write_text("hush-wrong", encoding="utf-8")
     stranger = Authority(tmp_path, "stranger")
-    settings = run.servers.settings("operator")
-    for change in ({"kafka_password_file": tmp_path / "wrong"}, {"kafka_ca_file": stranger.file}):
-        access = settings.model_copy(update=change).kafka
+    settings = run.servers.settings("operator").kafka
+    for change in ({"password_file": tmp_path / "wrong"}, {"ca_file": stranger.file}):
+        access = settings.model_copy(update=change).access
         with pytest.raises(KafkaException):
             AdminClient(access.client()).list_topics(timeout=2)
 
 
 def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) -> None:
     servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
-    with redis_sink.connect(servers.settings("sink-redis")) as sink:
+    with redis_sink.connect(servers.settings("sink-redis").redis) as sink:
         for refused in (
             lambda: sink.mget([own]),
             lambda: sink.keys("*"),
@@ -221,14 +221,17 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_sink.connect(servers.settings("reader")) as reader:
+    with redis_sink.connect(servers.settings("reader").redis) as reader:
         reader.mget([own])
         for refused in (lambda: reader.set(own, b"1"), lambda: reader.mget(["penstock:another:x"])):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_sink.connect(servers.settings("scorer")) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
+    with (
+        redis_sink.connect(servers.settings("scorer").redis) as nobody,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
         nobody.ping()
-    plain = servers.settings("scorer").redis_url.replace("rediss", "redis")
+    plain = servers.settings("scorer").redis.url.replace("rediss", "redis")
     with redis.Redis.from_url(plain, socket_timeout=3) as open_client, pytest.raises(redis.exceptions.ConnectionError):
         open_client.ping()
 
@@ -236,9 +239,9 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
 def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: Run, tmp_path: Path) -> None:
     servers = run.servers
     table = f"{KEYSPACE}.of_another"
-    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as admin:
+    with cassandra_sink.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
         admin.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
-    with cassandra_sink.connect(servers.settings("sink-cassandra")) as cluster, cluster.connect() as sink:
+    with cassandra_sink.connect(servers.settings("sink-cassandra").cassandra) as cluster, cluster.connect() as sink:
         forbidden = (
             f"SELECT * FROM {table}",
             f"DROP TABLE {table}",
@@ -248,31 +251,31 @@ def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: R
         for statement in forbidden:
             with pytest.raises(Unauthorized):
                 sink.execute(statement)
-    with cassandra_sink.connect(servers.settings("reader")) as cluster, cluster.connect() as reader:
+    with cassandra_sink.connect(servers.settings("reader").cassandra) as cluster, cluster.connect() as reader:
         reader.execute(f"SELECT * FROM {table}")
         with pytest.raises(Unauthorized):
             reader.execute(f"TRUNCATE {table}")
     stranger = Authority(tmp_path, "stranger")
-    strangers = servers.settings("reader").model_copy(update={"cassandra_ca_file": stranger.file})
-    for settings in (servers.settings("scorer"), strangers):
+    strangers = servers.settings("reader").cassandra.model_copy(update={"ca_file": stranger.file})
+    for settings in (servers.settings("scorer").cassandra, strangers):
         with cassandra_sink.connect(settings) as cluster, pytest.raises(NoHostAvailable):
             cluster.connect()
 
 
 def test_triton_is_asked_over_tls_alone_and_by_those_who_trust_it(run: Run, tmp_path: Path) -> None:
-    secured = run.servers.settings("scorer")
-    assert Triton(secured.triton).served(run.pipeline.model.name).version == 1
-    plain = secured.model_copy(update={"triton_tls": False})
-    strange = secured.model_copy(update={"triton_ca_file": Authority(tmp_path, "stranger").file})
+    secured = run.servers.settings("scorer").triton
+    assert Triton(secured.access).served(run.pipeline.model.name).version == 1
+    plain = secured.model_copy(update={"tls": False})
+    strange = secured.model_copy(update={"ca_file": Authority(tmp_path, "stranger").file})
     for settings in (plain, strange):
         with pytest.raises(PenstockError, match="Triton does not answer"):
-            Triton(settings.triton).served(run.pipeline.model.name)
+            Triton(settings.access).served(run.pipeline.model.name)
 
 
 @pytest.fixture(params=["password", "token"])
 def access(request: pytest.FixtureRequest, run: Run) -> KafkaAccess:
     """The reader's way into Kafka, by either kind of login."""
-    access = run.servers.settings("reader").kafka
+    access = run.servers.settings("reader").kafka.access
     if request.param == "password":
         return access
     provider = run.servers.provider
@@ -334,9 +337,9 @@ def test_no_personal_data_is_left_anywhere_but_in_raw_events_and_their_dead_lett
     assert traces.in_redis(servers, words) == []
     assert traces.in_cassandra(servers, words) == []
     assert traces.in_files([run.logs, servers.layout.logs, stack.log("jobmanager").parent], words) == []
-    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink_rest, run.job)], words) == []
+    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink.rest, run.job)], words) == []
 
 
 def test_no_secret_is_left_in_any_log_or_page(run: Run, stack: Stack) -> None:
     assert traces.in_files([run.logs, run.servers.layout.logs, stack.log("jobmanager").parent], ["hush-"]) == []
-    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink_rest, run.job)], ["hush-"]) == []
+    assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink.rest, run.job)], ["hush-"]) == []

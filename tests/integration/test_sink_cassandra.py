@@ -53,9 +53,9 @@ def new_store(settings: Settings, pipeline: Pipeline | None = None) -> Cassandra
 @pytest.fixture
 def keyspace(settings: Settings) -> Iterator[str]:
     """The keyspace of this test, dropped at its end."""
-    yield settings.cassandra_keyspace
-    cluster = connect(settings)
-    cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {settings.cassandra_keyspace}", timeout=60)
+    yield settings.cassandra.keyspace
+    cluster = connect(settings.cassandra)
+    cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {settings.cassandra.keyspace}", timeout=60)
     cluster.shutdown()
 
 
@@ -69,7 +69,7 @@ def store(settings: Settings, keyspace: str) -> Iterator[CassandraStore]:
 
 @pytest.fixture
 def session(settings: Settings, store: CassandraStore, keyspace: str) -> Iterator[Session]:
-    cluster = connect(settings)
+    cluster = connect(settings.cassandra)
     yield cluster.connect(keyspace)
     cluster.shutdown()
 
@@ -174,10 +174,10 @@ def test_tables_that_were_dropped_are_made_again(store: CassandraStore, session:
 @pytest.fixture
 def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
     definition = payments(f"pay_{suffix}")
-    create_topics(pipeline_topics(definition), settings.kafka)
+    create_topics(pipeline_topics(definition), settings.kafka.access)
     yield definition
     names = [topic.name for topic in pipeline_topics(definition)]
-    AdminClient(settings.kafka.client()).delete_topics(names)
+    AdminClient(settings.kafka.access.client()).delete_topics(names)
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def send(pipeline: Pipeline, settings: Settings) -> Callable[[range], None]:
     def send(numbers: range) -> None:
         records = [features(n, spending=spending(f"c{n}", n, T0 + n)) for n in numbers]
         values = [encoded_features(pipeline.name, record) for record in records]
-        produce(settings.kafka, pipeline.features_topic, values)
+        produce(settings.kafka.access, pipeline.features_topic, values)
         predictions = [encoded_prediction(prediction(n)) for n in numbers]
-        produce(settings.kafka, pipeline.predictions_topic, predictions, partition=1)
+        produce(settings.kafka.access, pipeline.predictions_topic, predictions, partition=1)
 
     return send
 
@@ -196,7 +196,7 @@ def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everythi
     pipeline: Pipeline, settings: Settings, keyspace: str, stack: Stack, send: Callable[[range], None]
 ) -> None:
     def offset() -> int | None:
-        return committed(settings.kafka, pipeline.name, "cassandra", pipeline.features_topic)[0]
+        return committed(settings.kafka.access, pipeline.name, "cassandra", pipeline.features_topic)[0]
 
     def paused() -> float:
         return metric("penstock_sink_paused", pipeline.name, "cassandra")
@@ -204,7 +204,7 @@ def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everythi
     send(range(100))
     stack.stop("cassandra")
     try:
-        with running(new_store(settings, pipeline), pipeline.name, settings.kafka):
+        with running(new_store(settings, pipeline), pipeline.name, settings.kafka.access):
             eventually(lambda: paused() == 1)
             assert offset() is None
             stack.start("cassandra")
@@ -219,11 +219,13 @@ def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everythi
             stack.start("cassandra")
             eventually(lambda: offset() == 2_000, 90)
             eventually(
-                lambda: committed(settings.kafka, pipeline.name, "cassandra", pipeline.predictions_topic)[1] == 2_000
+                lambda: (
+                    committed(settings.kafka.access, pipeline.name, "cassandra", pipeline.predictions_topic)[1] == 2_000
+                )
             )
     finally:
         stack.start("cassandra")
-    cluster = connect(settings)
+    cluster = connect(settings.cassandra)
     session = cluster.connect(keyspace)
     for table in (
         f"features_{pipeline.name}_spending_v1",
@@ -238,18 +240,20 @@ def test_a_record_that_cassandra_could_never_take_is_a_dead_letter(
     pipeline: Pipeline, settings: Settings, keyspace: str, send: Callable[[range], None]
 ) -> None:
     too_long = encoded_features(pipeline.name, features(spending=spending("x" * 70_000)))
-    produce(settings.kafka, pipeline.features_topic, [too_long])
+    produce(settings.kafka.access, pipeline.features_topic, [too_long])
     send(range(5))
-    with running(new_store(settings, pipeline), pipeline.name, settings.kafka):
-        (message,) = consume_all(settings.kafka, f"{pipeline.features_topic}.dlq", 1)
-        eventually(lambda: committed(settings.kafka, pipeline.name, "cassandra", pipeline.features_topic)[0] == 6)
+    with running(new_store(settings, pipeline), pipeline.name, settings.kafka.access):
+        (message,) = consume_all(settings.kafka.access, f"{pipeline.features_topic}.dlq", 1)
+        eventually(
+            lambda: committed(settings.kafka.access, pipeline.name, "cassandra", pipeline.features_topic)[0] == 6
+        )
     assert message.value() == too_long
 
 
 def test_waiting_for_a_store_it_stops_when_told(settings: Settings, pipeline: Pipeline) -> None:
-    nowhere = settings.model_copy(update={"cassandra_port": 1})
+    nowhere = settings.model_copy(update={"cassandra": settings.cassandra.model_copy(update={"port": 1})})
     started = time.monotonic()
-    with running(new_store(nowhere, pipeline), pipeline.name, settings.kafka) as sink:
+    with running(new_store(nowhere, pipeline), pipeline.name, settings.kafka.access) as sink:
         eventually(lambda: metric("penstock_sink_store_errors_total", pipeline.name, "cassandra") >= 2)
         threading.Timer(0.1, sink.stop).start()
     assert time.monotonic() - started < 30

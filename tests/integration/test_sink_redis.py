@@ -47,10 +47,10 @@ GRACE_MS = 86_400_000
 @pytest.fixture
 def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
     definition = payments(f"pay_{suffix}")
-    create_topics(pipeline_topics(definition), settings.kafka)
+    create_topics(pipeline_topics(definition), settings.kafka.access)
     yield definition
     names = [topic.name for topic in pipeline_topics(definition)]
-    AdminClient(settings.kafka.client()).delete_topics(names)
+    AdminClient(settings.kafka.access.client()).delete_topics(names)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def the_plan(suffix: str) -> PipelinePlan:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
-    with connect(settings) as client:
+    with connect(settings.redis) as client:
         yield client
 
 
@@ -74,7 +74,7 @@ def store(the_plan: PipelinePlan, client: redis.Redis) -> RedisStore:
 @pytest.fixture
 def new_store(the_plan: PipelinePlan, settings: Settings) -> Callable[[], RedisStore]:
     """Stores for sinks to run, which close their clients."""
-    return lambda: RedisStore(the_plan, connect(settings), GRACE_MS)
+    return lambda: RedisStore(the_plan, connect(settings.redis), GRACE_MS)
 
 
 @pytest.fixture
@@ -210,12 +210,14 @@ def test_records_are_stored_and_then_committed(
             encoded_features(pipeline.name, features(n, spending=spending(f"c{n % 10}-{partition}", n)))
             for n in range(100)
         ]
-        produce(settings.kafka, pipeline.features_topic, values, partition)
-    with running(new_store(), pipeline.name, settings.kafka):
+        produce(settings.kafka.access, pipeline.features_topic, values, partition)
+    with running(new_store(), pipeline.name, settings.kafka.access):
         for partition in range(2):
             for card in range(10):
                 eventually(lambda c=card, p=partition: order_of(reader, f"c{c}-{p}") == (0, 90 + c, 0))  # type: ignore[misc]
-        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [100] * 2)
+        eventually(
+            lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic) == [100] * 2
+        )
 
 
 def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
@@ -223,12 +225,12 @@ def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
 ) -> None:
     def send(numbers: range) -> None:
         values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in numbers]
-        produce(settings.kafka, pipeline.features_topic, values)
+        produce(settings.kafka.access, pipeline.features_topic, values)
 
     def offset() -> int | None:
-        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0]
+        return committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0]
 
-    with running(new_store(), pipeline.name, settings.kafka):
+    with running(new_store(), pipeline.name, settings.kafka.access):
         send(range(50))
         eventually(lambda: offset() == 50)
         stack.stop("redis")
@@ -249,11 +251,13 @@ def test_redis_killed_in_mid_stream_comes_back_to_everything(
     pipeline: Pipeline, settings: Settings, stack: Stack, new_store: Callable[[], RedisStore], reader: FeatureReader
 ) -> None:
     values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
-    produce(settings.kafka, pipeline.features_topic, values)
-    with running(new_store(), pipeline.name, settings.kafka):
+    produce(settings.kafka.access, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
         os.kill(stack.pid("redis"), signal.SIGKILL)
-        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000)
+        eventually(
+            lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
+        )
     states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)}
     assert states == {State.PRESENT}
 
@@ -267,11 +271,11 @@ def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on
     value: bytes | None,
 ) -> None:
     good = encoded_features(pipeline.name, features(spending=spending()))
-    produce(settings.kafka, pipeline.features_topic, [value, good], partition=1)
-    with running(new_store(), pipeline.name, settings.kafka):
+    produce(settings.kafka.access, pipeline.features_topic, [value, good], partition=1)
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(lambda: order_of(reader) == (0, 1, 0))
-        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[1] == 2)
-    (message,) = consume_all(settings.kafka, f"{pipeline.features_topic}.dlq", 1, partition=1)
+        eventually(lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[1] == 2)
+    (message,) = consume_all(settings.kafka.access, f"{pipeline.features_topic}.dlq", 1, partition=1)
     letter = DeadLetter.read(message.key(), message.value(), message.headers())
     assert (letter.topic, letter.partition, letter.offset) == (pipeline.features_topic, 1, 0)
     assert (letter.key, letter.value or b"", list(letter.original_headers)) == (b"k", value or b"", [("h", b"1")])
@@ -286,18 +290,18 @@ def test_reading_everything_again_changes_nothing(
     the_plan: PipelinePlan,
 ) -> None:
     def done() -> bool:
-        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 20
+        return committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0] == 20
 
     key = redis_key(the_plan, the_plan.view("spending"), "c1")
     values = [encoded_features(pipeline.name, features(n, spending=spending("c1", n))) for n in range(20)]
-    produce(settings.kafka, pipeline.features_topic, values)
-    with running(new_store(), pipeline.name, settings.kafka):
+    produce(settings.kafka.access, pipeline.features_topic, values)
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(done)
     first = client.get(key)
     group = group_id(pipeline.name, "redis")
-    assert rewind(settings.kafka, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}
+    assert rewind(settings.kafka.access, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}
     assert not done()
-    with running(new_store(), pipeline.name, settings.kafka):
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(done)
     assert client.get(key) == first
 
@@ -311,15 +315,15 @@ def test_a_store_that_lost_its_data_is_filled_again_by_a_rewind(
     reader: FeatureReader,
 ) -> None:
     produce(
-        settings.kafka,
+        settings.kafka.access,
         pipeline.features_topic,
         [encoded_features(pipeline.name, features(spending=spending()))],
     )
-    with running(new_store(), pipeline.name, settings.kafka):
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(lambda: order_of(reader) == (0, 1, 0))
     client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
-    rewind(settings.kafka, group_id(pipeline.name, "redis"), [pipeline.features_topic])
-    with running(new_store(), pipeline.name, settings.kafka):
+    rewind(settings.kafka.access, group_id(pipeline.name, "redis"), [pipeline.features_topic])
+    with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(lambda: order_of(reader) == (0, 1, 0))
 
 
@@ -332,18 +336,20 @@ def test_a_member_that_joins_and_one_that_leaves_lose_nothing(
                 encoded_features(pipeline.name, features(n, spending=spending(f"{batch}-{partition}-{n}")))
                 for n in range(500)
             ]
-            produce(settings.kafka, pipeline.features_topic, values, partition)
+            produce(settings.kafka.access, pipeline.features_topic, values, partition)
 
     send(0)
-    with running(new_store(), pipeline.name, settings.kafka):
-        with running(new_store(), pipeline.name, settings.kafka):
+    with running(new_store(), pipeline.name, settings.kafka.access):
+        with running(new_store(), pipeline.name, settings.kafka.access):
             send(1)
             eventually(
-                lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [1_000] * 2
+                lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic) == [1_000] * 2
             )
             send(2)
         send(3)
-        eventually(lambda: committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2)
+        eventually(
+            lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2
+        )
     wanted = [("spending", f"{b}-{p}-{n}") for b in range(4) for p in range(2) for n in range(500)]
     assert {v.state for v in reader.get_many(wanted, T0)} == {State.PRESENT}
 
@@ -392,11 +398,14 @@ def test_whatever_redis_loses_under_load_is_filled_again(
                     encoded_features(pipeline.name, features(n, spending=spending(f"c{n % 300}-{partition}", batch)))
                     for n in range(300)
                 ]
-                produce(settings.kafka, pipeline.features_topic, values, partition)
+                produce(settings.kafka.access, pipeline.features_topic, values, partition)
             time.sleep(0.05)
 
-    own = settings.model_copy(update={"redis_url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
-    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+    own = settings.redis.model_copy(update={"url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
+    with (
+        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect(own) as client,
+    ):
         reader = FeatureReader(the_plan, client)
         producer = threading.Thread(target=load)
         producer.start()
@@ -413,18 +422,26 @@ def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
     pipeline: Pipeline, settings: Settings, own_redis: Stack, the_plan: PipelinePlan
 ) -> None:
     def offsets() -> list[int | None]:
-        return committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)
+        return committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)
 
-    own = settings.model_copy(update={"redis_url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
-    produce(settings.kafka, pipeline.features_topic, [encoded_features(pipeline.name, features(spending=spending()))])
-    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+    own = settings.redis.model_copy(update={"url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
+    produce(
+        settings.kafka.access, pipeline.features_topic, [encoded_features(pipeline.name, features(spending=spending()))]
+    )
+    with (
+        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect(own) as client,
+    ):
         reader = FeatureReader(the_plan, client)
         eventually(lambda: offsets()[0] == 1)
         flush(own_redis)
         assert order_of(reader) == (None, None, None)
         eventually(lambda: order_of(reader) == (0, 1, 0))
     flush(own_redis)  # and while no sink runs
-    with running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka), connect(own) as client:
+    with (
+        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect(own) as client,
+    ):
         eventually(lambda: order_of(FeatureReader(the_plan, client)) == (0, 1, 0))
 
 
@@ -449,7 +466,7 @@ def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
         return subprocess.Popen([sys.executable, "-m", "penstock", "sink", "run", "redis", str(pipeline_file)])
 
     values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
-    produce(settings.kafka, pipeline.features_topic, values)
+    produce(settings.kafka.access, pipeline.features_topic, values)
     process = start()
     try:
         eventually(lambda: order_of(reader, "c100") == (0, 1, 0))
@@ -463,7 +480,7 @@ def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
         process.kill()
         process.wait(10)
     assert {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)} == {State.PRESENT}
-    assert committed(settings.kafka, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
+    assert committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
 
 
 def test_a_sink_without_its_topics_says_how_to_create_them(

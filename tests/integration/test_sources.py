@@ -135,7 +135,7 @@ def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, An
 
 
 def send(bench: JobBench, found: list[tuple[int, dict[str, Any]]]) -> None:
-    producer = Producer(bench.settings.kafka.client())
+    producer = Producer(bench.settings.kafka.access.client())
     for source, event in found:
         key = event["ad"].encode()
         value = json.dumps(event).encode()
@@ -151,7 +151,7 @@ def judged(bench: JobBench) -> list[Judged]:
 def await_read(bench: JobBench) -> None:
     """Wait until the job has read both topics and saved that it has."""
     deadline = time.monotonic() + 30
-    with Lag(bench.settings.kafka) as lag:
+    with Lag(bench.settings.kafka.access) as lag:
         group = f"penstock-{bench.pipeline.name}-features"
         while any(behind > 0 for s in bench.pipeline.sources for behind in lag.of_group(group, s.topic).values()):
             assert time.monotonic() < deadline, "the job does not read both topics"
@@ -159,7 +159,7 @@ def await_read(bench: JobBench) -> None:
 
 
 def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
-    kafka, clicks = bench.settings.kafka, bench.pipeline.also[0].topic
+    kafka, clicks = bench.settings.kafka.access, bench.pipeline.also[0].topic
     jobs.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))
     garbage = Producer(kafka.client())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic_core import PydanticUndefined
 
 from deploy.security.kafka_acls import RULES
 from penstock.paths import ROOT
-from penstock.settings import Settings
+from penstock.settings import Settings, all_settings
 from tests.security.servers import PARTS
 
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
@@ -31,13 +32,23 @@ def shown(default: Any) -> str:
 def settings_table() -> str:
     """The table of all settings."""
     rows = ["| variable | default | what |", "|---|---|---|"]
-    for name, setting in Settings.model_fields.items():
-        rows.append(f"| `PENSTOCK_{name.upper()}` | {shown(setting.default)} | {setting.description} |")
+    rows += [
+        f"| `{setting.variable}` | {shown(setting.field.default)} | {setting.field.description} |"
+        for setting in all_settings().values()
+    ]
     return "\n".join(rows)
 
 
 def test_the_page_lists_every_setting_as_it_is() -> None:
     assert settings_table() in PAGE, f"put this into docs/security.md:\n{settings_table()}"
+
+
+def test_the_configuration_file_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "penstock.toml").write_text(PAGE.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(tmp_path / "penstock.toml"))
+    settings = Settings()
+    assert settings.kafka.encrypts
+    assert settings.triton.encrypts
 
 
 def test_the_page_names_every_part_that_has_rights() -> None:

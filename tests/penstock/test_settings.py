@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,21 @@ import pytest
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
-from penstock.settings import SECRETS, Settings
+from penstock.sections import Section
+from penstock.settings import Settings, all_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*Settings.model_fields, "config_file"):
-        monkeypatch.delenv(f"PENSTOCK_{name.upper()}", raising=False)
+    for name in (*(setting.variable for setting in all_settings().values()), "PENSTOCK_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_defaults_are_the_default_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Settings()
     for name, value in Stack(ports=Ports()).environment().items():
         monkeypatch.setenv(name, value)
-    assert Settings().model_dump(exclude={"flink_home"}) == defaults.model_dump(exclude={"flink_home"})
+    assert Settings().model_dump(exclude={"flink": {"home"}}) == defaults.model_dump(exclude={"flink": {"home"}})
 
 
 def test_a_stacks_environment_sets_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,26 +34,26 @@ def test_a_stacks_environment_sets_every_address(tmp_path: Path, monkeypatch: py
     for name, value in Stack(tmp_path, ports).environment().items():
         monkeypatch.setenv(name, value)
     settings = Settings()
-    assert settings.kafka_bootstrap == f"127.0.0.1:{ports.kafka}"
-    assert settings.cassandra_contact_points == ("127.0.0.1",)
+    assert settings.kafka.bootstrap == f"127.0.0.1:{ports.kafka}"
+    assert settings.cassandra.contact_points == ("127.0.0.1",)
     assert settings.model_repository == tmp_path / "models"
 
 
 def test_contact_points_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_CASSANDRA_CONTACT_POINTS", "a, b,c")
-    assert Settings().cassandra_contact_points == ("a", "b", "c")
+    assert Settings().cassandra.contact_points == ("a", "b", "c")
 
 
 def test_the_key_comes_from_the_environment_or_a_file_and_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PenstockError, match="no key to hash it with"):
-        Settings().require_pii_key()
+        Settings().pii.require_key()
     (tmp_path / "key").write_text("very-secret\n", encoding="utf-8")
     monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(tmp_path / "key"))
-    assert Settings().require_pii_key().get_secret_value() == "very-secret"
+    assert Settings().pii.require_key().get_secret_value() == "very-secret"
     monkeypatch.setenv("PENSTOCK_PII_KEY", "other")
-    assert Settings().require_pii_key().get_secret_value() == "other"
+    assert Settings().pii.require_key().get_secret_value() == "other"
     assert "other" not in repr(Settings())
 
 
@@ -60,25 +62,27 @@ def test_a_key_file_that_cannot_be_read_is_an_error_with_its_path(
 ) -> None:
     monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(tmp_path / "absent"))
     with pytest.raises(PenstockError, match="cannot be read"):
-        Settings().require_pii_key()
+        Settings().pii.require_key()
 
 
 def test_a_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "penstock.toml"
-    file.write_text('kafka_bootstrap = "file:1"\ncassandra_port = 7\ncassandra_contact_points = ["a", "b"]\n')
+    file.write_text('[kafka]\nbootstrap = "file:1"\n[cassandra]\nport = 7\ncontact_points = ["a", "b"]\n')
     monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(file))
     monkeypatch.setenv("PENSTOCK_KAFKA_BOOTSTRAP", "environment:1")
     settings = Settings()
-    assert (settings.kafka_bootstrap, settings.cassandra_port) == ("environment:1", 7)
-    assert settings.cassandra_contact_points == ("a", "b")
+    assert (settings.kafka.bootstrap, settings.cassandra.port) == ("environment:1", 7)
+    assert settings.cassandra.contact_points == ("a", "b")
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('kafka_pasword = "x"', "kafka_pasword: Extra inputs"),
-        ("kafka_bootstrap =", "cannot be used"),
-        ('redis_password = "hush"', "redis_password is a secret and must not be in the configuration file"),
+        ('kafka.pasword = "hush"', "kafka.pasword: Extra inputs"),
+        ('pii_key = "hush"', "pii_key: Extra inputs"),
+        ('kafka = "hush"', "kafka: Input should be"),
+        ("kafka =", "cannot be used"),
+        ('[redis]\npassword = "hush"', "redis.password is a secret and must not be in the configuration file"),
     ],
 )
 def test_a_file_with_a_typing_error_or_a_secret_is_refused(
@@ -97,55 +101,107 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytes
         Settings()
 
 
-SCRAM = {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "SCRAM-SHA-512"}
-NAME = {"kafka_username": "sink", "kafka_password": "hush"}
+SCRAM = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
+NAME = {"username": "sink", "password": "hush"}
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("section", "values", "complaint"),
     [
-        ({"kafka_security_protocol": "SASL_SSL"}, "kafka_sasl_mechanism is not set"),
-        ({"kafka_sasl_mechanism": "PLAIN", **NAME}, "kafka_security_protocol is PLAINTEXT"),
-        (SCRAM, "needs kafka_username and kafka_password"),
-        ({**SCRAM, **NAME, "kafka_token_url": "https://id"}, "kafka_token_url would not be used"),
-        ({**SCRAM, **NAME, "kafka_sasl_mechanism": "OAUTHBEARER"}, "needs kafka_token_url and kafka_client_id"),
-        (NAME, "kafka_username and kafka_password would not be used"),
-        ({"kafka_ca_file": "ca"}, "kafka_ca_file would not be used: the connection is not encrypted"),
-        ({"redis_ca_file": "ca"}, "redis_ca_file would not be used"),
-        ({"triton_tls": True, "triton_key_file": "key"}, "set without the other"),
-        ({"redis_url": "redis://me:hush@host"}, "redis_url holds credentials"),
-        ({"redis_username": "sink"}, "without redis_password"),
-        ({"cassandra_password": "hush"}, "without the other"),
-        ({"cassandra_port": "hush"}, "cassandra_port"),
+        ("kafka", {"security_protocol": "SASL_SSL"}, "kafka.sasl_mechanism is not set"),
+        ("kafka", {"sasl_mechanism": "PLAIN", **NAME}, "kafka.security_protocol is PLAINTEXT"),
+        ("kafka", SCRAM, "needs kafka.username and kafka.password"),
+        ("kafka", {**SCRAM, **NAME, "token_url": "https://id"}, "kafka.token_url would not be used"),
+        ("kafka", {**SCRAM, **NAME, "sasl_mechanism": "OAUTHBEARER"}, "needs kafka.token_url and kafka.client_id"),
+        ("kafka", NAME, "kafka.username and kafka.password would not be used"),
+        ("kafka", {"ca_file": "ca"}, "kafka.ca_file would not be used: the connection is not encrypted"),
+        ("redis", {"ca_file": "ca"}, "redis.ca_file would not be used"),
+        (
+            "triton",
+            {"tls": True, "key_file": "key"},
+            "one of triton.certificate_file and triton.key_file is set without",
+        ),
+        ("redis", {"url": "redis://me:hush@host"}, "redis.url holds credentials"),
+        ("redis", {"username": "sink"}, "without redis.password"),
+        ("cassandra", {"password": "hush"}, "without the other"),
+        ("cassandra", {"port": "hush"}, r"cassandra.port \(PENSTOCK_CASSANDRA_PORT\): Input should be a valid integer"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_and_no_secret_is_shown(
-    values: dict[str, Any], complaint: str
+    section: str, values: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(PenstockError, match=complaint) as refused:
-        Settings(**values)
+        Settings(**{section: values})
     assert "hush" not in str(refused.value)
+
+
+def test_an_error_in_a_section_names_its_variables_and_its_table() -> None:
+    with pytest.raises(PenstockError) as refused:
+        Settings(redis={"username": "sink"})
+    assert refused.value.where is not None
+    assert "PENSTOCK_REDIS_..." in refused.value.where
+    assert "[redis] in the file" in refused.value.where
+
+
+def test_all_errors_are_told_at_once() -> None:
+    with pytest.raises(PenstockError, match=r"kafka\.security_protocol.*; cassandra\.port") as refused:
+        Settings(kafka={"security_protocol": "hush"}, cassandra={"port": "hush"})
+    assert "hush" not in str(refused.value)
+
+
+def test_variables_that_are_no_settings_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = Settings()
+    for name in ("KAFKA", "KAFKA_PORT", "KAFKA_PASWORD", "CASSANDRA_REPLICATION", "PII", "METRICS_PORT"):
+        monkeypatch.setenv(f"PENSTOCK_{name}", "something else")
+    assert Settings() == defaults
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("PENSTOCK_KAFKA_BOOTSTRAP", "k:1", "kafka.bootstrap"),
+        ("PENSTOCK_REDIS_URL", "redis://r", "redis.url"),
+        ("PENSTOCK_TRITON_GRPC", "t:1", "triton.grpc"),
+        ("PENSTOCK_FLINK_CONF_DIR", "/conf", "flink.conf_dir"),
+        ("PENSTOCK_PII_KEY_FILE", "/key", "pii.key_file"),
+        ("PENSTOCK_MODEL_REPOSITORY", "/models", "model_repository"),
+        ("PENSTOCK_SCHEMA_REGISTRY_URL", "http://registry", "schema_registry_url"),
+    ],
+)
+def test_a_variable_sets_the_setting_that_it_names(
+    variable: str, value: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all_settings()[name].variable == variable
+    monkeypatch.setenv(variable, value)
+    assert str(attrgetter(name)(Settings())) == value
 
 
 def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hush\n", encoding="utf-8")
-    settings = Settings(**SCRAM, kafka_username="sink", kafka_password_file=tmp_path / "secret", redis_password="hush")
-    assert settings.kafka.client()["sasl.password"] == "hush"
-    assert "hush" not in f"{settings!r} {settings} {settings.kafka!r} {settings.model_dump()}"
+    settings = Settings(
+        kafka={**SCRAM, "username": "sink", "password_file": tmp_path / "secret"}, redis={"password": "hush"}
+    )
+    assert settings.kafka.access.client()["sasl.password"] == "hush"
+    assert "hush" not in f"{settings!r} {settings} {settings.kafka.access!r} {settings.model_dump()}"
 
 
 def test_every_secret_can_come_from_a_file_and_no_other_setting_sounds_like_one() -> None:
-    assert all(f"{name}_file" in Settings.model_fields for name in SECRETS)
-    sounds = re.compile(r"password|secret|pii_key")
-    assert {name for name in Settings.model_fields if sounds.search(name) and not name.endswith("_file")} == set(
-        SECRETS
-    )
+    secrets = {name for name, setting in all_settings().items() if setting.is_secret}
+    assert all(f"{name}_file" in all_settings() for name in secrets)
+    sounds = re.compile(r"password|secret|pii.key")
+    assert {name for name in all_settings() if sounds.search(name) and not name.endswith("_file")} == secrets
 
 
-def test_with_tls_every_part_gets_its_files() -> None:
-    settings = Settings(redis_url="rediss://h:1/0", redis_ca_file=Path("ca"), cassandra_tls=True)
-    tls = settings.tls("redis")
+def test_each_section_is_named_as_its_field() -> None:
+    sections = {name: value for name, value in Settings() if isinstance(value, Section)}
+    assert set(sections) == {"kafka", "redis", "cassandra", "triton", "flink", "pii"}
+    assert all(section.section == name for name, section in sections.items())
+
+
+def test_with_tls_every_backend_gets_its_files() -> None:
+    settings = Settings(redis={"url": "rediss://h:1/0", "ca_file": "ca"}, cassandra={"tls": True})
+    tls = settings.redis.encryption
     assert tls is not None
     assert tls.ca_file == Path("ca")
-    assert settings.tls("cassandra") is not None
-    assert settings.tls("triton") is None
+    assert settings.cassandra.encryption is not None
+    assert settings.triton.encryption is None

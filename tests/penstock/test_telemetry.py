@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 
 import httpx
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.errors import PenstockError
-from penstock.telemetry import Health, Progress, serve
+from penstock.telemetry import Health, Progress, configure_logging, serve
 
 
 class Clock:
@@ -132,3 +133,18 @@ def test_the_port_is_free_again_afterwards() -> None:
 def test_without_a_port_nothing_is_served() -> None:
     with serve(None, "127.0.0.1", lambda: Health(True, ""), CollectorRegistry()) as port:
         assert port is None
+
+
+def test_logs_go_to_stderr_with_a_level_for_each_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, library = logging.getLogger(), logging.getLogger("chatty")
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(library, "level", library.level)
+    configure_logging(chatty=logging.CRITICAL)
+    logging.getLogger("service").info("ready")
+    logging.getLogger("service").debug("details")
+    library.error("lost connection")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(" INFO service: ready")

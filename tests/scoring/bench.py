@@ -134,13 +134,13 @@ def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> Ma
 
 
 def load_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton)
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton.access)
     control.load(pipeline.model.name)
     control.close()
 
 
 def unload_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton)
+    control = ModelControl(ModelRepository(settings.model_repository), settings.triton.access)
     control.unload(pipeline.model.name)
     control.close()
 
@@ -157,18 +157,18 @@ class Bench:
     _timestamps: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._producer = Producer({**self.settings.kafka.client(), "linger.ms": 0})
+        self._producer = Producer({**self.settings.kafka.access.client(), "linger.ms": 0})
         self._encoder = Encoder(features_schema(compile_plan(self.pipeline)))
         self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
 
     def create_topics(self) -> None:
-        create_topics(pipeline_topics(self.pipeline), self.settings.kafka)
+        create_topics(pipeline_topics(self.pipeline), self.settings.kafka.access)
 
     def configure(self, topic: str, setting: str, value: str) -> None:
         """Change one setting of a topic."""
         change = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
-        admin = AdminClient(self.settings.kafka.client())
+        admin = AdminClient(self.settings.kafka.access.client())
         admin.incremental_alter_configs([resource])[resource].result(15)
 
     def feed(self, events: int) -> None:
@@ -237,18 +237,18 @@ class Bench:
     def written(self) -> int:
         """Number of prediction records on the broker, those of open and aborted transactions included."""
         partitions = self.pipeline.source.partitions
-        messages = read(self.settings.kafka, self.pipeline.predictions_topic, partitions, "read_uncommitted")
+        messages = read(self.settings.kafka.access, self.pipeline.predictions_topic, partitions, "read_uncommitted")
         return sum(1 for _ in messages)
 
     def messages(self, topic: str) -> list[Message]:
         """Every committed message of a topic; waits for transactions that are open."""
-        return list(read(self.settings.kafka, topic, self.pipeline.source.partitions, "read_committed"))
+        return list(read(self.settings.kafka.access, topic, self.pipeline.source.partitions, "read_committed"))
 
     def lag(self) -> int:
         """Feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
         consumer = Consumer(
             {
-                **self.settings.kafka.client(),
+                **self.settings.kafka.access.client(),
                 "group.id": f"penstock-{self.pipeline.name}-scorer",
                 "isolation.level": "read_committed",
             }

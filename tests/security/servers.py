@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -31,7 +32,7 @@ from deploy.local.services.base import write
 from deploy.security.kafka_acls import RULES, acls
 from penstock.kafka.names import group_of
 from penstock.processes import end_with_parent
-from penstock.settings import Settings
+from penstock.settings import Settings, all_settings
 from sinks import cassandra_sink, redis_sink
 from streams.definitions.pipeline import Pipeline
 from tests.security.certificates import Authority
@@ -102,9 +103,13 @@ class Servers:
 
     def settings(self, part: str) -> Settings:
         """The settings of a part's process; what other servers there are is what the environment says."""
-        return Settings(
-            **{name.removeprefix("PENSTOCK_").lower(): value for name, value in self.environment(part).items()}
-        )
+        given, values = self.environment(part), dict[str, Any]()
+        for setting in all_settings().values():
+            if setting.variable in given:
+                section, _, name = setting.name.rpartition(".")
+                table = values.setdefault(section, {}) if section else values
+                table[name] = given[setting.variable]
+        return Settings(**values)
 
 
 @contextmanager
@@ -253,7 +258,7 @@ def _until_done(attempt: Callable[[], object]) -> None:
 
 def _grant(servers: Servers, pipeline: Pipeline) -> None:
     """Kafka's users, each with what the file allows it."""
-    admin = AdminClient(servers.settings("admin").kafka.client() | {"log_level": 0})
+    admin = AdminClient(servers.settings("admin").kafka.access.client() | {"log_level": 0})
     admin.list_topics(timeout=3)
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
     users = [UserScramCredentialUpsertion(servers.user(part), info, servers.password(part).encode()) for part in PARTS]
@@ -282,14 +287,14 @@ def _roles(servers: Servers) -> None:
     for part in ("sink-cassandra", "reader"):
         text = text.replace(f"change-me-{part.removesuffix('-cassandra')}", servers.password(part))
     lines = [line for line in text.splitlines() if not line.startswith("--")]
-    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as session:
+    with cassandra_sink.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
         for statement in "\n".join(lines).split(";"):
             if statement.strip():
                 session.execute(statement)
 
 
 def _ping(servers: Servers) -> None:
-    with redis_sink.connect(servers.settings("admin")) as client:
+    with redis_sink.connect(servers.settings("admin").redis) as client:
         client.ping()
 
 

@@ -15,7 +15,7 @@ from tests.security.servers import KEYSPACE, Servers
 
 def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -> list[str]:
     """Where keys, values and headers of any topic hold one of the words, but for keys and values of those verbatim."""
-    kafka = servers.settings("admin").kafka
+    kafka = servers.settings("admin").kafka.access
     found = []
     for topic in AdminClient(kafka.client()).list_topics(timeout=10).topics:
         for record in read_topic(kafka, topic):
@@ -28,7 +28,7 @@ def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -
 
 def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which keys hold one of the words, in name or value."""
-    with redis_sink.connect(servers.settings("admin")) as client:
+    with redis_sink.connect(servers.settings("admin").redis) as client:
         keys = list(client.scan_iter())
         assert keys, "nothing is stored"
         return [place for key in keys for place in _found(repr(key), (key, client.dump(key)), words)]
@@ -37,7 +37,7 @@ def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
 def in_cassandra(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which rows of any table of the keyspace hold one of the words."""
     found = []
-    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as session:
+    with cassandra_sink.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
         tables = list(cluster.metadata.keyspaces[KEYSPACE].tables)
         assert tables, "there are no tables"
         for table in tables:

@@ -133,7 +133,7 @@ class JobBench:
 
     def send_raw(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Produce records, each to the partition of its key."""
-        producer = Producer({**self.settings.kafka.client(), "message.max.bytes": 20_000_000})
+        producer = Producer({**self.settings.kafka.access.client(), "message.max.bytes": 20_000_000})
         for key, value in records:
             partition = sum(key) % PARTITIONS
             producer.produce(self.pipeline.source.topic, value, key, partition, headers=[("trace", b"1")])
@@ -154,7 +154,7 @@ class JobBench:
     def await_committed(self, count: int, timeout_s: float = 30) -> None:
         """Wait until the job's consumer group has committed that many events, as it does with each checkpoint."""
         group = f"penstock-{self.pipeline.name}-features"
-        consumer = Consumer({**self.settings.kafka.client(), "group.id": group})
+        consumer = Consumer({**self.settings.kafka.access.client(), "group.id": group})
         partitions = [TopicPartition(self.pipeline.source.topic, p) for p in range(PARTITIONS)]
         deadline = time.monotonic() + timeout_s
         while sum(max(0, p.offset) for p in consumer.committed(partitions, timeout=10)) < count:
@@ -165,7 +165,7 @@ class JobBench:
     def _read(self, topic: str, count: int, timeout_s: float) -> list[Any]:
         consumer = Consumer(
             {
-                **self.settings.kafka.client(),
+                **self.settings.kafka.access.client(),
                 "group.id": "not-used",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
@@ -215,7 +215,7 @@ def define(folder: Path, suffix: str, *, python: bool = False, source: str = "",
 
 def prepared(project: Project, settings: Settings) -> JobBench:
     """The bench of a pipeline, with its topics made."""
-    create_topics(pipeline_topics(project.pipeline), settings.kafka)
+    create_topics(pipeline_topics(project.pipeline), settings.kafka.access)
     return JobBench(project, settings)
 
 

@@ -39,10 +39,10 @@ def entity_of(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings,
 def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> Vector:
     """The vector in Redis as it reads at ``now_ms``; a PenstockError if Redis does not answer."""
     try:
-        return FeatureReader(plan, connect(settings)).get(view.name, entity, now_ms)
+        return FeatureReader(plan, connect(settings.redis)).get(view.name, entity, now_ms)
     except redis.RedisError as error:
         raise PenstockError(
-            f"Redis does not answer: {error}", where=settings.redis_url, next="penstock status"
+            f"Redis does not answer: {error}", where=settings.redis.url, next="penstock status"
         ) from error
 
 
@@ -64,7 +64,7 @@ def _hashed(plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) 
             f"{', '.join(columns)}, the key of view {view.name}, is no personal data and is stored as it is",
             next="leave out --hash",
         )
-    key = settings.require_pii_key().get_secret_value().encode()
+    key = settings.pii.require_key().get_secret_value().encode()
     try:
         return hashed_text(value, [name in personal for name in columns], key)
     except ValueError as error:

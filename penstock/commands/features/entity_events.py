@@ -27,7 +27,7 @@ def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, set
         if view.longest_window_ms is not None:
             # An event is at most so much ahead of the time when Kafka had it.
             oldest = as_of - view.longest_window_ms - source.max_future_ms
-            start = offsets_at(settings.kafka, source.topic, range(source.partitions), oldest)
+            start = offsets_at(settings.kafka.access, source.topic, range(source.partitions), oldest)
         judged = judged_source(project, number, settings, start)
         read = clocks(judged.timestamps.items())
         for event in by_entity(view, judged.events.values()).get(entity, []):

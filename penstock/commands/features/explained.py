@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.commands.features.explanation import Explanation, WindowTiles
-from penstock.commands.features.online import iso, shown_or_null
+from penstock.commands.features.online import shown_or_null
+from penstock.time import readable
 from schemas.feature_types import FeatureValue
 from sinks.vectors import Vector
 from streams.definitions.windows import span
@@ -51,7 +52,7 @@ def show_explanation(
     assert vector.as_of is not None
     console.print(Text.assemble((view.id, "bold"), f"  {view.entity} ", (vector.entity, "bold")))
     console.print(
-        f"[dim]as of[/] {iso(vector.as_of)} [dim]seq[/] {vector.seq}  "
+        f"[dim]as of[/] {readable(vector.as_of)} [dim]seq[/] {vector.seq}  "
         f"[dim]computed again from {explanation.events} of its events in {topic}[/]",
         highlight=False,
     )
@@ -90,7 +91,7 @@ def _heading(window: WindowTiles) -> Text:
         return Text.assemble(("lifetime", "bold"), ("  nothing leaves it", "dim"))
     return Text.assemble(
         (span(window.window_ms), "bold"),
-        (f"  in tiles of {span(window.hop_ms)}; without another event empty at {iso(window.empties_ms)}", "dim"),
+        (f"  in tiles of {span(window.hop_ms)}; without another event empty at {readable(window.empties_ms)}", "dim"),
     )
 
 
@@ -108,5 +109,5 @@ def _tiles(view: ViewPlan, window: WindowTiles, count: int) -> Table:
         if tile.start_ms is None or tile.leaves_ms is None:
             table.add_row(*values)
         else:
-            table.add_row(iso(tile.start_ms), iso(tile.leaves_ms), *values)
+            table.add_row(readable(tile.start_ms), readable(tile.leaves_ms), *values)
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import click
 from rich.console import Console
@@ -12,8 +12,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from penstock.commands.features.entities import entity_of, hash_option, hint_at_hash, stored, view_of
-from penstock.event_time import EventTime
+from penstock.commands.options import EventTime
 from penstock.settings import Settings
+from penstock.time import iso, readable
 from schemas.feature_types import FeatureValue
 from sinks.cassandra_tables import history_table
 from sinks.redis_sink import redis_key
@@ -74,7 +75,7 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
         console.print(f"[dim]nothing is stored for this {view.entity}: it has had no event, or none for long[/]")
         return
     console.print(
-        f"[dim]as of[/] {iso(vector.as_of)} [dim](read at {iso(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "
+        f"[dim]as of[/] {readable(vector.as_of)} [dim](read at {readable(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "
         f"[dim]epoch[/] {vector.epoch} [dim]seq[/] {vector.seq} [dim]attempt[/] {vector.attempt}"
     )
     table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -84,7 +85,7 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
         table.add_row(name, shown_or_null(value))
     console.print(table)
     if at_now and vector.state in (State.STALE, State.EXPIRED):
-        console.print(f"[dim]windows that have passed read as empty; as it was then: --at {vector.as_of}[/]")
+        console.print(f"[dim]windows that have passed read as empty; as it was then: --at {iso(vector.as_of)}[/]")
 
 
 def shown_or_null(value: FeatureValue) -> Text:
@@ -134,11 +135,3 @@ def _describe(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
 
 def _age(ms: int) -> str:
     return f"{timedelta(milliseconds=abs(ms))} {'later' if ms >= 0 else 'earlier'}"
-
-
-def iso(time_ms: int) -> str:
-    """Epoch milliseconds for people, in UTC."""
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return f"{time_ms} ms"

@@ -196,7 +196,7 @@ class _Run:
         self._save()
 
     def _state_bytes(self, job_id: str) -> int | None:
-        url = f"{self._site.settings.flink_rest}/jobs/{job_id}/checkpoints"
+        url = f"{self._site.settings.flink.rest}/jobs/{job_id}/checkpoints"
         latest = httpx.get(url, timeout=10, trust_env=False).raise_for_status().json().get("latest") or {}
         size = (latest.get("completed") or {}).get("state_size")
         return int(size) if size else None

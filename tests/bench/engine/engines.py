@@ -150,8 +150,8 @@ def _flink_peer(
             [str(jobs_python()), *module],
             env=_environment(told)
             | {
-                "FLINK_CONF_DIR": str(site.settings.flink_conf_dir),
-                "FLINK_HOME": str(site.settings.flink_home),
+                "FLINK_CONF_DIR": str(site.settings.flink.conf_dir),
+                "FLINK_HOME": str(site.settings.flink.home),
                 "FLINK_LOG_DIR": str(site.folder),
                 "JAVA_HOME": str(java_home()),
             },
@@ -173,7 +173,7 @@ def _flink_peer(
 
 @contextmanager
 def _job(site: Site, job_id: str) -> Iterator[Callable[[], None]]:
-    with Flink(site.settings.flink_rest) as flink:
+    with Flink(site.settings.flink.rest) as flink:
 
         def alive() -> None:
             job = flink.job(job_id)

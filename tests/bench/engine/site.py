@@ -32,12 +32,12 @@ class Site:
     @property
     def kafka(self) -> KafkaAccess:
         """How to reach Kafka."""
-        return self.settings.kafka
+        return self.settings.kafka.access
 
     @property
     def flink(self) -> tuple[str, int]:
         """Host and port of the JobManager."""
-        url = urlsplit(self.settings.flink_rest)
+        url = urlsplit(self.settings.flink.rest)
         assert url.hostname is not None
         assert url.port is not None
         return url.hostname, url.port
@@ -66,7 +66,7 @@ def site(folder: Path, memory_mb: int) -> Iterator[Site]:
         stack.up(["kafka", "flink"])
         os.environ.update(stack.environment())
         settings = Settings()
-        config = settings.flink_conf_dir / "config.yaml"
+        config = settings.flink.conf_dir / "config.yaml"
         sized = rf'\g<1>"{memory_mb}m"'
         text = re.sub(r"(taskmanager\.memory\.process\.size: ).*", sized, config.read_text(encoding="utf-8"))
         config.write_text(text, encoding="utf-8")

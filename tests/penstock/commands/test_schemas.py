@@ -64,7 +64,8 @@ def test_a_check_fails_until_the_schemas_are_exported(folder: Path) -> None:
     assert "penstock schemas export visits" in before.output
     assert run("export", "visits").exit_code == 0
     after = run("check")
-    assert (after.exit_code, after.output) == (0, "visits: contracts and views are as committed\n")
+    assert after.exit_code == 0
+    assert after.output.startswith("visits: contracts and views are as committed\n")
 
 
 def test_a_check_names_the_field_of_a_view_that_changed(folder: Path) -> None:

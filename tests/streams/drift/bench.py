@@ -82,10 +82,10 @@ class Bench:
         self._rng = random.Random(5)
         self._next = [0] * partitions
         self._past: list[tuple[int, bytes]] = []
-        self._producer = Producer({**settings.kafka.client(), "linger.ms": 5})
+        self._producer = Producer({**settings.kafka.access.client(), "linger.ms": 5})
         self._features = Encoder(features_schema(compile_plan(self.pipeline)))
         self._predictions = Encoder(PREDICTION_SCHEMA)
-        create_topics(pipeline_topics(self.pipeline), settings.kafka)
+        create_topics(pipeline_topics(self.pipeline), settings.kafka.access)
         self.repository = ModelRepository(settings.model_repository)
         self.repository.add(self.pipeline.model.name, *_trained(self.pipeline))
 
@@ -114,7 +114,9 @@ class Bench:
     def alerts(self) -> list[dict[str, Any]]:
         """All published alerts."""
         decoder = record_decoder("drift_alert")
-        return [decoder.decode(r.value or b"") for r in read_topic(self.settings.kafka, self.pipeline.drift_topic)]
+        return [
+            decoder.decode(r.value or b"") for r in read_topic(self.settings.kafka.access, self.pipeline.drift_topic)
+        ]
 
     def verdict(self) -> DriftFindings:
         """What a replay says."""
@@ -122,7 +124,7 @@ class Bench:
             self._published(self.pipeline.features_topic, features_schema(compile_plan(self.pipeline))),
             self._published(self.pipeline.predictions_topic, PREDICTION_SCHEMA),
         )
-        kafka = self.settings.kafka
+        kafka = self.settings.kafka.access
         alerts, states = (
             read_topic(kafka, topic) for topic in (self.pipeline.drift_topic, self.pipeline.drift_state_topic)
         )
@@ -131,7 +133,7 @@ class Bench:
     def drained(self, timeout_s: float = 120) -> DriftFindings:
         """Wait until every record is followed and remembered, and judge what was published."""
         group = group_of(self.pipeline.name, "drift")
-        with Lag(self.settings.kafka) as lag:
+        with Lag(self.settings.kafka.access) as lag:
             wait_for(
                 lambda: (
                     not any(
@@ -150,7 +152,7 @@ class Bench:
 
     def _published(self, topic: str, schema: dict[str, Any]) -> list[Published]:
         decoder, found = Decoder(schema), []
-        for record in read_topic(self.settings.kafka, topic):
+        for record in read_topic(self.settings.kafka.access, topic):
             try:
                 value = decoder.decode(record.value or b"")
             except (Undecodable, UnknownSchema):

@@ -45,7 +45,7 @@ class Cluster:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(flink_rest="http://flink")
+    return Settings(flink={"rest": "http://flink"})
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""Options and types of parameters that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.time import parse
+
+
+class EventTime(click.ParamType):
+    """Epoch milliseconds (13 digits), or ISO 8601 (UTC unless it says otherwise)."""
+
+    name = "MS|ISO"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Epoch milliseconds."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+metrics_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    envvar="PENSTOCK_METRICS_PORT",
+    show_envvar=True,
+    help="Serve /metrics and /healthz on this port (0: a free one, told in the log).",
+)

@@ -1,0 +1,312 @@
+"""The sections of :class:`penstock.settings.Settings`: one for each backend, and one for the key of personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess, PasswordLogin, TokenLogin
+from penstock.paths import DEFAULT_HOME
+from penstock.tls import Tls
+from penstock.triton import TritonAccess
+
+
+class Section(BaseModel):
+    """Settings that belong together: variables ``PENSTOCK_<SECTION>_<NAME>``, or a table of the configuration file.
+
+    A secret is a field of type ``SecretStr | None`` next to a field ``<name>_file``, the path of a file that holds it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+    section: ClassVar[str]
+
+    def secret(self, name: str) -> SecretStr | None:
+        """A secret, from the environment or else from its file; None if neither is set.
+
+        Raises:
+            PenstockError: if the file cannot be read.
+        """
+        value: SecretStr | None = getattr(self, name)
+        path: Path | None = getattr(self, f"{name}_file")
+        if value is not None or path is None:
+            return value
+        try:
+            return SecretStr(path.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise PenstockError(
+                f"{self.section}.{name} cannot be read from its file: {error}", where=str(path)
+            ) from None
+
+    def _is_set(self, name: str) -> bool:
+        return getattr(self, name) is not None or getattr(self, f"{name}_file", None) is not None
+
+    def _named(self, names: Sequence[str]) -> str:
+        return " and ".join(f"{self.section}.{name}" for name in names)
+
+    def _refuse_credentials_in(self, name: str) -> None:
+        refuse_credentials(f"{self.section}.{name}", getattr(self, name), self.section)
+
+    def _contradiction(self, what: str, remedy: str) -> PenstockError:
+        return contradiction(what, remedy, self.section)
+
+
+class Backend(Section):
+    """A server with an address and perhaps TLS; it has the fields of :class:`penstock.tls.Tls`."""
+
+    enable_tls: ClassVar[str]
+    """The setting that turns TLS on, for an error's next step."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections are encrypted."""
+        raise NotImplementedError
+
+    @property
+    def encryption(self) -> Tls | None:
+        """The TLS files of its connections; None if they are not encrypted."""
+        return Tls(**{name: getattr(self, name) for name in Tls.model_fields}) if self.encrypts else None
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        files = [name for name in Tls.model_fields if self._is_set(name)]
+        if files and not self.encrypts:
+            raise self._contradiction(
+                f"{self._named(files)} would not be used: the connection is not encrypted", f"set {self.enable_tls}"
+            )
+        if self._is_set("certificate_file") != self._is_set("key_file"):
+            names = self._named(["certificate_file", "key_file"])
+            raise self._contradiction(f"one of {names} is set without the other", "set both")
+        return self
+
+
+class KafkaSettings(Backend):
+    """Kafka, for every client of it."""
+
+    section = "kafka"
+    enable_tls = "kafka.security_protocol to SSL or SASL_SSL"
+
+    bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="whether Kafka's connections are encrypted (SSL) and begin with a login (SASL)"
+    )
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"] | None = Field(
+        None, description="how to log in: with name and password, or with tokens of an OpenID provider (OAUTHBEARER)"
+    )
+    username: str | None = Field(None, description="the name, for SCRAM and PLAIN")
+    password: SecretStr | None = Field(None, description="its password")
+    password_file: Path | None = Field(None, description="a file that holds it")
+    token_url: str | None = Field(None, description="the provider's token endpoint, for OAUTHBEARER")
+    client_id: str | None = Field(None, description="the client's id there")
+    client_secret: SecretStr | None = Field(None, description="the client's secret there")
+    client_secret_file: Path | None = Field(None, description="a file that holds it")
+    scope: str | None = Field(None, description="the scope to ask for, if the provider wants one")
+    ca_file: Path | None = Field(None, description="authorities that sign brokers; by default the system's")
+    certificate_file: Path | None = Field(None, description="the client's certificate, where brokers ask for it")
+    key_file: Path | None = Field(None, description="its private key, PKCS#8")
+
+    @property
+    def access(self) -> KafkaAccess:
+        """How Kafka clients of this process connect.
+
+        Raises:
+            PenstockError: if a file with a secret cannot be read.
+        """
+        return KafkaAccess(bootstrap=self.bootstrap, tls=self.encryption, login=self._login())
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    # What _check_login has found set need not be checked again.
+    def _login(self) -> PasswordLogin | TokenLogin | None:
+        if self.sasl_mechanism is None:
+            return None
+        if self.sasl_mechanism == "OAUTHBEARER":
+            secret = self.secret("client_secret")
+            assert self.token_url is not None
+            assert self.client_id is not None
+            assert secret is not None
+            return TokenLogin(
+                token_url=self.token_url, client_id=self.client_id, client_secret=secret, scope=self.scope
+            )
+        password = self.secret("password")
+        assert self.username is not None
+        assert password is not None
+        return PasswordLogin(mechanism=self.sasl_mechanism, username=self.username, password=password)
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        protocol, mechanism = self.security_protocol, self.sasl_mechanism
+        if protocol.startswith("SASL") != (mechanism is not None):
+            raise self._contradiction(
+                f"kafka.security_protocol is {protocol}, kafka.sasl_mechanism is {mechanism or 'not set'}",
+                "set a mechanism with SASL_SSL or SASL_PLAINTEXT, and only with them",
+            )
+        password, token = ("username", "password"), ("token_url", "client_id", "client_secret")
+        needed: Sequence[str] = () if mechanism is None else token if mechanism == "OAUTHBEARER" else password
+        missing = [name for name in needed if not self._is_set(name)]
+        if missing:
+            raise self._contradiction(
+                f"{mechanism} needs {self._named(missing)}", "a secret goes into a file: <name>_file"
+            )
+        optional = ("scope",) if mechanism == "OAUTHBEARER" else ()
+        idle = [n for n in (*password, *token, "scope") if self._is_set(n) and n not in (*needed, *optional)]
+        if idle:
+            raise self._contradiction(
+                f"{self._named(idle)} would not be used: kafka.sasl_mechanism is {mechanism or 'not set'}",
+                "set the mechanism that they are for, or leave them out",
+            )
+        self._refuse_credentials_in("token_url")
+        return self
+
+
+class RedisSettings(Backend):
+    """Redis, the online store."""
+
+    section = "redis"
+    enable_tls = "redis.url to rediss://..."
+
+    url: str = Field("redis://127.0.0.1:16379/0", description="Redis, the online store; rediss:// encrypts")
+    username: str | None = Field(None, description="the ACL user; by default Redis's own `default`")
+    password: SecretStr | None = Field(None, description="its password")
+    password_file: Path | None = Field(None, description="a file that holds it")
+    ca_file: Path | None = Field(None, description="authorities that sign Redis; by default the system's")
+    certificate_file: Path | None = Field(None, description="the client's certificate, where Redis asks for it")
+    key_file: Path | None = Field(None, description="its private key")
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections are encrypted."""
+        return urlsplit(self.url).scheme == "rediss"
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        self._refuse_credentials_in("url")
+        if self.username is not None and not self._is_set("password"):
+            raise self._contradiction("redis.username is set without redis.password", "set redis.password_file")
+        return self
+
+
+class CassandraSettings(Backend):
+    """Cassandra, the store of history."""
+
+    section = "cassandra"
+    enable_tls = "cassandra.tls to true"
+
+    contact_points: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1",), description="Cassandra hosts, comma separated"
+    )
+    port: int = Field(19042, description="Cassandra's port for clients")
+    keyspace: str = Field("penstock", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="the keyspace")
+    username: str | None = Field(None, description="the role; none by default")
+    password: SecretStr | None = Field(None, description="its password")
+    password_file: Path | None = Field(None, description="a file that holds it")
+    tls: bool = Field(False, description="whether connections are encrypted")
+    ca_file: Path | None = Field(None, description="authorities that sign nodes; by default the system's")
+    certificate_file: Path | None = Field(None, description="the client's certificate, where nodes ask for it")
+    key_file: Path | None = Field(None, description="its private key")
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.tls
+
+    @field_validator("contact_points", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        if (self.username is not None) != self._is_set("password"):
+            names = self._named(["username", "password"])
+            raise self._contradiction(f"one of {names} is set without the other", "set both")
+        return self
+
+
+class TritonSettings(Backend):
+    """Triton, which serves models."""
+
+    section = "triton"
+    enable_tls = "triton.tls to true"
+
+    grpc: str = Field("127.0.0.1:18001", description="host:port of Triton's gRPC endpoint")
+    tls: bool = Field(False, description="whether its connections are encrypted")
+    ca_file: Path | None = Field(None, description="authorities that sign Triton; by default gRPC's own list")
+    certificate_file: Path | None = Field(None, description="the client's certificate, where Triton asks for it")
+    key_file: Path | None = Field(None, description="its private key")
+    http: str = Field("http://127.0.0.1:18000", description="base URL of Triton's HTTP endpoint")
+    metrics: str = Field("http://127.0.0.1:18002/metrics", description="Triton's own metrics")
+
+    @property
+    def access(self) -> TritonAccess:
+        """How gRPC clients of this process connect."""
+        return TritonAccess(url=self.grpc, tls=self.encryption)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether connections to the gRPC endpoint are encrypted."""
+        return self.tls
+
+
+class FlinkSettings(Section):
+    """Flink, and what job submission needs."""
+
+    section = "flink"
+
+    rest: str = Field("http://127.0.0.1:18081", description="base URL of the JobManager")
+    conf_dir: Path = Field(DEFAULT_HOME / "flink" / "conf", description="FLINK_CONF_DIR of job submission")
+    state: Path = Field(
+        DEFAULT_HOME / "flink", description="where job submission keeps its logs and where the last savepoints lie"
+    )
+    home: Path | None = Field(None, description="FLINK_HOME; by default the one in the jobs environment")
+
+
+class PiiSettings(Section):
+    """The key of personal data."""
+
+    section = "pii"
+
+    key: SecretStr | None = Field(None, description="key of the keyed hash of personal data")
+    key_file: Path | None = Field(None, description="a file that holds it")
+
+    def require_key(self) -> SecretStr:
+        """The key with which personal data is hashed.
+
+        Raises:
+            PenstockError: neither PENSTOCK_PII_KEY nor PENSTOCK_PII_KEY_FILE gives one.
+        """
+        key = self.secret("key")
+        if key is None or not key.get_secret_value():
+            raise PenstockError(
+                "this pipeline has personal data and there is no key to hash it with",
+                safe="nothing was read or written",
+                next="set PENSTOCK_PII_KEY_FILE to a file with at least 32 random characters",
+            )
+        return key
+
+
+def refuse_credentials(name: str, url: str | None, section: str = "") -> None:
+    """Raise if a URL holds a name or password: URLs are shown in errors and logs."""
+    if "@" in urlsplit(url or "").netloc:
+        raise contradiction(
+            f"{name} holds credentials, and is shown", "name and password have their own settings", section
+        )
+
+
+def contradiction(what: str, remedy: str, section: str = "") -> PenstockError:
+    """The error for settings that do not go together."""
+    return PenstockError(what, where=source_of(section), safe="nothing was read or written", next=remedy)
+
+
+def source_of(section: str = "") -> str:
+    """Where a person sets the settings of a section, or those of none."""
+    variables, table = (f"PENSTOCK_{section.upper()}_...", f"[{section}] in ") if section else ("PENSTOCK_...", "")
+    return f"the environment ({variables}), or {table}the file that PENSTOCK_CONFIG_FILE names"
