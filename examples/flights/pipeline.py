@@ -208,7 +208,7 @@ pipeline = Pipeline(
         negative="on_time",
     ),
     labels=Labels(topic="labels.flights", contract=FlightLabel, value="is_late"),
-    carry=("carrier", "origin", "dest"),
+    passthrough=("carrier", "origin", "dest"),
     monitors=Monitors(
         inputs=(
             "event.dep_delay",

@@ -159,7 +159,7 @@ pipeline = Pipeline(
         negative="approve",
     ),
     labels=Labels(topic="labels.fraud", contract=FraudLabel, value="is_fraud"),
-    carry=("channel", "country", "home_country"),
+    passthrough=("channel", "country", "home_country"),
     monitors=Monitors(
         inputs=(
             "event.amount_eur",

@@ -49,22 +49,22 @@ class Labels(Definition):
 
 
 class Pipeline(Definition):
-    """Everything about one pipeline. ``carry`` names event columns that feature records keep beside model inputs.
+    """Everything about one pipeline. ``passthrough`` names event columns that feature records keep beside model inputs.
 
-    Beside its ``source``, whose events are scored, a pipeline may read other topics (``also``), each under a contract
-    of its own, keyed and partitioned as the source is. A row then has the columns of all contracts, null where its own
-    lacks them, and ``event__type``: its contract's name, for conditions.
+    A pipeline scores the events of its ``source``. It may read other topics too (``additional_sources``), each under a
+    contract of its own, keyed and partitioned as the source is. A row then has the columns of all contracts, null where
+    its own lacks them, and ``event__type``: its contract's name, for conditions.
     """
 
     name: Name
     source: Source
-    also: tuple[Source, ...] = ()
+    additional_sources: tuple[Source, ...] = ()
     entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
     derived: dict[Name, Derived | PythonColumn] = Field(default_factory=dict)
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     model: Model
     labels: Labels | None = None
-    carry: tuple[Name, ...] = ()
+    passthrough: tuple[Name, ...] = ()
     monitors: Monitors | None = None
 
     @property
@@ -90,7 +90,7 @@ class Pipeline(Definition):
     @property
     def sources(self) -> tuple[Source, ...]:
         """All sources, the one whose events are scored first."""
-        return (self.source, *self.also)
+        return (self.source, *self.additional_sources)
 
     @property
     def contracts(self) -> tuple[type[Contract], ...]:
@@ -118,7 +118,7 @@ class Pipeline(Definition):
 
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
-        check_sources(self.source, self.also)
+        check_sources(self.source, self.additional_sources)
         return self
 
     @model_validator(mode="after")
@@ -146,8 +146,8 @@ class Pipeline(Definition):
                 raise ValueError(f"entity {entity.name}: a column is named twice in {entity.columns}")
         if self.source.key is not None:
             _require(columns, self.source.key, "source key")
-        for name in self.carry:
-            _require(columns, name, "carry")
+        for name in self.passthrough:
+            _require(columns, name, "passthrough")
         for view in self.views:
             if view.entity not in self.entities:
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")

@@ -21,7 +21,7 @@ class Source(Definition):
     ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
     ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
     Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to
-    ``<topic>.dlq``. Valid events for which ``accepts``, a SQL condition on the row, is not true are ignored and
+    ``<topic>.dlq``. Valid events for which ``filter``, a SQL condition on the row, is not true are ignored and
     counted: for a topic that carries more than the pipeline is about.
 
     ``order`` is that in which views take the events of an entity: as they arrive, or by (event time, partition,
@@ -43,7 +43,7 @@ class Source(Definition):
     disorder: Duration = 30_000
     idle_after: Duration = 60_000
     triggers: bool = True
-    accepts: Sql | None = None
+    filter: Sql | None = None
 
     @property
     def dead_letter_topic(self) -> str:
@@ -63,19 +63,21 @@ class Source(Definition):
         return name
 
 
-def check_sources(first: Source, also: tuple[Source, ...]) -> None:
+def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
     """Check that the events of several topics can be brought together.
 
     Raises:
         ValueError: naming the source that does not fit, and why.
     """
     if not first.triggers:
-        raise ValueError(f"source {first.topic}: the pipeline's own source always triggers; put others into also=(...)")
+        raise ValueError(
+            f"source {first.topic}: the pipeline's own source always triggers; put others into additional_sources=(...)"
+        )
     topics = {first.topic}
-    for source in also:
+    for source in additional:
         where = f"source {source.topic}"
         if source.topic in topics:
-            raise ValueError(f"{where}: is named twice; tell its events apart by accepts= or where=")
+            raise ValueError(f"{where}: is named twice; tell its events apart by filter= or where=")
         topics.add(source.topic)
         if source.triggers:
             raise ValueError(f"{where}: only the pipeline's own source can trigger records; give it triggers=False")
@@ -88,15 +90,15 @@ def check_sources(first: Source, also: tuple[Source, ...]) -> None:
                     f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
                     "partitions of the same number in all topics"
                 )
-    if also:
-        _check_columns(first, also)
+    if additional:
+        _check_columns(first, additional)
 
 
-def _check_columns(first: Source, also: tuple[Source, ...]) -> None:
+def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:
     """Columns of one name must be alike, all events must have the key, and no name may be a generated one."""
     known = {field.name: (first, field) for field in contract_fields(first.contract)}
     has_key = first.key in known
-    for source in also:
+    for source in additional:
         where = f"source {source.topic}"
         fields = contract_fields(source.contract)
         if has_key and first.key not in {field.name for field in fields}:

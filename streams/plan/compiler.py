@@ -39,10 +39,11 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
     dropped = {f.name for s in pipeline.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP}
     inputs = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")]
     inputs += [name for view in pipeline.views for name in columns_used(view)]
+    kept = (*inputs, *pipeline.passthrough)
     return PipelinePlan(
         pipeline=pipeline.name,
         source=_source(pipeline.source, filters),
-        also=tuple(_source(source, filters) for source in pipeline.also),
+        also=tuple(_source(source, filters) for source in pipeline.additional_sources),
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
@@ -51,9 +52,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
             for entity in pipeline.entities
             if len(entity.columns) > 1
         ),
-        carried=tuple(
-            (name, columns[name]) for name in columns if name in (*inputs, *pipeline.carry) and name not in dropped
-        ),
+        carried=tuple((name, columns[name]) for name in columns if name in kept and name not in dropped),
         features_topic=pipeline.features_topic,
     )
 
@@ -85,7 +84,7 @@ def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
         disorder_ms=source.disorder,
         idle_after_ms=source.idle_after,
         triggers=source.triggers,
-        accepts=None if source.accepts is None else filters[source.accepts],
+        accepts=None if source.filter is None else filters[source.filter],
     )
 
 
@@ -102,7 +101,7 @@ def _derived(pipeline: Pipeline) -> list[ColumnPlan]:
 def _filters(pipeline: Pipeline) -> dict[str, str]:
     """Each distinct condition becomes one boolean column, so that the kernel never evaluates an expression."""
     conditions = [a.where for view in pipeline.views for a in view.aggregates if a.where is not None]
-    conditions += [source.accepts for source in pipeline.sources if source.accepts is not None]
+    conditions += [source.filter for source in pipeline.sources if source.filter is not None]
     return {sql: f"where__{number}" for number, sql in enumerate(dict.fromkeys(conditions))}
 
 

@@ -21,12 +21,12 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{view_hash(pipeline, other)}" for other in others}
-    also = [_events_of(source) for source in pipeline.also]
+    additional = [_events_of(source) for source in pipeline.additional_sources]
     definition = {
         "view": view.model_dump(mode="json", exclude={"refresh"}),
         "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
         "source": _events_of(pipeline.source),
-        **({"also": also} if also else {}),
+        **({"additional_sources": additional} if additional else {}),
     }
     return definition | ({"views": used} if used else {})
 
@@ -42,7 +42,7 @@ def _events_of(source: Source) -> dict[str, Any]:
     }
     if source.order != "arrival":
         rules |= {"order": source.order, "disorder_ms": source.disorder}
-    return rules if source.accepts is None else rules | {"accepts": source.accepts}
+    return rules if source.filter is None else rules | {"filter": source.filter}
 
 
 def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
         *(a.where or "" for a in view.aggregates),
         *columns_used(view),
     ]
-    texts += [source.accepts or "" for source in pipeline.sources]
+    texts += [source.filter or "" for source in pipeline.sources]
     used = []
     for name, column in reversed(pipeline.derived.items()):
         if any(re.search(rf"\b{name}\b", text) for text in texts):

@@ -184,5 +184,5 @@ pipeline = Pipeline(
     },
     views=(edges, numbers, values, lists, lifetime, filters, together, other),
     model=Model(name="corpus", inputs=("event.x", "edges.count_10s"), threshold=0.5, positive="p", negative="n"),
-    carry=("half", "ratio", "tenths"),
+    passthrough=("half", "ratio", "tenths"),
 )

@@ -64,7 +64,7 @@ pipeline = Pipeline(
     derived={derived},
     views={views},
     model=Model(name="{name}", inputs=by_card.inputs()[:2], threshold=0.5, positive="p", negative="n"),
-    carry=("amount",),
+    passthrough=("amount",),
 )
 '''
 

@@ -82,14 +82,14 @@ by_user = View(name="by_user", version=1, entity=user, aggregates=(count(over="5
 pipeline = Pipeline(
     name="{name}",
     source=Source(topic="events.{name}.shown", contract=Impression, key="ad", partitions={partitions}),
-    also=(
+    additional_sources=(
         Source(
             topic="events.{name}.clicks",
             contract=Click,
             key="ad",
             partitions={partitions},
             triggers=False,
-            accepts="kind = 'click'",
+            filter="kind = 'click'",
         ),
     ),
     entities=(ad, pair, user),
@@ -159,7 +159,7 @@ def await_read(bench: JobBench) -> None:
 
 
 def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
-    kafka, clicks = bench.settings.kafka.access, bench.pipeline.also[0].topic
+    kafka, clicks = bench.settings.kafka.access, bench.pipeline.additional_sources[0].topic
     jobs.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))
     garbage = Producer(kafka.client())

@@ -53,7 +53,7 @@ pipeline = Pipeline(
         positive="block",
         negative="pass",
     ),
-    carry=("shop",),
+    passthrough=("shop",),
 )
 '''
 

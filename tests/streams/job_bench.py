@@ -105,7 +105,7 @@ pipeline = Pipeline(
     }},
     views=(by_card, by_shop),
     model=Model(name="{name}", inputs=by_card.inputs()[:2], threshold=0.5, positive="p", negative="n"),
-    carry=("shop", "amount", "or_one"{carry}),
+    passthrough=("shop", "amount", "or_one"{carry}),
 )
 '''
 

@@ -63,7 +63,7 @@ def test_dead_letters_must_be_the_refused_events_for_the_same_reason() -> None:
 
 
 def test_what_a_source_does_not_accept_is_neither_event_nor_duplicate_nor_refused() -> None:
-    source = Source(topic="events.payments", contract=Payment, key="card", accepts="amount > 100")
+    source = Source(topic="events.payments", contract=Payment, key="card", filter="amount > 100")
     plan = compile_plan(pipeline(source=source))
     records = [record(0, GOOD | {"amount": 1.0}), record(1, GOOD), record(2, GOOD)]
     judged = judge_events(plan, plan.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
@@ -72,7 +72,7 @@ def test_what_a_source_does_not_accept_is_neither_event_nor_duplicate_nor_refuse
 
 
 def test_an_event_of_another_source_has_its_type_and_null_for_what_it_lacks() -> None:
-    plan = compile_plan(pipeline(also=(REFUNDS,)))
+    plan = compile_plan(pipeline(additional_sources=(REFUNDS,)))
     refund = {"refund": "r1", "refunded": 5, "card": "c", "back": 2.0}
     schema = Decoder(contract_schema(Refund))
     (event,) = judge_events(plan, plan.also[0], Refund, [record(0, refund)], schema, KEY).events.values()

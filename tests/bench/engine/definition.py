@@ -46,7 +46,7 @@ VIEWS = tuple(View(name="of_" + e.name, version=1, entity=e, aggregates=AGGREGAT
 pipeline = Pipeline(
     name="{name}",
     source=Source(topic="{topic}", contract=Payment, key="card", partitions=1),
-    carry={carry},
+    passthrough={carry},
     derived={derived},
     entities=ENTITIES,
     views=VIEWS,

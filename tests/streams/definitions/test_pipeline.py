@@ -169,7 +169,7 @@ def test_an_unsupported_field_type_is_refused_by_name() -> None:
 
 
 def test_personal_data_that_is_dropped_is_never_carried() -> None:
-    assert compile_plan(pipeline(carry=("email", "card"))).carried == (("card", "string"), ("amount", "double"))
+    assert compile_plan(pipeline(passthrough=("email", "card"))).carried == (("card", "string"), ("amount", "double"))
 
 
 def test_equal_conditions_share_one_filter_column() -> None:
@@ -193,7 +193,7 @@ def test_the_hash_of_a_view_changes_with_its_meaning_and_with_nothing_else() -> 
         return compile_plan(p).view("spending").hash
 
     base = hash_of(pipeline())
-    assert hash_of(pipeline(carry=("card",))) == base
+    assert hash_of(pipeline(passthrough=("card",))) == base
     assert hash_of(pipeline(derived={"large": Derived(sql="amount > 300", type="boolean")})) != base
     other_hop = VIEW.model_copy(
         update={"aggregates": (count(over=[Window.of("1m", hop="5s"), "1h"]), *VIEW.aggregates[1:])}
@@ -311,7 +311,7 @@ REFUNDS = Source(topic="events.refunds", contract=Refund, key="card", triggers=F
 
 
 def test_a_row_has_the_columns_of_all_sources_and_the_type_of_its_event() -> None:
-    plan = compile_plan(pipeline(also=(REFUNDS,)))
+    plan = compile_plan(pipeline(additional_sources=(REFUNDS,)))
     assert [source.topic for source in plan.sources] == ["events.payments", "events.refunds"]
     assert list(plan.contract_columns) == [
         *("id", "time", "card", "email", "amount"),
@@ -322,14 +322,14 @@ def test_a_row_has_the_columns_of_all_sources_and_the_type_of_its_event() -> Non
 
 def test_a_view_means_something_else_with_another_source_or_other_events_of_it() -> None:
     def hash_of(*also: Source) -> str:
-        return compile_plan(pipeline(also=also)).view("spending").hash
+        return compile_plan(pipeline(additional_sources=also)).view("spending").hash
 
-    picky = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    picky = REFUNDS.model_copy(update={"filter": "back > 1"})
     assert len({hash_of(), hash_of(REFUNDS), hash_of(picky)}) == 3
 
 
 def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> None:
-    plan = compile_plan(pipeline(also=(REFUNDS.model_copy(update={"accepts": "large"}),)))
+    plan = compile_plan(pipeline(additional_sources=(REFUNDS.model_copy(update={"filter": "large"}),)))
     assert [(source.accepts) for source in plan.sources] == [None, "where__0"]
     assert [column.sql for column in plan.filters] == ["large"]
 
@@ -345,7 +345,7 @@ def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> N
 )
 def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        pipeline(also=(REFUNDS.model_copy(update=changes),))
+        pipeline(additional_sources=(REFUNDS.model_copy(update=changes),))
 
 
 def test_an_event_of_any_source_must_have_the_key() -> None:
@@ -353,12 +353,12 @@ def test_an_event_of_any_source_must_have_the_key() -> None:
         when: Annotated[int, EVENT_TIME]
 
     with pytest.raises(ValueError, match="keyless has no field 'card'"):
-        pipeline(also=(REFUNDS.model_copy(update={"contract": Keyless}),))
+        pipeline(additional_sources=(REFUNDS.model_copy(update={"contract": Keyless}),))
 
 
 def test_several_sources_are_not_taken_by_event_time() -> None:
     with pytest.raises(ValueError, match="cannot be taken by event time"):
-        pipeline(also=(REFUNDS.model_copy(update={"order": "event_time"}),))
+        pipeline(additional_sources=(REFUNDS.model_copy(update={"order": "event_time"}),))
 
 
 def test_columns_of_one_name_must_be_alike() -> None:
@@ -372,9 +372,9 @@ def test_columns_of_one_name_must_be_alike() -> None:
         card: str
 
     with pytest.raises(ValueError, match=r"the type of amount is string, in events.payments it is double"):
-        pipeline(also=(REFUNDS.model_copy(update={"contract": Numbered}),))
+        pipeline(additional_sources=(REFUNDS.model_copy(update={"contract": Numbered}),))
     with pytest.raises(ValueError, match=r"the pii of card is None, in events.payments it is"):
-        pipeline(also=(REFUNDS.model_copy(update={"contract": Open}),))
+        pipeline(additional_sources=(REFUNDS.model_copy(update={"contract": Open}),))
 
 
 def test_the_pipelines_own_source_always_triggers() -> None:
@@ -383,7 +383,7 @@ def test_the_pipelines_own_source_always_triggers() -> None:
 
 
 def test_every_source_has_its_topics_and_its_contract() -> None:
-    both = pipeline(also=(REFUNDS,))
+    both = pipeline(additional_sources=(REFUNDS,))
     assert {topic.name for topic in pipeline_topics(both)} >= {"events.refunds", "events.refunds.dlq"}
     assert both.contracts == (Payment, Refund)
     granted = {(acl.user, acl.name, acl.operation) for acl in acls(both)}

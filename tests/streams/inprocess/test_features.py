@@ -125,10 +125,10 @@ def test_a_request_that_the_kernel_cannot_serve_is_an_error_with_its_reason() ->
 
 
 def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ignored() -> None:
-    refunds = REFUNDS.model_copy(update={"accepts": "back > 1"})
+    refunds = REFUNDS.model_copy(update={"filter": "back > 1"})
     refund = {"refunded": 2_000, "card": "c", "back": 5.0}
     outcomes = features_of(
-        two_sources(also=(refunds,)),
+        two_sources(additional_sources=(refunds,)),
         [
             {"time": 1_000, "card": "c", "email": "e", "amount": 250.0},
             Event(refund, source="refund"),
@@ -148,4 +148,4 @@ def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ig
 
 def test_a_source_that_the_pipeline_does_not_have_is_an_error_that_lists_those_it_has() -> None:
     with pytest.raises(PenstockError, match="it has payment, refund"):
-        features_of(two_sources(also=(REFUNDS,)), [Event({}, source="refnud")])
+        features_of(two_sources(additional_sources=(REFUNDS,)), [Event({}, source="refnud")])

@@ -102,7 +102,7 @@ def test_an_event_of_another_source_is_judged_by_its_own_contract_and_has_null_w
     kernel: Kernel,
 ) -> None:
     also = Source(topic="clicks", contract=Click, key="card", triggers=False)
-    plan = compile_plan(PIPELINE.model_copy(update={"also": (also,)})).model_dump(mode="json")
+    plan = compile_plan(PIPELINE.model_copy(update={"additional_sources": (also,)})).model_dump(mode="json")
     click = {"click": "c1", "clicked": NOW_MS, "card": "4111", "position": 3}
     values = [
         json.dumps(click).encode(),

@@ -29,14 +29,14 @@ def view(name: str, version: int = 1, over: str = "1h") -> View:
     return View(name=name, version=version, entity=CARD, aggregates=(count(over=over),))
 
 
-def pipeline_of(*views: View, carry: tuple[str, ...] = ("amount",)) -> Pipeline:
+def pipeline_of(*views: View, passthrough: tuple[str, ...] = ("amount",)) -> Pipeline:
     return Pipeline(
         name="pay",
         source=Source(topic="events.pay", contract=PAYMENT, key="card"),
         entities=(CARD,),
         views=views,
         model=Model(name="m", inputs=views[0].inputs(), threshold=0.5, positive="yes", negative="no"),
-        carry=carry,
+        passthrough=passthrough,
     )
 
 
@@ -83,7 +83,7 @@ def test_a_view_that_was_removed_is_left_out() -> None:
 
 
 def test_a_column_that_was_not_carried_is_null() -> None:
-    old, new = pipeline_of(view("a"), carry=("amount",)), pipeline_of(view("a"), carry=("id",))
+    old, new = pipeline_of(view("a"), passthrough=("amount",)), pipeline_of(view("a"), passthrough=("id",))
     value = written_by(old, record_of(a=part(count_1h=4)))
     assert decoder_of(new, old).decode(value)["event"] == {"id": None}
     assert decoder_of(new, old).lacks(value) == {"event.id"}
