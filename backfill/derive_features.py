@@ -12,9 +12,8 @@ from backfill.derive import ARROW, connected, typed
 from schemas.contract import ColumnType
 from streams.derivation import feature_column, number
 from streams.feature_sql import EVENT, rendered
-from streams.feature_types import FeatureType, element_of
+from streams.feature_types import FeatureType, Value, element_of
 from streams.plan import DerivedFeaturePlan, PipelinePlan, ViewPlan
-from streams.reference_values import Value
 
 
 def derived_features(

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.contract import ColumnType, Contract, Pii, Role, contract_fields, field_with_role
-from streams.aggregates import KINDS, Aggregate
+from streams.aggregates.spec import SPECS, Aggregate
 from streams.feature_sql import check_other_features, check_own_features, types_of
 from streams.feature_types import FeatureType, element_of
 from streams.monitors import Monitors
@@ -370,7 +370,7 @@ def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggr
     if aggregate.column is None:
         return
     kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
-    if KINDS[aggregate.operation].numeric and kind not in ("long", "double"):
+    if SPECS[aggregate.operation].numeric and kind not in ("long", "double"):
         call = f"{aggregate.operation}({aggregate.column})"
         raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from schemas.contract import pii_hash
-from streams.reference_values import Value
+from streams.feature_types import Value
 
 _SPECIAL = re.compile(r"([\\|])")
 _PART = re.compile(r"(?:[^\\|]|\\.)*", re.DOTALL)

@@ -11,6 +11,8 @@ from schemas.contract import ColumnType
 
 ListType = Literal["string[]", "long[]", "double[]", "boolean[]"]
 FeatureType = ColumnType | ListType
+Value: TypeAlias = str | int | float | bool | None
+"""The value of a column."""
 FeatureValue: TypeAlias = str | int | float | bool | list[Any] | None
 
 _LISTS: dict[ColumnType, ListType] = {

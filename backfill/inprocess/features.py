@@ -16,12 +16,11 @@ from penstock.errors import PenstockError
 from penstock.event_time import epoch_ms
 from schemas.avro import contract_schema
 from streams.definitions import Pipeline
-from streams.feature_types import FeatureValue
+from streams.feature_types import FeatureValue, Value
 from streams.kernel_process import Kernel
 from streams.plan import PipelinePlan, SourcePlan, plan
 from streams.reference import Row
 from streams.reference_order import Arrival, by_event_time
-from streams.reference_values import Value
 
 # Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
 PII_KEY = b"penstock.testing"

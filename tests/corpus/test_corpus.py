@@ -10,7 +10,7 @@ from backfill.inprocess.features import features_of
 from backfill.inprocess.report import explained
 from backfill.inprocess.verdicts import judge
 from penstock.testing import Case, read_cases
-from streams.aggregates import KINDS
+from streams.aggregates.spec import SPECS
 from streams.plan import plan
 from tests.corpus.oracle import assert_same, outcomes_of
 from tests.streams.kernel import Kernel
@@ -39,4 +39,4 @@ def test_every_aggregate_that_the_language_has_is_in_the_corpus() -> None:
         name for case in CASES for step in case.steps for view in (step.expect or {}).values() for name in view or {}
     }
     covered = {f.operation for view in plan(pipeline).views for f in view.features if f.name in expected}
-    assert covered == set(KINDS)
+    assert covered == set(SPECS)

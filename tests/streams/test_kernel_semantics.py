@@ -11,21 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.aggregates import KINDS, MOST_COUNTED
+from streams.aggregates.lists import MOST_COUNTED
+from streams.aggregates.spec import SPECS
 from streams.entities import composite_text
+from streams.feature_types import FeatureValue
 from streams.plan import PipelinePlan, ViewPlan
 from streams.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
-from streams.reference_values import FeatureValue
 from streams.words import Window
 from tests.plans import plan_of, view_of
 from tests.streams.kernel import Kernel
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
 EDGES = tuple(i / 10 for i in range(-50, 50))
-ROW_OPERATIONS = (
-    *("count", "rate", "decayed_count", "session_count", "session_length"),
-    *("time_since_first", "time_since_last", "time_since_previous"),
-)
 LIFETIME = Window.of("lifetime")
 CASES = settings(
     max_examples=1_000,
@@ -37,13 +34,13 @@ CASES = settings(
 
 @st.composite
 def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[str, Any]:
-    operation = draw(st.sampled_from(list(KINDS)))
-    if KINDS[operation].numeric:
+    spec = draw(st.sampled_from(list(SPECS.values())))
+    if spec.numeric:
         column: str | None = draw(st.sampled_from(["x", "n"]))
-    elif operation in ROW_OPERATIONS:
-        column = draw(st.sampled_from([None, *COLUMNS]))
-    else:
+    elif spec.needs_column:
         column = draw(st.sampled_from(list(COLUMNS)))
+    else:
+        column = draw(st.sampled_from([None, *COLUMNS]))
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
     window = hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3]))
     if draw(st.integers(0, 7)) == 0:
@@ -57,20 +54,19 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
     if before and alike:
         # Over the same values in one window, aggregates share accumulators.
         window = {key: before[-1][key] for key in window}
-    kind = KINDS[operation].type
     return {
         "name": name,
-        "operation": operation,
+        "operation": spec.name,
         "column": column,
         "column_type": COLUMNS[column] if column else None,
         **window,
-        "type": kind.replace("column", COLUMNS[column]) if column else kind,
-        "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
-        "k": draw(st.sampled_from([1, 2, 3, 100])) if KINDS[operation].type.endswith("[]") else None,
-        "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if operation == "histogram" else None,
-        "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if operation == "quantile" else None,
-        "bound": draw(st.sampled_from([1, 2, 50])) if operation in ("distinct", "frequency") else None,
-        "gap_ms": draw(st.sampled_from([1, 5, 59, 60, 3_000])) if operation.startswith("session") else None,
+        "type": spec.type.replace("column", COLUMNS[column]) if column else spec.type,
+        "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if "half_life" in spec.parameters else None,
+        "k": draw(st.sampled_from([1, 2, 3, 100])) if "k" in spec.parameters else None,
+        "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if "buckets" in spec.parameters else None,
+        "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if "q" in spec.parameters else None,
+        "bound": draw(st.sampled_from([1, 2, 50])) if "bound" in spec.parameters else None,
+        "gap_ms": draw(st.sampled_from([1, 5, 59, 60, 3_000])) if "gap" in spec.parameters else None,
     }
 
 

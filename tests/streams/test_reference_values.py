@@ -9,10 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from streams.aggregates import KINDS, MOST_COUNTED, Operation
+from streams.aggregates.lists import MOST_COUNTED
+from streams.aggregates.seen import Seen
+from streams.aggregates.spec import SPECS, Operation
 from streams.feature_types import FeatureValue
 from streams.plan import FeaturePlan
-from streams.reference_values import Seen, allowed_error, reference_value
+from streams.reference_values import allowed_error, reference_value
 
 WINDOW_MS = 60_000
 
@@ -51,9 +53,9 @@ def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = 
     return reference_value(seen(operation, list(matching), as_of=as_of))
 
 
-@pytest.mark.parametrize("operation", list(KINDS))
+@pytest.mark.parametrize("operation", list(SPECS))
 def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
-    empty = KINDS[operation].empty
+    empty = SPECS[operation].empty
     assert reference_value(seen(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
     assert allowed_error(seen(operation, [])) == 0.0
 
