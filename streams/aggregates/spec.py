@@ -164,6 +164,9 @@ class AggregateSpec(Generic[P]):
         fields: dict[str, Any] = {"windows": over, **parameters}
         return Aggregate(operation=self.name, column=column, where=where, name=name or default, **fields)
 
+    def __repr__(self) -> str:
+        return f"<aggregate {self.public_name}>"
+
     @property
     def public_name(self) -> str:
         """The name in pipelines: ``sum_``, where Python itself has a ``sum``."""
@@ -183,7 +186,8 @@ class AggregateSpec(Generic[P]):
 
 def _renamed(function: Callable[P, Call], name: str) -> Callable[P, Call]:
     assert isinstance(function, FunctionType)
-    renamed = FunctionType(function.__code__, function.__globals__, name, function.__defaults__)
+    code, defaults, closure = function.__code__, function.__defaults__, function.__closure__
+    renamed = FunctionType(code, function.__globals__, name, defaults, closure)
     renamed.__kwdefaults__ = function.__kwdefaults__
     renamed.__annotations__ = function.__annotations__
     renamed.__qualname__ = name
