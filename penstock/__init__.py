@@ -4,172 +4,54 @@ This module is all that a pipeline file needs::
 
     from penstock import Contract, Entity, Model, Pipeline, Source, View, count, mean
 
+A name is imported when it is first used, so that modules such as :mod:`penstock.errors` import nothing else.
 The command line is ``penstock`` (see ``penstock --help``).
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
-    from streams.definitions.aggregates import (
-        approx_distinct,
-        bottom_k,
-        changed,
-        count,
-        decayed_count,
-        decayed_mean,
-        decayed_sum,
-        distinct,
-        first,
-        first_k,
-        frequency,
-        histogram,
-        kurtosis,
-        last,
-        last_k,
-        max_,
-        mean,
-        min_,
-        most_frequent,
-        quantile,
-        rate,
-        session_count,
-        session_length,
-        skewness,
-        std,
-        sum_,
-        time_since_first,
-        time_since_last,
-        time_since_previous,
-        top_k,
-        variance,
-        zscore,
-    )
-    from streams.definitions.columns import Derived, PythonColumn
-    from streams.definitions.monitors import Monitors
-    from streams.definitions.pipeline import Labels, Model, Pipeline
-    from streams.definitions.sources import Source
-    from streams.definitions.views import Entity, View
-    from streams.definitions.windows import Window
+    from schemas.contract import ENTITY as ENTITY
+    from schemas.contract import EVENT_ID as EVENT_ID
+    from schemas.contract import EVENT_TIME as EVENT_TIME
+    from schemas.contract import PII_DROP as PII_DROP
+    from schemas.contract import PII_HASH as PII_HASH
+    from schemas.contract import Contract as Contract
+    from streams.definitions.aggregates import *  # noqa: F403
+    from streams.definitions.columns import Derived as Derived
+    from streams.definitions.columns import PythonColumn as PythonColumn
+    from streams.definitions.monitors import Monitors as Monitors
+    from streams.definitions.pipeline import Labels as Labels
+    from streams.definitions.pipeline import Model as Model
+    from streams.definitions.pipeline import Pipeline as Pipeline
+    from streams.definitions.sources import Source as Source
+    from streams.definitions.views import Entity as Entity
+    from streams.definitions.views import View as View
+    from streams.definitions.windows import Window as Window
+else:
+    _AGGREGATES = "streams.definitions.aggregates"
+    _MODULES = {
+        **dict.fromkeys(["ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "Contract"], "schemas.contract"),
+        **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
+        "Monitors": "streams.definitions.monitors",
+        **dict.fromkeys(["Labels", "Model", "Pipeline"], "streams.definitions.pipeline"),
+        "Source": "streams.definitions.sources",
+        **dict.fromkeys(["Entity", "View"], "streams.definitions.views"),
+        "Window": "streams.definitions.windows",
+    }
 
-__all__ = [
-    "ENTITY",
-    "EVENT_ID",
-    "EVENT_TIME",
-    "PII_DROP",
-    "PII_HASH",
-    "Contract",
-    "Derived",
-    "Entity",
-    "Labels",
-    "Model",
-    "Monitors",
-    "Pipeline",
-    "PythonColumn",
-    "Source",
-    "View",
-    "Window",
-    "approx_distinct",
-    "bottom_k",
-    "changed",
-    "count",
-    "decayed_count",
-    "decayed_mean",
-    "decayed_sum",
-    "distinct",
-    "first",
-    "first_k",
-    "frequency",
-    "histogram",
-    "kurtosis",
-    "last",
-    "last_k",
-    "max_",
-    "mean",
-    "min_",
-    "most_frequent",
-    "quantile",
-    "rate",
-    "session_count",
-    "session_length",
-    "skewness",
-    "std",
-    "sum_",
-    "time_since_first",
-    "time_since_last",
-    "time_since_previous",
-    "top_k",
-    "variance",
-    "zscore",
-]
+    def __getattr__(name):
+        if name == "__all__":
+            value = sorted([*_MODULES, *import_module(_AGGREGATES).__all__])
+        elif name in _MODULES:
+            value = getattr(import_module(_MODULES[name]), name)
+        elif not name.startswith("_") and name in import_module(_AGGREGATES).__all__:
+            value = getattr(import_module(_AGGREGATES), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
-_HOMES = {
-    "schemas.contract": (
-        "ENTITY",
-        "EVENT_ID",
-        "EVENT_TIME",
-        "PII_DROP",
-        "PII_HASH",
-        "Contract",
-    ),
-    "streams.definitions.aggregates": (
-        "approx_distinct",
-        "bottom_k",
-        "changed",
-        "count",
-        "decayed_count",
-        "decayed_mean",
-        "decayed_sum",
-        "distinct",
-        "first",
-        "first_k",
-        "frequency",
-        "histogram",
-        "kurtosis",
-        "last",
-        "last_k",
-        "max_",
-        "mean",
-        "min_",
-        "most_frequent",
-        "quantile",
-        "rate",
-        "session_count",
-        "session_length",
-        "skewness",
-        "std",
-        "sum_",
-        "time_since_first",
-        "time_since_last",
-        "time_since_previous",
-        "top_k",
-        "variance",
-        "zscore",
-    ),
-    "streams.definitions.monitors": ("Monitors",),
-    "streams.definitions.pipeline": (
-        "Derived",
-        "Entity",
-        "Labels",
-        "Model",
-        "Pipeline",
-        "PythonColumn",
-        "Source",
-        "View",
-    ),
-    "streams.definitions.windows": ("Window",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__():
+        return [*globals(), *__getattr__("__all__")]

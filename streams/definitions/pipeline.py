@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from schemas.contract import ColumnType, Contract, Pii, contract_fields
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
-from streams.definitions.aggregates import KINDS, Aggregate
+from streams.definitions.aggregates.spec import SPECS, Aggregate
 from streams.definitions.base import Definition, Name
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.derived_features import check_references, feature_types
@@ -184,7 +184,7 @@ def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggr
     if aggregate.column is None:
         return
     kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
-    if KINDS[aggregate.operation].numeric and kind not in ("long", "double"):
+    if SPECS[aggregate.operation].numeric and kind not in ("long", "double"):
         call = f"{aggregate.operation}({aggregate.column})"
         raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 

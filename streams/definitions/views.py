@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.records import VIEW_FIELD_NAMES
-from streams.definitions.aggregates import Aggregate
+from streams.definitions.aggregates.spec import Aggregate
 from streams.definitions.base import Definition, Name
 from streams.definitions.columns import Derived
 from streams.definitions.feature_sql import is_reserved, references

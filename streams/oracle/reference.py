@@ -14,7 +14,8 @@ from itertools import repeat
 from typing import TypeAlias
 
 from schemas.feature_types import FeatureValue, Value
-from streams.oracle.values import Seen, allowed_error, reference_value
+from streams.definitions.aggregates.seen import Seen
+from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, ViewPlan
 
 Row: TypeAlias = Mapping[str, Value]
@@ -59,13 +60,13 @@ def vector(view: ViewPlan, history: Sequence[Timed]) -> Vector:
 def later(view: ViewPlan, history: Sequence[Timed], as_of: int) -> dict[str, FeatureValue]:
     """The view's features at a time after the newest row, when no event asks: what a timer of that time emits.
 
-    What is about the event that asks stays what it was after the last row of ``history``, as long as the window reaches
-    back to the newest.
+    What depends on the triggering event stays what it was after the last row of ``history``, as long as the window
+    reaches back to the newest.
     """
     newest = max(timed.time for timed in history)
     return {
         f.name: reference_value(_seen(f, history, asked_at(f, history, as_of)))
-        if in_window(newest, as_of, f.window_ms, f.hop_ms) or not f.is_about_event
+        if in_window(newest, as_of, f.window_ms, f.hop_ms) or not f.depends_on_event
         else f.empty
         for f in view.features
     }
@@ -73,7 +74,7 @@ def later(view: ViewPlan, history: Sequence[Timed], as_of: int) -> dict[str, Fea
 
 def asked_at(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> int:
     """As of when a feature is computed that a timer of ``as_of`` emits."""
-    return max(timed.time for timed in history) if feature.is_about_event else as_of
+    return max(timed.time for timed in history) if feature.depends_on_event else as_of
 
 
 def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[Vector | None]:

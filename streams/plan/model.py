@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ColumnType, ContractField
 from schemas.feature_types import FeatureType
-from streams.definitions.aggregates import KINDS, Operation
+from streams.definitions.aggregates.spec import SPECS, Operation
 from streams.definitions.windows import LIFETIME_MS, span
 
 
@@ -44,14 +44,14 @@ class FeaturePlan(_Plan):
     gap_ms: int | None = None
 
     @property
-    def is_about_event(self) -> bool:
-        """Whether the value is about the event that asks, and stays what it was while none does."""
-        return KINDS[self.operation].about_event
+    def depends_on_event(self) -> bool:
+        """Whether the value depends on the triggering event, and stays what it was between events."""
+        return SPECS[self.operation].depends_on_event
 
     @property
     def empty(self) -> int | float | list[int | float | None] | None:
         """What an empty window gives: 0 for counts, null for the rest."""
-        empty = KINDS[self.operation].empty
+        empty = SPECS[self.operation].empty
         return empty if self.buckets is None else [empty] * (len(self.buckets) + 1)
 
     @property

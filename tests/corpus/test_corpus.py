@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.testing import Case, read_cases
-from streams.definitions.aggregates import KINDS
+from streams.definitions.aggregates.spec import SPECS
 from streams.inprocess.features import features_of
 from streams.inprocess.kernel import Kernel
 from streams.inprocess.report import explained
@@ -39,4 +39,4 @@ def test_every_aggregate_that_the_language_has_is_in_the_corpus() -> None:
         name for case in CASES for step in case.steps for view in (step.expect or {}).values() for name in view or {}
     }
     covered = {f.operation for view in compile_plan(pipeline).views for f in view.features if f.name in expected}
-    assert covered == set(KINDS)
+    assert covered == set(SPECS)

@@ -10,22 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from streams.entities import composite_text
 
-from streams.definitions.aggregates import KINDS, MOST_COUNTED
+from schemas.feature_types import FeatureValue
+from streams.definitions.aggregates.lists import MOST_COUNTED
+from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.windows import Window
 from streams.inprocess.kernel import Kernel
 from streams.oracle.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
-from streams.oracle.values import FeatureValue
-from streams.plan.entities import composite_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from tests.plans import make_plan, view_of
+from tests.plans import plan_of, view_of
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
 EDGES = tuple(i / 10 for i in range(-50, 50))
-ROW_OPERATIONS = (
-    *("count", "rate", "decayed_count", "session_count", "session_length"),
-    *("time_since_first", "time_since_last", "time_since_previous"),
-)
 LIFETIME = Window.of("lifetime")
 CASES = settings(
     max_examples=1_000,
@@ -37,13 +34,13 @@ CASES = settings(
 
 @st.composite
 def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[str, Any]:
-    operation = draw(st.sampled_from(list(KINDS)))
-    if KINDS[operation].numeric:
+    spec = draw(st.sampled_from(list(SPECS.values())))
+    if spec.numeric:
         column: str | None = draw(st.sampled_from(["x", "n"]))
-    elif operation in ROW_OPERATIONS:
-        column = draw(st.sampled_from([None, *COLUMNS]))
-    else:
+    elif spec.needs_column:
         column = draw(st.sampled_from(list(COLUMNS)))
+    else:
+        column = draw(st.sampled_from([None, *COLUMNS]))
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
     window = hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3]))
     if draw(st.integers(0, 7)) == 0:
@@ -57,20 +54,19 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
     if before and alike:
         # Over the same values in one window, aggregates share accumulators.
         window = {key: before[-1][key] for key in window}
-    kind = KINDS[operation].type
     return {
         "name": name,
-        "operation": operation,
+        "operation": spec.name,
         "column": column,
         "column_type": COLUMNS[column] if column else None,
         **window,
-        "type": kind.replace("column", COLUMNS[column]) if column else kind,
-        "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if operation.startswith("decayed") else None,
-        "k": draw(st.sampled_from([1, 2, 3, 100])) if KINDS[operation].type.endswith("[]") else None,
-        "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if operation == "histogram" else None,
-        "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if operation == "quantile" else None,
-        "bound": draw(st.sampled_from([1, 2, 50])) if operation in ("distinct", "frequency") else None,
-        "gap_ms": draw(st.sampled_from([1, 5, 59, 60, 3_000])) if operation.startswith("session") else None,
+        "type": spec.type.replace("column", COLUMNS[column]) if column else spec.type,
+        "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if "half_life" in spec.parameters else None,
+        "k": draw(st.sampled_from([1, 2, 3, 100])) if "k" in spec.parameters else None,
+        "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if "buckets" in spec.parameters else None,
+        "q": draw(st.sampled_from([0.05, 0.5, 0.95])) if "q" in spec.parameters else None,
+        "bound": draw(st.sampled_from([1, 2, 50])) if "bound" in spec.parameters else None,
+        "gap_ms": draw(st.sampled_from([1, 5, 59, 60, 3_000])) if "gap" in spec.parameters else None,
     }
 
 
@@ -112,7 +108,7 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
     also = draw(st.sampled_from([(), ({**CLICKS, "key": source["key"], "dedup_horizon_ms": 20},)]))
-    return make_plan(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
+    return plan_of(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
 
 
 NUMBERS = st.one_of(
@@ -252,7 +248,7 @@ def test_an_event_without_an_entity_in_the_middle_of_a_chain_skips_that_view_alo
         }
         for name, key in (("e", "k"), ("g", "key__g"), ("f", "j"))
     ]
-    plan = make_plan(fields=FIELDS, stages=stages, composites=COMPOSITES).model_dump(mode="json")
+    plan = plan_of(fields=FIELDS, stages=stages, composites=COMPOSITES).model_dump(mode="json")
     events = [
         dict.fromkeys([*COLUMNS, "w0", "w1"]) | {"id": f"{i}", "time": 1, "k": k, "j": j}
         for i, (k, j) in enumerate([("a", "x"), ("a", None), (None, "x"), ("a", "x")])
@@ -288,7 +284,7 @@ def test_a_restored_state_gives_the_same_bits(kernel: Kernel, snapshot_every: in
         "type": "double",
     }
     view = view_of(*(feature | {"name": name, "operation": name} for name in names))
-    plan = make_plan(fields=FIELDS, views=[view]).model_dump(mode="json")
+    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
     assert kernel.features(plan, events, snapshot_every) == kernel.features(plan, events)
 
 
@@ -300,7 +296,7 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
     ]
     feature = {"name": "d", "operation": "approx_distinct", "column": "s", "column_type": "string", "where": None}
     view = view_of(feature | {"window_ms": 100_000, "hop_ms": 1_000, "type": "long"})
-    answers = kernel.features(make_plan(fields=FIELDS, views=[view]).model_dump(mode="json"), events)
+    answers = kernel.features(plan_of(fields=FIELDS, views=[view]).model_dump(mode="json"), events)
     assert answers[99] is not None
     assert answers[99]["v"]["features"]["d"] == 100
     assert answers[-1] is not None
@@ -318,7 +314,7 @@ def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kern
         events.append(dict.fromkeys(("j", "x", "n", "b", "w0", "w1")) | {"id": f"{i}", "time": i, "k": "a", "s": value})
     feature = {"name": "m", "operation": "most_frequent", "column": "s", "column_type": "string", "where": None, "k": 5}
     view = view_of(feature | {"window_ms": 10_000, "hop_ms": hop_ms, "type": "string[]"})
-    plan = make_plan(fields=FIELDS, views=[view]).model_dump(mode="json")
+    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
     answers = kernel.features(plan, events)
     assert answers == kernel.features(plan, events, snapshot_every=97)
     assert answers[-1] is not None

@@ -10,8 +10,10 @@ import duckdb
 import pytest
 
 from schemas.feature_types import FeatureValue
-from streams.definitions.aggregates import KINDS, MOST_COUNTED, Operation
-from streams.oracle.values import Seen, allowed_error, reference_value
+from streams.definitions.aggregates.lists import MOST_COUNTED
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.spec import SPECS, Operation
+from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan
 
 WINDOW_MS = 60_000
@@ -51,9 +53,9 @@ def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = 
     return reference_value(seen(operation, list(matching), as_of=as_of))
 
 
-@pytest.mark.parametrize("operation", list(KINDS))
+@pytest.mark.parametrize("operation", list(SPECS))
 def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
-    empty = KINDS[operation].empty
+    empty = SPECS[operation].empty
     assert reference_value(seen(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
     assert allowed_error(seen(operation, [])) == 0.0
 

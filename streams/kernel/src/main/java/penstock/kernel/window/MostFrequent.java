@@ -11,7 +11,7 @@ import penstock.kernel.plan.ColumnType;
  * the values of each tile and on the merging alone, so a restored window gives the same.
  */
 final class MostFrequent extends ObjectAggregate<Tally> {
-  /** Also known to {@code streams/aggregates.py}. */
+  /** The aggregate's specification in Python has it too. */
   private static final int MOST_COUNTED = 256;
 
   private final ColumnType type;

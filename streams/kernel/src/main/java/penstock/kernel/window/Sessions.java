@@ -19,7 +19,7 @@ final class Sessions extends Aggregate {
     LENGTH
   }
 
-  /** Also known to {@code streams/reference_values.py}. */
+  /** The aggregate's specification in Python has it too. */
   private static final int MOST_OPEN = 1_000;
 
   private final Of of;

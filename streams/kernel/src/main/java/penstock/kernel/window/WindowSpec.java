@@ -103,8 +103,15 @@ final class WindowSpec {
   /** The newest tile that has left the window at {@code asOf}. */
   long expired(long asOf) {
     long start = asOf - sizeMs;
-    // Beyond the range of a long nothing has ever left.
-    return start > asOf ? Long.MIN_VALUE : Math.floorDiv(start, hopMs);
+    return start <= asOf ? Math.floorDiv(start, hopMs) : expiredBeyondTime(asOf);
+  }
+
+  /** The same where the window's start is less than the least long, but its tile may hold events. */
+  private long expiredBeyondTime(long asOf) {
+    long tile = tile(asOf);
+    long startsEarlier = Math.floorMod(asOf, hopMs) < sizeMs % hopMs ? 1 : 0;
+    long expired = tile - sizeMs / hopMs - startsEarlier;
+    return expired <= tile ? expired : Long.MIN_VALUE;
   }
 
   /** When a tile leaves the window, epoch ms; the greatest long if it never does. */

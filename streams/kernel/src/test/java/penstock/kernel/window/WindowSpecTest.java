@@ -1,6 +1,7 @@
 package penstock.kernel.window;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
@@ -74,5 +75,14 @@ class WindowSpecTest {
       }
       assertTrue(spec.tile(asOf) - spec.expired(asOf) <= 2);
     }
+  }
+
+  @Test
+  void anEventOfTheLeastTimeLeavesAWindowThatBeginsBeforeAllTimes() {
+    WindowSpec spec = new WindowSpec(12_003, 1_000, List.of(), List.of());
+    long time = Long.MIN_VALUE + 1;
+    assertTrue(spec.holds(time, time + 11_000));
+    assertFalse(spec.holds(time, time + 12_000));
+    assertTrue(new WindowSpec(100, 1, List.of(), List.of()).holds(time, time + 1));
   }
 }

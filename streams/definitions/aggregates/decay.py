@@ -1,0 +1,57 @@
+"""Counts, sums and means in which older events weigh less."""
+
+from __future__ import annotations
+
+import math
+
+from streams.definitions.aggregates.rounding import ROUNDING, mean_error, sum_error
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.signatures import of_column_and_half_life, of_rows_and_half_life
+from streams.definitions.aggregates.spec import AggregateSpec
+
+
+def _weights(seen: Seen, at: int) -> list[float]:
+    assert seen.feature.half_life_ms is not None
+    return [2.0 ** (-(at - time) / seen.feature.half_life_ms) for time in seen.times]
+
+
+def _decayed_sum(seen: Seen) -> float:
+    return math.fsum(w * v for w, v in zip(_weights(seen, seen.as_of), seen.numbers, strict=True))
+
+
+def _decayed_mean(seen: Seen) -> float:
+    # Weights as of the newest value: at as_of all of them may be too small to be told from zero.
+    weights = _weights(seen, max(seen.times))
+    return math.fsum(w * v for w, v in zip(weights, seen.numbers, strict=True)) / math.fsum(weights)
+
+
+decayed_count = AggregateSpec(
+    name="decayed_count",
+    signature=of_rows_and_half_life,
+    type="double",
+    empty=0.0,
+    oracle=lambda seen: math.fsum(_weights(seen, seen.as_of)),
+    tolerance=lambda seen: ROUNDING * len(seen.matching),
+    summary="matching events, each weighing ½ to the power (as_of − time)/H",
+    agreement="1e-9 of the number",
+)
+decayed_sum = AggregateSpec(
+    name="decayed_sum",
+    signature=of_column_and_half_life,
+    type="double",
+    numeric=True,
+    oracle=_decayed_sum,
+    tolerance=sum_error,
+    summary="sum of the values, each weighing ½ to the power (as_of − time)/H",
+    agreement="1e-9 of the sum of magnitudes",
+)
+decayed_mean = AggregateSpec(
+    name="decayed_mean",
+    signature=of_column_and_half_life,
+    type="double",
+    numeric=True,
+    oracle=_decayed_mean,
+    tolerance=mean_error,
+    summary="arithmetic mean of the values, each weighing ½ to the power (as_of − time)/H",
+    agreement="1e-9 of the greatest magnitude",
+)

@@ -1,0 +1,54 @@
+"""How many different values there are, and how often this event's value comes."""
+
+from __future__ import annotations
+
+import math
+
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.signatures import of_column, of_column_and_bound
+from streams.definitions.aggregates.spec import AggregateSpec
+
+
+def _hll_error(seen: Seen) -> float:
+    # An HLL with lg k = 12 has 1.6 % standard error: five of them; exact below 192, where it still lists its values.
+    distinct = len(seen.distinct)
+    return 0.0 if distinct <= max(191, seen.feature.bound or 0) else math.ceil(0.08 * distinct)
+
+
+def _frequency_error(seen: Seen) -> float:
+    assert seen.feature.bound is not None
+    return 0.0 if len(seen.distinct) <= seen.feature.bound else len(seen.matching) / (seen.feature.bound + 1)
+
+
+approx_distinct = AggregateSpec(
+    name="approx_distinct",
+    signature=of_column,
+    type="long",
+    empty=0,
+    oracle=lambda seen: len(seen.distinct),
+    tolerance=_hll_error,
+    summary="number of distinct values by a sketch: HLL, lg k = 12, 1.6 % standard error",
+    agreement="exact below 192 values, else 8 % (five standard errors)",
+)
+distinct = AggregateSpec(
+    name="distinct",
+    signature=of_column_and_bound,
+    type="long",
+    empty=0,
+    oracle=lambda seen: len(seen.distinct),
+    tolerance=_hll_error,
+    summary="number of distinct values; more than `bound` are estimated as by `approx_distinct`",
+    agreement="exact to the bound¹, else 8 %",
+)
+frequency = AggregateSpec(
+    name="frequency",
+    signature=of_column_and_bound,
+    type="long",
+    empty=0,
+    depends_on_event=True,
+    oracle=lambda seen: sum(value == seen.current for _, value in seen.matching),
+    tolerance=_frequency_error,
+    summary="events with this event's x, itself included",
+    when_empty="0, also if this event does not match",
+    agreement="exact to `bound` distinct values, else too low by n / (bound + 1) of n at most",
+)

@@ -1,0 +1,87 @@
+"""Lists of values, and the counts of a histogram."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from typing import Any
+
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.signatures import of_column_and_buckets, of_column_and_k
+from streams.definitions.aggregates.spec import AggregateSpec
+
+MOST_COUNTED = 256
+"""How many distinct values of a window are counted exactly to find the most frequent ones; see docs/semantics.md."""
+
+
+def _by_time(seen: Seen) -> list[Any]:
+    """The values by event time; of equal times in arrival order."""
+    return [value for _, value in sorted(seen.matching, key=lambda pair: pair[0])]
+
+
+def _most_frequent(seen: Seen) -> list[Any]:
+    counts: list[tuple[Any, int]] = list(Counter(value for _, value in seen.matching).items())
+    return [value for value, _ in sorted(counts, key=lambda pair: (-pair[1], pair[0]))[: seen.feature.k]]
+
+
+def _most_frequent_error(seen: Seen) -> float:
+    # No distance tells one list from another: tests/streams/test_kernel_semantics.py holds such lists to their error.
+    return 0.0 if len(seen.distinct) <= MOST_COUNTED else math.inf
+
+
+def _histogram(seen: Seen) -> list[int]:
+    assert seen.feature.buckets is not None
+    counts = Counter(bisect_right(seen.feature.buckets, value) for value in seen.numbers)
+    return [counts[bucket] for bucket in range(len(seen.feature.buckets) + 1)]
+
+
+first_k = AggregateSpec(
+    name="first_k",
+    signature=of_column_and_k,
+    type="column[]",
+    oracle=lambda seen: _by_time(seen)[: seen.feature.k],
+    summary="the K values of the least event times, oldest first; ties as `first`",
+)
+last_k = AggregateSpec(
+    name="last_k",
+    signature=of_column_and_k,
+    type="column[]",
+    oracle=lambda seen: _by_time(seen)[::-1][: seen.feature.k],
+    summary="the K values of the greatest event times, newest first; ties as `last`",
+)
+top_k = AggregateSpec(
+    name="top_k",
+    signature=of_column_and_k,
+    type="double[]",
+    numeric=True,
+    oracle=lambda seen: sorted(seen.numbers, reverse=True)[: seen.feature.k],
+    summary="the K largest values, as doubles, largest first; equal values each count",
+)
+bottom_k = AggregateSpec(
+    name="bottom_k",
+    signature=of_column_and_k,
+    type="double[]",
+    numeric=True,
+    oracle=lambda seen: sorted(seen.numbers)[: seen.feature.k],
+    summary="the K smallest values, as doubles, smallest first; equal values each count",
+)
+most_frequent = AggregateSpec(
+    name="most_frequent",
+    signature=of_column_and_k,
+    type="column[]",
+    oracle=_most_frequent,
+    tolerance=_most_frequent_error,
+    summary="the K most frequent values, most frequent first; ties: the smaller value",
+    agreement="exact up to 256 distinct values, then as below",
+)
+histogram = AggregateSpec(
+    name="histogram",
+    signature=of_column_and_buckets,
+    type="long[]",
+    numeric=True,
+    empty=0,
+    oracle=_histogram,
+    summary="number of values in each bucket; B are the edges",
+    when_empty="zeros",
+)

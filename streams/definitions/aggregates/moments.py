@@ -1,0 +1,177 @@
+"""Sums, means and the other moments of a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from streams.definitions.aggregates.rounding import ROUNDING, TINY, greatest, mean_error, sum_error
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.signatures import of_column
+from streams.definitions.aggregates.spec import AggregateSpec
+
+# Of a smaller deviation the fourth power is not a number with all its digits.
+_LEAST_SPREAD = 1e-75
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _moment(values: Sequence[float], power: int) -> float:
+    mean = _mean(values)
+    return math.fsum((v - mean) ** power for v in values)
+
+
+def _variance(values: Sequence[float]) -> float | None:
+    return _moment(values, 2) / (len(values) - 1) if len(values) > 1 else None
+
+
+def _std(values: Sequence[float]) -> float | None:
+    variance = _variance(values)
+    return None if variance is None else math.sqrt(variance)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """The deviation to divide by; None if there are too few values, or all it shows is rounding."""
+    std = _std(values)
+    return std if std is not None and std > max(_LEAST_SPREAD, ROUNDING * abs(_mean(values))) else None
+
+
+def _skewness(values: Sequence[float]) -> float | None:
+    n, spread = len(values), _spread(values)
+    return None if n < 3 or spread is None else n / ((n - 1) * (n - 2)) * _moment(values, 3) / spread**3
+
+
+def _kurtosis(values: Sequence[float]) -> float | None:
+    n, spread = len(values), _spread(values)
+    if n < 4 or spread is None:
+        return None
+    fourth = n * (n + 1) / ((n - 1) * (n - 2) * (n - 3)) * _moment(values, 4) / spread**4
+    return fourth - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
+
+
+def _zscore(seen: Seen) -> float | None:
+    spread = _spread(seen.numbers)
+    if seen.current is None or spread is None:
+        return None
+    return (float(seen.current) - _mean(seen.numbers)) / spread
+
+
+def _require_range(seen: Seen, power: int) -> None:
+    """Check that a double can hold whatever the sums of such powers of deviations may come to.
+
+    Raises:
+        OverflowError: if it cannot.
+    """
+    if not math.isfinite((2 * greatest(seen)) ** power * len(seen.matching) ** 3):
+        raise OverflowError
+
+
+def _variance_error(seen: Seen) -> float:
+    _require_range(seen, 2)
+    return ROUNDING * greatest(seen) ** 2 + TINY
+
+
+def _std_error(seen: Seen) -> float:
+    _require_range(seen, 2)
+    return ROUNDING * greatest(seen) + math.sqrt(TINY)
+
+
+def _error_of_power(power: int) -> Callable[[Seen], float]:
+    """For a moment that is divided by a power of the deviation: rounding grows as values are great beside it."""
+
+    def tolerance(seen: Seen) -> float:
+        _require_range(seen, power)
+        spread = _spread(seen.numbers)
+        return 0.0 if spread is None else ROUNDING * len(seen.matching) * (1 + greatest(seen) / spread) ** power
+
+    return tolerance
+
+
+def _zscore_error(seen: Seen) -> float:
+    # The value itself may be late and lie far from all that is in the window.
+    own = abs(float(seen.current)) if seen.current is not None else 0.0
+    spread = _spread(seen.numbers)
+    _require_range(seen, 2)
+    if spread is None or not math.isfinite(own / spread):
+        return 0.0
+    return ROUNDING * len(seen.matching) * (1 + max(own, greatest(seen)) / spread) ** 2
+
+
+sum_ = AggregateSpec(
+    name="sum",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: math.fsum(seen.numbers),
+    tolerance=sum_error,
+    summary="sum, as a double",
+    agreement="1e-9 of the sum of magnitudes",
+)
+mean = AggregateSpec(
+    name="mean",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: _mean(seen.numbers),
+    tolerance=mean_error,
+    summary="arithmetic mean",
+    agreement="1e-9 of the greatest magnitude",
+)
+variance = AggregateSpec(
+    name="variance",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: _variance(seen.numbers),
+    tolerance=_variance_error,
+    summary="sample variance (n − 1), as SQL's VAR_SAMP",
+    when_empty="null if n < 2",
+    agreement="1e-9 of the greatest magnitude, squared",
+)
+std = AggregateSpec(
+    name="std",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: _std(seen.numbers),
+    tolerance=_std_error,
+    summary="sample standard deviation (n − 1), as SQL's STDDEV",
+    when_empty="null if n < 2",
+    agreement="1e-9 of the greatest magnitude",
+)
+skewness = AggregateSpec(
+    name="skewness",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: _skewness(seen.numbers),
+    tolerance=_error_of_power(3),
+    summary="sample skewness, G1",
+    when_empty="null if n < 3 or without spread",
+    agreement="1e-9 · n · (1 + greatest magnitude / std)³",
+)
+kurtosis = AggregateSpec(
+    name="kurtosis",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    oracle=lambda seen: _kurtosis(seen.numbers),
+    tolerance=_error_of_power(4),
+    summary="sample excess kurtosis, G2",
+    when_empty="null if n < 4 or without spread",
+    agreement="1e-9 · n · (1 + greatest magnitude / std)⁴",
+)
+zscore = AggregateSpec(
+    name="zscore",
+    signature=of_column,
+    type="double",
+    numeric=True,
+    depends_on_event=True,
+    oracle=_zscore,
+    tolerance=_zscore_error,
+    summary="(this event's x − mean) / std, the window with this event",
+    when_empty="null if n < 2, without spread, or if this event does not match",
+    agreement="1e-9 · n · (1 + greatest magnitude / std)²",
+)

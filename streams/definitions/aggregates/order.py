@@ -1,0 +1,81 @@
+"""The first, the last and the previous event: their values and their times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.feature_types import Value
+from streams.definitions.aggregates.seen import Seen, TimedValue
+from streams.definitions.aggregates.signatures import of_column, of_rows
+from streams.definitions.aggregates.spec import AggregateSpec
+
+
+def _first(seen: Seen) -> Value:
+    return min(seen.matching, key=lambda pair: pair[0])[1]
+
+
+def _latest(matching: Sequence[TimedValue]) -> TimedValue | None:
+    """Of the greatest time; of several, the one that arrived last."""
+    return max(reversed(matching), key=lambda pair: pair[0], default=None)
+
+
+def _last(seen: Seen) -> Value:
+    latest = _latest(seen.matching)
+    return latest and latest[1]
+
+
+def _changed(seen: Seen) -> bool | None:
+    previous = _latest(seen.others)
+    return None if seen.current is None or previous is None else seen.current != previous[1]
+
+
+def _time_since_previous(seen: Seen) -> float | None:
+    previous = _latest(seen.others)
+    return None if previous is None else seen.seconds_since(previous[0])
+
+
+first = AggregateSpec(
+    name="first",
+    signature=of_column,
+    type="column",
+    oracle=_first,
+    summary="value with the least event time; ties: the earlier arrival",
+)
+last = AggregateSpec(
+    name="last",
+    signature=of_column,
+    type="column",
+    oracle=_last,
+    summary="value with the greatest event time; ties: the later arrival",
+)
+changed = AggregateSpec(
+    name="changed",
+    signature=of_column,
+    type="boolean",
+    depends_on_event=True,
+    oracle=_changed,
+    summary="whether this event's x differs from the latest other one in the window",
+    when_empty="null, also if this event does not match",
+)
+time_since_first = AggregateSpec(
+    name="time_since_first",
+    signature=of_rows,
+    type="double",
+    oracle=lambda seen: seen.seconds_since(min(seen.times)),
+    summary="seconds from the earliest matching event to `as_of`",
+)
+time_since_last = AggregateSpec(
+    name="time_since_last",
+    signature=of_rows,
+    type="double",
+    oracle=lambda seen: seen.seconds_since(max(seen.times)),
+    summary="seconds from the latest matching event to `as_of`; 0 whenever this event matches, so give a `where`",
+)
+time_since_previous = AggregateSpec(
+    name="time_since_previous",
+    signature=of_rows,
+    type="double",
+    depends_on_event=True,
+    oracle=_time_since_previous,
+    summary="seconds from the latest matching event other than this one to `as_of`",
+)

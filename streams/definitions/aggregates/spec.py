@@ -1,0 +1,195 @@
+"""An aggregate and its use: the spec, which pipelines call as a function, and the definition that the call returns."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from types import FunctionType
+from typing import Annotated, Any, Generic, Literal, ParamSpec, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, FeatureValue, list_of
+from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.signatures import Call
+from streams.definitions.base import Definition, Name, Sql
+from streams.definitions.windows import LIFETIME_MS, Duration, Window
+
+P = ParamSpec("P")
+
+SPECS: dict[str, AggregateSpec[...]] = {}
+"""All aggregates, by name. Importing :mod:`streams.definitions.aggregates` fills it."""
+MOST_ELEMENTS = 100
+"""How many elements a list may ask for, and how many edges a histogram may have."""
+_BUILTINS = frozenset(dir(builtins))
+
+
+def _known(operation: str) -> str:
+    if operation not in SPECS:
+        raise ValueError(f"there is no aggregate {operation!r}; there are {', '.join(sorted(SPECS))}")
+    return operation
+
+
+def _windows(value: Any) -> Any:
+    several = (value,) if isinstance(value, str | Window) else value
+    return tuple(Window.of(window) if isinstance(window, str) else window for window in several)
+
+
+def _increasing(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if any(left >= right for left, right in pairwise(edges)):
+        raise ValueError("the edges of the buckets must increase strictly")
+    return edges
+
+
+Operation = Annotated[str, AfterValidator(_known)]
+"""The name of an aggregate; any other text is refused."""
+_K = Annotated[int, Field(ge=1, le=MOST_ELEMENTS)]
+_Edge = Annotated[float, Field(allow_inf_nan=False)]
+_Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MOST_ELEMENTS), AfterValidator(_increasing)]
+# What only some aggregates have: a parameter that is not set is no part of a view's definition, nor of its hash.
+_PARAMETERS = ("half_life", "k", "buckets", "q", "bound", "gap")
+
+
+class Aggregate(Definition):
+    """One aggregate over any number of windows: each window makes one feature, ``<name>_<window>``.
+
+    ``where`` is a SQL condition on the row (null counts as false). Call an :class:`AggregateSpec` to create one.
+    """
+
+    operation: Operation
+    column: Name | None
+    windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
+    where: Sql | None = None
+    name: Name
+    half_life: Duration | None = None
+    k: _K | None = None
+    buckets: _Edges | None = None
+    q: Annotated[float, Field(gt=0, lt=1)] | None = None
+    bound: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    gap: Duration | None = None
+
+    @model_validator(mode="after")
+    def _lifetime_is_accepted(self) -> Self:
+        reason = SPECS[self.operation].no_lifetime
+        if reason is not None and any(window.size == LIFETIME_MS for window in self.windows):
+            raise ValueError(f"{self.name}: {reason}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in _PARAMETERS}
+
+    def type(self, columns: Mapping[str, ColumnType]) -> FeatureType:
+        """The type of its features, given the types of the row's columns."""
+        kind = SPECS[self.operation].type
+        if kind == "column":
+            return columns[self.column or ""]
+        return list_of(columns[self.column or ""]) if kind == "column[]" else kind
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, one per window."""
+        return tuple(f"{self.name}_{window.label}" for window in self.windows)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AggregateSpec(Generic[P]):
+    """One aggregate, defined once: everything in Python follows from here. The kernel has its own implementation.
+
+    Creating a spec adds it to :data:`SPECS`. Calling it, as ``mean("amount", over="1h")``, defines features. It is
+    assigned to :attr:`public_name` at the top level of a module in this package.
+
+    Args:
+        name: Its name in plans, the operation.
+        signature: Takes the arguments of a call; see :mod:`streams.definitions.aggregates.signatures`.
+        type: The type of its features; ``column`` is that of the column.
+        numeric: Whether the column must be a number.
+        empty: The value of an empty window; of a list that is not null, each element.
+        depends_on_event: Whether the value depends on the triggering event. Between events it does not change, until
+            the window has passed the newest event.
+        no_lifetime: Why the aggregate refuses a lifetime window; None if it accepts one.
+        oracle: Computes the value from all events of the window, of which there is at least one. Plain and naive: it
+            must share no code with an engine.
+        tolerance: How far a correct engine may be from the oracle, in the feature's unit. Infinite if any value will
+            do. Raises OverflowError where the computation may leave the range of a double.
+        summary: What it computes, for the docs: x is the column, and a parameter is written in capitals.
+        when_empty: The docs' text for an empty window; by default the value.
+        agreement: The docs' text for ``tolerance``.
+    """
+
+    name: str
+    signature: Callable[P, Call]
+    type: Literal["long", "double", "boolean", "column", "long[]", "double[]", "column[]"]
+    numeric: bool = False
+    empty: int | float | None = None
+    depends_on_event: bool = False
+    no_lifetime: str | None = None
+    oracle: Callable[[Seen], FeatureValue]
+    tolerance: Callable[[Seen], float] | None = None
+    summary: str
+    when_empty: str = ""
+    agreement: str = "exact"
+
+    def __post_init__(self) -> None:
+        if self.name in SPECS:
+            raise ValueError(f"there are two aggregates {self.name!r}; rename one")
+        SPECS[self.name] = self
+        self.when_empty = self.when_empty or ("null" if self.empty is None else f"{self.empty:g}")
+        # A function of its own: then Python's errors for wrong arguments, and help(), show the aggregate's name.
+        self.signature = self.__wrapped__ = _renamed(self.signature, self.public_name)
+        self.__doc__ = f"{self.summary[0].upper()}{self.summary[1:]}.\n\nSkips nulls. Empty window: {self.when_empty}."
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Aggregate:
+        """Define one feature for each window.
+
+        Raises:
+            ValueError: if an argument is not valid, or ``where`` is given without ``name``.
+        """
+        column, over, where, name, parameters, suffix = self.signature(*args, **kwargs)
+        if name is None and where is not None:
+            raise ValueError(f"{self.name}({column or ''}) with where={where!r} needs a name of its own: name=...")
+        suffix = suffix or self.name
+        default = suffix if column is None else f"{column}_{suffix}"
+        # The model's validators turn what a call may give into what the fields hold.
+        fields: dict[str, Any] = {"windows": over, **parameters}
+        return Aggregate(operation=self.name, column=column, where=where, name=name or default, **fields)
+
+    def __repr__(self) -> str:
+        return f"<aggregate {self.public_name}>"
+
+    @property
+    def public_name(self) -> str:
+        """The name in pipelines: ``sum_``, where Python itself has a ``sum``."""
+        return f"{self.name}_" if self.name in _BUILTINS else self.name
+
+    @property
+    def needs_column(self) -> bool:
+        """Whether it cannot be of rows."""
+        return inspect.signature(self.signature).parameters["column"].default is inspect.Parameter.empty
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters that not all aggregates have."""
+        every = ("column", "over", "where", "name")
+        return {name: p for name, p in inspect.signature(self.signature).parameters.items() if name not in every}
+
+
+def _renamed(function: Callable[P, Call], name: str) -> Callable[P, Call]:
+    assert isinstance(function, FunctionType)
+    code, defaults, closure = function.__code__, function.__defaults__, function.__closure__
+    renamed = FunctionType(code, function.__globals__, name, defaults, closure)
+    renamed.__kwdefaults__ = function.__kwdefaults__
+    renamed.__annotations__ = function.__annotations__
+    renamed.__qualname__ = name
+    return renamed

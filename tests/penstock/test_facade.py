@@ -1,0 +1,93 @@
+"""What ``penstock`` exports, and what importing a part of it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+import penstock
+from penstock.paths import ROOT
+
+FOUNDATION = (
+    "errors",
+    "kafka.access",
+    "paths",
+    "processes",
+    "sections",
+    "settings",
+    "telemetry",
+    "time",
+    "tls",
+    "triton",
+)
+SHOW_OTHERS = """
+import sys, penstock.{name}
+upper = {{"backfill", "deploy", "schemas", "scoring", "sinks", "streams", "verify"}}
+print(*sorted({{m.partition(".")[0] for m in sys.modules}} & upper))
+"""
+WELL_TYPED = """
+from typing import assert_type
+from penstock import *
+from streams.definitions.aggregates.spec import Aggregate
+
+assert_type(mean("x", over="1h"), Aggregate)
+assert_type(count(over=("1h", Window.of("1d")), where="x > 0", name="n"), Aggregate)
+assert_type(quantile("x", q=0.5, over="1h"), Aggregate)
+assert_type(histogram("x", buckets=(0, 0.5), over="1h"), Aggregate)
+"""
+WRONGLY_TYPED = """
+import penstock
+from penstock import first_k, mean, quantile, session_count
+
+mean("x")
+mean(over="1h")
+mean("x", over=1)
+quantile("x", over="1h")
+first_k("x", k="3", over="1h")
+session_count(gap=5, over="1h")
+penstock.meen
+penstock.AggregateSpec
+"""
+
+
+@pytest.mark.parametrize("name", FOUNDATION)
+def test_a_module_of_the_foundation_imports_nothing_that_is_built_on_it(name: str) -> None:
+    shown = subprocess.check_output([sys.executable, "-c", SHOW_OTHERS.format(name=name)], cwd=ROOT, text=True)
+    assert shown.split() == []
+
+
+def test_every_exported_name_is_there_and_listed() -> None:
+    found: dict[str, object] = {}
+    exec("from penstock import *", found)
+    assert set(penstock.__all__) <= set(found)
+    assert set(penstock.__all__) <= set(dir(penstock))
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'penstock' has no attribute 'meen'"):
+        _ = penstock.meen  # type: ignore[attr-defined]
+
+
+def test_a_type_checker_knows_every_exported_name_and_every_signature(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.py"
+    file.write_text("\n".join([WELL_TYPED, *penstock.__all__]), encoding="utf-8")
+    assert _checked(file) == []
+
+
+def test_a_type_checker_refuses_wrong_calls_and_unknown_names(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.py"
+    file.write_text(WRONGLY_TYPED, encoding="utf-8")
+    lines = WRONGLY_TYPED.splitlines()
+    refused = {lines[number - 1] for number in _checked(file)}
+    assert refused == set(lines[4:])
+
+
+def _checked(file: Path) -> list[int]:
+    """The lines in which mypy finds an error."""
+    report, errors, _ = api.run(["--config-file", str(ROOT / "pyproject.toml"), "--no-error-summary", str(file)])
+    assert not errors
+    return [int(line.split(":")[1]) for line in report.splitlines() if ": error:" in line]
