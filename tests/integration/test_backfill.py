@@ -260,7 +260,7 @@ def test_what_is_not_possible_is_refused_before_anything_starts(bench: JobBench,
     middle = START_MS + 2 * 3_600_000
     unknown = refusal(middle, history.end_ms, "by_shop", "by_country")
     assert "no view 'by_country'; it has by_card, by_shop" in unknown.what
-    assert unknown.next == f"penstock features describe {bench.pipeline.name}"
+    assert unknown.next == f"penstock features describe {bench.project.reference}"
     assert "the range is empty" in str(refusal(middle, middle))
     assert f"--to {iso(history.end_ms)}" in str(refusal(middle, history.end_ms + 1))
 

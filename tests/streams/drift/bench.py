@@ -225,4 +225,4 @@ def _trained(pipeline: Pipeline) -> tuple[TrainedModel, Any]:
     ]
     name = pipeline.model.name
     reference = calibrate(pipeline.name, name, monitors, series, until_ms=UNTIL_MS, warm_up_ms=0, seed=0)
-    return TrainedModel(b"not served here", None, manifest_of(pipeline)), reference
+    return TrainedModel(b"not served here", None, manifest_of(pipeline)), reference.artifacts()

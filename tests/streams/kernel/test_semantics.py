@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streams.entities import composite_text
 
 from schemas.feature_types import FeatureValue
 from streams.definitions.aggregates.lists import MOST_COUNTED
@@ -18,8 +17,9 @@ from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.windows import Window
 from streams.inprocess.kernel import Kernel
 from streams.oracle.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
+from streams.plan.entities import composite_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from tests.plans import plan_of, view_of
+from tests.plans import make_plan, view_of
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
 EDGES = tuple(i / 10 for i in range(-50, 50))
@@ -108,7 +108,7 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
     also = draw(st.sampled_from([(), ({**CLICKS, "key": source["key"], "dedup_horizon_ms": 20},)]))
-    return plan_of(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
+    return make_plan(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
 
 
 NUMBERS = st.one_of(
@@ -248,7 +248,7 @@ def test_an_event_without_an_entity_in_the_middle_of_a_chain_skips_that_view_alo
         }
         for name, key in (("e", "k"), ("g", "key__g"), ("f", "j"))
     ]
-    plan = plan_of(fields=FIELDS, stages=stages, composites=COMPOSITES).model_dump(mode="json")
+    plan = make_plan(fields=FIELDS, stages=stages, composites=COMPOSITES).model_dump(mode="json")
     events = [
         dict.fromkeys([*COLUMNS, "w0", "w1"]) | {"id": f"{i}", "time": 1, "k": k, "j": j}
         for i, (k, j) in enumerate([("a", "x"), ("a", None), (None, "x"), ("a", "x")])
@@ -284,7 +284,7 @@ def test_a_restored_state_gives_the_same_bits(kernel: Kernel, snapshot_every: in
         "type": "double",
     }
     view = view_of(*(feature | {"name": name, "operation": name} for name in names))
-    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
+    plan = make_plan(fields=FIELDS, views=[view]).model_dump(mode="json")
     assert kernel.features(plan, events, snapshot_every) == kernel.features(plan, events)
 
 
@@ -296,7 +296,7 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
     ]
     feature = {"name": "d", "operation": "approx_distinct", "column": "s", "column_type": "string", "where": None}
     view = view_of(feature | {"window_ms": 100_000, "hop_ms": 1_000, "type": "long"})
-    answers = kernel.features(plan_of(fields=FIELDS, views=[view]).model_dump(mode="json"), events)
+    answers = kernel.features(make_plan(fields=FIELDS, views=[view]).model_dump(mode="json"), events)
     assert answers[99] is not None
     assert answers[99]["v"]["features"]["d"] == 100
     assert answers[-1] is not None
@@ -314,7 +314,7 @@ def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kern
         events.append(dict.fromkeys(("j", "x", "n", "b", "w0", "w1")) | {"id": f"{i}", "time": i, "k": "a", "s": value})
     feature = {"name": "m", "operation": "most_frequent", "column": "s", "column_type": "string", "where": None, "k": 5}
     view = view_of(feature | {"window_ms": 10_000, "hop_ms": hop_ms, "type": "string[]"})
-    plan = plan_of(fields=FIELDS, views=[view]).model_dump(mode="json")
+    plan = make_plan(fields=FIELDS, views=[view]).model_dump(mode="json")
     answers = kernel.features(plan, events)
     assert answers == kernel.features(plan, events, snapshot_every=97)
     assert answers[-1] is not None
