@@ -36,7 +36,8 @@ _CATCH_UP_S = 240.0
 class Run:
     """What a test does with it; created by :func:`running`."""
 
-    def __init__(self, services: Services, kafka: KafkaAccess, seed: int) -> None:
+    def __init__(self, services: Services, kafka: KafkaAccess, seed: int, backfill: Path) -> None:
+        self.backfill = backfill
         self.services = services
         self.lag = Lag(kafka)
         self.upstream = Upstream(kafka)
@@ -109,12 +110,12 @@ def running(
     with Services(environment, logs) as services:
         services.call("topics", "topics", "create", "fraud")
         services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
-        run = Run(services, Settings().kafka.access, seed)
+        run = Run(services, Settings().kafka.access, seed, logs / "backfill")
         with run.lag:
             run.produce(train)
             run.await_features()
             first, last = min(run.event_times), max(run.event_times)
-            features = str(logs / "backfill")
+            features = str(run.backfill)
             times = ("--from", str(first), "--to", str(last + 1))
             services.call("backfill", "backfill", "run", "fraud", *times, "--out", features)
             services.call("train", "model", "train", "fraud", "--backfill", features, "--until", str(last))

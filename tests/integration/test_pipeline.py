@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from examples.messages import Message
 from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
+from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from streams.definitions.windows import span
@@ -92,6 +94,17 @@ def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> Non
     assert counted == {name: value for name, value in values.items() if name.startswith("count_")}
     missing = CliRunner().invoke(cli, ["features", "explain", "fraud", "card_spend", "nobody"])
     assert (missing.exit_code, "use --hash" in missing.output) == (1, True)
+
+
+def test_the_examples_of_the_python_api_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "march").symlink_to(run.backfill)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "python-api.md", "exec"), names)
 
 
 def test_an_event_of_ten_megabytes_and_one_from_the_far_past_harm_nothing_else(run: Run) -> None:

@@ -1,0 +1,92 @@
+"""For serving systems: read the latest vector of an entity from Redis.
+
+::
+
+    from penstock.online import OnlineFeatures
+
+    with OnlineFeatures("ads/pipeline.py") as features:
+        vector = features.get("card_spend", features.entity("card_spend", "4111-1111"))
+        vector.values["amount_sum_1h"]
+
+A vector reads as it is at the time of the call: a window with no recent event reads as empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from penstock.settings import Settings
+from schemas.contract import Pii
+from sinks.redis_sink import FeatureReader, connect
+from sinks.vectors import State, Vector
+from streams.plan.entities import composite_text, entity_text, hashed_text
+from streams.plan.project import open_project
+
+__all__ = ["OnlineFeatures", "State", "Vector"]
+
+
+class OnlineFeatures:
+    """The online store of one pipeline. Not to be shared between threads.
+
+    Args:
+        pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
+        settings: Where Redis is, and the key of personal data; by default those of the environment.
+
+    Raises:
+        PenstockError: if there is no such pipeline.
+    """
+
+    def __init__(self, pipeline: str, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._plan = open_project(pipeline).plan
+        self._client = connect(self._settings.redis)
+        self._reader = FeatureReader(self._plan, self._client)
+
+    def entity(self, view: str, *values: str | int | bool) -> str:
+        """The entity of these values (one for each column that names it), as the store knows it.
+
+        Personal values are hashed with the pipeline's key.
+
+        Raises:
+            KeyError: if there is no such view.
+            ValueError: if the view's entity is named by another number of columns.
+            PenstockError: if a value is personal and there is no key.
+        """
+        columns = self._plan.key_columns(self._plan.view(view))
+        if len(values) != len(columns):
+            raise ValueError(f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values")
+        text = entity_text(values[0]) if len(values) == 1 else composite_text(values)
+        assert text is not None  # no value is None
+        hashed = {field.name for source in self._plan.sources for field in source.fields if field.pii is Pii.HASH}
+        personal = [column in hashed for column in columns]
+        if not any(personal):
+            return text
+        return hashed_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())
+
+    def get(self, view: str, entity: str, at_ms: int | None = None) -> Vector:
+        """The vector of an entity as it reads at ``at_ms`` (event time in epoch ms; default: now).
+
+        Raises:
+            KeyError: if there is no such view.
+            redis.RedisError: if Redis does not answer.
+        """
+        return self.get_many([(view, entity)], at_ms)[0]
+
+    def get_many(self, wanted: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[Vector]:
+        """The vectors of several ``(view, entity)``, in order, in one round trip; else as :meth:`get`."""
+        return self._reader.get_many(wanted, time.time_ns() // 1_000_000 if at_ms is None else at_ms)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
