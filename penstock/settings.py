@@ -312,4 +312,4 @@ def _refused(error: ValidationError | SettingsError) -> PenstockError:
     problems = [
         f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)
     ]
-    return PenstockError("; ".join(problems), where=_WHERE, next="docs/security.md lists all settings")
+    return PenstockError("; ".join(problems), where=_WHERE, next="docs/reference/settings.md lists all settings")

@@ -1,4 +1,4 @@
-"""The aggregates of the definition language; what each computes is in docs/semantics.md."""
+"""The aggregates of the definition language; what each computes is in docs/concepts/semantics.md."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ KINDS: dict[Operation, Kind] = {
 MOST_ELEMENTS = 100
 """How many elements a list may ask for, and how many edges a histogram may have."""
 MOST_COUNTED = 256
-"""How many distinct values of a window are counted exactly to find the most frequent ones; see docs/semantics.md."""
+"""Distinct values of a window that ``most_frequent`` counts exactly; see docs/concepts/semantics.md."""
 
 
 def _windows(value: Any) -> Any:
@@ -373,7 +373,7 @@ def most_frequent(column: str, *, k: int, over: _Over, where: str | None = None,
     """The ``k`` (1 to 100) most frequent non-null values, most frequent first; null for an empty window.
 
     Of equally frequent values the smaller comes first (text by code point, false before true). Exact up to 256
-    distinct values in a window, then with an error that docs/semantics.md states.
+    distinct values in a window, then with an error that docs/concepts/semantics.md states.
     """
     return _aggregate("most_frequent", column, over, where, name, k=k)
 

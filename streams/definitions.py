@@ -59,7 +59,7 @@ class PythonColumn(Definition):
     """A column computed from one row by a Python function: slower by an order of magnitude, so a choice.
 
     ``function`` must be importable (module level), pure, and take the named columns as positional arguments; None
-    stands for null. It runs in the TaskManager's Python (see docs for the measured cost).
+    stands for null. It runs in the TaskManager's Python (docs/reference/benchmarks.md has the measured cost).
     """
 
     function: Callable[..., Any]

@@ -9,13 +9,13 @@ from schemas.codec import Decoder, Reason
 from schemas.contract import Contract, contract_fields
 from schemas.dead_letters import NAMES, PREFIX
 
-PAGE = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "concepts" / "contracts.md").read_text(encoding="utf-8")
 DEFINITION, PRODUCING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def contract_on_the_page() -> type[Contract]:
     names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(DEFINITION, "docs/contracts.md", "exec", dont_inherit=True), names)
+    exec(compile(DEFINITION, "docs/concepts/contracts.md", "exec", dont_inherit=True), names)
     contract: type[Contract] = names["Payment"]
     return contract
 

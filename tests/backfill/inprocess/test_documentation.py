@@ -1,4 +1,4 @@
-"""What docs/testing-features.md shows is so."""
+"""What docs/guides/testing-features.md shows is so."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from deploy.local.paths import ROOT
 from penstock.testing import check_case, read_cases
 
-PAGE = (ROOT / "docs" / "testing-features.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guides" / "testing-features.md").read_text(encoding="utf-8")
 
 
 def test_the_unit_tests_of_the_page_pass() -> None:
     code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     names: dict[str, Any] = {}
-    exec(compile(code, "docs/testing-features.md", "exec"), names)
+    exec(compile(code, "docs/guides/testing-features.md", "exec"), names)
     tests = [value for name, value in names.items() if name.startswith("test_")]
     assert tests
     for test in tests:

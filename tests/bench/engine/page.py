@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
+"""docs/reference/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
 
 from __future__ import annotations
 
