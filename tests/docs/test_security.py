@@ -1,23 +1,26 @@
-"""The page on security says what the code does."""
+"""The pages on settings and on security say what the code does."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic_core import PydanticUndefined
 
 from deploy.local.paths import ROOT
 from deploy.security.kafka_acls import RULES
 from penstock.settings import Settings
+from tests.docs.pages import blocks, page
 from tests.security.servers import PARTS
 
-PAGE = (ROOT / "docs" / "guides" / "security.md").read_text(encoding="utf-8")
-SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+SETTINGS = page("reference/settings.md").read_text(encoding="utf-8")
+SECURITY = page("guides/security.md").read_text(encoding="utf-8")
 
 
 def shown(default: Any) -> str:
-    """A default as the page gives it: folders as they are in the repository, nothing for nothing."""
+    """A default as the page gives it: folders relative to the repository, nothing for None."""
     if default is None or default is PydanticUndefined:
         return ""
     if isinstance(default, tuple):
@@ -41,6 +44,15 @@ def test_the_page_lists_every_setting_as_it_is() -> None:
     assert settings_table() in SETTINGS, f"put this into docs/reference/settings.md:\n{settings_table()}"
 
 
+def test_the_settings_file_on_the_page_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = blocks(page("reference/settings.md"), "toml")
+    for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "penstock.toml").write_text(example.text, encoding="utf-8")
+    monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(tmp_path / "penstock.toml"))
+    assert Settings().kafka_username == "penstock-fraud-scorer"
+
+
 def test_the_page_names_every_part_that_has_rights() -> None:
     assert all(f"[{part}]" in RULES.read_text(encoding="utf-8") for part in PARTS)
-    assert all(f"`{part}`" in PAGE for part in PARTS)
+    assert all(f"`{part}`" in SECURITY for part in PARTS)
