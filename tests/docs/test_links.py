@@ -13,7 +13,7 @@ from deploy.local.paths import ROOT
 from tests.docs.pages import PAGES, anchors, links
 
 _SUFFIXES = {".py", ".java", ".toml", ".yml", ".yaml", ".json", ".cfg", ".Dockerfile", ""}
-_SKIPPED = {".git", ".venv", "build", "target", "docs", "__pycache__"}
+_SKIPPED = {"build", "target", "docs", "__pycache__"}
 _MENTION = re.compile(r"\bdocs/[\w/-]+\.md(?:#[\w-]+)?")
 
 
@@ -50,7 +50,7 @@ def _leads(folder: Path, page: Path, target: str) -> bool:
 
 def _files() -> Iterator[Path]:
     for folder, names, files in os.walk(ROOT):
-        names[:] = [name for name in names if name not in _SKIPPED]
+        names[:] = [name for name in names if name not in _SKIPPED and not name.startswith(".")]
         for name in files:
             file = Path(folder) / name
             if file.suffix in _SUFFIXES and not file.is_symlink():
