@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -21,6 +25,8 @@ PAGES = sorted(
         *ROOT.glob(".github/**/*.md"),
     ]
 )
+PACKAGES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["packages"]
+"""The packages of this repository."""
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -45,7 +51,7 @@ def page(name: str) -> Path:
 
 
 def blocks(of: Path, language: str | None = None) -> list[Snippet]:
-    """The page's code blocks, all of them or those of one language; indented blocks have the language ``""``."""
+    """The page's code blocks: all of them, or those of one language (an indented block has none)."""
     found = [
         Snippet(of, (token.map or [0])[0] + 1, token.info.strip(), token.content)
         for token in _tokens(of)
@@ -73,17 +79,24 @@ def anchors(of: Path) -> set[str]:
     tokens = _tokens(of)
     titles = [
         "".join(child.content for child in after.children or () if child.type in ("text", "code_inline"))
-        for token, after in zip(tokens, tokens[1:], strict=False)
+        for token, after in pairwise(tokens)
         if token.type == "heading_open"
     ]
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def missing_imports(program: str) -> list[str]:
+    """What a Python program imports from this repository's packages and is not there, as ``module.name``."""
+    nodes = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.ImportFrom) and node.module]
+    names = [(str(node.module), alias.name) for node in nodes for alias in node.names]
+    ours = [(module, name) for module, name in names if module.partition(".")[0] in PACKAGES]
+    return [f"{module}.{name}" for module, name in ours if not hasattr(importlib.import_module(module), name)]
 
 
 def _inline(of: Path) -> Iterator[tuple[int, Token]]:
     for token in _tokens(of):
         for child in token.children or ():
             yield (token.map or [0])[0] + 1, child
-            # The alternative text of an image is a child of it, and has no code or links of its own.
 
 
 @cache

@@ -5,21 +5,20 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from deploy.local.paths import ROOT
+from tests.docs.pages import PACKAGES
 
-_PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["packages"]
 _EXAMPLE = re.compile(r"^\s*>>> ", re.MULTILINE)
 # Only the environment of jobs has these.
 _JOBS_ONLY = re.compile(r"^\s*(?:from|import) (?:pyflink|py4j)\b", re.MULTILINE)
 
 
 def _modules() -> list[str]:
-    files = [file for package in (*_PACKAGES, "tests") for file in sorted((ROOT / package).rglob("*.py"))]
+    files = [file for package in (*PACKAGES, "tests") for file in sorted((ROOT / package).rglob("*.py"))]
     return [_name(file) for file in files if _has_examples(file.read_text(encoding="utf-8"))]
 
 

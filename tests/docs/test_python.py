@@ -7,11 +7,8 @@ imports from this repository must exist.
 
 from __future__ import annotations
 
-import ast
-import importlib
 import re
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,9 @@ from typing import Any
 import pytest
 
 from deploy.local.paths import ROOT
-from tests.docs.pages import PAGES, Snippet, blocks
+from tests.docs.pages import PAGES, Snippet, blocks, missing_imports
 
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
-_PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["packages"]
 
 
 def _with_python() -> list[Path]:
@@ -50,14 +46,7 @@ def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("page", _with_python(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_import_from_this_repository_exists(page: Path) -> None:
-    imported = [
-        (block.place, node.module, alias.name)
-        for block in blocks(page, "python")
-        for node in ast.walk(ast.parse(block.text))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in _PACKAGES
-        for alias in node.names
-    ]
-    assert [one for one in imported if not hasattr(importlib.import_module(one[1]), one[2])] == []
+    assert [(block.place, missing) for block in blocks(page, "python") for missing in missing_imports(block.text)] == []
 
 
 def _write(block: Snippet, folder: Path) -> None:
