@@ -38,7 +38,7 @@ test-unit: setup test-kernel ## Run the tests that need no server
 test-kernel: setup # The kernel's own tests
 	@if [ -f streams/kernel/pom.xml ]; then $(BOOTSTRAP) --kernel-test; fi
 
-bench-engine: setup ## Measure the window engine beside its peers, for docs/benchmarks.md (QUICK=1: five minutes)
+bench-engine: setup ## Measure the window engine beside its peers, for docs/reference/benchmarks.md (QUICK=1: five minutes)
 	@$(BOOTSTRAP) peers
 	@$(BIN)/python -m tests.bench.engine $(if $(QUICK),--quick) $(ARGS)
 

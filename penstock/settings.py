@@ -165,4 +165,4 @@ def _refused(error: ValidationError | SettingsError) -> PenstockError:
         name = ".".join(map(str, problem["loc"]))
         variable = f" ({known[name].variable})" if name in known else ""
         problems.append(f"{name}{variable}: {problem['msg']}")
-    return PenstockError("; ".join(problems), where=source_of(), next="docs/security.md lists all settings")
+    return PenstockError("; ".join(problems), where=source_of(), next="docs/reference/settings.md lists all settings")

@@ -8,7 +8,7 @@ For pytest::
         first, second = features_of(pipeline, [payment(amount=10.0), payment(amount=5.0)])
         assert second["card_spend.amount_eur_sum_1h"] == 15.0
 
-docs/testing-features.md has more, and the form of data files (:func:`read_cases`).
+docs/guides/testing-features.md has more, and the form of data files (:func:`read_cases`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Penstock's records use Avro single-object encoding (``C3 01``, the schema's fingerprint, the Avro binary);
 :class:`Encoder` and :class:`Decoder` parse their schemas once and are then cheap per record. A raw event may be JSON,
 single-object Avro or Confluent-framed Avro: :func:`decode_event` says what it is or why it is refused, by exactly the
-rules of the job's JVM kernel (``docs/contracts.md`` lists them), of which it is the oracle.
+rules of the job's JVM kernel (``docs/concepts/contracts.md`` lists them), of which it is the oracle.
 """
 
 from __future__ import annotations

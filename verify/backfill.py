@@ -3,7 +3,7 @@
 Every row is compared with the first emission of the same raw event. Where they differ, the order in which the view saw
 the entity's events decides: if both saw the same events in the same order, the difference is a mismatch; if not (the
 entity is fed from several partitions, or the live job had begun without its past), it is an order difference, and the
-row must be what the naive oracle computes in the replay's own order (docs/backfill.md).
+row must be what the naive oracle computes in the replay's own order (docs/guides/backfill.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Are the features on the topic those that the naive oracle computes from the raw events?
 
-The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/semantics.md, "Order"). After a
-failure the job goes back to its last checkpoint and may see later events in another order: each ``attempt`` is followed
-from the emissions that its checkpoint had already seen.
+The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/concepts/semantics.md,
+"Order"). After a failure the job goes back to its last checkpoint and may see later events in another order: each
+``attempt`` is followed from the emissions that its checkpoint had already seen.
 """
 
 from __future__ import annotations

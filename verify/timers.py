@@ -2,7 +2,7 @@
 
 A timer's record has the (epoch, seq) of the entity's last event: the first ``seq`` events of its attempt's chain are
 all that the entity had seen. That a timer which should have been is missing cannot be told from the topics, since the
-watermark is not on them; readers do not depend on it (docs/semantics.md, "Idle entities").
+watermark is not on them; readers do not depend on it (docs/concepts/semantics.md, "Idle entities").
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Who may do what: Kafka's ACLs, Redis's users, Cassandra's roles, as data; docs/security.md says how to use them."""
+"""Access rights as data: Kafka's ACLs, Redis's users, Cassandra's roles. docs/guides/security.md is the guide."""

@@ -125,7 +125,7 @@ derived = {
     "arrival_hour": Derived(sql="FLOOR(sched_arr_time / 100e0)", type="double"),
     # Monday is 0. New York is taken as UTC-5 all year: right for every hour but the one after midnight in summer.
     "day_of_week": Derived(sql="FLOOR(MOD(event_time + 241200000, 604800000) / 86400000e0)", type="double"),
-    # Movable feasts are beyond SQL: the one Python column of the examples, at the price that docs/examples.md states.
+    # Movable feasts are beyond SQL: the only Python column of the examples; docs/start/examples.md states its cost.
     "days_to_holiday": PythonColumn(function=days_to_holiday, columns=("flight_date",), type="long"),
 }
 

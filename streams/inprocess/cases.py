@@ -1,4 +1,4 @@
-"""Tests of features as data: events, and what is expected of each. docs/testing-features.md describes the form."""
+"""Tests of features as data: events and what each must become; docs/guides/testing-features.md has the format."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def read_cases(path: str | Path) -> list[Case]:
         raise PenstockError(
             "it is no file of feature tests: " + "; ".join(problems[:5]),
             where=str(path),
-            next="see docs/testing-features.md",
+            next="see docs/guides/testing-features.md",
         ) from error
     beside = path.parent / found.pipeline
     pipeline = load_pipeline(str(beside) if beside.is_file() else found.pipeline)

@@ -1,7 +1,7 @@
 """The reference order of a source that is taken by event time: which event is taken when, and which come too late.
 
-The naive counterpart of ``penstock.kernel.order`` in a replay, where no clock has a say; docs/semantics.md, "Order", is
-its prose.
+The naive counterpart of ``penstock.kernel.order`` in a replay, where no clock has a say; its prose is "Order" in
+docs/concepts/semantics.md.
 """
 
 from __future__ import annotations

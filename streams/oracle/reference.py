@@ -2,7 +2,7 @@
 
 This is the oracle of every engine test and of the verifier. It is written to be checked by eye, not to be fast: each
 value is computed from all rows of the entity that are in the window, with no tiles kept, no merging and no state.
-docs/semantics.md is its prose.
+docs/concepts/semantics.md is its prose.
 """
 
 from __future__ import annotations

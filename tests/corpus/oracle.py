@@ -44,7 +44,7 @@ def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
 
 
 def assert_same(plan: PipelinePlan, engine: Sequence[Outcome], oracle: Sequence[Outcome]) -> None:
-    """Assert that every value of every view is the oracle's, within what docs/semantics.md allows."""
+    """Assert that every value of every view is the oracle's, within what docs/concepts/semantics.md allows."""
     assert [(o.refused, o.duplicate) for o in engine] == [(o.refused, o.duplicate) for o in oracle]
     for view in plan.views:
         histories: dict[str, list[Timed]] = {}

@@ -35,11 +35,11 @@ def test_every_alert_says_what_is_wrong_why_at_that_threshold_and_where_to_read_
 
 
 def test_every_alert_has_its_section_in_the_operators_guide_and_every_section_its_alert() -> None:
-    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "operations" / "alerts.md").read_text(encoding="utf-8")
     sections = re.findall(r"^#+ (Penstock[A-Z]\w+)$", guide, re.MULTILINE)
     assert sections == [alert["alert"] for alert in alerts()]
     for alert in alerts():
-        assert alert["annotations"]["runbook_url"] == f"docs/operations.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook_url"] == f"docs/operations/alerts.md#{alert['alert'].lower()}"
 
 
 def test_the_latency_objective_is_an_edge_of_the_histogram() -> None:

@@ -96,8 +96,8 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
 def test(files: tuple[Path, ...], part: str) -> None:
     """Run the cases of FILES: events, and the features, refusals and duplicates that they must become.
 
-    Everything happens in this process and a kernel of its own: no cluster, no store. docs/testing-features.md describes
-    the files.
+    The features are computed in this process and one kernel process: no cluster, no store.
+    docs/guides/testing-features.md describes the files.
     """
     console, began, verdicts = Console(), time.monotonic(), []
     for file in files:

@@ -12,7 +12,7 @@ from streams.definitions import aggregates
 from streams.definitions.aggregates.spec import SPECS, AggregateSpec
 
 COMMAND = f"python -m {aggregates.__name__}"
-DOCS = ROOT / "docs" / "semantics.md"
+DOCS = ROOT / "docs" / "concepts" / "semantics.md"
 _PACKAGE = Path(aggregates.__file__)
 _TYPES = {"column": "x", "column[]": "x[]"}
 

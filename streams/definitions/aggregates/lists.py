@@ -12,7 +12,7 @@ from streams.definitions.aggregates.signatures import of_column_and_buckets, of_
 from streams.definitions.aggregates.spec import AggregateSpec
 
 MOST_COUNTED = 256
-"""How many distinct values of a window are counted exactly to find the most frequent ones; see docs/semantics.md."""
+"""Distinct values of a window that ``most_frequent`` counts exactly; see docs/concepts/semantics.md."""
 
 
 def _by_time(seen: Seen) -> list[Any]:

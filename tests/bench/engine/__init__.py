@@ -1,1 +1,1 @@
-"""The engine's benchmark: Penstock beside its peers on the same topic, see docs/benchmarks.md (`make bench-engine`)."""
+"""The engine's benchmark (`make bench-engine`): Penstock beside its peers; see docs/reference/benchmarks.md."""

@@ -1,4 +1,4 @@
-"""The engine's benchmark: ``python -m tests.bench.engine`` runs it, writes ``engine.json`` and docs/benchmarks.md."""
+"""The engine's benchmark: writes ``engine.json`` and docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.bench.engine.report import Findings, goals, summary
 from tests.bench.engine.site import Site, site
 from tests.bench.engine.workload import Workload, payments
 
-_DOCS = ROOT / "docs"
+_DOCS = ROOT / "docs" / "reference"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="only these beside Penstock")
     parser.add_argument("--skip", action="append", default=[], choices=["works", "growth", "latency", "profile"])
-    parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md anew from engine.json")
+    parser.add_argument("--page", action="store_true", help="only rewrite the page from engine.json")
     options = parser.parse_args(arguments)
     file = options.folder / "engine.json"
     if options.page:

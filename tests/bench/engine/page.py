@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
+"""docs/reference/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _GROUPS = {
     "tiles": "tiles per window (5 windows, 20 cards)",
     "windows": "windows (60 tiles each, 100 cards)",
     "entities": "cards (5 windows, few tiles each)",
-    "keys": "keys (100 cards; `zipf`: one has half of the traffic)",
+    "keys": "keys (100 cards; `zipf`: one card has half of the traffic)",
     "late": "share of late events (up to an hour)",
-    "ids": "event ids, of which none is taken twice",
+    "ids": "event ids, all different",
     "column": "a derived column (`amount > 500`), by",
     "state": "where state is kept",
 }
@@ -95,7 +95,7 @@ def _machine(found: Mapping[str, Any]) -> str:
     machine, load = found["machine"], found["load_average"]
     text = (
         f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']:g} GB, {machine['system']}; "
-        "Kafka and everything that is measured share them."
+        "Kafka and the measured engine share them."
     )
     if load and load[0] > 1.5:
         text += (
@@ -110,7 +110,7 @@ def _verdicts(found: Mapping[str, Any]) -> str:
         "flink_sql_over": "Flink SQL `OVER`, one window",
         "bare_forward": "decode and forward alone",
         "tiles:600": "cost of 600 tiles per window instead of 60",
-        "keys:zipf": "cost of keys of which one has half of the traffic",
+        "keys:zipf": "cost when one key has half of the traffic",
     }
     lines = ["| Penstock against | reached | wanted |", "|---|---:|---:|"]
     reached = goals(found)
@@ -124,7 +124,7 @@ def _verdicts(found: Mapping[str, Any]) -> str:
         bound = reached["python"].reached / reached["bare_forward"].reached
         text += (
             f"\nDecoding and forwarding alone, without any window, is {bound:.1f} times as fast as the fastest Python\n"
-            "peer: between the same two topics no job on Flink can be much more.\n"
+            "peer. No job on Flink between the same two topics can be much faster.\n"
         )
     return text
 
@@ -151,7 +151,7 @@ def _growth(found: Mapping[str, Any]) -> str:
         return ""
     lines = [
         "## What an event costs as things grow\n",
-        "Penstock alone. Cost is relative to the first row of each group; state is the size of a checkpoint.\n",
+        "Penstock only. Cost is relative to the first row of each group. State is the size of a checkpoint.\n",
         "| What grows | | events/s | µs per event | cost | bytes of state per card |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -174,9 +174,9 @@ def _latency(found: Mapping[str, Any]) -> str:
         return ""
     lines = [
         "## Latency\n",
-        "From the sending of a raw event to its features at a consumer, at an even pace; beside it two bare hops",
-        "through Kafka, by a relay that copies each record as it comes. On both ways the sender waits a millisecond",
-        "for company, so that it leaves the two cores to what is measured.\n",
+        "The time from sending a raw event to its features at a consumer, at a steady rate. The second measurement is",
+        "two bare hops through Kafka, by a relay that copies each record. In both, the sender collects events for one",
+        "millisecond (linger), so that it leaves the two cores to the measured process.\n",
         "| events/s | Penstock p50 | p99 | two bare hops p50 | p99 |",
         "|---:|---:|---:|---:|---:|",
     ]
@@ -194,7 +194,7 @@ def _limits(found: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{part} {share:.0%}" for part, share in profile["task_thread"].items())
     return (
         "## Where the time goes\n\n"
-        "From one more run of Penstock on the first workload, recorded by the JVM's flight recorder. Its task is one\n"
+        "One more run of Penstock on the first workload, recorded by the JVM's flight recorder. Its task is one\n"
         f"thread; of that thread's time:\n{shares}.\n"
     )
 

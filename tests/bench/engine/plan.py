@@ -55,7 +55,7 @@ class Size:
 
 
 def full() -> Size:
-    """All of docs/benchmarks.md: half an hour on two cores."""
+    """All of docs/reference/benchmarks.md: half an hour on two cores."""
     one = Workload(events=5_000_000)
     return Size(
         rounds=3,

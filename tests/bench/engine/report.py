@@ -1,4 +1,4 @@
-"""What a run found, as ``engine.json`` and docs/benchmarks.md read it."""
+"""What a run found, as ``engine.json`` and docs/reference/benchmarks.md read it."""
 
 from __future__ import annotations
 
