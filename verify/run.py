@@ -19,7 +19,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
-from sinks import cassandra_sink, redis_sink
+from sinks.stores import cassandra as cassandra_store
+from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_decoder
@@ -93,8 +94,8 @@ def verify(
         predictions,
         lambda version: _scorer(pipeline, settings, version),
     )
-    redis = check_redis(plan, records, redis_sink.connect(settings))
-    with cassandra_sink.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
+    redis = check_redis(plan, records, redis_store.connect(settings))
+    with cassandra_store.connect(settings, tuple_factory) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra_keyspace
         cassandra = check_cassandra(plan, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed)
     replayed = BackfillFindings()

@@ -38,7 +38,8 @@ from penstock.settings import Settings
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from scoring.triton import Triton
-from sinks import cassandra_sink, redis_sink
+from sinks.stores import cassandra as cassandra_store
+from sinks.stores import redis as redis_store
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle as jobs
@@ -206,7 +207,7 @@ def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_do
 
 def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) -> None:
     servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
-    with redis_sink.connect(servers.settings("sink-redis")) as sink:
+    with redis_store.connect(servers.settings("sink-redis")) as sink:
         for refused in (
             lambda: sink.mget([own]),
             lambda: sink.keys("*"),
@@ -215,12 +216,12 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_sink.connect(servers.settings("reader")) as reader:
+    with redis_store.connect(servers.settings("reader")) as reader:
         reader.mget([own])
         for refused in (lambda: reader.set(own, b"1"), lambda: reader.mget(["penstock:another:x"])):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_sink.connect(servers.settings("scorer")) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
+    with redis_store.connect(servers.settings("scorer")) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
         nobody.ping()
     plain = servers.settings("scorer").redis_url.replace("rediss", "redis")
     with redis.Redis.from_url(plain, socket_timeout=3) as open_client, pytest.raises(redis.exceptions.ConnectionError):
@@ -230,9 +231,9 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
 def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: Run, tmp_path: Path) -> None:
     servers = run.servers
     table = f"{KEYSPACE}.of_another"
-    with cassandra_sink.connect(servers.settings("admin")) as cluster, cluster.connect() as admin:
+    with cassandra_store.connect(servers.settings("admin")) as cluster, cluster.connect() as admin:
         admin.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
-    with cassandra_sink.connect(servers.settings("sink-cassandra")) as cluster, cluster.connect() as sink:
+    with cassandra_store.connect(servers.settings("sink-cassandra")) as cluster, cluster.connect() as sink:
         forbidden = (
             f"SELECT * FROM {table}",
             f"DROP TABLE {table}",
@@ -242,14 +243,14 @@ def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: R
         for statement in forbidden:
             with pytest.raises(Unauthorized):
                 sink.execute(statement)
-    with cassandra_sink.connect(servers.settings("reader")) as cluster, cluster.connect() as reader:
+    with cassandra_store.connect(servers.settings("reader")) as cluster, cluster.connect() as reader:
         reader.execute(f"SELECT * FROM {table}")
         with pytest.raises(Unauthorized):
             reader.execute(f"TRUNCATE {table}")
     stranger = Authority(tmp_path, "stranger")
     strangers = servers.settings("reader").model_copy(update={"cassandra_ca_file": stranger.file})
     for settings in (servers.settings("scorer"), strangers):
-        with cassandra_sink.connect(settings) as cluster, pytest.raises(NoHostAvailable):
+        with cassandra_store.connect(settings) as cluster, pytest.raises(NoHostAvailable):
             cluster.connect()
 
 
