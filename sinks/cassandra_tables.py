@@ -26,13 +26,13 @@ from streams.plan.model import PipelinePlan, ViewPlan
 
 DAY_MS = 86_400_000
 _DAY_MIN, _DAY_MAX = -(2**31), 2**31 - 1
-# Cassandra's limit for a key is 65535 bytes, the day and lengths beside it included.
+# Cassandra's limit for a key is 65535 bytes, including the day and the lengths.
 _MAX_KEY_BYTES = 65_000
 _CQL = {"string": "text", "int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "bytes": "blob"}
 
-# Of the envelope of a feature record, what a row of the history keeps.
+# The fields of a feature record's envelope that a row of the history keeps.
 _HISTORY_ENVELOPE = ("attempt", "event_id")
-# Where the raw event of a prediction is; tells apart predictions of an event id that came again.
+# The position of a prediction's raw event: it distinguishes predictions with the same event id.
 _SOURCE_POSITION = ("source_partition", "source_offset")
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
@@ -49,7 +49,7 @@ class Table:
     ttl_s: int
     comment: str
 
-    def create(self, keyspace: str) -> str:
+    def create_statement(self, keyspace: str) -> str:
         """The CREATE TABLE statement; a row lives for about thirty compaction windows."""
         columns = ", ".join(f'"{name}" {kind}' for name, kind in self.columns.items())
         key = ", ".join([f"({_quoted(self.partition)})", *(f'"{name}"' for name, _ in self.clustering)])
@@ -63,7 +63,7 @@ class Table:
             f"'compaction_window_unit': 'DAYS', 'compaction_window_size': '{days}'}}"
         )
 
-    def insert(self, keyspace: str) -> str:
+    def insert_statement(self, keyspace: str) -> str:
         """The INSERT statement to prepare, one marker per column."""
         markers = ", ".join("?" * len(self.columns))
         return f'INSERT INTO "{keyspace}"."{self.name}" ({_quoted(self.columns)}) VALUES ({markers})'  # noqa: S608 - names of the plan

@@ -1,6 +1,6 @@
 """Cassandra, the history: every emitted vector and every prediction, written by concurrent inserts.
 
-Requests and bytes in flight are bounded. What the tables and their rows look like is in :mod:`sinks.cassandra_tables`.
+Requests and bytes in flight are bounded. :mod:`sinks.cassandra_tables` defines the tables and their rows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MAX_BYTES_IN_FLIGHT = 4 * 2**20
 # Rows with the same replicas share a request: fewer round trips than one request per row.
 # The server warns of batches from 5 KiB on, and refuses them from 50 KiB on.
 _MAX_BATCH_BYTES = 5_000
-# The overhead of a cell or a list element beside its text: flags, lengths, and the value of a number.
+# The size of a cell or a list element without its text: flags, lengths, and the value of a number.
 _CELL_BYTES = 16
 _REQUEST_TIMEOUT_S = 10.0
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
@@ -118,7 +118,7 @@ class CassandraStore:
         try:
             session = self._cluster.connect()
             self._create_missing(session)
-            self._statements = {t.name: session.prepare(t.insert(self._keyspace)) for t in self._tables}
+            self._statements = {t.name: session.prepare(t.insert_statement(self._keyspace)) for t in self._tables}
             self._session = session
         except _DRIVER_ERRORS as error:
             self.close()
@@ -171,7 +171,7 @@ class CassandraStore:
             replication = json.dumps(self._replication).replace('"', "'")
             session.execute(f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication}')
         for table in self._tables:
-            session.execute(table.create(keyspace))
+            session.execute(table.create_statement(keyspace))
         cluster.refresh_keyspace_metadata(keyspace)
         existing = cluster.metadata.keyspaces[keyspace].tables
         for table in self._tables:

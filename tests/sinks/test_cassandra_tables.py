@@ -45,7 +45,7 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
 
 
 def test_rows_are_partitioned_by_entity_and_day_and_expire_by_windows() -> None:
-    statement = HISTORY.create("ks")
+    statement = HISTORY.create_statement("ks")
     assert 'PRIMARY KEY (("entity", "day"), "as_of", "epoch", "seq", "attempt")' in statement
     assert "default_time_to_live = 7776000" in statement
     assert "TimeWindowCompactionStrategy" in statement
