@@ -20,12 +20,13 @@ from typing import Self
 
 from penstock.settings import Settings
 from schemas.contract import Pii
-from sinks.redis_sink import FeatureReader, connect
-from sinks.vectors import State, Vector
+from sinks.feature_reader import FeatureReader
+from sinks.stores.redis import connect
+from sinks.vector_format import FeatureVector, VectorState
 from streams.plan.entities import composite_text, entity_text, hashed_text
 from streams.plan.project import open_project
 
-__all__ = ["OnlineFeatures", "State", "Vector"]
+__all__ = ["FeatureVector", "OnlineFeatures", "VectorState"]
 
 
 class OnlineFeatures:
@@ -66,7 +67,7 @@ class OnlineFeatures:
             return text
         return hashed_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())
 
-    def get(self, view: str, entity: str, at_ms: int | None = None) -> Vector:
+    def get(self, view: str, entity: str, at_ms: int | None = None) -> FeatureVector:
         """The vector of an entity as it reads at ``at_ms`` (event time in epoch ms; default: now).
 
         Raises:
@@ -75,7 +76,7 @@ class OnlineFeatures:
         """
         return self.get_many([(view, entity)], at_ms)[0]
 
-    def get_many(self, wanted: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[Vector]:
+    def get_many(self, wanted: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[FeatureVector]:
         """The vectors of several ``(view, entity)``, in order, in one round trip; else as :meth:`get`."""
         return self._reader.get_many(wanted, time.time_ns() // 1_000_000 if at_ms is None else at_ms)
 

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from penstock.errors import PenstockError
-from penstock.paths import DEFAULT_HOME, JARS, ROOT
+from penstock.paths import DEFAULT_HOME, JARS
 from penstock.sections import (
     CassandraSettings,
     FlinkSettings,
@@ -65,7 +65,6 @@ class Settings(BaseSettings):
     model_repository: Path = Field(DEFAULT_HOME / "models", description="Triton's model repository")
     flink: FlinkSettings = FlinkSettings()
     jars: Path = Field(JARS, description="the folder of connector and kernel jars")
-    schemas: Path = Field(ROOT / "schemas", description="the committed schemas: what past versions meant")
     schema_registry_url: str | None = Field(None, description="a Confluent schema registry; none by default")
     pii: PiiSettings = PiiSettings()
     metrics_host: str = Field("127.0.0.1", description="the address that /metrics endpoints listen on")

@@ -1,5 +1,18 @@
-"""Sinks: the latest vector of each entity in Redis, the history of vectors and predictions in Cassandra.
+"""Sinks carry the records of a pipeline from Kafka to its stores.
 
-``vectors`` and ``emissions`` are pure: what a stored vector is, how it reads at a time, which of two is newer.
-``runner`` consumes, waits for the store, and only then commits; ``redis_sink`` and ``cassandra_sink`` are its stores.
+- ``store_interface``       what a sink needs from a store, and what a store module declares
+- ``stores``                the stores, one module each: Redis and Cassandra
+- ``store_registry``        finds the stores
+- ``runner``                consumes, writes, and commits offsets once the store has acknowledged
+- ``rewind``                sets a sink back to the start of its topics
+- ``emitted_vectors``       the vectors in a feature record, and which of two is newer
+- ``vector_format``         the bytes of a vector in the online store, and what they say at a given time
+- ``feature_reader``        reads vectors from Redis
+- ``cassandra_tables``      the tables of the history, and their rows
+- ``dead_letter_producer``  publishes records that cannot be decoded
+- ``sink_metrics``          the metrics of a sink
+
+A record is written at least once, and writing it again changes nothing. Only ``stores`` and ``feature_reader`` connect
+to a store, only ``runner``, ``rewind`` and ``dead_letter_producer`` to Kafka. The command line is elsewhere, in
+``penstock.commands.sink``.
 """

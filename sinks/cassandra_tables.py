@@ -1,10 +1,12 @@
-"""The tables of the history store, derived from the plan and from the prediction record; pure text and data.
+"""The tables of the history store and their rows, derived from the plan and the prediction schema.
 
-Feature history, one table per view version: ``features_<pipeline>_<view>_v<version>``. A row is one emission and never
-changes. ``attempt`` is part of its key: what a restored job emits again stands beside its first emission, and
-:func:`latest_emissions` tells which one counts.
+Pure text and data: this module connects to nothing.
 
-Predictions, by event: ``predictions_<pipeline>``. By entity and day, what a person looks through:
+Feature history, one table per view version: ``features_<pipeline>_<view>_v<version>``. A row is one emitted vector and
+never changes. ``attempt`` is part of its key: what a restored job emits again is a row beside the first one, and
+:func:`latest_attempts` selects the one that counts.
+
+Predictions, by event: ``predictions_<pipeline>``. By entity and day, for browsing:
 ``predictions_<pipeline>_by_entity``.
 """
 
@@ -17,23 +19,28 @@ from typing import Any, TypeVar
 from cassandra.util import Date
 
 from schemas.codec import Undecodable
-from schemas.records import PREDICTION_SCHEMA
-from sinks.emissions import Emission
+from schemas.records import PREDICTION_SCHEMA, feature_envelope
+from sinks.emitted_vectors import EmittedVector
 from streams.plan.feature_records import view_schema
 from streams.plan.model import PipelinePlan, ViewPlan
 
 DAY_MS = 86_400_000
 _DAY_MIN, _DAY_MAX = -(2**31), 2**31 - 1
-# Cassandra's limit for a key is 65535 bytes, the day and lengths beside it included.
+# Cassandra's limit for a key is 65535 bytes, including the day and the lengths.
 _MAX_KEY_BYTES = 65_000
 _CQL = {"string": "text", "int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "bytes": "blob"}
+
+# The fields of a feature record's envelope that a row of the history keeps.
+_HISTORY_ENVELOPE = ("attempt", "event_id")
+# The position of a prediction's raw event: it distinguishes predictions with the same event id.
+_SOURCE_POSITION = ("source_partition", "source_offset")
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: columns in the order of its INSERT, key, how long rows live, and a comment that names its origin."""
+    """A table: columns in the order of its INSERT, keys, time to live of its rows, and a comment with its origin."""
 
     name: str
     columns: Mapping[str, str]
@@ -42,8 +49,8 @@ class Table:
     ttl_s: int
     comment: str
 
-    def create(self, keyspace: str) -> str:
-        """The CREATE TABLE statement; about thirty compaction windows until a row's time is up."""
+    def create_statement(self, keyspace: str) -> str:
+        """The CREATE TABLE statement; a row lives for about thirty compaction windows."""
         columns = ", ".join(f'"{name}" {kind}' for name, kind in self.columns.items())
         key = ", ".join([f"({_quoted(self.partition)})", *(f'"{name}"' for name, _ in self.clustering)])
         order = ", ".join(f'"{name}" {direction}' for name, direction in self.clustering)
@@ -56,7 +63,7 @@ class Table:
             f"'compaction_window_unit': 'DAYS', 'compaction_window_size': '{days}'}}"
         )
 
-    def insert(self, keyspace: str) -> str:
+    def insert_statement(self, keyspace: str) -> str:
         """The INSERT statement to prepare, one marker per column."""
         markers = ", ".join("?" * len(self.columns))
         return f'INSERT INTO "{keyspace}"."{self.name}" ({_quoted(self.columns)}) VALUES ({markers})'  # noqa: S608 - names of the plan
@@ -64,16 +71,12 @@ class Table:
 
 def history_table(plan: PipelinePlan, view: ViewPlan, ttl_s: int) -> Table:
     """The table of a view version; its comment carries the view's hash."""
+    envelope = [field for field in feature_envelope([]) if field["name"] in _HISTORY_ENVELOPE]
     return Table(
         name=f"features_{plan.pipeline}_{view.name}_v{view.version}",
         columns={
-            "entity": "text",
             "day": "date",
-            **{
-                field["name"]: _cql(field["type"]) for field in view_schema(view)["fields"] if field["name"] != "entity"
-            },
-            "attempt": "bigint",
-            "event_id": "text",
+            **{field["name"]: _cql(field["type"]) for field in (*view_schema(view)["fields"], *envelope)},
         },
         partition=("entity", "day"),
         clustering=(("as_of", "DESC"), ("epoch", "DESC"), ("seq", "DESC"), ("attempt", "DESC")),
@@ -83,7 +86,7 @@ def history_table(plan: PipelinePlan, view: ViewPlan, ttl_s: int) -> Table:
 
 
 def prediction_table(pipeline: str, ttl_s: int) -> Table:
-    """The prediction log, by event id; the source position in the key tells an id that came again past its horizon."""
+    """The prediction log, by event id and source position: an id may come again past its horizon."""
     columns: dict[str, str] = {}
     for field in PREDICTION_SCHEMA["fields"]:
         kind = field["type"]
@@ -95,44 +98,35 @@ def prediction_table(pipeline: str, ttl_s: int) -> Table:
         name=f"predictions_{pipeline}",
         columns=columns,
         partition=("event_id",),
-        clustering=(("source_partition", "ASC"), ("source_offset", "ASC")),
+        clustering=tuple((name, "ASC") for name in _SOURCE_POSITION),
         ttl_s=ttl_s,
         comment=f"penstock {pipeline} predictions",
     )
 
 
 def prediction_by_entity_table(pipeline: str, ttl_s: int) -> Table:
-    """An entity's predictions, newest first; the rest of each is found by its event id."""
-    names = (
-        "event_time",
-        "event_id",
-        "source_partition",
-        "source_offset",
-        "score",
-        "decision",
-        "model",
-        "model_version",
-    )
+    """An entity's predictions, newest first; the event id leads to the full row."""
+    names = ("event_time", "event_id", *_SOURCE_POSITION, "score", "decision", "model", "model_version")
     full = prediction_table(pipeline, ttl_s)
     return Table(
         name=f"predictions_{pipeline}_by_entity",
         columns={"entity": "text", "day": "date", **{name: full.columns[name] for name in names}},
         partition=("entity", "day"),
-        clustering=(("event_time", "DESC"), ("event_id", "ASC"), ("source_partition", "ASC"), ("source_offset", "ASC")),
+        clustering=(("event_time", "DESC"), *((name, "ASC") for name in ("event_id", *_SOURCE_POSITION))),
         ttl_s=ttl_s,
         comment=f"penstock {pipeline} predictions by entity",
     )
 
 
-def history_row(emission: Emission) -> dict[str, Any]:
-    """The emission as columns of its view's table.
+def history_row(vector: EmittedVector) -> dict[str, Any]:
+    """The vector as columns of its view's table.
 
     Raises:
         Undecodable: if the entity is longer than a key can be.
     """
-    _check_key("entity", emission.entity)
-    record = emission.record
-    return {**record, "day": Date(day_of(record["as_of"])), "attempt": emission.attempt, "event_id": emission.event_id}
+    _check_key("entity", vector.entity)
+    record = vector.record
+    return {**record, "day": Date(day_of(record["as_of"])), "attempt": vector.attempt, "event_id": vector.event_id}
 
 
 def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,12 +150,12 @@ def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def latest_emissions(rows: Iterable[Row]) -> list[Row]:
-    """Of rows of one entity, those that count: of each emission the one of the latest attempt, in the given order.
+def latest_attempts(rows: Iterable[Row]) -> list[Row]:
+    """Of the rows of one entity, those that count: of each emitted vector the latest attempt, in the given order.
 
-    An event's vector is known by its (epoch, seq), a timer's, which has no event id, by its ``as_of`` too; a timer's is
-    void if a later attempt emitted the event anew. An attempt can put the same (epoch, seq) at another ``as_of``: rows
-    of the neighbouring days belong to the question.
+    The (epoch, seq) identifies an event's vector. A timer's vector, which has no event id, is identified by its
+    ``as_of`` as well, and does not count if a later attempt emitted the event again. An attempt can emit the same
+    (epoch, seq) with another ``as_of``, so pass the rows of the neighbouring days, too.
     """
     kept: dict[tuple[int, int, int | None], Row] = {}
     for row in rows:
@@ -174,7 +168,7 @@ def latest_emissions(rows: Iterable[Row]) -> list[Row]:
 
 
 def day_of(time_ms: int) -> int:
-    """Days from 1970-01-01, within the range of Cassandra's ``date``: an absurd time must not stop the sink."""
+    """Days since 1970-01-01, clamped to the range of Cassandra's ``date``: an absurd time must not stop the sink."""
     return min(max(time_ms // DAY_MS, _DAY_MIN), _DAY_MAX)
 
 
@@ -182,7 +176,7 @@ def _cql(avro: Any) -> str:
     if isinstance(avro, list):
         return _cql(next(branch for branch in avro if branch != "null"))
     if isinstance(avro, dict) and isinstance(avro["items"], str):
-        # Frozen: of an empty list and none, a list that is not keeps no difference.
+        # Frozen: a list that is not frozen stores an empty list as null.
         return f"frozen<list<{_CQL[avro['items']]}>>"
     if isinstance(avro, dict):
         fields = ", ".join(_cql(field["type"]) for field in avro["items"]["fields"])

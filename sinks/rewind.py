@@ -1,4 +1,4 @@
-"""Setting a sink back to the start of its topics: how a store that has lost its data is filled again."""
+"""Sets a sink back to the start of its topics, to fill a store that has lost its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT_S = 15.0
 
 
 def rewind(kafka: KafkaAccess, group: str, topics: Sequence[str]) -> dict[str, int]:
-    """Set the group's offsets to the earliest records; returns how many records each topic has it read again.
+    """Set the group's offsets to the earliest records; returns how many records of each topic it will read again.
 
     Raises:
         PenstockError: if a member of the group is still running, or Kafka does not answer.

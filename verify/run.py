@@ -19,7 +19,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
-from sinks import cassandra_sink, redis_sink
+from sinks.stores import cassandra as cassandra_store
+from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.project import Project
 from verify.backfill import BackfillFindings, check_backfill
@@ -90,8 +91,8 @@ def verify(
         predictions,
         lambda version: _scorer(pipeline, settings, version),
     )
-    redis = check_redis(plan, records, redis_sink.connect(settings.redis))
-    with cassandra_sink.connect(settings.cassandra, tuple_factory) as cluster, cluster.connect() as session:
+    redis = check_redis(plan, records, redis_store.connect(settings.redis))
+    with cassandra_store.connect(settings.cassandra, tuple_factory) as cluster, cluster.connect() as session:
         keyspace = settings.cassandra.keyspace
         cassandra = check_cassandra(plan, records, predictions, session, keyspace, sample=_CASSANDRA_SAMPLE, seed=seed)
     replayed = BackfillFindings()

@@ -15,8 +15,8 @@ from cassandra.query import SimpleStatement
 from cassandra.util import Date
 
 from sinks.cassandra_tables import day_of, history_table, prediction_table
-from sinks.redis_sink import redis_key
-from sinks.vectors import VectorFormat
+from sinks.stores.redis import redis_key
+from sinks.vector_format import VectorFormat
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.findings import Findings
 from verify.records import Published

@@ -38,7 +38,8 @@ from penstock.settings import Settings
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from scoring.triton import Triton
-from sinks import cassandra_sink, redis_sink
+from sinks.stores import cassandra as cassandra_store
+from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink
@@ -212,7 +213,7 @@ def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_do
 
 def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) -> None:
     servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
-    with redis_sink.connect(servers.settings("sink-redis").redis) as sink:
+    with redis_store.connect(servers.settings("sink-redis").redis) as sink:
         for refused in (
             lambda: sink.mget([own]),
             lambda: sink.keys("*"),
@@ -221,13 +222,13 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_sink.connect(servers.settings("reader").redis) as reader:
+    with redis_store.connect(servers.settings("reader").redis) as reader:
         reader.mget([own])
         for refused in (lambda: reader.set(own, b"1"), lambda: reader.mget(["penstock:another:x"])):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
     with (
-        redis_sink.connect(servers.settings("scorer").redis) as nobody,
+        redis_store.connect(servers.settings("scorer").redis) as nobody,
         pytest.raises(redis.exceptions.AuthenticationError),
     ):
         nobody.ping()
@@ -239,9 +240,9 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
 def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: Run, tmp_path: Path) -> None:
     servers = run.servers
     table = f"{KEYSPACE}.of_another"
-    with cassandra_sink.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
+    with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
         admin.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
-    with cassandra_sink.connect(servers.settings("sink-cassandra").cassandra) as cluster, cluster.connect() as sink:
+    with cassandra_store.connect(servers.settings("sink-cassandra").cassandra) as cluster, cluster.connect() as sink:
         forbidden = (
             f"SELECT * FROM {table}",
             f"DROP TABLE {table}",
@@ -251,14 +252,14 @@ def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: R
         for statement in forbidden:
             with pytest.raises(Unauthorized):
                 sink.execute(statement)
-    with cassandra_sink.connect(servers.settings("reader").cassandra) as cluster, cluster.connect() as reader:
+    with cassandra_store.connect(servers.settings("reader").cassandra) as cluster, cluster.connect() as reader:
         reader.execute(f"SELECT * FROM {table}")
         with pytest.raises(Unauthorized):
             reader.execute(f"TRUNCATE {table}")
     stranger = Authority(tmp_path, "stranger")
     strangers = servers.settings("reader").cassandra.model_copy(update={"ca_file": stranger.file})
     for settings in (servers.settings("scorer").cassandra, strangers):
-        with cassandra_sink.connect(settings) as cluster, pytest.raises(NoHostAvailable):
+        with cassandra_store.connect(settings) as cluster, pytest.raises(NoHostAvailable):
             cluster.connect()
 
 

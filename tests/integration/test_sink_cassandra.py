@@ -1,10 +1,11 @@
-"""The Cassandra sink on real Kafka and Cassandra: every emission and prediction is there, once, whatever happened."""
+"""The Cassandra sink on real Kafka and Cassandra: it holds every vector and prediction once, whatever happened."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
-from sinks.cassandra_sink import LOCAL_REPLICATION, CassandraStore, connect
-from sinks.cassandra_tables import latest_emissions
-from sinks.store import StoreUnavailable
+from sinks.cassandra_tables import latest_attempts
+from sinks.store_interface import StoreUnavailable
+from sinks.stores.cassandra import CassandraOptions, CassandraStore, connect
 from streams.definitions.aggregates import count
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.views import View
+from streams.plan.project import Project
 from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import (
     CARD,
@@ -41,13 +43,8 @@ HISTORY = f"features_{NAME}_spending_v1"
 
 
 def new_store(settings: Settings, pipeline: Pipeline | None = None) -> CassandraStore:
-    return CassandraStore(
-        pipeline or payments(NAME),
-        settings,
-        replication=LOCAL_REPLICATION,
-        history_ttl_s=86_400,
-        prediction_ttl_s=86_400,
-    )
+    project = Project.of(pipeline or payments(NAME), Path("nothing is committed"))
+    return CassandraStore(project, settings, CassandraOptions(history_ttl=86_400_000, prediction_ttl=86_400_000))
 
 
 @pytest.fixture
@@ -75,12 +72,12 @@ def session(settings: Settings, store: CassandraStore, keyspace: str) -> Iterato
 
 
 def write(store: CassandraStore, *records: dict[str, Any]) -> None:
-    """Through the store as the runner would: read, then write."""
+    """Decode and write records, as the runner would."""
     store.write(
         [
-            store.read(PREDICTIONS, encoded_prediction(r))
+            store.decode(PREDICTIONS, encoded_prediction(r))
             if "score" in r
-            else store.read(FEATURES, encoded_features(NAME, r))
+            else store.decode(FEATURES, encoded_features(NAME, r))
             for r in records
         ]
     )
@@ -107,7 +104,7 @@ def test_an_empty_list_is_not_null(store: CassandraStore, session: Session) -> N
     assert {row["seq"]: row["shop_last_k_1h"] for row in rows(session, HISTORY)} == {0: None, 1: []}
 
 
-def test_written_twice_it_is_there_once(store: CassandraStore, session: Session) -> None:
+def test_a_repeated_write_changes_nothing(store: CassandraStore, session: Session) -> None:
     batch = [features(n, spending=spending("c1", n, T0 + n)) for n in range(200)] + [prediction(1)]
     write(store, *batch)
     write(store, *batch)
@@ -115,7 +112,7 @@ def test_written_twice_it_is_there_once(store: CassandraStore, session: Session)
     assert len(rows(session, f"predictions_{NAME}")) == len(rows(session, f"predictions_{NAME}_by_entity")) == 1
 
 
-def test_an_entity_is_read_newest_first_and_what_was_emitted_again_counts_once(
+def test_the_history_of_an_entity_is_newest_first_and_counts_the_latest_attempt(
     store: CassandraStore, session: Session
 ) -> None:
     again = features(2, attempt=1, spending=spending("c1", 2, T0 + 2, count_1h=9))
@@ -124,7 +121,7 @@ def test_an_entity_is_read_newest_first_and_what_was_emitted_again_counts_once(
         session, HISTORY, f"WHERE entity = 'c1' AND day = '{time.strftime('%Y-%m-%d', time.gmtime(T0 / 1000))}'"
     )
     assert [(row["seq"], row["attempt"]) for row in found] == [(3, 0), (2, 1), (2, 0), (1, 0)]
-    assert [(row["seq"], row["count_1h"]) for row in latest_emissions(found)] == [(3, 2), (2, 9), (1, 2)]
+    assert [(row["seq"], row["count_1h"]) for row in latest_attempts(found)] == [(3, 2), (2, 9), (1, 2)]
 
 
 def test_a_prediction_is_found_by_its_event_and_by_its_entity(store: CassandraStore, session: Session) -> None:
@@ -140,7 +137,7 @@ def test_a_prediction_is_found_by_its_event_and_by_its_entity(store: CassandraSt
 
 
 @pytest.mark.parametrize("as_of", [-(2**63), 2**63 - 1, 0])
-def test_an_absurd_event_time_does_not_stop_it(store: CassandraStore, session: Session, as_of: int) -> None:
+def test_an_absurd_event_time_does_not_stop_the_store(store: CassandraStore, session: Session, as_of: int) -> None:
     write(store, features(spending=spending("", as_of=as_of)))
     assert [(row["entity"], row["as_of"]) for row in rows(session, HISTORY)] == [("", as_of)]
 
@@ -160,7 +157,7 @@ def test_another_definition_under_the_same_version_is_refused(store: CassandraSt
     assert "new version" in str(caught.value)
 
 
-def test_tables_that_were_dropped_are_made_again(store: CassandraStore, session: Session) -> None:
+def test_dropped_tables_are_created_again(store: CassandraStore, session: Session) -> None:
     session.execute(f"DROP TABLE {HISTORY}", timeout=60)
     with pytest.raises(StoreUnavailable):
         write(store, features(spending=spending()))
@@ -192,7 +189,7 @@ def send(pipeline: Pipeline, settings: Settings) -> Callable[[range], None]:
     return send
 
 
-def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everything(
+def test_outages_at_the_start_and_later_lose_nothing(
     pipeline: Pipeline, settings: Settings, keyspace: str, stack: Stack, send: Callable[[range], None]
 ) -> None:
     def offset() -> int | None:
@@ -236,7 +233,7 @@ def test_absent_at_the_start_and_gone_for_a_while_it_still_ends_up_with_everythi
     cluster.shutdown()
 
 
-def test_a_record_that_cassandra_could_never_take_is_a_dead_letter(
+def test_a_record_that_cassandra_cannot_hold_becomes_a_dead_letter(
     pipeline: Pipeline, settings: Settings, keyspace: str, send: Callable[[range], None]
 ) -> None:
     too_long = encoded_features(pipeline.name, features(spending=spending("x" * 70_000)))
@@ -250,7 +247,7 @@ def test_a_record_that_cassandra_could_never_take_is_a_dead_letter(
     assert message.value() == too_long
 
 
-def test_waiting_for_a_store_it_stops_when_told(settings: Settings, pipeline: Pipeline) -> None:
+def test_a_sink_that_waits_for_its_store_stops_when_told(settings: Settings, pipeline: Pipeline) -> None:
     nowhere = settings.model_copy(update={"cassandra": settings.cassandra.model_copy(update={"port": 1})})
     started = time.monotonic()
     with running(new_store(nowhere, pipeline), pipeline.name, settings.kafka.access) as sink:

@@ -1,4 +1,4 @@
-"""The Redis sink on real Kafka and Redis: right in any order, and right again after every failure."""
+"""The Redis sink on real Kafka and Redis: correct in any order of arrival, and correct again after every failure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,17 @@ from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from sinks.emissions import Emission
-from sinks.redis_sink import FeatureReader, RedisStore, connect, redis_key
+from sinks.emitted_vectors import EmittedVector
+from sinks.feature_reader import FeatureReader
 from sinks.rewind import rewind
 from sinks.runner import group_id
-from sinks.store import StoreUnavailable
-from sinks.vectors import State, time_to_live_ms
+from sinks.store_interface import StoreUnavailable
+from sinks.stores.redis import RedisStore, connect, redis_key
+from sinks.vector_format import VectorState, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import LIFETIME_MS
-from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
 from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
 from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
@@ -54,8 +56,13 @@ def pipeline(settings: Settings, suffix: str) -> Iterator[Pipeline]:
 
 
 @pytest.fixture
-def the_plan(suffix: str) -> PipelinePlan:
-    return compile_plan(payments(f"pay_{suffix}"))
+def project(suffix: str) -> Project:
+    return Project.of(payments(f"pay_{suffix}"), Path("nothing is committed"))
+
+
+@pytest.fixture
+def the_plan(project: Project) -> PipelinePlan:
+    return project.plan
 
 
 @pytest.fixture
@@ -65,16 +72,16 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def store(the_plan: PipelinePlan, client: redis.Redis) -> RedisStore:
-    store = RedisStore(the_plan, client, GRACE_MS)
+def store(project: Project, client: redis.Redis) -> RedisStore:
+    store = RedisStore(project, client, GRACE_MS)
     store.open()
     return store
 
 
 @pytest.fixture
-def new_store(the_plan: PipelinePlan, settings: Settings) -> Callable[[], RedisStore]:
-    """Stores for sinks to run, which close their clients."""
-    return lambda: RedisStore(the_plan, connect(settings.redis), GRACE_MS)
+def new_store(project: Project, settings: Settings) -> Callable[[], RedisStore]:
+    """Makes stores for sinks to run, which close their clients."""
+    return lambda: RedisStore(project, connect(settings.redis), GRACE_MS)
 
 
 @pytest.fixture
@@ -82,11 +89,11 @@ def reader(the_plan: PipelinePlan, client: redis.Redis) -> FeatureReader:
     return FeatureReader(the_plan, client)
 
 
-def emission(the_plan: PipelinePlan, order: tuple[int, ...], entity: str = "c1") -> Emission:
+def emitted(the_plan: PipelinePlan, order: tuple[int, ...], entity: str = "c1") -> EmittedVector:
     epoch, seq, attempt = order[:3]
     as_of = T0 + sum(order[3:])
     part = spending(entity, seq, as_of, epoch, count_1h=seq % 1000)
-    return Emission(the_plan.view("spending"), "e", attempt, part, newest_ms=T0 if as_of > T0 else None)
+    return EmittedVector(the_plan.view("spending"), "e", attempt, part, newest_ms=T0 if as_of > T0 else None)
 
 
 def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...]:
@@ -98,20 +105,20 @@ def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...
 
 
 @pytest.mark.parametrize("stale", [(1, 4, 9), (0, 9, 9), (1, 5, 1), (1, 5, 2)])
-def test_a_stale_write_is_refused(
+def test_an_older_vector_is_not_stored(
     store: RedisStore, reader: FeatureReader, the_plan: PipelinePlan, stale: tuple[int, int, int]
 ) -> None:
-    store.write([[emission(the_plan, (1, 5, 2))]])
-    store.write([[emission(the_plan, stale)]])
+    store.write([[emitted(the_plan, (1, 5, 2))]])
+    store.write([[emitted(the_plan, stale)]])
     assert order_of(reader) == (1, 5, 2)
 
 
-def test_a_timers_vector_is_kept_until_the_next_events_comes(
+def test_a_timers_vector_stays_until_the_next_events_vector_comes(
     store: RedisStore, reader: FeatureReader, the_plan: PipelinePlan
 ) -> None:
     far = 2**40
     for order, kept in [((1, 5, 2, 7), 7), ((1, 5, 2), 7), ((1, 5, 2, 3), 7), ((1, 5, 2, far), far), ((1, 6, 2), 0)]:
-        store.write([[emission(the_plan, order)]])
+        store.write([[emitted(the_plan, order)]])
         assert reader.get("spending", "c1", T0).as_of == T0 + kept
 
 
@@ -131,42 +138,42 @@ def test_written_in_any_order_the_newest_stays(
 ) -> None:
     client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
     for order in orders:
-        store.write([[emission(the_plan, order)]])
+        store.write([[emitted(the_plan, order)]])
     assert order_of(reader) == max(orders)
 
 
-def test_scripts_that_the_server_has_forgotten_are_loaded_again(
+def test_scripts_that_the_server_lost_are_loaded_again(
     store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
 ) -> None:
     client.script_flush()
-    store.write([[emission(the_plan, (0, 1, 0))]])
+    store.write([[emitted(the_plan, (0, 1, 0))]])
     assert order_of(reader) == (0, 1, 0)
 
 
-def test_a_vector_lives_until_it_is_of_no_use(store: RedisStore, client: redis.Redis, the_plan: PipelinePlan) -> None:
+def test_a_vector_expires_when_it_is_of_no_use(store: RedisStore, client: redis.Redis, the_plan: PipelinePlan) -> None:
     view = the_plan.view("spending")
-    store.write([[emission(the_plan, (0, 1, 0))]])
+    store.write([[emitted(the_plan, (0, 1, 0))]])
     left_ms = client.pttl(redis_key(the_plan, view, "c1"))
     assert 0 <= time_to_live_ms(view, the_plan.source.max_future_ms, GRACE_MS) - left_ms < 10_000  # type: ignore[operator]
 
 
-def test_a_vector_with_a_lifetime_window_stays_for_good(client: redis.Redis, the_plan: PipelinePlan) -> None:
-    stage = the_plan.stages[0]
+def test_a_vector_with_a_lifetime_window_never_expires(client: redis.Redis, project: Project) -> None:
+    stage = project.plan.stages[0]
     lifetime = stage.views[0].features[0].model_copy(update={"window_ms": LIFETIME_MS})
     view = stage.views[0].model_copy(update={"features": (lifetime, *stage.views[0].features[1:])})
-    forever = the_plan.model_copy(update={"stages": (stage.model_copy(update={"views": (view,)}),)})
-    store = RedisStore(forever, client, GRACE_MS)
+    forever = project.plan.model_copy(update={"stages": (stage.model_copy(update={"views": (view,)}),)})
+    store = RedisStore(replace(project, plan=forever), client, GRACE_MS)
     store.open()
-    store.write([[Emission(view, "e", 0, spending())]])
+    store.write([[EmittedVector(view, "e", 0, spending())]])
     assert client.pttl(redis_key(forever, view, "c1")) == -1
 
 
-def test_what_someone_else_put_under_a_key_is_replaced(
+def test_a_foreign_value_under_a_key_is_replaced(
     store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
 ) -> None:
     client.rpush(redis_key(the_plan, the_plan.view("spending"), "c1"), "a list")
     client.set(redis_key(the_plan, the_plan.view("spending"), "c2"), "short")
-    store.write([[emission(the_plan, (0, 1, 0)), emission(the_plan, (0, 1, 0), "c2")]])
+    store.write([[emitted(the_plan, (0, 1, 0)), emitted(the_plan, (0, 1, 0), "c2")]])
     assert order_of(reader) == order_of(reader, "c2") == (0, 1, 0)
 
 
@@ -175,7 +182,7 @@ def test_a_full_redis_is_an_outage_and_no_loss(store: RedisStore, client: redis.
     client.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreUnavailable, match="maxmemory"):
-            store.write([[emission(the_plan, (0, 1, 0))]])
+            store.write([[emitted(the_plan, (0, 1, 0))]])
     finally:
         client.config_set("maxmemory", limit)
 
@@ -183,19 +190,19 @@ def test_a_full_redis_is_an_outage_and_no_loss(store: RedisStore, client: redis.
 # --- the reader
 
 
-def test_many_vectors_are_read_in_the_order_asked_for(
+def test_many_vectors_are_read_in_the_requested_order(
     store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
 ) -> None:
-    shop = Emission(the_plan.view("trade"), "e", 0, trade("s1"))
-    store.write([[emission(the_plan, (0, 1, 0)), shop]])
+    shop = EmittedVector(the_plan.view("trade"), "e", 0, trade("s1"))
+    store.write([[emitted(the_plan, (0, 1, 0)), shop]])
     client.set(redis_key(the_plan, the_plan.view("spending"), "garbage"), b"\x07" * 50)
     wanted = [("trade", "s1"), ("spending", "nobody"), ("spending", "c1"), ("spending", "garbage")]
     vectors = reader.get_many(wanted, T0 + 600_000)
     assert [(v.view, v.entity, v.state) for v in vectors] == [
-        ("trade@3", "s1", State.EXPIRED),
-        ("spending@1", "nobody", State.MISSING),
-        ("spending@1", "c1", State.STALE),
-        ("spending@1", "garbage", State.MISSING),
+        ("trade@3", "s1", VectorState.EXPIRED),
+        ("spending@1", "nobody", VectorState.MISSING),
+        ("spending@1", "c1", VectorState.STALE),
+        ("spending@1", "garbage", VectorState.MISSING),
     ]
 
 
@@ -244,10 +251,10 @@ def test_nothing_is_committed_while_redis_is_down_and_nothing_is_lost(
         eventually(lambda: offset() == 3_000)
         assert metric("penstock_sink_paused", pipeline.name, "redis") == 0
     states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(3_000)], T0)}
-    assert states == {State.PRESENT}
+    assert states == {VectorState.PRESENT}
 
 
-def test_redis_killed_in_mid_stream_comes_back_to_everything(
+def test_redis_killed_under_load_ends_up_with_everything(
     pipeline: Pipeline, settings: Settings, stack: Stack, new_store: Callable[[], RedisStore], reader: FeatureReader
 ) -> None:
     values = [encoded_features(pipeline.name, features(n, spending=spending(f"c{n}"))) for n in range(10_000)]
@@ -259,11 +266,11 @@ def test_redis_killed_in_mid_stream_comes_back_to_everything(
             lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
         )
     states = {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)}
-    assert states == {State.PRESENT}
+    assert states == {VectorState.PRESENT}
 
 
 @pytest.mark.parametrize("value", [None, b"", b"not avro", b"\xc3\x01" + b"\x00" * 8 + b"unknown schema"])
-def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(
+def test_a_record_that_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_is_stored(
     pipeline: Pipeline,
     settings: Settings,
     new_store: Callable[[], RedisStore],
@@ -351,15 +358,15 @@ def test_a_member_that_joins_and_one_that_leaves_lose_nothing(
             lambda: committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic) == [2_000] * 2
         )
     wanted = [("spending", f"{b}-{p}-{n}") for b in range(4) for p in range(2) for n in range(500)]
-    assert {v.state for v in reader.get_many(wanted, T0)} == {State.PRESENT}
+    assert {v.state for v in reader.get_many(wanted, T0)} == {VectorState.PRESENT}
 
 
-# --- a server that loses what it acknowledged
+# --- a server that loses acknowledged data
 
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Stack]:
-    """A Redis that nobody else uses."""
+    """A Redis for this test alone."""
     stack = Stack(tmp_path / "redis", Ports.free())
     try:
         stack.up(["redis"])
@@ -369,18 +376,18 @@ def own_redis(tmp_path: Path) -> Iterator[Stack]:
 
 
 def flush(stack: Stack) -> None:
-    """It forgets everything, scripts apart."""
+    """Redis loses all keys, but not its scripts."""
     with redis.Redis.from_url(stack.environment()["PENSTOCK_REDIS_URL"]) as client:
         client.flushall()
 
 
 def kill(stack: Stack) -> None:
-    """It is killed and started again by its supervisor."""
+    """Redis is killed, and its supervisor starts it again."""
     os.kill(stack.pid("redis"), signal.SIGKILL)
 
 
 def lose_what_was_not_on_disk(stack: Stack) -> None:
-    """It comes back with the first half of what it was told: its log is cut, as a power cut would."""
+    """Redis restarts with the first half of its log, as after a power cut."""
     stack.stop("redis")
     (log,) = (stack.home / "redis" / "appendonlydir").glob("*.incr.aof")
     os.truncate(log, log.stat().st_size // 2)
@@ -388,8 +395,8 @@ def lose_what_was_not_on_disk(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("fault", [flush, kill, lose_what_was_not_on_disk])
-def test_whatever_redis_loses_under_load_is_filled_again(
-    pipeline: Pipeline, settings: Settings, own_redis: Stack, the_plan: PipelinePlan, fault: Callable[[Stack], None]
+def test_whatever_redis_loses_under_load_is_written_again(
+    pipeline: Pipeline, settings: Settings, own_redis: Stack, project: Project, fault: Callable[[Stack], None]
 ) -> None:
     def load() -> None:
         for batch in range(10):
@@ -403,10 +410,10 @@ def test_whatever_redis_loses_under_load_is_filled_again(
 
     own = settings.redis.model_copy(update={"url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
     with (
-        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
         connect(own) as client,
     ):
-        reader = FeatureReader(the_plan, client)
+        reader = FeatureReader(project.plan, client)
         producer = threading.Thread(target=load)
         producer.start()
         eventually(lambda: order_of(reader, "c299-1")[1] == 4)
@@ -419,7 +426,7 @@ def test_whatever_redis_loses_under_load_is_filled_again(
 
 
 def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
-    pipeline: Pipeline, settings: Settings, own_redis: Stack, the_plan: PipelinePlan
+    pipeline: Pipeline, settings: Settings, own_redis: Stack, project: Project
 ) -> None:
     def offsets() -> list[int | None]:
         return committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)
@@ -429,20 +436,20 @@ def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
         settings.kafka.access, pipeline.features_topic, [encoded_features(pipeline.name, features(spending=spending()))]
     )
     with (
-        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
         connect(own) as client,
     ):
-        reader = FeatureReader(the_plan, client)
+        reader = FeatureReader(project.plan, client)
         eventually(lambda: offsets()[0] == 1)
         flush(own_redis)
         assert order_of(reader) == (None, None, None)
         eventually(lambda: order_of(reader) == (0, 1, 0))
     flush(own_redis)  # and while no sink runs
     with (
-        running(RedisStore(the_plan, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
         connect(own) as client,
     ):
-        eventually(lambda: order_of(FeatureReader(the_plan, client)) == (0, 1, 0))
+        eventually(lambda: order_of(FeatureReader(project.plan, client)) == (0, 1, 0))
 
 
 # --- the command line
@@ -459,7 +466,7 @@ def penstock(*arguments: str, **environment: str) -> Result:
     return CliRunner(env=environment).invoke(cli, arguments)
 
 
-def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
+def test_a_killed_sink_continues_where_it_was_and_stops_cleanly_on_sigterm(
     pipeline: Pipeline, settings: Settings, pipeline_file: Path, reader: FeatureReader
 ) -> None:
     def start() -> subprocess.Popen[bytes]:
@@ -479,7 +486,9 @@ def test_a_sink_that_is_killed_goes_on_where_it_was_and_ends_cleanly_on_sigterm(
     finally:
         process.kill()
         process.wait(10)
-    assert {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)} == {State.PRESENT}
+    assert {v.state for v in reader.get_many([("spending", f"c{n}") for n in range(10_000)], T0)} == {
+        VectorState.PRESENT
+    }
     assert committed(settings.kafka.access, pipeline.name, "redis", pipeline.features_topic)[0] == 10_000
 
 
@@ -496,7 +505,7 @@ def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(
     store: RedisStore, the_plan: PipelinePlan, pipeline_file: Path, stack_environment: dict[str, str]
 ) -> None:
     hashed = pii_hash(b"k" * 32, "4242")
-    store.write([[emission(the_plan, (0, 7, 0), hashed)]])
+    store.write([[emitted(the_plan, (0, 7, 0), hashed)]])
     wanted = ("features", "get", str(pipeline_file), "spending")
     at = ("--at", str(T0 + 60_000))
     by_value = penstock(*wanted, "4242", "--hash", *at, PENSTOCK_PII_KEY="k" * 32)

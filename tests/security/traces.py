@@ -9,7 +9,8 @@ import httpx
 from confluent_kafka.admin import AdminClient
 
 from penstock.kafka.reading import read_topic
-from sinks import cassandra_sink, redis_sink
+from sinks.stores import cassandra as cassandra_store
+from sinks.stores import redis as redis_store
 from tests.security.servers import KEYSPACE, Servers
 
 
@@ -28,7 +29,7 @@ def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -
 
 def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which keys hold one of the words, in name or value."""
-    with redis_sink.connect(servers.settings("admin").redis) as client:
+    with redis_store.connect(servers.settings("admin").redis) as client:
         keys = list(client.scan_iter())
         assert keys, "nothing is stored"
         return [place for key in keys for place in _found(repr(key), (key, client.dump(key)), words)]
@@ -37,7 +38,7 @@ def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
 def in_cassandra(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which rows of any table of the keyspace hold one of the words."""
     found = []
-    with cassandra_sink.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
+    with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
         tables = list(cluster.metadata.keyspaces[KEYSPACE].tables)
         assert tables, "there are no tables"
         for table in tables:

@@ -1,4 +1,4 @@
-"""A small pipeline and the records that its job would emit: what the sink tests feed to the stores."""
+"""A small pipeline, and the records that its job and its scorer would publish: the input of sink tests."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ TRADE = View(
 
 
 def payments(name: str = "payments", partitions: int = 2) -> Pipeline:
-    """The pipeline, under a name of the test's own."""
+    """The pipeline, under a name of the test's choice."""
     return Pipeline(
         name=name,
         source=Source(topic=f"events.{name}", contract=Payment, key="card", partitions=partitions),
@@ -87,7 +87,7 @@ PLAN: PipelinePlan = compile_plan(payments())
 
 
 def spending(entity: str = "c1", seq: int = 1, as_of: int = T0, epoch: int = 0, **values: Any) -> dict[str, Any]:
-    """The part of a feature record that the view `spending` has."""
+    """The part of the view `spending` in a feature record."""
     return {
         "entity": entity,
         "epoch": epoch,
@@ -105,7 +105,7 @@ def spending(entity: str = "c1", seq: int = 1, as_of: int = T0, epoch: int = 0, 
 
 
 def trade(entity: str = "s1", seq: int = 1, as_of: int = T0, epoch: int = 0, **values: Any) -> dict[str, Any]:
-    """The part of a feature record that the view `trade` has."""
+    """The part of the view `trade` in a feature record."""
     part = {"entity": entity, "epoch": epoch, "seq": seq, "as_of": as_of, "late": False}
     return part | {"card_approx_distinct_10m": 7, "is_new": None} | values
 

@@ -1,4 +1,4 @@
-"""Running sinks against real servers: producing records, looking at offsets, waiting for what must become true."""
+"""Helpers to run sinks against real servers: produce records, read offsets and metrics, wait for a condition."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.telemetry import Progress
 from sinks.runner import Sink, group_id
-from sinks.store import Store
+from sinks.store_interface import Store
 
 T = TypeVar("T")
 
 
 @contextmanager
 def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Sink[Any]]:
-    """The sink in a thread; stopped at the end, when an error of it is raised here."""
+    """Runs the sink in a thread and stops it at the end; raises the error that it ended with."""
     watch = LagWatch(kafka, pipeline, f"sink-{store.name}", Progress(time.monotonic))
     sink, errors = Sink(store, pipeline, kafka, watch, random.Random(0)), []
 
@@ -46,7 +46,7 @@ def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Si
 
 
 def produce(kafka: KafkaAccess, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
-    """Publishes the values and waits until Kafka has them."""
+    """Publishes the values and waits until Kafka has acknowledged them."""
     producer = Producer({**kafka.client(), "enable.idempotence": True, "linger.ms": 5})
     for value in values:
         producer.produce(topic, key=b"k", value=value, partition=partition, headers=[("h", b"1")])
@@ -56,7 +56,7 @@ def produce(kafka: KafkaAccess, topic: str, values: Sequence[bytes | None], part
 
 def committed(kafka: KafkaAccess, pipeline: str, sink: str, topic: str, partitions: int = 2) -> list[int | None]:
     """The group's committed offset of each partition; None where there is none."""
-    # Not by an admin client: while a group has no coordinator, librdkafka crashes on its question (librdkafka#5040).
+    # Not with an admin client: librdkafka crashes on its request while a group has no coordinator (librdkafka#5040).
     consumer = Consumer({**kafka.client(), "group.id": group_id(pipeline, sink)})
     wanted = [TopicPartition(topic, number) for number in range(partitions)]
     deadline = time.monotonic() + 20
@@ -85,7 +85,7 @@ def consume_all(kafka: KafkaAccess, topic: str, expected: int, partition: int = 
 
 
 def eventually(check: Callable[[], T], timeout_s: float = 40) -> T:
-    """The first truthy answer of `check`; an AssertionError that it raises is an answer to wait for better."""
+    """Repeats `check` until it returns something truthy, and returns that; retries after an AssertionError, too."""
     until = time.monotonic() + timeout_s
     while True:
         try:

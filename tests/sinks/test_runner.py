@@ -1,4 +1,4 @@
-"""The rules of the loop that need no server."""
+"""The rules of the loop that can be tested without servers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from sinks.runner import backoff_s, group_id
 
 
 @given(st.integers(1, 10_000), st.randoms(use_true_random=False))
-def test_a_pause_is_between_half_and_all_of_a_doubling_time_of_ten_seconds_at_most(
-    failures: int, rng: random.Random
-) -> None:
+def test_pauses_double_up_to_ten_seconds_less_at_most_half(failures: int, rng: random.Random) -> None:
     longest = min(10.0, 0.1 * 2 ** min(failures - 1, 20))
     assert longest / 2 <= backoff_s(failures, rng) <= longest
 
 
-def test_each_sink_of_each_pipeline_is_a_group_of_its_own() -> None:
+def test_each_sink_of_each_pipeline_has_its_own_consumer_group() -> None:
     assert group_id("fraud", "redis") == "penstock-fraud-sink-redis"

@@ -10,8 +10,9 @@ import redis
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.contract import Pii
-from sinks.redis_sink import FeatureReader, connect
-from sinks.vectors import Vector
+from sinks.feature_reader import FeatureReader
+from sinks.stores.redis import connect
+from sinks.vector_format import FeatureVector
 from streams.plan.entities import hashed_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
@@ -36,7 +37,7 @@ def entity_of(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings,
     return _hashed(plan, view, sys.stdin.readline().rstrip("\n") if text == "-" else text, settings)
 
 
-def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> Vector:
+def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> FeatureVector:
     """The vector in Redis as it reads at ``now_ms``; a PenstockError if Redis does not answer."""
     try:
         return FeatureReader(plan, connect(settings.redis)).get(view.name, entity, now_ms)

@@ -13,12 +13,12 @@ from penstock.commands.features.explanation import Explanation, WindowTiles
 from penstock.commands.features.online import shown_or_null
 from penstock.time import readable
 from schemas.feature_types import FeatureValue
-from sinks.vectors import Vector
+from sinks.vector_format import FeatureVector
 from streams.definitions.windows import span
 from streams.plan.model import DerivedFeaturePlan, FeaturePlan, ViewPlan
 
 
-def as_data(view: ViewPlan, vector: Vector, explanation: Explanation) -> dict[str, Any]:
+def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> dict[str, Any]:
     """The explanation as plain data; times in epoch ms."""
     return {
         "view": view.id,
@@ -46,7 +46,7 @@ def as_data(view: ViewPlan, vector: Vector, explanation: Explanation) -> dict[st
 
 
 def show_explanation(
-    console: Console, view: ViewPlan, vector: Vector, explanation: Explanation, *, topic: str, tiles: int
+    console: Console, view: ViewPlan, vector: FeatureVector, explanation: Explanation, *, topic: str, tiles: int
 ) -> None:
     """The vector, and of each window its newest ``tiles`` tiles."""
     assert vector.as_of is not None

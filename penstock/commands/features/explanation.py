@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from schemas.feature_types import FeatureValue
-from sinks.vectors import Vector
+from sinks.vector_format import FeatureVector
 from streams.definitions.windows import LIFETIME_MS
 from streams.inprocess.kernel import Kernel
 from streams.oracle.reference import Row, agrees
@@ -58,7 +58,7 @@ class Explanation:
 
 
 def explain(
-    plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: Vector, kernel: Kernel, reference: str
+    plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: FeatureVector, kernel: Kernel, reference: str
 ) -> Explanation:
     """The tiles behind a stored vector.
 
@@ -111,7 +111,7 @@ def _of_view(answers: Sequence[Mapping[str, Any] | None], view: ViewPlan) -> dic
     return {place: answer[view.name] for place, answer in enumerate(answers) if answer is not None}
 
 
-def _differing(view: ViewPlan, values: Mapping[str, FeatureValue], vector: Vector) -> tuple[str, ...]:
+def _differing(view: ViewPlan, values: Mapping[str, FeatureValue], vector: FeatureVector) -> tuple[str, ...]:
     names = [feature.name for feature in view.features]
     return tuple(name for name in names if not agrees(values[name], vector.values[name], 0.0))
 

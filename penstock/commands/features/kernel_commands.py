@@ -16,7 +16,7 @@ from penstock.commands.features.explanation import explain as explanation_of
 from penstock.commands.features.overview import overview, state_table, tree
 from penstock.commands.features.sizes import bytes_per_id, state_sizes
 from penstock.settings import Settings
-from sinks.vectors import State
+from sinks.vector_format import VectorState
 from streams.inprocess.cases import read_cases
 from streams.inprocess.kernel import Kernel
 from streams.inprocess.report import show, show_total
@@ -75,7 +75,7 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
     entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
     # No clock is behind this one: so it reads as it was emitted.
     vector = stored(plan, view_plan, entity, -(2**62), settings)
-    if vector.state is State.MISSING or vector.as_of is None:
+    if vector.state is VectorState.MISSING or vector.as_of is None:
         click.echo(f"nothing is stored for {view_plan.entity} {entity}: it has had no event, or none for long")
         if not hashed:
             hint_at_hash(plan, view_plan)

@@ -17,13 +17,18 @@ from penstock.settings import Settings
 from penstock.time import iso, readable
 from schemas.feature_types import FeatureValue
 from sinks.cassandra_tables import history_table
-from sinks.redis_sink import redis_key
-from sinks.vectors import State, Vector
+from sinks.stores.redis import redis_key
+from sinks.vector_format import FeatureVector, VectorState
 from streams.definitions.windows import span
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import open_project
 
-_COLOURS = {State.PRESENT: "green", State.STALE: "yellow", State.EXPIRED: "red", State.MISSING: "red"}
+_COLOURS = {
+    VectorState.PRESENT: "green",
+    VectorState.STALE: "yellow",
+    VectorState.EXPIRED: "red",
+    VectorState.MISSING: "red",
+}
 
 
 @click.command()
@@ -45,9 +50,9 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     now_ms = time.time_ns() // 1_000_000 if at is None else at
     vector = stored(plan, view_plan, entity, now_ms, settings)
     _show(Console(), view_plan, vector, now_ms, at is None)
-    if vector.state is State.MISSING and not hashed:
+    if vector.state is VectorState.MISSING and not hashed:
         hint_at_hash(plan, view_plan)
-    click.get_current_context().exit(1 if vector.state is State.MISSING else 0)
+    click.get_current_context().exit(1 if vector.state is VectorState.MISSING else 0)
 
 
 @click.command()
@@ -61,7 +66,7 @@ def describe(pipeline: str, view: str | None) -> None:
         _describe(console, plan, view_plan)
 
 
-def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now: bool) -> None:
+def _show(console: Console, view: ViewPlan, vector: FeatureVector, now_ms: int, at_now: bool) -> None:
     console.print(
         Text.assemble(
             (view.id, "bold"),
@@ -84,7 +89,7 @@ def _show(console: Console, view: ViewPlan, vector: Vector, now_ms: int, at_now:
     for name, value in vector.values.items():
         table.add_row(name, shown_or_null(value))
     console.print(table)
-    if at_now and vector.state in (State.STALE, State.EXPIRED):
+    if at_now and vector.state in (VectorState.STALE, VectorState.EXPIRED):
         console.print(f"[dim]windows that have passed read as empty; as it was then: --at {iso(vector.as_of)}[/]")
 
 

@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from penstock.commands.features.sizes import StateSize
 from sinks.cassandra_tables import history_table
-from sinks.redis_sink import redis_key
+from sinks.stores.redis import redis_key
 from streams.definitions.windows import LIFETIME_MS, span
 from streams.plan.model import ColumnPlan, FeaturePlan, PipelinePlan, SourcePlan, ViewPlan
 

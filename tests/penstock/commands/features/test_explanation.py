@@ -11,7 +11,7 @@ from penstock.commands.features.explained import as_data, show_explanation
 from penstock.commands.features.explanation import Explanation, explain
 from penstock.errors import PenstockError
 from schemas.feature_types import FeatureValue
-from sinks.vectors import State, Vector
+from sinks.vector_format import FeatureVector, VectorState
 from streams.definitions.windows import LIFETIME_MS
 from streams.inprocess.kernel import Kernel
 from streams.plan.model import PipelinePlan
@@ -38,12 +38,12 @@ def row(number: int, time: int, x: float) -> dict[str, Any]:
     return {"id": f"{number}", "time": time, "k": "a", "x": x}
 
 
-def vector(as_of: int, **values: FeatureValue) -> Vector:
-    return Vector("v@1", "a", State.PRESENT, values, as_of, 1, 1, 1)
+def vector(as_of: int, **values: FeatureValue) -> FeatureVector:
+    return FeatureVector("v@1", "a", VectorState.PRESENT, values, as_of, 1, 1, 1)
 
 
-def explained(kernel: Kernel, plan: PipelinePlan, rows: list[dict[str, Any]], stored: Vector) -> Explanation:
-    return explain(plan, plan.view("v"), rows, stored, kernel, "p")
+def explained(kernel: Kernel, plan: PipelinePlan, rows: list[dict[str, Any]], stored: FeatureVector) -> Explanation:
+    return explain(plan, plan.view("v"), rows, stored, kernel)
 
 
 ROWS = [row(1, 5_000, 1.0), row(2, 31_000, 2.0), row(3, 32_000, 4.0), row(4, 70_000, 8.0)]

@@ -1,4 +1,4 @@
-"""What a stored vector says at a given time."""
+"""How a stored vector reads at a given time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import Undecodable, UnknownSchema
-from sinks.emissions import Emission
-from sinks.vectors import State, VectorFormat, has_run_empty, time_to_live_ms
+from sinks.emitted_vectors import EmittedVector
+from sinks.vector_format import VectorFormat, VectorState, time_to_live_ms, window_is_empty
 from streams.definitions.windows import LIFETIME_MS
 from streams.oracle.reference import in_window
 from streams.plan.model import ViewPlan
@@ -38,12 +38,12 @@ EMPTY = {
 
 
 def blob(**changes: int) -> bytes:
-    return VectorFormat(VIEW).pack(Emission(VIEW, "e", 5, spending(seq=9, epoch=3) | changes))
+    return VectorFormat(VIEW).pack(EmittedVector(VIEW, "e", 5, spending(seq=9, epoch=3) | changes))
 
 
 def test_a_vector_survives_the_round_trip() -> None:
     vector = VectorFormat(VIEW).read("c1", blob(), T0)
-    assert (vector.view, vector.entity, vector.state) == ("spending@1", "c1", State.PRESENT)
+    assert (vector.view, vector.entity, vector.state) == ("spending@1", "c1", VectorState.PRESENT)
     assert (vector.as_of, vector.epoch, vector.seq, vector.attempt) == (T0, 3, 9, 5)
     assert vector.values == VALUES
 
@@ -51,22 +51,22 @@ def test_a_vector_survives_the_round_trip() -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_any_64_bit_position_and_time_fits(epoch: int, seq: int, as_of: int) -> None:
     vector = VectorFormat(VIEW).read("c1", blob(epoch=epoch, seq=seq, as_of=as_of), as_of)
-    assert (vector.epoch, vector.seq, vector.as_of, vector.state) == (epoch, seq, as_of, State.PRESENT)
+    assert (vector.epoch, vector.seq, vector.as_of, vector.state) == (epoch, seq, as_of, VectorState.PRESENT)
 
 
 @pytest.mark.parametrize(
     ("after_ms", "state", "values"),
     [
-        (-HOUR, State.PRESENT, VALUES),
-        (MINUTE - 1, State.PRESENT, VALUES),
-        (MINUTE, State.STALE, VALUES | {"count_1m": 0, "busy": None}),
-        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0, "busy": None}),
-        (HOUR, State.EXPIRED, EMPTY),
-        (10 * HOUR, State.EXPIRED, EMPTY),
+        (-HOUR, VectorState.PRESENT, VALUES),
+        (MINUTE - 1, VectorState.PRESENT, VALUES),
+        (MINUTE, VectorState.STALE, VALUES | {"count_1m": 0, "busy": None}),
+        (HOUR - 1, VectorState.STALE, VALUES | {"count_1m": 0, "busy": None}),
+        (HOUR, VectorState.EXPIRED, EMPTY),
+        (10 * HOUR, VectorState.EXPIRED, EMPTY),
     ],
 )
-def test_a_window_that_has_passed_the_newest_event_reads_as_empty(
-    after_ms: int, state: State, values: dict[str, object]
+def test_features_of_a_window_that_has_passed_the_newest_event_read_as_empty(
+    after_ms: int, state: VectorState, values: dict[str, object]
 ) -> None:
     vector = VectorFormat(VIEW).read("c1", blob(), T0 + after_ms)
     assert (vector.state, vector.values) == (state, values)
@@ -75,24 +75,26 @@ def test_a_window_that_has_passed_the_newest_event_reads_as_empty(
 @pytest.mark.parametrize(
     ("after_ms", "state", "values"),
     [
-        (MINUTE, State.STALE, VALUES | {"count_1m": 0}),
-        (HOUR - 1, State.STALE, VALUES | {"count_1m": 0}),
-        (HOUR, State.EXPIRED, EMPTY),
-        (HOUR + 30 * MINUTE, State.EXPIRED, EMPTY),
+        (MINUTE, VectorState.STALE, VALUES | {"count_1m": 0}),
+        (HOUR - 1, VectorState.STALE, VALUES | {"count_1m": 0}),
+        (HOUR, VectorState.EXPIRED, EMPTY),
+        (HOUR + 30 * MINUTE, VectorState.EXPIRED, EMPTY),
     ],
 )
-def test_a_timers_vector_is_as_old_as_its_newest_event(after_ms: int, state: State, values: dict[str, object]) -> None:
-    timer = Emission(VIEW, "", 5, spending(as_of=T0 + 30 * MINUTE), newest_ms=T0)
+def test_a_timers_vector_is_as_old_as_its_newest_event(
+    after_ms: int, state: VectorState, values: dict[str, object]
+) -> None:
+    timer = EmittedVector(VIEW, "", 5, spending(as_of=T0 + 30 * MINUTE), newest_ms=T0)
     vector = VectorFormat(VIEW).read("c1", VectorFormat(VIEW).pack(timer), T0 + after_ms)
     assert (vector.as_of, vector.state, vector.values) == (T0 + 30 * MINUTE, state, values)
 
 
-def test_a_lifetime_never_reads_as_empty() -> None:
+def test_a_feature_over_a_lifetime_never_reads_as_empty() -> None:
     for_good = {"shop_last_1h": {"window_ms": LIFETIME_MS}}
     features = tuple(feature.model_copy(update=for_good.get(feature.name, {})) for feature in VIEW.features)
     view = VIEW.model_copy(update={"features": features})
     vector = VectorFormat(view).read("c1", blob(), T0 + 10**13)
-    assert (vector.state, vector.values) == (State.STALE, EMPTY | {"shop_last_1h": "s1"})
+    assert (vector.state, vector.values) == (VectorState.STALE, EMPTY | {"shop_last_1h": "s1"})
     assert time_to_live_ms(view, MINUTE, HOUR) is None
 
 
@@ -100,7 +102,7 @@ def with_derived(*windows: list[int]) -> tuple[ViewPlan, bytes]:
     """The view with a derived feature that depends on these windows, and a vector of it."""
     busy = {"name": "busy", "sql": "count_1m / count_1h", "type": "double", "inputs": [], "windows": windows}
     view = ViewPlan.model_validate(VIEW.model_dump() | {"derived": [busy]})
-    return view, VectorFormat(view).pack(Emission(view, "e", 5, spending()))
+    return view, VectorFormat(view).pack(EmittedVector(view, "e", 5, spending()))
 
 
 @pytest.mark.parametrize(
@@ -124,12 +126,12 @@ def test_a_derived_feature_is_null_once_a_window_behind_it_has_passed(
 def test_a_vector_is_stale_when_only_a_derived_feature_reads_as_empty() -> None:
     view, stored = with_derived([1_000, 10])
     vector = VectorFormat(view).read("c1", stored, T0 + 1_000)
-    assert (vector.state, vector.values) == (State.STALE, VALUES | {"busy": None})
+    assert (vector.state, vector.values) == (VectorState.STALE, VALUES | {"busy": None})
 
 
 def test_nothing_stored_is_missing_and_reads_as_empty() -> None:
     vector = VectorFormat(VIEW).read("c1", None, T0)
-    assert (vector.state, vector.values, vector.as_of, vector.seq) == (State.MISSING, EMPTY, None, None)
+    assert (vector.state, vector.values, vector.as_of, vector.seq) == (VectorState.MISSING, EMPTY, None, None)
 
 
 @given(
@@ -139,17 +141,17 @@ def test_nothing_stored_is_missing_and_reads_as_empty() -> None:
 )
 def test_a_window_is_empty_exactly_when_the_reference_says_so(feature, as_of: int, later: int) -> None:  # type: ignore[no-untyped-def]
     covered = in_window(as_of, as_of + later, feature.window_ms, feature.hop_ms)
-    assert has_run_empty(feature, as_of, as_of + later) is not covered
+    assert window_is_empty(feature, as_of, as_of + later) is not covered
 
 
 @given(st.integers(-(10**13), 10**13), st.integers(0, 10 * HOUR))
-def test_what_the_store_has_dropped_would_have_read_as_empty(as_of: int, ahead_ms: int) -> None:
+def test_a_vector_that_the_store_has_dropped_would_have_read_as_expired(as_of: int, ahead_ms: int) -> None:
     """The event was at most `max_future` ahead of the wall clock when it was written, by which the reader lives."""
     max_future = min(ahead_ms, MINUTE)
     time_to_live = time_to_live_ms(VIEW, MINUTE, 0)
     assert time_to_live is not None
     dropped_at = (as_of - max_future) + time_to_live
-    assert VectorFormat(VIEW).read("c1", blob(as_of=as_of), dropped_at).state is State.EXPIRED
+    assert VectorFormat(VIEW).read("c1", blob(as_of=as_of), dropped_at).state is VectorState.EXPIRED
 
 
 @pytest.mark.parametrize("value", [b"", b"\x01", b"a string that someone put there, long enough for a header"])
@@ -159,7 +161,7 @@ def test_a_value_that_is_no_vector_is_refused(value: bytes) -> None:
 
 
 def test_a_vector_of_another_view_is_refused() -> None:
-    value = VectorFormat(OTHER).pack(Emission(OTHER, "e", 0, trade()))
+    value = VectorFormat(OTHER).pack(EmittedVector(OTHER, "e", 0, trade()))
     with pytest.raises(UnknownSchema):
         VectorFormat(VIEW).read("c1", value, T0)
 

@@ -1,4 +1,4 @@
-"""What an operator sees of a sink on /metrics."""
+"""The metrics of a sink; docs/operations.md explains them to operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.telemetry import AGE_BUCKETS_S
 _LABELS = ["pipeline", "sink"]
 # From one entity in Redis to the longest that a store may take before the write counts as failed (Cassandra: 10 s).
 _WRITE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-# Up to a full batch: one that is always full says that the sink is the bottleneck.
+# Up to a full batch: if batches are always full, the sink is the bottleneck.
 _BATCH = (1, 3, 10, 30, 100, 300, 999, 1_000)
 
 _PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", _LABELS)
@@ -34,12 +34,12 @@ _AGE = Histogram(
 )
 
 
-class Metrics:
-    """The metrics of one sink of a pipeline, which reads ``topics``."""
+class SinkMetrics:
+    """The metrics of one sink of a pipeline, which reads ``topics``; each series exists from the start."""
 
     def __init__(self, pipeline: str, sink: str, topics: Iterable[str]) -> None:
         self._labels = (pipeline, sink)
-        for topic in topics:  # at 0: of a series that begins with its first event, no rate tells that event
+        for topic in topics:  # at 0: a rate misses the first event of a series that begins with it
             for outcome in ("written", "dead_letter"):
                 _RECORDS.labels(pipeline, sink, topic, outcome)
         self.paused = _PAUSED.labels(pipeline, sink)
@@ -50,12 +50,12 @@ class Metrics:
         self._age = _AGE.labels(pipeline, sink)
 
     def done(self, topic: str, outcome: str, records: int = 1) -> None:
-        """Counts records that are done: ``written``, or ``dead_letter``."""
+        """Count records as done; the outcome is ``written`` or ``dead_letter``."""
         _RECORDS.labels(*self._labels, topic, outcome).inc(records)
 
     @contextmanager
     def write(self, records: int) -> Iterator[None]:
-        """Times one write of so many records."""
+        """Time one write of so many records."""
         self._batches.observe(records)
         begin = perf_counter()
         try:
@@ -64,5 +64,5 @@ class Metrics:
             self._writes.observe(perf_counter() - begin)
 
     def acknowledged(self, oldest_ms: int, now_ms: int) -> None:
-        """Notes how old the oldest record of a write was when the store had it (epoch ms)."""
+        """Observe the age of the oldest record of a write at its acknowledgement; both times are epoch ms."""
         self._age.observe(max(0, now_ms - oldest_ms) / 1000)

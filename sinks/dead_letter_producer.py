@@ -1,4 +1,4 @@
-"""Where a sink puts the records that it cannot read: the topic's dead letters."""
+"""Publishes the records that a sink cannot decode to the dead-letter topic of their topic."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from confluent_kafka import KafkaError, Producer
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import dead_letters_of
 from schemas.dead_letters import DeadLetter
-from sinks.store import StoreUnavailable
+from sinks.store_interface import StoreUnavailable
 
 
-class DeadLetters:
-    """Publishes dead letters; the producer is made when the first one comes."""
+class DeadLetterProducer:
+    """Publishes dead letters; creates its Kafka producer when the first one comes."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
         self._producer: Producer | None = None
 
     def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns once Kafka has them all; StoreUnavailable if it does not take them."""
+        """Publish all; returns once Kafka has acknowledged them.
+
+        Raises:
+            StoreUnavailable: if Kafka does not acknowledge all of them.
+        """
         if not letters:
             return
         if self._producer is None:

@@ -1,0 +1,208 @@
+"""Redis, the online store: the latest vector of each entity, replaced only by a newer one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import redis
+from pydantic import Field
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from penstock.kafka.lag import Partition
+from penstock.sections import RedisSettings
+from penstock.settings import Settings
+from sinks.emitted_vectors import EmittedVector, emitted_vectors, newest_per_entity
+from sinks.store_interface import NO_MARKS, OffsetMark, StoreOptions, StoreType, StoreUnavailable
+from sinks.vector_format import VectorFormat, time_to_live_ms
+from streams.definitions.pipeline import Pipeline
+from streams.definitions.windows import Duration, duration_ms
+from streams.plan.model import PipelinePlan, ViewPlan
+from streams.plan.project import Project
+
+# Stores a vector only if its (epoch, seq, attempt, as_of) is greater than the stored one. Lua's numbers are doubles,
+# exact to 2**53 only, so the four 64-bit numbers are compared as eight of 32 bits. One key per call, so it also runs on
+# a cluster.
+_STORE_IF_NEWER = """
+local old = redis.pcall('GETRANGE', KEYS[1], 1, 32)
+if type(old) == 'string' and #old == 32 then
+  local a = {struct.unpack('>I4I4I4I4I4I4i4I4', ARGV[1], 2)}
+  local b = {struct.unpack('>I4I4I4I4I4I4i4I4', old, 1)}
+  local newer = false
+  for i = 1, 8 do
+    if a[i] ~= b[i] then
+      newer = a[i] > b[i]
+      break
+    end
+  end
+  if not newer then
+    return 0
+  end
+end
+if ARGV[2] == '' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return 1
+"""
+
+# Sets a partition's offset mark to ARGV[2] and returns -1. If the mark is below the expected offset (ARGV[1]), returns
+# it unchanged. A sink that starts again further back sets the mark back, too: a mark that claims less is never wrong.
+# GETRANGE, because the sink's user may not GET; `call`, because an error must not pass for a missing mark.
+_SET_MARK = """
+local held = tonumber(redis.call('GETRANGE', KEYS[1], 0, -1)) or 0
+if held < tonumber(ARGV[1]) then
+  return held
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return -1
+"""
+
+
+def connect(settings: RedisSettings) -> redis.Redis:
+    """A client that answers or fails within seconds; the sink's runner does the retries.
+
+    Raises:
+        PenstockError: if a file with the password cannot be read.
+    """
+    password, tls = settings.secret("password"), settings.encryption
+    files = {} if tls is None else {"ca_certs": tls.ca_file, "certfile": tls.certificate_file, "keyfile": tls.key_file}
+    return redis.Redis.from_url(
+        settings.url,
+        username=settings.username,
+        password=None if password is None else password.get_secret_value(),
+        socket_timeout=5,
+        socket_connect_timeout=3,
+        # One retry: a pooled connection that the server has closed meanwhile is no outage.
+        retry=Retry(NoBackoff(), 1),
+        **{f"ssl_{name}": str(path) for name, path in files.items() if path is not None},
+    )
+
+
+def redis_key(plan: PipelinePlan, view: ViewPlan, entity: str) -> str:
+    """The key of an entity's vector; its literal braces keep all views of an entity on one cluster node."""
+    return f"penstock:{plan.pipeline}:{view.id}:{{{entity}}}"
+
+
+def mark_key(plan: PipelinePlan, partition: Partition) -> str:
+    """The key of a partition's offset mark; it differs from every vector's key, which has an ``@`` in this place."""
+    return f"penstock:{plan.pipeline}:sink:{partition[0]}:{partition[1]}"
+
+
+class RedisStore:
+    """The store of ``penstock sink run redis``.
+
+    A Redis server can lose what it acknowledged: it writes to disk once a second, may be flushed, and may fail over to
+    a replica that is behind. All of these keep the order of writes. So if the offset mark that follows a batch is
+    there, all vectors of the batch are.
+
+    Args:
+        project: The pipeline.
+        client: Redis, see :func:`connect`.
+        grace_ms: How long a vector is kept beyond its use, see :func:`sinks.vector_format.time_to_live_ms`.
+    """
+
+    name = "redis"
+
+    def __init__(self, project: Project, client: redis.Redis, grace_ms: int) -> None:
+        plan = self._plan = project.plan
+        self.topics = _topics(project.pipeline)
+        self._client = client
+        self._decoder = project.features_decoder()
+        self._formats = {view.id: VectorFormat(view) for view in plan.views}
+        ahead_ms = max(source.max_future_ms for source in plan.sources)
+        lives = {view.id: time_to_live_ms(view, ahead_ms, grace_ms) for view in plan.views}
+        # The script takes an empty text for "no expiry".
+        self._ttl_ms = {name: "" if ttl_ms is None else str(ttl_ms) for name, ttl_ms in lives.items()}
+        self._store_if_newer = self._set_mark = ""
+
+    def open(self) -> None:
+        """Load the scripts; this also checks connectivity."""
+        try:
+            self._store_if_newer = str(self._client.script_load(_STORE_IF_NEWER))
+            self._set_mark = str(self._client.script_load(_SET_MARK))
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+
+    def decode(self, topic: str, value: bytes) -> list[EmittedVector]:  # noqa: ARG002 - there is one topic
+        """The vectors of a feature record."""
+        return emitted_vectors(self._plan, self._decoder.decode(value))
+
+    def write(
+        self, records: Sequence[list[EmittedVector]], marks: Mapping[Partition, OffsetMark] = NO_MARKS
+    ) -> Mapping[Partition, int]:
+        """Store the newest vector of each entity, unless Redis has a newer one; one round trip."""
+        try:
+            answers = self._run_scripts(records, marks)
+            if answers is None:
+                # The server was restarted, or its scripts were flushed: some calls did nothing. All can be repeated.
+                self.open()
+                answers = self._run_scripts(records, marks)
+                if answers is None:
+                    raise redis.exceptions.NoScriptError("the script is forgotten as soon as it is loaded")
+        except redis.RedisError as error:
+            raise self._unavailable(error) from error
+        held = zip(marks, answers[len(answers) - len(marks) :], strict=True)
+        return {partition: offset for partition, offset in held if offset >= 0}
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.close()
+
+    def _run_scripts(
+        self, records: Sequence[list[EmittedVector]], marks: Mapping[Partition, OffsetMark]
+    ) -> list[int] | None:
+        """The answers of all calls, those of the marks at the end; None if the server lacked a script."""
+        pipeline = self._client.pipeline(transaction=False)
+        for vector in newest_per_entity(itertools.chain.from_iterable(records)):
+            view = vector.view
+            key, value = redis_key(self._plan, view, vector.entity), self._formats[view.id].pack(vector)
+            pipeline.evalsha(self._store_if_newer, 1, key, value, self._ttl_ms[view.id])
+        for partition, mark in marks.items():
+            key = mark_key(self._plan, partition)
+            pipeline.evalsha(self._set_mark, 1, key, str(mark.expected), str(mark.new))
+        answers = pipeline.execute(raise_on_error=False)
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        for error in errors:
+            if not isinstance(error, redis.exceptions.NoScriptError):
+                raise error
+        return None if errors else answers
+
+    def _unavailable(self, error: redis.RedisError) -> StoreUnavailable:
+        where = self._client.connection_pool.connection_kwargs
+        return StoreUnavailable(
+            f"Redis does not take writes: {error}",
+            where=f"{where.get('host')}:{where.get('port')}",
+            safe="features stay in their topic and are tried again",
+            next="penstock status, or set PENSTOCK_REDIS_URL (and _USERNAME, _PASSWORD_FILE)",
+        )
+
+
+class RedisOptions(StoreOptions):
+    """The options of ``penstock sink run redis``."""
+
+    grace: Duration = Field(
+        duration_ms("7d"),
+        description="Keep a vector this long after its longest window has passed: "
+        "raise it for replays that pause longer.",
+    )
+
+
+def _topics(pipeline: Pipeline) -> tuple[str, ...]:
+    """The topics that the store keeps."""
+    return (pipeline.features_topic,)
+
+
+def _create(project: Project, settings: Settings, options: RedisOptions) -> RedisStore:
+    return RedisStore(project, connect(settings.redis), options.grace)
+
+
+STORE = StoreType(
+    name=RedisStore.name,
+    summary="Keep the latest vector of every entity in Redis.",
+    options=RedisOptions,
+    topics=_topics,
+    create=_create,
+)
