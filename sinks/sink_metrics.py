@@ -1,4 +1,4 @@
-"""The metrics of a sink; docs/operations.md explains them to operators."""
+"""The metrics of a sink; docs/reference/metrics.md explains them to operators."""
 
 from __future__ import annotations
 

@@ -85,15 +85,15 @@ def test_each_pipeline_has_the_helpers_beside_it_even_if_they_are_called_like_in
 
 
 def test_a_package_that_is_not_installed_is_imported_by_its_own_names(tmp_path: Path) -> None:
-    (tmp_path / "shop" / "ads").mkdir(parents=True)
-    (tmp_path / "shop" / "__init__.py").touch()
-    (tmp_path / "shop" / "names.py").write_text("def change(user):\n    return user + '!'\n")
-    (tmp_path / "shop" / "ads" / "__init__.py").touch()
-    imports = "from shop.names import change\nfrom ..names import change as again\nassert change is again"
-    file = write(tmp_path / "shop" / "ads", "ads", imports=imports, function="change")
+    (tmp_path / "acme" / "ads").mkdir(parents=True)
+    (tmp_path / "acme" / "__init__.py").touch()
+    (tmp_path / "acme" / "names.py").write_text("def change(user):\n    return user + '!'\n")
+    (tmp_path / "acme" / "ads" / "__init__.py").touch()
+    imports = "from acme.names import change\nfrom ..names import change as again\nassert change is again"
+    file = write(tmp_path / "acme" / "ads", "ads", imports=imports, function="change")
     assert loud(file).function("x") == "x!"
-    assert loud(file).reference == "shop.names:change"
-    assert "shop" not in sys.modules
+    assert loud(file).reference == "acme.names:change"
+    assert "acme" not in sys.modules
 
 
 def test_an_installed_pipeline_is_the_module_that_others_import() -> None:
@@ -113,12 +113,12 @@ def test_the_files_of_a_function_are_its_own_and_those_imported_beside_it(tmp_pa
 
 
 def test_the_files_of_a_package_are_all_of_it(tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
+    (tmp_path / "acme").mkdir()
     for name in ("__init__.py", "data.csv", "later.py"):
-        (tmp_path / "shop" / name).touch()
-    file = write(tmp_path / "shop", "ads")
+        (tmp_path / "acme" / name).touch()
+    file = write(tmp_path / "acme", "ads")
     names = {"__init__.py", "data.csv", "later.py", "pipeline.py"}
-    assert source_files(loud(file).function.__module__).keys() == {Path("shop") / name for name in names}
+    assert source_files(loud(file).function.__module__).keys() == {Path("acme") / name for name in names}
 
 
 def test_an_error_inside_the_file_is_the_authors_own(tmp_path: Path) -> None:

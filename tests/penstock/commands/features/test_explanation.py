@@ -43,7 +43,7 @@ def vector(as_of: int, **values: FeatureValue) -> FeatureVector:
 
 
 def explained(kernel: Kernel, plan: PipelinePlan, rows: list[dict[str, Any]], stored: FeatureVector) -> Explanation:
-    return explain(plan, plan.view("v"), rows, stored, kernel)
+    return explain(plan, plan.view("v"), rows, stored, kernel, "p")
 
 
 ROWS = [row(1, 5_000, 1.0), row(2, 31_000, 2.0), row(3, 32_000, 4.0), row(4, 70_000, 8.0)]
