@@ -76,7 +76,7 @@ class Submission(BaseModel):
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
         drops_state: Whether it may continue from state of stages that it does not have any more.
         python_files: Folders that hold the modules of Python columns, for the workers' path.
-        kernel: The kernel's own request; see ``penstock.kernel.graph.Request``.
+        kernel: The kernel's own request; see ``penstock.kernel.graph.JobRequest``.
         rehearsal: Whether to assemble the job only, and not to submit it.
     """
 

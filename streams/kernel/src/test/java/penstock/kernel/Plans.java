@@ -4,8 +4,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
@@ -105,7 +105,7 @@ public final class Plans {
 
   /** An event of the plan. */
   public static Event event(Plan plan, String id, long time, String key, Double x) {
-    Layout layout = Layout.needed(plan);
+    ColumnLayout layout = ColumnLayout.needed(plan);
     Event event = new Event();
     event.id = id;
     event.time = time;

@@ -11,7 +11,7 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.util.Utf8;
-import penstock.kernel.decode.Refused.Reason;
+import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
  * Reads Avro binary written with one schema. The contract's rules are applied to what was written,
@@ -37,26 +37,27 @@ final class AvroDecoder {
     this.reader = new GenericDatumReader<>(writer, writer, new GenericData());
   }
 
-  Object[] decode(byte[] value, int start) throws Refused {
+  Object[] decode(byte[] value, int start) throws InvalidEventException {
     if (schema.getType() != Schema.Type.RECORD) {
-      throw new Refused(Reason.UNDECODABLE, "the Avro schema is not that of a record");
+      throw new InvalidEventException(
+          Reason.UNDECODABLE, "the Avro schema is not that of a record");
     }
     GenericRecord record;
     try {
       decoder = DecoderFactory.get().binaryDecoder(value, start, value.length - start, decoder);
       record = reader.read(null, decoder);
       if (!decoder.isEnd()) {
-        throw new Refused(Reason.UNDECODABLE, "bytes follow the Avro record");
+        throw new InvalidEventException(Reason.UNDECODABLE, "bytes follow the Avro record");
       }
     } catch (EOFException error) {
-      throw new Refused(Reason.UNDECODABLE, "the Avro bytes end early");
+      throw new InvalidEventException(Reason.UNDECODABLE, "the Avro bytes end early");
     } catch (IOException
         | AvroRuntimeException
         | IndexOutOfBoundsException
         | IllegalArgumentException
         | UnsupportedOperationException
         | NegativeArraySizeException error) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.UNDECODABLE,
           "the Avro bytes do not fit their schema (" + error.getClass().getSimpleName() + ")");
     }
@@ -71,12 +72,12 @@ final class AvroDecoder {
     return fields;
   }
 
-  private static Object raw(Object value) throws Refused {
+  private static Object raw(Object value) throws InvalidEventException {
     if (value == null) {
-      return Raw.NULL;
+      return SpecialValue.NULL;
     }
     if (value instanceof Utf8 text) {
-      return Utf8Text.decode(text.getBytes(), 0, text.getByteLength());
+      return StrictUtf8.decode(text.getBytes(), 0, text.getByteLength());
     }
     if (value instanceof GenericData.EnumSymbol symbol) {
       return symbol.toString();
@@ -89,6 +90,6 @@ final class AvroDecoder {
     }
     return value instanceof Long || value instanceof Double || value instanceof Boolean
         ? value
-        : Raw.OTHER;
+        : SpecialValue.UNSUPPORTED;
   }
 }

@@ -20,7 +20,7 @@ import penstock.kernel.plan.Plan;
  * run of the job began, epoch ms. It grows with every restart, re-submission and change of the
  * JobManager, whether or not a checkpoint was completed in between.
  */
-public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
+public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
 
@@ -56,7 +56,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
         context
             .getOperatorStateStore()
             .getUnionListState(new ListStateDescriptor<>("attempt", Types.LONG));
-    attempt = RunStart.agreed((StreamingRuntimeContext) getRuntimeContext());
+    attempt = RunStart.agree((StreamingRuntimeContext) getRuntimeContext());
     for (long stored : state.get()) {
       attempt = Math.max(attempt, stored + 1);
     }
@@ -68,11 +68,12 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   }
 
   @Override
-  public Outgoing map(Event event) throws Exception {
+  public OutgoingRecord map(Event event) throws Exception {
     records.inc();
     if (event.isTimer) {
       timerRecords.inc();
     }
-    return new Outgoing(event.partition, event.key, encoder.encode(event, attempt), List.of());
+    return new OutgoingRecord(
+        event.partition, event.key, encoder.encode(event, attempt), List.of());
   }
 }

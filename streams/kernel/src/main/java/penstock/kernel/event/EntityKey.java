@@ -20,9 +20,9 @@ public final class EntityKey implements Serializable {
   }
 
   /** By the plan's key column of that name; null if there is none, so that no event has one. */
-  public static EntityKey of(Plan plan, Layout layout, String key) {
+  public static EntityKey of(Plan plan, ColumnLayout layout, String key) {
     List<String> columns = key == null ? List.of() : plan.keyColumns(key);
-    return new EntityKey(columns.stream().mapToInt(layout::place).toArray());
+    return new EntityKey(columns.stream().mapToInt(layout::indexOf).toArray());
   }
 
   /** The entity of an event, or null if it has none. */

@@ -32,7 +32,7 @@ public final class Event {
    */
   public boolean isTimer;
 
-  /** The columns of the {@link Layout}; null where the event has no value. */
+  /** The columns of the {@link ColumnLayout}; null where the event has no value. */
   public Object[] columns;
 
   /**

@@ -113,7 +113,7 @@ public final class EventSerializer extends MutableSerializer<Event> {
       return;
     }
     Plan plan = Plan.parse(planJson);
-    Layout layout = allFields ? Layout.contract(plan) : Layout.needed(plan);
+    ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
     ColumnType[] types = new ColumnType[layout.size()];
     for (int i = 0; i < types.length; i++) {
       types[i] = layout.type(i);
@@ -172,13 +172,13 @@ public final class EventSerializer extends MutableSerializer<Event> {
 
     @Override
     public TypeSerializer<Event> restoreSerializer() {
-      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+      throw new UnsupportedOperationException("what waits is written by BufferedEventsSerializer");
     }
 
     @Override
     public TypeSerializerSchemaCompatibility<Event> resolveSchemaCompatibility(
         TypeSerializerSnapshot<Event> old) {
-      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+      throw new UnsupportedOperationException("what waits is written by BufferedEventsSerializer");
     }
   }
 }

@@ -15,8 +15,8 @@ import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.logical.VarBinaryType;
 import org.apache.flink.table.types.logical.VarCharType;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
@@ -28,7 +28,7 @@ import penstock.kernel.plan.Plan;
 final class EventRows {
   private EventRows() {}
 
-  static RowType type(Layout layout) {
+  static RowType type(ColumnLayout layout) {
     List<RowType.RowField> fields = new ArrayList<>();
     for (int i = 0; i < layout.size(); i++) {
       fields.add(new RowType.RowField(layout.names().get(i), sqlType(layout.type(i))));
@@ -70,19 +70,19 @@ final class EventRows {
   }
 
   /** Events with all fields of the contract, as rows. */
-  static final class ToRow extends RichMapFunction<Event, RowData> {
+  static final class EventToRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
     private transient int width;
 
-    ToRow(String planJson) {
+    EventToRow(String planJson) {
       this.planJson = planJson;
     }
 
     @Override
     public void open(OpenContext context) {
-      width = Layout.contract(Plan.parse(planJson)).size();
+      width = ColumnLayout.contract(Plan.parse(planJson)).size();
     }
 
     @Override
@@ -104,21 +104,21 @@ final class EventRows {
   }
 
   /** Rows with the columns that the stages need, as events. */
-  static final class FromRow extends RichMapFunction<RowData, Event> {
+  static final class RowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
-    private transient Layout layout;
+    private transient ColumnLayout layout;
     private transient int views;
 
-    FromRow(String planJson) {
+    RowToEvent(String planJson) {
       this.planJson = planJson;
     }
 
     @Override
     public void open(OpenContext context) {
       Plan plan = Plan.parse(planJson);
-      layout = Layout.needed(plan);
+      layout = ColumnLayout.needed(plan);
       views = plan.views().size();
     }
 

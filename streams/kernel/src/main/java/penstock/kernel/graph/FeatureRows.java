@@ -16,9 +16,9 @@ import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.types.logical.DoubleType;
 import org.apache.flink.table.types.logical.RawType;
 import org.apache.flink.table.types.logical.RowType;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
@@ -73,7 +73,7 @@ final class FeatureRows {
     /** Those of the derived features of a plan; other derived features are not to be found yet. */
     static List<Input> of(Plan plan) {
       Map<String, Input> places = new HashMap<>();
-      Layout layout = Layout.needed(plan);
+      ColumnLayout layout = ColumnLayout.needed(plan);
       for (int i = 0; i < layout.size(); i++) {
         String name = "event." + layout.names().get(i);
         places.put(name, new Input(columnOf(name), -1, i, layout.type(i)));
@@ -107,13 +107,13 @@ final class FeatureRows {
   }
 
   /** Events as rows of {@link #inputs}. */
-  static final class ToRow extends RichMapFunction<Event, RowData> {
+  static final class EventToInputRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
     private transient Input[] inputs;
 
-    ToRow(String planJson) {
+    EventToInputRow(String planJson) {
       this.planJson = planJson;
     }
 
@@ -134,7 +134,7 @@ final class FeatureRows {
   }
 
   /** Rows of {@link #outputs} as events, whose views have their derived features now. */
-  static final class FromRow extends RichMapFunction<RowData, Event> {
+  static final class OutputRowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
@@ -145,7 +145,7 @@ final class FeatureRows {
     /** Per derived feature, whether it needs nothing but its own view. */
     private transient List<Boolean> own;
 
-    FromRow(String planJson) {
+    OutputRowToEvent(String planJson) {
       this.planJson = planJson;
     }
 

@@ -31,23 +31,23 @@ import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.RawRecordSerializer;
 import penstock.kernel.encode.EncodeFunction;
 import penstock.kernel.encode.FeatureEncoder;
-import penstock.kernel.encode.Outgoing;
-import penstock.kernel.encode.OutgoingSerializer;
+import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.encode.OutgoingRecordSerializer;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.SerializerTypeInfo;
-import penstock.kernel.order.EventTimeOrder;
-import penstock.kernel.order.Watermarks;
+import penstock.kernel.order.EventTimeSorter;
+import penstock.kernel.order.WatermarkSupplier;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
-import penstock.kernel.replay.ReplayOrder;
+import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
-import penstock.kernel.replay.TimestampReached;
+import penstock.kernel.replay.TimestampWatermarks;
 import penstock.kernel.stage.AcceptFunction;
-import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
+import penstock.kernel.stage.EntityKeySelector;
 import penstock.kernel.stage.StageFunction;
 
 /**
@@ -58,11 +58,11 @@ import penstock.kernel.stage.StageFunction;
 public final class JobGraph {
   private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(500);
 
-  private final Request request;
+  private final JobRequest request;
   private final Plan plan;
   private final Properties kafka;
-  private final EventDecoder.Settings decoding;
-  private final Layout layout;
+  private final EventDecoder.DecoderSettings decoding;
+  private final ColumnLayout layout;
 
   /**
    * For a request; what lets the job into Kafka and the key of personal fields come apart from it,
@@ -73,12 +73,12 @@ public final class JobGraph {
    *     empty, or the schema does not fit the plan
    */
   public JobGraph(String requestJson, String kafkaJson, byte[] personalKey) {
-    this.request = Request.parse(requestJson);
+    this.request = JobRequest.parse(requestJson);
     this.kafka = properties(kafkaJson);
     this.plan = Plan.parse(request.plan());
     this.decoding =
-        new EventDecoder.Settings(request.writers(), request.registryUrl(), personalKey);
-    this.layout = Layout.needed(plan);
+        new EventDecoder.DecoderSettings(request.writers(), request.registryUrl(), personalKey);
+    this.layout = ColumnLayout.needed(plan);
     // What would fail in the cluster fails here first.
     for (int i = 0; i < plan.sources().size(); i++) {
       new EventDecoder(plan, i, layout, decoding);
@@ -92,7 +92,7 @@ public final class JobGraph {
    */
   public DataStream<Event> read(StreamExecutionEnvironment env) {
     boolean allFields = computesColumns();
-    DataStream<RawRecord> raw = request.replay() == null ? arriving(env) : replayed(env);
+    DataStream<RawRecord> raw = request.replay() == null ? liveRecords(env) : replayedRecords(env);
     SingleOutputStreamOperator<Event> events =
         raw.process(new DecodeFunction(request.plan(), allFields, decoding))
             .returns(eventType(allFields))
@@ -102,33 +102,35 @@ public final class JobGraph {
       Plan.Source source = plan.sources().get(i);
       events
           .getSideOutput(DecodeFunction.deadLetters(i))
-          .sinkTo(Topics.deadLetters(source, kafka))
+          .sinkTo(KafkaConnectors.deadLetters(source, kafka))
           .name(source.deadLetterTopic())
           .uid(i == 0 ? "dead-letters" : "dead-letters-" + source.topic());
     }
     return events;
   }
 
-  private DataStream<RawRecord> arriving(StreamExecutionEnvironment env) {
+  private DataStream<RawRecord> liveRecords(StreamExecutionEnvironment env) {
     return env.fromSource(
-            Topics.source(request, plan, kafka), WatermarkStrategy.noWatermarks(), topics())
+            KafkaConnectors.source(request, plan, kafka),
+            WatermarkStrategy.noWatermarks(),
+            topics())
         .uid("source");
   }
 
-  private DataStream<RawRecord> replayed(StreamExecutionEnvironment env) {
+  private DataStream<RawRecord> replayedRecords(StreamExecutionEnvironment env) {
     // All that waits for its turn is in memory: a partition must not be read far ahead of the
     // others.
     WatermarkStrategy<RawRecord> byTimestamp =
-        WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampReached())
+        WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampWatermarks())
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
-    ReplaySource source = new ReplaySource(Topics.source(request, plan, kafka));
+    ReplaySource source = new ReplaySource(KafkaConnectors.source(request, plan, kafka));
     return env.fromSource(source, byTimestamp, topics())
         .uid("source")
         .transform(
             "replay order",
             new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplayOrder())
+            new ReplaySorter())
         .uid("replay-order");
   }
 
@@ -149,8 +151,8 @@ public final class JobGraph {
     SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
-            .map(new EventRows.ToRow(request.plan()))
-            .returns(InternalTypeInfo.of(EventRows.type(Layout.contract(plan))))
+            .map(new EventRows.EventToRow(request.plan()))
+            .returns(InternalTypeInfo.of(EventRows.type(ColumnLayout.contract(plan))))
             .name("to row");
     return tables.fromDataStream(rows);
   }
@@ -164,7 +166,7 @@ public final class JobGraph {
   public DataStream<Event> fromTable(StreamTableEnvironment tables, Table table) {
     DataType type = DataTypes.of(EventRows.type(layout)).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
-    return rows.map(new EventRows.FromRow(request.plan()))
+    return rows.map(new EventRows.RowToEvent(request.plan()))
         .returns(eventType(false))
         .name("from row");
   }
@@ -180,7 +182,7 @@ public final class JobGraph {
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    stream = ordered || refreshes ? timed(stream) : stream;
+    stream = ordered || refreshes ? withWatermarks(stream) : stream;
     String sourceKey = plan.source().key();
     // The stage that is keyed as the source is comes first, wherever its views are in a record, and
     // de-duplicates: what it remembers stays with it when other entities are added.
@@ -188,8 +190,8 @@ public final class JobGraph {
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
     // Of two copies the one that arrives first is taken, whether or not they then wait.
     boolean firstDeduplicates =
-        plan.knowsDuplicates() && !ordered && stages.get(0).key().equals(sourceKey);
-    if (plan.knowsDuplicates() && !firstDeduplicates) {
+        plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
+    if (plan.needsDeduplication() && !firstDeduplicates) {
       stream =
           keyed(stream, sourceKey, new DeduplicationFunction(request.plan(), request.waitMs()))
               .name("de-duplicate")
@@ -200,7 +202,7 @@ public final class JobGraph {
       boolean deduplicates = firstDeduplicates && i == 0;
       if (ordered) {
         stream =
-            keyed(stream, stage.key(), new EventTimeOrder(request.plan(), i == 0))
+            keyed(stream, stage.key(), new EventTimeSorter(request.plan(), i == 0))
                 .name("event time of " + stage.entity())
                 .uid("order-" + stage.entity());
       }
@@ -218,7 +220,7 @@ public final class JobGraph {
               .uid("stage-" + stage.entity());
     }
     if (plan.sources().stream().anyMatch(source -> !source.triggers())) {
-      stream = stream.filter(new Triggering(plan)).name("triggering").uid("triggering");
+      stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
     }
     Replay replay = request.replay();
     return replay == null
@@ -236,7 +238,7 @@ public final class JobGraph {
     SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
-            .map(new FeatureRows.ToRow(request.plan()))
+            .map(new FeatureRows.EventToInputRow(request.plan()))
             .returns(InternalTypeInfo.of(FeatureRows.inputs(plan, eventSerializer(false))))
             .name("to features");
     return tables.fromDataStream(rows);
@@ -252,7 +254,7 @@ public final class JobGraph {
     RowType outputs = FeatureRows.outputs(plan, eventSerializer(false));
     DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
-    return rows.map(new FeatureRows.FromRow(request.plan()))
+    return rows.map(new FeatureRows.OutputRowToEvent(request.plan()))
         .returns(eventType(false))
         .name("from features");
   }
@@ -261,23 +263,23 @@ public final class JobGraph {
   public void write(DataStream<Event> events) {
     events
         .map(new EncodeFunction(request.plan(), request.featuresSchema()))
-        .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
+        .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
         .name("encode")
         .uid("encode")
-        .sinkTo(Topics.features(request, plan, kafka))
+        .sinkTo(KafkaConnectors.features(request, plan, kafka))
         .name(plan.featuresTopic())
         .uid("features");
   }
 
   /** The events with their times, and watermarks. */
-  private DataStream<Event> timed(DataStream<Event> events) {
+  private DataStream<Event> withWatermarks(DataStream<Event> events) {
     Replay replay = request.replay();
     int partitions =
         replay == null
             ? plan.sources().stream().mapToInt(Plan.Source::partitions).sum()
             : replay.start().size();
-    Watermarks watermarks =
-        new Watermarks(plan.source(), partitions, events.getParallelism(), replay != null);
+    WatermarkSupplier watermarks =
+        new WatermarkSupplier(plan.source(), partitions, events.getParallelism(), replay != null);
     return events
         .assignTimestampsAndWatermarks(
             WatermarkStrategy.forGenerator(watermarks)
@@ -290,7 +292,7 @@ public final class JobGraph {
       DataStream<Event> stream,
       String column,
       KeyedProcessFunction<String, Event, Event> function) {
-    ColumnKey key = new ColumnKey(EntityKey.of(plan, layout, column));
+    EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
     // A single task needs no exchange: its stages are chained, and state keeps its key groups for
     // when there are more.
     KeyedStream<Event, String> keyed =
@@ -301,12 +303,12 @@ public final class JobGraph {
   }
 
   /** Lets pass what gives a record; an event that only updates the windows has done so by now. */
-  private static final class Triggering implements FilterFunction<Event> {
+  private static final class TriggerFilter implements FilterFunction<Event> {
     private static final long serialVersionUID = 1;
 
     private final boolean[] triggers;
 
-    Triggering(Plan plan) {
+    TriggerFilter(Plan plan) {
       triggers = new boolean[plan.sources().size()];
       for (int i = 0; i < triggers.length; i++) {
         triggers[i] = plan.sources().get(i).triggers();

@@ -12,12 +12,12 @@ public final class SqlFunctions {
 
   /** Makes them known under their names. */
   static void register(StreamTableEnvironment tables) {
-    tables.createTemporarySystemFunction("penstock_finite", Finite.class);
-    tables.createTemporarySystemFunction("penstock_whole", Whole.class);
+    tables.createTemporarySystemFunction("penstock_finite", FiniteOrNull.class);
+    tables.createTemporarySystemFunction("penstock_whole", IntegerOrNull.class);
   }
 
   /** The number, or null if it is NaN or infinite. */
-  public static final class Finite extends ScalarFunction {
+  public static final class FiniteOrNull extends ScalarFunction {
     private static final long serialVersionUID = 1;
 
     /** Called by Flink. */
@@ -27,7 +27,7 @@ public final class SqlFunctions {
   }
 
   /** The number without its fraction, or null if 64 bits do not hold it. */
-  public static final class Whole extends ScalarFunction {
+  public static final class IntegerOrNull extends ScalarFunction {
     private static final long serialVersionUID = 1;
 
     private static final double BOUND = 0x1p63;

@@ -95,7 +95,7 @@ public record Plan(
    * Whether an event can come twice: without an event id of its own it is known by its place in the
    * topic, which no other has.
    */
-  public boolean knowsDuplicates() {
+  public boolean needsDeduplication() {
     return sources().stream().anyMatch(Source::identifiesEvents);
   }
 
@@ -247,7 +247,7 @@ public record Plan(
       Long gapMs) {
 
     /** Whether the other one is over the same values: of the same column, on the same condition. */
-    public boolean isOfSameValues(Feature other) {
+    public boolean hasSameInput(Feature other) {
       return Objects.equals(column, other.column) && Objects.equals(where, other.where);
     }
   }

@@ -56,7 +56,7 @@ public final class ReplaySource
       throws IOException {
     SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restored =
         source.restoreEnumerator(context, state);
-    return state.initialDiscoveryFinished() ? new Complete(restored, context) : restored;
+    return state.initialDiscoveryFinished() ? new NoMoreSplits(restored, context) : restored;
   }
 
   @Override
@@ -75,7 +75,7 @@ public final class ReplaySource
   }
 
   /** One that knows all partitions: a reader that has its own will get no more. */
-  private record Complete(
+  private record NoMoreSplits(
       SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restored,
       SplitEnumeratorContext<KafkaPartitionSplit> context)
       implements SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> {

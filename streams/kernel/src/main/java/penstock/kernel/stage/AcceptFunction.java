@@ -4,8 +4,8 @@ import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichFilterFunction;
 import org.apache.flink.metrics.Counter;
 import penstock.kernel.Counters;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -32,8 +32,8 @@ public final class AcceptFunction extends RichFilterFunction<Event> {
   @Override
   public void open(OpenContext context) {
     Plan plan = Plan.parse(planJson);
-    Layout layout = Layout.needed(plan);
-    places = plan.sources().stream().mapToInt(source -> layout.place(source.accepts())).toArray();
+    ColumnLayout layout = ColumnLayout.needed(plan);
+    places = plan.sources().stream().mapToInt(source -> layout.indexOf(source.accepts())).toArray();
     ignored = new Counters(getRuntimeContext()).counter("events_not_accepted");
   }
 

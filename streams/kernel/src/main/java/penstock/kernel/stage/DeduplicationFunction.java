@@ -18,7 +18,7 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
 
   private final String planJson;
   private final long waitMs;
-  private transient Deduplication deduplication;
+  private transient Deduplicator deduplicator;
 
   /**
    * Remembers the ids of the plan's sources, each for its horizon of event time.
@@ -32,8 +32,8 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
 
   @Override
   public void initializeState(FunctionInitializationContext context) {
-    deduplication =
-        new Deduplication(
+    deduplicator =
+        new Deduplicator(
             Plan.parse(planJson),
             waitMs,
             context.getKeyedStateStore(),
@@ -45,7 +45,7 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> out) throws Exception {
-    if (deduplication.accepts(event)) {
+    if (deduplicator.accept(event)) {
       out.collect(event);
     }
   }

@@ -5,10 +5,10 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The algebra of one aggregate: an accumulator in a row of {@link Rows} that values are added to,
- * that merges with that of newer tiles, and that has a result. A row of zeros and nulls is the
- * empty accumulator. To add an aggregate to the language is to write one subclass and name it in
- * {@link Aggregates}.
+ * The algebra of one aggregate: an accumulator in a row of {@link AccumulatorRows} that values are
+ * added to, that merges with that of newer tiles, and that has a result. A row of zeros and nulls
+ * is the empty accumulator. To add an aggregate to the language is to write one subclass and name
+ * it in {@link Aggregates}.
  */
 abstract class Aggregate {
   /** First of this aggregate's numbers in a row. */
@@ -34,32 +34,32 @@ abstract class Aggregate {
    * Whether all that the result reads is kept by the other one, an aggregate of the same values,
    * and in the same places: then this one has no cells of its own.
    */
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return false;
   }
 
   /** Whether its first number is how many values there are. */
-  boolean countsFirst() {
+  boolean startsWithCount() {
     return false;
   }
 
   /**
    * Takes one value (of the column's type, not null) that happened at {@code time}; within a tile,
-   * in arrival order.
+   * in current order.
    */
-  abstract void add(Rows rows, int row, Object value, long time);
+  abstract void add(AccumulatorRows rows, int row, Object value, long time);
 
   /** Merges an accumulator of newer tiles, which stays as it is, into an older one. */
-  abstract void merge(Rows older, int row, Rows newer, int newerRow);
+  abstract void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow);
 
   /**
    * The value of the feature, of its type; null if the window is empty and the aggregate is no
    * count.
    */
-  abstract Object result(Rows rows, int row, Arrival arrival);
+  abstract Object result(AccumulatorRows rows, int row, CurrentEvent current);
 
   /** The sketch of the values, if it keeps one; there is at least one value. */
-  byte[] sketch(Rows rows, int row) {
+  byte[] sketch(AccumulatorRows rows, int row) {
     return null;
   }
 
@@ -67,7 +67,7 @@ abstract class Aggregate {
    * Whether the value is about the event that asks. Later, when none does, it stays what it was for
    * the last one until the newest has left the window.
    */
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return false;
   }
 

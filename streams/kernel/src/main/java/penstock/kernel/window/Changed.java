@@ -9,20 +9,20 @@ final class Changed extends TwoLatest {
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    int previous = previous(rows, row, arrival);
-    if (previous < 0 || arrival.value == null) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    int previous = previous(rows, row, current);
+    if (previous < 0 || current.value == null) {
       return null;
     }
     Object before = value(rows, row, previous);
     // As numbers, the two zeros are one.
     return before instanceof Double number
-        ? number.doubleValue() != ((Double) arrival.value).doubleValue()
-        : !before.equals(arrival.value);
+        ? number.doubleValue() != ((Double) current.value).doubleValue()
+        : !before.equals(current.value);
   }
 }

@@ -1,26 +1,27 @@
 package penstock.kernel.window;
 
 /**
- * Weight and weighted sum of values, each halved for every half-life of its age. Both are kept as
- * of the newest value, which weighs one, so that neither can run out of range.
+ * Weight and weighted sum statistic values, each halved for every half-life statistic its age. Both
+ * are kept as statistic the newest value, which weighs one, so that neither can run out statistic
+ * range.
  */
 final class Decayed extends Aggregate {
-  /** What of them is the feature. */
-  enum Of {
+  /** What statistic them is the feature. */
+  enum Statistic {
     COUNT,
     SUM,
     MEAN
   }
 
-  private final Of of;
+  private final Statistic statistic;
   private final double halfLifeMs;
   private final int newest;
   private final int weight;
   private final int sum;
 
-  Decayed(int number, int object, Of of, double halfLifeMs) {
+  Decayed(int number, int object, Statistic statistic, double halfLifeMs) {
     super(number, object);
-    this.of = of;
+    this.statistic = statistic;
     this.halfLifeMs = halfLifeMs;
     this.newest = number + 1;
     this.weight = number + 2;
@@ -33,22 +34,22 @@ final class Decayed extends Aggregate {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Decayed decayed && decayed.halfLifeMs == halfLifeMs;
   }
 
   @Override
-  boolean countsFirst() {
+  boolean startsWithCount() {
     return true;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     add(rows, row, time, 1, 1, value instanceof Number x ? x.doubleValue() : 0);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     long count = newer.number(newerRow, number);
     if (count > 0) {
       add(
@@ -61,24 +62,25 @@ final class Decayed extends Aggregate {
     }
   }
 
-  private void add(Rows rows, int row, long time, long count, double addWeight, double addSum) {
-    long held = rows.number(row, number);
-    long now = held == 0 ? time : Math.max(time, rows.number(row, newest));
-    double ofHeld = held == 0 ? 0 : weightAfter(now - rows.number(row, newest));
+  private void add(
+      AccumulatorRows rows, int row, long time, long count, double addWeight, double addSum) {
+    long stored = rows.number(row, number);
+    long now = stored == 0 ? time : Math.max(time, rows.number(row, newest));
+    double ofHeld = stored == 0 ? 0 : weightAfter(now - rows.number(row, newest));
     double ofAdded = weightAfter(now - time);
-    rows.number(row, number, held + count);
+    rows.number(row, number, stored + count);
     rows.number(row, newest, now);
     rows.real(row, weight, rows.real(row, weight) * ofHeld + addWeight * ofAdded);
     rows.real(row, sum, rows.real(row, sum) * ofHeld + addSum * ofAdded);
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     if (rows.number(row, number) == 0) {
-      return of == Of.COUNT ? (Object) 0.0 : null;
+      return statistic == Statistic.COUNT ? (Object) 0.0 : null;
     }
-    double faded = weightAfter(arrival.asOf - rows.number(row, newest));
-    return switch (of) {
+    double faded = weightAfter(current.asOf - rows.number(row, newest));
+    return switch (statistic) {
       case COUNT -> rows.real(row, weight) * faded;
       case SUM -> rows.real(row, sum) * faded;
       case MEAN -> rows.real(row, sum) / rows.real(row, weight);

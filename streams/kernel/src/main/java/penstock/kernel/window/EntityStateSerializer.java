@@ -30,7 +30,7 @@ public final class EntityStateSerializer extends MutableSerializer<EntityState> 
     this(planJson, entity, null);
   }
 
-  /** Shares the caller's specification, so that its states are written without being adopted. */
+  /** Shares the caller's specification, so that its states are written without being migrated. */
   public EntityStateSerializer(String planJson, String entity, StageSpec spec) {
     this.planJson = planJson;
     this.entity = entity;
@@ -51,7 +51,7 @@ public final class EntityStateSerializer extends MutableSerializer<EntityState> 
       buffer = new DataOutputSerializer(1024);
     }
     buffer.clear();
-    spec().adopt(state).write(buffer);
+    spec().migrate(state).write(buffer);
     Binary.writeSize(buffer.length(), out);
     out.write(buffer.getSharedBuffer(), 0, buffer.length());
   }
@@ -137,7 +137,8 @@ public final class EntityStateSerializer extends MutableSerializer<EntityState> 
     public TypeSerializerSchemaCompatibility<EntityState> resolveSchemaCompatibility(
         TypeSerializerSnapshot<EntityState> old) {
       EntityStateSerializer before = ((Snapshot) old).serializer;
-      return before.entity.equals(serializer.entity) && serializer.spec().isLaidOutAs(before.spec())
+      return before.entity.equals(serializer.entity)
+              && serializer.spec().hasSameLayout(before.spec())
           ? TypeSerializerSchemaCompatibility.compatibleAsIs()
           : TypeSerializerSchemaCompatibility.compatibleAfterMigration();
     }

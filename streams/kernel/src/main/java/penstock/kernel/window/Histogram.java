@@ -18,7 +18,7 @@ final class Histogram extends Aggregate {
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     int bucket = number + bucket(((Number) value).doubleValue());
     rows.number(row, bucket, rows.number(row, bucket) + 1);
   }
@@ -39,14 +39,14 @@ final class Histogram extends Aggregate {
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     for (int i = number; i < number + numbers(); i++) {
       older.number(row, i, older.number(row, i) + newer.number(newerRow, i));
     }
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     List<Object> counts = new ArrayList<>(numbers());
     for (int i = number; i < number + numbers(); i++) {
       counts.add(rows.number(row, i));

@@ -10,7 +10,7 @@ import penstock.kernel.plan.ColumnType;
  * The most frequent values, of equally frequent ones the smaller first. What comes out depends on
  * the values of each tile and on the merging alone, so a restored window gives the same.
  */
-final class MostFrequent extends ObjectAggregate<Tally> {
+final class MostFrequent extends ObjectAggregate<ValueCounts> {
   /** Also known to {@code streams/aggregates.py}. */
   private static final int MOST_COUNTED = 256;
 
@@ -25,36 +25,36 @@ final class MostFrequent extends ObjectAggregate<Tally> {
 
   /** How many are asked for is a matter of the result alone. */
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof MostFrequent;
   }
 
   @Override
-  Tally of(Object value, long time) {
-    return Tally.of(value);
+  ValueCounts newObject(Object value, long time) {
+    return ValueCounts.of(value);
   }
 
   @Override
-  Tally with(Tally held, Object value, long time) {
-    return held.plus(value, MOST_COUNTED);
+  ValueCounts addToObject(ValueCounts stored, Object value, long time) {
+    return stored.plus(value, MOST_COUNTED);
   }
 
   @Override
-  Tally both(Tally older, Tally newer) {
-    return older.and(newer, MOST_COUNTED);
+  ValueCounts mergeObjects(ValueCounts older, ValueCounts newer) {
+    return older.merge(newer, MOST_COUNTED);
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    Tally held = held(rows, row);
-    if (held == null) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    ValueCounts stored = stored(rows, row);
+    if (stored == null) {
       return null;
     }
-    int[] best = new int[Math.min(most, held.size())];
+    int[] best = new int[Math.min(most, stored.size())];
     int found = 0;
-    for (int i = 0; i < held.size(); i++) {
+    for (int i = 0; i < stored.size(); i++) {
       int place = found;
-      while (place > 0 && held.counts()[best[place - 1]] < held.counts()[i]) {
+      while (place > 0 && stored.counts()[best[place - 1]] < stored.counts()[i]) {
         place--;
       }
       if (place < best.length) {
@@ -63,16 +63,16 @@ final class MostFrequent extends ObjectAggregate<Tally> {
         best[place] = i;
       }
     }
-    return Arrays.stream(best).mapToObj(i -> held.values()[i]).toList();
+    return Arrays.stream(best).mapToObj(i -> stored.values()[i]).toList();
   }
 
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
-    ((Tally) value).write(type, out);
+    ((ValueCounts) value).write(type, out);
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    return Tally.read(type, in);
+    return ValueCounts.read(type, in);
   }
 }

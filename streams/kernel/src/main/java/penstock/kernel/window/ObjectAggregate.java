@@ -7,17 +7,17 @@ abstract class ObjectAggregate<T> extends Aggregate {
   }
 
   /** What is kept of a single value. */
-  abstract T of(Object value, long time);
+  abstract T newObject(Object value, long time);
 
   /** The object with one value more: the same one, changed, only if {@link #copyObject} copies. */
-  abstract T with(T held, Object value, long time);
+  abstract T addToObject(T stored, Object value, long time);
 
   /** What is kept of both; neither is changed. */
-  abstract T both(T older, T newer);
+  abstract T mergeObjects(T older, T newer);
 
   /** What a row holds, null if there was no value. */
   @SuppressWarnings("unchecked")
-  final T held(Rows rows, int row) {
+  final T stored(AccumulatorRows rows, int row) {
     return (T) rows.object(row, object);
   }
 
@@ -32,17 +32,18 @@ abstract class ObjectAggregate<T> extends Aggregate {
   }
 
   @Override
-  final void add(Rows rows, int row, Object value, long time) {
-    T held = held(rows, row);
-    rows.object(row, object, held == null ? of(value, time) : with(held, value, time));
+  final void add(AccumulatorRows rows, int row, Object value, long time) {
+    T stored = stored(rows, row);
+    rows.object(
+        row, object, stored == null ? newObject(value, time) : addToObject(stored, value, time));
   }
 
   @Override
-  final void merge(Rows older, int row, Rows newer, int newerRow) {
-    T right = held(newer, newerRow);
+  final void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
+    T right = stored(newer, newerRow);
     if (right != null) {
-      T left = held(older, row);
-      older.object(row, object, left == null ? right : both(left, right));
+      T left = stored(older, row);
+      older.object(row, object, left == null ? right : mergeObjects(left, right));
     }
   }
 }

@@ -15,23 +15,23 @@ final class Quantile extends ObjectAggregate<RankedValues> {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Quantile;
   }
 
   @Override
-  RankedValues of(Object value, long time) {
+  RankedValues newObject(Object value, long time) {
     return RankedValues.of(number(value));
   }
 
   @Override
-  RankedValues with(RankedValues held, Object value, long time) {
-    return held.with(number(value), time);
+  RankedValues addToObject(RankedValues stored, Object value, long time) {
+    return stored.plus(number(value), time);
   }
 
   @Override
-  RankedValues both(RankedValues older, RankedValues newer) {
-    return older.and(newer);
+  RankedValues mergeObjects(RankedValues older, RankedValues newer) {
+    return older.merge(newer);
   }
 
   private static double number(Object value) {
@@ -40,14 +40,14 @@ final class Quantile extends ObjectAggregate<RankedValues> {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    RankedValues held = held(rows, row);
-    return held == null ? null : (Object) held.quantile(q);
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    RankedValues stored = stored(rows, row);
+    return stored == null ? null : (Object) stored.quantile(q);
   }
 
   @Override
-  byte[] sketch(Rows rows, int row) {
-    return held(rows, row).toSketch().toByteArray();
+  byte[] sketch(AccumulatorRows rows, int row) {
+    return stored(rows, row).toSketch().toByteArray();
   }
 
   @Override

@@ -3,14 +3,14 @@ package penstock.kernel.window;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.stream.LongStream;
+import org.apache.datasketches.kll.DeterministicKll;
 import org.apache.datasketches.kll.KllDoublesSketch;
-import org.apache.datasketches.kll.RepeatableKll;
 import org.apache.datasketches.memory.Memory;
 import org.apache.datasketches.quantilescommon.DoublesSketchSortedView;
 
 /**
- * Numbers that can be asked for by rank. Few are kept as they are, sorted, which merges in no time;
- * more in Apache DataSketches' KLL (k = 200), which has its values exactly up to 200 of them.
+ * Numbers that can be asked for by rank. Exact are kept as they are, sorted, which merges in no
+ * time; more in Apache DataSketches' KLL (k = 200), which has its values exactly up to 200 of them.
  *
  * <p>What asks for a rank does not change the sketch, not even the order of what it holds: what is
  * asked, and how often, must not show in later values.
@@ -24,7 +24,7 @@ abstract class RankedValues {
   abstract long count();
 
   /** These and one more, of an event at {@code time}; a sketch is changed in place. */
-  abstract RankedValues with(double value, long time);
+  abstract RankedValues plus(double value, long time);
 
   /** The same numbers in one place: no merge that is still to be made. */
   abstract RankedValues merged();
@@ -45,20 +45,20 @@ abstract class RankedValues {
   abstract byte[] toBytes();
 
   static RankedValues of(double value) {
-    return new Few(new double[] {value});
+    return new Exact(new double[] {value});
   }
 
-  /** Both; neither is changed, and neither may be as long as the result is used. */
-  final RankedValues and(RankedValues newer) {
-    if (this instanceof Few some && newer instanceof Few others) {
+  /** LazyMerge; neither is changed, and neither may be as long as the result is used. */
+  final RankedValues merge(RankedValues newer) {
+    if (this instanceof Exact some && newer instanceof Exact others) {
       double[] both = Arrays.copyOf(some.values, some.values.length + others.values.length);
       System.arraycopy(others.values, 0, both, some.values.length, others.values.length);
       if (both.length <= MOST_AS_THEY_ARE) {
         Arrays.sort(both);
-        return new Few(both);
+        return new Exact(both);
       }
     }
-    return new Both(merged(), newer.merged());
+    return new LazyMerge(merged(), newer.merged());
   }
 
   /** The least number that a share of at least {@code q} of them does not exceed. */
@@ -72,12 +72,12 @@ abstract class RankedValues {
     ByteBuffer buffer = ByteBuffer.wrap(bytes);
     double[] values = new double[buffer.get()];
     if (values.length == 0) {
-      return new Sketch(sketchOf(Arrays.copyOfRange(bytes, 1, bytes.length)));
+      return new Sketched(sketchOf(Arrays.copyOfRange(bytes, 1, bytes.length)));
     }
     for (int i = 0; i < values.length; i++) {
       values[i] = buffer.getDouble();
     }
-    return new Few(values);
+    return new Exact(values);
   }
 
   private static KllDoublesSketch sketchOf(byte[] bytes) {
@@ -85,10 +85,10 @@ abstract class RankedValues {
   }
 
   /** Numbers as they are, in order; never changed. */
-  private static final class Few extends RankedValues {
+  private static final class Exact extends RankedValues {
     private final double[] values;
 
-    Few(double[] values) {
+    Exact(double[] values) {
       this.values = values;
     }
 
@@ -98,9 +98,9 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
+    RankedValues plus(double value, long time) {
       if (values.length == MOST_AS_THEY_ARE) {
-        return new Sketch(toSketch()).with(value, time);
+        return new Sketched(toSketch()).plus(value, time);
       }
       int place = Arrays.binarySearch(values, value);
       int at = place < 0 ? -place - 1 : place;
@@ -108,7 +108,7 @@ abstract class RankedValues {
       System.arraycopy(values, 0, more, 0, at);
       more[at] = value;
       System.arraycopy(values, at, more, at + 1, values.length - at);
-      return new Few(more);
+      return new Exact(more);
     }
 
     @Override
@@ -125,7 +125,7 @@ abstract class RankedValues {
 
     void into(KllDoublesSketch sketch) {
       for (double value : values) {
-        RepeatableKll.update(sketch, value, 0);
+        DeterministicKll.update(sketch, value, 0);
       }
     }
 
@@ -156,13 +156,13 @@ abstract class RankedValues {
   }
 
   /** Many numbers; changed in place in the newest tile, and nowhere else. */
-  private static final class Sketch extends RankedValues {
+  private static final class Sketched extends RankedValues {
     private final KllDoublesSketch sketch;
 
     /** Null until a rank is asked for, and again after a change. */
     private Ranks ranks;
 
-    Sketch(KllDoublesSketch sketch) {
+    Sketched(KllDoublesSketch sketch) {
       this.sketch = sketch;
     }
 
@@ -172,8 +172,8 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
-      RepeatableKll.update(sketch, value, time);
+    RankedValues plus(double value, long time) {
+      DeterministicKll.update(sketch, value, time);
       ranks = null;
       return this;
     }
@@ -205,7 +205,7 @@ abstract class RankedValues {
 
     @Override
     RankedValues copy() {
-      return new Sketch(toSketch());
+      return new Sketched(toSketch());
     }
 
     @Override
@@ -216,12 +216,12 @@ abstract class RankedValues {
   }
 
   /** Two sets of numbers; they are merged into one sketch only if that is needed. */
-  private static final class Both extends RankedValues {
+  private static final class LazyMerge extends RankedValues {
     private final RankedValues older;
     private final RankedValues newer;
-    private Sketch merged;
+    private Sketched merged;
 
-    Both(RankedValues older, RankedValues newer) {
+    LazyMerge(RankedValues older, RankedValues newer) {
       this.older = older;
       this.newer = newer;
     }
@@ -232,27 +232,27 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
-      return new Sketch(toSketch()).with(value, time);
+    RankedValues plus(double value, long time) {
+      return new Sketched(toSketch()).plus(value, time);
     }
 
     @Override
     RankedValues merged() {
       if (merged == null) {
-        merged = new Sketch(toSketch());
+        merged = new Sketched(toSketch());
       }
       return merged;
     }
 
     @Override
     KllDoublesSketch toSketch() {
-      boolean fewAreOlder = older instanceof Few;
+      boolean fewAreOlder = older instanceof Exact;
       KllDoublesSketch sketch = (fewAreOlder ? newer : older).toSketch();
       RankedValues others = fewAreOlder ? older : newer;
-      if (others instanceof Few few) {
+      if (others instanceof Exact few) {
         few.into(sketch);
       } else {
-        RepeatableKll.merge(sketch, ((Sketch) others).sketch);
+        DeterministicKll.merge(sketch, ((Sketched) others).sketch);
       }
       return sketch;
     }
@@ -271,7 +271,7 @@ abstract class RankedValues {
 
     @Override
     RankedValues copy() {
-      return new Sketch(toSketch());
+      return new Sketched(toSketch());
     }
 
     @Override

@@ -10,7 +10,7 @@ final class Rate extends Count {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     return rows.number(row, number) / seconds;
   }
 }

@@ -14,7 +14,7 @@ import penstock.kernel.plan.Binary;
  */
 final class Sessions extends Aggregate {
   /** What of them is the feature. */
-  enum Of {
+  enum Measure {
     COUNT,
     LENGTH
   }
@@ -22,13 +22,13 @@ final class Sessions extends Aggregate {
   /** Also known to {@code streams/reference_values.py}. */
   private static final int MOST_OPEN = 1_000;
 
-  private final Of of;
+  private final Measure of;
   private final long gapMs;
   private final int first;
   private final int last;
   private final int lastBegan;
 
-  Sessions(int number, int object, Of of, long gapMs) {
+  Sessions(int number, int object, Measure of, long gapMs) {
     super(number, object);
     this.of = of;
     this.gapMs = gapMs;
@@ -48,12 +48,12 @@ final class Sessions extends Aggregate {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Sessions sessions && sessions.gapMs == gapMs;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     long count = rows.number(row, number);
     long[] open = open(rows, row);
     // Those that begin too late for the event, and of the others those that end too early.
@@ -88,7 +88,7 @@ final class Sessions extends Aggregate {
   }
 
   /** Begin and end of each session that an event may still change, in order. */
-  private long[] open(Rows rows, int row) {
+  private long[] open(AccumulatorRows rows, int row) {
     long[] several = (long[]) rows.object(row, object);
     if (several != null) {
       return several;
@@ -98,7 +98,7 @@ final class Sessions extends Aggregate {
         : new long[] {rows.number(row, first), rows.number(row, last)};
   }
 
-  private void put(Rows rows, int row, long count, long[] open) {
+  private void put(AccumulatorRows rows, int row, long count, long[] open) {
     if (count == open.length / 2) {
       rows.number(row, first, open[0]);
     }
@@ -112,7 +112,7 @@ final class Sessions extends Aggregate {
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     long count = newer.number(newerRow, number);
     if (count == 0) {
       return;
@@ -132,9 +132,9 @@ final class Sessions extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long count = rows.number(row, number);
-    if (of == Of.COUNT) {
+    if (of == Measure.COUNT) {
       return count;
     }
     return count == 0 ? null : (rows.number(row, last) - rows.number(row, lastBegan)) / 1000.0;

@@ -14,7 +14,7 @@ public final class Sketches {
    */
   public static byte[] of(Plan.Feature feature, List<Object> values) {
     Aggregate aggregate = Aggregates.of(feature, 0, 0);
-    Rows rows = new Rows(aggregate.numbers(), aggregate.objects(), 1);
+    AccumulatorRows rows = new AccumulatorRows(aggregate.numbers(), aggregate.objects(), 1);
     for (int i = 0; i < values.size(); i++) {
       aggregate.add(rows, 0, values.get(i), i);
     }

@@ -2,9 +2,9 @@ package penstock.kernel.window;
 
 import java.util.Arrays;
 import java.util.List;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
@@ -19,7 +19,7 @@ public final class StageSpec {
   private final List<String> keys;
 
   /** Another specification that was found to lay its states out as this one does. */
-  private StageSpec twin = this;
+  private StageSpec sameLayout = this;
 
   /** Says in which epoch a view begins. */
   public interface Epochs {
@@ -36,7 +36,7 @@ public final class StageSpec {
 
   /** The stage of a plan that is keyed by {@code entity}. */
   public static StageSpec of(Plan plan, String entity) {
-    Layout layout = Layout.needed(plan);
+    ColumnLayout layout = ColumnLayout.needed(plan);
     int firstView = 0;
     for (Plan.Stage stage : plan.stages()) {
       if (stage.entity().equals(entity)) {
@@ -67,24 +67,24 @@ public final class StageSpec {
    * The state as this stage needs it: the same, or, of a state that another release or another plan
    * left, the views that still mean the same, the others empty.
    */
-  public EntityState adopt(EntityState state) {
-    if (state.spec == this || state.spec == twin) {
+  public EntityState migrate(EntityState state) {
+    if (state.spec == this || state.spec == sameLayout) {
       return state;
     }
-    if (isLaidOutAs(state.spec)) {
-      twin = state.spec;
+    if (hasSameLayout(state.spec)) {
+      sameLayout = state.spec;
       return state;
     }
-    ViewState[] adopted = new ViewState[views.length];
+    ViewState[] migrated = new ViewState[views.length];
     for (int i = 0; i < views.length; i++) {
       ViewSpec spec = views[i];
-      adopted[i] =
+      migrated[i] =
           Arrays.stream(state.views)
               .filter(view -> view.spec.key.equals(spec.key))
               .findFirst()
               .orElseGet(() -> new ViewState(spec));
     }
-    return new EntityState(this, adopted);
+    return new EntityState(this, migrated);
   }
 
   /**
@@ -93,7 +93,7 @@ public final class StageSpec {
    * @param epochs of each view, if it begins with this event
    * @return how many views found the event older than all their windows
    */
-  public int take(EntityState state, Event event, String entity, Epochs epochs) {
+  public int update(EntityState state, Event event, String entity, Epochs epochs) {
     int late = 0;
     for (int i = 0; i < views.length; i++) {
       ViewState view = state.views[i];
@@ -102,7 +102,7 @@ public final class StageSpec {
       }
       view.asOf = Math.max(view.asOf, event.time);
       Object[] features = new Object[views[i].width()];
-      boolean inside = views[i].take(view, event.columns, event.time, view.asOf, features);
+      boolean inside = views[i].update(view, event.columns, event.time, view.asOf, features);
       view.seq++;
       late += inside ? 0 : 1;
       event.views[firstView + i] =
@@ -112,8 +112,8 @@ public final class StageSpec {
   }
 
   /** After this long without an event all windows of an entity are empty. */
-  public long reachMs() {
-    return Arrays.stream(views).mapToLong(ViewSpec::reachMs).max().orElse(0);
+  public long longestWindowMs() {
+    return Arrays.stream(views).mapToLong(ViewSpec::longestWindowMs).max().orElse(0);
   }
 
   /**
@@ -121,15 +121,15 @@ public final class StageSpec {
    *
    * @param last those that were emitted last
    */
-  public Object[] later(EntityState state, int view, long asOf, Object[] last) {
-    return views[view].later(state.views[view], asOf, last);
+  public Object[] featuresAt(EntityState state, int view, long asOf, Object[] last) {
+    return views[view].featuresAt(state.views[view], asOf, last);
   }
 
   /**
    * When the next tile of a view's windows leaves after {@code asOf}; the greatest long if none.
    */
-  public long departure(EntityState state, int view, long asOf) {
-    return views[view].departure(state.views[view], asOf);
+  public long nextExpiry(EntityState state, int view, long asOf) {
+    return views[view].nextExpiry(state.views[view], asOf);
   }
 
   /** How far time has come in a view, epoch ms. */
@@ -148,7 +148,7 @@ public final class StageSpec {
   }
 
   /** The place of a view among all views of the plan. */
-  public int place(int view) {
+  public int viewIndex(int view) {
     return firstView + view;
   }
 
@@ -158,7 +158,7 @@ public final class StageSpec {
   }
 
   /** Whether a state of the other stage can be read as one of this. */
-  boolean isLaidOutAs(StageSpec other) {
+  boolean hasSameLayout(StageSpec other) {
     return keys.equals(other.keys);
   }
 }

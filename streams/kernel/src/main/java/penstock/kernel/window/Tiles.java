@@ -28,7 +28,7 @@ final class Tiles {
 
   private final WindowSpec spec;
   private long[] indexes;
-  private Rows tiles;
+  private AccumulatorRows tiles;
   private int start;
   private int size;
 
@@ -45,10 +45,10 @@ final class Tiles {
    * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
    * restore.
    */
-  private Rows partial;
+  private AccumulatorRows partial;
 
   /** Row 0: the merge of the closed tiles. Row 1: of all tiles. */
-  private Rows merged;
+  private AccumulatorRows merged;
 
   private boolean closedIsValid;
 
@@ -62,7 +62,7 @@ final class Tiles {
   private Tiles(WindowSpec spec, int capacity) {
     this.spec = spec;
     this.indexes = new long[capacity];
-    this.tiles = new Rows(spec.numbers, spec.objects, capacity);
+    this.tiles = new AccumulatorRows(spec.numbers, spec.objects, capacity);
   }
 
   /** Moves on to {@code asOf}, which never goes back, and drops the tiles that have left. */
@@ -70,7 +70,7 @@ final class Tiles {
     if (asOf < nextChange) {
       return;
     }
-    drop(spec.expired(asOf));
+    dropExpired(spec.expired(asOf));
     long block = spec.block(asOf);
     if (block != boundary) {
       boundary = block;
@@ -83,13 +83,13 @@ final class Tiles {
       closedIsValid = false;
       totalIsValid = false;
     }
-    nextChange = spec.blockEnds(boundary);
+    nextChange = spec.blockEndBound(boundary);
     if (size > 0) {
-      nextChange = Math.min(nextChange, spec.leaves(indexes[start]));
+      nextChange = Math.min(nextChange, spec.expiryBound(indexes[start]));
     }
   }
 
-  private void drop(long expired) {
+  private void dropExpired(long expired) {
     int count = 0;
     while (count < size && indexes[start + count] <= expired) {
       count++;
@@ -112,11 +112,11 @@ final class Tiles {
   }
 
   /** When the next tile leaves after {@code asOf}, epoch ms; the greatest long if none is left. */
-  long departure(long asOf) {
+  long nextExpiry(long asOf) {
     long expired = spec.expired(asOf);
     for (int row = start; row < start + size; row++) {
       if (indexes[row] > expired) {
-        return spec.departure(indexes[row]);
+        return spec.expiresAt(indexes[row]);
       }
     }
     return Long.MAX_VALUE;
@@ -130,22 +130,22 @@ final class Tiles {
    */
   void add(Object[] values, long time) {
     int position = size - 1;
-    if (size == 0 || !spec.isIn(indexes[start + position], time)) {
-      position = place(spec.tile(time));
+    if (size == 0 || !spec.tileContains(indexes[start + position], time)) {
+      position = findOrInsert(spec.tile(time));
     }
     if (position < size - 1) {
-      ownObjects(start + position);
+      unshareObjects(start + position);
     }
     addTo(tiles, start + position, values, time, false);
     if (position < size - 1) {
-      mergeAgain(position);
+      updatePartials(position);
     } else if (totalIsValid) {
       addTo(merged, 1, values, time, true);
     }
   }
 
   /** The position of a tile, which is made if it is not there. */
-  private int place(long index) {
+  private int findOrInsert(long index) {
     int position = size;
     while (position > 0 && indexes[start + position - 1] >= index) {
       position--;
@@ -161,8 +161,8 @@ final class Tiles {
    *
    * @param values those of the arriving event, as for {@link #add}
    */
-  void results(Arrival arrival, Object[] values, Object[] features) {
-    Rows rows = tiles;
+  void results(CurrentEvent current, Object[] values, Object[] features) {
+    AccumulatorRows rows = tiles;
     int row = start;
     if (size == 0) {
       tiles.clearRow(start);
@@ -172,8 +172,8 @@ final class Tiles {
       row = 1;
     }
     for (int i = 0; i < spec.aggregates.length; i++) {
-      arrival.value = values[i];
-      features[spec.features[i]] = finite(spec.aggregates[i].result(rows, row, arrival));
+      current.value = values[i];
+      features[spec.features[i]] = finite(spec.aggregates[i].result(rows, row, current));
     }
   }
 
@@ -182,7 +182,8 @@ final class Tiles {
     return result instanceof Double number && !Double.isFinite(number) ? null : result;
   }
 
-  private void addTo(Rows rows, int row, Object[] values, long time, boolean onlyRunning) {
+  private void addTo(
+      AccumulatorRows rows, int row, Object[] values, long time, boolean onlyRunning) {
     for (int i = 0; i < spec.accumulators.length; i++) {
       Aggregate aggregate = spec.accumulators[i];
       Object value = values[spec.accumulating[i]];
@@ -208,13 +209,13 @@ final class Tiles {
     tiles.clearRow(row);
     indexes[row] = index;
     size++;
-    nextChange = Math.min(nextChange, spec.leaves(index));
+    nextChange = Math.min(nextChange, spec.expiryBound(index));
     if (position == size - 1 && position > 0) {
       // What was the newest tile is closed now.
       if (indexes[row - 1] < boundary) {
         front = position;
       }
-      mergeAgain(position - 1);
+      updatePartials(position - 1);
     }
   }
 
@@ -247,7 +248,7 @@ final class Tiles {
   }
 
   /** Renews the partial merges that hold the closed tile at {@code position}. */
-  private void mergeAgain(int position) {
+  private void updatePartials(int position) {
     if (position < front) {
       mergeFront(position);
     } else {
@@ -289,8 +290,8 @@ final class Tiles {
 
   private void mergeAll() {
     if (partial == null) {
-      partial = new Rows(spec.numbers, spec.objects, indexes.length);
-      merged = new Rows(spec.numbers, spec.objects, 2);
+      partial = new AccumulatorRows(spec.numbers, spec.objects, indexes.length);
+      merged = new AccumulatorRows(spec.numbers, spec.objects, 2);
       mergeFront(front - 1);
       mergeBack(front);
     }
@@ -310,7 +311,7 @@ final class Tiles {
       merged.copyRow(1, merged, 0);
       merge(merged, 1, tiles, newest);
       for (Aggregate aggregate : spec.running) {
-        own(aggregate, newest);
+        unshareTotal(aggregate, newest);
       }
       totalIsValid = spec.running.length > 0;
       return;
@@ -327,7 +328,7 @@ final class Tiles {
    * A running total is changed in place: it must not be the very object of a tile or of a partial
    * merge.
    */
-  private void own(Aggregate aggregate, int newest) {
+  private void unshareTotal(Aggregate aggregate, int newest) {
     for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
       Object total = merged.object(1, i);
       if (total != null && (total == merged.object(0, i) || total == tiles.object(newest, i))) {
@@ -336,7 +337,7 @@ final class Tiles {
     }
   }
 
-  private void merge(Rows older, int row, Rows newer, int newerRow) {
+  private void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     for (Aggregate aggregate : spec.accumulators) {
       aggregate.merge(older, row, newer, newerRow);
     }
@@ -346,7 +347,7 @@ final class Tiles {
    * Objects of closed tiles are shared, with partial merges and with copies: they are replaced,
    * never changed.
    */
-  private void ownObjects(int row) {
+  private void unshareObjects(int row) {
     for (Aggregate aggregate : spec.accumulators) {
       for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
         Object shared = tiles.object(row, i);
@@ -358,17 +359,17 @@ final class Tiles {
   }
 
   /** The tiles, oldest first, each with what the aggregates would give of it alone. */
-  List<StateReport.Tile> report(long asOf) {
-    List<StateReport.Tile> report = new ArrayList<>();
-    Arrival arrival = new Arrival();
-    arrival.time = asOf;
-    arrival.asOf = asOf;
+  List<StateReport.TileReport> report(long asOf) {
+    List<StateReport.TileReport> report = new ArrayList<>();
+    CurrentEvent current = new CurrentEvent();
+    current.time = asOf;
+    current.asOf = asOf;
     for (int row = start; row < start + size; row++) {
       Object[] results = new Object[spec.aggregates.length];
       for (int i = 0; i < results.length; i++) {
-        results[i] = finite(spec.aggregates[i].result(tiles, row, arrival));
+        results[i] = finite(spec.aggregates[i].result(tiles, row, current));
       }
-      report.add(new StateReport.Tile(indexes[row], results));
+      report.add(new StateReport.TileReport(indexes[row], results));
     }
     return report;
   }
@@ -387,12 +388,12 @@ final class Tiles {
     System.arraycopy(indexes, start, copy.indexes, 0, size);
     copy.tiles.copyRows(tiles, start, size);
     if (size > 0) {
-      copy.ownObjects(size - 1);
+      copy.unshareObjects(size - 1);
     }
     if (partial != null) {
-      copy.partial = new Rows(spec.numbers, spec.objects, capacity);
+      copy.partial = new AccumulatorRows(spec.numbers, spec.objects, capacity);
       copy.partial.copyRows(partial, start, size);
-      copy.merged = new Rows(spec.numbers, spec.objects, 2);
+      copy.merged = new AccumulatorRows(spec.numbers, spec.objects, 2);
       copy.merged.copyRow(0, merged, 0);
       copy.closedIsValid = closedIsValid;
     }

@@ -7,13 +7,13 @@ final class TimeSincePrevious extends TwoLatest {
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    int previous = previous(rows, row, arrival);
-    return previous < 0 ? null : (Object) arrival.secondsSince(time(rows, row, previous));
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    int previous = previous(rows, row, current);
+    return previous < 0 ? null : (Object) current.secondsSince(time(rows, row, previous));
   }
 }

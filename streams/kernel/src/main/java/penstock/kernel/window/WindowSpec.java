@@ -50,9 +50,9 @@ final class WindowSpec {
       Aggregate own = Aggregates.of(feature, nextNumber, nextObject);
       Optional<Aggregate> other =
           accumulating.stream()
-              .filter(j -> view.get(features[j]).isOfSameValues(feature))
+              .filter(j -> view.get(features[j]).hasSameInput(feature))
               .map(j -> aggregates[j])
-              .filter(own::isServedBy)
+              .filter(own::canReadFrom)
               .findFirst();
       if (other.isPresent()) {
         aggregates[i] = Aggregates.of(feature, other.get().number, other.get().object);
@@ -91,12 +91,12 @@ final class WindowSpec {
   }
 
   /** Whether {@link #tile} of the time is this one. */
-  boolean isIn(long tile, long time) {
+  boolean tileContains(long tile, long time) {
     return Long.compareUnsigned(time - tile * hopMs, hopMs) < 0;
   }
 
   /** Whether an event of that time is in the window at {@code asOf}, which is not before it. */
-  boolean holds(long time, long asOf) {
+  boolean contains(long time, long asOf) {
     return time == asOf || tile(time) > expired(asOf);
   }
 
@@ -108,7 +108,7 @@ final class WindowSpec {
   }
 
   /** When a tile leaves the window, epoch ms; the greatest long if it never does. */
-  long departure(long tile) {
+  long expiresAt(long tile) {
     long end = tile * hopMs + sizeMs;
     return end < tile || end >= BEYOND_TIME_MS ? Long.MAX_VALUE : end;
   }
@@ -122,17 +122,17 @@ final class WindowSpec {
   }
 
   /** An as_of not after the one at which the next block begins. */
-  long blockEnds(long block) {
-    return begins(block + sizeMs / hopMs, 0);
+  long blockEndBound(long block) {
+    return beginBound(block + sizeMs / hopMs, 0);
   }
 
   /** An as_of not after the one at which a tile leaves the window. */
-  long leaves(long tile) {
-    return begins(tile, sizeMs);
+  long expiryBound(long tile) {
+    return beginBound(tile, sizeMs);
   }
 
   /** When a tile begins, or that much later; the least time where this is beyond all times. */
-  private long begins(long tile, long laterMs) {
+  private long beginBound(long tile, long laterMs) {
     long begin = tile * hopMs;
     long later = begin + laterMs;
     return Math.floorDiv(begin, hopMs) == tile && later >= begin ? later : Long.MIN_VALUE;

@@ -85,7 +85,7 @@ class EncodeFunctionTest {
         }
         harness.open();
         harness.processElement(event(1.5), 0);
-        Outgoing record = harness.extractOutputValues().get(0);
+        OutgoingRecord record = harness.extractOutputValues().get(0);
         assertEquals(run, read(record.value()).get("attempt"));
         assertEquals(3, record.partition());
         assertArrayEquals(new byte[] {1}, record.key());
@@ -99,19 +99,20 @@ class EncodeFunctionTest {
   void allSubtasksOfARunAgreeOnWhenItBeganAndTheNextRunBeganLater() {
     RunStart start = new RunStart();
     long now = System.currentTimeMillis();
-    RunStart.Run first = start.add(0, start.createAccumulator());
+    RunStart.LatestRun first = start.add(0, start.createAccumulator());
     assertTrue(start.getResult(first) >= now);
     assertEquals(first, start.add(0, first));
-    RunStart.Run second = start.add(1, first);
+    RunStart.LatestRun second = start.add(1, first);
     assertTrue(start.getResult(second) > start.getResult(first));
     assertEquals(second, start.add(0, second));
   }
 
-  private static OneInputStreamOperatorTestHarness<Event, Outgoing> harness() throws Exception {
+  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness()
+      throws Exception {
     var harness =
-        new OneInputStreamOperatorTestHarness<Event, Outgoing>(
+        new OneInputStreamOperatorTestHarness<Event, OutgoingRecord>(
             new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA)));
-    harness.setup(new OutgoingSerializer());
+    harness.setup(new OutgoingRecordSerializer());
     return harness;
   }
 }

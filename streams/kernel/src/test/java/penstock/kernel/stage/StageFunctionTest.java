@@ -10,9 +10,9 @@ import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
@@ -31,7 +31,8 @@ class StageFunctionTest {
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
     Plan plan = Plan.parse(planJson);
-    ColumnKey key = new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k"));
+    EntityKeySelector key =
+        new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k"));
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
             new KeyedProcessOperator<>(

@@ -27,7 +27,7 @@ class EntityStateSizeTest {
     StageSpec spec = StageSpec.of(plan, "e");
     EntityState state = spec.newState();
     for (int i = 0; i < events; i++) {
-      spec.take(state, Plans.event(plan, "id" + i, i * apartMs, "k", 1.0 * i), "k", view -> 1);
+      spec.update(state, Plans.event(plan, "id" + i, i * apartMs, "k", 1.0 * i), "k", view -> 1);
     }
     DataOutputSerializer out = new DataOutputSerializer(256);
     new EntityStateSerializer(PLAN, "e").serialize(state, out);

@@ -27,9 +27,9 @@ class RankedValuesTest {
     double[] sorted = values.clone();
     Arrays.sort(sorted);
     for (int parts : new int[] {1, 2, 7}) {
-      RankedValues held = merged(values, parts, 0);
+      RankedValues stored = merged(values, parts, 0);
       for (int rank = 1; rank <= count; rank++) {
-        assertEquals(sorted[rank - 1], held.quantile((rank - 0.5) / count), 0.0);
+        assertEquals(sorted[rank - 1], stored.quantile((rank - 0.5) / count), 0.0);
       }
     }
   }
@@ -39,10 +39,10 @@ class RankedValuesTest {
     double[] values = values(2, 100_000);
     double[] sorted = values.clone();
     Arrays.sort(sorted);
-    RankedValues held = merged(values, 60, 0);
-    assertEquals(100_000, held.count());
+    RankedValues stored = merged(values, 60, 0);
+    assertEquals(100_000, stored.count());
     for (double q = 0.01; q < 1; q += 0.01) {
-      double rank = Arrays.binarySearch(sorted, held.quantile(q)) / 100_000.0;
+      double rank = Arrays.binarySearch(sorted, stored.quantile(q)) / 100_000.0;
       assertEquals(q, rank, 0.027);
     }
   }
@@ -56,9 +56,9 @@ class RankedValuesTest {
       again[i] = values[i % values.length];
     }
     Arrays.sort(values);
-    RankedValues held = merged(again, 60, 0);
+    RankedValues stored = merged(again, 60, 0);
     for (double q = 0.05; q < 1; q += 0.05) {
-      double rank = Arrays.binarySearch(values, held.quantile(q)) / 2_000.0;
+      double rank = Arrays.binarySearch(values, stored.quantile(q)) / 2_000.0;
       assertEquals(q, rank, 0.0133);
     }
   }
@@ -69,8 +69,8 @@ class RankedValuesTest {
     RankedValues kept = RankedValues.of(values[0]);
     RankedValues restored = kept;
     for (int i = 1; i < values.length; i++) {
-      kept = kept.with(values[i], i);
-      restored = restored.with(values[i], i);
+      kept = kept.plus(values[i], i);
+      restored = restored.plus(values[i], i);
       if (i % 101 == 0) {
         restored = RankedValues.fromBytes(restored.toBytes());
         assertArrayEquals(kept.toBytes(), restored.toBytes());
@@ -84,8 +84,8 @@ class RankedValuesTest {
     RankedValues asked = RankedValues.of(values[0]);
     RankedValues left = asked;
     for (int i = 1; i < values.length; i++) {
-      asked = asked.with(values[i], i);
-      left = left.with(values[i], i);
+      asked = asked.plus(values[i], i);
+      left = left.plus(values[i], i);
       asked.quantile(0.5);
     }
     assertArrayEquals(left.toBytes(), asked.toBytes());
@@ -127,9 +127,9 @@ class RankedValuesTest {
     for (int from = 0; from < values.length; from += perPart) {
       RankedValues tile = null;
       for (int i = from; i < Math.min(from + perPart, values.length); i++) {
-        tile = tile == null ? RankedValues.of(values[i]) : tile.with(values[i], startMs + i);
+        tile = tile == null ? RankedValues.of(values[i]) : tile.plus(values[i], startMs + i);
       }
-      all = all == null ? tile : all.and(tile);
+      all = all == null ? tile : all.merge(tile);
     }
     return all;
   }

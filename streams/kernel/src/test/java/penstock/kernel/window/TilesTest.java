@@ -75,14 +75,14 @@ class TilesTest {
     tiles.advance(asOf);
     Object[] values = new Object[OPERATIONS.length];
     Arrays.fill(values, value.value);
-    if (spec.holds(value.time, asOf)) {
+    if (spec.contains(value.time, asOf)) {
       tiles.add(values, value.time);
     }
     Object[] features = new Object[OPERATIONS.length];
-    Arrival arrival = new Arrival();
-    arrival.time = value.time;
-    arrival.asOf = asOf;
-    tiles.results(arrival, values, features);
+    CurrentEvent current = new CurrentEvent();
+    current.time = value.time;
+    current.asOf = asOf;
+    tiles.results(current, values, features);
     return features;
   }
 

@@ -70,7 +70,7 @@ class WindowSpecTest {
     long[] times = {-(1L << 61), -1, 0, 1, 1_700_000_000_000L, 9_000_000_000_000L, (1L << 61) - 1};
     for (long asOf : times) {
       for (long time : times) {
-        assertTrue(time > asOf || spec.holds(time, asOf), time + " as of " + asOf);
+        assertTrue(time > asOf || spec.contains(time, asOf), time + " as of " + asOf);
       }
       assertTrue(spec.tile(asOf) - spec.expired(asOf) <= 2);
     }

@@ -1,0 +1,41 @@
+package penstock.kernel.encode;
+
+import java.io.IOException;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.decode.RawRecordSerializer;
+import penstock.kernel.event.SimpleSerializer;
+import penstock.kernel.plan.Binary;
+
+/** OutgoingRecord records between operators that are not chained. */
+public final class OutgoingRecordSerializer extends SimpleSerializer<OutgoingRecord> {
+  private static final long serialVersionUID = 1;
+
+  /** For all records alike. */
+  public OutgoingRecordSerializer() {
+    super(true);
+  }
+
+  @Override
+  public void serialize(OutgoingRecord record, DataOutputView out) throws IOException {
+    out.writeInt(record.partition());
+    Binary.writeBytes(record.key(), out);
+    Binary.writeBytes(record.value(), out);
+    RawRecordSerializer.writeHeaders(record.headers(), out);
+  }
+
+  @Override
+  public OutgoingRecord deserialize(DataInputView in) throws IOException {
+    return new OutgoingRecord(
+        in.readInt(),
+        Binary.readBytes(in),
+        Binary.readBytes(in),
+        RawRecordSerializer.readHeaders(in));
+  }
+
+  @Override
+  public TypeSerializerSnapshot<OutgoingRecord> snapshotConfiguration() {
+    throw new UnsupportedOperationException("records are never kept in state");
+  }
+}

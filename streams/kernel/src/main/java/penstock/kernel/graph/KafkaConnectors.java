@@ -1,0 +1,140 @@
+package penstock.kernel.graph;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
+import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.OffsetResetStrategy;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.internals.RecordHeader;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.decode.RawRecordSchema;
+import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.replay.Replay;
+
+/** The job's ends in Kafka. */
+final class KafkaConnectors {
+  /** A dead letter carries the refused event, and being too large is one of the reasons. */
+  private static final String MAX_REQUEST_BYTES = String.valueOf(32 << 20);
+
+  private static final String BUFFER_BYTES = String.valueOf(64 << 20);
+
+  /** Of one partition: what a slow broker lets pile up while it answers. */
+  private static final String BATCH_BYTES = String.valueOf(256 << 10);
+
+  /**
+   * Below the broker's default limit of 15 minutes, which Flink's own default of an hour exceeds.
+   */
+  private static final String TRANSACTION_TIMEOUT_MS = "600000";
+
+  private KafkaConnectors() {}
+
+  static KafkaSource<RawRecord> source(JobRequest request, Plan plan, Properties kafka) {
+    return (request.replay() == null ? endless(plan) : bounded(request.replay(), plan))
+        .setProperties(kafka)
+        .setGroupId(request.group())
+        .setClientIdPrefix(request.group())
+        .setDeserializer(
+            new RawRecordSchema(plan.sources().stream().map(Plan.Source::topic).toList()))
+        // The features topic must have as many partitions: they change together, with a new start
+        // of the job.
+        .setProperty("partition.discovery.interval.ms", "-1")
+        .setProperty("isolation.level", "read_committed")
+        .setProperty("fetch.max.wait.ms", "5")
+        .build();
+  }
+
+  @SuppressWarnings(
+      "deprecation") // The connector's interface still takes Kafka's former enumeration.
+  private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
+    return KafkaSource.<RawRecord>builder()
+        .setTopics(plan.sources().stream().map(Plan.Source::topic).toList())
+        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
+  }
+
+  /** What retention has deleted meanwhile fails the job: it must not be skipped without a word. */
+  @SuppressWarnings("deprecation")
+  private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
+    Map<TopicPartition, Long> start = new HashMap<>();
+    Map<TopicPartition, Long> end = new HashMap<>();
+    for (int i = 0; i < plan.sources().size(); i++) {
+      String topic = plan.sources().get(i).topic();
+      Replay.Offsets offsets = replay.sources().get(i);
+      offsets.start().forEach((number, at) -> start.put(new TopicPartition(topic, number), at));
+      offsets.end().forEach((number, at) -> end.put(new TopicPartition(topic, number), at));
+    }
+    return KafkaSource.<RawRecord>builder()
+        .setPartitions(new HashSet<>(start.keySet()))
+        .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
+        .setBounded(OffsetsInitializer.offsets(end));
+  }
+
+  static KafkaSink<OutgoingRecord> features(JobRequest request, Plan plan, Properties kafka) {
+    DeliveryGuarantee guarantee =
+        request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
+    String topic = request.replay() == null ? plan.featuresTopic() : request.replay().topic();
+    return KafkaSink.<OutgoingRecord>builder()
+        .setKafkaProducerConfig(producer(kafka))
+        .setRecordSerializer(new OutgoingRecordSchema(topic))
+        .setDeliveryGuarantee(guarantee)
+        .setTransactionalIdPrefix(request.group())
+        .build();
+  }
+
+  static KafkaSink<OutgoingRecord> deadLetters(Plan.Source source, Properties kafka) {
+    return KafkaSink.<OutgoingRecord>builder()
+        .setKafkaProducerConfig(producer(kafka))
+        .setRecordSerializer(new OutgoingRecordSchema(source.deadLetterTopic()))
+        .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
+        .build();
+  }
+
+  private static Properties producer(Properties kafka) {
+    Properties properties = new Properties();
+    properties.putAll(kafka);
+    properties.setProperty("acks", "all");
+    properties.setProperty("linger.ms", "0");
+    // A record waits for nothing but the request before it, so that requests grow with the load:
+    // many small ones in flight cost the job and the broker more than the records in them.
+    properties.setProperty("max.in.flight.requests.per.connection", "1");
+    properties.setProperty("batch.size", BATCH_BYTES);
+    properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
+    properties.setProperty("buffer.memory", BUFFER_BYTES);
+    properties.setProperty("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    return properties;
+  }
+
+  /** Publishes records to a topic as they are; the producer sets their timestamp. */
+  private static final class OutgoingRecordSchema
+      implements KafkaRecordSerializationSchema<OutgoingRecord> {
+    private static final long serialVersionUID = 1;
+
+    private final String topic;
+
+    OutgoingRecordSchema(String topic) {
+      this.topic = topic;
+    }
+
+    @Override
+    public ProducerRecord<byte[], byte[]> serialize(
+        OutgoingRecord record, KafkaSinkContext context, Long timestamp) {
+      List<Header> headers = new ArrayList<>(record.headers().size());
+      for (RawRecord.Header header : record.headers()) {
+        headers.add(new RecordHeader(header.name(), header.value()));
+      }
+      Integer partition = record.partition() < 0 ? null : record.partition();
+      return new ProducerRecord<>(topic, partition, record.key(), record.value(), headers);
+    }
+  }
+}

@@ -1,0 +1,130 @@
+package penstock.kernel.order;
+
+import java.util.HashMap;
+import java.util.Map;
+import java.util.function.LongSupplier;
+import org.apache.flink.api.common.eventtime.Watermark;
+import org.apache.flink.api.common.eventtime.WatermarkGenerator;
+import org.apache.flink.api.common.eventtime.WatermarkOutput;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.SourcePartition;
+
+/**
+ * How far event time has come: a fixed disorder behind the slowest advanced partition of the
+ * sources. A partition that has brought nothing for a while is idle and not waited for; when all
+ * are, what has come is all that there is, and event time moves on to the newest event.
+ *
+ * <p>A live job measures silence by the wall clock, but never more than {@link #MAX_CLOCK_STEP_MS}
+ * from one look at it to the next: a task that was buffered up has lastHeard nothing from anyone. A
+ * replay measures it by the records' Kafka timestamps, so that two replays agree.
+ *
+ * <p>Which partitions there are is not known before they speak: until {@code expected} have, or the
+ * time after which one is idle has passed, there is no watermark.
+ */
+public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
+  private static final long MAX_CLOCK_STEP_MS = 1_000;
+
+  /** Within the disorder there are at most so many watermarks: each passes through all stages. */
+  private static final long STEPS_PER_DISORDER = 100;
+
+  private final long disorderMs;
+  private final long idleAfterMs;
+  private final int expected;
+
+  /** Epoch ms in a live job; null in a replay. */
+  private final LongSupplier wallClock;
+
+  private final Map<SourcePartition, PartitionProgress> partitions = new HashMap<>();
+  private long lastTick = Long.MIN_VALUE;
+
+  /** What silence is measured by, ms, and where it startClock. */
+  private long clock;
+
+  private long startClock;
+  private long newest = Long.MIN_VALUE;
+  private long watermark = Long.MIN_VALUE;
+  private boolean idle;
+
+  private static final class PartitionProgress {
+    long newest = Long.MIN_VALUE;
+    long lastHeard;
+  }
+
+  /**
+   * A generator for one task.
+   *
+   * @param expected how many partitions the task reads
+   * @param wallClock epoch ms, or null to go by the records' Kafka timestamps
+   */
+  public EventTimeWatermarks(
+      long disorderMs, long idleAfterMs, int expected, LongSupplier wallClock) {
+    this.disorderMs = disorderMs;
+    this.idleAfterMs = idleAfterMs;
+    this.expected = expected;
+    this.wallClock = wallClock;
+  }
+
+  @Override
+  public void onEvent(Event event, long timestamp, WatermarkOutput output) {
+    if (wallClock == null) {
+      if (partitions.isEmpty()) {
+        clock = event.timestamp;
+        startClock = clock;
+      }
+      clock = Math.max(clock, event.timestamp);
+      // What this event ends may have been a silence of all partitions.
+      advance(1, output);
+    }
+    PartitionProgress partition =
+        partitions.computeIfAbsent(
+            new SourcePartition(event.source, event.partition), place -> new PartitionProgress());
+    partition.lastHeard = clock;
+    partition.newest = Math.max(partition.newest, event.time);
+    newest = Math.max(newest, event.time);
+    if (idle) {
+      output.markActive();
+      idle = false;
+    }
+    advance(Math.max(1, disorderMs / STEPS_PER_DISORDER), output);
+  }
+
+  @Override
+  public void onPeriodicEmit(WatermarkOutput output) {
+    if (wallClock == null) {
+      return;
+    }
+    long now = wallClock.getAsLong();
+    if (lastTick != Long.MIN_VALUE) {
+      clock += Math.max(0, Math.min(MAX_CLOCK_STEP_MS, now - lastTick));
+    }
+    lastTick = now;
+    advance(1, output);
+  }
+
+  /** How far the watermark is behind the newest event, ms; 0 before there is one. */
+  long lagMs() {
+    return watermark == Long.MIN_VALUE ? 0 : newest - watermark;
+  }
+
+  private void advance(long step, WatermarkOutput output) {
+    if (idle || (partitions.size() < expected && clock - startClock <= idleAfterMs)) {
+      return;
+    }
+    long slowest = Long.MAX_VALUE;
+    for (PartitionProgress partition : partitions.values()) {
+      if (clock - partition.lastHeard <= idleAfterMs) {
+        slowest = Math.min(slowest, partition.newest);
+      }
+    }
+    boolean allIdle = slowest == Long.MAX_VALUE;
+    long candidate = allIdle ? newest : slowest - disorderMs - 1;
+    if (watermark == Long.MIN_VALUE ? candidate > watermark : candidate - watermark >= step) {
+      watermark = candidate;
+      output.emitWatermark(new Watermark(candidate));
+    }
+    if (allIdle && wallClock != null) {
+      output.markIdle();
+      idle = true;
+    }
+  }
+}

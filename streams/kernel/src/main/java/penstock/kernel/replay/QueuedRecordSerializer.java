@@ -1,0 +1,45 @@
+package penstock.kernel.replay;
+
+import java.io.IOException;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.decode.RawRecordSerializer;
+import penstock.kernel.event.SimpleSerializer;
+
+/** Records that wait for their turn, in snapshots. */
+public final class QueuedRecordSerializer extends SimpleSerializer<QueuedRecord> {
+  private static final long serialVersionUID = 1;
+
+  private final RawRecordSerializer records = new RawRecordSerializer();
+
+  /** For all sources alike. */
+  public QueuedRecordSerializer() {
+    super(true);
+  }
+
+  @Override
+  public void serialize(QueuedRecord queued, DataOutputView out) throws IOException {
+    out.writeLong(queued.time());
+    records.serialize(queued.record(), out);
+  }
+
+  @Override
+  public QueuedRecord deserialize(DataInputView in) throws IOException {
+    return new QueuedRecord(in.readLong(), records.deserialize(in));
+  }
+
+  @Override
+  public TypeSerializerSnapshot<QueuedRecord> snapshotConfiguration() {
+    return new Snapshot();
+  }
+
+  /** The form of the first release. */
+  public static final class Snapshot extends SimpleTypeSerializerSnapshot<QueuedRecord> {
+    /** For Flink. */
+    public Snapshot() {
+      super(QueuedRecordSerializer::new);
+    }
+  }
+}

@@ -1,0 +1,89 @@
+package penstock.kernel.replay;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.PriorityQueue;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.java.tuple.Tuple3;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.event.SourcePartition;
+
+/**
+ * Puts the records of several partitions into the one order of every replay: (greatest Kafka
+ * timestamp of the partition so far, source, partition, offset). Two replays of the same records
+ * therefore give the same values, also of entities that are fed from several partitions.
+ *
+ * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
+ * the source's watermarks must be those of {@link TimestampWatermarks}, split by split, and the
+ * operator must be a single task. Of the watermarks only the last, which says that nothing follows,
+ * is passed on.
+ */
+public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
+    implements OneInputStreamOperator<RawRecord, RawRecord> {
+  private static final long serialVersionUID = 1;
+
+  private transient PriorityQueue<QueuedRecord> queued;
+  private transient ListState<QueuedRecord> waitingState;
+
+  /** The greatest timestamp so far. */
+  private transient Map<SourcePartition, Long> clocks;
+
+  private transient ListState<Tuple3<Integer, Integer, Long>> clockState;
+
+  @Override
+  public void initializeState(StateInitializationContext context) throws Exception {
+    super.initializeState(context);
+    queued = new PriorityQueue<>(QueuedRecord.ORDER);
+    waitingState =
+        context
+            .getOperatorStateStore()
+            .getListState(new ListStateDescriptor<>("waiting", new QueuedRecordSerializer()));
+    waitingState.get().forEach(queued::add);
+    clocks = new HashMap<>();
+    clockState =
+        context
+            .getOperatorStateStore()
+            .getListState(
+                new ListStateDescriptor<>("clocks", Types.TUPLE(Types.INT, Types.INT, Types.LONG)));
+    clockState
+        .get()
+        .forEach(clock -> clocks.put(new SourcePartition(clock.f0, clock.f1), clock.f2));
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    super.snapshotState(context);
+    waitingState.update(new ArrayList<>(queued));
+    List<Tuple3<Integer, Integer, Long>> now = new ArrayList<>();
+    clocks.forEach((place, clock) -> now.add(Tuple3.of(place.source(), place.partition(), clock)));
+    clockState.update(now);
+  }
+
+  @Override
+  public void processElement(StreamRecord<RawRecord> element) {
+    RawRecord record = element.getValue();
+    SourcePartition place = new SourcePartition(record.source(), record.partition());
+    queued.add(new QueuedRecord(clocks.merge(place, record.timestamp(), Math::max), record));
+  }
+
+  @Override
+  public void processWatermark(Watermark mark) {
+    while (!queued.isEmpty() && queued.peek().time() <= mark.getTimestamp()) {
+      QueuedRecord next = queued.poll();
+      output.collect(new StreamRecord<>(next.record(), next.time()));
+    }
+    if (mark.equals(Watermark.MAX_WATERMARK)) {
+      output.emitWatermark(mark);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+package penstock.kernel.stage;
+
+import java.io.IOException;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+
+/**
+ * The ids that one key has had within the horizon, by event time; see {@code
+ * streams.reference.accepted}.
+ */
+public final class SeenIds {
+  private final Map<String, Long> times;
+  private long clock;
+
+  /** Of a key that was never seen. */
+  public SeenIds() {
+    this(new LinkedHashMap<>(), Long.MIN_VALUE);
+  }
+
+  private SeenIds(Map<String, Long> times, long clock) {
+    this.times = times;
+    this.clock = clock;
+  }
+
+  /** Whether the event is new; if so it is remembered. */
+  public boolean addIfNew(String id, long time, long horizonMs) {
+    long now = Math.max(clock, time);
+    long forgotten = now - horizonMs;
+    if (forgotten > now) {
+      forgotten = Long.MIN_VALUE;
+    }
+    Long before = times.get(id);
+    if (before != null && before > forgotten) {
+      return false;
+    }
+    if (before != null) {
+      times.remove(id);
+    }
+    clock = now;
+    forget(forgotten);
+    times.put(id, time);
+    return true;
+  }
+
+  /**
+   * Drops what is too old from the head; what an unordered arrival hides behind a newer one follows
+   * later.
+   */
+  private void forget(long forgotten) {
+    Iterator<Long> oldest = times.values().iterator();
+    while (oldest.hasNext() && oldest.next() <= forgotten) {
+      oldest.remove();
+    }
+  }
+
+  SeenIds copy() {
+    return new SeenIds(new LinkedHashMap<>(times), clock);
+  }
+
+  void write(DataOutputView out) throws IOException {
+    out.writeLong(clock);
+    Binary.writeSize(times.size(), out);
+    for (Map.Entry<String, Long> entry : times.entrySet()) {
+      Binary.writeString(entry.getKey(), out);
+      out.writeLong(entry.getValue());
+    }
+  }
+
+  static SeenIds read(DataInputView in) throws IOException {
+    long clock = in.readLong();
+    int size = Binary.readSize(in);
+    Map<String, Long> times = new LinkedHashMap<>();
+    for (int i = 0; i < size; i++) {
+      times.put(Binary.readString(in), in.readLong());
+    }
+    return new SeenIds(times, clock);
+  }
+}

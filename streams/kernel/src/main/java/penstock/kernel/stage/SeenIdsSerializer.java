@@ -1,0 +1,46 @@
+package penstock.kernel.stage;
+
+import java.io.IOException;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.event.SimpleSerializer;
+
+/** {@link SeenIds} in snapshots. */
+public final class SeenIdsSerializer extends SimpleSerializer<SeenIds> {
+  private static final long serialVersionUID = 1;
+
+  /** For all sources alike. */
+  public SeenIdsSerializer() {
+    super(false);
+  }
+
+  @Override
+  public void serialize(SeenIds state, DataOutputView out) throws IOException {
+    state.write(out);
+  }
+
+  @Override
+  public SeenIds deserialize(DataInputView in) throws IOException {
+    return SeenIds.read(in);
+  }
+
+  @Override
+  public SeenIds copy(SeenIds from) {
+    return from.copy();
+  }
+
+  @Override
+  public TypeSerializerSnapshot<SeenIds> snapshotConfiguration() {
+    return new Snapshot();
+  }
+
+  /** The form of the first release. */
+  public static final class Snapshot extends SimpleTypeSerializerSnapshot<SeenIds> {
+    /** For Flink. */
+    public Snapshot() {
+      super(SeenIdsSerializer::new);
+    }
+  }
+}

@@ -1,0 +1,186 @@
+package penstock.kernel.window;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import org.apache.datasketches.hash.MurmurHash3;
+import org.apache.datasketches.hll.HllSketch;
+import org.apache.datasketches.hll.TgtHllType;
+import org.apache.datasketches.hll.Union;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+
+/**
+ * Number of distinct values. Up to a bound they are kept as a sorted array of their 64-bit hashes,
+ * which merges in no time; more in Apache DataSketches' HLL (lg k = 12), which is fed the same
+ * hashes, and gives an estimate. Its composite estimator depends on the registers alone; the
+ * default one on the order of current too, so that a restored window could answer otherwise.
+ */
+final class DistinctCount extends ObjectAggregate<Object> {
+  private static final int LG_K = 12;
+
+  /** The bound of who asks for an estimate: what takes less room than a sketch does. */
+  static final int FEW = 48;
+
+  private static final long SEED = 9001;
+
+  private final int mostHashes;
+
+  DistinctCount(int number, int object, int mostHashes) {
+    super(number, object);
+    this.mostHashes = mostHashes;
+  }
+
+  @Override
+  boolean canReadFrom(Aggregate other) {
+    return other instanceof DistinctCount distinct && distinct.mostHashes == mostHashes;
+  }
+
+  @Override
+  Object newObject(Object value, long time) {
+    return new long[] {hash(value)};
+  }
+
+  /** The set with one hash more; a sketch is changed in place. */
+  @Override
+  Object addToObject(Object stored, Object value, long time) {
+    long hash = hash(value);
+    if (stored instanceof HllSketch sketch) {
+      sketch.update(hash);
+      return sketch;
+    }
+    long[] hashes = (long[]) stored;
+    int place = Arrays.binarySearch(hashes, hash);
+    return place >= 0 ? hashes : union(hashes, new long[] {hash});
+  }
+
+  /** A set of both, a new object unless one holds the other; neither is changed. */
+  @Override
+  Object mergeObjects(Object left, Object right) {
+    if (left instanceof long[] some && right instanceof long[] others) {
+      return union(some, others);
+    }
+    if (left instanceof long[] hashes) {
+      return sketch((HllSketch) right, hashes);
+    }
+    if (right instanceof long[] hashes) {
+      return sketch((HllSketch) left, hashes);
+    }
+    Union union = new Union(LG_K);
+    union.update((HllSketch) left);
+    union.update((HllSketch) right);
+    return union.getResult(TgtHllType.HLL_8);
+  }
+
+  @Override
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    Object stored = stored(rows, row);
+    if (stored == null) {
+      return 0L;
+    }
+    return stored instanceof long[] hashes
+        ? (long) hashes.length
+        : Math.round(((HllSketch) stored).getCompositeEstimate());
+  }
+
+  @Override
+  byte[] sketch(AccumulatorRows rows, int row) {
+    Object stored = stored(rows, row);
+    HllSketch sketch =
+        stored instanceof long[] hashes ? sketch(empty(), hashes) : (HllSketch) stored;
+    // A merged one: there every reader estimates from the registers alone, as the result does.
+    Union union = new Union(LG_K);
+    union.update(sketch);
+    union.update(sketch);
+    return union.getResult(TgtHllType.HLL_8).toCompactByteArray();
+  }
+
+  @Override
+  boolean keepsRunningTotal() {
+    return true;
+  }
+
+  /** An array is never changed. */
+  @Override
+  Object copyObject(Object value) {
+    return value instanceof HllSketch sketch ? sketch.copy() : value;
+  }
+
+  @Override
+  void writeObject(Object value, DataOutputView out) throws IOException {
+    if (value instanceof long[] hashes) {
+      Binary.writeSize(hashes.length - 1, out);
+      for (long hash : hashes) {
+        out.writeLong(hash);
+      }
+    } else {
+      Binary.writeSize(-1, out);
+      Binary.writeBytes(((HllSketch) value).toCompactByteArray(), out);
+    }
+  }
+
+  @Override
+  Object readObject(DataInputView in) throws IOException {
+    int count = Binary.readSize(in) + 1;
+    if (count == 0) {
+      return HllSketch.heapify(Binary.readBytes(in));
+    }
+    long[] hashes = new long[count];
+    for (int i = 0; i < count; i++) {
+      hashes[i] = in.readLong();
+    }
+    return hashes;
+  }
+
+  private Object union(long[] left, long[] right) {
+    long[] both = new long[left.length + right.length];
+    int size = 0;
+    int i = 0;
+    int j = 0;
+    while (i < left.length || j < right.length) {
+      if (j == right.length || i < left.length && left[i] < right[j]) {
+        both[size++] = left[i++];
+      } else {
+        if (i < left.length && left[i] == right[j]) {
+          i++;
+        }
+        both[size++] = right[j++];
+      }
+    }
+    long[] hashes = size == both.length ? both : Arrays.copyOf(both, size);
+    return size <= mostHashes ? hashes : sketch(empty(), hashes);
+  }
+
+  private static HllSketch empty() {
+    return new HllSketch(LG_K, TgtHllType.HLL_8);
+  }
+
+  private static HllSketch sketch(HllSketch sketch, long[] hashes) {
+    HllSketch result = sketch.copy();
+    for (long hash : hashes) {
+      result.update(hash);
+    }
+    return result;
+  }
+
+  private static long hash(Object value) {
+    if (value instanceof String text) {
+      byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+      // The hash function refuses an empty array.
+      return bytes.length == 0 ? SEED : MurmurHash3.hash(bytes, SEED)[0];
+    }
+    if (value instanceof Long number) {
+      return hashBits(number);
+    }
+    if (value instanceof Double number) {
+      // Zero has two forms.
+      return hashBits(Double.doubleToLongBits(number == 0 ? 0.0 : number));
+    }
+    return (Boolean) value ? 1 : 0;
+  }
+
+  private static long hashBits(long bits) {
+    return MurmurHash3.hash(new long[] {bits}, SEED)[0];
+  }
+}

@@ -1,0 +1,135 @@
+package penstock.kernel.window;
+
+import java.io.IOException;
+import java.util.Arrays;
+import java.util.stream.IntStream;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.plan.Binary;
+import penstock.kernel.plan.ColumnType;
+
+/**
+ * Values in ascending order, and how often each was seen; never changed.
+ *
+ * <p>Values are counted exactly up to a bound of them; beyond, as Misra and Gries (1982) do and
+ * merged as Agarwal et al. (2012, "Mergeable summaries") do: the counts are lowered by the greatest
+ * that finds no place, so that none is short by more than n / (bound + 1) of n values, and none is
+ * too high.
+ */
+record ValueCounts(Object[] values, long[] counts) {
+
+  static ValueCounts of(Object value) {
+    return new ValueCounts(new Object[] {oneZero(value)}, new long[] {1});
+  }
+
+  int size() {
+    return counts.length;
+  }
+
+  /** How often the value was seen. */
+  long count(Object value) {
+    int place = place(oneZero(value));
+    return place < 0 ? 0 : counts[place];
+  }
+
+  /** One value more. */
+  ValueCounts plus(Object value, int bound) {
+    Object counted = oneZero(value);
+    int place = place(counted);
+    if (place >= 0) {
+      long[] more = counts.clone();
+      more[place]++;
+      return new ValueCounts(values, more);
+    }
+    int at = -place - 1;
+    Object[] moreValues = Arrays.copyOf(values, size() + 1);
+    System.arraycopy(values, at, moreValues, at + 1, size() - at);
+    moreValues[at] = counted;
+    long[] moreCounts = Arrays.copyOf(counts, size() + 1);
+    System.arraycopy(counts, at, moreCounts, at + 1, size() - at);
+    moreCounts[at] = 1;
+    return new ValueCounts(moreValues, moreCounts).lowered(bound);
+  }
+
+  /** The values of both. */
+  ValueCounts merge(ValueCounts other, int bound) {
+    Object[] allValues = new Object[size() + other.size()];
+    long[] allCounts = new long[allValues.length];
+    int all = 0;
+    int i = 0;
+    int j = 0;
+    while (i < size() || j < other.size()) {
+      int order = i == size() ? 1 : j == other.size() ? -1 : compare(values[i], other.values[j]);
+      allValues[all] = order <= 0 ? values[i] : other.values[j];
+      allCounts[all++] = (order <= 0 ? counts[i++] : 0) + (order >= 0 ? other.counts[j++] : 0);
+    }
+    return new ValueCounts(Arrays.copyOf(allValues, all), Arrays.copyOf(allCounts, all))
+        .lowered(bound);
+  }
+
+  private ValueCounts lowered(int bound) {
+    if (size() <= bound) {
+      return this;
+    }
+    long[] sorted = counts.clone();
+    Arrays.sort(sorted);
+    long by = sorted[sorted.length - 1 - bound];
+    int[] kept = IntStream.range(0, size()).filter(i -> counts[i] > by).toArray();
+    return new ValueCounts(
+        Arrays.stream(kept).mapToObj(i -> values[i]).toArray(),
+        Arrays.stream(kept).mapToLong(i -> counts[i] - by).toArray());
+  }
+
+  private int place(Object value) {
+    return Arrays.binarySearch(values, value, ValueCounts::compare);
+  }
+
+  /** Zero has two forms. */
+  private static Object oneZero(Object value) {
+    return value instanceof Double real && real == 0 ? (Object) 0.0 : value;
+  }
+
+  /** Numbers by size, text by code point, false before true. */
+  @SuppressWarnings("unchecked")
+  private static int compare(Object one, Object other) {
+    return one instanceof String text
+        ? byCodePoint(text, (String) other)
+        : ((Comparable<Object>) one).compareTo(other);
+  }
+
+  /** UTF-16 has the surrogates before the last of the characters that do without. */
+  private static int byCodePoint(String one, String other) {
+    int place = 0;
+    int shorter = Math.min(one.length(), other.length());
+    while (place < shorter && one.charAt(place) == other.charAt(place)) {
+      place++;
+    }
+    if (place == shorter) {
+      return Integer.compare(one.length(), other.length());
+    }
+    char left = one.charAt(place);
+    char right = other.charAt(place);
+    if (Character.isSurrogate(left) != Character.isSurrogate(right)) {
+      return Character.isSurrogate(left) ? 1 : -1;
+    }
+    return Character.compare(left, right);
+  }
+
+  void write(ColumnType type, DataOutputView out) throws IOException {
+    Binary.writeSize(size(), out);
+    for (int i = 0; i < size(); i++) {
+      type.write(values[i], out);
+      out.writeLong(counts[i]);
+    }
+  }
+
+  static ValueCounts read(ColumnType type, DataInputView in) throws IOException {
+    int size = Binary.readSize(in);
+    ValueCounts tally = new ValueCounts(new Object[size], new long[size]);
+    for (int i = 0; i < size; i++) {
+      tally.values[i] = type.read(in);
+      tally.counts[i] = in.readLong();
+    }
+    return tally;
+  }
+}
