@@ -88,7 +88,10 @@ final class FieldValidator {
           raw instanceof SpecialValue.HugeInteger ? "must fit 64 bits" : "must be an integer");
     }
     if (field.minimum() != null || field.maximum() != null) {
-      checkBounds(BigDecimal.valueOf(number));
+      BigDecimal exact = BigDecimal.valueOf(number);
+      checkBounds(
+          field.minimum() == null ? 1 : exact.compareTo(field.minimum()),
+          field.maximum() == null ? -1 : exact.compareTo(field.maximum()));
     }
     return number;
   }
@@ -107,44 +110,27 @@ final class FieldValidator {
     if (!Double.isFinite(number)) {
       throw invalid("must be a finite number");
     }
-    if (field.minimum() != null) {
-      double bound = field.minimum().doubleValue();
-      if (number < bound || field.minimumExclusive() && number == bound) {
-        throw below();
-      }
-    }
-    if (field.maximum() != null) {
-      double bound = field.maximum().doubleValue();
-      if (number > bound || field.maximumExclusive() && number == bound) {
-        throw above();
-      }
-    }
+    checkBounds(
+        field.minimum() == null ? 1 : order(number, field.minimum().doubleValue()),
+        field.maximum() == null ? -1 : order(number, field.maximum().doubleValue()));
     return number;
   }
 
-  private void checkBounds(BigDecimal number) throws InvalidEventException {
-    if (field.minimum() != null) {
-      int order = number.compareTo(field.minimum());
-      if (order < 0 || field.minimumExclusive() && order == 0) {
-        throw below();
-      }
-    }
-    if (field.maximum() != null) {
-      int order = number.compareTo(field.maximum());
-      if (order > 0 || field.maximumExclusive() && order == 0) {
-        throw above();
-      }
-    }
+  /** Unlike {@link Double#compare}, the two zeros are equal. */
+  private static int order(double one, double other) {
+    return one < other ? -1 : one > other ? 1 : 0;
   }
 
-  private InvalidEventException below() {
-    return invalid(
-        "must be " + (field.minimumExclusive() ? "greater than " : "at least ") + field.minimum());
-  }
-
-  private InvalidEventException above() {
-    return invalid(
-        "must be " + (field.maximumExclusive() ? "less than " : "at most ") + field.maximum());
+  /** Checks how a number compares to the minimum and to the maximum. */
+  private void checkBounds(int toMinimum, int toMaximum) throws InvalidEventException {
+    if (toMinimum < 0 || field.minimumExclusive() && toMinimum == 0) {
+      String relation = field.minimumExclusive() ? "greater than " : "at least ";
+      throw invalid("must be " + relation + field.minimum());
+    }
+    if (toMaximum > 0 || field.maximumExclusive() && toMaximum == 0) {
+      String relation = field.maximumExclusive() ? "less than " : "at most ";
+      throw invalid("must be " + relation + field.maximum());
+    }
   }
 
   private InvalidEventException invalid(String rule) {

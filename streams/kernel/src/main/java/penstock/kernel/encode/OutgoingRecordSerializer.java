@@ -1,15 +1,14 @@
 package penstock.kernel.encode;
 
 import java.io.IOException;
-import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.decode.RawRecordSerializer;
-import penstock.kernel.event.SimpleSerializer;
+import penstock.kernel.event.BaseSerializer;
 import penstock.kernel.plan.Binary;
 
 /** OutgoingRecord records between operators that are not chained. */
-public final class OutgoingRecordSerializer extends SimpleSerializer<OutgoingRecord> {
+public final class OutgoingRecordSerializer extends BaseSerializer<OutgoingRecord> {
   private static final long serialVersionUID = 1;
 
   /** For all records alike. */
@@ -32,10 +31,5 @@ public final class OutgoingRecordSerializer extends SimpleSerializer<OutgoingRec
         Binary.readBytes(in),
         Binary.readBytes(in),
         RawRecordSerializer.readHeaders(in));
-  }
-
-  @Override
-  public TypeSerializerSnapshot<OutgoingRecord> snapshotConfiguration() {
-    throw new UnsupportedOperationException("records are never kept in state");
   }
 }

@@ -1,9 +1,8 @@
 package penstock.kernel.event;
 
 import java.io.IOException;
-import java.util.Objects;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
-import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
@@ -16,7 +15,7 @@ import penstock.kernel.plan.Plan;
  * Events between operators, and those that wait for the watermark, whose state tells the plan by
  * which they were written.
  */
-public final class EventSerializer extends MutableSerializer<Event> {
+public final class EventSerializer extends BaseSerializer<Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -30,6 +29,7 @@ public final class EventSerializer extends MutableSerializer<Event> {
    * @param allFields whether they carry the contract's fields, or what the stages need
    */
   public EventSerializer(String planJson, boolean allFields) {
+    super(false, planJson, allFields);
     this.planJson = planJson;
     this.allFields = allFields;
   }
@@ -141,44 +141,21 @@ public final class EventSerializer extends MutableSerializer<Event> {
   }
 
   @Override
-  public boolean equals(Object other) {
-    return other instanceof EventSerializer that
-        && that.planJson.equals(planJson)
-        && that.allFields == allFields;
-  }
-
-  @Override
-  public int hashCode() {
-    return Objects.hash(planJson, allFields);
-  }
-
-  @Override
   public TypeSerializerSnapshot<Event> snapshotConfiguration() {
     return new NeverInState();
   }
 
-  /** The planner of tables wants a name for the type of an event in a row; nothing is restored. */
-  public static final class NeverInState implements TypeSerializerSnapshot<Event> {
-    @Override
-    public int getCurrentVersion() {
-      return 1;
-    }
-
-    @Override
-    public void writeSnapshot(DataOutputView out) {}
-
-    @Override
-    public void readSnapshot(int version, DataInputView in, ClassLoader loader) {}
-
-    @Override
-    public TypeSerializer<Event> restoreSerializer() {
-      throw new UnsupportedOperationException("what waits is written by BufferedEventsSerializer");
-    }
-
-    @Override
-    public TypeSerializerSchemaCompatibility<Event> resolveSchemaCompatibility(
-        TypeSerializerSnapshot<Event> old) {
-      throw new UnsupportedOperationException("what waits is written by BufferedEventsSerializer");
+  /**
+   * Flink's table planner uses the snapshot as a name of the type. It never restores one: the
+   * events in state are written by another serializer.
+   */
+  public static final class NeverInState extends SimpleTypeSerializerSnapshot<Event> {
+    /** For Flink. */
+    public NeverInState() {
+      super(
+          () -> {
+            throw new UnsupportedOperationException("EventSerializer does not write state");
+          });
     }
   }
 }

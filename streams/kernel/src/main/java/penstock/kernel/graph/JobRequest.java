@@ -1,11 +1,7 @@
 package penstock.kernel.graph;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.util.List;
+import penstock.kernel.plan.Json;
 import penstock.kernel.replay.Replay;
 
 /**
@@ -32,17 +28,8 @@ public record JobRequest(
     long waitMs,
     boolean exactlyOnce,
     Replay replay) {
-  private static final ObjectMapper MAPPER =
-      JsonMapper.builder()
-          .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-          .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false)
-          .build();
 
   static JobRequest parse(String json) {
-    try {
-      return MAPPER.readValue(json, JobRequest.class);
-    } catch (JsonProcessingException error) {
-      throw new IllegalArgumentException("not a request: " + error.getMessage(), error);
-    }
+    return Json.parse(json, JobRequest.class, "request");
   }
 }

@@ -9,6 +9,7 @@ import java.util.Properties;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.KafkaSinkBuilder;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
@@ -84,20 +85,19 @@ final class KafkaConnectors {
     DeliveryGuarantee guarantee =
         request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
     String topic = request.replay() == null ? plan.featuresTopic() : request.replay().topic();
-    return KafkaSink.<OutgoingRecord>builder()
-        .setKafkaProducerConfig(producer(kafka))
-        .setRecordSerializer(new OutgoingRecordSchema(topic))
-        .setDeliveryGuarantee(guarantee)
-        .setTransactionalIdPrefix(request.group())
-        .build();
+    return sink(topic, kafka, guarantee).setTransactionalIdPrefix(request.group()).build();
   }
 
   static KafkaSink<OutgoingRecord> deadLetters(Plan.Source source, Properties kafka) {
+    return sink(source.deadLetterTopic(), kafka, DeliveryGuarantee.AT_LEAST_ONCE).build();
+  }
+
+  private static KafkaSinkBuilder<OutgoingRecord> sink(
+      String topic, Properties kafka, DeliveryGuarantee guarantee) {
     return KafkaSink.<OutgoingRecord>builder()
         .setKafkaProducerConfig(producer(kafka))
-        .setRecordSerializer(new OutgoingRecordSchema(source.deadLetterTopic()))
-        .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
-        .build();
+        .setRecordSerializer(new OutgoingRecordSchema(topic))
+        .setDeliveryGuarantee(guarantee);
   }
 
   private static Properties producer(Properties kafka) {

@@ -4,13 +4,13 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
-import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.event.BaseSerializer;
+import penstock.kernel.event.ConfigurationSnapshot;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
-import penstock.kernel.event.MutableSerializer;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
@@ -18,7 +18,7 @@ import penstock.kernel.plan.Plan;
  * Waiting events in state. A snapshot carries the plan that gave them their schema, so that a job
  * with another plan reads them.
  */
-final class BufferedEventsSerializer extends MutableSerializer<BufferedEvents> {
+final class BufferedEventsSerializer extends BaseSerializer<BufferedEvents> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -26,13 +26,14 @@ final class BufferedEventsSerializer extends MutableSerializer<BufferedEvents> {
   private transient EventSchema schema;
 
   BufferedEventsSerializer(String planJson) {
+    super(false, planJson);
     this.planJson = planJson;
     this.events = new EventSerializer(planJson, false);
   }
 
   EventSchema schema() {
     if (schema == null) {
-      schema = new EventSchema(Plan.parse(planJson));
+      schema = EventSchema.of(Plan.parse(planJson));
     }
     return schema;
   }
@@ -73,66 +74,32 @@ final class BufferedEventsSerializer extends MutableSerializer<BufferedEvents> {
   }
 
   @Override
-  public boolean equals(Object other) {
-    return other instanceof BufferedEventsSerializer that && that.planJson.equals(planJson);
-  }
-
-  @Override
-  public int hashCode() {
-    return planJson.hashCode();
-  }
-
-  @Override
   public TypeSerializerSnapshot<BufferedEvents> snapshotConfiguration() {
-    return new Snapshot(this);
+    return new BufferedEventsSnapshot(this);
   }
 
-  /** The part of a snapshot that says what schema its events have. */
-  public static final class Snapshot implements TypeSerializerSnapshot<BufferedEvents> {
+  /** For Flink, which makes one without arguments and then reads it. */
+  public static final class BufferedEventsSnapshot
+      extends ConfigurationSnapshot<BufferedEvents, BufferedEventsSerializer> {
     private static final int FORMAT = 1;
 
-    private BufferedEventsSerializer serializer;
+    /** For Flink. */
+    public BufferedEventsSnapshot() {
+      this(null);
+    }
 
-    /** For Flink, which reads the rest afterwards. */
-    public Snapshot() {}
-
-    private Snapshot(BufferedEventsSerializer serializer) {
-      this.serializer = serializer;
+    private BufferedEventsSnapshot(BufferedEventsSerializer serializer) {
+      super("buffered events", FORMAT, serializer);
     }
 
     @Override
-    public int getCurrentVersion() {
-      return FORMAT;
+    protected BufferedEventsSerializer readSerializer(DataInputView in) throws IOException {
+      return new BufferedEventsSerializer(Binary.readString(in));
     }
 
     @Override
-    public void writeSnapshot(DataOutputView out) throws IOException {
-      Binary.writeString(serializer.planJson, out);
-    }
-
-    @Override
-    public void readSnapshot(int version, DataInputView in, ClassLoader loader) throws IOException {
-      if (version != FORMAT) {
-        throw new IOException(
-            "the savepoint has waiting events of format "
-                + version
-                + ", this release reads "
-                + FORMAT);
-      }
-      serializer = new BufferedEventsSerializer(Binary.readString(in));
-    }
-
-    @Override
-    public TypeSerializer<BufferedEvents> restoreSerializer() {
-      return serializer.duplicate();
-    }
-
-    @Override
-    public TypeSerializerSchemaCompatibility<BufferedEvents> resolveSchemaCompatibility(
-        TypeSerializerSnapshot<BufferedEvents> old) {
-      return serializer.schema().isThatOf(((Snapshot) old).serializer.schema())
-          ? TypeSerializerSchemaCompatibility.compatibleAsIs()
-          : TypeSerializerSchemaCompatibility.compatibleAfterMigration();
+    protected boolean haveSameLayout(BufferedEventsSerializer one, BufferedEventsSerializer other) {
+      return one.schema().equals(other.schema());
     }
   }
 }

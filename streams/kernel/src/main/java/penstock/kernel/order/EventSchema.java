@@ -7,41 +7,34 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** What an event's columns and views are in the job of one plan. */
-final class EventSchema {
-  private final List<String> columns;
-  private final List<String> views;
-
-  EventSchema(Plan plan) {
-    this.columns = ColumnLayout.needed(plan).names();
-    this.views = plan.views().stream().map(view -> view.id() + ":" + view.hash()).toList();
-  }
-
-  /** Whether events of the other schema are of this one too. */
-  boolean isThatOf(EventSchema other) {
-    return columns.equals(other.columns) && views.equals(other.views);
+/** The columns of a plan's events by name, and their views by key. */
+record EventSchema(List<String> columns, List<String> views) {
+  static EventSchema of(Plan plan) {
+    return new EventSchema(
+        ColumnLayout.needed(plan).names(),
+        plan.views().stream().map(view -> view.id() + ":" + view.hash()).toList());
   }
 
   /**
-   * What waited when a job was stopped, for the job of another plan: columns that the old one did
-   * not carry are null, as a view that is new has not seen the events before them either.
+   * The events of a restored job in this schema. Columns and views that the old plan did not have
+   * are null.
    */
-  BufferedEvents migrate(BufferedEvents buffered) {
-    if (buffered.schema == this || isThatOf(buffered.schema)) {
-      return buffered;
+  BufferedEvents migrate(BufferedEvents old) {
+    if (old.schema == this || equals(old.schema)) {
+      return old;
     }
-    List<Event> migrated = new ArrayList<>(buffered.events.size());
-    for (Event from : buffered.events) {
+    List<Event> migrated = new ArrayList<>(old.events.size());
+    for (Event from : old.events) {
       Event to = from.copy();
       to.columns = new Object[columns.size()];
       for (int i = 0; i < to.columns.length; i++) {
-        int place = buffered.schema.columns.indexOf(columns.get(i));
-        to.columns[i] = place < 0 ? null : from.columns[place];
+        int column = old.schema.columns.indexOf(columns.get(i));
+        to.columns[i] = column < 0 ? null : from.columns[column];
       }
       to.views = new ViewValues[views.size()];
       for (int i = 0; i < to.views.length; i++) {
-        int place = buffered.schema.views.indexOf(views.get(i));
-        to.views[i] = place < 0 ? null : from.views[place];
+        int view = old.schema.views.indexOf(views.get(i));
+        to.views[i] = view < 0 ? null : from.views[view];
       }
       migrated.add(to);
     }

@@ -1,12 +1,7 @@
 package penstock.kernel.plan;
 
 import com.fasterxml.jackson.annotation.JsonProperty;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -35,23 +30,13 @@ public record Plan(
   /** The size of a window that nothing leaves. */
   public static final long LIFETIME_MS = 1L << 62;
 
-  private static final ObjectMapper MAPPER =
-      JsonMapper.builder()
-          .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-          .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false)
-          .build();
-
   /**
    * Parses a plan.
    *
    * @throws IllegalArgumentException if the text is not a plan
    */
   public static Plan parse(String json) {
-    try {
-      return MAPPER.readValue(json, Plan.class);
-    } catch (JsonProcessingException error) {
-      throw new IllegalArgumentException("not a plan: " + error.getMessage(), error);
-    }
+    return Json.parse(json, Plan.class, "plan");
   }
 
   /** Parts that a plan of an earlier release lacks are empty. */

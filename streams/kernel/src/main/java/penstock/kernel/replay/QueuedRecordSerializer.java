@@ -6,10 +6,10 @@ import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.decode.RawRecordSerializer;
-import penstock.kernel.event.SimpleSerializer;
+import penstock.kernel.event.BaseSerializer;
 
 /** Records that wait for their turn, in snapshots. */
-public final class QueuedRecordSerializer extends SimpleSerializer<QueuedRecord> {
+public final class QueuedRecordSerializer extends BaseSerializer<QueuedRecord> {
   private static final long serialVersionUID = 1;
 
   private final RawRecordSerializer records = new RawRecordSerializer();
@@ -32,13 +32,14 @@ public final class QueuedRecordSerializer extends SimpleSerializer<QueuedRecord>
 
   @Override
   public TypeSerializerSnapshot<QueuedRecord> snapshotConfiguration() {
-    return new Snapshot();
+    return new QueuedRecordSnapshot();
   }
 
   /** The form of the first release. */
-  public static final class Snapshot extends SimpleTypeSerializerSnapshot<QueuedRecord> {
+  public static final class QueuedRecordSnapshot
+      extends SimpleTypeSerializerSnapshot<QueuedRecord> {
     /** For Flink. */
-    public Snapshot() {
+    public QueuedRecordSnapshot() {
       super(QueuedRecordSerializer::new);
     }
   }

@@ -5,10 +5,10 @@ import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
-import penstock.kernel.event.SimpleSerializer;
+import penstock.kernel.event.BaseSerializer;
 
 /** {@link SeenIds} in snapshots. */
-public final class SeenIdsSerializer extends SimpleSerializer<SeenIds> {
+public final class SeenIdsSerializer extends BaseSerializer<SeenIds> {
   private static final long serialVersionUID = 1;
 
   /** For all sources alike. */
@@ -33,13 +33,13 @@ public final class SeenIdsSerializer extends SimpleSerializer<SeenIds> {
 
   @Override
   public TypeSerializerSnapshot<SeenIds> snapshotConfiguration() {
-    return new Snapshot();
+    return new SeenIdsSnapshot();
   }
 
   /** The form of the first release. */
-  public static final class Snapshot extends SimpleTypeSerializerSnapshot<SeenIds> {
+  public static final class SeenIdsSnapshot extends SimpleTypeSerializerSnapshot<SeenIds> {
     /** For Flink. */
-    public Snapshot() {
+    public SeenIdsSnapshot() {
       super(SeenIdsSerializer::new);
     }
   }

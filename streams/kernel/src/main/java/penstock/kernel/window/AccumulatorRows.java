@@ -44,20 +44,23 @@ final class AccumulatorRows {
     objects[row * objectsPerRow + column] = value;
   }
 
-  /** Copies a row; the objects in it are then shared by both. */
+  /** Copies a row. Both rows then share its objects. */
   void copyRow(int row, AccumulatorRows from, int fromRow) {
-    System.arraycopy(
-        from.numbers, fromRow * numbersPerRow, numbers, row * numbersPerRow, numbersPerRow);
-    if (objectsPerRow > 0) {
-      System.arraycopy(
-          from.objects, fromRow * objectsPerRow, objects, row * objectsPerRow, objectsPerRow);
-    }
+    copyRows(row, from, fromRow, 1);
   }
 
-  /** Copies rows to the beginning of this table; the objects in them are then shared by both. */
-  void copyRows(AccumulatorRows from, int fromRow, int count) {
-    System.arraycopy(from.numbers, fromRow * numbersPerRow, numbers, 0, count * numbersPerRow);
-    System.arraycopy(from.objects, fromRow * objectsPerRow, objects, 0, count * objectsPerRow);
+  /** Copies consecutive rows. Both tables then share their objects. */
+  void copyRows(int row, AccumulatorRows from, int fromRow, int count) {
+    System.arraycopy(
+        from.numbers, fromRow * numbersPerRow, numbers, row * numbersPerRow, count * numbersPerRow);
+    if (objectsPerRow > 0) {
+      System.arraycopy(
+          from.objects,
+          fromRow * objectsPerRow,
+          objects,
+          row * objectsPerRow,
+          count * objectsPerRow);
+    }
   }
 
   /** Copies one aggregate's part of a row; an object in it is then shared by both. */
@@ -70,24 +73,22 @@ final class AccumulatorRows {
     }
   }
 
-  /** Lets go of a row's objects; its numbers are cleared when the row is used again. */
-  void release(int row) {
+  /** Sets the objects of rows to null. Numbers are cleared when a row is used again. */
+  void releaseObjects(int row, int count) {
     if (objectsPerRow > 0) {
-      Arrays.fill(objects, row * objectsPerRow, (row + 1) * objectsPerRow, null);
+      Arrays.fill(objects, row * objectsPerRow, (row + count) * objectsPerRow, null);
     }
   }
 
   void clearRow(int row) {
     Arrays.fill(numbers, row * numbersPerRow, (row + 1) * numbersPerRow, 0);
-    Arrays.fill(objects, row * objectsPerRow, (row + 1) * objectsPerRow, null);
+    releaseObjects(row, 1);
   }
 
-  /** Moves {@code count} rows; what they leave behind is not cleared. */
-  void moveRows(int from, int to, int count) {
-    System.arraycopy(
-        numbers, from * numbersPerRow, numbers, to * numbersPerRow, count * numbersPerRow);
-    System.arraycopy(
-        objects, from * objectsPerRow, objects, to * objectsPerRow, count * objectsPerRow);
+  /** Moves rows to the beginning and releases the objects in the rows that become free. */
+  void moveToStart(int from, int count) {
+    copyRows(0, this, from, count);
+    releaseObjects(count, from);
   }
 
   void resize(int rows) {

@@ -2,13 +2,13 @@ package penstock.kernel.window;
 
 import java.io.IOException;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
-import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputSerializer;
 import org.apache.flink.core.memory.DataOutputView;
-import penstock.kernel.event.MutableSerializer;
+import penstock.kernel.event.BaseSerializer;
+import penstock.kernel.event.ConfigurationSnapshot;
 import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
@@ -17,7 +17,7 @@ import penstock.kernel.plan.Plan;
  * a job with another plan reads it: views that still mean the same continue, those that are gone
  * are dropped, new ones start empty.
  */
-public final class EntityStateSerializer extends MutableSerializer<EntityState> {
+public final class EntityStateSerializer extends BaseSerializer<EntityState> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -32,6 +32,7 @@ public final class EntityStateSerializer extends MutableSerializer<EntityState> 
 
   /** Shares the caller's specification, so that its states are written without being migrated. */
   public EntityStateSerializer(String planJson, String entity, StageSpec spec) {
+    super(false, planJson, entity);
     this.planJson = planJson;
     this.entity = entity;
     this.spec = spec;
@@ -78,69 +79,32 @@ public final class EntityStateSerializer extends MutableSerializer<EntityState> 
   }
 
   @Override
-  public boolean equals(Object other) {
-    return other instanceof EntityStateSerializer that
-        && that.planJson.equals(planJson)
-        && that.entity.equals(entity);
-  }
-
-  @Override
-  public int hashCode() {
-    return 31 * planJson.hashCode() + entity.hashCode();
-  }
-
-  @Override
   public TypeSerializerSnapshot<EntityState> snapshotConfiguration() {
-    return new Snapshot(this);
+    return new EntityStateSnapshot(this);
   }
 
-  /** The part of a snapshot that says how its states are laid out. */
-  public static final class Snapshot implements TypeSerializerSnapshot<EntityState> {
+  /** For Flink, which makes one without arguments and then reads it. */
+  public static final class EntityStateSnapshot
+      extends ConfigurationSnapshot<EntityState, EntityStateSerializer> {
     private static final int FORMAT = 2;
 
-    private EntityStateSerializer serializer;
+    /** For Flink. */
+    public EntityStateSnapshot() {
+      this(null);
+    }
 
-    /** For Flink, which reads the rest afterwards. */
-    public Snapshot() {}
-
-    private Snapshot(EntityStateSerializer serializer) {
-      this.serializer = serializer;
+    private EntityStateSnapshot(EntityStateSerializer serializer) {
+      super("entity states", FORMAT, serializer);
     }
 
     @Override
-    public int getCurrentVersion() {
-      return FORMAT;
+    protected EntityStateSerializer readSerializer(DataInputView in) throws IOException {
+      return new EntityStateSerializer(Binary.readString(in), Binary.readString(in));
     }
 
     @Override
-    public void writeSnapshot(DataOutputView out) throws IOException {
-      Binary.writeString(serializer.planJson, out);
-      Binary.writeString(serializer.entity, out);
-    }
-
-    @Override
-    public void readSnapshot(int version, DataInputView in, ClassLoader loader) throws IOException {
-      if (version != FORMAT) {
-        throw new IOException(
-            "the savepoint has state format %d, and this release reads %d: go on with the release that wrote it, or start the job without a savepoint"
-                .formatted(version, FORMAT));
-      }
-      serializer = new EntityStateSerializer(Binary.readString(in), Binary.readString(in));
-    }
-
-    @Override
-    public TypeSerializer<EntityState> restoreSerializer() {
-      return serializer.duplicate();
-    }
-
-    @Override
-    public TypeSerializerSchemaCompatibility<EntityState> resolveSchemaCompatibility(
-        TypeSerializerSnapshot<EntityState> old) {
-      EntityStateSerializer before = ((Snapshot) old).serializer;
-      return before.entity.equals(serializer.entity)
-              && serializer.spec().hasSameLayout(before.spec())
-          ? TypeSerializerSchemaCompatibility.compatibleAsIs()
-          : TypeSerializerSchemaCompatibility.compatibleAfterMigration();
+    protected boolean haveSameLayout(EntityStateSerializer one, EntityStateSerializer other) {
+      return one.entity.equals(other.entity) && one.spec().hasSameLayout(other.spec());
     }
   }
 }

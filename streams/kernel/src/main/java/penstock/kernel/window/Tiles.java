@@ -97,11 +97,9 @@ final class Tiles {
     if (count == 0) {
       return;
     }
-    for (int row = start; row < start + count; row++) {
-      tiles.release(row);
-      if (partial != null) {
-        partial.release(row);
-      }
+    tiles.releaseObjects(start, count);
+    if (partial != null) {
+      partial.releaseObjects(start, count);
     }
     start = count == size ? 0 : start + count;
     size -= count;
@@ -198,9 +196,9 @@ final class Tiles {
     int row = start + position;
     if (position < size) {
       System.arraycopy(indexes, row, indexes, row + 1, size - position);
-      tiles.moveRows(row, row + 1, size - position);
+      tiles.copyRows(row + 1, tiles, row, size - position);
       if (partial != null) {
-        partial.moveRows(row, row + 1, size - position);
+        partial.copyRows(row + 1, partial, row, size - position);
       }
       if (index < boundary) {
         front++;
@@ -226,15 +224,9 @@ final class Tiles {
     }
     if (start > size) {
       System.arraycopy(indexes, start, indexes, 0, size);
-      tiles.moveRows(start, 0, size);
-      for (int row = size; row < start + size; row++) {
-        tiles.release(row);
-      }
+      tiles.moveToStart(start, size);
       if (partial != null) {
-        partial.moveRows(start, 0, size);
-        for (int row = size; row < start + size; row++) {
-          partial.release(row);
-        }
+        partial.moveToStart(start, size);
       }
       start = 0;
       return;
@@ -386,13 +378,13 @@ final class Tiles {
     copy.boundary = boundary;
     copy.nextChange = nextChange;
     System.arraycopy(indexes, start, copy.indexes, 0, size);
-    copy.tiles.copyRows(tiles, start, size);
+    copy.tiles.copyRows(0, tiles, start, size);
     if (size > 0) {
       copy.unshareObjects(size - 1);
     }
     if (partial != null) {
       copy.partial = new AccumulatorRows(spec.numbers, spec.objects, capacity);
-      copy.partial.copyRows(partial, start, size);
+      copy.partial.copyRows(0, partial, start, size);
       copy.merged = new AccumulatorRows(spec.numbers, spec.objects, 2);
       copy.merged.copyRow(0, merged, 0);
       copy.closedIsValid = closedIsValid;
