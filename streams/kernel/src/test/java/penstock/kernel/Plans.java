@@ -4,11 +4,19 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
+import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import penstock.kernel.event.ColumnLayout;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
+import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.stage.EntityKeySelector;
 
 /**
  * Plans and events of the tests: a source with columns id, time, k, x, s and w, one entity keyed by
@@ -123,5 +131,30 @@ public final class Plans {
     }
     event.views = new ViewValues[plan.views().size()];
     return event;
+  }
+
+  /** An open harness of a keyed function. It restores {@code state}, which may be null. */
+  public static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
+      KeyedProcessFunction<String, Event, Event> function,
+      String planJson,
+      OperatorSubtaskState state,
+      int tasks,
+      int task)
+      throws Exception {
+    Plan plan = Plan.parse(planJson);
+    var harness =
+        new KeyedOneInputStreamOperatorTestHarness<>(
+            new KeyedProcessOperator<>(function),
+            new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k")),
+            Types.STRING,
+            128,
+            tasks,
+            task);
+    harness.setup(new EventSerializer(planJson, false));
+    if (state != null) {
+      harness.initializeState(state);
+    }
+    harness.open();
+    return harness;
   }
 }

@@ -4,20 +4,15 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 
 import java.util.List;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
-import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
 import penstock.kernel.event.ColumnLayout;
-import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
-import penstock.kernel.stage.EntityKeySelector;
 
 /** The order in which events reach a stage that wants them by event time. */
 class EventTimeSorterTest {
@@ -27,28 +22,12 @@ class EventTimeSorterTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state) throws Exception {
-    return harness(planJson, state, 1, 0);
+    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, 1, 0);
   }
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state, int tasks, int task) throws Exception {
-    Plan plan = Plan.parse(planJson);
-    EntityKeySelector key =
-        new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k"));
-    var harness =
-        new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(new EventTimeSorter(planJson, true)),
-            key,
-            Types.STRING,
-            128,
-            tasks,
-            task);
-    harness.setup(new EventSerializer(planJson, false));
-    if (state != null) {
-      harness.initializeState(state);
-    }
-    harness.open();
-    return harness;
+    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, tasks, task);
   }
 
   private static Event event(String id, long time, String key, int partition, long offset) {

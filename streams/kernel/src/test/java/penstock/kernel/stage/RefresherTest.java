@@ -8,16 +8,11 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
-import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
-import penstock.kernel.event.ColumnLayout;
-import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
@@ -39,18 +34,8 @@ class RefresherTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state) throws Exception {
-    Plan plan = Plan.parse(planJson);
-    var harness =
-        new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(new StageFunction(planJson, "e", true, 7, 86_400_000, true)),
-            new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k")),
-            Types.STRING);
-    harness.setup(new EventSerializer(planJson, false));
-    if (state != null) {
-      harness.initializeState(state);
-    }
-    harness.open();
-    return harness;
+    return Plans.harness(
+        new StageFunction(planJson, "e", true, 7, 86_400_000, true), planJson, state, 1, 0);
   }
 
   private static Event send(

@@ -4,14 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 
 import java.util.List;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
-import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
-import penstock.kernel.event.ColumnLayout;
-import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
@@ -30,21 +26,8 @@ class StageFunctionTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
-    Plan plan = Plan.parse(planJson);
-    EntityKeySelector key =
-        new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k"));
-    var harness =
-        new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(
-                new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true)),
-            key,
-            Types.STRING);
-    harness.setup(new penstock.kernel.event.EventSerializer(planJson, false));
-    if (state != null) {
-      harness.initializeState(state);
-    }
-    harness.open();
-    return harness;
+    return Plans.harness(
+        new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true), planJson, state, 1, 0);
   }
 
   private static ViewValues send(
