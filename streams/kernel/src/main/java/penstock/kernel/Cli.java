@@ -35,22 +35,22 @@ import penstock.kernel.window.StageSpec;
 import penstock.kernel.window.StateReport;
 
 /**
- * The kernel without Flink's runtime, so that other languages can hold it against their own
- * computations: every line of the input is a request in JSON, every line of the output its answer.
+ * The kernel without Flink's runtime, so that tests in other languages can compare results. Each
+ * line of the input is a JSON request, each line of the output its answer.
  *
  * <ul>
  *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
- *       views of each row (all columns given, and of which source it is as {@code __source}), null
- *       for a duplicate. After every n rows the states are written and read back (0: never). With
- *       {@code "later": [ms]}, also the features that a timer would emit so long after each row's
- *       {@code as_of}.
- *   <li>{@code {"states": {"plan": …, "rows": […]}}}: what these rows leave: for each entity of
- *       each stage the bytes of its state in a snapshot, and for each window its tiles with what
- *       every aggregate would give of that tile alone; and the bytes that de-duplication needs.
+ *       views of each row, null for a duplicate. A row has all columns, and the number of its
+ *       source as {@code __source}. After every n rows the states are written and read back (0:
+ *       never). With {@code "later": [ms]}, also the features that a timer would emit that long
+ *       after each row's {@code as_of}.
+ *   <li>{@code {"states": {"plan": …, "rows": […]}}}: the state after these rows. For each entity
+ *       of each stage: its size in a snapshot, and per window its tiles with the result of every
+ *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
- *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
+ *       "timestamp": ms}]}}}: for each record its columns, or why it is invalid.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
- *       the sketch (base64) that it keeps of its column's values in these rows, or null.
+ *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>
  */
 public final class Cli {
@@ -58,7 +58,7 @@ public final class Cli {
 
   private Cli() {}
 
-  /** Serves requests until the input ends. */
+  /** Answers requests until the input ends. */
   public static void main(String[] arguments) throws Exception {
     BufferedReader in =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -78,7 +78,7 @@ public final class Cli {
     }
   }
 
-  /** Fills {@code stages} and {@code seenIds} with what the rows leave. */
+  /** Fills {@code stages} and {@code seenIds} with the state after the rows. */
   private static ArrayNode features(
       JsonNode request, List<StageRun> stages, List<Map<String, SeenIds>> seenIds)
       throws IOException {
@@ -162,7 +162,7 @@ public final class Cli {
     return answer;
   }
 
-  /** A stage and the states of its entities. */
+  /** A stage with the states of its entities. */
   private static final class StageRun {
     private final Plan.Stage stage;
     private final EntityStateSerializer serializer;
@@ -278,7 +278,7 @@ public final class Cli {
   }
 
   private static void addFeatures(Plan.View view, Object[] values, ObjectNode features) {
-    // Those that SQL derives of them come after the kernel.
+    // The kernel does not compute the view's derived features; SQL does, later.
     for (int i = 0; i < view.features().size(); i++) {
       features.set(view.features().get(i).name(), MAPPER.valueToTree(values[i]));
     }

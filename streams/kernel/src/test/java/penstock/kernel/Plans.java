@@ -19,13 +19,15 @@ import penstock.kernel.plan.Plan;
 import penstock.kernel.stage.EntityKeySelector;
 
 /**
- * Plans and events of the tests: a source with columns id, time, k, x, s and w, one entity keyed by
+ * Plans and events of the tests: a source with columns id, time, k and x, and one entity with key
  * k.
  */
 public final class Plans {
   private Plans() {}
 
-  /** A feature over column x (of type double) or rows; a list of three, or of three buckets. */
+  /**
+   * A feature over column x (a double) or rows. Lists have three values, histograms three buckets.
+   */
   public static String feature(
       String name, String operation, String column, long windowMs, long hopMs) {
     String type =
@@ -56,7 +58,7 @@ public final class Plans {
         .formatted(name, hash, String.join(",", features));
   }
 
-  /** A plan with these views, all of entity e. */
+  /** A plan with these views. */
   public static String plan(String... views) {
     return """
         {"pipeline": "p", "derived": [], "filters": [], "carried": [["x", "double"]], "features_topic": "features.p",
@@ -70,7 +72,7 @@ public final class Plans {
         .formatted(Arrays.stream(views).collect(Collectors.joining(",")));
   }
 
-  /** The Avro schema of the feature records of {@link #plan}. */
+  /** The Avro schema of the plan's feature records. */
   public static String schema(Plan plan) {
     String views =
         plan.views().stream()

@@ -14,12 +14,12 @@ import org.apache.avro.util.Utf8;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Reads Avro binary written with one schema. The contract's rules are applied to what was written,
- * by name, exactly as to JSON: a field that the writer did not know takes the contract's default.
+ * Reads Avro binary by the writer's schema. The contract's rules apply to the written fields by
+ * name, as with JSON: a field that the writer did not have takes the contract's default.
  */
 final class AvroDecoder {
   static {
-    // A few bytes of garbage may claim a string of 2 GB, which Avro would allocate. No event may be
+    // A few corrupt bytes can claim a string of 2 GB, which Avro would allocate. No event may be
     // longer than this.
     System.setProperty("org.apache.avro.limits.string.maxLength", String.valueOf(32 << 20));
     System.setProperty("org.apache.avro.limits.bytes.maxLength", String.valueOf(32 << 20));
@@ -30,7 +30,10 @@ final class AvroDecoder {
   private final GenericDatumReader<GenericRecord> reader;
   private BinaryDecoder decoder;
 
-  /** Decodes records of {@code writer}; the fields that {@code places} names. */
+  /**
+   * For records of schema {@code writer}. {@code places} maps the fields to decode to their indexes
+   * in the result.
+   */
   AvroDecoder(Schema writer, Map<String, Integer> places) {
     this.places = places;
     this.schema = writer;

@@ -6,7 +6,7 @@ import java.util.List;
 import penstock.kernel.encode.OutgoingRecord;
 
 /**
- * Records that were refused: verbatim, and with the headers that {@code schemas/dead_letters.py}
+ * Builds dead letters: the record unchanged, plus the headers that {@code schemas/dead_letters.py}
  * documents.
  */
 final class DeadLetterEncoder {

@@ -17,7 +17,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.plan.Plan;
 
-/** The first step: raw records become valid events, or dead letters on the side output. */
+/** Decodes raw records to valid events. Dead letters go to side outputs. */
 public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private static final long serialVersionUID = 1;
 
@@ -34,8 +34,8 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   /**
    * For the plan's sources.
    *
-   * @param allFields whether the events carry all fields of the contract, for SQL, or only those
-   *     that the stages need
+   * @param allFields whether events carry all fields of the contract, for SQL, or only those that
+   *     the stages need
    */
   public DecodeFunction(String planJson, boolean allFields, EventDecoder.DecoderSettings settings) {
     this.planJson = planJson;
@@ -43,7 +43,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     this.settings = settings;
   }
 
-  /** Where the dead letters of the plan's source of that number leave the operator. */
+  /** The side output for the dead letters of source number {@code source}. */
   public static OutputTag<OutgoingRecord> deadLetters(int source) {
     return new OutputTag<>(
         "dead-letters-" + source,

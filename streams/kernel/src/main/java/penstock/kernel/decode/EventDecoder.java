@@ -16,7 +16,7 @@ import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
 /**
- * Turns raw records into valid events, or says why one is refused. Its oracle is {@code
+ * Decodes raw records to valid events. The tests compare it with {@code
  * schemas.codec.decode_event}.
  */
 public final class EventDecoder {
@@ -41,18 +41,18 @@ public final class EventDecoder {
   private final int views;
 
   /**
-   * What the decoder must know beside the plan.
+   * What the decoder needs beside the plan.
    *
-   * @param writers Avro schemas that the producers of each source may have written with: all
-   *     committed versions of its contract
+   * @param writers per source, the Avro schemas that its producers may write with: all committed
+   *     versions of its contract
    * @param registryUrl of a Confluent schema registry; null if there is none
-   * @param personalKey of the keyed hash; null if the contract hashes nothing
+   * @param personalKey key of the keyed hash; null if the contract hashes nothing
    */
   public record DecoderSettings(List<List<String>> writers, String registryUrl, byte[] personalKey)
       implements Serializable {
     private static final long serialVersionUID = 1;
 
-    /** Says nothing of the key: settings end up in logs. */
+    /** Leaves out the key, as settings may be logged. */
     @Override
     public String toString() {
       return "DecoderSettings[registryUrl=" + registryUrl + "]";
@@ -60,7 +60,7 @@ public final class EventDecoder {
   }
 
   /**
-   * For the events of the plan's source of that number; the events carry the columns of {@code
+   * For the events of source {@code number} of the plan. Events carry the columns of {@code
    * layout}.
    */
   public EventDecoder(Plan plan, int number, ColumnLayout layout, DecoderSettings settings) {
@@ -92,10 +92,10 @@ public final class EventDecoder {
   }
 
   /**
-   * The event in a record.
+   * Decodes and validates a record.
    *
-   * @throws InvalidEventException if it is a dead letter
-   * @throws IOException if the schema registry cannot be asked, which is no fault of the event
+   * @throws InvalidEventException if the record is a dead letter
+   * @throws IOException if the schema registry does not answer; the event may be valid
    */
   public Event decode(RawRecord record)
       throws InvalidEventException, IOException, InterruptedException {

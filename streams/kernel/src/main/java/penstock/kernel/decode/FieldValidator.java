@@ -6,10 +6,7 @@ import java.util.regex.Pattern;
 import penstock.kernel.decode.InvalidEventException.Reason;
 import penstock.kernel.plan.Plan;
 
-/**
- * The rules of one field of a contract, made ready; they agree with the pydantic model in strict
- * mode.
- */
+/** Validates one field of a contract, by the same rules as the pydantic model in strict mode. */
 final class FieldValidator {
   private final Plan.Field field;
   private final String contract;
@@ -26,10 +23,10 @@ final class FieldValidator {
   }
 
   /**
-   * The value of the field, of the column's type.
+   * Returns the field's value, of the column's type.
    *
-   * @param raw as {@link SpecialValue} says
-   * @throws InvalidEventException if a rule does not hold
+   * @param raw the decoded value; see {@link SpecialValue}
+   * @throws InvalidEventException if the value breaks a rule
    */
   Object validate(Object raw) throws InvalidEventException {
     if (raw == null) {
@@ -116,12 +113,12 @@ final class FieldValidator {
     return number;
   }
 
-  /** Unlike {@link Double#compare}, the two zeros are equal. */
+  /** Unlike {@link Double#compare}, both zeros are equal. */
   private static int order(double one, double other) {
     return one < other ? -1 : one > other ? 1 : 0;
   }
 
-  /** Checks how a number compares to the minimum and to the maximum. */
+  /** Checks a number by the sign of its comparison with the minimum and with the maximum. */
   private void checkBounds(int toMinimum, int toMaximum) throws InvalidEventException {
     if (toMinimum < 0 || field.minimumExclusive() && toMinimum == 0) {
       String relation = field.minimumExclusive() ? "greater than " : "at least ";
@@ -163,8 +160,8 @@ final class FieldValidator {
   }
 
   /**
-   * Compiles with the meaning that pydantic's engine gives: classes are Unicode's, {@code $} is
-   * only the very end.
+   * Compiles a pattern with the meaning of pydantic's engine: classes are Unicode, and {@code $}
+   * matches only at the very end.
    */
   private static Pattern compile(String pattern) {
     StringBuilder java = new StringBuilder();

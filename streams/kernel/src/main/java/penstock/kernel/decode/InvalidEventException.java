@@ -1,12 +1,13 @@
 package penstock.kernel.decode;
 
 /**
- * Why an event is a dead letter. The message names fields and rules, never a value of the event.
+ * Thrown for a record that becomes a dead letter. The message names fields and rules, and never
+ * quotes a value of the event.
  */
 public final class InvalidEventException extends Exception {
   private static final long serialVersionUID = 1;
 
-  /** The reasons, by the names that dead letters carry; and the stage at which each is found. */
+  /** Why a record is a dead letter. */
   public enum Reason {
     TOMBSTONE("penstock.Tombstone", "decode"),
     TOO_LARGE("penstock.TooLarge", "decode"),
@@ -15,10 +16,10 @@ public final class InvalidEventException extends Exception {
     INVALID_FIELD("penstock.InvalidField", "validate"),
     FUTURE_EVENT("penstock.FutureEvent", "validate");
 
-    /** The class of the reason, as dead letters name it. */
+    /** The reason's name in dead letters. */
     public final String label;
 
-    /** What was being done when the event was refused. */
+    /** The step that found the fault, as named in dead letters. */
     public final String stage;
 
     Reason(String label, String stage) {
@@ -27,10 +28,9 @@ public final class InvalidEventException extends Exception {
     }
   }
 
-  /** The class of the reason. */
   public final Reason reason;
 
-  /** Refuses the event; cheap, as bad input may come in any amount. */
+  /** Creates the exception without a stack trace, as there may be many invalid events. */
   public InvalidEventException(Reason reason, String message) {
     super(message, null, false, false);
     this.reason = reason;

@@ -13,8 +13,8 @@ import java.util.Map;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Reads one JSON object strictly: UTF-8, nothing beyond RFC 8259, nothing after it; of a repeated
- * name the last counts.
+ * Reads one JSON object strictly: UTF-8, RFC 8259, nothing after the object. If a name repeats, the
+ * last value counts.
  */
 final class JsonDecoder {
   private static final int MAX_DEPTH = 100;
@@ -23,7 +23,10 @@ final class JsonDecoder {
   private final Map<String, Integer> places;
   private final JsonFactory factory;
 
-  /** Decodes the fields that {@code places} names; others are checked for syntax and ignored. */
+  /**
+   * {@code places} maps the fields to decode to their indexes in the result. Other fields are only
+   * checked for syntax.
+   */
   JsonDecoder(Map<String, Integer> places) {
     this.places = places;
     this.factory =
@@ -67,7 +70,7 @@ final class JsonDecoder {
               + MAX_DIGITS
               + " digits");
     } catch (JsonProcessingException error) {
-      // Its own message quotes the document.
+      // The parser's own message quotes the document.
       long at = error.getLocation() == null ? 0 : error.getLocation().getByteOffset();
       throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + at + ")");
     } catch (IOException error) {
@@ -95,8 +98,8 @@ final class JsonDecoder {
   }
 
   /**
-   * The parser would guess UTF-16 and -32, take a byte order mark, and let some malformed UTF-8
-   * pass.
+   * Rejects what the parser would accept: UTF-16 and UTF-32, a byte order mark, some malformed
+   * UTF-8.
    */
   private static void checkEncoding(byte[] value) throws InvalidEventException {
     boolean ascii = true;

@@ -9,7 +9,7 @@ import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 import penstock.kernel.plan.Plan;
 
-/** Personal fields: hashed with the key, or dropped, before an event goes any further. */
+/** Hashes or drops personal fields before an event leaves the decoder. */
 final class PersonalData {
   private static final int HASH_BYTES = 16;
 
@@ -33,7 +33,7 @@ final class PersonalData {
     mac = any ? mac(key) : null;
   }
 
-  /** Replaces the personal values among {@code fields}. */
+  /** Replaces the personal values in {@code fields}. */
   void protect(Object[] fields) {
     for (int i = 0; i < fields.length; i++) {
       if (dropped[i]) {
@@ -45,8 +45,8 @@ final class PersonalData {
   }
 
   /**
-   * The key under which the features are published: the raw one, but where the source is keyed by a
-   * personal field, that field's protected value.
+   * The key of the feature records: the raw key, unless the source is keyed by a personal field.
+   * Then it is that field's protected value.
    */
   byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> places) {
     Integer place = keyField == null ? null : places.get(keyField);

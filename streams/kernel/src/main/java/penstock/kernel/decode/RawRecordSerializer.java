@@ -12,7 +12,6 @@ import penstock.kernel.plan.Binary;
 public final class RawRecordSerializer extends BaseSerializer<RawRecord> {
   private static final long serialVersionUID = 1;
 
-  /** For all records alike. */
   public RawRecordSerializer() {
     super(true);
   }

@@ -15,10 +15,9 @@ import org.apache.avro.SchemaParseException;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Schemas of a Confluent schema registry, by id. A schema that was found is kept for ever (ids
- * never change meaning), an unknown id for half a minute. A registry that does not answer is no
- * fault of the event: it is asked again for a while, and then the job fails over, with nothing
- * lost.
+ * Fetches Avro schemas by id from a Confluent schema registry. Schemas are cached for ever, as an
+ * id never changes its meaning; an unknown id is cached for half a minute. If the registry does not
+ * answer, requests are retried for a while. Then the job fails over, and no event is lost.
  */
 final class SchemaRegistry {
   private static final int ATTEMPTS = 6;
@@ -39,8 +38,8 @@ final class SchemaRegistry {
   /**
    * The schema of that id.
    *
-   * @throws InvalidEventException if the registry knows no Avro schema of that id
-   * @throws IOException if the registry cannot be asked
+   * @throws InvalidEventException if the registry has no Avro schema of that id
+   * @throws IOException if the registry does not answer
    */
   Schema schema(int id) throws InvalidEventException, IOException, InterruptedException {
     Schema schema = known.get(id);

@@ -1,15 +1,15 @@
 package penstock.kernel.decode;
 
 /**
- * What a decoder leaves in a field's place: null if the field is missing, one of these marks, or a
- * {@link String}, {@link Long}, {@link Double} or {@link Boolean} as it was written.
+ * Decoded values that have no Java type of their own. A decoder gives null for a missing field, one
+ * of these, or the written {@link String}, {@link Long}, {@link Double} or {@link Boolean}.
  */
 enum SpecialValue {
-  /** The field is there, and null. */
+  /** The field is present, and null. */
   NULL,
-  /** An array, an object, bytes: a kind that no field of a contract can be. */
+  /** A type that no contract field can have, such as an array, an object or bytes. */
   UNSUPPORTED;
 
-  /** An integer beyond 64 bits: no long, but a double may take it. */
+  /** An integer beyond 64 bits. It is valid only for a double field. */
   record HugeInteger(double value) {}
 }

@@ -7,8 +7,8 @@ import java.nio.charset.StandardCharsets;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Strict UTF-8: Java's own conversions replace what is malformed, and the event would no longer be
- * what was sent.
+ * Decodes UTF-8 and rejects malformed bytes. Java's own conversions replace them and so change the
+ * event.
  */
 final class StrictUtf8 {
   private StrictUtf8() {}

@@ -16,9 +16,9 @@ import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /**
- * The last step: events become feature records, marked with the attempt that emits them: when this
- * run of the job began, epoch ms. It grows with every restart, re-submission and change of the
- * JobManager, whether or not a checkpoint was completed in between.
+ * Encodes events as feature records. Each record carries the attempt: when this run of the job
+ * began, epoch ms. The attempt grows with every restart, re-submission and change of the
+ * JobManager, even if no checkpoint was completed in between.
  */
 public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
     implements CheckpointedFunction {
@@ -31,12 +31,14 @@ public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
   private transient Counter records;
   private transient Counter timerRecords;
 
-  /** The attempt, the same of all subtasks: a clock that was set back must not set it back. */
+  /**
+   * The attempt, which all subtasks share. It keeps the attempt growing if the clock is set back.
+   */
   private transient ListState<Long> state;
 
   private transient long attempt;
 
-  /** For the events of the plan; {@code schemaJson} is that of its feature records. */
+  /** For the events of a plan. {@code schemaJson} is the schema of its feature records. */
   public EncodeFunction(String planJson, String schemaJson) {
     this.planJson = planJson;
     this.schemaJson = schemaJson;

@@ -17,8 +17,8 @@ import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Writes feature records in Avro single-object encoding, by the schema of {@code
- * schemas.records.features_schema}.
+ * Writes feature records in Avro single-object encoding, with the schema that {@code
+ * schemas.records.features_schema} builds.
  */
 public final class FeatureEncoder {
   private static final List<String> LEADING =
@@ -34,8 +34,8 @@ public final class FeatureEncoder {
   private final BinaryEncoder out = EncoderFactory.get().binaryEncoder(buffer, null);
 
   /**
-   * How a field is written: its type, and the branches of its union; {@code value} is -1 where it
-   * is no union.
+   * How to write a field: its type and the indexes of its union's branches, which are -1 for a
+   * field that is no union.
    */
   private record FieldEncoding(FeatureType type, int valueBranch, int nullBranch) {
     static FieldEncoding of(Schema.Field field, FeatureType type) {
@@ -118,7 +118,7 @@ public final class FeatureEncoder {
     }
   }
 
-  /** The record of an event that has passed all stages. */
+  /** The feature record of an event that has passed all stages. */
   public byte[] encode(Event event, long attempt) throws IOException {
     buffer.reset();
     buffer.write(header, 0, header.length);

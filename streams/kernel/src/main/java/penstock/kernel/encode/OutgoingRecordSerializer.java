@@ -7,11 +7,10 @@ import penstock.kernel.decode.RawRecordSerializer;
 import penstock.kernel.event.BaseSerializer;
 import penstock.kernel.plan.Binary;
 
-/** OutgoingRecord records between operators that are not chained. */
+/** Records to publish, between operators that are not chained. */
 public final class OutgoingRecordSerializer extends BaseSerializer<OutgoingRecord> {
   private static final long serialVersionUID = 1;
 
-  /** For all records alike. */
   public OutgoingRecordSerializer() {
     super(true);
   }

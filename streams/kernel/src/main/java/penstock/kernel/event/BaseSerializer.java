@@ -9,8 +9,8 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * Base of the kernel's serializers. Values have no fixed length. Serializers of one class are equal
- * if they have the same configuration.
+ * Base of the kernel's serializers. Values have no fixed length. Serializers are equal if they have
+ * the same class and configuration.
  */
 public abstract class BaseSerializer<T> extends TypeSerializer<T> {
   private static final long serialVersionUID = 1;
@@ -18,7 +18,7 @@ public abstract class BaseSerializer<T> extends TypeSerializer<T> {
   private final boolean immutable;
   private final List<?> configuration;
 
-  /** If values are {@code immutable}, they are never copied. */
+  /** Values that are not {@code immutable} need their own {@link #copy(Object)}. */
   protected BaseSerializer(boolean immutable, Object... configuration) {
     this.immutable = immutable;
     this.configuration = List.of(configuration);
@@ -63,7 +63,7 @@ public abstract class BaseSerializer<T> extends TypeSerializer<T> {
     return -1;
   }
 
-  /** Serializers that keep no buffers are shared. */
+  /** Serializers with buffers override this. */
   @Override
   public TypeSerializer<T> duplicate() {
     return this;
@@ -81,7 +81,7 @@ public abstract class BaseSerializer<T> extends TypeSerializer<T> {
     return Objects.hash(getClass(), configuration);
   }
 
-  /** Serializers of state override it. */
+  /** Serializers of state override this. */
   @Override
   public TypeSerializerSnapshot<T> snapshotConfiguration() {
     throw new UnsupportedOperationException(getClass().getSimpleName() + " does not write state");

@@ -9,7 +9,7 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Which columns an event carries, in which places, and of which types: only those that a later
+ * Names, types and indexes of an event's columns. Events carry only the columns that a later
  * operator reads.
  */
 public final class ColumnLayout {
@@ -21,7 +21,7 @@ public final class ColumnLayout {
     this.types = columns.values().toArray(ColumnType[]::new);
   }
 
-  /** What the stages and the encoder of a plan read, in the order contract, derived, filters. */
+  /** The columns that the stages and the encoder read, in the order contract, derived, filters. */
   public static ColumnLayout needed(Plan plan) {
     Set<String> needed = new LinkedHashSet<>();
     plan.carried().forEach(column -> needed.add(column.get(0)));
@@ -53,7 +53,7 @@ public final class ColumnLayout {
     return types.length;
   }
 
-  /** Names of the columns, in their places. */
+  /** Column names, by index. */
   public List<String> names() {
     return new ArrayList<>(names);
   }
@@ -63,7 +63,7 @@ public final class ColumnLayout {
     return types[index];
   }
 
-  /** The index of a column, or -1 if the name is null or no column. */
+  /** Index of a column; -1 if {@code name} is null or not a column. */
   public int indexOf(String name) {
     return name == null ? -1 : names.indexOf(name);
   }

@@ -9,8 +9,8 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * What a savepoint says of a serializer: the version of its format, and its configuration, which
- * are strings. A job with another plan reads the state with the serializer of the old plan.
+ * A serializer's entry in a savepoint: the version of its format, and its configuration as strings.
+ * With it, a job with another plan can read the state.
  */
 public abstract class ConfigurationSnapshot<T, S extends BaseSerializer<T>>
     implements TypeSerializerSnapshot<T> {
@@ -18,17 +18,17 @@ public abstract class ConfigurationSnapshot<T, S extends BaseSerializer<T>>
   private final int format;
   private S serializer;
 
-  /** For {@code serializer}, or null before {@link #readSnapshot}. */
+  /** With null, {@link #readSnapshot} sets the serializer. */
   protected ConfigurationSnapshot(String contents, int format, S serializer) {
     this.contents = contents;
     this.format = format;
     this.serializer = serializer;
   }
 
-  /** Reads the strings of the configuration, in their order. */
+  /** Reads the configuration's strings, in their order. */
   protected abstract S readSerializer(DataInputView in) throws IOException;
 
-  /** Whether each of the two reads what the other writes. */
+  /** Whether each serializer can read what the other one writes. */
   protected abstract boolean haveSameLayout(S one, S other);
 
   @Override

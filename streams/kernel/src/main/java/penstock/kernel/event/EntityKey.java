@@ -5,8 +5,8 @@ import java.util.List;
 import penstock.kernel.plan.Plan;
 
 /**
- * The columns that name an entity, and their values as one text; {@code streams/entities.py} says
- * how the parts of a composite one are joined.
+ * The columns that identify an entity, and their values as one string. {@code streams/entities.py}
+ * documents how the parts of a composite key are joined.
  */
 public final class EntityKey implements Serializable {
   private static final long serialVersionUID = 1;
@@ -19,13 +19,13 @@ public final class EntityKey implements Serializable {
     this.places = places;
   }
 
-  /** By the plan's key column of that name; null if there is none, so that no event has one. */
+  /** For the plan's key column {@code key}. With null, no event has an entity. */
   public static EntityKey of(Plan plan, ColumnLayout layout, String key) {
     List<String> columns = key == null ? List.of() : plan.keyColumns(key);
     return new EntityKey(columns.stream().mapToInt(layout::indexOf).toArray());
   }
 
-  /** The entity of an event, or null if it has none. */
+  /** The entity of an event; null if it has none. */
   public String text(Event event) {
     if (places.length == 1) {
       Object value = event.columns[places[0]];

@@ -11,10 +11,7 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
-/**
- * Events between operators, and those that wait for the watermark, whose state tells the plan by
- * which they were written.
- */
+/** Events between operators. {@code order.BufferedEventsSerializer} uses it for events in state. */
 public final class EventSerializer extends BaseSerializer<Event> {
   private static final long serialVersionUID = 1;
 
@@ -24,9 +21,9 @@ public final class EventSerializer extends BaseSerializer<Event> {
   private transient FeatureType[][] views;
 
   /**
-   * For the events of the plan that the text holds.
+   * For the events of a plan.
    *
-   * @param allFields whether they carry the contract's fields, or what the stages need
+   * @param allFields whether events carry all fields of the contract, or only what the stages need
    */
   public EventSerializer(String planJson, boolean allFields) {
     super(false, planJson, allFields);
@@ -145,12 +142,8 @@ public final class EventSerializer extends BaseSerializer<Event> {
     return new NeverInState();
   }
 
-  /**
-   * Flink's table planner uses the snapshot as a name of the type. It never restores one: the
-   * events in state are written by another serializer.
-   */
+  /** Flink's table planner uses it as a name of the type and never restores it. */
   public static final class NeverInState extends SimpleTypeSerializerSnapshot<Event> {
-    /** For Flink. */
     public NeverInState() {
       super(
           () -> {

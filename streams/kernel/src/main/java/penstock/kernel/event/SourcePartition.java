@@ -1,4 +1,4 @@
 package penstock.kernel.event;
 
-/** A partition of one of the plan's sources, which {@code source} numbers. */
+/** A partition of one of the plan's sources. */
 public record SourcePartition(int source, int partition) {}

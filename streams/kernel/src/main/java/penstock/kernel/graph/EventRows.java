@@ -52,7 +52,7 @@ final class EventRows {
     };
   }
 
-  /** The value of a column; null if it is null, or a double that is no finite number. */
+  /** The value of a column; null if it is null, NaN or infinite. */
   static Object value(RowData row, int place, ColumnType type) {
     if (row.isNullAt(place)) {
       return null;
@@ -62,14 +62,14 @@ final class EventRows {
       case LONG -> row.getLong(place);
       case BOOLEAN -> row.getBoolean(place);
       case DOUBLE -> {
-        // No aggregate may meet NaN or an infinity: what an expression cannot compute is null.
+        // Aggregates do not accept NaN or infinity. An expression that computes one gives null.
         double value = row.getDouble(place);
         yield Double.isFinite(value) ? (Object) value : null;
       }
     };
   }
 
-  /** Events with all fields of the contract, as rows. */
+  /** Events with all fields of the contract to rows. */
   static final class EventToRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
@@ -103,7 +103,7 @@ final class EventRows {
     }
   }
 
-  /** Rows with the columns that the stages need, as events. */
+  /** Rows with the columns that the stages need to events. */
   static final class RowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 

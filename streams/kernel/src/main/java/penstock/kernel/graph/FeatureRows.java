@@ -24,16 +24,15 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Events with their views as rows, from which SQL computes derived features: a column for each of
- * their inputs, then the event itself. In a chain of operators that one is handed on as it is;
- * nothing is serialized.
+ * Events with their views as rows, from which SQL computes derived features: one column per input,
+ * then the event itself. Within a chain of operators the event is passed by reference.
  */
 final class FeatureRows {
   private static final String EVENT = "__event";
 
   private FeatureRows() {}
 
-  /** The inputs of the plan's derived features that are none themselves, and the event. */
+  /** The inputs of the plan's derived features, other than derived features, and the event. */
   static RowType inputs(Plan plan, EventSerializer serializer) {
     List<RowType.RowField> fields = new ArrayList<>();
     for (Input input : Input.of(plan)) {
@@ -63,14 +62,19 @@ final class FeatureRows {
     return new RowType(fields);
   }
 
-  /** The name that {@code streams.derivation.feature_column} gives it too. */
+  /** The same name as {@code streams.derivation.feature_column} gives. */
   private static String columnOf(String name) {
     return name.replace(".", "__");
   }
 
-  /** Where an input is found: a place in the event's columns (view -1) or in a view's features. */
+  /**
+   * Where to read an input: at an index of the event's columns (view -1) or of a view's features.
+   */
   private record Input(String column, int view, int place, ColumnType type) {
-    /** Those of the derived features of a plan; other derived features are not to be found yet. */
+    /**
+     * The inputs of a plan's derived features. Inputs that are derived features themselves are left
+     * out.
+     */
     static List<Input> of(Plan plan) {
       Map<String, Input> places = new HashMap<>();
       ColumnLayout layout = ColumnLayout.needed(plan);
@@ -106,7 +110,7 @@ final class FeatureRows {
     }
   }
 
-  /** Events as rows of {@link #inputs}. */
+  /** Events to rows of {@link #inputs}. */
   static final class EventToInputRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
@@ -133,7 +137,7 @@ final class FeatureRows {
     }
   }
 
-  /** Rows of {@link #outputs} as events, whose views have their derived features now. */
+  /** Rows of {@link #outputs} to events, whose views then have their derived features. */
   static final class OutputRowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 
@@ -142,7 +146,7 @@ final class FeatureRows {
     private transient List<Plan.View> views;
     private transient int width;
 
-    /** Per derived feature, whether it needs nothing but its own view. */
+    /** Per derived feature, whether it only needs features of its own view. */
     private transient List<Boolean> own;
 
     OutputRowToEvent(String planJson) {
@@ -180,7 +184,7 @@ final class FeatureRows {
         int place = views.get(i).features().size();
         for (Plan.Derived feature : views.get(i).derived()) {
           if (values != null) {
-            // A timer's record holds its view alone.
+            // A timer's record holds only its own view.
             boolean isKnown = !event.isTimer || own.get(column);
             values.features()[place++] =
                 isKnown ? EventRows.value(row, column, feature.type()) : null;

@@ -51,9 +51,9 @@ import penstock.kernel.stage.EntityKeySelector;
 import penstock.kernel.stage.StageFunction;
 
 /**
- * The JVM's part of the job, in the pieces that {@code streams/job.py} puts together: raw topic to
- * events, events to rows and back (for columns computed by SQL or Python), events through the
- * stages to the features topic.
+ * The JVM part of the job. {@code streams/job.py} connects its pieces: raw topics to events, events
+ * to table rows and back (for columns computed by SQL or Python), events through the stages to the
+ * features topic.
  */
 public final class JobGraph {
   private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(500);
@@ -65,10 +65,9 @@ public final class JobGraph {
   private final ColumnLayout layout;
 
   /**
-   * For a request; what lets the job into Kafka and the key of personal fields come apart from it,
-   * as the request may be shown.
+   * For a request. Secrets are separate arguments, as the request may be logged.
    *
-   * @param kafkaJson settings that every Kafka client begins with, as a JSON object of texts
+   * @param kafkaJson settings of every Kafka client, as a JSON object of strings
    * @throws IllegalArgumentException if the plan hashes personal fields and {@code personalKey} is
    *     empty, or the schema does not fit the plan
    */
@@ -79,7 +78,7 @@ public final class JobGraph {
     this.decoding =
         new EventDecoder.DecoderSettings(request.writers(), request.registryUrl(), personalKey);
     this.layout = ColumnLayout.needed(plan);
-    // What would fail in the cluster fails here first.
+    // Fails here instead of in the cluster.
     for (int i = 0; i < plan.sources().size(); i++) {
       new EventDecoder(plan, i, layout, decoding);
     }
@@ -87,8 +86,8 @@ public final class JobGraph {
   }
 
   /**
-   * The valid events of the raw topics; what is refused goes to the topic's dead-letter topic,
-   * where the live job has put it already if this is a replay.
+   * The valid events of the raw topics. Dead letters go to the dead-letter topics, except in a
+   * replay: the live job has already published them.
    */
   public DataStream<Event> read(StreamExecutionEnvironment env) {
     boolean allFields = computesColumns();
@@ -118,7 +117,7 @@ public final class JobGraph {
   }
 
   private DataStream<RawRecord> replayedRecords(StreamExecutionEnvironment env) {
-    // All that waits for its turn is in memory: a partition must not be read far ahead of the
+    // Records that wait for their order are in memory, so no partition may be read far ahead of the
     // others.
     WatermarkStrategy<RawRecord> byTimestamp =
         WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampWatermarks())
@@ -144,8 +143,8 @@ public final class JobGraph {
   }
 
   /**
-   * The events as a table: the contract's fields, then what identifies the record, in columns that
-   * begin with "__".
+   * The events as a table: the contract's fields, then columns about the record, which begin with
+   * "__".
    */
   public Table toTable(StreamTableEnvironment tables, DataStream<Event> events) {
     SqlFunctions.register(tables);
@@ -157,12 +156,12 @@ public final class JobGraph {
     return tables.fromDataStream(rows);
   }
 
-  /** The columns that {@link #fromTable} wants, in its order. */
+  /** The columns that {@link #fromTable} expects, in order. */
   public String[] tableColumns() {
     return EventRows.type(layout).getFieldNames().toArray(String[]::new);
   }
 
-  /** The rows as events again. */
+  /** The rows as events. */
   public DataStream<Event> fromTable(StreamTableEnvironment tables, Table table) {
     DataType type = DataTypes.of(EventRows.type(layout)).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
@@ -172,7 +171,8 @@ public final class JobGraph {
   }
 
   /**
-   * Sends the events through the stages, which add their views; a replay goes on with its range.
+   * Sends the events through the stages, which add their views. In a replay, only events in its
+   * range follow.
    */
   public DataStream<Event> windows(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
@@ -184,11 +184,12 @@ public final class JobGraph {
     }
     stream = ordered || refreshes ? withWatermarks(stream) : stream;
     String sourceKey = plan.source().key();
-    // The stage that is keyed as the source is comes first, wherever its views are in a record, and
-    // de-duplicates: what it remembers stays with it when other entities are added.
+    // The stage with the source's key comes first, whatever its place in a record, and
+    // de-duplicates. So its state stays valid when other entities are added.
     List<Plan.Stage> stages = new ArrayList<>(plan.stages());
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
-    // Of two copies the one that arrives first is taken, whether or not they then wait.
+    // With event-time order, de-duplicate before events are buffered: the first copy to arrive
+    // counts.
     boolean firstDeduplicates =
         plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
     if (plan.needsDeduplication() && !firstDeduplicates) {
@@ -228,12 +229,15 @@ public final class JobGraph {
         : stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
   }
 
-  /** Whether the plan has derived features, so that events must pass through a table once more. */
+  /**
+   * Whether the plan has derived features, so that events must pass through a table after the
+   * stages.
+   */
   public boolean computesFeatures() {
     return plan.views().stream().anyMatch(view -> !view.derived().isEmpty());
   }
 
-  /** The events as a table: what the derived features are computed from, and the event itself. */
+  /** The events as a table: the inputs of the derived features, and the event itself. */
   public Table toFeatureTable(StreamTableEnvironment tables, DataStream<Event> events) {
     SqlFunctions.register(tables);
     DataStream<RowData> rows =
@@ -244,12 +248,12 @@ public final class JobGraph {
     return tables.fromDataStream(rows);
   }
 
-  /** The columns that {@link #fromFeatureTable} wants, in its order. */
+  /** The columns that {@link #fromFeatureTable} expects, in order. */
   public String[] featureTableColumns() {
     return FeatureRows.outputs(plan, eventSerializer(false)).getFieldNames().toArray(String[]::new);
   }
 
-  /** The events again, with their derived features. */
+  /** The rows as events with derived features. */
   public DataStream<Event> fromFeatureTable(StreamTableEnvironment tables, Table table) {
     RowType outputs = FeatureRows.outputs(plan, eventSerializer(false));
     DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
@@ -271,7 +275,7 @@ public final class JobGraph {
         .uid("features");
   }
 
-  /** The events with their times, and watermarks. */
+  /** Adds event times and watermarks. */
   private DataStream<Event> withWatermarks(DataStream<Event> events) {
     Replay replay = request.replay();
     int partitions =
@@ -293,8 +297,8 @@ public final class JobGraph {
       String column,
       KeyedProcessFunction<String, Event, Event> function) {
     EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
-    // A single task needs no exchange: its stages are chained, and state keeps its key groups for
-    // when there are more.
+    // A single task needs no exchange: its stages are chained. State still has key groups, so that
+    // the job can scale out later.
     KeyedStream<Event, String> keyed =
         stream.getParallelism() == 1
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
@@ -302,7 +306,7 @@ public final class JobGraph {
     return keyed.process(function, eventType(false));
   }
 
-  /** Lets pass what gives a record; an event that only updates the windows has done so by now. */
+  /** Drops events of sources that only update windows, after the stages. */
   private static final class TriggerFilter implements FilterFunction<Event> {
     private static final long serialVersionUID = 1;
 
@@ -325,7 +329,7 @@ public final class JobGraph {
     try {
       return new ObjectMapper().readValue(json, Properties.class);
     } catch (JsonProcessingException error) {
-      // Without its cause, which would quote the text: there are passwords in it.
+      // The cause would quote the text, which contains passwords.
       throw new IllegalArgumentException("Kafka's settings are not a JSON object of texts");
     }
   }

@@ -5,18 +5,17 @@ import penstock.kernel.plan.Json;
 import penstock.kernel.replay.Replay;
 
 /**
- * What to run, as {@code streams/job.py} asks for it.
+ * What to run, as requested by {@code streams/job.py}.
  *
- * @param plan the plan's JSON text
- * @param featuresSchema the Avro schema of its feature records, as text
- * @param writers of each source, the Avro schemas that its producers may have written with, as
- *     texts
+ * @param plan the plan as JSON
+ * @param featuresSchema the Avro schema of its feature records
+ * @param writers per source, the Avro schemas that its producers may write with
  * @param registryUrl of a Confluent schema registry, or null
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
  * @param waitMs how long an event may wait in the raw topic
- * @param exactlyOnce whether features are published in Kafka transactions, at each checkpoint
- * @param replay the bounded part of the raw topic that a backfill replays; null in a live job
+ * @param exactlyOnce whether features are published in Kafka transactions, one per checkpoint
+ * @param replay the part of the raw topics that a backfill replays; null in a live job
  */
 public record JobRequest(
     String plan,

@@ -24,19 +24,17 @@ import penstock.kernel.encode.OutgoingRecord;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 
-/** The job's ends in Kafka. */
+/** The job's Kafka sources and sinks. */
 final class KafkaConnectors {
-  /** A dead letter carries the refused event, and being too large is one of the reasons. */
+  /** Dead letters carry the invalid event, which may be invalid because it is too large. */
   private static final String MAX_REQUEST_BYTES = String.valueOf(32 << 20);
 
   private static final String BUFFER_BYTES = String.valueOf(64 << 20);
 
-  /** Of one partition: what a slow broker lets pile up while it answers. */
+  /** Per partition, for records that pile up behind a slow broker. */
   private static final String BATCH_BYTES = String.valueOf(256 << 10);
 
-  /**
-   * Below the broker's default limit of 15 minutes, which Flink's own default of an hour exceeds.
-   */
+  /** Flink's default of one hour exceeds the broker's default limit of 15 minutes. */
   private static final String TRANSACTION_TIMEOUT_MS = "600000";
 
   private KafkaConnectors() {}
@@ -48,23 +46,24 @@ final class KafkaConnectors {
         .setClientIdPrefix(request.group())
         .setDeserializer(
             new RawRecordSchema(plan.sources().stream().map(Plan.Source::topic).toList()))
-        // The features topic must have as many partitions: they change together, with a new start
-        // of the job.
+        // The features topic has as many partitions: changing the number needs a new start of the
+        // job.
         .setProperty("partition.discovery.interval.ms", "-1")
         .setProperty("isolation.level", "read_committed")
         .setProperty("fetch.max.wait.ms", "5")
         .build();
   }
 
-  @SuppressWarnings(
-      "deprecation") // The connector's interface still takes Kafka's former enumeration.
+  @SuppressWarnings("deprecation") // The connector's API still takes Kafka's old enum.
   private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
     return KafkaSource.<RawRecord>builder()
         .setTopics(plan.sources().stream().map(Plan.Source::topic).toList())
         .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
   }
 
-  /** What retention has deleted meanwhile fails the job: it must not be skipped without a word. */
+  /**
+   * Fails the job if retention has deleted records of the range, so that none is skipped silently.
+   */
   @SuppressWarnings("deprecation")
   private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
     Map<TopicPartition, Long> start = new HashMap<>();
@@ -105,8 +104,8 @@ final class KafkaConnectors {
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
     properties.setProperty("linger.ms", "0");
-    // A record waits for nothing but the request before it, so that requests grow with the load:
-    // many small ones in flight cost the job and the broker more than the records in them.
+    // A record waits only for the request before it, so requests grow with the load. Many small
+    // requests in flight would cost more than the records in them.
     properties.setProperty("max.in.flight.requests.per.connection", "1");
     properties.setProperty("batch.size", BATCH_BYTES);
     properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
@@ -115,7 +114,7 @@ final class KafkaConnectors {
     return properties;
   }
 
-  /** Publishes records to a topic as they are; the producer sets their timestamp. */
+  /** Publishes records unchanged. The producer sets their timestamp. */
   private static final class OutgoingRecordSchema
       implements KafkaRecordSerializationSchema<OutgoingRecord> {
     private static final long serialVersionUID = 1;

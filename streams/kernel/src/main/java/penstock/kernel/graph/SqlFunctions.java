@@ -4,13 +4,13 @@ import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 import org.apache.flink.table.functions.ScalarFunction;
 
 /**
- * What the SQL of {@code streams/derivation.py} calls, so that what it cannot compute is null at
- * once.
+ * Functions in the SQL of {@code streams/derivation.py}. They give null for a result that does not
+ * exist.
  */
 public final class SqlFunctions {
   private SqlFunctions() {}
 
-  /** Makes them known under their names. */
+  /** Registers the functions. */
   static void register(StreamTableEnvironment tables) {
     tables.createTemporarySystemFunction("penstock_finite", FiniteOrNull.class);
     tables.createTemporarySystemFunction("penstock_whole", IntegerOrNull.class);
@@ -20,19 +20,17 @@ public final class SqlFunctions {
   public static final class FiniteOrNull extends ScalarFunction {
     private static final long serialVersionUID = 1;
 
-    /** Called by Flink. */
     public Double eval(Double value) {
       return value == null || !Double.isFinite(value) ? null : value;
     }
   }
 
-  /** The number without its fraction, or null if 64 bits do not hold it. */
+  /** The number truncated to an integer, or null if it does not fit 64 bits. */
   public static final class IntegerOrNull extends ScalarFunction {
     private static final long serialVersionUID = 1;
 
     private static final double BOUND = 0x1p63;
 
-    /** Called by Flink. */
     public Long eval(Double value) {
       return value == null || !(value >= -BOUND && value < BOUND) ? null : (Long) value.longValue();
     }

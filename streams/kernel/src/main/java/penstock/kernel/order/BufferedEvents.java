@@ -5,7 +5,7 @@ import java.util.Comparator;
 import java.util.List;
 import penstock.kernel.event.Event;
 
-/** Events of one key and one time that wait for the watermark, as the plan's stages need them. */
+/** Events of one key and one event time that wait for the watermark. */
 final class BufferedEvents {
   private static final Comparator<Event> ORDER =
       Comparator.<Event>comparingInt(event -> event.source)
@@ -24,7 +24,7 @@ final class BufferedEvents {
     this(schema, new ArrayList<>(1));
   }
 
-  /** The events by partition and offset. */
+  /** The events by source, partition and offset. */
   List<Event> inOrder() {
     events.sort(ORDER);
     return events;

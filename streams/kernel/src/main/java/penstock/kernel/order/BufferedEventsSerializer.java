@@ -15,8 +15,8 @@ import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
 /**
- * Waiting events in state. A snapshot carries the plan that gave them their schema, so that a job
- * with another plan reads them.
+ * Buffered events in state. The snapshot has the plan, so that a job with another plan can read
+ * them.
  */
 final class BufferedEventsSerializer extends BaseSerializer<BufferedEvents> {
   private static final long serialVersionUID = 1;
@@ -78,12 +78,11 @@ final class BufferedEventsSerializer extends BaseSerializer<BufferedEvents> {
     return new BufferedEventsSnapshot(this);
   }
 
-  /** For Flink, which makes one without arguments and then reads it. */
+  /** For Flink, which creates it by the constructor without arguments. */
   public static final class BufferedEventsSnapshot
       extends ConfigurationSnapshot<BufferedEvents, BufferedEventsSerializer> {
     private static final int FORMAT = 1;
 
-    /** For Flink. */
     public BufferedEventsSnapshot() {
       this(null);
     }

@@ -7,7 +7,9 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** The columns of a plan's events by name, and their views by key. */
+/**
+ * The columns and views of a plan's events: column names, and name, version and hash of each view.
+ */
 record EventSchema(List<String> columns, List<String> views) {
   static EventSchema of(Plan plan) {
     return new EventSchema(
@@ -16,8 +18,8 @@ record EventSchema(List<String> columns, List<String> views) {
   }
 
   /**
-   * The events of a restored job in this schema. Columns and views that the old plan did not have
-   * are null.
+   * Converts events of an old plan to this schema. Columns and views that the old plan lacks are
+   * null.
    */
   BufferedEvents migrate(BufferedEvents old) {
     if (old.schema == this || equals(old.schema)) {

@@ -11,8 +11,8 @@ import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 
 /**
- * Lets the events of a key pass by (event time, partition, offset): each waits until the watermark
- * has passed its time. One that comes after that passes at once, out of order, and is counted.
+ * Sorts the events of a key by (event time, source, partition, offset). An event waits until the
+ * watermark has passed its time. A later one passes at once, out of order, and is counted.
  */
 public final class EventTimeSorter extends KeyedProcessFunction<String, Event, Event> {
   private static final long serialVersionUID = 1;
@@ -27,7 +27,7 @@ public final class EventTimeSorter extends KeyedProcessFunction<String, Event, E
   /**
    * For the events of a plan, keyed as the stage that follows.
    *
-   * @param counts whether events that come too late are counted here: by the first of the stages
+   * @param counts whether to count events that come too late; true before the first stage only
    */
   public EventTimeSorter(String planJson, boolean counts) {
     this.planJson = planJson;

@@ -10,21 +10,21 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.SourcePartition;
 
 /**
- * How far event time has come: a fixed disorder behind the slowest advanced partition of the
- * sources. A partition that has brought nothing for a while is idle and not waited for; when all
- * are, what has come is all that there is, and event time moves on to the newest event.
+ * Event-time watermarks: a fixed disorder behind the slowest partition of the sources. A partition
+ * without records for some time is idle and ignored. When all are idle, the watermark moves on to
+ * the newest event.
  *
- * <p>A live job measures silence by the wall clock, but never more than {@link #MAX_CLOCK_STEP_MS}
- * from one look at it to the next: a task that was buffered up has lastHeard nothing from anyone. A
- * replay measures it by the records' Kafka timestamps, so that two replays agree.
+ * <p>A live job measures idle time by the wall clock, in steps of at most {@link
+ * #MAX_CLOCK_STEP_MS}: after a pause of the task itself, partitions are not idle. A replay measures
+ * it by Kafka timestamps, so that all replays agree.
  *
- * <p>Which partitions there are is not known before they speak: until {@code expected} have, or the
- * time after which one is idle has passed, there is no watermark.
+ * <p>The task learns of a partition by its first record. There is no watermark until {@code
+ * expected} partitions have had one, or the idle time has passed.
  */
 public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
   private static final long MAX_CLOCK_STEP_MS = 1_000;
 
-  /** Within the disorder there are at most so many watermarks: each passes through all stages. */
+  /** Watermarks per disorder at most, as each passes through all stages. */
   private static final long STEPS_PER_DISORDER = 100;
 
   private final long disorderMs;
@@ -37,7 +37,7 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
   private final Map<SourcePartition, PartitionProgress> partitions = new HashMap<>();
   private long lastTick = Long.MIN_VALUE;
 
-  /** What silence is measured by, ms, and where it startClock. */
+  /** The clock for idle times, ms, and its first value. */
   private long clock;
 
   private long startClock;
@@ -54,7 +54,7 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
    * A generator for one task.
    *
    * @param expected how many partitions the task reads
-   * @param wallClock epoch ms, or null to go by the records' Kafka timestamps
+   * @param wallClock epoch ms; null to use Kafka timestamps
    */
   public EventTimeWatermarks(
       long disorderMs, long idleAfterMs, int expected, LongSupplier wallClock) {
@@ -72,7 +72,7 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
         startClock = clock;
       }
       clock = Math.max(clock, event.timestamp);
-      // What this event ends may have been a silence of all partitions.
+      // All partitions may have been idle before this event.
       advance(1, output);
     }
     PartitionProgress partition =
@@ -101,7 +101,7 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
     advance(1, output);
   }
 
-  /** How far the watermark is behind the newest event, ms; 0 before there is one. */
+  /** How far the watermark is behind the newest event, ms; 0 before the first watermark. */
   long lagMs() {
     return watermark == Long.MIN_VALUE ? 0 : newest - watermark;
   }

@@ -7,7 +7,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /**
- * Makes the generator of each task that reads a source, and shows its lag as {@code
+ * Creates each task's watermark generator, and exposes its lag as the metric {@code
  * penstock_watermark_lag_ms}.
  */
 public final class WatermarkSupplier implements WatermarkGeneratorSupplier<Event> {
@@ -19,11 +19,11 @@ public final class WatermarkSupplier implements WatermarkGeneratorSupplier<Event
   private final boolean replayed;
 
   /**
-   * For the tasks that share out the partitions of a source.
+   * For the tasks that share a source's partitions.
    *
-   * @param partitions how many there are
-   * @param tasks how many share them
-   * @param replayed whether it is a replay, in which no clock must have a say
+   * @param partitions number of partitions
+   * @param tasks number of tasks
+   * @param replayed whether it is a replay, which must not depend on the wall clock
    */
   public WatermarkSupplier(Plan.Source source, int partitions, int tasks, boolean replayed) {
     this.disorderMs = source.disorderMs();

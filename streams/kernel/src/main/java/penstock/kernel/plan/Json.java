@@ -6,7 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 
-/** Reads records from JSON with names in snake case. Unknown names are ignored. */
+/** Reads JSON with names in snake case. Unknown names are ignored. */
 public final class Json {
   private static final ObjectMapper MAPPER =
       JsonMapper.builder()
@@ -19,8 +19,8 @@ public final class Json {
   /**
    * Parses a record.
    *
-   * @param what the record is, for the error
-   * @throws IllegalArgumentException if the text is not JSON, or not of that type
+   * @param what names the record in an error
+   * @throws IllegalArgumentException if the text is not such a record
    */
   public static <T> T parse(String json, Class<T> type, String what) {
     try {

@@ -4,8 +4,8 @@ import java.util.Comparator;
 import penstock.kernel.decode.RawRecord;
 
 /**
- * A record that waits for its turn. {@code time} is the greatest Kafka timestamp of its partition
- * up to it: by it, records of one partition keep the order of their offsets.
+ * A record that waits to be sorted. {@code time} is the greatest Kafka timestamp of its partition
+ * so far. Sorting by it keeps the records of a partition in the order of their offsets.
  */
 record QueuedRecord(long time, RawRecord record) {
   static final Comparator<QueuedRecord> ORDER =

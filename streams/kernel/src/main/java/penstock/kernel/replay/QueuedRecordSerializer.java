@@ -8,13 +8,12 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.decode.RawRecordSerializer;
 import penstock.kernel.event.BaseSerializer;
 
-/** Records that wait for their turn, in snapshots. */
+/** Queued records in snapshots. */
 public final class QueuedRecordSerializer extends BaseSerializer<QueuedRecord> {
   private static final long serialVersionUID = 1;
 
   private final RawRecordSerializer records = new RawRecordSerializer();
 
-  /** For all sources alike. */
   public QueuedRecordSerializer() {
     super(true);
   }
@@ -35,10 +34,9 @@ public final class QueuedRecordSerializer extends BaseSerializer<QueuedRecord> {
     return new QueuedRecordSnapshot();
   }
 
-  /** The form of the first release. */
+  /** For Flink. */
   public static final class QueuedRecordSnapshot
       extends SimpleTypeSerializerSnapshot<QueuedRecord> {
-    /** For Flink. */
     public QueuedRecordSnapshot() {
       super(QueuedRecordSerializer::new);
     }

@@ -19,14 +19,13 @@ import penstock.kernel.decode.RawRecord;
 import penstock.kernel.event.SourcePartition;
 
 /**
- * Puts the records of several partitions into the one order of every replay: (greatest Kafka
- * timestamp of the partition so far, source, partition, offset). Two replays of the same records
- * therefore give the same values, also of entities that are fed from several partitions.
+ * Sorts the records of several partitions by (greatest Kafka timestamp of the partition so far,
+ * source, partition, offset). All replays of the same records therefore give the same values, even
+ * for entities whose events are in several partitions.
  *
- * <p>A record leaves when the watermark, which follows the slowest partition, has reached it; so
- * the source's watermarks must be those of {@link TimestampWatermarks}, split by split, and the
- * operator must be a single task. Of the watermarks only the last, which says that nothing follows,
- * is passed on.
+ * <p>The watermark follows the slowest partition, and a record leaves when the watermark reaches
+ * it. So the source must use {@link TimestampWatermarks} per split, and this operator must have one
+ * task. It forwards only the final watermark.
  */
 public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
     implements OneInputStreamOperator<RawRecord, RawRecord> {
@@ -35,7 +34,7 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   private transient PriorityQueue<QueuedRecord> queued;
   private transient ListState<QueuedRecord> waitingState;
 
-  /** The greatest timestamp so far. */
+  /** The greatest Kafka timestamp so far. */
   private transient Map<SourcePartition, Long> clocks;
 
   private transient ListState<Tuple3<Integer, Integer, Long>> clockState;

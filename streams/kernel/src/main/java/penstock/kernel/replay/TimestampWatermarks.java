@@ -6,8 +6,8 @@ import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import penstock.kernel.decode.RawRecord;
 
 /**
- * The watermark of one split, at every step of its timestamps: what waits leaves record by record,
- * and not in heaps between which no checkpoint is possible.
+ * A watermark of one split for every new timestamp. Records then leave one by one, and not in large
+ * batches that would block checkpoints.
  */
 public final class TimestampWatermarks implements WatermarkGenerator<RawRecord> {
   private long newest = Long.MIN_VALUE;
@@ -16,7 +16,7 @@ public final class TimestampWatermarks implements WatermarkGenerator<RawRecord> 
   public void onEvent(RawRecord record, long timestamp, WatermarkOutput output) {
     if (timestamp > newest) {
       newest = timestamp;
-      // More of the same timestamp may follow.
+      // More records with this timestamp may follow.
       output.emitWatermark(new Watermark(timestamp - 1));
     }
   }

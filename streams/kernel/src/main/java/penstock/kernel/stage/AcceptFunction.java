@@ -8,10 +8,7 @@ import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
-/**
- * Lets pass the events that their source accepts, and counts the others: valid, but not the
- * pipeline's business.
- */
+/** Drops and counts events that their source's condition does not accept. */
 public final class AcceptFunction extends RichFilterFunction<Event> {
   private static final long serialVersionUID = 1;
 
@@ -19,12 +16,12 @@ public final class AcceptFunction extends RichFilterFunction<Event> {
   private transient int[] places;
   private transient Counter ignored;
 
-  /** By the conditions of the plan's sources. */
+  /** For the conditions of the plan's sources. */
   public AcceptFunction(String planJson) {
     this.planJson = planJson;
   }
 
-  /** Whether any source of the plan has a condition. */
+  /** Whether any source has a condition. */
   public static boolean isNeeded(Plan plan) {
     return plan.sources().stream().anyMatch(source -> source.accepts() != null);
   }

@@ -11,13 +11,13 @@ import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /**
- * Drops and counts events that were had before, per key of the operator that it serves. Each source
- * has a memory of its own: an id is one of its topic.
+ * Drops and counts duplicates within the current key. Each source has its own state, as event ids
+ * are unique within a topic.
  */
 final class Deduplicator {
   private final long[] horizonsMs;
 
-  /** Of each source; null of one that does not identify its events. */
+  /** Per source; null if its events have no id. */
   private final List<ValueState<SeenIds>> states = new ArrayList<>();
 
   private final Counter duplicates;
@@ -39,7 +39,10 @@ final class Deduplicator {
     return store.getState(descriptor);
   }
 
-  /** Whether the event is the first of its id for the current key within the horizon. */
+  /**
+   * Whether the event is new for the current key, within the source's horizon. A new event is added
+   * to the state.
+   */
   boolean accept(Event event) throws IOException {
     ValueState<SeenIds> state = states.get(event.source);
     if (state == null) {

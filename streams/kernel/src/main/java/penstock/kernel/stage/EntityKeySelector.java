@@ -5,8 +5,8 @@ import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 
 /**
- * The entity of an event as the key of a stage. Events without one are spread by their id; their
- * keys begin with a mark that no value's key can have.
+ * Keys events by the entity of a stage. Events without an entity are spread by their id; their keys
+ * start with a prefix that no entity's key has.
  */
 public final class EntityKeySelector implements KeySelector<Event, String> {
   private static final long serialVersionUID = 1;
@@ -14,7 +14,6 @@ public final class EntityKeySelector implements KeySelector<Event, String> {
 
   private final EntityKey entity;
 
-  /** By the entity of that key; an event that has none is keyed by its id. */
   public EntityKeySelector(EntityKey entity) {
     this.entity = entity;
   }

@@ -24,13 +24,13 @@ import penstock.kernel.window.EntityState;
 import penstock.kernel.window.StageSpec;
 
 /**
- * Emits the vectors of an entity that is idle again, as what they counted leaves their windows.
+ * Emits the features of an idle entity again as values leave its windows.
  *
- * <p>After an event, and after each such emission, a view waits for the next tile to leave, rounded
- * up to its refresh interval and a part of it that the entity's name decides: so an entity is
- * emitted at most once per interval, and not all at once. What is emitted is computed beside the
- * entity's state, which stays as the events left it: a replay, which has no timers, gives the same
- * values. When every window is empty nothing more is kept or waited for.
+ * <p>Each view has a timer for the next tile that expires, rounded up to the entity's slot in the
+ * view's refresh interval. The slot is a hash of the entity's key: an entity is emitted at most
+ * once per interval, and entities are spread over it. Features are computed on a copy of the state.
+ * So a replay, which has no timers, gives the same values. When all windows are empty, the timer
+ * and its state are removed.
  */
 final class Refresher {
   private final StageSpec spec;
@@ -40,9 +40,7 @@ final class Refresher {
   private final FeatureType[][] types;
   private final boolean[] triggers;
 
-  /**
-   * What is waited for, by the key of the view: that which another version waited for is dropped.
-   */
+  /** Pending refreshes by view key. Entries of other versions of a view are removed. */
   private final MapState<String, byte[]> pending;
 
   private final DataOutputSerializer out = new DataOutputSerializer(256);
@@ -70,7 +68,7 @@ final class Refresher {
     this.pending = store.getMapState(descriptor);
   }
 
-  /** That of a stage; null if none of its views wants it. */
+  /** For a stage; null if none of its views refreshes. */
   static Refresher of(
       Plan plan, String entity, StageSpec spec, StateExpiry expiry, KeyedStateStore store) {
     for (Plan.Stage stage : plan.stages()) {
@@ -82,7 +80,8 @@ final class Refresher {
   }
 
   /**
-   * What is waited for, of one view of one entity: when, what was emitted last, and of which event.
+   * The pending refresh of one view of one entity: when it is due, the features emitted last, and
+   * the position and key of the last event.
    */
   private record PendingRefresh(
       long due,
@@ -111,7 +110,7 @@ final class Refresher {
     }
   }
 
-  /** Waits for what the event's vectors hold to leave. */
+  /** Schedules refreshes after an event. */
   void onEvent(Event event, EntityState state, TimerService timers) throws Exception {
     for (int i = 0; i < types.length; i++) {
       ViewValues values = event.views[spec.viewIndex(i)];
@@ -132,13 +131,14 @@ final class Refresher {
       if (triggers[event.source]) {
         store(i, PendingRefresh.of(event, values, due));
       } else {
-        // It gives no record and so no place for one.
+        // Events of this source give no records, so the position stays that of the last one that
+        // did.
         store(i, read(before, i).with(due, values.features()));
       }
     }
   }
 
-  /** Emits what has changed by {@code time}; {@code state} is null if it was given up meanwhile. */
+  /** Emits the views that have changed by {@code time}. {@code state} is null if it has expired. */
   void onTimer(long time, EntityState state, TimerService timers, Collector<Event> collector)
       throws Exception {
     List<String> known = Arrays.stream(spec.views()).map(view -> view.key()).toList();
@@ -174,7 +174,7 @@ final class Refresher {
     }
   }
 
-  /** The record of a timer: of no event, in the place of the entity's last one. */
+  /** A timer's record, with the position of the entity's last event. */
   private Event timerEvent(
       int view, PendingRefresh last, EntityState state, long time, Object[] features) {
     Event event = new Event();
@@ -193,13 +193,13 @@ final class Refresher {
     return event;
   }
 
-  /** When the view is to be emitted again, after {@code asOf}; never if its windows are empty. */
+  /** When to refresh the view after {@code asOf}; the greatest long if its windows are empty. */
   private long nextDue(int view, EntityState state, long asOf, String entity) {
     return nextSlot(
         spec.nextExpiry(state, view, asOf), stage.views().get(view).refreshMs(), entity.hashCode());
   }
 
-  /** The first time from {@code time} on that is the entity's in its interval. */
+  /** The first time from {@code time} on that is in the slot of {@code hash}. */
   static long nextSlot(long time, long intervalMs, int hash) {
     long own = Math.floorMod(hash * 0x9E3779B97F4A7C15L >>> 16, intervalMs);
     long rounded = time + Math.floorMod(own - time, intervalMs);
@@ -235,7 +235,7 @@ final class Refresher {
     long offset = in.readLong();
     long timestamp = in.readLong();
     String id = Binary.readString(in);
-    // Room for those that SQL derives of them, after the stages.
+    // With room for the features that SQL derives after the stages.
     Object[] features = new Object[stage.views().get(view).outputs().size()];
     for (int i = 0; i < types[view].length; i++) {
       features[i] = types[view][i].read(in);

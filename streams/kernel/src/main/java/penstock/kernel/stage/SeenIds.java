@@ -9,14 +9,14 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * The ids that one key has had within the horizon, by event time; see {@code
+ * The event ids that one key has seen within the horizon of event time; see {@code
  * streams.reference.accepted}.
  */
 public final class SeenIds {
   private final Map<String, Long> times;
   private long clock;
 
-  /** Of a key that was never seen. */
+  /** For a new key. */
   public SeenIds() {
     this(new LinkedHashMap<>(), Long.MIN_VALUE);
   }
@@ -26,7 +26,7 @@ public final class SeenIds {
     this.clock = clock;
   }
 
-  /** Whether the event is new; if so it is remembered. */
+  /** Adds the id. Returns false if it is a duplicate. */
   public boolean addIfNew(String id, long time, long horizonMs) {
     long now = Math.max(clock, time);
     long forgotten = now - horizonMs;
@@ -46,10 +46,7 @@ public final class SeenIds {
     return true;
   }
 
-  /**
-   * Drops what is too old from the head; what an unordered arrival hides behind a newer one follows
-   * later.
-   */
+  /** Removes expired ids from the head. An expired id behind a newer one is removed later. */
   private void forget(long forgotten) {
     Iterator<Long> oldest = times.values().iterator();
     while (oldest.hasNext() && oldest.next() <= forgotten) {

@@ -7,11 +7,10 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.event.BaseSerializer;
 
-/** {@link SeenIds} in snapshots. */
+/** {@link SeenIds} in state. */
 public final class SeenIdsSerializer extends BaseSerializer<SeenIds> {
   private static final long serialVersionUID = 1;
 
-  /** For all sources alike. */
   public SeenIdsSerializer() {
     super(false);
   }
@@ -36,9 +35,8 @@ public final class SeenIdsSerializer extends BaseSerializer<SeenIds> {
     return new SeenIdsSnapshot();
   }
 
-  /** The form of the first release. */
+  /** For Flink. */
   public static final class SeenIdsSnapshot extends SimpleTypeSerializerSnapshot<SeenIds> {
-    /** For Flink. */
     public SeenIdsSnapshot() {
       super(SeenIdsSerializer::new);
     }

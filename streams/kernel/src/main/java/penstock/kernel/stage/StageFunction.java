@@ -24,7 +24,7 @@ import penstock.kernel.window.EntityStateSerializer;
 import penstock.kernel.window.StageSpec;
 import penstock.kernel.window.ViewSpec;
 
-/** One keyed stage of the job: adds the vectors of one entity's views to every event. */
+/** One keyed stage of the job: adds the features of one entity's views to every event. */
 public final class StageFunction extends KeyedProcessFunction<String, Event, Event>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
@@ -51,11 +51,11 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   /**
    * The stage of {@code entity}.
    *
-   * @param deduplicates whether this is the first stage and keyed as the source is
-   * @param submissionMs when the job was submitted: the epoch of views that have no state
-   * @param waitMs how long an event may wait in its topic: the state of an entity is kept for so
-   *     long beyond its longest window
-   * @param refreshes whether views are emitted again by timers, if they want it: not in a replay
+   * @param deduplicates whether this is the first stage and has the source's key
+   * @param submissionMs when the job was submitted: the epoch of views without state
+   * @param waitMs how long an event may wait in its topic; an entity's state lives that much longer
+   *     than its longest window
+   * @param refreshes whether timers refresh the views that ask for it; false in a replay
    */
   public StageFunction(
       String planJson,
@@ -105,12 +105,12 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     withoutEntity = counters.counter("events_without_entity");
   }
 
-  /** The epoch of a view that begins for an entity. */
+  /** The epoch of a view that starts for an entity now. */
   private long epoch(int view) {
     return expiry.epoch(epochs[view], timers.currentProcessingTime());
   }
 
-  /** A view that was restored goes on in its epoch, one without state starts a new one. */
+  /** A restored view continues its epoch. A view without state starts a new one. */
   private long[] epochs() throws Exception {
     Map<String, Long> restored = new HashMap<>();
     for (Tuple2<String, Long> epoch : epochState.get()) {

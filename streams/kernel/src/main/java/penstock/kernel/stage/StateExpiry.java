@@ -6,16 +6,16 @@ import org.apache.flink.api.common.state.StateTtlConfig;
 import penstock.kernel.plan.Plan;
 
 /**
- * When the state of a key that has gone silent is given up, and in which epoch such a key begins
- * again.
+ * When the state of an idle key expires, and in which epoch the key starts again.
  *
- * <p>State is of use for a reach in event time, Flink measures silence by the wall clock. An event
- * that is taken after {@code afterMs} of silence has waited in its topic for {@code waitMs} at the
- * most, and what was taken last was at most {@code maxFutureMs} ahead of the clock: the two are a
- * reach apart, unless the event is late. So neither downtime nor a backlog changes a value.
+ * <p>State is needed for {@code reachMs} of event time, but Flink measures time to live by the wall
+ * clock. An event after {@code afterMs} without events has waited in its topic for at most {@code
+ * waitMs}, and the event before it was at most {@code maxFutureMs} ahead of the clock. So the two
+ * are at least {@code reachMs} of event time apart, unless the event is late. Neither downtime nor
+ * a backlog changes a value.
  */
 final class StateExpiry {
-  /** What a key that is never forgotten waits for. */
+  /** The state never expires. */
   private static final long NEVER = Long.MAX_VALUE;
 
   private final long afterMs;
@@ -25,17 +25,17 @@ final class StateExpiry {
   }
 
   /**
-   * For state that is of use for {@code reachMs}.
+   * For state that is needed for {@code reachMs} of event time.
    *
    * @param maxFutureMs how far an event may be ahead of the clock
    * @param waitMs how long an event may wait in its topic, or be late
    */
   static StateExpiry of(long maxFutureMs, long reachMs, long waitMs) {
-    // A lifetime has no end.
+    // A lifetime window never ends.
     return new StateExpiry(reachMs >= Plan.LIFETIME_MS ? NEVER : reachMs + maxFutureMs + waitMs);
   }
 
-  /** Gives the state of that description a time to live. */
+  /** Sets the time to live of the state. */
   void applyTo(StateDescriptor<?, ?> descriptor) {
     if (afterMs != NEVER) {
       descriptor.enableTimeToLive(
@@ -48,9 +48,9 @@ final class StateExpiry {
   }
 
   /**
-   * The epoch of a view that begins for a key now, if it was {@code first} when the job began. It
-   * goes up in steps of the time after which a key is forgotten: so it is greater than any in which
-   * the key can have been before, and the same for all that begins within a step.
+   * The epoch of a view that starts for a key now. {@code first} is the view's epoch when the job
+   * started. Epochs advance in steps of the time to live: a new epoch is greater than any that the
+   * key had before, and the same for all keys that start within one step.
    */
   long epoch(long first, long nowMs) {
     return first + Math.max(0, nowMs - first) / afterMs * afterMs;

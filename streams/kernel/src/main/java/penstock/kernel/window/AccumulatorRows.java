@@ -3,9 +3,8 @@ package penstock.kernel.window;
 import java.util.Arrays;
 
 /**
- * A growing table of partial aggregates: each row holds {@code numbers} longs (doubles by their
- * bits) and {@code objects} references, which the aggregates of a window share out among
- * themselves.
+ * A growing table of accumulators. Each row has {@code numbersPerRow} longs (doubles by their bits)
+ * and {@code objectsPerRow} references, which the aggregates of a window divide among themselves.
  */
 final class AccumulatorRows {
   final int numbersPerRow;
@@ -44,12 +43,12 @@ final class AccumulatorRows {
     objects[row * objectsPerRow + column] = value;
   }
 
-  /** Copies a row. Both rows then share its objects. */
+  /** Copies a row. Both rows share its objects. */
   void copyRow(int row, AccumulatorRows from, int fromRow) {
     copyRows(row, from, fromRow, 1);
   }
 
-  /** Copies consecutive rows. Both tables then share their objects. */
+  /** Copies consecutive rows. Both tables share their objects. */
   void copyRows(int row, AccumulatorRows from, int fromRow, int count) {
     System.arraycopy(
         from.numbers, fromRow * numbersPerRow, numbers, row * numbersPerRow, count * numbersPerRow);
@@ -63,7 +62,7 @@ final class AccumulatorRows {
     }
   }
 
-  /** Copies one aggregate's part of a row; an object in it is then shared by both. */
+  /** Copies one aggregate's cells of a row. Both rows share its objects. */
   void copyCells(Aggregate aggregate, int row, AccumulatorRows from, int fromRow) {
     for (int i = aggregate.number; i < aggregate.number + aggregate.numbers(); i++) {
       number(row, i, from.number(fromRow, i));
@@ -85,7 +84,7 @@ final class AccumulatorRows {
     releaseObjects(row, 1);
   }
 
-  /** Moves rows to the beginning and releases the objects in the rows that become free. */
+  /** Moves rows to the start and releases the objects of the rows that become free. */
   void moveToStart(int from, int count) {
     copyRows(0, this, from, count);
     releaseObjects(count, from);

@@ -2,12 +2,12 @@ package penstock.kernel.window;
 
 import penstock.kernel.plan.Plan;
 
-/** The aggregates of the definition language, by operation. */
+/** Creates aggregates by operation. */
 final class Aggregates {
   private Aggregates() {}
 
   /**
-   * The algebra of a feature; its accumulator starts at {@code number} and {@code object} of a row.
+   * The aggregate of a feature, with its accumulator at {@code number} and {@code object} of a row.
    */
   static Aggregate of(Plan.Feature feature, int number, int object) {
     return switch (feature.operation()) {

@@ -2,7 +2,7 @@ package penstock.kernel.window;
 
 import penstock.kernel.plan.ColumnType;
 
-/** Whether the arriving value differs from the latest other one. */
+/** Whether the current value differs from the latest one before it. */
 final class Changed extends TwoLatest {
   Changed(int number, int object, ColumnType type) {
     super(number, object, type);
@@ -20,7 +20,7 @@ final class Changed extends TwoLatest {
       return null;
     }
     Object before = value(rows, row, previous);
-    // As numbers, the two zeros are one.
+    // As numbers, both zeros are equal.
     return before instanceof Double number
         ? number.doubleValue() != ((Double) current.value).doubleValue()
         : !before.equals(current.value);

@@ -1,17 +1,17 @@
 package penstock.kernel.window;
 
-/** The event that asks for results, as one aggregate sees it. */
+/** The current event, as one aggregate sees it. */
 final class CurrentEvent {
-  /** The event's own time, epoch ms; it may be late. */
+  /** Its event time, epoch ms; it may be late. */
   long time;
 
-  /** What the window is computed as of, epoch ms. */
+  /** The time as of which the window is computed, epoch ms. */
   long asOf;
 
-  /** The event's value for the aggregate, null if it does not count for it. */
+  /** Its value for the aggregate; null if the event does not count. */
   Object value;
 
-  /** Seconds from {@code time} to the current's {@code as_of}. */
+  /** Seconds from {@code time} to {@code asOf}. */
   double secondsSince(long time) {
     return (asOf - time) / 1000.0;
   }

@@ -1,12 +1,11 @@
 package penstock.kernel.window;
 
 /**
- * Weight and weighted sum statistic values, each halved for every half-life statistic its age. Both
- * are kept as statistic the newest value, which weighs one, so that neither can run out statistic
- * range.
+ * Weight and weighted sum of values, each halved per half-life of age. Both are stored as of the
+ * newest value, which has weight one, so that neither overflows.
  */
 final class Decayed extends Aggregate {
-  /** What statistic them is the feature. */
+  /** Which of them is the result. */
   enum Statistic {
     COUNT,
     SUM,
@@ -87,7 +86,7 @@ final class Decayed extends Aggregate {
     };
   }
 
-  /** Strict mathematics: the same bits on every machine. */
+  /** StrictMath gives the same bits on every machine. */
   private double weightAfter(long ms) {
     return ms == 0 ? 1 : StrictMath.pow(2, -ms / halfLifeMs);
   }

@@ -12,15 +12,15 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Number of distinct values. Up to a bound they are kept as a sorted array of their 64-bit hashes,
- * which merges in no time; more in Apache DataSketches' HLL (lg k = 12), which is fed the same
- * hashes, and gives an estimate. Its composite estimator depends on the registers alone; the
- * default one on the order of current too, so that a restored window could answer otherwise.
+ * Number of distinct values. Up to a bound, their 64-bit hashes are kept in a sorted array. Beyond
+ * it, Apache DataSketches' HLL (lg k = 12) of the same hashes estimates the number. The composite
+ * estimator depends only on the registers; the default one also depends on the order of arrival,
+ * which a restored window does not know.
  */
 final class DistinctCount extends ObjectAggregate<Object> {
   private static final int LG_K = 12;
 
-  /** The bound of who asks for an estimate: what takes less room than a sketch does. */
+  /** The bound for an estimate: a smaller array than a sketch. */
   static final int FEW = 48;
 
   private static final long SEED = 9001;
@@ -42,7 +42,7 @@ final class DistinctCount extends ObjectAggregate<Object> {
     return new long[] {hash(value)};
   }
 
-  /** The set with one hash more; a sketch is changed in place. */
+  /** Changes a sketch in place, but never an array. */
   @Override
   Object addToObject(Object stored, Object value, long time) {
     long hash = hash(value);
@@ -55,7 +55,7 @@ final class DistinctCount extends ObjectAggregate<Object> {
     return place >= 0 ? hashes : union(hashes, new long[] {hash});
   }
 
-  /** A set of both, a new object unless one holds the other; neither is changed. */
+  /** Changes neither. Returns a new object, unless one set contains the other. */
   @Override
   Object mergeObjects(Object left, Object right) {
     if (left instanceof long[] some && right instanceof long[] others) {
@@ -89,7 +89,7 @@ final class DistinctCount extends ObjectAggregate<Object> {
     Object stored = stored(rows, row);
     HllSketch sketch =
         stored instanceof long[] hashes ? sketch(empty(), hashes) : (HllSketch) stored;
-    // A merged one: there every reader estimates from the registers alone, as the result does.
+    // After a merge, every reader estimates from the registers alone, as result() does.
     Union union = new Union(LG_K);
     union.update(sketch);
     union.update(sketch);
@@ -101,7 +101,6 @@ final class DistinctCount extends ObjectAggregate<Object> {
     return true;
   }
 
-  /** An array is never changed. */
   @Override
   Object copyObject(Object value) {
     return value instanceof HllSketch sketch ? sketch.copy() : value;
@@ -167,14 +166,14 @@ final class DistinctCount extends ObjectAggregate<Object> {
   private static long hash(Object value) {
     if (value instanceof String text) {
       byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
-      // The hash function refuses an empty array.
+      // The hash function rejects an empty array.
       return bytes.length == 0 ? SEED : MurmurHash3.hash(bytes, SEED)[0];
     }
     if (value instanceof Long number) {
       return hashBits(number);
     }
     if (value instanceof Double number) {
-      // Zero has two forms.
+      // Both zeros are one value.
       return hashBits(Double.doubleToLongBits(number == 0 ? 0.0 : number));
     }
     return (Boolean) value ? 1 : 0;

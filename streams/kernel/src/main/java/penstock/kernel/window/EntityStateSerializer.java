@@ -13,9 +13,8 @@ import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.Plan;
 
 /**
- * Entity states in snapshots. A snapshot carries the plan by which its states are laid out, so that
- * a job with another plan reads it: views that still mean the same continue, those that are gone
- * are dropped, new ones start empty.
+ * Entity states in snapshots. The snapshot has the plan, so that a job with another plan can read
+ * the states: unchanged views continue, removed views are dropped, new views start empty.
  */
 public final class EntityStateSerializer extends BaseSerializer<EntityState> {
   private static final long serialVersionUID = 1;
@@ -25,12 +24,14 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
   private transient StageSpec spec;
   private transient DataOutputSerializer buffer;
 
-  /** For the states of the plan's stage that is keyed by {@code entity}. */
+  /** For the plan's stage of {@code entity}. */
   public EntityStateSerializer(String planJson, String entity) {
     this(planJson, entity, null);
   }
 
-  /** Shares the caller's specification, so that its states are written without being migrated. */
+  /**
+   * With the caller's specification, so that its states need no migration when they are written.
+   */
   public EntityStateSerializer(String planJson, String entity, StageSpec spec) {
     super(false, planJson, entity);
     this.planJson = planJson;
@@ -47,7 +48,7 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
 
   @Override
   public void serialize(EntityState state, DataOutputView out) throws IOException {
-    // Thousands of small writes to the stream of a checkpoint cost more than what they write.
+    // Thousands of small writes to the checkpoint stream would be slow.
     if (buffer == null) {
       buffer = new DataOutputSerializer(1024);
     }
@@ -67,7 +68,7 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
     return from.copy();
   }
 
-  /** Snapshots are written by another thread, which must not share the scratch space. */
+  /** Another thread writes the snapshots, and needs a buffer of its own. */
   @Override
   public TypeSerializer<EntityState> duplicate() {
     return new EntityStateSerializer(planJson, entity);
@@ -83,12 +84,11 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
     return new EntityStateSnapshot(this);
   }
 
-  /** For Flink, which makes one without arguments and then reads it. */
+  /** For Flink, which creates it by the constructor without arguments. */
   public static final class EntityStateSnapshot
       extends ConfigurationSnapshot<EntityState, EntityStateSerializer> {
     private static final int FORMAT = 2;
 
-    /** For Flink. */
     public EntityStateSnapshot() {
       this(null);
     }

@@ -6,8 +6,8 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The value at one end of event time: the greatest (of several, the one that arrived last), or the
- * least (the one that arrived first).
+ * The first or last value by event time. Of equal times, the first one to arrive is the first, and
+ * the last one to arrive the last.
  */
 final class FirstLast extends Aggregate {
   private final ColumnType type;

@@ -10,8 +10,8 @@ import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The values at one end of event time, the outermost first: the greatest times (of equal ones the
- * later current comes first), or the least (the earlier).
+ * The first k values by event time, or the last k, latest first. Equal times are in order of
+ * arrival.
  */
 final class FirstLastK extends ObjectAggregate<FirstLastK.TimedValues> {
   private final ColumnType type;
@@ -25,7 +25,7 @@ final class FirstLastK extends ObjectAggregate<FirstLastK.TimedValues> {
     this.latest = latest;
   }
 
-  /** Values by time, of equal times in order of current; never changed. */
+  /** Values by time; equal times in order of arrival. Never changed. */
   record TimedValues(long[] times, Object[] values) {
     int size() {
       return times.length;
@@ -55,7 +55,7 @@ final class FirstLastK extends ObjectAggregate<FirstLastK.TimedValues> {
     return values;
   }
 
-  /** The outermost of two; of equal times those of {@code left} arrived first. */
+  /** Of equal times, those of {@code left} arrived first. */
   @Override
   TimedValues mergeObjects(TimedValues left, TimedValues right) {
     TimedValues outer = latest ? right : left;

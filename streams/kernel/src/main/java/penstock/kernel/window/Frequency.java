@@ -5,7 +5,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
-/** How often the arriving value was seen. */
+/** How often the window has the current value. */
 final class Frequency extends ObjectAggregate<Object> {
   private final ColumnType type;
   private final int bound;
@@ -17,8 +17,8 @@ final class Frequency extends ObjectAggregate<Object> {
   }
 
   /**
-   * Two tallies that are added up only if that is needed: to look one value up, it is not. Neither
-   * is ever changed.
+   * The sum of two counts, computed only if needed: looking up one value does not need it. The
+   * counts never change.
    */
   private static final class LazySum {
     private final ValueCounts older;

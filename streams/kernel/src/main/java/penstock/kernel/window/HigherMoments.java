@@ -1,9 +1,9 @@
 package penstock.kernel.window;
 
 /**
- * Sums of the second, third and fourth powers of deviations, by the updates of Pébay, "Formulas for
- * robust, one-pass parallel computation of covariances and arbitrary-order statistical moments"
- * (2008).
+ * Sums of the second, third and fourth powers of deviations from the mean, with the update formulas
+ * of Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
+ * statistical moments" (2008).
  */
 abstract class HigherMoments extends Aggregate {
   private final int mean;
@@ -101,9 +101,9 @@ abstract class HigherMoments extends Aggregate {
     return result(n, deviation, rows.real(row, third), rows.real(row, fourth));
   }
 
-  /** How many values the result needs at least. */
+  /** The least number of values for a result. */
   abstract int fewest();
 
-  /** The result of {@code n} values, from their sample deviation and the sums of powers. */
+  /** The result for {@code n} values with that sample deviation and these sums of powers. */
   abstract double result(double n, double deviation, double third, double fourth);
 }

@@ -3,7 +3,7 @@ package penstock.kernel.window;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Number of values in each bucket: an edge belongs to the bucket above it. */
+/** Number of values in each bucket. A value on an edge belongs to the bucket above it. */
 final class Histogram extends Aggregate {
   private final double[] edges;
 
@@ -23,7 +23,7 @@ final class Histogram extends Aggregate {
     rows.number(row, bucket, rows.number(row, bucket) + 1);
   }
 
-  /** How many edges are no greater than the value. */
+  /** How many edges are not greater than the value. */
   private int bucket(double value) {
     int low = 0;
     int high = edges.length;

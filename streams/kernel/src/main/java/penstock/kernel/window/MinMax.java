@@ -1,6 +1,9 @@
 package penstock.kernel.window;
 
-/** Smallest or largest value, by its bits; those of NaN, which no value is, are turned to zero. */
+/**
+ * Minimum or maximum. Its bits are stored such that zero, the empty accumulator, means NaN, which
+ * is never a value.
+ */
 final class MinMax extends Aggregate {
   private static final long NONE = Double.doubleToRawLongBits(Double.NaN);
 

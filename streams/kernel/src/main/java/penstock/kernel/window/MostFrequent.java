@@ -7,11 +7,11 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The most frequent values, of equally frequent ones the smaller first. What comes out depends on
- * the values of each tile and on the merging alone, so a restored window gives the same.
+ * The k most frequent values; of equally frequent ones the smaller first. The result depends only
+ * on each tile's values and the order of merges, so a restored window gives the same.
  */
 final class MostFrequent extends ObjectAggregate<ValueCounts> {
-  /** Also known to {@code streams/aggregates.py}. */
+  /** {@code streams/aggregates.py} has the same number. */
   private static final int MOST_COUNTED = 256;
 
   private final ColumnType type;
@@ -23,7 +23,7 @@ final class MostFrequent extends ObjectAggregate<ValueCounts> {
     this.most = most;
   }
 
-  /** How many are asked for is a matter of the result alone. */
+  /** {@code k} only affects the result. */
   @Override
   boolean canReadFrom(Aggregate other) {
     return other instanceof MostFrequent;

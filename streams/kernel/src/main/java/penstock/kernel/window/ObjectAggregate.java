@@ -1,21 +1,21 @@
 package penstock.kernel.window;
 
-/** An aggregate that keeps one object and no numbers; there is none while there is no value. */
+/** An aggregate with one object and no numbers. The object is null while there is no value. */
 abstract class ObjectAggregate<T> extends Aggregate {
   ObjectAggregate(int number, int object) {
     super(number, object);
   }
 
-  /** What is kept of a single value. */
+  /** The object for a single value. */
   abstract T newObject(Object value, long time);
 
-  /** The object with one value more: the same one, changed, only if {@link #copyObject} copies. */
+  /** Adds a value. Only if {@link #copyObject} makes copies may it change {@code stored}. */
   abstract T addToObject(T stored, Object value, long time);
 
-  /** What is kept of both; neither is changed. */
+  /** Merges two objects and changes neither. */
   abstract T mergeObjects(T older, T newer);
 
-  /** What a row holds, null if there was no value. */
+  /** The object in a row; null if there was no value. */
   @SuppressWarnings("unchecked")
   final T stored(AccumulatorRows rows, int row) {
     return (T) rows.object(row, object);

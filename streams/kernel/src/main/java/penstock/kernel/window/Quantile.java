@@ -5,7 +5,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
-/** The least value that a share of at least q of all values does not exceed. */
+/** The smallest value that at least a share q of all values does not exceed. */
 final class Quantile extends ObjectAggregate<RankedValues> {
   private final double q;
 
@@ -35,7 +35,7 @@ final class Quantile extends ObjectAggregate<RankedValues> {
   }
 
   private static double number(Object value) {
-    // Zero has two forms; the sum of both is the positive one.
+    // Adding 0.0 makes a negative zero positive.
     return ((Number) value).doubleValue() + 0.0;
   }
 

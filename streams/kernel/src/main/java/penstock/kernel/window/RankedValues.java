@@ -9,11 +9,11 @@ import org.apache.datasketches.memory.Memory;
 import org.apache.datasketches.quantilescommon.DoublesSketchSortedView;
 
 /**
- * Numbers that can be asked for by rank. Exact are kept as they are, sorted, which merges in no
- * time; more in Apache DataSketches' KLL (k = 200), which has its values exactly up to 200 of them.
+ * Numbers by rank. Up to 48 are kept in a sorted array. More are in Apache DataSketches' KLL (k =
+ * 200), which is exact up to 200.
  *
- * <p>What asks for a rank does not change the sketch, not even the order of what it holds: what is
- * asked, and how often, must not show in later values.
+ * <p>A query does not change the sketch, not even the order of its items: later results must not
+ * depend on earlier queries.
  */
 abstract class RankedValues {
   private static final int K = 200;
@@ -23,22 +23,22 @@ abstract class RankedValues {
   /** How many numbers there are. */
   abstract long count();
 
-  /** These and one more, of an event at {@code time}; a sketch is changed in place. */
+  /** Adds the value of an event at {@code time}. Changes a sketch in place. */
   abstract RankedValues plus(double value, long time);
 
-  /** The same numbers in one place: no merge that is still to be made. */
+  /** The same numbers as one array or sketch. */
   abstract RankedValues merged();
 
-  /** All of them in a sketch that nobody else has. */
+  /** All numbers in a new sketch. */
   abstract KllDoublesSketch toSketch();
 
-  /** The number of that rank; the least has rank 1. */
+  /** The number of that rank; the smallest has rank 1. */
   abstract double atRank(long rank);
 
   /** The numbers in order. */
   abstract Ranks ranks();
 
-  /** What can be kept while this one is changed. */
+  /** A copy that does not change with this one. */
   abstract RankedValues copy();
 
   /** For a snapshot. */
@@ -48,7 +48,7 @@ abstract class RankedValues {
     return new Exact(new double[] {value});
   }
 
-  /** LazyMerge; neither is changed, and neither may be as long as the result is used. */
+  /** Merges both and changes neither. They must not change while the result is used. */
   final RankedValues merge(RankedValues newer) {
     if (this instanceof Exact some && newer instanceof Exact others) {
       double[] both = Arrays.copyOf(some.values, some.values.length + others.values.length);
@@ -61,7 +61,7 @@ abstract class RankedValues {
     return new LazyMerge(merged(), newer.merged());
   }
 
-  /** The least number that a share of at least {@code q} of them does not exceed. */
+  /** The smallest number that at least a share {@code q} of them does not exceed. */
   final double quantile(double q) {
     long rank = (long) Math.ceil(q * count());
     return atRank(Math.max(1, Math.min(rank, count())));
@@ -84,7 +84,7 @@ abstract class RankedValues {
     return KllDoublesSketch.heapify(Memory.wrap(bytes));
   }
 
-  /** Numbers as they are, in order; never changed. */
+  /** A sorted array, which never changes. */
   private static final class Exact extends RankedValues {
     private final double[] values;
 
@@ -155,11 +155,11 @@ abstract class RankedValues {
     }
   }
 
-  /** Many numbers; changed in place in the newest tile, and nowhere else. */
+  /** A sketch. Only the one of the newest tile changes. */
   private static final class Sketched extends RankedValues {
     private final KllDoublesSketch sketch;
 
-    /** Null until a rank is asked for, and again after a change. */
+    /** Null before a query, and again after a change. */
     private Ranks ranks;
 
     Sketched(KllDoublesSketch sketch) {
@@ -191,7 +191,7 @@ abstract class RankedValues {
     @Override
     Ranks ranks() {
       if (ranks == null) {
-        // A copy's: the library sorts in place what it shows in order.
+        // From a copy: the library sorts the sketch in place.
         DoublesSketchSortedView view = toSketch().getSortedView();
         ranks = new Ranks(view.getQuantiles(), view.getCumulativeWeights());
       }
@@ -215,7 +215,7 @@ abstract class RankedValues {
     }
   }
 
-  /** Two sets of numbers; they are merged into one sketch only if that is needed. */
+  /** Two sets of numbers, merged into one sketch only if needed. */
   private static final class LazyMerge extends RankedValues {
     private final RankedValues older;
     private final RankedValues newer;
@@ -280,11 +280,12 @@ abstract class RankedValues {
     }
   }
 
-  /** Numbers in order, and how much each of them and all before it weigh. */
+  /** Sorted numbers with their cumulative weights. */
   private record Ranks(double[] values, long[] weights) {
 
     /**
-     * The least of these numbers at which these and the others reach the rank; infinity if none.
+     * The smallest of these numbers at which these and {@code others} reach the rank; infinity if
+     * none.
      */
     double least(long rank, Ranks others) {
       int low = 0;

@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** Number of values per second of the window's length. */
+/** Number of values per second of the window's size. */
 final class Rate extends Count {
   private final double seconds;
 

@@ -1,8 +1,8 @@
 package penstock.kernel.window;
 
 /**
- * Sum of squared deviations, by Welford's update and the merge of Chan, Golub and LeVeque (1983):
- * no difference of large sums.
+ * Mean and sum of squared deviations, by Welford's update and the merge of Chan, Golub and LeVeque
+ * (1983), which avoid differences of large sums.
  */
 abstract class SecondMoment extends Aggregate {
   private static final double LEAST_SPREAD = 1e-75;
@@ -66,7 +66,7 @@ abstract class SecondMoment extends Aggregate {
     older.real(row, squares, squared);
   }
 
-  /** The sample variance; NaN of fewer than two values. */
+  /** The sample variance; NaN for fewer than two values. */
   final double variance(AccumulatorRows rows, int row) {
     long n = rows.number(row, number);
     return n < 2 ? Double.NaN : rows.real(row, squares) / (n - 1);
@@ -77,8 +77,8 @@ abstract class SecondMoment extends Aggregate {
   }
 
   /**
-   * Whether a deviation is more than the rounding of its mean, so that it can be divided by; and so
-   * far from the ends of a double's range that its fourth power is not at one.
+   * Whether a deviation is more than the rounding error of its mean, so that it can be a divisor,
+   * and its fourth power neither underflows nor overflows.
    */
   static boolean isSpread(double deviation, double mean) {
     return deviation > 1e-9 * Math.abs(mean)

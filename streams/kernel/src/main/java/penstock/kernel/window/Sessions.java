@@ -7,19 +7,19 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Sessions: events of which each is at most a gap later than the one before it. A merge knows how
- * many they are, the first and the last time, and when the last session began, which is all that
- * merging needs. A tile knows the begin and end of each, as a late event may join two; but of no
- * more than {@link #MOST_OPEN}: older ones are counted, and are final.
+ * Sessions: events that each follow the one before within a gap. An accumulator of several tiles
+ * has what merging needs: the number of sessions, the first and last time, and the start of the
+ * last session. A tile also has start and end of each session, as a late event may join two. It has
+ * at most {@link #MOST_OPEN}; older sessions are counted and can no longer change.
  */
 final class Sessions extends Aggregate {
-  /** What of them is the feature. */
+  /** Which measure is the result. */
   enum Measure {
     COUNT,
     LENGTH
   }
 
-  /** Also known to {@code streams/reference_values.py}. */
+  /** {@code streams/reference_values.py} has the same number. */
   private static final int MOST_OPEN = 1_000;
 
   private final Measure of;
@@ -56,7 +56,8 @@ final class Sessions extends Aggregate {
   void add(AccumulatorRows rows, int row, Object value, long time) {
     long count = rows.number(row, number);
     long[] open = open(rows, row);
-    // Those that begin too late for the event, and of the others those that end too early.
+    // Skip sessions that start too late for the event; of the others, those from "at" on are within
+    // the gap.
     int later = open.length;
     while (later > 0 && open[later - 2] > time + gapMs) {
       later -= 2;
@@ -87,7 +88,7 @@ final class Sessions extends Aggregate {
     put(rows, row, count, open);
   }
 
-  /** Begin and end of each session that an event may still change, in order. */
+  /** Start and end of each session that an event may still change, in order. */
   private long[] open(AccumulatorRows rows, int row) {
     long[] several = (long[]) rows.object(row, object);
     if (several != null) {

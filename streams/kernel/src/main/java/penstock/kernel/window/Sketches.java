@@ -3,12 +3,12 @@ package penstock.kernel.window;
 import java.util.List;
 import penstock.kernel.plan.Plan;
 
-/** Sketches by themselves, as every implementation of Apache DataSketches reads them. */
+/** Sketches that every implementation of Apache DataSketches can read. */
 public final class Sketches {
   private Sketches() {}
 
   /**
-   * The sketch that a feature keeps of these values (of its column's type, not null), as bytes.
+   * A feature's sketch of these values (of its column's type, not null), as bytes.
    *
    * @return null if there are no values, or the feature keeps no sketch
    */

@@ -3,16 +3,16 @@ package penstock.kernel.window;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What the state of an entity is made of, for people who ask. */
+/** What is in an entity's state, for explanations and tests. */
 public final class StateReport {
   private StateReport() {}
 
-  /** A tile that holds events, and what each aggregate of the window would give of it alone. */
+  /** A tile, and the result of each aggregate of the window over it alone. */
   public record TileReport(long index, Object[] results) {}
 
   /**
-   * A window of the view at {@code view} in its stage; {@code features} are the places in the view
-   * of what its tiles give.
+   * A window of the stage's view at index {@code view}. {@code features} are the indexes in the
+   * view of the tiles' results.
    */
   public record WindowReport(
       int view, long sizeMs, long hopMs, int[] features, List<TileReport> tiles) {}

@@ -1,8 +1,8 @@
 package penstock.kernel.window;
 
 /**
- * Sum of the values in double-double arithmetic (Knuth's two-sum keeps each rounding error), so
- * that large values that cancel out do not take small ones with them.
+ * Sum in double-double arithmetic: Knuth's two-sum keeps each rounding error, so small values
+ * survive when large ones cancel out.
  */
 class Sum extends Aggregate {
   final int count;

@@ -9,19 +9,20 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * The tiles of one entity's window, oldest first, only those that hold events; and their aggregate,
- * at a cost per event that does not depend on how many they are.
+ * The tiles of one entity's window, oldest first, and their aggregate at a cost per event that does
+ * not depend on the number of tiles. Only tiles with events exist.
  *
- * <p>Time is cut into blocks as long as the window (van Herk 1992, Gil and Werman 1993), so that a
- * window spans two of them at most. Of the closed tiles (all but the newest) the {@code front} ones
- * lie before the block of now and carry the merge of themselves with all newer front tiles; the
- * others carry the merge of themselves with all older ones back to the boundary. Their first and
- * last are the merge of all closed tiles. Expiry drops front tiles alone; a new block makes front
- * ones of all that are there. Nothing is ever subtracted.
+ * <p>Time is divided into blocks as long as the window (van Herk 1992, Gil and Werman 1993), so a
+ * window spans at most two. The newest tile is open, all others are closed. The closed tiles before
+ * the current block are the {@code front} ones: each has a partial merge of itself and all newer
+ * front tiles. Each of the other closed tiles has a partial merge of itself and all older ones of
+ * the block. So the partial merge of the oldest tile and that of the newest closed tile together
+ * cover all closed tiles. Only front tiles expire; when a block begins, all existing tiles become
+ * front tiles. Nothing is ever subtracted.
  *
- * <p>Every value is a function of the tiles in the window and of now alone, bit for bit: the
- * boundaries are fixed in time, and do not depend on when an entity was first seen. Therefore what
- * is restored continues, and a replay that begins late catches up, with the same bits.
+ * <p>Every value depends only on the tiles in the window and the current time, bit for bit: block
+ * boundaries are fixed in time and do not depend on an entity's first event. So a restored window,
+ * or a replay that starts later, gives the same bits.
  */
 final class Tiles {
   private static final int FIRST_CAPACITY = 2;
@@ -35,24 +36,21 @@ final class Tiles {
   /** Number of closed tiles before {@link #boundary}. */
   private int front;
 
-  /** First tile of the block that now lies in. */
+  /** First tile of the current block. */
   private long boundary = Long.MIN_VALUE;
 
-  /** The as_of before which neither the oldest tile leaves nor another block begins. */
+  /** The oldest tile expires, or the next block begins, no earlier than this. */
   private long nextChange = Long.MIN_VALUE;
 
-  /**
-   * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
-   * restore.
-   */
+  /** Partial merges, one row per tile; null until a tile is closed, and after a restore. */
   private AccumulatorRows partial;
 
-  /** Row 0: the merge of the closed tiles. Row 1: of all tiles. */
+  /** Row 0: the merge of the closed tiles. Row 1: the merge of all tiles. */
   private AccumulatorRows merged;
 
   private boolean closedIsValid;
 
-  /** Whether what keeps running totals has them in row 1. */
+  /** Whether row 1 has the running totals. */
   private boolean totalIsValid;
 
   Tiles(WindowSpec spec) {
@@ -65,7 +63,7 @@ final class Tiles {
     this.tiles = new AccumulatorRows(spec.numbers, spec.objects, capacity);
   }
 
-  /** Moves on to {@code asOf}, which never goes back, and drops the tiles that have left. */
+  /** Advances to {@code asOf}, which never decreases, and drops expired tiles. */
   void advance(long asOf) {
     if (asOf < nextChange) {
       return;
@@ -103,13 +101,13 @@ final class Tiles {
     }
     start = count == size ? 0 : start + count;
     size -= count;
-    // What is behind the front cannot expire before the next block begins, and is merged anew then.
+    // Other tiles cannot expire before the next block begins, which rebuilds their partial merges.
     front = Math.max(0, front - count);
     closedIsValid = false;
     totalIsValid = false;
   }
 
-  /** When the next tile leaves after {@code asOf}, epoch ms; the greatest long if none is left. */
+  /** When the next tile expires after {@code asOf}, epoch ms; the greatest long if none is left. */
   long nextExpiry(long asOf) {
     long expired = spec.expired(asOf);
     for (int row = start; row < start + size; row++) {
@@ -121,10 +119,9 @@ final class Tiles {
   }
 
   /**
-   * Adds an event of that time to its tile, which must not have expired.
+   * Adds an event to its tile, which must not have expired.
    *
-   * @param values for each aggregate of the window its value, or null if the event does not count
-   *     for it
+   * @param values per aggregate of the window its value; null if the event does not count for it
    */
   void add(Object[] values, long time) {
     int position = size - 1;
@@ -142,7 +139,7 @@ final class Tiles {
     }
   }
 
-  /** The position of a tile, which is made if it is not there. */
+  /** The position of a tile, which is inserted if it does not exist. */
   private int findOrInsert(long index) {
     int position = size;
     while (position > 0 && indexes[start + position - 1] >= index) {
@@ -155,9 +152,9 @@ final class Tiles {
   }
 
   /**
-   * Puts the value of each aggregate into the place of its feature.
+   * Writes the result of each aggregate to the index of its feature.
    *
-   * @param values those of the arriving event, as for {@link #add}
+   * @param values those of the current event, as for {@link #add}
    */
   void results(CurrentEvent current, Object[] values, Object[] features) {
     AccumulatorRows rows = tiles;
@@ -175,7 +172,7 @@ final class Tiles {
     }
   }
 
-  /** Infinity and NaN, which sums of huge values may come to, are no values. */
+  /** Sums of huge values may give infinity or NaN, which become null. */
   private static Object finite(Object result) {
     return result instanceof Double number && !Double.isFinite(number) ? null : result;
   }
@@ -209,7 +206,7 @@ final class Tiles {
     size++;
     nextChange = Math.min(nextChange, spec.expiryBound(index));
     if (position == size - 1 && position > 0) {
-      // What was the newest tile is closed now.
+      // The tile that was the newest is now closed.
       if (indexes[row - 1] < boundary) {
         front = position;
       }
@@ -239,7 +236,7 @@ final class Tiles {
     }
   }
 
-  /** Renews the partial merges that hold the closed tile at {@code position}. */
+  /** Recomputes the partial merges that contain the closed tile at {@code position}. */
   private void updatePartials(int position) {
     if (position < front) {
       mergeFront(position);
@@ -250,7 +247,7 @@ final class Tiles {
     totalIsValid = false;
   }
 
-  /** Renews the partial merges of the front tiles from {@code from} down to the oldest. */
+  /** Recomputes the partial merges of the front tiles from {@code from} down to the oldest. */
   private void mergeFront(int from) {
     if (partial == null) {
       return;
@@ -264,7 +261,7 @@ final class Tiles {
     }
   }
 
-  /** Renews the partial merges of the other closed tiles from {@code from} up to the newest. */
+  /** Recomputes the partial merges of the other closed tiles from {@code from} up to the newest. */
   private void mergeBack(int from) {
     if (partial == null) {
       return;
@@ -317,8 +314,7 @@ final class Tiles {
   }
 
   /**
-   * A running total is changed in place: it must not be the very object of a tile or of a partial
-   * merge.
+   * Copies a running total, which changes in place, if a tile or a partial merge shares its object.
    */
   private void unshareTotal(Aggregate aggregate, int newest) {
     for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
@@ -336,8 +332,8 @@ final class Tiles {
   }
 
   /**
-   * Objects of closed tiles are shared, with partial merges and with copies: they are replaced,
-   * never changed.
+   * Copies the objects of a closed tile before they change, as partial merges and copies share
+   * them.
    */
   private void unshareObjects(int row) {
     for (Aggregate aggregate : spec.accumulators) {
@@ -350,7 +346,7 @@ final class Tiles {
     }
   }
 
-  /** The tiles, oldest first, each with what the aggregates would give of it alone. */
+  /** The tiles, oldest first, each with the results of the aggregates over it alone. */
   List<StateReport.TileReport> report(long asOf) {
     List<StateReport.TileReport> report = new ArrayList<>();
     CurrentEvent current = new CurrentEvent();
@@ -367,8 +363,8 @@ final class Tiles {
   }
 
   /**
-   * A copy that can be changed while this is being written to a snapshot, and will not be changed
-   * any more.
+   * A copy that may change while this one is written to a snapshot. This one must not change any
+   * more.
    */
   Tiles copy() {
     int capacity = Math.max(FIRST_CAPACITY, size + 1);

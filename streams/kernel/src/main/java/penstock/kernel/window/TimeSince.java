@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** Seconds from the latest or the earliest event to {@code as_of}. */
+/** Seconds from the first or the last event to {@code as_of}. */
 final class TimeSince extends Aggregate {
   private final boolean latest;
 

@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** Seconds from the latest event other than the arriving one to {@code as_of}. */
+/** Seconds from the latest event before the current one to {@code as_of}. */
 final class TimeSincePrevious extends TwoLatest {
   TimeSincePrevious(int number, int object) {
     super(number, object, null);

@@ -7,7 +7,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
-/** The smallest values in ascending, or the largest in descending order. */
+/** The k smallest values in ascending, or the k largest in descending order. */
 final class TopBottomK extends ObjectAggregate<double[]> {
   private final int most;
   private final boolean smallest;
@@ -41,7 +41,7 @@ final class TopBottomK extends ObjectAggregate<double[]> {
     return values;
   }
 
-  /** The outermost of two, a new array unless one is all of it; neither is changed. */
+  /** Changes neither. Returns a new array, unless the result is all of {@code left}. */
   @Override
   double[] mergeObjects(double[] left, double[] right) {
     if (left.length == most && !isBefore(right[0], left[most - 1])) {

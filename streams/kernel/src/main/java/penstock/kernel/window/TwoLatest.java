@@ -6,11 +6,11 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The two latest values by event time (of the same time, the later current is the later): one of
- * them is the latest that is not the arriving event's own.
+ * The two latest values by event time; of equal times the one that arrived last. One of them is the
+ * latest that is not the current event's own.
  */
 abstract class TwoLatest extends Aggregate {
-  /** Of the values that are kept; null if times alone are. */
+  /** Type of the values; null if only times are kept. */
   private final ColumnType type;
 
   TwoLatest(int number, int object, ColumnType type) {
@@ -18,7 +18,7 @@ abstract class TwoLatest extends Aggregate {
     this.type = type;
   }
 
-  /** How many there are, and their times. */
+  /** Their number and their times. */
   @Override
   final int numbers() {
     return 3;
@@ -57,7 +57,7 @@ abstract class TwoLatest extends Aggregate {
     }
   }
 
-  /** Which of the two is the latest that is not the arriving event itself; -1 if none is. */
+  /** Index of the latest that is not the current event itself; -1 if there is none. */
   final int previous(AccumulatorRows rows, int row, CurrentEvent current) {
     long stored = rows.number(row, number);
     boolean latestIsOwn =

@@ -9,12 +9,12 @@ import penstock.kernel.plan.Binary;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * Values in ascending order, and how often each was seen; never changed.
+ * Values in ascending order with their counts; never changed.
  *
- * <p>Values are counted exactly up to a bound of them; beyond, as Misra and Gries (1982) do and
- * merged as Agarwal et al. (2012, "Mergeable summaries") do: the counts are lowered by the greatest
- * that finds no place, so that none is short by more than n / (bound + 1) of n values, and none is
- * too high.
+ * <p>Counts are exact up to a bound of distinct values. Beyond it, they follow Misra and Gries
+ * (1982), merged as in Agarwal et al. (2012, "Mergeable summaries"): the greatest count that does
+ * not fit is subtracted from all. So no count is too high, and none is too low by more than n /
+ * (bound + 1) for n values.
  */
 record ValueCounts(Object[] values, long[] counts) {
 
@@ -26,13 +26,13 @@ record ValueCounts(Object[] values, long[] counts) {
     return counts.length;
   }
 
-  /** How often the value was seen. */
+  /** The count of a value. */
   long count(Object value) {
     int place = place(oneZero(value));
     return place < 0 ? 0 : counts[place];
   }
 
-  /** One value more. */
+  /** Adds a value. */
   ValueCounts plus(Object value, int bound) {
     Object counted = oneZero(value);
     int place = place(counted);
@@ -51,7 +51,7 @@ record ValueCounts(Object[] values, long[] counts) {
     return new ValueCounts(moreValues, moreCounts).lowered(bound);
   }
 
-  /** The values of both. */
+  /** Adds up both. */
   ValueCounts merge(ValueCounts other, int bound) {
     Object[] allValues = new Object[size() + other.size()];
     long[] allCounts = new long[allValues.length];
@@ -84,12 +84,12 @@ record ValueCounts(Object[] values, long[] counts) {
     return Arrays.binarySearch(values, value, ValueCounts::compare);
   }
 
-  /** Zero has two forms. */
+  /** Both zeros are one value. */
   private static Object oneZero(Object value) {
     return value instanceof Double real && real == 0 ? (Object) 0.0 : value;
   }
 
-  /** Numbers by size, text by code point, false before true. */
+  /** Numbers by size, strings by code point, false before true. */
   @SuppressWarnings("unchecked")
   private static int compare(Object one, Object other) {
     return one instanceof String text
@@ -97,7 +97,7 @@ record ValueCounts(Object[] values, long[] counts) {
         : ((Comparable<Object>) one).compareTo(other);
   }
 
-  /** UTF-16 has the surrogates before the last of the characters that do without. */
+  /** UTF-16 orders surrogates before some characters that are smaller. */
   private static int byCodePoint(String one, String other) {
     int place = 0;
     int shorter = Math.min(one.length(), other.length());

@@ -8,19 +8,17 @@ import java.util.Map;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.plan.Plan;
 
-/**
- * A view made ready: its windows, and where each of their aggregates finds its value in an event.
- */
+/** A view prepared to process events: its windows, and where each aggregate reads its value. */
 public final class ViewSpec {
   final String key;
   private final String name;
   final WindowSpec[] windows;
   private final int width;
 
-  /** Per window and aggregate: place of the column, or -1 for rows. */
+  /** Per window and aggregate: index of the column, or -1 to aggregate rows. */
   private final int[][] columns;
 
-  /** Per window and aggregate: place of the condition, or -1 for none. */
+  /** Per window and aggregate: index of the condition, or -1 for none. */
   private final int[][] conditions;
 
   private final Object[][] values;
@@ -64,16 +62,16 @@ public final class ViewSpec {
     return name;
   }
 
-  /** Name, version and hash: what the state and the epoch of the view are kept under. */
+  /** Name, version and hash: the key of the view's state and epoch. */
   public String key() {
     return key;
   }
 
   /**
-   * Takes an event into the view's windows.
+   * Updates the view's windows with an event.
    *
-   * @param features receives the values as of {@code asOf}
-   * @return whether any window took it; if none did, it was older than all of them
+   * @param features receives the features as of {@code asOf}
+   * @return false if the event is older than all windows
    */
   boolean update(ViewState state, Object[] event, long time, long asOf, Object[] features) {
     boolean inside = false;
@@ -101,9 +99,9 @@ public final class ViewSpec {
   }
 
   /**
-   * The features as of a later time at which no event asks, computed beside the state.
+   * The features at a later time without an event, computed on a copy of the state.
    *
-   * @param last those of the last emission
+   * @param last the features emitted last
    */
   Object[] featuresAt(ViewState state, long asOf, Object[] last) {
     ViewState copy = state.copy();
@@ -125,7 +123,7 @@ public final class ViewSpec {
     return features;
   }
 
-  /** When the next tile of any window leaves after {@code asOf}; see {@link Tiles#nextExpiry}. */
+  /** When the next tile of any window expires after {@code asOf}; see {@link Tiles#nextExpiry}. */
   long nextExpiry(ViewState state, long asOf) {
     long least = Long.MAX_VALUE;
     for (Tiles tiles : state.windows) {
@@ -138,7 +136,7 @@ public final class ViewSpec {
     return width;
   }
 
-  /** Finds each aggregate's value of the event; false if it counts for none. */
+  /** Reads each aggregate's value from the event. Returns false if there is none. */
   private boolean matches(int window, Object[] event) {
     boolean any = false;
     Object[] found = values[window];

@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** How many sample deviations the arriving value is from the mean. */
+/** How many sample deviations the current value is from the mean. */
 final class ZScore extends SecondMoment {
   ZScore(int number, int object) {
     super(number, object);

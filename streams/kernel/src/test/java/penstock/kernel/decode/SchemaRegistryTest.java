@@ -13,7 +13,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** The registry's protocol: what is the event's fault, and what is not. */
+/** The schema registry: which failures make an event invalid, and which fail the job. */
 class SchemaRegistryTest {
   private final AtomicInteger asked = new AtomicInteger();
   private HttpServer server;

@@ -22,7 +22,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** Feature records: read back with Avro's own reader; and the attempt that they carry. */
+/** Feature records, read back with Avro's own reader, and their attempt. */
 class EncodeFunctionTest {
   private static final String PLAN_JSON =
       Plans.plan(
@@ -79,7 +79,7 @@ class EncodeFunctionTest {
       throws Exception {
     OperatorSubtaskState state = null;
     for (long run = 0; run < 3; run++) {
-      try (var harness = harness()) { // its JobManager's clock says 0 for ever
+      try (var harness = harness()) { // The JobManager's clock in the harness always says 0.
         if (state != null) {
           harness.initializeState(state);
         }

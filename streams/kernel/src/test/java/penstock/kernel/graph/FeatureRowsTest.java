@@ -17,7 +17,7 @@ import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** Events to rows of inputs, and rows of derived features into their events. */
+/** Events to rows of inputs, and rows of derived features to events. */
 class FeatureRowsTest {
   private static final String DERIVED =
       """

@@ -14,7 +14,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** The order in which events reach a stage that wants them by event time. */
+/** Sorting by event time. */
 class EventTimeSorterTest {
   private static final String COUNT = Plans.feature("n", "count", null, 1_000, 100);
   private static final String SUM = Plans.feature("sum", "sum", "x", 5_000, 500);

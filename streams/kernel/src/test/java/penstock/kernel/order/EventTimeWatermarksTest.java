@@ -9,7 +9,7 @@ import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.event.Event;
 
-/** How far event time has come, by the partitions that are heard and those that are not. */
+/** Watermarks from the progress of active and idle partitions. */
 class EventTimeWatermarksTest {
   private final List<String> said = new ArrayList<>();
   private final WatermarkOutput output =

@@ -17,7 +17,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.RawRecordSerializer;
 
-/** The order of a replay, whatever the order in which partitions are read. */
+/** The order of a replay does not depend on the order in which partitions are read. */
 class ReplaySorterTest {
   private static OneInputStreamOperatorTestHarness<RawRecord, RawRecord> harness(
       OperatorSubtaskState state) throws Exception {
@@ -143,7 +143,7 @@ class ReplaySorterTest {
       read.merge(partition, 1, Integer::sum);
       latest.merge(partition, next.timestamp(), Math::max);
       if (random.nextInt(5) == 0) {
-        // As Flink combines the splits' watermarks: what is finished holds nothing up.
+        // Flink combines the splits' watermarks the same way: finished splits are ignored.
         List<Long> marks =
             open.stream()
                 .filter(p -> !partitions.get(p).isEmpty())

@@ -16,7 +16,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** What timers emit of an entity that is idle, and that they leave its state alone. */
+/** Timers emit the features of an idle entity and do not change its state. */
 class RefresherTest {
   private static final long REFRESH = 100;
   private static final String COUNT = Plans.feature("n", "count", null, 1_000, 10);

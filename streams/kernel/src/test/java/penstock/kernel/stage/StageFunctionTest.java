@@ -12,11 +12,11 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** A stage as an operator: what it emits, and what a restored one goes on with. */
+/** A stage as an operator: its output, and how it continues after a restore. */
 class StageFunctionTest {
   private static final long WAIT_MS = 10_000;
 
-  /** Windows of five seconds, and a minute that an event may be ahead of the clock. */
+  /** Five seconds for the windows, and a minute that an event may be ahead of the clock. */
   private static final long FORGOTTEN_MS = 5_000 + 60_000 + WAIT_MS;
 
   private static final String COUNT = Plans.feature("n", "count", null, 1_000, 100);

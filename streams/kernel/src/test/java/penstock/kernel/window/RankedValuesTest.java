@@ -17,7 +17,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Numbers by rank: exact while few, the same bits always, and an error that merging keeps small.
+ * Numbers by rank: exact while few, reproducible bit for bit, with a bounded error after merges.
  */
 class RankedValuesTest {
   @ParameterizedTest
@@ -47,7 +47,7 @@ class RankedValuesTest {
     }
   }
 
-  /** Tiles of the same values must not all err to the same side. */
+  /** Tiles of the same values must not all err in the same direction. */
   @Test
   void tilesOfTheSameValuesDoNotAddUpTheirErrors() {
     double[] values = values(3, 2_000);
@@ -120,7 +120,7 @@ class RankedValuesTest {
     assertTrue(different >= 9, different + " of 10 differ");
   }
 
-  /** The values in that many tiles, merged from the oldest on. */
+  /** The values in {@code parts} tiles, merged from the oldest on. */
   private static RankedValues merged(double[] values, int parts, long startMs) {
     RankedValues all = null;
     int perPart = (values.length + parts - 1) / parts;

@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import penstock.kernel.Plans;
 import penstock.kernel.plan.Plan;
 
-/** The window stack against a naive recomputation from all values, over random streams. */
+/** Windows compared with a naive recomputation from all values, over random streams. */
 class TilesTest {
   private static final int EVENTS = 3_000;
   private static final String[] OPERATIONS = {
@@ -148,7 +148,7 @@ class TilesTest {
     }
   }
 
-  /** With tiles of few values and of hundreds, which are in sketches. */
+  /** With tiles of few values, and of hundreds, which use sketches. */
   @ParameterizedTest
   @ValueSource(longs = {17, 17_000})
   void whatWasCopiedIsNotChangedByWhatTheCopyTakes(long hopMs) throws IOException {
@@ -249,7 +249,7 @@ class TilesTest {
     };
   }
 
-  /** The length of each, in order. */
+  /** The length of each session, in order. */
   private static List<Long> sessions(List<Value> values) {
     long[] times = values.stream().mapToLong(Value::time).sorted().toArray();
     List<Long> lengths = new ArrayList<>();

@@ -3,22 +3,22 @@ package org.apache.datasketches.kll;
 import java.util.SplittableRandom;
 
 /**
- * KLL sketches that the same values, in the same order, always give the same bits. The library
- * tosses a coin for every compaction, of one generator for all sketches of a process, which has no
- * public way to seed it: this class is a neighbour of it in order to do so. Before whatever may
- * toss a coin the generator begins anew from what the sketches hold, one thread at a time.
+ * KLL sketches that depend only on the values and their order. The library decides each compaction
+ * with one random generator for the whole process and offers no public way to seed it. This class
+ * is in the library's package to seed the generator from the sketch's content before each
+ * compaction, one thread at a time.
  */
 public final class DeterministicKll {
   private DeterministicKll() {}
 
   /**
-   * Takes a value into the sketch.
+   * Adds a value to the sketch.
    *
-   * @param salt of the value's own, so that sketches that are as full as each other do not toss the
-   *     same coins: their errors would not even out when they are merged
+   * @param salt differs between values, so that equally full sketches make different random
+   *     choices. Otherwise their errors would add up when they are merged.
    */
   public static void update(KllDoublesSketch sketch, double value, long salt) {
-    // With room left nothing is compacted and no coin is tossed.
+    // While there is room, nothing is compacted and no random bit is drawn.
     if (sketch.levelsArr[0] > 0) {
       sketch.update(value);
       return;
@@ -29,7 +29,7 @@ public final class DeterministicKll {
     }
   }
 
-  /** Merges the other sketch, which stays as it is, into this one. */
+  /** Merges {@code other}, which does not change, into {@code sketch}. */
   public static void merge(KllDoublesSketch sketch, KllDoublesSketch other) {
     synchronized (KllSketch.random) {
       seed(other.getN(), sketch.getN());
