@@ -140,6 +140,7 @@ public final class Plans {
       KeyedProcessFunction<String, Event, Event> function,
       String planJson,
       OperatorSubtaskState state,
+      int maxTasks,
       int tasks,
       int task)
       throws Exception {
@@ -149,7 +150,7 @@ public final class Plans {
             new KeyedProcessOperator<>(function),
             new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k")),
             Types.STRING,
-            128,
+            maxTasks,
             tasks,
             task);
     harness.setup(new EventSerializer(planJson, false));

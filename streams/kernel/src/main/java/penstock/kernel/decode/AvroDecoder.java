@@ -25,17 +25,17 @@ final class AvroDecoder {
     System.setProperty("org.apache.avro.limits.bytes.maxLength", String.valueOf(32 << 20));
   }
 
-  private final Map<String, Integer> places;
+  private final Map<String, Integer> indexes;
   private final Schema schema;
   private final GenericDatumReader<GenericRecord> reader;
   private BinaryDecoder decoder;
 
   /**
-   * For records of schema {@code writer}. {@code places} maps the fields to decode to their indexes
-   * in the result.
+   * For records of schema {@code writer}. {@code indexes} maps the fields to decode to their
+   * indexes in the result.
    */
-  AvroDecoder(Schema writer, Map<String, Integer> places) {
-    this.places = places;
+  AvroDecoder(Schema writer, Map<String, Integer> indexes) {
+    this.indexes = indexes;
     this.schema = writer;
     this.reader = new GenericDatumReader<>(writer, writer, new GenericData());
   }
@@ -64,12 +64,12 @@ final class AvroDecoder {
           Reason.UNDECODABLE,
           "the Avro bytes do not fit their schema (" + error.getClass().getSimpleName() + ")");
     }
-    Object[] fields = new Object[places.size()];
+    Object[] fields = new Object[indexes.size()];
     for (Schema.Field field : schema.getFields()) {
-      Integer place = places.get(field.name());
+      Integer index = indexes.get(field.name());
       Object raw = raw(record.get(field.pos()));
-      if (place != null) {
-        fields[place] = raw;
+      if (index != null) {
+        fields[index] = raw;
       }
     }
     return fields;

@@ -26,16 +26,16 @@ public final class EventDecoder {
 
   private final int number;
   private final Plan.Source source;
-  private final Map<String, Integer> places = new HashMap<>();
+  private final Map<String, Integer> indexes = new HashMap<>();
   private final FieldValidator[] validators;
   private final JsonDecoder json;
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
   private final Map<Integer, AvroDecoder> byId = new HashMap<>();
   private final SchemaRegistry registry;
   private final PersonalData personal;
-  private final int timePlace;
-  private final int idPlace;
-  private final int typePlace;
+  private final int timeIndex;
+  private final int idIndex;
+  private final int typeIndex;
   private final int[] targets;
   private final int width;
   private final int views;
@@ -70,23 +70,23 @@ public final class EventDecoder {
     this.validators = new FieldValidator[fields.size()];
     this.targets = new int[fields.size()];
     for (int i = 0; i < validators.length; i++) {
-      places.put(fields.get(i).name(), i);
+      indexes.put(fields.get(i).name(), i);
       validators[i] =
           new FieldValidator(fields.get(i), source.contract() + "@" + source.contractVersion());
       targets[i] = layout.indexOf(fields.get(i).name());
     }
-    this.json = new JsonDecoder(places);
+    this.json = new JsonDecoder(indexes);
     for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
       byFingerprint.put(
-          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, places));
+          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, indexes));
     }
     this.registry =
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
     this.personal = new PersonalData(fields, settings.personalKey());
-    this.timePlace = places.get(source.eventTime());
-    this.idPlace = source.eventId() == null ? -1 : places.get(source.eventId());
-    this.typePlace = layout.indexOf(Plan.EVENT_TYPE);
+    this.timeIndex = indexes.get(source.eventTime());
+    this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
+    this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);
     this.width = layout.size();
     this.views = plan.views().size();
   }
@@ -111,7 +111,7 @@ public final class EventDecoder {
     for (int i = 0; i < validators.length; i++) {
       fields[i] = validators[i].validate(fields[i]);
     }
-    long time = (Long) fields[timePlace];
+    long time = (Long) fields[timeIndex];
     if (record.timestamp() >= 0
         && time - record.timestamp() > source.maxFutureMs()
         && time > record.timestamp()) {
@@ -126,15 +126,15 @@ public final class EventDecoder {
 
   private Event event(RawRecord record, Object[] fields, long time) {
     Event event = new Event();
-    event.key = personal.protectKey(record.key(), source.key(), fields, places);
+    event.key = personal.protectKey(record.key(), source.key(), fields, indexes);
     event.source = number;
     event.partition = record.partition();
     event.offset = record.offset();
     event.timestamp = record.timestamp();
     event.time = time;
     event.id =
-        idPlace >= 0
-            ? (String) fields[idPlace]
+        idIndex >= 0
+            ? (String) fields[idIndex]
             : source.topic() + "/" + record.partition() + "/" + record.offset();
     event.columns = new Object[width];
     for (int i = 0; i < targets.length; i++) {
@@ -142,8 +142,8 @@ public final class EventDecoder {
         event.columns[targets[i]] = fields[i];
       }
     }
-    if (typePlace >= 0) {
-      event.columns[typePlace] = source.contract();
+    if (typeIndex >= 0) {
+      event.columns[typeIndex] = source.contract();
     }
     event.views = new ViewValues[views];
     return event;
@@ -190,7 +190,7 @@ public final class EventDecoder {
     int id = ByteBuffer.wrap(value).getInt(1);
     AvroDecoder decoder = byId.get(id);
     if (decoder == null) {
-      decoder = new AvroDecoder(registry.schema(id), places);
+      decoder = new AvroDecoder(registry.schema(id), indexes);
       byId.put(id, decoder);
     }
     return decoder.decode(value, CONFLUENT_HEADER_LENGTH);

@@ -20,15 +20,15 @@ final class JsonDecoder {
   private static final int MAX_DEPTH = 100;
   private static final int MAX_DIGITS = 1_000;
 
-  private final Map<String, Integer> places;
+  private final Map<String, Integer> indexes;
   private final JsonFactory factory;
 
   /**
-   * {@code places} maps the fields to decode to their indexes in the result. Other fields are only
+   * {@code indexes} maps the fields to decode to their indexes in the result. Other fields are only
    * checked for syntax.
    */
-  JsonDecoder(Map<String, Integer> places) {
-    this.places = places;
+  JsonDecoder(Map<String, Integer> indexes) {
+    this.indexes = indexes;
     this.factory =
         JsonFactory.builder()
             .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
@@ -48,17 +48,17 @@ final class JsonDecoder {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new InvalidEventException(Reason.UNDECODABLE, "the JSON document is not an object");
       }
-      Object[] fields = new Object[places.size()];
+      Object[] fields = new Object[indexes.size()];
       while (parser.nextToken() != JsonToken.END_OBJECT) {
-        Integer place = places.get(parser.currentName());
+        Integer index = indexes.get(parser.currentName());
         JsonToken token = parser.nextToken();
-        if (place != null) {
-          fields[place] = field(parser, token);
+        if (index != null) {
+          fields[index] = field(parser, token);
         }
         parser.skipChildren();
       }
       if (parser.nextToken() != null) {
-        throw new InvalidEventException(Reason.UNDECODABLE, "something follows the JSON document");
+        throw new InvalidEventException(Reason.UNDECODABLE, "data follows the JSON document");
       }
       return fields;
     } catch (StreamConstraintsException error) {

@@ -28,7 +28,7 @@ final class PersonalData {
     }
     if (any && (key == null || key.length == 0)) {
       throw new IllegalArgumentException(
-          "the contract hashes personal fields, but there is no key for it");
+          "the contract hashes personal fields, but there is no key");
     }
     mac = any ? mac(key) : null;
   }
@@ -48,12 +48,12 @@ final class PersonalData {
    * The key of the feature records: the raw key, unless the source is keyed by a personal field.
    * Then it is that field's protected value.
    */
-  byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> places) {
-    Integer place = keyField == null ? null : places.get(keyField);
-    if (place == null || !hashed[place] && !dropped[place]) {
+  byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> indexes) {
+    Integer index = keyField == null ? null : indexes.get(keyField);
+    if (index == null || !hashed[index] && !dropped[index]) {
       return key;
     }
-    return fields[place] == null ? null : fields[place].toString().getBytes(StandardCharsets.UTF_8);
+    return fields[index] == null ? null : fields[index].toString().getBytes(StandardCharsets.UTF_8);
   }
 
   private String hash(String value) {

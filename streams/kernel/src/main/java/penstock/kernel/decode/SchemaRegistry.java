@@ -106,6 +106,6 @@ final class SchemaRegistry {
 
   private static InvalidEventException unknown(int id) {
     return new InvalidEventException(
-        Reason.UNKNOWN_SCHEMA, "the schema registry knows no schema id " + id);
+        Reason.UNKNOWN_SCHEMA, "the schema registry has no schema id " + id);
   }
 }

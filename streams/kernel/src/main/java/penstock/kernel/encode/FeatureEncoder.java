@@ -27,7 +27,7 @@ public final class FeatureEncoder {
   private final String[] topics;
   private final byte[] header;
   private final FieldEncoding[] carried;
-  private final int[] carriedPlaces;
+  private final int[] carriedIndexes;
   private final FieldEncoding[][] views;
   private final int[] presentBranch;
   private final ByteArrayOutputStream buffer = new ByteArrayOutputStream(1024);
@@ -76,11 +76,11 @@ public final class FeatureEncoder {
         names(event).equals(plan.carried().stream().map(column -> column.get(0)).toList()),
         schemaJson);
     this.carried = new FieldEncoding[event.size()];
-    this.carriedPlaces = new int[event.size()];
+    this.carriedIndexes = new int[event.size()];
     for (int i = 0; i < carried.length; i++) {
-      carriedPlaces[i] = layout.indexOf(event.get(i).name());
+      carriedIndexes[i] = layout.indexOf(event.get(i).name());
       carried[i] =
-          FieldEncoding.of(event.get(i), new FeatureType(layout.type(carriedPlaces[i]), false));
+          FieldEncoding.of(event.get(i), new FeatureType(layout.type(carriedIndexes[i]), false));
     }
     this.views = new FieldEncoding[planned.size()][];
     this.presentBranch = new int[planned.size()];
@@ -131,7 +131,7 @@ public final class FeatureEncoder {
     out.writeLong(event.offset);
     out.writeLong(event.timestamp);
     for (int i = 0; i < carried.length; i++) {
-      write(carried[i], event.columns[carriedPlaces[i]]);
+      write(carried[i], event.columns[carriedIndexes[i]]);
     }
     for (int i = 0; i < views.length; i++) {
       ViewValues view = event.views[i];

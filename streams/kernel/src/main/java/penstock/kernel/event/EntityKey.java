@@ -13,10 +13,10 @@ public final class EntityKey implements Serializable {
   private static final char JOINT = '|';
   private static final char ESCAPE = '\\';
 
-  private final int[] places;
+  private final int[] indexes;
 
-  private EntityKey(int[] places) {
-    this.places = places;
+  private EntityKey(int[] indexes) {
+    this.indexes = indexes;
   }
 
   /** For the plan's key column {@code key}. With null, no event has an entity. */
@@ -27,25 +27,25 @@ public final class EntityKey implements Serializable {
 
   /** The entity of an event; null if it has none. */
   public String text(Event event) {
-    if (places.length == 1) {
-      Object value = event.columns[places[0]];
+    if (indexes.length == 1) {
+      Object value = event.columns[indexes[0]];
       return value == null ? null : value.toString();
     }
-    for (int place : places) {
-      if (event.columns[place] == null) {
+    for (int index : indexes) {
+      if (event.columns[index] == null) {
         return null;
       }
     }
-    return places.length == 0 ? null : joined(event.columns);
+    return indexes.length == 0 ? null : joined(event.columns);
   }
 
   private String joined(Object[] columns) {
     StringBuilder text = new StringBuilder();
-    for (int i = 0; i < places.length; i++) {
+    for (int i = 0; i < indexes.length; i++) {
       if (i > 0) {
         text.append(JOINT);
       }
-      String part = columns[places[i]].toString();
+      String part = columns[indexes[i]].toString();
       for (int j = 0; j < part.length(); j++) {
         char c = part.charAt(j);
         if (c == JOINT || c == ESCAPE) {

@@ -53,17 +53,17 @@ final class EventRows {
   }
 
   /** The value of a column; null if it is null, NaN or infinite. */
-  static Object value(RowData row, int place, ColumnType type) {
-    if (row.isNullAt(place)) {
+  static Object value(RowData row, int index, ColumnType type) {
+    if (row.isNullAt(index)) {
       return null;
     }
     return switch (type) {
-      case STRING -> row.getString(place).toString();
-      case LONG -> row.getLong(place);
-      case BOOLEAN -> row.getBoolean(place);
+      case STRING -> row.getString(index).toString();
+      case LONG -> row.getLong(index);
+      case BOOLEAN -> row.getBoolean(index);
       case DOUBLE -> {
         // Aggregates do not accept NaN or infinity. An expression that computes one gives null.
-        double value = row.getDouble(place);
+        double value = row.getDouble(index);
         yield Double.isFinite(value) ? (Object) value : null;
       }
     };

@@ -70,7 +70,7 @@ final class FeatureRows {
   /**
    * Where to read an input: at an index of the event's columns (view -1) or of a view's features.
    */
-  private record Input(String column, int view, int place, ColumnType type) {
+  private record Input(String column, int view, int index, ColumnType type) {
     /**
      * The inputs of a plan's derived features. Inputs that are derived features themselves are left
      * out.
@@ -102,7 +102,7 @@ final class FeatureRows {
     Object of(Event event) {
       ViewValues values = view < 0 ? null : event.views[view];
       Object value =
-          view < 0 ? event.columns[place] : values == null ? null : values.features()[place];
+          view < 0 ? event.columns[index] : values == null ? null : values.features()[index];
       if (value instanceof Long number) {
         return number.doubleValue();
       }
@@ -181,12 +181,12 @@ final class FeatureRows {
       int column = 0;
       for (int i = 0; i < views.size(); i++) {
         ViewValues values = event.views[i];
-        int place = views.get(i).features().size();
+        int index = views.get(i).features().size();
         for (Plan.Derived feature : views.get(i).derived()) {
           if (values != null) {
             // A timer's record holds only its own view.
             boolean isKnown = !event.isTimer || own.get(column);
-            values.features()[place++] =
+            values.features()[index++] =
                 isKnown ? EventRows.value(row, column, feature.type()) : null;
           }
           column++;

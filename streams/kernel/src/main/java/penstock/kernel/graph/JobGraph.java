@@ -185,7 +185,7 @@ public final class JobGraph {
     stream = ordered || refreshes ? withWatermarks(stream) : stream;
     String sourceKey = plan.source().key();
     // The stage with the source's key comes first, whatever its place in a record, and
-    // de-duplicates. So its state stays valid when other entities are added.
+    // de-duplicates. Its de-duplication state is then kept when other entities are added.
     List<Plan.Stage> stages = new ArrayList<>(plan.stages());
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
     // With event-time order, de-duplicate before events are buffered: the first copy to arrive
@@ -226,7 +226,7 @@ public final class JobGraph {
     Replay replay = request.replay();
     return replay == null
         ? stream
-        : stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
+        : stream.filter(event -> replay.includes(event.time)).name("in range").uid("in-range");
   }
 
   /**
@@ -330,7 +330,7 @@ public final class JobGraph {
       return new ObjectMapper().readValue(json, Properties.class);
     } catch (JsonProcessingException error) {
       // The cause would quote the text, which contains passwords.
-      throw new IllegalArgumentException("Kafka's settings are not a JSON object of texts");
+      throw new IllegalArgumentException("the Kafka settings are not a JSON object of strings");
     }
   }
 

@@ -77,7 +77,7 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
     }
     PartitionProgress partition =
         partitions.computeIfAbsent(
-            new SourcePartition(event.source, event.partition), place -> new PartitionProgress());
+            new SourcePartition(event.source, event.partition), key -> new PartitionProgress());
     partition.lastHeard = clock;
     partition.newest = Math.max(partition.newest, event.time);
     newest = Math.max(newest, event.time);

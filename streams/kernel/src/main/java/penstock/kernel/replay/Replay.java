@@ -43,7 +43,7 @@ public record Replay(
   }
 
   /** Whether the record of an event is published. */
-  public boolean wants(long eventTime) {
+  public boolean includes(long eventTime) {
     return eventTime >= fromMs && eventTime < toMs;
   }
 }

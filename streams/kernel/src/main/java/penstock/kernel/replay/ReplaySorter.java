@@ -32,7 +32,7 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   private static final long serialVersionUID = 1;
 
   private transient PriorityQueue<QueuedRecord> queued;
-  private transient ListState<QueuedRecord> waitingState;
+  private transient ListState<QueuedRecord> queuedState;
 
   /** The greatest Kafka timestamp so far. */
   private transient Map<SourcePartition, Long> clocks;
@@ -43,11 +43,11 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   public void initializeState(StateInitializationContext context) throws Exception {
     super.initializeState(context);
     queued = new PriorityQueue<>(QueuedRecord.ORDER);
-    waitingState =
+    queuedState =
         context
             .getOperatorStateStore()
             .getListState(new ListStateDescriptor<>("waiting", new QueuedRecordSerializer()));
-    waitingState.get().forEach(queued::add);
+    queuedState.get().forEach(queued::add);
     clocks = new HashMap<>();
     clockState =
         context
@@ -62,17 +62,18 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   @Override
   public void snapshotState(StateSnapshotContext context) throws Exception {
     super.snapshotState(context);
-    waitingState.update(new ArrayList<>(queued));
+    queuedState.update(new ArrayList<>(queued));
     List<Tuple3<Integer, Integer, Long>> now = new ArrayList<>();
-    clocks.forEach((place, clock) -> now.add(Tuple3.of(place.source(), place.partition(), clock)));
+    clocks.forEach(
+        (partition, clock) -> now.add(Tuple3.of(partition.source(), partition.partition(), clock)));
     clockState.update(now);
   }
 
   @Override
   public void processElement(StreamRecord<RawRecord> element) {
     RawRecord record = element.getValue();
-    SourcePartition place = new SourcePartition(record.source(), record.partition());
-    queued.add(new QueuedRecord(clocks.merge(place, record.timestamp(), Math::max), record));
+    SourcePartition partition = new SourcePartition(record.source(), record.partition());
+    queued.add(new QueuedRecord(clocks.merge(partition, record.timestamp(), Math::max), record));
   }
 
   @Override

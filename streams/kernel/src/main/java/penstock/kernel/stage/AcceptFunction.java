@@ -13,7 +13,7 @@ public final class AcceptFunction extends RichFilterFunction<Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
-  private transient int[] places;
+  private transient int[] conditions;
   private transient Counter ignored;
 
   /** For the conditions of the plan's sources. */
@@ -30,14 +30,15 @@ public final class AcceptFunction extends RichFilterFunction<Event> {
   public void open(OpenContext context) {
     Plan plan = Plan.parse(planJson);
     ColumnLayout layout = ColumnLayout.needed(plan);
-    places = plan.sources().stream().mapToInt(source -> layout.indexOf(source.accepts())).toArray();
+    conditions =
+        plan.sources().stream().mapToInt(source -> layout.indexOf(source.accepts())).toArray();
     ignored = new Counters(getRuntimeContext()).counter("events_not_accepted");
   }
 
   @Override
   public boolean filter(Event event) {
-    int place = places[event.source];
-    if (place < 0 || Boolean.TRUE.equals(event.columns[place])) {
+    int condition = conditions[event.source];
+    if (condition < 0 || Boolean.TRUE.equals(event.columns[condition])) {
       return true;
     }
     ignored.inc();

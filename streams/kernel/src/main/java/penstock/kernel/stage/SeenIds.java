@@ -29,27 +29,27 @@ public final class SeenIds {
   /** Adds the id. Returns false if it is a duplicate. */
   public boolean addIfNew(String id, long time, long horizonMs) {
     long now = Math.max(clock, time);
-    long forgotten = now - horizonMs;
-    if (forgotten > now) {
-      forgotten = Long.MIN_VALUE;
+    long expired = now - horizonMs;
+    if (expired > now) {
+      expired = Long.MIN_VALUE;
     }
     Long before = times.get(id);
-    if (before != null && before > forgotten) {
+    if (before != null && before > expired) {
       return false;
     }
     if (before != null) {
       times.remove(id);
     }
     clock = now;
-    forget(forgotten);
+    removeExpired(expired);
     times.put(id, time);
     return true;
   }
 
   /** Removes expired ids from the head. An expired id behind a newer one is removed later. */
-  private void forget(long forgotten) {
+  private void removeExpired(long expired) {
     Iterator<Long> oldest = times.values().iterator();
-    while (oldest.hasNext() && oldest.next() <= forgotten) {
+    while (oldest.hasNext() && oldest.next() <= expired) {
       oldest.remove();
     }
   }

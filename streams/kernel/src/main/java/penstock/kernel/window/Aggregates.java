@@ -28,7 +28,7 @@ final class Aggregates {
       case TIME_SINCE_FIRST -> new TimeSince(number, object, false);
       case TIME_SINCE_LAST -> new TimeSince(number, object, true);
       case TIME_SINCE_PREVIOUS -> new TimeSincePrevious(number, object);
-      case APPROX_DISTINCT -> new DistinctCount(number, object, DistinctCount.FEW);
+      case APPROX_DISTINCT -> new DistinctCount(number, object, DistinctCount.ESTIMATE_BOUND);
       case DISTINCT -> new DistinctCount(number, object, feature.bound());
       case QUANTILE -> new Quantile(number, object, feature.q());
       case FREQUENCY -> new Frequency(number, object, feature.columnType(), feature.bound());

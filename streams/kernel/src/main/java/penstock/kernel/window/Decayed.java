@@ -65,12 +65,12 @@ final class Decayed extends Aggregate {
       AccumulatorRows rows, int row, long time, long count, double addWeight, double addSum) {
     long stored = rows.number(row, number);
     long now = stored == 0 ? time : Math.max(time, rows.number(row, newest));
-    double ofHeld = stored == 0 ? 0 : weightAfter(now - rows.number(row, newest));
-    double ofAdded = weightAfter(now - time);
+    double storedFade = stored == 0 ? 0 : weightAfter(now - rows.number(row, newest));
+    double addedFade = weightAfter(now - time);
     rows.number(row, number, stored + count);
     rows.number(row, newest, now);
-    rows.real(row, weight, rows.real(row, weight) * ofHeld + addWeight * ofAdded);
-    rows.real(row, sum, rows.real(row, sum) * ofHeld + addSum * ofAdded);
+    rows.real(row, weight, rows.real(row, weight) * storedFade + addWeight * addedFade);
+    rows.real(row, sum, rows.real(row, sum) * storedFade + addSum * addedFade);
   }
 
   @Override
@@ -78,10 +78,10 @@ final class Decayed extends Aggregate {
     if (rows.number(row, number) == 0) {
       return statistic == Statistic.COUNT ? (Object) 0.0 : null;
     }
-    double faded = weightAfter(current.asOf - rows.number(row, newest));
+    double fade = weightAfter(current.asOf - rows.number(row, newest));
     return switch (statistic) {
-      case COUNT -> rows.real(row, weight) * faded;
-      case SUM -> rows.real(row, sum) * faded;
+      case COUNT -> rows.real(row, weight) * fade;
+      case SUM -> rows.real(row, sum) * fade;
       case MEAN -> rows.real(row, sum) / rows.real(row, weight);
     };
   }

@@ -21,20 +21,20 @@ final class DistinctCount extends ObjectAggregate<Object> {
   private static final int LG_K = 12;
 
   /** The bound for an estimate: a smaller array than a sketch. */
-  static final int FEW = 48;
+  static final int ESTIMATE_BOUND = 48;
 
   private static final long SEED = 9001;
 
-  private final int mostHashes;
+  private final int maxHashes;
 
-  DistinctCount(int number, int object, int mostHashes) {
+  DistinctCount(int number, int object, int maxHashes) {
     super(number, object);
-    this.mostHashes = mostHashes;
+    this.maxHashes = maxHashes;
   }
 
   @Override
   boolean canReadFrom(Aggregate other) {
-    return other instanceof DistinctCount distinct && distinct.mostHashes == mostHashes;
+    return other instanceof DistinctCount distinct && distinct.maxHashes == maxHashes;
   }
 
   @Override
@@ -51,8 +51,8 @@ final class DistinctCount extends ObjectAggregate<Object> {
       return sketch;
     }
     long[] hashes = (long[]) stored;
-    int place = Arrays.binarySearch(hashes, hash);
-    return place >= 0 ? hashes : union(hashes, new long[] {hash});
+    int index = Arrays.binarySearch(hashes, hash);
+    return index >= 0 ? hashes : union(hashes, new long[] {hash});
   }
 
   /** Changes neither. Returns a new object, unless one set contains the other. */
@@ -148,7 +148,7 @@ final class DistinctCount extends ObjectAggregate<Object> {
       }
     }
     long[] hashes = size == both.length ? both : Arrays.copyOf(both, size);
-    return size <= mostHashes ? hashes : sketch(empty(), hashes);
+    return size <= maxHashes ? hashes : sketch(empty(), hashes);
   }
 
   private static HllSketch empty() {

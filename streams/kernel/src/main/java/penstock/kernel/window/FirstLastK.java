@@ -15,13 +15,13 @@ import penstock.kernel.plan.ColumnType;
  */
 final class FirstLastK extends ObjectAggregate<FirstLastK.TimedValues> {
   private final ColumnType type;
-  private final int most;
+  private final int k;
   private final boolean latest;
 
-  FirstLastK(int number, int object, ColumnType type, int most, boolean latest) {
+  FirstLastK(int number, int object, ColumnType type, int k, boolean latest) {
     super(number, object);
     this.type = type;
-    this.most = most;
+    this.k = k;
     this.latest = latest;
   }
 
@@ -59,21 +59,21 @@ final class FirstLastK extends ObjectAggregate<FirstLastK.TimedValues> {
   @Override
   TimedValues mergeObjects(TimedValues left, TimedValues right) {
     TimedValues outer = latest ? right : left;
-    if (outer.size() == most && right.times[0] >= left.times[left.size() - 1]) {
+    if (outer.size() == k && right.times[0] >= left.times[left.size() - 1]) {
       return outer;
     }
-    int kept = Math.min(left.size() + right.size(), most);
+    int kept = Math.min(left.size() + right.size(), k);
     int skipped = latest ? left.size() + right.size() - kept : 0;
     TimedValues both = new TimedValues(new long[kept], new Object[kept]);
     int i = 0;
     int j = 0;
-    for (int place = 0; place < skipped + kept; place++) {
+    for (int index = 0; index < skipped + kept; index++) {
       boolean fromLeft = j == right.size() || i < left.size() && left.times[i] <= right.times[j];
       TimedValues from = fromLeft ? left : right;
       int next = fromLeft ? i++ : j++;
-      if (place >= skipped) {
-        both.times[place - skipped] = from.times[next];
-        both.values[place - skipped] = from.values[next];
+      if (index >= skipped) {
+        both.times[index - skipped] = from.times[next];
+        both.values[index - skipped] = from.values[next];
       }
     }
     return both;

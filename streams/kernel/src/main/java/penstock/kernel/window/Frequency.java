@@ -43,20 +43,20 @@ final class Frequency extends ObjectAggregate<Object> {
 
   @Override
   Object addToObject(Object stored, Object value, long time) {
-    return tally(stored).plus(value, bound);
+    return counts(stored).plus(value, bound);
   }
 
   @Override
   Object mergeObjects(Object older, Object newer) {
-    return new LazySum(tally(older), tally(newer));
+    return new LazySum(counts(older), counts(newer));
   }
 
-  private ValueCounts tally(Object stored) {
-    if (stored instanceof LazySum both) {
-      if (both.sum == null) {
-        both.sum = both.older.merge(both.newer, bound);
+  private ValueCounts counts(Object stored) {
+    if (stored instanceof LazySum lazy) {
+      if (lazy.sum == null) {
+        lazy.sum = lazy.older.merge(lazy.newer, bound);
       }
-      return both.sum;
+      return lazy.sum;
     }
     return (ValueCounts) stored;
   }
@@ -72,8 +72,8 @@ final class Frequency extends ObjectAggregate<Object> {
     if (stored == null || current.value == null) {
       return 0L;
     }
-    return stored instanceof LazySum both
-        ? both.older.count(current.value) + both.newer.count(current.value)
+    return stored instanceof LazySum lazy
+        ? lazy.older.count(current.value) + lazy.newer.count(current.value)
         : ((ValueCounts) stored).count(current.value);
   }
 

@@ -95,14 +95,14 @@ abstract class HigherMoments extends Aggregate {
   final Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long n = rows.number(row, number);
     double deviation = n < 2 ? 0 : Math.sqrt(rows.real(row, second) / (n - 1));
-    if (n < fewest() || !SecondMoment.isSpread(deviation, rows.real(row, mean))) {
+    if (n < minCount() || !SecondMoment.isSignificant(deviation, rows.real(row, mean))) {
       return null;
     }
     return result(n, deviation, rows.real(row, third), rows.real(row, fourth));
   }
 
   /** The least number of values for a result. */
-  abstract int fewest();
+  abstract int minCount();
 
   /** The result for {@code n} values with that sample deviation and these sums of powers. */
   abstract double result(double n, double deviation, double third, double fourth);

@@ -15,12 +15,12 @@ final class MostFrequent extends ObjectAggregate<ValueCounts> {
   private static final int MOST_COUNTED = 256;
 
   private final ColumnType type;
-  private final int most;
+  private final int k;
 
-  MostFrequent(int number, int object, ColumnType type, int most) {
+  MostFrequent(int number, int object, ColumnType type, int k) {
     super(number, object);
     this.type = type;
-    this.most = most;
+    this.k = k;
   }
 
   /** {@code k} only affects the result. */
@@ -50,17 +50,17 @@ final class MostFrequent extends ObjectAggregate<ValueCounts> {
     if (stored == null) {
       return null;
     }
-    int[] best = new int[Math.min(most, stored.size())];
+    int[] best = new int[Math.min(k, stored.size())];
     int found = 0;
     for (int i = 0; i < stored.size(); i++) {
-      int place = found;
-      while (place > 0 && stored.counts()[best[place - 1]] < stored.counts()[i]) {
-        place--;
+      int index = found;
+      while (index > 0 && stored.counts()[best[index - 1]] < stored.counts()[i]) {
+        index--;
       }
-      if (place < best.length) {
+      if (index < best.length) {
         found = Math.min(found + 1, best.length);
-        System.arraycopy(best, place, best, place + 1, found - place - 1);
-        best[place] = i;
+        System.arraycopy(best, index, best, index + 1, found - index - 1);
+        best[index] = i;
       }
     }
     return Arrays.stream(best).mapToObj(i -> stored.values()[i]).toList();

@@ -17,8 +17,8 @@ import org.apache.datasketches.quantilescommon.DoublesSketchSortedView;
  */
 abstract class RankedValues {
   private static final int K = 200;
-  private static final int MOST_AS_THEY_ARE = 48;
-  private static final long[] ONE_EACH = LongStream.rangeClosed(1, MOST_AS_THEY_ARE).toArray();
+  private static final int MAX_EXACT = 48;
+  private static final long[] UNIT_WEIGHTS = LongStream.rangeClosed(1, MAX_EXACT).toArray();
 
   /** How many numbers there are. */
   abstract long count();
@@ -53,7 +53,7 @@ abstract class RankedValues {
     if (this instanceof Exact some && newer instanceof Exact others) {
       double[] both = Arrays.copyOf(some.values, some.values.length + others.values.length);
       System.arraycopy(others.values, 0, both, some.values.length, others.values.length);
-      if (both.length <= MOST_AS_THEY_ARE) {
+      if (both.length <= MAX_EXACT) {
         Arrays.sort(both);
         return new Exact(both);
       }
@@ -99,11 +99,11 @@ abstract class RankedValues {
 
     @Override
     RankedValues plus(double value, long time) {
-      if (values.length == MOST_AS_THEY_ARE) {
+      if (values.length == MAX_EXACT) {
         return new Sketched(toSketch()).plus(value, time);
       }
-      int place = Arrays.binarySearch(values, value);
-      int at = place < 0 ? -place - 1 : place;
+      int index = Arrays.binarySearch(values, value);
+      int at = index < 0 ? -index - 1 : index;
       double[] more = new double[values.length + 1];
       System.arraycopy(values, 0, more, 0, at);
       more[at] = value;
@@ -136,7 +136,7 @@ abstract class RankedValues {
 
     @Override
     Ranks ranks() {
-      return new Ranks(values, ONE_EACH);
+      return new Ranks(values, UNIT_WEIGHTS);
     }
 
     @Override
@@ -200,7 +200,7 @@ abstract class RankedValues {
 
     @Override
     double atRank(long rank) {
-      return ranks().least(rank, null);
+      return ranks().smallest(rank, null);
     }
 
     @Override
@@ -266,7 +266,7 @@ abstract class RankedValues {
     double atRank(long rank) {
       Ranks some = older.ranks();
       Ranks others = newer.ranks();
-      return Math.min(some.least(rank, others), others.least(rank, some));
+      return Math.min(some.smallest(rank, others), others.smallest(rank, some));
     }
 
     @Override
@@ -287,7 +287,7 @@ abstract class RankedValues {
      * The smallest of these numbers at which these and {@code others} reach the rank; infinity if
      * none.
      */
-    double least(long rank, Ranks others) {
+    double smallest(long rank, Ranks others) {
       int low = 0;
       int high = values.length;
       while (low < high) {

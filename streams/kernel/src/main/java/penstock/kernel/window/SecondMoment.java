@@ -5,7 +5,7 @@ package penstock.kernel.window;
  * (1983), which avoid differences of large sums.
  */
 abstract class SecondMoment extends Aggregate {
-  private static final double LEAST_SPREAD = 1e-75;
+  private static final double MIN_DEVIATION = 1e-75;
 
   private final int mean;
   private final int squares;
@@ -80,9 +80,9 @@ abstract class SecondMoment extends Aggregate {
    * Whether a deviation is more than the rounding error of its mean, so that it can be a divisor,
    * and its fourth power neither underflows nor overflows.
    */
-  static boolean isSpread(double deviation, double mean) {
+  static boolean isSignificant(double deviation, double mean) {
     return deviation > 1e-9 * Math.abs(mean)
-        && deviation > LEAST_SPREAD
+        && deviation > MIN_DEVIATION
         && deviation < Double.POSITIVE_INFINITY;
   }
 }

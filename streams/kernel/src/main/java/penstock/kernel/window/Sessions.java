@@ -10,7 +10,7 @@ import penstock.kernel.plan.Binary;
  * Sessions: events that each follow the one before within a gap. An accumulator of several tiles
  * has what merging needs: the number of sessions, the first and last time, and the start of the
  * last session. A tile also has start and end of each session, as a late event may join two. It has
- * at most {@link #MOST_OPEN}; older sessions are counted and can no longer change.
+ * at most {@link #MAX_OPEN}; older sessions are counted and can no longer change.
  */
 final class Sessions extends Aggregate {
   /** Which measure is the result. */
@@ -20,17 +20,17 @@ final class Sessions extends Aggregate {
   }
 
   /** {@code streams/reference_values.py} has the same number. */
-  private static final int MOST_OPEN = 1_000;
+  private static final int MAX_OPEN = 1_000;
 
-  private final Measure of;
+  private final Measure measure;
   private final long gapMs;
   private final int first;
   private final int last;
   private final int lastBegan;
 
-  Sessions(int number, int object, Measure of, long gapMs) {
+  Sessions(int number, int object, Measure measure, long gapMs) {
     super(number, object);
-    this.of = of;
+    this.measure = measure;
     this.gapMs = gapMs;
     this.first = number + 1;
     this.last = number + 2;
@@ -106,8 +106,8 @@ final class Sessions extends Aggregate {
     rows.number(row, number, count);
     rows.number(row, last, open[open.length - 1]);
     rows.number(row, lastBegan, open[open.length - 2]);
-    if (open.length > 2 * MOST_OPEN) {
-      open = Arrays.copyOfRange(open, open.length - 2 * MOST_OPEN, open.length);
+    if (open.length > 2 * MAX_OPEN) {
+      open = Arrays.copyOfRange(open, open.length - 2 * MAX_OPEN, open.length);
     }
     rows.object(row, object, count == 1 ? null : open);
   }
@@ -135,7 +135,7 @@ final class Sessions extends Aggregate {
   @Override
   Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long count = rows.number(row, number);
-    if (of == Measure.COUNT) {
+    if (measure == Measure.COUNT) {
       return count;
     }
     return count == 0 ? null : (rows.number(row, last) - rows.number(row, lastBegan)) / 1000.0;

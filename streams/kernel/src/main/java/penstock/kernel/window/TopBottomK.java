@@ -9,12 +9,12 @@ import penstock.kernel.plan.Binary;
 
 /** The k smallest values in ascending, or the k largest in descending order. */
 final class TopBottomK extends ObjectAggregate<double[]> {
-  private final int most;
+  private final int k;
   private final boolean smallest;
 
-  TopBottomK(int number, int object, int most, boolean smallest) {
+  TopBottomK(int number, int object, int k, boolean smallest) {
     super(number, object);
-    this.most = most;
+    this.k = k;
     this.smallest = smallest;
   }
 
@@ -44,15 +44,15 @@ final class TopBottomK extends ObjectAggregate<double[]> {
   /** Changes neither. Returns a new array, unless the result is all of {@code left}. */
   @Override
   double[] mergeObjects(double[] left, double[] right) {
-    if (left.length == most && !isBefore(right[0], left[most - 1])) {
+    if (left.length == k && !isBefore(right[0], left[k - 1])) {
       return left;
     }
-    double[] both = new double[Math.min(left.length + right.length, most)];
+    double[] both = new double[Math.min(left.length + right.length, k)];
     int i = 0;
     int j = 0;
-    for (int place = 0; place < both.length; place++) {
+    for (int index = 0; index < both.length; index++) {
       boolean fromRight = i == left.length || j < right.length && isBefore(right[j], left[i]);
-      both[place] = fromRight ? right[j++] : left[i++];
+      both[index] = fromRight ? right[j++] : left[i++];
     }
     return both;
   }

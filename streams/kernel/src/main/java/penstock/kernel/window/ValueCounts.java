@@ -19,7 +19,7 @@ import penstock.kernel.plan.ColumnType;
 record ValueCounts(Object[] values, long[] counts) {
 
   static ValueCounts of(Object value) {
-    return new ValueCounts(new Object[] {oneZero(value)}, new long[] {1});
+    return new ValueCounts(new Object[] {normalizeZero(value)}, new long[] {1});
   }
 
   int size() {
@@ -28,27 +28,27 @@ record ValueCounts(Object[] values, long[] counts) {
 
   /** The count of a value. */
   long count(Object value) {
-    int place = place(oneZero(value));
-    return place < 0 ? 0 : counts[place];
+    int index = indexOf(normalizeZero(value));
+    return index < 0 ? 0 : counts[index];
   }
 
   /** Adds a value. */
   ValueCounts plus(Object value, int bound) {
-    Object counted = oneZero(value);
-    int place = place(counted);
-    if (place >= 0) {
+    Object counted = normalizeZero(value);
+    int index = indexOf(counted);
+    if (index >= 0) {
       long[] more = counts.clone();
-      more[place]++;
+      more[index]++;
       return new ValueCounts(values, more);
     }
-    int at = -place - 1;
+    int at = -index - 1;
     Object[] moreValues = Arrays.copyOf(values, size() + 1);
     System.arraycopy(values, at, moreValues, at + 1, size() - at);
     moreValues[at] = counted;
     long[] moreCounts = Arrays.copyOf(counts, size() + 1);
     System.arraycopy(counts, at, moreCounts, at + 1, size() - at);
     moreCounts[at] = 1;
-    return new ValueCounts(moreValues, moreCounts).lowered(bound);
+    return new ValueCounts(moreValues, moreCounts).bounded(bound);
   }
 
   /** Adds up both. */
@@ -64,10 +64,10 @@ record ValueCounts(Object[] values, long[] counts) {
       allCounts[all++] = (order <= 0 ? counts[i++] : 0) + (order >= 0 ? other.counts[j++] : 0);
     }
     return new ValueCounts(Arrays.copyOf(allValues, all), Arrays.copyOf(allCounts, all))
-        .lowered(bound);
+        .bounded(bound);
   }
 
-  private ValueCounts lowered(int bound) {
+  private ValueCounts bounded(int bound) {
     if (size() <= bound) {
       return this;
     }
@@ -80,12 +80,12 @@ record ValueCounts(Object[] values, long[] counts) {
         Arrays.stream(kept).mapToLong(i -> counts[i] - by).toArray());
   }
 
-  private int place(Object value) {
+  private int indexOf(Object value) {
     return Arrays.binarySearch(values, value, ValueCounts::compare);
   }
 
   /** Both zeros are one value. */
-  private static Object oneZero(Object value) {
+  private static Object normalizeZero(Object value) {
     return value instanceof Double real && real == 0 ? (Object) 0.0 : value;
   }
 
@@ -99,16 +99,16 @@ record ValueCounts(Object[] values, long[] counts) {
 
   /** UTF-16 orders surrogates before some characters that are smaller. */
   private static int byCodePoint(String one, String other) {
-    int place = 0;
+    int index = 0;
     int shorter = Math.min(one.length(), other.length());
-    while (place < shorter && one.charAt(place) == other.charAt(place)) {
-      place++;
+    while (index < shorter && one.charAt(index) == other.charAt(index)) {
+      index++;
     }
-    if (place == shorter) {
+    if (index == shorter) {
       return Integer.compare(one.length(), other.length());
     }
-    char left = one.charAt(place);
-    char right = other.charAt(place);
+    char left = one.charAt(index);
+    char right = other.charAt(index);
     if (Character.isSurrogate(left) != Character.isSurrogate(right)) {
       return Character.isSurrogate(left) ? 1 : -1;
     }

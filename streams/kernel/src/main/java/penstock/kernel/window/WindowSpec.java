@@ -33,11 +33,11 @@ final class WindowSpec {
   final int numbers;
   final int objects;
 
-  /** For the features of a view at the indexes {@code places}, which share the window. */
-  WindowSpec(long sizeMs, long hopMs, List<Plan.Feature> view, List<Integer> places) {
+  /** For the features of a view at the indexes {@code indexes}, which share the window. */
+  WindowSpec(long sizeMs, long hopMs, List<Plan.Feature> view, List<Integer> indexes) {
     this.sizeMs = sizeMs;
     this.hopMs = hopMs;
-    this.features = places.stream().mapToInt(Integer::intValue).toArray();
+    this.features = indexes.stream().mapToInt(Integer::intValue).toArray();
     this.aggregates = new Aggregate[features.length];
     List<Integer> accumulating = new ArrayList<>();
     int nextNumber = 0;

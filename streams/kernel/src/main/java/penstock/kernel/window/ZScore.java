@@ -15,7 +15,7 @@ final class ZScore extends SecondMoment {
   Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     double deviation = Math.sqrt(variance(rows, row));
     double mean = mean(rows, row);
-    if (current.value == null || !isSpread(deviation, mean)) {
+    if (current.value == null || !isSignificant(deviation, mean)) {
       return null;
     }
     return (((Number) current.value).doubleValue() - mean) / deviation;

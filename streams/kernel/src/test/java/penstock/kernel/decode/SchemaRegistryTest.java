@@ -45,7 +45,7 @@ class SchemaRegistryTest {
   }
 
   @Test
-  void aSchemaIsAskedForOnce() throws Exception {
+  void aSchemaIsRequestedOnce() throws Exception {
     SchemaRegistry registry = registry();
     assertEquals("\"string\"", registry.schema(7).toString());
     registry.schema(7);
@@ -53,7 +53,7 @@ class SchemaRegistryTest {
   }
 
   @Test
-  void anUnknownIdIsTheEventsFault() {
+  void anUnknownIdMakesTheEventInvalid() {
     status = 404;
     InvalidEventException invalid =
         assertThrows(InvalidEventException.class, () -> registry().schema(7));
@@ -61,13 +61,13 @@ class SchemaRegistryTest {
   }
 
   @Test
-  void aSchemaThatIsNotAvroIsTheEventsFault() {
+  void aSchemaThatIsNotAvroMakesTheEventInvalid() {
     body = "{\"schemaType\": \"PROTOBUF\", \"schema\": \"\"}";
     assertThrows(InvalidEventException.class, () -> registry().schema(7));
   }
 
   @Test
-  void aRegistryThatFailsIsNot() {
+  void aFailingRegistryDoesNotMakeTheEventInvalid() {
     status = 500;
     assertThrows(IOException.class, () -> registry().schema(7));
   }

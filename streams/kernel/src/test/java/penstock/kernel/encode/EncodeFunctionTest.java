@@ -52,7 +52,7 @@ class EncodeFunctionTest {
   }
 
   @Test
-  void aRecordIsWhatAvrosReaderReads() throws IOException {
+  void avrosOwnReaderReadsTheRecord() throws IOException {
     GenericRecord record = read(new FeatureEncoder(PLAN, SCHEMA).encode(event(null), 9));
     assertEquals("é1", record.get("event_id").toString());
     assertEquals(9L, record.get("attempt"));

@@ -58,7 +58,7 @@ class FeatureRowsTest {
   }
 
   @Test
-  void derivedFeaturesStandBehindThoseOfTheAggregates() {
+  void derivedFeaturesFollowTheAggregates() {
     assertEquals(
         "[a__r, a__t, __event]", FeatureRows.outputs(PLAN, SERIALIZER).getFieldNames().toString());
     FeatureRows.OutputRowToEvent fromRow = new FeatureRows.OutputRowToEvent(PLAN_JSON);

@@ -22,12 +22,12 @@ class EventTimeSorterTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state) throws Exception {
-    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, 1, 0);
+    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, 128, 1, 0);
   }
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state, int tasks, int task) throws Exception {
-    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, tasks, task);
+    return Plans.harness(new EventTimeSorter(planJson, true), planJson, state, 128, tasks, task);
   }
 
   private static Event event(String id, long time, String key, int partition, long offset) {
@@ -63,7 +63,7 @@ class EventTimeSorterTest {
   }
 
   @Test
-  void anEventThatComesAfterItsTimeHasPassedIsTakenAtOnce() throws Exception {
+  void anEventBehindTheWatermarkPassesAtOnce() throws Exception {
     try (var harness = harness(PLAN, null)) {
       harness.processWatermark(6);
       harness.processElement(event("late", 6, "k", 0, 1), 6);
@@ -73,7 +73,7 @@ class EventTimeSorterTest {
   }
 
   @Test
-  void whatWaitsIsInTheSnapshotAndIsReleasedByTheTaskThatHasItsKey() throws Exception {
+  void bufferedEventsAreInTheSnapshotAndLeaveFromTheTaskOfTheirKey() throws Exception {
     OperatorSubtaskState state;
     try (var harness = harness(PLAN, null)) {
       for (int i = 0; i < 20; i++) {
@@ -94,15 +94,14 @@ class EventTimeSorterTest {
   }
 
   @Test
-  void whatWaitedForAnotherPlansStagesKeepsTheColumnsAndViewsThatStillMeanTheSame()
-      throws Exception {
+  void bufferedEventsOfAnotherPlanKeepUnchangedColumnsAndViews() throws Exception {
     String later = Plans.plan(Plans.view("b", "h2", COUNT), Plans.view("a", "h1", COUNT, SUM));
     OperatorSubtaskState state;
     ViewValues values = new ViewValues("k", 1, 2, 5, false, new Object[] {3L, 4.0});
     try (var harness = harness(PLAN, null)) {
-      Event waiting = event("id", 5, "k", 0, 1);
-      waiting.views[0] = values;
-      harness.processElement(waiting, 5);
+      Event buffered = event("id", 5, "k", 0, 1);
+      buffered.views[0] = values;
+      harness.processElement(buffered, 5);
       state = harness.snapshot(1, 1);
     }
     try (var harness = harness(later, state)) {
@@ -111,8 +110,8 @@ class EventTimeSorterTest {
       assertNull(found.views[0]);
       assertEquals(2, found.views[1].seq());
       assertEquals(List.of(3L, 4.0), List.of(found.views[1].features()));
-      int place = ColumnLayout.needed(Plan.parse(later)).indexOf("x");
-      assertEquals(2.0, found.columns[place]);
+      int index = ColumnLayout.needed(Plan.parse(later)).indexOf("x");
+      assertEquals(2.0, found.columns[index]);
     }
   }
 }

@@ -64,7 +64,7 @@ class EventTimeWatermarksTest {
   }
 
   @Test
-  void itStaysTheDisorderBehindTheLeastAdvancedPartition() {
+  void itStaysTheDisorderBehindTheSlowestPartition() {
     EventTimeWatermarks generator = live(2);
     hear(generator, 0, 1_000);
     hear(generator, 1, 900);
@@ -86,7 +86,7 @@ class EventTimeWatermarksTest {
   }
 
   @Test
-  void thereIsNoneBeforeEveryPartitionWasHeardOrIsIdle() {
+  void thereIsNoWatermarkBeforeEveryPartitionHasARecordOrIsIdle() {
     EventTimeWatermarks generator = live(2);
     hear(generator, 0, 1_000);
     pass(generator, 4_800);
@@ -97,7 +97,7 @@ class EventTimeWatermarksTest {
   }
 
   @Test
-  void aPartitionThatIsIdleIsNotWaitedFor() {
+  void anIdlePartitionIsIgnored() {
     EventTimeWatermarks generator = live(2);
     hear(generator, 0, 1_000);
     hear(generator, 1, 1_000);
@@ -132,7 +132,7 @@ class EventTimeWatermarksTest {
   }
 
   @Test
-  void aTaskThatWasHeldUpHasNotHeardSilence() {
+  void aPauseOfTheTaskDoesNotMakePartitionsIdle() {
     EventTimeWatermarks generator = live(1);
     hear(generator, 0, 1_000);
     now += 60_000;
@@ -141,7 +141,7 @@ class EventTimeWatermarksTest {
   }
 
   @Test
-  void aReplayHearsSilenceInTheRecordsTimestamps() {
+  void aReplayMeasuresIdleTimeByKafkaTimestamps() {
     EventTimeWatermarks generator = new EventTimeWatermarks(10, 5_000, 2, null);
     hear(generator, 0, 1_000, 50_000);
     hear(generator, 1, 1_000, 50_000);

@@ -49,7 +49,7 @@ class ReplaySorterTest {
   }
 
   @Test
-  void tiesAreTakenByPartitionAndThenByOffset() throws Exception {
+  void tiesAreSortedByPartitionAndThenByOffset() throws Exception {
     try (var harness = harness(null)) {
       harness.processElement(record(1, 0, 5), 5);
       harness.processElement(record(1, 1, 5), 5);
@@ -72,7 +72,7 @@ class ReplaySorterTest {
   }
 
   @Test
-  void partitionsOfOneNumberAreApartByTheirSources() throws Exception {
+  void partitionsOfOneNumberAreDistinctBetweenSources() throws Exception {
     try (var harness = harness(null)) {
       harness.processElement(record(1, 0, 0, 5), 5);
       harness.processElement(record(0, 0, 7, 5), 5);

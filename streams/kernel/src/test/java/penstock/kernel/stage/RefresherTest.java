@@ -35,7 +35,7 @@ class RefresherTest {
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state) throws Exception {
     return Plans.harness(
-        new StageFunction(planJson, "e", true, 7, 86_400_000, true), planJson, state, 1, 0);
+        new StageFunction(planJson, "e", true, 7, 86_400_000, true), planJson, state, 1, 1, 0);
   }
 
   private static Event send(
@@ -61,8 +61,7 @@ class RefresherTest {
   }
 
   @Test
-  void anIdleEntityIsEmittedAsWhatItCountedLeavesAndNoMoreOnceItsWindowsAreEmpty()
-      throws Exception {
+  void anIdleEntityIsEmittedAsValuesExpireUntilItsWindowsAreEmpty() throws Exception {
     try (var harness = harness(PLAN, null)) {
       send(harness, "1", 1_000, 2.0);
       send(harness, "2", 1_300, 4.0);
@@ -89,7 +88,7 @@ class RefresherTest {
   }
 
   @Test
-  void anEventAfterTimersGetsWhatItWouldHaveGotWithoutThem() throws Exception {
+  void timersDoNotChangeTheFeaturesOfLaterEvents() throws Exception {
     try (var silent = harness(SILENT, null);
         var harness = harness(PLAN, null)) {
       for (int i = 0; i < 300; i++) {
@@ -145,7 +144,7 @@ class RefresherTest {
   }
 
   @Test
-  void entitiesHaveTheirOwnMomentInTheInterval() {
+  void entitiesHaveTheirOwnSlotInTheInterval() {
     Set<Long> moments = new HashSet<>();
     for (int i = 0; i < 1_000; i++) {
       long due = Refresher.nextSlot(123_456, 60_000, ("card" + i).hashCode());

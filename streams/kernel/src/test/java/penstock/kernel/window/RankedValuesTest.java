@@ -64,7 +64,7 @@ class RankedValuesTest {
   }
 
   @Test
-  void whatWasWrittenAndReadBackGoesOnWithTheSameBits() {
+  void restoredValuesContinueBitForBit() {
     double[] values = values(4, 20_000);
     RankedValues kept = RankedValues.of(values[0]);
     RankedValues restored = kept;
@@ -79,7 +79,7 @@ class RankedValuesTest {
   }
 
   @Test
-  void askingForARankChangesNothing() {
+  void aQueryChangesNothing() {
     double[] values = values(5, 5_000);
     RankedValues asked = RankedValues.of(values[0]);
     RankedValues left = asked;
@@ -92,7 +92,7 @@ class RankedValuesTest {
   }
 
   @Test
-  void threadsThatTossCoinsAtTheSameTimeDoNotChangeEachOthers() throws Exception {
+  void sketchesDoNotDependOnOtherThreads() throws Exception {
     double[] values = values(6, 30_000);
     byte[] expected = merged(values, 30, 0).toBytes();
     ExecutorService threads = Executors.newFixedThreadPool(3);
@@ -110,7 +110,7 @@ class RankedValuesTest {
   }
 
   @Test
-  void coinsFallOnBothSides() {
+  void anotherSaltGivesOtherCompactions() {
     double[] values = values(7, 5_000);
     int different = 0;
     byte[] first = merged(values, 1, 0).toBytes();

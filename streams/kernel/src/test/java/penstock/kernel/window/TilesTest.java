@@ -123,7 +123,7 @@ class TilesTest {
 
   @ParameterizedTest
   @ValueSource(longs = {7, 8, 9})
-  void tilesThatMissedAllBeforeOneWindowAgoHaveTheSameBits(long seed) {
+  void tilesWithoutEventsOlderThanTheWindowHaveTheSameBits(long seed) {
     WindowSpec spec = spec(1_000, 17);
     Tiles whole = new Tiles(spec);
     List<Value> stream = stream(seed, 17);
@@ -151,7 +151,7 @@ class TilesTest {
   /** With tiles of few values, and of hundreds, which use sketches. */
   @ParameterizedTest
   @ValueSource(longs = {17, 17_000})
-  void whatWasCopiedIsNotChangedByWhatTheCopyTakes(long hopMs) throws IOException {
+  void updatesOfACopyDoNotChangeTheOriginal(long hopMs) throws IOException {
     WindowSpec spec = spec(60 * hopMs, hopMs);
     Random random = new Random(11);
     Tiles kept = new Tiles(spec);

@@ -32,7 +32,7 @@ class WindowSpecTest {
   }
 
   @Test
-  void howManyOfTheMostFrequentAreAskedForMakesNoOtherAccumulator() {
+  void mostFrequentWithAnotherKSharesTheAccumulator() {
     String three = over("x", "most_frequent");
     assertEquals(1, spec(three, three.replace("\"k\": 3", "\"k\": 9")).objects);
   }
