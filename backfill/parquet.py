@@ -40,7 +40,7 @@ def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
         ("source.partition", pa.int32()),
         ("source.offset", pa.int64()),
         ("source.timestamp", _TIME),
-        *((f"event.{name}", _TYPES[kind]) for name, kind in plan.carried),
+        *((f"event.{name}", _TYPES[kind]) for name, kind in plan.passthrough),
     ]
     for name in views:
         view = plan.view(name)
@@ -60,7 +60,7 @@ class Rows:
     def __init__(self, plan: PipelinePlan, views: Iterable[str]) -> None:
         self._views = [plan.view(name) for name in views]
         self.schema = row_schema(plan, [view.name for view in self._views])
-        self._carried = [name for name, _ in plan.carried]
+        self._passthrough = [name for name, _ in plan.passthrough]
 
     def batch(self, records: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
         """The rows of decoded feature records, in their order."""
@@ -69,7 +69,7 @@ class Rows:
             [record["event_id"] for record in records],
             [record["event_time"] for record in records],
             *([part[name] for part in source] for name in ("partition", "offset", "timestamp")),
-            *([record["event"][name] for record in records] for name in self._carried),
+            *([record["event"][name] for record in records] for name in self._passthrough),
         ]
         for view in self._views:
             columns += _view_columns(view, [record[view.name] for record in records])

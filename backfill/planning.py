@@ -151,7 +151,7 @@ def plan_replay(
         topic=scratch,
         start=first.start,
         end=first.end,
-        also=tuple(others),
+        additional_sources=tuple(others),
         from_ms=from_ms,
         to_ms=to_ms,
         max_ahead_ms=_max_ahead_ms(read, start_ms(plan, from_ms), newest),

@@ -13,12 +13,12 @@ def make_plan(
     views: list[dict[str, Any]] | None = None,
     stages: list[dict[str, Any]] | None = None,
     source: dict[str, Any] | None = None,
-    also: tuple[dict[str, Any], ...] = (),
+    additional_sources: tuple[dict[str, Any], ...] = (),
     **parts: Any,
 ) -> PipelinePlan:
     """A plan over a source of these fields; ``views`` are those of one entity ``e`` with the key ``k``.
 
-    ``source`` and each of ``also`` say how the pipeline's sources differ from one like that.
+    ``source`` and each of ``additional_sources`` say how the pipeline's sources differ from one like that.
     """
     whole_source = {
         "topic": "events",
@@ -36,9 +36,9 @@ def make_plan(
     }
     if views is not None:
         stages = [{"entity": "e", "key": "k", "key_type": "string", "views": views}]
-    plan = {"pipeline": "p", "derived": [], "filters": [], "carried": [], "features_topic": "features.p"}
-    sources = [whole_source | changes for changes in (source or {}, *also)]
-    plan |= {"source": sources[0], "also": sources[1:], "stages": stages or []}
+    plan = {"pipeline": "p", "derived": [], "filters": [], "passthrough": [], "features_topic": "features.p"}
+    sources = [whole_source | changes for changes in (source or {}, *additional_sources)]
+    plan |= {"source": sources[0], "additional_sources": sources[1:], "stages": stages or []}
     return PipelinePlan.model_validate(plan | parts)
 
 

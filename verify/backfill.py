@@ -130,7 +130,7 @@ def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
                 event_id=columns["event_id"][i],
                 event_time=columns["event_time"][i],
                 timestamp=columns["source.timestamp"][i],
-                event={name: columns[f"event.{name}"][i] for name, _ in plan.carried},
+                event={name: columns[f"event.{name}"][i] for name, _ in plan.passthrough},
                 views={
                     view: None
                     if columns[f"{view}.entity"][i] is None
@@ -171,7 +171,7 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
         ("event_id", row.event_id, value["event_id"]),
         ("event_time", row.event_time, value["event_time"]),
         ("source.timestamp", row.timestamp, value["source"]["timestamp"]),
-        *((f"event.{name}", row.event[name], value["event"][name]) for name, _ in plan.carried),
+        *((f"event.{name}", row.event[name], value["event"][name]) for name, _ in plan.passthrough),
     ]
     for name, got, wanted in pairs:
         if not _same(got, wanted):

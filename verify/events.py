@@ -50,7 +50,7 @@ def judge_events(
     registry: Registry | None = None,
 ) -> Judged:
     """Judge every raw record of a source, in offset order within each partition, by the reference semantics alone."""
-    event_type = {EVENT_TYPE: source.contract} if plan.also else {}
+    event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
@@ -71,7 +71,7 @@ def judge_events(
             valid.append((record, columns(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
     judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
-    taken = [event for event in judged if source.accepts is None or event.row[source.accepts] is True]
+    taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
     kept = [event for event, first in zip(taken, _first_seen(source, taken), strict=True) if first]
     events = {event.position: event for event in kept}
     accepted_positions = {event.position for event in taken}

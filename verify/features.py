@@ -114,7 +114,7 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
     for name, wanted in expected.items():
         if value[name] != wanted:
             findings.mismatch(f"{_where(record)}: {name} is {value[name]!r}, the event's is {wanted!r}")
-    for name, _ in plan.carried:
+    for name, _ in plan.passthrough:
         if f"event.{name}" in record.lacks:
             continue
         carried, own = value["event"][name], event.row[name]

@@ -76,7 +76,7 @@ class Submission(BaseModel):
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
         drops_state: Whether it may continue from state of stages that it does not have any more.
         python_files: Folders that hold the modules of Python columns, for the workers' path.
-        kernel: The kernel's own request; see ``penstock.kernel.graph.Request``.
+        kernel: The kernel's own request; see ``penstock.kernel.graph.JobRequest``.
         rehearsal: Whether to assemble the job only, and not to submit it.
     """
 
@@ -119,14 +119,14 @@ class Replay(Offsets):
         topic: Where the features go, instead of the pipeline's topic.
         start: Of the source whose events give rows, as :class:`Offsets`.
         end: The same.
-        also: What to read of each further source, in the plan's order.
+        additional_sources: What to read of each further source, in the plan's order.
         from_ms: Event time from which on rows are published.
         to_ms: Event time before which rows are published.
         max_ahead_ms: How far, by Kafka's timestamps, a partition may be read ahead of the others.
     """
 
     topic: str
-    also: tuple[Offsets, ...] = ()
+    additional_sources: tuple[Offsets, ...] = ()
     from_ms: int
     to_ms: int
     max_ahead_ms: int
@@ -134,7 +134,7 @@ class Replay(Offsets):
     @property
     def sources(self) -> tuple[Offsets, ...]:
         """What to read of each source, in the plan's order."""
-        return (self, *self.also)
+        return (self, *self.additional_sources)
 
 
 class KernelRequest(BaseModel):

@@ -124,7 +124,7 @@ def features_of(
     numbers = [_source_of(plan, event) for event in sent]
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
     rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
-    accepts = [source.accepts for source in plan.sources]
+    accepts = [source.filter for source in plan.sources]
     taken = [index for index, row in rows.items() if (name := accepts[numbers[index]]) is None or row[name] is True]
     taken = _in_order(plan, sent, rows, taken)
     events_taken = [{**rows[index], "__source": numbers[index]} for index in taken]

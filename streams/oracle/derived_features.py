@@ -41,7 +41,7 @@ def derived_features(
 
 
 def _types(plan: PipelinePlan) -> dict[str, ColumnType]:
-    types: dict[str, FeatureType] = {f"{EVENT}.{name}": kind for name, kind in plan.carried}
+    types: dict[str, FeatureType] = {f"{EVENT}.{name}": kind for name, kind in plan.passthrough}
     types |= {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
     return {name: cast("ColumnType", kind) for name, kind in types.items() if element_of(kind) is None}
 

@@ -43,7 +43,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
     return PipelinePlan(
         pipeline=pipeline.name,
         source=_source(pipeline.source, filters),
-        also=tuple(_source(source, filters) for source in pipeline.additional_sources),
+        additional_sources=tuple(_source(source, filters) for source in pipeline.additional_sources),
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
@@ -52,7 +52,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
             for entity in pipeline.entities
             if len(entity.columns) > 1
         ),
-        carried=tuple((name, columns[name]) for name in columns if name in kept and name not in dropped),
+        passthrough=tuple((name, columns[name]) for name in columns if name in kept and name not in dropped),
         features_topic=pipeline.features_topic,
     )
 
@@ -84,7 +84,7 @@ def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
         disorder_ms=source.disorder,
         idle_after_ms=source.idle_after,
         triggers=source.triggers,
-        accepts=None if source.filter is None else filters[source.filter],
+        filter=None if source.filter is None else filters[source.filter],
     )
 
 

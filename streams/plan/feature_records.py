@@ -19,7 +19,7 @@ _AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boo
 
 def features_schema(plan: PipelinePlan) -> dict[str, Any]:
     """Schema of the records on ``features.<pipeline>``; a view is null when the event has no value for its entity."""
-    carried = [{"name": name, "type": ["null", _AVRO[kind]]} for name, kind in plan.carried]
+    carried = [{"name": name, "type": ["null", _AVRO[kind]]} for name, kind in plan.passthrough]
     views = [{"name": view.name, "type": ["null", view_schema(view)], "default": None} for view in plan.views]
     return {
         "type": "record",

@@ -166,7 +166,7 @@ class CompositePlan(_Plan):
 
 
 class SourcePlan(_Plan):
-    """Where events come from and what makes one valid; ``accepts`` is the name of a boolean column of the row."""
+    """Where events come from and what makes one valid; ``filter`` is the name of a boolean column of the row."""
 
     topic: str
     dead_letter_topic: str
@@ -184,32 +184,32 @@ class SourcePlan(_Plan):
     disorder_ms: int = 30_000
     idle_after_ms: int = 60_000
     triggers: bool = True
-    accepts: str | None = None
+    filter: str | None = None
 
 
 class PipelinePlan(_Plan):
-    """The whole plan of a pipeline. ``carried`` are the event columns kept on the feature record."""
+    """The whole plan of a pipeline. ``passthrough`` are the event columns kept on the feature record."""
 
     pipeline: str
     source: SourcePlan
-    also: tuple[SourcePlan, ...] = ()
+    additional_sources: tuple[SourcePlan, ...] = ()
     derived: tuple[ColumnPlan, ...]
     filters: tuple[ColumnPlan, ...]
     stages: tuple[StagePlan, ...]
     composites: tuple[CompositePlan, ...] = ()
-    carried: tuple[tuple[str, ColumnType], ...]
+    passthrough: tuple[tuple[str, ColumnType], ...]
     features_topic: str
 
     @property
     def sources(self) -> tuple[SourcePlan, ...]:
         """All sources, the one whose events are scored first."""
-        return (self.source, *self.also)
+        return (self.source, *self.additional_sources)
 
     @property
     def contract_columns(self) -> dict[str, ColumnType]:
         """The columns of a row before any is derived: the fields of all contracts, and the event's type if need be."""
         columns = {field.name: field.type for source in self.sources for field in source.fields}
-        return columns | ({EVENT_TYPE: "string"} if self.also else {})
+        return columns | ({EVENT_TYPE: "string"} if self.additional_sources else {})
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:

@@ -32,7 +32,7 @@ FEATURES = [
     *(feature(f"{kind[0]}s", "last_k", f"{kind}[]") for kind in ("string", "long", "double", "boolean")),
 ]
 CARRIED = tuple((kind, kind) for kind in ("string", "long", "double", "boolean"))
-PLAN = make_plan(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], carried=CARRIED)
+PLAN = make_plan(fields=[], views=[view_of(*FEATURES, name="a"), view_of(FEATURES[2], name="b")], passthrough=CARRIED)
 VALUES: list[dict[str, Any]] = [
     {"string": "", "long": 2**63 - 1, "double": -0.0, "boolean": True},
     {"string": "é\u0000😀", "long": -(2**63), "double": 5e-324, "boolean": False},

@@ -124,19 +124,19 @@ def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
 
 def of_two(first: Topic, second: Topic) -> Replay:
     also = {"topic": "clicks", "key": "k", "triggers": False}
-    two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], also=(also,))
+    two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], additional_sources=(also,))
     return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
 
 
 def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
     replay = of_two(topic(p0=Partition(0, 40, 1_000, 0)), topic(p0=Partition(0, 9, 9, 0), p1=Partition(0, 3, 7, 0)))
     assert (replay.start, replay.end) == ({0: 40}, {0: 1_000})
-    assert [(one.start, one.end) for one in replay.also] == [({1: 3}, {1: 7})]
+    assert [(one.start, one.end) for one in replay.additional_sources] == [({1: 3}, {1: 7})]
 
 
 def test_what_retention_has_deleted_of_a_further_source_is_missed_too_and_its_end_bounds_nothing() -> None:
     young = Topic(partitions={0: Partition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
-    assert of_two(topic(), young).also[0].end == {0: 5}
+    assert of_two(topic(), young).additional_sources[0].end == {0: 5}
     with pytest.raises(PenstockError, match="retention has deleted") as refused:
         of_two(topic(), topic(p0=Partition(9, 9, 10, 60 * HOUR)))
     assert refused.value.where == "clicks"

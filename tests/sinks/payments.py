@@ -118,7 +118,7 @@ def features(number: int = 0, attempt: int = 0, **parts: Any) -> dict[str, Any]:
         "trigger": "event",
         "attempt": attempt,
         "source": {"topic": "events.payments", "partition": 0, "offset": number, "timestamp": T0 + number},
-        "event": {name: 12.5 for name, _ in PLAN.carried},
+        "event": {name: 12.5 for name, _ in PLAN.passthrough},
         "spending": None,
         "trade": None,
     } | parts

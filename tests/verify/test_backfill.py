@@ -87,7 +87,13 @@ def check(
     folder.mkdir(exist_ok=True)
     also = (Offsets(start={0: 0}, end={0: len(updating)}),) if updating else ()
     replay = Replay(
-        topic="b", start={0: 0, 1: 0}, end={0: 2, 1: 2}, also=also, from_ms=from_ms, to_ms=to_ms, max_ahead_ms=1_000
+        topic="b",
+        start={0: 0, 1: 0},
+        end={0: 2, 1: 2},
+        additional_sources=also,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        max_ahead_ms=1_000,
     )
     manifest = Manifest(
         state="complete",

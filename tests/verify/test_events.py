@@ -75,7 +75,7 @@ def test_an_event_of_another_source_has_its_type_and_null_for_what_it_lacks() ->
     plan = compile_plan(pipeline(additional_sources=(REFUNDS,)))
     refund = {"refund": "r1", "refunded": 5, "card": "c", "back": 2.0}
     schema = Decoder(contract_schema(Refund))
-    (event,) = judge_events(plan, plan.also[0], Refund, [record(0, refund)], schema, KEY).events.values()
+    (event,) = judge_events(plan, plan.additional_sources[0], Refund, [record(0, refund)], schema, KEY).events.values()
     assert (event.event_id, event.time) == ("r1", 5)
     shown = {name: event.row[name] for name in ("event__type", "back", "amount", "id", "large")}
     assert shown == {"event__type": "refund", "back": 2.0, "amount": None, "id": None, "large": None}

@@ -14,7 +14,7 @@ from verify.emissions import Event
 from verify.predictions import PredictionFindings, check_predictions
 from verify.records import Position, Published
 
-PLAN = make_plan(fields=[], views=[view_of(COUNT)], carried=[("x", "double")])
+PLAN = make_plan(fields=[], views=[view_of(COUNT)], passthrough=[("x", "double")])
 MODEL = Model(name="m", inputs=("event.x", "v.n"), threshold=0.5, positive="block", negative="approve")
 
 

@@ -21,7 +21,7 @@ LAST = {
     "type": "string",
 }
 COUNT = LAST | {"name": "n", "operation": "count", "column": None, "column_type": None, "type": "long"}
-PLAN = make_plan(fields=[], views=[view_of(COUNT, LAST)], also=({"topic": "clicks", "triggers": False},))
+PLAN = make_plan(fields=[], views=[view_of(COUNT, LAST)], additional_sources=({"topic": "clicks", "triggers": False},))
 (VIEW,) = PLAN.views
 SHOWN = [Event(Position(0, i), 7, b"a", f"s{i}", 10, {"k": "a", "v": f"s{i}"}) for i in range(3)]
 CLICKS = [Event(Position(0, i), 7, b"a", f"c{i}", 10, {"k": "a", "v": f"c{i}"}) for i in range(3)]

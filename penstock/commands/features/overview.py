@@ -61,7 +61,7 @@ def overview(
             for view, feature in plan.derived_features
         ],
         "features": sum(len(view.outputs) for view in plan.views),
-        "carried": [name for name, _ in plan.carried],
+        "passthrough": [name for name, _ in plan.passthrough],
     }
 
 
@@ -74,8 +74,8 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         branch = root.add(title if source["triggers"] else title.append("  updates windows, gives no record"))
         branch.add(_line("decode", source["contract"], f"{len(source['fields'])} fields"))
         branch.add(_line("refused", source["refused_to"]))
-        if source["accepts"] is not None:
-            branch.add(_line("accepts", source["accepts"]))
+        if source["filter"] is not None:
+            branch.add(_line("filter", source["filter"]))
     if plan["columns"] or plan["conditions"]:
         counts = f"{len(plan['columns'])} columns", f"{len(plan['conditions'])} conditions"
         columns = root.add(_line("derive", *counts))
@@ -94,7 +94,11 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         for feature in plan["derived"]:
             derived.add(Text.assemble((feature["name"], "cyan"), (f" {feature['type']} ", "dim"), feature["from"]))
     encode = root.add(
-        _line("encode", plan["features_topic"], f"{plan['features']} features, {len(plan['carried'])} columns carried")
+        _line(
+            "encode",
+            plan["features_topic"],
+            f"{plan['features']} features, {len(plan['passthrough'])} columns passed through",
+        )
     )
     for stage in plan["stages"]:
         for view in stage["views"]:
@@ -161,7 +165,7 @@ def _source(source: SourcePlan, plan: PipelinePlan) -> dict[str, Any]:
         "fields": [field.name for field in source.fields],
         "refused_to": source.dead_letter_topic,
         "triggers": source.triggers,
-        "accepts": next((c.sql for c in plan.filters if c.name == source.accepts), None),
+        "filter": next((c.sql for c in plan.filters if c.name == source.filter), None),
     }
 
 

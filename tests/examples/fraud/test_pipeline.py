@@ -48,4 +48,4 @@ def test_night_is_before_six_in_the_morning(rows):
 def test_no_personal_column_is_carried():
     personal = {f.name for f in compile_plan(pipeline).source.fields if f.pii}
     assert personal == {"card_id", "cardholder_name"}
-    assert not personal & {name for name, _ in compile_plan(pipeline).carried}
+    assert not personal & {name for name, _ in compile_plan(pipeline).passthrough}

@@ -160,7 +160,7 @@ def test_features_are_computed_after_those_that_they_use() -> None:
 
 
 def test_columns_of_the_event_that_features_use_are_carried_on_the_record() -> None:
-    assert plan(card(ratio="event.cents / amount_mean_7d")).carried == (("cents", "double"),)
+    assert plan(card(ratio="event.cents / amount_mean_7d")).passthrough == (("cents", "double"),)
 
 
 def test_the_hash_covers_the_sql_the_columns_and_the_views_behind_it() -> None:

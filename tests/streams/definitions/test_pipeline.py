@@ -169,7 +169,10 @@ def test_an_unsupported_field_type_is_refused_by_name() -> None:
 
 
 def test_personal_data_that_is_dropped_is_never_carried() -> None:
-    assert compile_plan(pipeline(passthrough=("email", "card"))).carried == (("card", "string"), ("amount", "double"))
+    assert compile_plan(pipeline(passthrough=("email", "card"))).passthrough == (
+        ("card", "string"),
+        ("amount", "double"),
+    )
 
 
 def test_equal_conditions_share_one_filter_column() -> None:
@@ -330,7 +333,7 @@ def test_a_view_means_something_else_with_another_source_or_other_events_of_it()
 
 def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> None:
     plan = compile_plan(pipeline(additional_sources=(REFUNDS.model_copy(update={"filter": "large"}),)))
-    assert [(source.accepts) for source in plan.sources] == [None, "where__0"]
+    assert [(source.filter) for source in plan.sources] == [None, "where__0"]
     assert [column.sql for column in plan.filters] == ["large"]
 
 

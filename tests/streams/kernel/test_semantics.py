@@ -108,7 +108,9 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
     also = draw(st.sampled_from([(), ({**CLICKS, "key": source["key"], "dedup_horizon_ms": 20},)]))
-    return make_plan(fields=FIELDS, stages=stages, source=source, also=also, filters=FILTERS, composites=COMPOSITES)
+    return make_plan(
+        fields=FIELDS, stages=stages, source=source, additional_sources=also, filters=FILTERS, composites=COMPOSITES
+    )
 
 
 NUMBERS = st.one_of(
@@ -150,7 +152,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def of_sources(plan: PipelinePlan, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as events of the plan's sources: each has the columns of its own contract only."""
-    if not plan.also:
+    if not plan.additional_sources:
         return [row | {"__source": 0} for row in rows]
     found = []
     for row in rows:

@@ -25,7 +25,7 @@ def plan(*of_v: dict[str, Any], of_w: tuple[dict[str, Any], ...] = ()) -> Pipeli
         view_of(a, b, name="v") | {"derived": list(of_v)},
         view_of(c, name="w") | {"derived": list(of_w)},
     ]
-    return make_plan(fields=[], views=views, carried=[["x", "double"]])
+    return make_plan(fields=[], views=views, passthrough=[["x", "double"]])
 
 
 def value(sql: str, *inputs: str, kind: str = "double", a: int = 7, b: int = 2) -> Any:

@@ -17,17 +17,17 @@ import java.util.Map;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataOutputSerializer;
 import penstock.kernel.decode.EventDecoder;
+import penstock.kernel.decode.InvalidEventException;
 import penstock.kernel.decode.RawRecord;
-import penstock.kernel.decode.Refused;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
-import penstock.kernel.stage.ColumnKey;
-import penstock.kernel.stage.Duplicates;
-import penstock.kernel.stage.DuplicatesSerializer;
+import penstock.kernel.stage.EntityKeySelector;
+import penstock.kernel.stage.SeenIds;
+import penstock.kernel.stage.SeenIdsSerializer;
 import penstock.kernel.window.EntityState;
 import penstock.kernel.window.EntityStateSerializer;
 import penstock.kernel.window.Sketches;
@@ -35,22 +35,22 @@ import penstock.kernel.window.StageSpec;
 import penstock.kernel.window.StateReport;
 
 /**
- * The kernel without Flink's runtime, so that other languages can hold it against their own
- * computations: every line of the input is a request in JSON, every line of the output its answer.
+ * The kernel without Flink's runtime, so that tests in other languages can compare results. Each
+ * line of the input is a JSON request, each line of the output its answer.
  *
  * <ul>
  *   <li>{@code {"features": {"plan": …, "rows": [{column: value}], "snapshot_every": n}}}: the
- *       views of each row (all columns given, and of which source it is as {@code __source}), null
- *       for a duplicate. After every n rows the states are written and read back (0: never). With
- *       {@code "later": [ms]}, also the features that a timer would emit so long after each row's
- *       {@code as_of}.
- *   <li>{@code {"states": {"plan": …, "rows": […]}}}: what these rows leave: for each entity of
- *       each stage the bytes of its state in a snapshot, and for each window its tiles with what
- *       every aggregate would give of that tile alone; and the bytes that de-duplication needs.
+ *       views of each row, null for a duplicate. A row has all columns, and the number of its
+ *       source as {@code __source}. After every n rows the states are written and read back (0:
+ *       never). With {@code "later": [ms]}, also the features that a timer would emit that long
+ *       after each row's {@code as_of}.
+ *   <li>{@code {"states": {"plan": …, "rows": […]}}}: the state after these rows. For each entity
+ *       of each stage: its size in a snapshot, and per window its tiles with the result of every
+ *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
- *       "timestamp": ms}]}}}: for each record its columns, or the reason for which it is refused.
+ *       "timestamp": ms}]}}}: for each record its columns, or why it is invalid.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
- *       the sketch (base64) that it keeps of its column's values in these rows, or null.
+ *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>
  */
 public final class Cli {
@@ -58,7 +58,7 @@ public final class Cli {
 
   private Cli() {}
 
-  /** Serves requests until the input ends. */
+  /** Answers requests until the input ends. */
   public static void main(String[] arguments) throws Exception {
     BufferedReader in =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -78,15 +78,16 @@ public final class Cli {
     }
   }
 
-  /** Fills {@code stages} and {@code duplicates} with what the rows leave. */
+  /** Fills {@code stages} and {@code seenIds} with the state after the rows. */
   private static ArrayNode features(
-      JsonNode request, List<StageRun> stages, List<Map<String, Duplicates>> duplicates)
+      JsonNode request, List<StageRun> stages, List<Map<String, SeenIds>> seenIds)
       throws IOException {
     String planJson = MAPPER.writeValueAsString(request.get("plan"));
     Plan plan = Plan.parse(planJson);
-    Layout layout = Layout.needed(plan);
-    ColumnKey sourceKey = new ColumnKey(EntityKey.of(plan, layout, plan.source().key()));
-    plan.sources().forEach(source -> duplicates.add(new HashMap<>()));
+    ColumnLayout layout = ColumnLayout.needed(plan);
+    EntityKeySelector sourceKey =
+        new EntityKeySelector(EntityKey.of(plan, layout, plan.source().key()));
+    plan.sources().forEach(source -> seenIds.add(new HashMap<>()));
     for (Plan.Stage stage : plan.stages()) {
       stages.add(new StageRun(planJson, plan, stage));
     }
@@ -99,10 +100,11 @@ public final class Cli {
       Event event = event(plan, layout, row, number++);
       boolean isNew =
           !plan.sources().get(event.source).identifiesEvents()
-              || duplicates
+              || seenIds
                   .get(event.source)
-                  .computeIfAbsent(sourceKey.getKey(event), key -> new Duplicates())
-                  .accept(event.id, event.time, plan.sources().get(event.source).dedupHorizonMs());
+                  .computeIfAbsent(sourceKey.getKey(event), key -> new SeenIds())
+                  .addIfNew(
+                      event.id, event.time, plan.sources().get(event.source).dedupHorizonMs());
       if (isNew) {
         for (StageRun stage : stages) {
           stage.take(event);
@@ -143,13 +145,13 @@ public final class Cli {
 
   private static ObjectNode states(JsonNode request) throws IOException {
     List<StageRun> stages = new ArrayList<>();
-    List<Map<String, Duplicates>> duplicates = new ArrayList<>();
-    features(request, stages, duplicates);
+    List<Map<String, SeenIds>> seenIds = new ArrayList<>();
+    features(request, stages, seenIds);
     ObjectNode answer = MAPPER.createObjectNode();
     DataOutputSerializer out = new DataOutputSerializer(256);
-    for (Map<String, Duplicates> ofSource : duplicates) {
-      for (Duplicates ids : ofSource.values()) {
-        new DuplicatesSerializer().serialize(ids, out);
+    for (Map<String, SeenIds> ofSource : seenIds) {
+      for (SeenIds ids : ofSource.values()) {
+        new SeenIdsSerializer().serialize(ids, out);
       }
     }
     answer.put("duplicates_bytes", out.length());
@@ -160,7 +162,7 @@ public final class Cli {
     return answer;
   }
 
-  /** A stage and the states of its entities. */
+  /** A stage with the states of its entities. */
   private static final class StageRun {
     private final Plan.Stage stage;
     private final EntityStateSerializer serializer;
@@ -176,18 +178,18 @@ public final class Cli {
     void take(Event event) {
       String entity = spec.entity(event);
       if (entity != null) {
-        spec.take(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, v -> 1);
+        spec.update(states.computeIfAbsent(entity, e -> spec.newState()), event, entity, v -> 1);
       }
     }
 
     void addLater(Event event, List<Long> later, Plan plan, ObjectNode views) {
       EntityState state = states.get(spec.entity(event));
       for (int i = 0; i < spec.views().length && state != null && !later.isEmpty(); i++) {
-        ViewValues values = event.views[spec.place(i)];
-        Plan.View view = plan.views().get(spec.place(i));
+        ViewValues values = event.views[spec.viewIndex(i)];
+        Plan.View view = plan.views().get(spec.viewIndex(i));
         ArrayNode answer = ((ObjectNode) views.get(view.name())).putArray("later");
         for (long ms : later) {
-          Object[] features = spec.later(state, i, values.asOf() + ms, values.features());
+          Object[] features = spec.featuresAt(state, i, values.asOf() + ms, values.features());
           addFeatures(view, features, answer.addObject());
         }
       }
@@ -201,13 +203,13 @@ public final class Cli {
         entity.put("stage", stage.entity()).put("entity", entry.getKey());
         entity.put("bytes", out.length());
         ArrayNode windows = entity.putArray("windows");
-        for (StateReport.Window window : StateReport.of(entry.getValue())) {
+        for (StateReport.WindowReport window : StateReport.of(entry.getValue())) {
           Plan.View view = stage.views().get(window.view());
           ObjectNode described = windows.addObject();
           described.put("view", view.name());
           described.put("window_ms", window.sizeMs()).put("hop_ms", window.hopMs());
           ArrayNode tiles = described.putArray("tiles");
-          for (StateReport.Tile tile : window.tiles()) {
+          for (StateReport.TileReport tile : window.tiles()) {
             ObjectNode values = tiles.addObject().put("index", tile.index()).putObject("values");
             for (int i = 0; i < window.features().length; i++) {
               values.set(
@@ -228,7 +230,7 @@ public final class Cli {
     }
   }
 
-  private static Event event(Plan plan, Layout layout, JsonNode row, int number) {
+  private static Event event(Plan plan, ColumnLayout layout, JsonNode row, int number) {
     Event event = new Event();
     event.source = row.path("__source").asInt(0);
     Plan.Source source = plan.sources().get(event.source);
@@ -276,7 +278,7 @@ public final class Cli {
   }
 
   private static void addFeatures(Plan.View view, Object[] values, ObjectNode features) {
-    // Those that SQL derives of them come after the kernel.
+    // The kernel does not compute the view's derived features; SQL does, later.
     for (int i = 0; i < view.features().size(); i++) {
       features.set(view.features().get(i).name(), MAPPER.valueToTree(values[i]));
     }
@@ -287,14 +289,14 @@ public final class Cli {
     List<String> writers = new ArrayList<>();
     request.path("writers").forEach(writer -> writers.add(writer.textValue()));
     byte[] key = request.hasNonNull("key") ? request.get("key").binaryValue() : null;
-    Layout layout = Layout.contract(plan);
+    ColumnLayout layout = ColumnLayout.contract(plan);
     int source = request.path("source").asInt(0);
     EventDecoder decoder =
         new EventDecoder(
             plan,
             source,
             layout,
-            new EventDecoder.Settings(
+            new EventDecoder.DecoderSettings(
                 Collections.nCopies(plan.sources().size(), writers), null, key));
     ArrayNode answer = MAPPER.createArrayNode();
     for (JsonNode record : request.get("records")) {
@@ -309,8 +311,8 @@ public final class Cli {
         for (int i = 0; i < layout.size(); i++) {
           columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));
         }
-      } catch (Refused refused) {
-        result.put("reason", refused.reason.label).put("message", refused.getMessage());
+      } catch (InvalidEventException invalid) {
+        result.put("reason", invalid.reason.label).put("message", invalid.getMessage());
       }
     }
     return answer;

@@ -5,23 +5,23 @@ import org.apache.flink.metrics.Counter;
 import org.apache.flink.metrics.MetricGroup;
 
 /**
- * The kernel's counters, by the names that operators see: Prometheus shows {@code events} as {@code
+ * The kernel's counters. Prometheus shows {@code events} as {@code
  * flink_taskmanager_job_task_operator_penstock_events}.
  */
 public final class Counters {
   private final MetricGroup group;
 
-  /** Those of the operator that runs in the context. */
+  /** Counters of the operator with this context. */
   public Counters(RuntimeContext context) {
     this.group = context.getMetricGroup().addGroup("penstock");
   }
 
-  /** A counter. */
+  /** A counter without labels. */
   public Counter counter(String name) {
     return group.counter(name);
   }
 
-  /** A counter with a label; the label's name becomes part of the metric's name, before its own. */
+  /** A counter with a label. In the metric's name, the label's name comes before {@code name}. */
   public Counter counter(String label, String value, String name) {
     return group.addGroup(label, value).counter(name);
   }

@@ -4,20 +4,30 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
+import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
+import penstock.kernel.event.ColumnLayout;
+import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
+import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.stage.EntityKeySelector;
 
 /**
- * Plans and events of the tests: a source with columns id, time, k, x, s and w, one entity keyed by
+ * Plans and events of the tests: a source with columns id, time, k and x, and one entity with key
  * k.
  */
 public final class Plans {
   private Plans() {}
 
-  /** A feature over column x (of type double) or rows; a list of three, or of three buckets. */
+  /**
+   * A feature over column x (a double) or rows. Lists have three values, histograms three buckets.
+   */
   public static String feature(
       String name, String operation, String column, long windowMs, long hopMs) {
     String type =
@@ -48,10 +58,10 @@ public final class Plans {
         .formatted(name, hash, String.join(",", features));
   }
 
-  /** A plan with these views, all of entity e. */
+  /** A plan with these views. */
   public static String plan(String... views) {
     return """
-        {"pipeline": "p", "derived": [], "filters": [], "carried": [["x", "double"]], "features_topic": "features.p",
+        {"pipeline": "p", "derived": [], "filters": [], "passthrough": [["x", "double"]], "features_topic": "features.p",
          "source": {"topic": "events", "dead_letter_topic": "events.dlq", "partitions": 1, "contract": "c",
            "contract_version": 1, "event_id": "id", "event_time": "time", "key": "k", "dedup_horizon_ms": 1000,
            "max_future_ms": 60000, "max_bytes": 1000,
@@ -62,7 +72,7 @@ public final class Plans {
         .formatted(Arrays.stream(views).collect(Collectors.joining(",")));
   }
 
-  /** The Avro schema of the feature records of {@link #plan}. */
+  /** The Avro schema of the plan's feature records. */
   public static String schema(Plan plan) {
     String views =
         plan.views().stream()
@@ -105,7 +115,7 @@ public final class Plans {
 
   /** An event of the plan. */
   public static Event event(Plan plan, String id, long time, String key, Double x) {
-    Layout layout = Layout.needed(plan);
+    ColumnLayout layout = ColumnLayout.needed(plan);
     Event event = new Event();
     event.id = id;
     event.time = time;
@@ -123,5 +133,31 @@ public final class Plans {
     }
     event.views = new ViewValues[plan.views().size()];
     return event;
+  }
+
+  /** An open harness of a keyed function. It restores {@code state}, which may be null. */
+  public static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
+      KeyedProcessFunction<String, Event, Event> function,
+      String planJson,
+      OperatorSubtaskState state,
+      int maxTasks,
+      int tasks,
+      int task)
+      throws Exception {
+    Plan plan = Plan.parse(planJson);
+    var harness =
+        new KeyedOneInputStreamOperatorTestHarness<>(
+            new KeyedProcessOperator<>(function),
+            new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k")),
+            Types.STRING,
+            maxTasks,
+            tasks,
+            task);
+    harness.setup(new EventSerializer(planJson, false));
+    if (state != null) {
+      harness.initializeState(state);
+    }
+    harness.open();
+    return harness;
   }
 }

@@ -11,72 +11,76 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.util.Utf8;
-import penstock.kernel.decode.Refused.Reason;
+import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Reads Avro binary written with one schema. The contract's rules are applied to what was written,
- * by name, exactly as to JSON: a field that the writer did not know takes the contract's default.
+ * Reads Avro binary by the writer's schema. The contract's rules apply to the written fields by
+ * name, as with JSON: a field that the writer did not have takes the contract's default.
  */
 final class AvroDecoder {
   static {
-    // A few bytes of garbage may claim a string of 2 GB, which Avro would allocate. No event may be
+    // A few corrupt bytes can claim a string of 2 GB, which Avro would allocate. No event may be
     // longer than this.
     System.setProperty("org.apache.avro.limits.string.maxLength", String.valueOf(32 << 20));
     System.setProperty("org.apache.avro.limits.bytes.maxLength", String.valueOf(32 << 20));
   }
 
-  private final Map<String, Integer> places;
+  private final Map<String, Integer> indexes;
   private final Schema schema;
   private final GenericDatumReader<GenericRecord> reader;
   private BinaryDecoder decoder;
 
-  /** Decodes records of {@code writer}; the fields that {@code places} names. */
-  AvroDecoder(Schema writer, Map<String, Integer> places) {
-    this.places = places;
+  /**
+   * For records of schema {@code writer}. {@code indexes} maps the fields to decode to their
+   * indexes in the result.
+   */
+  AvroDecoder(Schema writer, Map<String, Integer> indexes) {
+    this.indexes = indexes;
     this.schema = writer;
     this.reader = new GenericDatumReader<>(writer, writer, new GenericData());
   }
 
-  Object[] decode(byte[] value, int start) throws Refused {
+  Object[] decode(byte[] value, int start) throws InvalidEventException {
     if (schema.getType() != Schema.Type.RECORD) {
-      throw new Refused(Reason.UNDECODABLE, "the Avro schema is not that of a record");
+      throw new InvalidEventException(
+          Reason.UNDECODABLE, "the Avro schema is not that of a record");
     }
     GenericRecord record;
     try {
       decoder = DecoderFactory.get().binaryDecoder(value, start, value.length - start, decoder);
       record = reader.read(null, decoder);
       if (!decoder.isEnd()) {
-        throw new Refused(Reason.UNDECODABLE, "bytes follow the Avro record");
+        throw new InvalidEventException(Reason.UNDECODABLE, "bytes follow the Avro record");
       }
     } catch (EOFException error) {
-      throw new Refused(Reason.UNDECODABLE, "the Avro bytes end early");
+      throw new InvalidEventException(Reason.UNDECODABLE, "the Avro bytes end early");
     } catch (IOException
         | AvroRuntimeException
         | IndexOutOfBoundsException
         | IllegalArgumentException
         | UnsupportedOperationException
         | NegativeArraySizeException error) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.UNDECODABLE,
           "the Avro bytes do not fit their schema (" + error.getClass().getSimpleName() + ")");
     }
-    Object[] fields = new Object[places.size()];
+    Object[] fields = new Object[indexes.size()];
     for (Schema.Field field : schema.getFields()) {
-      Integer place = places.get(field.name());
+      Integer index = indexes.get(field.name());
       Object raw = raw(record.get(field.pos()));
-      if (place != null) {
-        fields[place] = raw;
+      if (index != null) {
+        fields[index] = raw;
       }
     }
     return fields;
   }
 
-  private static Object raw(Object value) throws Refused {
+  private static Object raw(Object value) throws InvalidEventException {
     if (value == null) {
-      return Raw.NULL;
+      return SpecialValue.NULL;
     }
     if (value instanceof Utf8 text) {
-      return Utf8Text.decode(text.getBytes(), 0, text.getByteLength());
+      return StrictUtf8.decode(text.getBytes(), 0, text.getByteLength());
     }
     if (value instanceof GenericData.EnumSymbol symbol) {
       return symbol.toString();
@@ -89,6 +93,6 @@ final class AvroDecoder {
     }
     return value instanceof Long || value instanceof Double || value instanceof Boolean
         ? value
-        : Raw.OTHER;
+        : SpecialValue.UNSUPPORTED;
   }
 }

@@ -10,50 +10,50 @@ import org.apache.flink.streaming.api.functions.ProcessFunction;
 import org.apache.flink.util.Collector;
 import org.apache.flink.util.OutputTag;
 import penstock.kernel.Counters;
-import penstock.kernel.encode.Outgoing;
-import penstock.kernel.encode.OutgoingSerializer;
+import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.encode.OutgoingRecordSerializer;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.plan.Plan;
 
-/** The first step: raw records become valid events, or dead letters on the side output. */
+/** Decodes raw records to valid events. Dead letters go to side outputs. */
 public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
   private final boolean allFields;
-  private final EventDecoder.Settings settings;
+  private final EventDecoder.DecoderSettings settings;
 
   private transient List<EventDecoder> decoders;
-  private transient List<OutputTag<Outgoing>> outputs;
+  private transient List<OutputTag<OutgoingRecord>> outputs;
   private transient List<Plan.Source> sources;
   private transient Counter events;
-  private transient Map<Refused.Reason, Counter> deadLetters;
+  private transient Map<InvalidEventException.Reason, Counter> deadLetters;
 
   /**
    * For the plan's sources.
    *
-   * @param allFields whether the events carry all fields of the contract, for SQL, or only those
-   *     that the stages need
+   * @param allFields whether events carry all fields of the contract, for SQL, or only those that
+   *     the stages need
    */
-  public DecodeFunction(String planJson, boolean allFields, EventDecoder.Settings settings) {
+  public DecodeFunction(String planJson, boolean allFields, EventDecoder.DecoderSettings settings) {
     this.planJson = planJson;
     this.allFields = allFields;
     this.settings = settings;
   }
 
-  /** Where the dead letters of the plan's source of that number leave the operator. */
-  public static OutputTag<Outgoing> deadLetters(int source) {
+  /** The side output for the dead letters of source number {@code source}. */
+  public static OutputTag<OutgoingRecord> deadLetters(int source) {
     return new OutputTag<>(
         "dead-letters-" + source,
-        new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()));
+        new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()));
   }
 
   @Override
   public void open(OpenContext context) {
     Plan plan = Plan.parse(planJson);
-    Layout layout = allFields ? Layout.contract(plan) : Layout.needed(plan);
+    ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
     sources = plan.sources();
     decoders = new ArrayList<>();
     outputs = new ArrayList<>();
@@ -63,8 +63,8 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     }
     Counters counters = new Counters(getRuntimeContext());
     events = counters.counter("events");
-    deadLetters = new EnumMap<>(Refused.Reason.class);
-    for (Refused.Reason reason : Refused.Reason.values()) {
+    deadLetters = new EnumMap<>(InvalidEventException.Reason.class);
+    for (InvalidEventException.Reason reason : InvalidEventException.Reason.values()) {
       deadLetters.put(reason, counters.counter("reason", reason.label, "dead_letters"));
     }
   }
@@ -76,10 +76,11 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     Event event;
     try {
       event = decoders.get(record.source()).decode(record);
-    } catch (Refused refused) {
-      deadLetters.get(refused.reason).inc();
+    } catch (InvalidEventException invalid) {
+      deadLetters.get(invalid.reason).inc();
       String topic = sources.get(record.source()).topic();
-      context.output(outputs.get(record.source()), DeadLetters.of(topic, record, refused));
+      context.output(
+          outputs.get(record.source()), DeadLetterEncoder.encode(topic, record, invalid));
       return;
     }
     out.collect(event);

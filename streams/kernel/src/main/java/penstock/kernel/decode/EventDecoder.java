@@ -9,14 +9,14 @@ import java.util.List;
 import java.util.Map;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaNormalization;
-import penstock.kernel.decode.Refused.Reason;
+import penstock.kernel.decode.InvalidEventException.Reason;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
 /**
- * Turns raw records into valid events, or says why one is refused. Its oracle is {@code
+ * Decodes raw records to valid events. The tests compare it with {@code
  * schemas.codec.decode_event}.
  */
 public final class EventDecoder {
@@ -26,93 +26,96 @@ public final class EventDecoder {
 
   private final int number;
   private final Plan.Source source;
-  private final Map<String, Integer> places = new HashMap<>();
-  private final FieldRule[] rules;
+  private final Map<String, Integer> indexes = new HashMap<>();
+  private final FieldValidator[] validators;
   private final JsonDecoder json;
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
   private final Map<Integer, AvroDecoder> byId = new HashMap<>();
-  private final Registry registry;
+  private final SchemaRegistry registry;
   private final PersonalData personal;
-  private final int timePlace;
-  private final int idPlace;
-  private final int typePlace;
+  private final int timeIndex;
+  private final int idIndex;
+  private final int typeIndex;
   private final int[] targets;
   private final int width;
   private final int views;
 
   /**
-   * What the decoder must know beside the plan.
+   * What the decoder needs beside the plan.
    *
-   * @param writers Avro schemas that the producers of each source may have written with: all
-   *     committed versions of its contract
+   * @param writers per source, the Avro schemas that its producers may write with: all committed
+   *     versions of its contract
    * @param registryUrl of a Confluent schema registry; null if there is none
-   * @param personalKey of the keyed hash; null if the contract hashes nothing
+   * @param personalKey key of the keyed hash; null if the contract hashes nothing
    */
-  public record Settings(List<List<String>> writers, String registryUrl, byte[] personalKey)
+  public record DecoderSettings(List<List<String>> writers, String registryUrl, byte[] personalKey)
       implements Serializable {
     private static final long serialVersionUID = 1;
 
-    /** Says nothing of the key: settings end up in logs. */
+    /** Leaves out the key, as settings may be logged. */
     @Override
     public String toString() {
-      return "Settings[registryUrl=" + registryUrl + "]";
+      return "DecoderSettings[registryUrl=" + registryUrl + "]";
     }
   }
 
   /**
-   * For the events of the plan's source of that number; the events carry the columns of {@code
+   * For the events of source {@code number} of the plan. Events carry the columns of {@code
    * layout}.
    */
-  public EventDecoder(Plan plan, int number, Layout layout, Settings settings) {
+  public EventDecoder(Plan plan, int number, ColumnLayout layout, DecoderSettings settings) {
     this.number = number;
     this.source = plan.sources().get(number);
     List<Plan.Field> fields = source.fields();
-    this.rules = new FieldRule[fields.size()];
+    this.validators = new FieldValidator[fields.size()];
     this.targets = new int[fields.size()];
-    for (int i = 0; i < rules.length; i++) {
-      places.put(fields.get(i).name(), i);
-      rules[i] = new FieldRule(fields.get(i), source.contract() + "@" + source.contractVersion());
-      targets[i] = layout.place(fields.get(i).name());
+    for (int i = 0; i < validators.length; i++) {
+      indexes.put(fields.get(i).name(), i);
+      validators[i] =
+          new FieldValidator(fields.get(i), source.contract() + "@" + source.contractVersion());
+      targets[i] = layout.indexOf(fields.get(i).name());
     }
-    this.json = new JsonDecoder(places);
+    this.json = new JsonDecoder(indexes);
     for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
       byFingerprint.put(
-          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, places));
+          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, indexes));
     }
-    this.registry = settings.registryUrl() == null ? null : new Registry(settings.registryUrl());
+    this.registry =
+        settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
     this.personal = new PersonalData(fields, settings.personalKey());
-    this.timePlace = places.get(source.eventTime());
-    this.idPlace = source.eventId() == null ? -1 : places.get(source.eventId());
-    this.typePlace = layout.place(Plan.EVENT_TYPE);
+    this.timeIndex = indexes.get(source.eventTime());
+    this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
+    this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);
     this.width = layout.size();
     this.views = plan.views().size();
   }
 
   /**
-   * The event in a record.
+   * Decodes and validates a record.
    *
-   * @throws Refused if it is a dead letter
-   * @throws IOException if the schema registry cannot be asked, which is no fault of the event
+   * @throws InvalidEventException if the record is a dead letter
+   * @throws IOException if the schema registry does not answer; the event may be valid
    */
-  public Event decode(RawRecord record) throws Refused, IOException, InterruptedException {
+  public Event decode(RawRecord record)
+      throws InvalidEventException, IOException, InterruptedException {
     if (record.value() == null) {
-      throw new Refused(Reason.TOMBSTONE, "the record has no value");
+      throw new InvalidEventException(Reason.TOMBSTONE, "the record has no value");
     }
     if (record.value().length > source.maxBytes()) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.TOO_LARGE,
           record.value().length + " bytes, more than the " + source.maxBytes() + " allowed");
     }
     Object[] fields = fields(record.value());
-    for (int i = 0; i < rules.length; i++) {
-      fields[i] = rules[i].check(fields[i]);
+    for (int i = 0; i < validators.length; i++) {
+      fields[i] = validators[i].validate(fields[i]);
     }
-    long time = (Long) fields[timePlace];
+    long time = (Long) fields[timeIndex];
     if (record.timestamp() >= 0
         && time - record.timestamp() > source.maxFutureMs()
         && time > record.timestamp()) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.FUTURE_EVENT,
           source.eventTime()
               + ": further ahead of the record's Kafka timestamp than the source allows");
@@ -123,15 +126,15 @@ public final class EventDecoder {
 
   private Event event(RawRecord record, Object[] fields, long time) {
     Event event = new Event();
-    event.key = personal.protectKey(record.key(), source.key(), fields, places);
+    event.key = personal.protectKey(record.key(), source.key(), fields, indexes);
     event.source = number;
     event.partition = record.partition();
     event.offset = record.offset();
     event.timestamp = record.timestamp();
     event.time = time;
     event.id =
-        idPlace >= 0
-            ? (String) fields[idPlace]
+        idIndex >= 0
+            ? (String) fields[idIndex]
             : source.topic() + "/" + record.partition() + "/" + record.offset();
     event.columns = new Object[width];
     for (int i = 0; i < targets.length; i++) {
@@ -139,14 +142,15 @@ public final class EventDecoder {
         event.columns[targets[i]] = fields[i];
       }
     }
-    if (typePlace >= 0) {
-      event.columns[typePlace] = source.contract();
+    if (typeIndex >= 0) {
+      event.columns[typeIndex] = source.contract();
     }
     event.views = new ViewValues[views];
     return event;
   }
 
-  private Object[] fields(byte[] value) throws Refused, IOException, InterruptedException {
+  private Object[] fields(byte[] value)
+      throws InvalidEventException, IOException, InterruptedException {
     if (value.length >= MARKER_LENGTH && value[0] == (byte) 0xC3 && value[1] == 1) {
       return singleObject(value);
     }
@@ -156,34 +160,37 @@ public final class EventDecoder {
     return json.decode(value);
   }
 
-  private Object[] singleObject(byte[] value) throws Refused {
+  private Object[] singleObject(byte[] value) throws InvalidEventException {
     if (value.length < HEADER_LENGTH) {
-      throw new Refused(Reason.UNDECODABLE, "Avro single-object encoding without its fingerprint");
+      throw new InvalidEventException(
+          Reason.UNDECODABLE, "Avro single-object encoding without its fingerprint");
     }
     long fingerprint = ByteBuffer.wrap(value).order(ByteOrder.LITTLE_ENDIAN).getLong(MARKER_LENGTH);
     AvroDecoder decoder = byFingerprint.get(fingerprint);
     if (decoder == null) {
       String hex = String.format("%016x", Long.reverseBytes(fingerprint));
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.UNKNOWN_SCHEMA,
           "no committed version of contract " + source.contract() + " has the fingerprint " + hex);
     }
     return decoder.decode(value, HEADER_LENGTH);
   }
 
-  private Object[] confluent(byte[] value) throws Refused, IOException, InterruptedException {
+  private Object[] confluent(byte[] value)
+      throws InvalidEventException, IOException, InterruptedException {
     if (registry == null) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.UNDECODABLE,
           "it looks like Confluent framing, but no schema registry is configured");
     }
     if (value.length < CONFLUENT_HEADER_LENGTH) {
-      throw new Refused(Reason.UNDECODABLE, "Confluent framing without its schema id");
+      throw new InvalidEventException(
+          Reason.UNDECODABLE, "Confluent framing without its schema id");
     }
     int id = ByteBuffer.wrap(value).getInt(1);
     AvroDecoder decoder = byId.get(id);
     if (decoder == null) {
-      decoder = new AvroDecoder(registry.schema(id), places);
+      decoder = new AvroDecoder(registry.schema(id), indexes);
       byId.put(id, decoder);
     }
     return decoder.decode(value, CONFLUENT_HEADER_LENGTH);

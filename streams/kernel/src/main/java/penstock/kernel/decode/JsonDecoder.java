@@ -10,22 +10,25 @@ import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import java.io.IOException;
 import java.math.BigInteger;
 import java.util.Map;
-import penstock.kernel.decode.Refused.Reason;
+import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Reads one JSON object strictly: UTF-8, nothing beyond RFC 8259, nothing after it; of a repeated
- * name the last counts.
+ * Reads one JSON object strictly: UTF-8, RFC 8259, nothing after the object. If a name repeats, the
+ * last value counts.
  */
 final class JsonDecoder {
   private static final int MAX_DEPTH = 100;
   private static final int MAX_DIGITS = 1_000;
 
-  private final Map<String, Integer> places;
+  private final Map<String, Integer> indexes;
   private final JsonFactory factory;
 
-  /** Decodes the fields that {@code places} names; others are checked for syntax and ignored. */
-  JsonDecoder(Map<String, Integer> places) {
-    this.places = places;
+  /**
+   * {@code indexes} maps the fields to decode to their indexes in the result. Other fields are only
+   * checked for syntax.
+   */
+  JsonDecoder(Map<String, Integer> indexes) {
+    this.indexes = indexes;
     this.factory =
         JsonFactory.builder()
             .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
@@ -39,27 +42,27 @@ final class JsonDecoder {
             .build();
   }
 
-  Object[] decode(byte[] value) throws Refused {
+  Object[] decode(byte[] value) throws InvalidEventException {
     checkEncoding(value);
     try (JsonParser parser = factory.createParser(value)) {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
-        throw new Refused(Reason.UNDECODABLE, "the JSON document is not an object");
+        throw new InvalidEventException(Reason.UNDECODABLE, "the JSON document is not an object");
       }
-      Object[] fields = new Object[places.size()];
+      Object[] fields = new Object[indexes.size()];
       while (parser.nextToken() != JsonToken.END_OBJECT) {
-        Integer place = places.get(parser.currentName());
+        Integer index = indexes.get(parser.currentName());
         JsonToken token = parser.nextToken();
-        if (place != null) {
-          fields[place] = field(parser, token);
+        if (index != null) {
+          fields[index] = field(parser, token);
         }
         parser.skipChildren();
       }
       if (parser.nextToken() != null) {
-        throw new Refused(Reason.UNDECODABLE, "something follows the JSON document");
+        throw new InvalidEventException(Reason.UNDECODABLE, "data follows the JSON document");
       }
       return fields;
     } catch (StreamConstraintsException error) {
-      throw new Refused(
+      throw new InvalidEventException(
           Reason.UNDECODABLE,
           "JSON nested deeper than "
               + MAX_DEPTH
@@ -67,11 +70,11 @@ final class JsonDecoder {
               + MAX_DIGITS
               + " digits");
     } catch (JsonProcessingException error) {
-      // Its own message quotes the document.
+      // The parser's own message quotes the document.
       long at = error.getLocation() == null ? 0 : error.getLocation().getByteOffset();
-      throw new Refused(Reason.UNDECODABLE, "not JSON (byte " + at + ")");
+      throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + at + ")");
     } catch (IOException error) {
-      throw new Refused(Reason.UNDECODABLE, "not JSON");
+      throw new InvalidEventException(Reason.UNDECODABLE, "not JSON");
     }
   }
 
@@ -82,8 +85,8 @@ final class JsonDecoder {
       case VALUE_NUMBER_FLOAT -> parser.getDoubleValue();
       case VALUE_TRUE -> Boolean.TRUE;
       case VALUE_FALSE -> Boolean.FALSE;
-      case VALUE_NULL -> Raw.NULL;
-      default -> Raw.OTHER;
+      case VALUE_NULL -> SpecialValue.NULL;
+      default -> SpecialValue.UNSUPPORTED;
     };
   }
 
@@ -91,30 +94,30 @@ final class JsonDecoder {
     if (parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER) {
       return parser.getLongValue();
     }
-    return new Raw.HugeInteger(new BigInteger(parser.getText()).doubleValue());
+    return new SpecialValue.HugeInteger(new BigInteger(parser.getText()).doubleValue());
   }
 
   /**
-   * The parser would guess UTF-16 and -32, take a byte order mark, and let some malformed UTF-8
-   * pass.
+   * Rejects what the parser would accept: UTF-16 and UTF-32, a byte order mark, some malformed
+   * UTF-8.
    */
-  private static void checkEncoding(byte[] value) throws Refused {
+  private static void checkEncoding(byte[] value) throws InvalidEventException {
     boolean ascii = true;
     for (byte b : value) {
       ascii &= b >= 0;
     }
     if (!ascii) {
-      Utf8Text.decode(value, 0, value.length);
+      StrictUtf8.decode(value, 0, value.length);
       if (value.length >= 3
           && value[0] == (byte) 0xEF
           && value[1] == (byte) 0xBB
           && value[2] == (byte) 0xBF) {
-        throw new Refused(Reason.UNDECODABLE, "not JSON (a byte order mark)");
+        throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (a byte order mark)");
       }
     }
     for (int i = 0; i < Math.min(4, value.length); i++) {
       if (value[i] == 0) {
-        throw new Refused(Reason.UNDECODABLE, "not JSON (byte " + i + ")");
+        throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + i + ")");
       }
     }
   }

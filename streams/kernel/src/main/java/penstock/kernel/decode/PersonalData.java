@@ -9,7 +9,7 @@ import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 import penstock.kernel.plan.Plan;
 
-/** Personal fields: hashed with the key, or dropped, before an event goes any further. */
+/** Hashes or drops personal fields before an event leaves the decoder. */
 final class PersonalData {
   private static final int HASH_BYTES = 16;
 
@@ -28,12 +28,12 @@ final class PersonalData {
     }
     if (any && (key == null || key.length == 0)) {
       throw new IllegalArgumentException(
-          "the contract hashes personal fields, but there is no key for it");
+          "the contract hashes personal fields, but there is no key");
     }
     mac = any ? mac(key) : null;
   }
 
-  /** Replaces the personal values among {@code fields}. */
+  /** Replaces the personal values in {@code fields}. */
   void protect(Object[] fields) {
     for (int i = 0; i < fields.length; i++) {
       if (dropped[i]) {
@@ -45,15 +45,15 @@ final class PersonalData {
   }
 
   /**
-   * The key under which the features are published: the raw one, but where the source is keyed by a
-   * personal field, that field's protected value.
+   * The key of the feature records: the raw key, unless the source is keyed by a personal field.
+   * Then it is that field's protected value.
    */
-  byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> places) {
-    Integer place = keyField == null ? null : places.get(keyField);
-    if (place == null || !hashed[place] && !dropped[place]) {
+  byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> indexes) {
+    Integer index = keyField == null ? null : indexes.get(keyField);
+    if (index == null || !hashed[index] && !dropped[index]) {
       return key;
     }
-    return fields[place] == null ? null : fields[place].toString().getBytes(StandardCharsets.UTF_8);
+    return fields[index] == null ? null : fields[index].toString().getBytes(StandardCharsets.UTF_8);
   }
 
   private String hash(String value) {

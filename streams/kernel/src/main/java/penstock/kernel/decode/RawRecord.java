@@ -3,9 +3,9 @@ package penstock.kernel.decode;
 import java.util.List;
 
 /**
- * A record as it lies in Kafka. {@code key}, {@code value} and a header's value may be null.
+ * A record as read from Kafka. {@code key}, {@code value} and a header's value may be null.
  *
- * @param source which of the plan's sources its topic is
+ * @param source number of the plan's source that its topic belongs to
  */
 public record RawRecord(
     int source,
@@ -16,6 +16,6 @@ public record RawRecord(
     byte[] value,
     List<Header> headers) {
 
-  /** One header of the record; names may repeat. */
+  /** A header. Names may repeat. */
   public record Header(String name, byte[] value) {}
 }

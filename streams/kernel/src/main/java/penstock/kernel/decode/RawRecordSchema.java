@@ -9,16 +9,13 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
 import org.apache.flink.util.Collector;
 import penstock.kernel.event.SerializerTypeInfo;
 
-/**
- * Takes Kafka records as they are, tombstones included: whether one is an event is decided where it
- * can be refused.
- */
+/** Passes Kafka records on unchanged, tombstones included. The decoder validates them later. */
 public final class RawRecordSchema implements KafkaRecordDeserializationSchema<RawRecord> {
   private static final long serialVersionUID = 1;
 
   private final List<String> topics;
 
-  /** For records of these topics, which are the plan's sources in their order. */
+  /** For records of these topics, in the order of the plan's sources. */
   public RawRecordSchema(List<String> topics) {
     this.topics = List.copyOf(topics);
   }
@@ -27,7 +24,7 @@ public final class RawRecordSchema implements KafkaRecordDeserializationSchema<R
   public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<RawRecord> out) {
     int source = topics.indexOf(record.topic());
     if (source < 0) {
-      // Of a source that the pipeline no longer has: a restored reader still holds its partitions.
+      // A restored reader may still have partitions of a source that was removed from the pipeline.
       return;
     }
     List<RawRecord.Header> headers = List.of();

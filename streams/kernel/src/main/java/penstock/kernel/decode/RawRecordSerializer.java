@@ -3,17 +3,15 @@ package penstock.kernel.decode;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
-import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
-import penstock.kernel.event.SimpleSerializer;
+import penstock.kernel.event.BaseSerializer;
 import penstock.kernel.plan.Binary;
 
 /** Raw records between operators that are not chained. */
-public final class RawRecordSerializer extends SimpleSerializer<RawRecord> {
+public final class RawRecordSerializer extends BaseSerializer<RawRecord> {
   private static final long serialVersionUID = 1;
 
-  /** For all records alike. */
   public RawRecordSerializer() {
     super(true);
   }
@@ -59,10 +57,5 @@ public final class RawRecordSerializer extends SimpleSerializer<RawRecord> {
       headers.add(new RawRecord.Header(Binary.readString(in), Binary.readBytes(in)));
     }
     return headers;
-  }
-
-  @Override
-  public TypeSerializerSnapshot<RawRecord> snapshotConfiguration() {
-    throw new UnsupportedOperationException("records are never kept in state");
   }
 }

@@ -16,11 +16,11 @@ import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /**
- * The last step: events become feature records, marked with the attempt that emits them: when this
- * run of the job began, epoch ms. It grows with every restart, re-submission and change of the
- * JobManager, whether or not a checkpoint was completed in between.
+ * Encodes events as feature records. Each record carries the attempt: when this run of the job
+ * began, epoch ms. The attempt grows with every restart, re-submission and change of the
+ * JobManager, even if no checkpoint was completed in between.
  */
-public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
+public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
 
@@ -31,12 +31,14 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   private transient Counter records;
   private transient Counter timerRecords;
 
-  /** The attempt, the same of all subtasks: a clock that was set back must not set it back. */
+  /**
+   * The attempt, which all subtasks share. It keeps the attempt growing if the clock is set back.
+   */
   private transient ListState<Long> state;
 
   private transient long attempt;
 
-  /** For the events of the plan; {@code schemaJson} is that of its feature records. */
+  /** For the events of a plan. {@code schemaJson} is the schema of its feature records. */
   public EncodeFunction(String planJson, String schemaJson) {
     this.planJson = planJson;
     this.schemaJson = schemaJson;
@@ -56,7 +58,7 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
         context
             .getOperatorStateStore()
             .getUnionListState(new ListStateDescriptor<>("attempt", Types.LONG));
-    attempt = RunStart.agreed((StreamingRuntimeContext) getRuntimeContext());
+    attempt = RunStart.agree((StreamingRuntimeContext) getRuntimeContext());
     for (long stored : state.get()) {
       attempt = Math.max(attempt, stored + 1);
     }
@@ -68,11 +70,12 @@ public final class EncodeFunction extends RichMapFunction<Event, Outgoing>
   }
 
   @Override
-  public Outgoing map(Event event) throws Exception {
+  public OutgoingRecord map(Event event) throws Exception {
     records.inc();
     if (event.isTimer) {
       timerRecords.inc();
     }
-    return new Outgoing(event.partition, event.key, encoder.encode(event, attempt), List.of());
+    return new OutgoingRecord(
+        event.partition, event.key, encoder.encode(event, attempt), List.of());
   }
 }

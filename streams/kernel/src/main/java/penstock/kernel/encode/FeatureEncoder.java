@@ -9,16 +9,16 @@ import org.apache.avro.Schema;
 import org.apache.avro.SchemaNormalization;
 import org.apache.avro.io.BinaryEncoder;
 import org.apache.avro.io.EncoderFactory;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Writes feature records in Avro single-object encoding, by the schema of {@code
- * schemas.records.features_schema}.
+ * Writes feature records in Avro single-object encoding, with the schema that {@code
+ * schemas.records.features_schema} builds.
  */
 public final class FeatureEncoder {
   private static final List<String> LEADING =
@@ -26,25 +26,25 @@ public final class FeatureEncoder {
 
   private final String[] topics;
   private final byte[] header;
-  private final Field[] carried;
-  private final int[] carriedPlaces;
-  private final Field[][] views;
+  private final FieldEncoding[] passthrough;
+  private final int[] passthroughIndexes;
+  private final FieldEncoding[][] views;
   private final int[] presentBranch;
   private final ByteArrayOutputStream buffer = new ByteArrayOutputStream(1024);
   private final BinaryEncoder out = EncoderFactory.get().binaryEncoder(buffer, null);
 
   /**
-   * How a field is written: its type, and the branches of its union; {@code value} is -1 where it
-   * is no union.
+   * How to write a field: its type and the indexes of its union's branches, which are -1 for a
+   * field that is no union.
    */
-  private record Field(FeatureType type, int value, int none) {
-    static Field of(Schema.Field field, FeatureType type) {
+  private record FieldEncoding(FeatureType type, int valueBranch, int nullBranch) {
+    static FieldEncoding of(Schema.Field field, FeatureType type) {
       Schema schema = field.schema();
       if (schema.getType() != Schema.Type.UNION) {
-        return new Field(type, -1, -1);
+        return new FieldEncoding(type, -1, -1);
       }
-      int none = schema.getTypes().get(0).getType() == Schema.Type.NULL ? 0 : 1;
-      return new Field(type, 1 - none, none);
+      int nullBranch = schema.getTypes().get(0).getType() == Schema.Type.NULL ? 0 : 1;
+      return new FieldEncoding(type, 1 - nullBranch, nullBranch);
     }
   }
 
@@ -70,18 +70,20 @@ public final class FeatureEncoder {
             .order(ByteOrder.LITTLE_ENDIAN)
             .putLong(SchemaNormalization.parsingFingerprint64(schema))
             .array();
-    Layout layout = Layout.needed(plan);
+    ColumnLayout layout = ColumnLayout.needed(plan);
     List<Schema.Field> event = schema.getField("event").schema().getFields();
     require(
-        names(event).equals(plan.carried().stream().map(column -> column.get(0)).toList()),
+        names(event).equals(plan.passthrough().stream().map(column -> column.get(0)).toList()),
         schemaJson);
-    this.carried = new Field[event.size()];
-    this.carriedPlaces = new int[event.size()];
-    for (int i = 0; i < carried.length; i++) {
-      carriedPlaces[i] = layout.place(event.get(i).name());
-      carried[i] = Field.of(event.get(i), new FeatureType(layout.type(carriedPlaces[i]), false));
+    this.passthrough = new FieldEncoding[event.size()];
+    this.passthroughIndexes = new int[event.size()];
+    for (int i = 0; i < passthrough.length; i++) {
+      passthroughIndexes[i] = layout.indexOf(event.get(i).name());
+      passthrough[i] =
+          FieldEncoding.of(
+              event.get(i), new FeatureType(layout.type(passthroughIndexes[i]), false));
     }
-    this.views = new Field[planned.size()][];
+    this.views = new FieldEncoding[planned.size()][];
     this.presentBranch = new int[planned.size()];
     for (int i = 0; i < views.length; i++) {
       Schema union = fields.get(LEADING.size() + i).schema();
@@ -90,7 +92,7 @@ public final class FeatureEncoder {
     }
   }
 
-  private static Field[] view(Plan.View view, Schema schema, String schemaJson) {
+  private static FieldEncoding[] view(Plan.View view, Schema schema, String schemaJson) {
     List<Schema.Field> fields = schema.getFields();
     List<Schema.Field> features = fields.subList(5, fields.size());
     require(
@@ -99,9 +101,9 @@ public final class FeatureEncoder {
     require(
         names(features).equals(view.outputs().stream().map(Plan.Output::name).toList()),
         schemaJson);
-    Field[] result = new Field[features.size()];
+    FieldEncoding[] result = new FieldEncoding[features.size()];
     for (int i = 0; i < result.length; i++) {
-      result[i] = Field.of(features.get(i), view.outputs().get(i).type());
+      result[i] = FieldEncoding.of(features.get(i), view.outputs().get(i).type());
     }
     return result;
   }
@@ -117,7 +119,7 @@ public final class FeatureEncoder {
     }
   }
 
-  /** The record of an event that has passed all stages. */
+  /** The feature record of an event that has passed all stages. */
   public byte[] encode(Event event, long attempt) throws IOException {
     buffer.reset();
     buffer.write(header, 0, header.length);
@@ -129,8 +131,8 @@ public final class FeatureEncoder {
     out.writeInt(event.partition);
     out.writeLong(event.offset);
     out.writeLong(event.timestamp);
-    for (int i = 0; i < carried.length; i++) {
-      write(carried[i], event.columns[carriedPlaces[i]]);
+    for (int i = 0; i < passthrough.length; i++) {
+      write(passthrough[i], event.columns[passthroughIndexes[i]]);
     }
     for (int i = 0; i < views.length; i++) {
       ViewValues view = event.views[i];
@@ -143,7 +145,7 @@ public final class FeatureEncoder {
     return buffer.toByteArray();
   }
 
-  private void write(Field[] fields, ViewValues view) throws IOException {
+  private void write(FieldEncoding[] fields, ViewValues view) throws IOException {
     out.writeString(view.entity());
     out.writeLong(view.epoch());
     out.writeLong(view.seq());
@@ -154,9 +156,9 @@ public final class FeatureEncoder {
     }
   }
 
-  private void write(Field field, Object value) throws IOException {
-    if (field.value() >= 0) {
-      out.writeIndex(value == null ? field.none() : field.value());
+  private void write(FieldEncoding field, Object value) throws IOException {
+    if (field.valueBranch() >= 0) {
+      out.writeIndex(value == null ? field.nullBranch() : field.valueBranch());
       if (value == null) {
         return;
       }

@@ -5,18 +5,18 @@ import org.apache.flink.api.common.functions.AggregateFunction;
 import org.apache.flink.streaming.api.operators.StreamingRuntimeContext;
 
 /**
- * When a run of the job began, which all its subtasks must know alike: the JobManager keeps it, and
- * its clock says it. Flink's own attempt numbers begin at 0 again with every JobManager; the number
- * only tells the runs under one JobManager apart.
+ * When a run of the job began, the same for all its subtasks: the JobManager stores the time by its
+ * own clock. Flink's attempt number only tells runs under one JobManager apart, as it restarts at 0
+ * with every JobManager.
  */
-final class RunStart implements AggregateFunction<Integer, RunStart.Run, Long> {
+final class RunStart implements AggregateFunction<Integer, RunStart.LatestRun, Long> {
   private static final long serialVersionUID = 1;
 
-  /** The newest run: Flink's attempt number, and its beginning in epoch ms. */
-  record Run(int number, long beganMs) {}
+  /** The newest run: Flink's attempt number, and when it began in epoch ms. */
+  record LatestRun(int number, long beganMs) {}
 
-  /** The beginning of the run of which the caller is part: the first subtask to ask sets it. */
-  static long agreed(StreamingRuntimeContext context) throws IOException {
+  /** When the caller's run began. The first subtask that asks sets it. */
+  static long agree(StreamingRuntimeContext context) throws IOException {
     return context
         .getGlobalAggregateManager()
         .updateGlobalAggregate(
@@ -24,24 +24,24 @@ final class RunStart implements AggregateFunction<Integer, RunStart.Run, Long> {
   }
 
   @Override
-  public Run createAccumulator() {
-    return new Run(-1, 0);
+  public LatestRun createAccumulator() {
+    return new LatestRun(-1, 0);
   }
 
   @Override
-  public Run add(Integer number, Run newest) {
+  public LatestRun add(Integer number, LatestRun newest) {
     return number > newest.number()
-        ? new Run(number, Math.max(System.currentTimeMillis(), newest.beganMs() + 1))
+        ? new LatestRun(number, Math.max(System.currentTimeMillis(), newest.beganMs() + 1))
         : newest;
   }
 
   @Override
-  public Long getResult(Run newest) {
+  public Long getResult(LatestRun newest) {
     return newest.beganMs();
   }
 
   @Override
-  public Run merge(Run one, Run other) {
+  public LatestRun merge(LatestRun one, LatestRun other) {
     return one.number() > other.number() ? one : other;
   }
 }

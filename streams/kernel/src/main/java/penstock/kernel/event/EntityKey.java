@@ -5,47 +5,47 @@ import java.util.List;
 import penstock.kernel.plan.Plan;
 
 /**
- * The columns that name an entity, and their values as one text; {@code streams/entities.py} says
- * how the parts of a composite one are joined.
+ * The columns that identify an entity, and their values as one string. {@code
+ * streams/plan/entities.py} documents how the parts of a composite key are joined.
  */
 public final class EntityKey implements Serializable {
   private static final long serialVersionUID = 1;
   private static final char JOINT = '|';
   private static final char ESCAPE = '\\';
 
-  private final int[] places;
+  private final int[] indexes;
 
-  private EntityKey(int[] places) {
-    this.places = places;
+  private EntityKey(int[] indexes) {
+    this.indexes = indexes;
   }
 
-  /** By the plan's key column of that name; null if there is none, so that no event has one. */
-  public static EntityKey of(Plan plan, Layout layout, String key) {
+  /** For the plan's key column {@code key}. With null, no event has an entity. */
+  public static EntityKey of(Plan plan, ColumnLayout layout, String key) {
     List<String> columns = key == null ? List.of() : plan.keyColumns(key);
-    return new EntityKey(columns.stream().mapToInt(layout::place).toArray());
+    return new EntityKey(columns.stream().mapToInt(layout::indexOf).toArray());
   }
 
-  /** The entity of an event, or null if it has none. */
+  /** The entity of an event; null if it has none. */
   public String text(Event event) {
-    if (places.length == 1) {
-      Object value = event.columns[places[0]];
+    if (indexes.length == 1) {
+      Object value = event.columns[indexes[0]];
       return value == null ? null : value.toString();
     }
-    for (int place : places) {
-      if (event.columns[place] == null) {
+    for (int index : indexes) {
+      if (event.columns[index] == null) {
         return null;
       }
     }
-    return places.length == 0 ? null : joined(event.columns);
+    return indexes.length == 0 ? null : joined(event.columns);
   }
 
   private String joined(Object[] columns) {
     StringBuilder text = new StringBuilder();
-    for (int i = 0; i < places.length; i++) {
+    for (int i = 0; i < indexes.length; i++) {
       if (i > 0) {
         text.append(JOINT);
       }
-      String part = columns[places[i]].toString();
+      String part = columns[indexes[i]].toString();
       for (int j = 0; j < part.length(); j++) {
         char c = part.charAt(j);
         if (c == JOINT || c == ESCAPE) {

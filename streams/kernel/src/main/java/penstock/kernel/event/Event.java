@@ -1,47 +1,48 @@
 package penstock.kernel.event;
 
 /**
- * A valid event on its way through the stages. It is mutable and owned by one operator at a time:
- * the stages add their views to it.
+ * A valid event on its way through the stages, which add their views to it. It is mutable and
+ * belongs to one operator at a time.
  */
 public final class Event {
-  /** The raw record's key, verbatim; null if it had none. */
+  /** The raw record's key, unchanged; may be null. */
   public byte[] key;
 
-  /** Which of the plan's sources it came from. */
+  /** Number of its source in the plan. */
   public int source;
 
-  /** Where the raw record lay. */
+  /** Partition of the raw record. */
   public int partition;
 
-  /** Where the raw record lay. */
+  /** Offset of the raw record. */
   public long offset;
 
-  /** The raw record's Kafka timestamp in epoch ms, or -1. */
+  /** Kafka timestamp of the raw record, epoch ms, or -1. */
   public long timestamp;
 
   /** The contract's event id, or {@code topic/partition/offset}. */
   public String id;
 
-  /** Event time in epoch ms. */
+  /** Event time, epoch ms. */
   public long time;
 
   /**
-   * Whether it is no event but the news that a view's windows have run empty meanwhile: then its
-   * time is that of the entity's newest event, and place, key and id are those of the last.
+   * Whether a timer emitted this, not an event, because values have left a view's windows. Then
+   * {@code time} is that of the entity's newest event, and source position, key and id are those of
+   * its last event.
    */
   public boolean isTimer;
 
-  /** The columns of the {@link Layout}; null where the event has no value. */
+  /** Values by the {@link ColumnLayout}; null where the event has none. */
   public Object[] columns;
 
   /**
-   * One per view of the plan, in record order; null until its stage has run, or if the event has no
+   * One per view of the plan, in record order. Null before the view's stage, or if the event has no
    * such entity.
    */
   public ViewValues[] views;
 
-  /** Another event of the same content; what its columns and views hold is never changed. */
+  /** A shallow copy: values and views are shared, as they never change. */
   public Event copy() {
     Event copy = new Event();
     copy.key = key;

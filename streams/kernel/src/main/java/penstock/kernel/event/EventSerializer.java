@@ -1,9 +1,8 @@
 package penstock.kernel.event;
 
 import java.io.IOException;
-import java.util.Objects;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
-import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
@@ -12,11 +11,8 @@ import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
-/**
- * Events between operators, and those that wait for the watermark, whose state tells the plan by
- * which they were written.
- */
-public final class EventSerializer extends MutableSerializer<Event> {
+/** Events between operators. {@code order.BufferedEventsSerializer} uses it for events in state. */
+public final class EventSerializer extends BaseSerializer<Event> {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -25,11 +21,12 @@ public final class EventSerializer extends MutableSerializer<Event> {
   private transient FeatureType[][] views;
 
   /**
-   * For the events of the plan that the text holds.
+   * For the events of a plan.
    *
-   * @param allFields whether they carry the contract's fields, or what the stages need
+   * @param allFields whether events carry all fields of the contract, or only what the stages need
    */
   public EventSerializer(String planJson, boolean allFields) {
+    super(false, planJson, allFields);
     this.planJson = planJson;
     this.allFields = allFields;
   }
@@ -113,7 +110,7 @@ public final class EventSerializer extends MutableSerializer<Event> {
       return;
     }
     Plan plan = Plan.parse(planJson);
-    Layout layout = allFields ? Layout.contract(plan) : Layout.needed(plan);
+    ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
     ColumnType[] types = new ColumnType[layout.size()];
     for (int i = 0; i < types.length; i++) {
       types[i] = layout.type(i);
@@ -141,44 +138,17 @@ public final class EventSerializer extends MutableSerializer<Event> {
   }
 
   @Override
-  public boolean equals(Object other) {
-    return other instanceof EventSerializer that
-        && that.planJson.equals(planJson)
-        && that.allFields == allFields;
-  }
-
-  @Override
-  public int hashCode() {
-    return Objects.hash(planJson, allFields);
-  }
-
-  @Override
   public TypeSerializerSnapshot<Event> snapshotConfiguration() {
     return new NeverInState();
   }
 
-  /** The planner of tables wants a name for the type of an event in a row; nothing is restored. */
-  public static final class NeverInState implements TypeSerializerSnapshot<Event> {
-    @Override
-    public int getCurrentVersion() {
-      return 1;
-    }
-
-    @Override
-    public void writeSnapshot(DataOutputView out) {}
-
-    @Override
-    public void readSnapshot(int version, DataInputView in, ClassLoader loader) {}
-
-    @Override
-    public TypeSerializer<Event> restoreSerializer() {
-      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
-    }
-
-    @Override
-    public TypeSerializerSchemaCompatibility<Event> resolveSchemaCompatibility(
-        TypeSerializerSnapshot<Event> old) {
-      throw new UnsupportedOperationException("what waits is written by HeldSerializer");
+  /** Flink's table planner uses it as a name of the type and never restores it. */
+  public static final class NeverInState extends SimpleTypeSerializerSnapshot<Event> {
+    public NeverInState() {
+      super(
+          () -> {
+            throw new UnsupportedOperationException("EventSerializer does not write state");
+          });
     }
   }
 }

@@ -5,7 +5,7 @@ import org.apache.flink.api.common.serialization.SerializerConfig;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 
-/** Type information of a type that brings its own serializer. */
+/** Type information of a type with its own serializer. */
 public final class SerializerTypeInfo<T> extends TypeInformation<T> {
   private static final long serialVersionUID = 1;
 

@@ -15,8 +15,8 @@ import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.logical.VarBinaryType;
 import org.apache.flink.table.types.logical.VarCharType;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
@@ -28,7 +28,7 @@ import penstock.kernel.plan.Plan;
 final class EventRows {
   private EventRows() {}
 
-  static RowType type(Layout layout) {
+  static RowType type(ColumnLayout layout) {
     List<RowType.RowField> fields = new ArrayList<>();
     for (int i = 0; i < layout.size(); i++) {
       fields.add(new RowType.RowField(layout.names().get(i), sqlType(layout.type(i))));
@@ -52,37 +52,37 @@ final class EventRows {
     };
   }
 
-  /** The value of a column; null if it is null, or a double that is no finite number. */
-  static Object value(RowData row, int place, ColumnType type) {
-    if (row.isNullAt(place)) {
+  /** The value of a column; null if it is null, NaN or infinite. */
+  static Object value(RowData row, int index, ColumnType type) {
+    if (row.isNullAt(index)) {
       return null;
     }
     return switch (type) {
-      case STRING -> row.getString(place).toString();
-      case LONG -> row.getLong(place);
-      case BOOLEAN -> row.getBoolean(place);
+      case STRING -> row.getString(index).toString();
+      case LONG -> row.getLong(index);
+      case BOOLEAN -> row.getBoolean(index);
       case DOUBLE -> {
-        // No aggregate may meet NaN or an infinity: what an expression cannot compute is null.
-        double value = row.getDouble(place);
+        // Aggregates do not accept NaN or infinity. An expression that computes one gives null.
+        double value = row.getDouble(index);
         yield Double.isFinite(value) ? (Object) value : null;
       }
     };
   }
 
-  /** Events with all fields of the contract, as rows. */
-  static final class ToRow extends RichMapFunction<Event, RowData> {
+  /** Events with all fields of the contract to rows. */
+  static final class EventToRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
     private transient int width;
 
-    ToRow(String planJson) {
+    EventToRow(String planJson) {
       this.planJson = planJson;
     }
 
     @Override
     public void open(OpenContext context) {
-      width = Layout.contract(Plan.parse(planJson)).size();
+      width = ColumnLayout.contract(Plan.parse(planJson)).size();
     }
 
     @Override
@@ -103,22 +103,22 @@ final class EventRows {
     }
   }
 
-  /** Rows with the columns that the stages need, as events. */
-  static final class FromRow extends RichMapFunction<RowData, Event> {
+  /** Rows with the columns that the stages need to events. */
+  static final class RowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
-    private transient Layout layout;
+    private transient ColumnLayout layout;
     private transient int views;
 
-    FromRow(String planJson) {
+    RowToEvent(String planJson) {
       this.planJson = planJson;
     }
 
     @Override
     public void open(OpenContext context) {
       Plan plan = Plan.parse(planJson);
-      layout = Layout.needed(plan);
+      layout = ColumnLayout.needed(plan);
       views = plan.views().size();
     }
 

@@ -16,24 +16,23 @@ import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.types.logical.DoubleType;
 import org.apache.flink.table.types.logical.RawType;
 import org.apache.flink.table.types.logical.RowType;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 
 /**
- * Events with their views as rows, from which SQL computes derived features: a column for each of
- * their inputs, then the event itself. In a chain of operators that one is handed on as it is;
- * nothing is serialized.
+ * Events with their views as rows, from which SQL computes derived features: one column per input,
+ * then the event itself. Within a chain of operators the event is passed by reference.
  */
 final class FeatureRows {
   private static final String EVENT = "__event";
 
   private FeatureRows() {}
 
-  /** The inputs of the plan's derived features that are none themselves, and the event. */
+  /** The inputs of the plan's derived features, other than derived features, and the event. */
   static RowType inputs(Plan plan, EventSerializer serializer) {
     List<RowType.RowField> fields = new ArrayList<>();
     for (Input input : Input.of(plan)) {
@@ -63,17 +62,22 @@ final class FeatureRows {
     return new RowType(fields);
   }
 
-  /** The name that {@code streams.derivation.feature_column} gives it too. */
+  /** The same name as {@code streams.derivation.feature_column} gives. */
   private static String columnOf(String name) {
     return name.replace(".", "__");
   }
 
-  /** Where an input is found: a place in the event's columns (view -1) or in a view's features. */
-  private record Input(String column, int view, int place, ColumnType type) {
-    /** Those of the derived features of a plan; other derived features are not to be found yet. */
+  /**
+   * Where to read an input: at an index of the event's columns (view -1) or of a view's features.
+   */
+  private record Input(String column, int view, int index, ColumnType type) {
+    /**
+     * The inputs of a plan's derived features. Inputs that are derived features themselves are left
+     * out.
+     */
     static List<Input> of(Plan plan) {
       Map<String, Input> places = new HashMap<>();
-      Layout layout = Layout.needed(plan);
+      ColumnLayout layout = ColumnLayout.needed(plan);
       for (int i = 0; i < layout.size(); i++) {
         String name = "event." + layout.names().get(i);
         places.put(name, new Input(columnOf(name), -1, i, layout.type(i)));
@@ -98,7 +102,7 @@ final class FeatureRows {
     Object of(Event event) {
       ViewValues values = view < 0 ? null : event.views[view];
       Object value =
-          view < 0 ? event.columns[place] : values == null ? null : values.features()[place];
+          view < 0 ? event.columns[index] : values == null ? null : values.features()[index];
       if (value instanceof Long number) {
         return number.doubleValue();
       }
@@ -106,14 +110,14 @@ final class FeatureRows {
     }
   }
 
-  /** Events as rows of {@link #inputs}. */
-  static final class ToRow extends RichMapFunction<Event, RowData> {
+  /** Events to rows of {@link #inputs}. */
+  static final class EventToInputRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
     private transient Input[] inputs;
 
-    ToRow(String planJson) {
+    EventToInputRow(String planJson) {
       this.planJson = planJson;
     }
 
@@ -133,8 +137,8 @@ final class FeatureRows {
     }
   }
 
-  /** Rows of {@link #outputs} as events, whose views have their derived features now. */
-  static final class FromRow extends RichMapFunction<RowData, Event> {
+  /** Rows of {@link #outputs} to events, whose views then have their derived features. */
+  static final class OutputRowToEvent extends RichMapFunction<RowData, Event> {
     private static final long serialVersionUID = 1;
 
     private final String planJson;
@@ -142,10 +146,10 @@ final class FeatureRows {
     private transient List<Plan.View> views;
     private transient int width;
 
-    /** Per derived feature, whether it needs nothing but its own view. */
+    /** Per derived feature, whether it only needs features of its own view. */
     private transient List<Boolean> own;
 
-    FromRow(String planJson) {
+    OutputRowToEvent(String planJson) {
       this.planJson = planJson;
     }
 
@@ -177,12 +181,12 @@ final class FeatureRows {
       int column = 0;
       for (int i = 0; i < views.size(); i++) {
         ViewValues values = event.views[i];
-        int place = views.get(i).features().size();
+        int index = views.get(i).features().size();
         for (Plan.Derived feature : views.get(i).derived()) {
           if (values != null) {
-            // A timer's record holds its view alone.
+            // A timer's record holds only its own view.
             boolean isKnown = !event.isTimer || own.get(column);
-            values.features()[place++] =
+            values.features()[index++] =
                 isKnown ? EventRows.value(row, column, feature.type()) : null;
           }
           column++;

@@ -31,55 +31,54 @@ import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.RawRecordSerializer;
 import penstock.kernel.encode.EncodeFunction;
 import penstock.kernel.encode.FeatureEncoder;
-import penstock.kernel.encode.Outgoing;
-import penstock.kernel.encode.OutgoingSerializer;
+import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.encode.OutgoingRecordSerializer;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.SerializerTypeInfo;
-import penstock.kernel.order.EventTimeOrder;
-import penstock.kernel.order.Watermarks;
+import penstock.kernel.order.EventTimeSorter;
+import penstock.kernel.order.WatermarkSupplier;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
-import penstock.kernel.replay.ReplayOrder;
+import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
-import penstock.kernel.replay.TimestampReached;
+import penstock.kernel.replay.TimestampWatermarks;
 import penstock.kernel.stage.AcceptFunction;
-import penstock.kernel.stage.ColumnKey;
 import penstock.kernel.stage.DeduplicationFunction;
+import penstock.kernel.stage.EntityKeySelector;
 import penstock.kernel.stage.StageFunction;
 
 /**
- * The JVM's part of the job, in the pieces that {@code streams/job.py} puts together: raw topic to
- * events, events to rows and back (for columns computed by SQL or Python), events through the
+ * The JVM part of the job. {@code streams/flink/job_graph.py} connects its pieces: raw topics to
+ * events, events to table rows and back (for columns computed by SQL or Python), events through the
  * stages to the features topic.
  */
 public final class JobGraph {
   private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(500);
 
-  private final Request request;
+  private final JobRequest request;
   private final Plan plan;
   private final Properties kafka;
-  private final EventDecoder.Settings decoding;
-  private final Layout layout;
+  private final EventDecoder.DecoderSettings decoding;
+  private final ColumnLayout layout;
 
   /**
-   * For a request; what lets the job into Kafka and the key of personal fields come apart from it,
-   * as the request may be shown.
+   * For a request. Secrets are separate arguments, as the request may be logged.
    *
-   * @param kafkaJson settings that every Kafka client begins with, as a JSON object of texts
+   * @param kafkaJson settings of every Kafka client, as a JSON object of strings
    * @throws IllegalArgumentException if the plan hashes personal fields and {@code personalKey} is
    *     empty, or the schema does not fit the plan
    */
   public JobGraph(String requestJson, String kafkaJson, byte[] personalKey) {
-    this.request = Request.parse(requestJson);
+    this.request = JobRequest.parse(requestJson);
     this.kafka = properties(kafkaJson);
     this.plan = Plan.parse(request.plan());
     this.decoding =
-        new EventDecoder.Settings(request.writers(), request.registryUrl(), personalKey);
-    this.layout = Layout.needed(plan);
-    // What would fail in the cluster fails here first.
+        new EventDecoder.DecoderSettings(request.writers(), request.registryUrl(), personalKey);
+    this.layout = ColumnLayout.needed(plan);
+    // Fails here instead of in the cluster.
     for (int i = 0; i < plan.sources().size(); i++) {
       new EventDecoder(plan, i, layout, decoding);
     }
@@ -87,12 +86,12 @@ public final class JobGraph {
   }
 
   /**
-   * The valid events of the raw topics; what is refused goes to the topic's dead-letter topic,
-   * where the live job has put it already if this is a replay.
+   * The valid events of the raw topics. Dead letters go to the dead-letter topics, except in a
+   * replay: the live job has already published them.
    */
   public DataStream<Event> read(StreamExecutionEnvironment env) {
     boolean allFields = computesColumns();
-    DataStream<RawRecord> raw = request.replay() == null ? arriving(env) : replayed(env);
+    DataStream<RawRecord> raw = request.replay() == null ? liveRecords(env) : replayedRecords(env);
     SingleOutputStreamOperator<Event> events =
         raw.process(new DecodeFunction(request.plan(), allFields, decoding))
             .returns(eventType(allFields))
@@ -102,33 +101,35 @@ public final class JobGraph {
       Plan.Source source = plan.sources().get(i);
       events
           .getSideOutput(DecodeFunction.deadLetters(i))
-          .sinkTo(Topics.deadLetters(source, kafka))
+          .sinkTo(KafkaConnectors.deadLetters(source, kafka))
           .name(source.deadLetterTopic())
           .uid(i == 0 ? "dead-letters" : "dead-letters-" + source.topic());
     }
     return events;
   }
 
-  private DataStream<RawRecord> arriving(StreamExecutionEnvironment env) {
+  private DataStream<RawRecord> liveRecords(StreamExecutionEnvironment env) {
     return env.fromSource(
-            Topics.source(request, plan, kafka), WatermarkStrategy.noWatermarks(), topics())
+            KafkaConnectors.source(request, plan, kafka),
+            WatermarkStrategy.noWatermarks(),
+            topics())
         .uid("source");
   }
 
-  private DataStream<RawRecord> replayed(StreamExecutionEnvironment env) {
-    // All that waits for its turn is in memory: a partition must not be read far ahead of the
+  private DataStream<RawRecord> replayedRecords(StreamExecutionEnvironment env) {
+    // Records that wait for their order are in memory, so no partition may be read far ahead of the
     // others.
     WatermarkStrategy<RawRecord> byTimestamp =
-        WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampReached())
+        WatermarkStrategy.<RawRecord>forGenerator(context -> new TimestampWatermarks())
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
-    ReplaySource source = new ReplaySource(Topics.source(request, plan, kafka));
+    ReplaySource source = new ReplaySource(KafkaConnectors.source(request, plan, kafka));
     return env.fromSource(source, byTimestamp, topics())
         .uid("source")
         .transform(
             "replay order",
             new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplayOrder())
+            new ReplaySorter())
         .uid("replay-order");
   }
 
@@ -142,35 +143,36 @@ public final class JobGraph {
   }
 
   /**
-   * The events as a table: the contract's fields, then what identifies the record, in columns that
-   * begin with "__".
+   * The events as a table: the contract's fields, then columns about the record, which begin with
+   * "__".
    */
   public Table toTable(StreamTableEnvironment tables, DataStream<Event> events) {
     SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
-            .map(new EventRows.ToRow(request.plan()))
-            .returns(InternalTypeInfo.of(EventRows.type(Layout.contract(plan))))
+            .map(new EventRows.EventToRow(request.plan()))
+            .returns(InternalTypeInfo.of(EventRows.type(ColumnLayout.contract(plan))))
             .name("to row");
     return tables.fromDataStream(rows);
   }
 
-  /** The columns that {@link #fromTable} wants, in its order. */
+  /** The columns that {@link #fromTable} expects, in order. */
   public String[] tableColumns() {
     return EventRows.type(layout).getFieldNames().toArray(String[]::new);
   }
 
-  /** The rows as events again. */
+  /** The rows as events. */
   public DataStream<Event> fromTable(StreamTableEnvironment tables, Table table) {
     DataType type = DataTypes.of(EventRows.type(layout)).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
-    return rows.map(new EventRows.FromRow(request.plan()))
+    return rows.map(new EventRows.RowToEvent(request.plan()))
         .returns(eventType(false))
         .name("from row");
   }
 
   /**
-   * Sends the events through the stages, which add their views; a replay goes on with its range.
+   * Sends the events through the stages, which add their views. In a replay, only events in its
+   * range follow.
    */
   public DataStream<Event> windows(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
@@ -180,16 +182,17 @@ public final class JobGraph {
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    stream = ordered || refreshes ? timed(stream) : stream;
+    stream = ordered || refreshes ? withWatermarks(stream) : stream;
     String sourceKey = plan.source().key();
-    // The stage that is keyed as the source is comes first, wherever its views are in a record, and
-    // de-duplicates: what it remembers stays with it when other entities are added.
+    // The stage with the source's key comes first, whatever its place in a record, and
+    // de-duplicates. Its de-duplication state is then kept when other entities are added.
     List<Plan.Stage> stages = new ArrayList<>(plan.stages());
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
-    // Of two copies the one that arrives first is taken, whether or not they then wait.
+    // With event-time order, de-duplicate before events are buffered: the first copy to arrive
+    // counts.
     boolean firstDeduplicates =
-        plan.knowsDuplicates() && !ordered && stages.get(0).key().equals(sourceKey);
-    if (plan.knowsDuplicates() && !firstDeduplicates) {
+        plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
+    if (plan.needsDeduplication() && !firstDeduplicates) {
       stream =
           keyed(stream, sourceKey, new DeduplicationFunction(request.plan(), request.waitMs()))
               .name("de-duplicate")
@@ -200,7 +203,7 @@ public final class JobGraph {
       boolean deduplicates = firstDeduplicates && i == 0;
       if (ordered) {
         stream =
-            keyed(stream, stage.key(), new EventTimeOrder(request.plan(), i == 0))
+            keyed(stream, stage.key(), new EventTimeSorter(request.plan(), i == 0))
                 .name("event time of " + stage.entity())
                 .uid("order-" + stage.entity());
       }
@@ -218,41 +221,44 @@ public final class JobGraph {
               .uid("stage-" + stage.entity());
     }
     if (plan.sources().stream().anyMatch(source -> !source.triggers())) {
-      stream = stream.filter(new Triggering(plan)).name("triggering").uid("triggering");
+      stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
     }
     Replay replay = request.replay();
     return replay == null
         ? stream
-        : stream.filter(event -> replay.wants(event.time)).name("in range").uid("in-range");
+        : stream.filter(event -> replay.includes(event.time)).name("in range").uid("in-range");
   }
 
-  /** Whether the plan has derived features, so that events must pass through a table once more. */
+  /**
+   * Whether the plan has derived features, so that events must pass through a table after the
+   * stages.
+   */
   public boolean computesFeatures() {
     return plan.views().stream().anyMatch(view -> !view.derived().isEmpty());
   }
 
-  /** The events as a table: what the derived features are computed from, and the event itself. */
+  /** The events as a table: the inputs of the derived features, and the event itself. */
   public Table toFeatureTable(StreamTableEnvironment tables, DataStream<Event> events) {
     SqlFunctions.register(tables);
     DataStream<RowData> rows =
         events
-            .map(new FeatureRows.ToRow(request.plan()))
+            .map(new FeatureRows.EventToInputRow(request.plan()))
             .returns(InternalTypeInfo.of(FeatureRows.inputs(plan, eventSerializer(false))))
             .name("to features");
     return tables.fromDataStream(rows);
   }
 
-  /** The columns that {@link #fromFeatureTable} wants, in its order. */
+  /** The columns that {@link #fromFeatureTable} expects, in order. */
   public String[] featureTableColumns() {
     return FeatureRows.outputs(plan, eventSerializer(false)).getFieldNames().toArray(String[]::new);
   }
 
-  /** The events again, with their derived features. */
+  /** The rows as events with derived features. */
   public DataStream<Event> fromFeatureTable(StreamTableEnvironment tables, Table table) {
     RowType outputs = FeatureRows.outputs(plan, eventSerializer(false));
     DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
-    return rows.map(new FeatureRows.FromRow(request.plan()))
+    return rows.map(new FeatureRows.OutputRowToEvent(request.plan()))
         .returns(eventType(false))
         .name("from features");
   }
@@ -261,23 +267,23 @@ public final class JobGraph {
   public void write(DataStream<Event> events) {
     events
         .map(new EncodeFunction(request.plan(), request.featuresSchema()))
-        .returns(new SerializerTypeInfo<>(Outgoing.class, new OutgoingSerializer()))
+        .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
         .name("encode")
         .uid("encode")
-        .sinkTo(Topics.features(request, plan, kafka))
+        .sinkTo(KafkaConnectors.features(request, plan, kafka))
         .name(plan.featuresTopic())
         .uid("features");
   }
 
-  /** The events with their times, and watermarks. */
-  private DataStream<Event> timed(DataStream<Event> events) {
+  /** Adds event times and watermarks. */
+  private DataStream<Event> withWatermarks(DataStream<Event> events) {
     Replay replay = request.replay();
     int partitions =
         replay == null
             ? plan.sources().stream().mapToInt(Plan.Source::partitions).sum()
             : replay.start().size();
-    Watermarks watermarks =
-        new Watermarks(plan.source(), partitions, events.getParallelism(), replay != null);
+    WatermarkSupplier watermarks =
+        new WatermarkSupplier(plan.source(), partitions, events.getParallelism(), replay != null);
     return events
         .assignTimestampsAndWatermarks(
             WatermarkStrategy.forGenerator(watermarks)
@@ -290,9 +296,9 @@ public final class JobGraph {
       DataStream<Event> stream,
       String column,
       KeyedProcessFunction<String, Event, Event> function) {
-    ColumnKey key = new ColumnKey(EntityKey.of(plan, layout, column));
-    // A single task needs no exchange: its stages are chained, and state keeps its key groups for
-    // when there are more.
+    EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
+    // A single task needs no exchange: its stages are chained. State still has key groups, so that
+    // the job can scale out later.
     KeyedStream<Event, String> keyed =
         stream.getParallelism() == 1
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
@@ -300,13 +306,13 @@ public final class JobGraph {
     return keyed.process(function, eventType(false));
   }
 
-  /** Lets pass what gives a record; an event that only updates the windows has done so by now. */
-  private static final class Triggering implements FilterFunction<Event> {
+  /** Drops events of sources that only update windows, after the stages. */
+  private static final class TriggerFilter implements FilterFunction<Event> {
     private static final long serialVersionUID = 1;
 
     private final boolean[] triggers;
 
-    Triggering(Plan plan) {
+    TriggerFilter(Plan plan) {
       triggers = new boolean[plan.sources().size()];
       for (int i = 0; i < triggers.length; i++) {
         triggers[i] = plan.sources().get(i).triggers();
@@ -323,8 +329,8 @@ public final class JobGraph {
     try {
       return new ObjectMapper().readValue(json, Properties.class);
     } catch (JsonProcessingException error) {
-      // Without its cause, which would quote the text: there are passwords in it.
-      throw new IllegalArgumentException("Kafka's settings are not a JSON object of texts");
+      // The cause would quote the text, which contains passwords.
+      throw new IllegalArgumentException("the Kafka settings are not a JSON object of strings");
     }
   }
 

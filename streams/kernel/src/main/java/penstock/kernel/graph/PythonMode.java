@@ -5,11 +5,11 @@ import org.apache.flink.streaming.api.graph.StreamNode;
 import org.apache.flink.streaming.api.operators.SimpleOperatorFactory;
 import org.apache.flink.streaming.api.operators.StreamOperatorFactory;
 
-/** How the Python functions of a job will really run. */
+/** How Flink will run the job's Python functions. */
 public final class PythonMode {
   private PythonMode() {}
 
-  /** {@code thread}, {@code process}, or {@code none} if the job runs no Python. */
+  /** {@code thread}, {@code process}, or {@code none} if the job has no Python functions. */
   public static String of(StreamExecutionEnvironment env) {
     String mode = "none";
     for (StreamNode node : env.getStreamGraph(false).getStreamNodes()) {

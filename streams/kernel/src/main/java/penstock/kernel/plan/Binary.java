@@ -5,11 +5,11 @@ import java.nio.charset.StandardCharsets;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** Strings and byte arrays of any length, in the form that state and exchanges use. */
+/** Binary form of strings and byte arrays, in state and between operators. */
 public final class Binary {
   private Binary() {}
 
-  /** Writes a string that is not null. */
+  /** Writes a string, which must not be null. */
   public static void writeString(String text, DataOutputView out) throws IOException {
     writeBytes(text.getBytes(StandardCharsets.UTF_8), out);
   }
@@ -40,7 +40,7 @@ public final class Binary {
     return bytes;
   }
 
-  /** Writes a size of -1 or more: one byte for what is short. */
+  /** Writes a size of -1 or more, in one byte if it is small. */
   public static void writeSize(int size, DataOutputView out) throws IOException {
     int rest = size + 1;
     while ((rest & ~0x7F) != 0) {

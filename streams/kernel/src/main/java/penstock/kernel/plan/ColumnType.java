@@ -7,8 +7,8 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The four types of a column; in memory {@link String}, {@link Long}, {@link Double}, {@link
- * Boolean}, or null.
+ * The types of a column. In memory: {@link String}, {@link Long}, {@link Double}, {@link Boolean};
+ * all may be null.
  */
 public enum ColumnType {
   STRING,
@@ -16,7 +16,7 @@ public enum ColumnType {
   DOUBLE,
   BOOLEAN;
 
-  /** The type of that name in the plan: {@code "string"} and so on. */
+  /** The type by its name in the plan, such as {@code "string"}. */
   @JsonCreator
   public static ColumnType of(String name) {
     return valueOf(name.toUpperCase(Locale.ROOT));

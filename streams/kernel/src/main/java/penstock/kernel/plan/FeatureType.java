@@ -8,13 +8,13 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The type of a feature: that of a column, or a list of such values; in memory what {@link
- * ColumnType} says, or a {@link List} of it without nulls, or null.
+ * The type of a feature: a column's type, or a list of it. In memory, a list is a {@link List}
+ * without nulls; both may be null.
  */
 public record FeatureType(ColumnType element, boolean isList) {
   private static final String LIST = "[]";
 
-  /** The type of that name in the plan: {@code "string"}, {@code "string[]"} and so on. */
+  /** The type by its name in the plan, such as {@code "string"} or {@code "string[]"}. */
   @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
   public static FeatureType of(String name) {
     boolean isList = name.endsWith(LIST);

@@ -1,12 +1,7 @@
 package penstock.kernel.plan;
 
 import com.fasterxml.jackson.annotation.JsonProperty;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -15,31 +10,25 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * The plan of a pipeline as {@code streams/plan.py} writes it. That module defines what each part
- * means; parts that the kernel does not need are ignored.
+ * The plan of a pipeline. {@code streams/plan/compiler.py} writes it and documents its parts; parts
+ * that the kernel does not need are ignored.
  */
 public record Plan(
     String pipeline,
     Source source,
-    List<Source> also,
+    List<Source> additionalSources,
     List<Column> derived,
     List<Column> filters,
     List<Stage> stages,
     List<Composite> composites,
-    List<List<String>> carried,
+    List<List<String>> passthrough,
     String featuresTopic) {
 
-  /** The column that tells of which contract an event is, where a plan has several sources. */
+  /** The column with the name of the event's contract, in a plan with several sources. */
   public static final String EVENT_TYPE = "event__type";
 
-  /** The size of a window that nothing leaves. */
+  /** The size of a window that keeps everything. */
   public static final long LIFETIME_MS = 1L << 62;
-
-  private static final ObjectMapper MAPPER =
-      JsonMapper.builder()
-          .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-          .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false)
-          .build();
 
   /**
    * Parses a plan.
@@ -47,42 +36,36 @@ public record Plan(
    * @throws IllegalArgumentException if the text is not a plan
    */
   public static Plan parse(String json) {
-    try {
-      return MAPPER.readValue(json, Plan.class);
-    } catch (JsonProcessingException error) {
-      throw new IllegalArgumentException("not a plan: " + error.getMessage(), error);
-    }
+    return Json.parse(json, Plan.class, "plan");
   }
 
-  /** Parts that a plan of an earlier release lacks are empty. */
+  /** A plan of an earlier release may lack parts; they are empty. */
   public Plan {
-    also = also == null ? List.of() : also;
+    additionalSources = additionalSources == null ? List.of() : additionalSources;
     composites = composites == null ? List.of() : composites;
   }
 
-  /** All sources, by the numbers that events carry: the first is the one that the plan is about. */
+  /** All sources, by number. The first is the main one. */
   public List<Source> sources() {
     List<Source> sources = new ArrayList<>();
     sources.add(source);
-    sources.addAll(also);
+    sources.addAll(additionalSources);
     return sources;
   }
 
-  /**
-   * The columns of a row before any is derived: the fields of all contracts, and the event type.
-   */
+  /** The columns before any is derived: the fields of all contracts, and the event type. */
   public Map<String, ColumnType> contractColumns() {
     Map<String, ColumnType> columns = new LinkedHashMap<>();
     for (Source each : sources()) {
       each.fields().forEach(field -> columns.put(field.name(), field.type()));
     }
-    if (!also.isEmpty()) {
+    if (!additionalSources.isEmpty()) {
       columns.put(EVENT_TYPE, ColumnType.STRING);
     }
     return columns;
   }
 
-  /** The columns of an event that a key column is made of: several, or itself alone. */
+  /** The event's columns that make up a key column: those of a composite, or the column itself. */
   public List<String> keyColumns(String key) {
     return composites.stream()
         .filter(composite -> composite.name().equals(key))
@@ -92,21 +75,21 @@ public record Plan(
   }
 
   /**
-   * Whether an event can come twice: without an event id of its own it is known by its place in the
-   * topic, which no other has.
+   * Whether any source may deliver an event twice. Without an event id, an event is identified by
+   * its position in the topic, which is unique.
    */
-  public boolean knowsDuplicates() {
+  public boolean needsDeduplication() {
     return sources().stream().anyMatch(Source::identifiesEvents);
   }
 
-  /** All views in record order. */
+  /** All views, in record order. */
   public List<View> views() {
     List<View> views = new ArrayList<>();
     stages.forEach(stage -> views.addAll(stage.views()));
     return views;
   }
 
-  /** Where events come from and what makes one valid. */
+  /** A topic of events, and its validation rules. */
   public record Source(
       String topic,
       String deadLetterTopic,
@@ -124,30 +107,30 @@ public record Plan(
       long disorderMs,
       long idleAfterMs,
       Boolean triggers,
-      String accepts) {
+      String filter) {
 
-    /** What a plan of an earlier release lacks: its source gives records. */
+    /** In a plan of an earlier release, the source triggers records. */
     public Source {
       triggers = triggers == null || triggers;
     }
 
-    /** Whether events wait for the watermark and are taken by event time. */
+    /** Whether events are sorted by event time before the stages. */
     public boolean isOrdered() {
       return order == Order.EVENT_TIME;
     }
 
-    /** Whether an event can come twice, as it has an id of its own. */
+    /** Whether events have an id of their own, so that duplicates can occur. */
     public boolean identifiesEvents() {
       return eventId != null;
     }
 
-    /** The contract's field of that name, or null if it is not one of the contract's. */
+    /** The contract's field of that name, or null. */
     public Field field(String name) {
       return fields.stream().filter(field -> field.name().equals(name)).findFirst().orElse(null);
     }
   }
 
-  /** In which order views take the events of an entity. */
+  /** The order in which views process the events of an entity. */
   public enum Order {
     @JsonProperty("arrival")
     ARRIVAL,
@@ -156,7 +139,7 @@ public record Plan(
   }
 
   /**
-   * One field of the contract and its rules; bounds are inclusive unless the flag says otherwise.
+   * A field of the contract with its rules. Bounds are inclusive unless the flag says otherwise.
    */
   public record Field(
       String name,
@@ -175,25 +158,25 @@ public record Plan(
       String pii) {}
 
   /**
-   * A feature that SQL computes of {@code inputs}: {@code view.feature} or {@code event.column}.
+   * A feature that SQL computes from {@code inputs}, each {@code view.feature} or {@code
+   * event.column}.
    */
   public record Derived(String name, ColumnType type, List<String> inputs) {}
 
-  /** A feature on a record, aggregate or derived. */
+  /** A feature in a record, aggregate or derived. */
   public record Output(String name, FeatureType type) {}
 
-  /** A column computed per row before the kernel sees it. */
+  /** A column that is computed per event before the kernel. */
   public record Column(String name, ColumnType type) {}
 
-  /** A key column that is made of several columns of an event. */
+  /** A key column made of several columns of an event. */
   public record Composite(String name, List<String> columns) {}
 
   /** All views of one entity: one keyed stage. */
   public record Stage(String entity, String key, ColumnType keyType, List<View> views) {}
 
   /**
-   * A set of features of one entity: those of its aggregates, then those that SQL derives from them
-   * after all windows.
+   * A set of features of one entity: the aggregates, then the features that SQL derives from them.
    */
   public record View(
       String name,
@@ -203,12 +186,12 @@ public record Plan(
       List<Derived> derived,
       long refreshMs) {
 
-    /** A plan without derived features need not say so. */
+    /** A plan may omit derived features. */
     public View {
       derived = derived == null ? List.of() : derived;
     }
 
-    /** All that a record holds of the view, in its order. */
+    /** All features of the view in a record, in order. */
     public List<Output> outputs() {
       List<Output> outputs = new ArrayList<>();
       features.forEach(feature -> outputs.add(new Output(feature.name(), feature.type())));
@@ -218,7 +201,7 @@ public record Plan(
       return outputs;
     }
 
-    /** Whether its vectors are emitted again as their windows run empty. */
+    /** Whether timers emit the view again as values leave its windows. */
     public boolean refreshes() {
       return refreshMs > 0;
     }
@@ -246,13 +229,13 @@ public record Plan(
       Integer bound,
       Long gapMs) {
 
-    /** Whether the other one is over the same values: of the same column, on the same condition. */
-    public boolean isOfSameValues(Feature other) {
+    /** Whether both aggregate the same column on the same condition. */
+    public boolean hasSameInput(Feature other) {
       return Objects.equals(column, other.column) && Objects.equals(where, other.where);
     }
   }
 
-  /** The aggregates of the definition language, by their names there. */
+  /** The aggregates by their names in the definition language. */
   public enum Operation {
     COUNT,
     RATE,

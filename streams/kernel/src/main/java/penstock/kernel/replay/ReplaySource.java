@@ -17,9 +17,9 @@ import org.apache.flink.core.io.SimpleVersionedSerializer;
 import penstock.kernel.decode.RawRecord;
 
 /**
- * A bounded Kafka source that ends also after it was restored. The connector's own does not
- * (FLINK-31006): restored from a checkpoint, or by a JobManager that took over, it finds no new
- * partition and never tells its readers that there will be none.
+ * A bounded Kafka source that also ends after a restore. The connector's own source does not
+ * (FLINK-31006): after a restore it finds no new partition and never tells its readers that there
+ * are no more.
  */
 public final class ReplaySource
     implements Source<RawRecord, KafkaPartitionSplit, KafkaSourceEnumState>,
@@ -28,7 +28,7 @@ public final class ReplaySource
 
   private final KafkaSource<RawRecord> source;
 
-  /** Reads what {@code source} does, which must be bounded and have a fixed set of partitions. */
+  /** Wraps {@code source}, which must be bounded and have a fixed set of partitions. */
   public ReplaySource(KafkaSource<RawRecord> source) {
     this.source = source;
   }
@@ -56,7 +56,7 @@ public final class ReplaySource
       throws IOException {
     SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restored =
         source.restoreEnumerator(context, state);
-    return state.initialDiscoveryFinished() ? new Complete(restored, context) : restored;
+    return state.initialDiscoveryFinished() ? new NoMoreSplits(restored, context) : restored;
   }
 
   @Override
@@ -74,8 +74,8 @@ public final class ReplaySource
     return source.getProducedType();
   }
 
-  /** One that knows all partitions: a reader that has its own will get no more. */
-  private record Complete(
+  /** An enumerator that has assigned all splits, and tells every reader so. */
+  private record NoMoreSplits(
       SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restored,
       SplitEnumeratorContext<KafkaPartitionSplit> context)
       implements SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> {

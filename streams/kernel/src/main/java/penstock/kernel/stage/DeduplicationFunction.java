@@ -9,19 +9,17 @@ import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
-/**
- * De-duplication as a stage of its own: for sources that are not keyed by the first stage's entity.
- */
+/** De-duplicates in an operator of its own, if the first stage is not keyed by the source's key. */
 public final class DeduplicationFunction extends KeyedProcessFunction<String, Event, Event>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
   private final long waitMs;
-  private transient Deduplication deduplication;
+  private transient Deduplicator deduplicator;
 
   /**
-   * Remembers the ids of the plan's sources, each for its horizon of event time.
+   * For the plan's sources, each with its own horizon.
    *
    * @param waitMs how long an event may wait in its topic
    */
@@ -32,8 +30,8 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
 
   @Override
   public void initializeState(FunctionInitializationContext context) {
-    deduplication =
-        new Deduplication(
+    deduplicator =
+        new Deduplicator(
             Plan.parse(planJson),
             waitMs,
             context.getKeyedStateStore(),
@@ -45,7 +43,7 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> out) throws Exception {
-    if (deduplication.accepts(event)) {
+    if (deduplicator.accept(event)) {
       out.collect(event);
     }
   }

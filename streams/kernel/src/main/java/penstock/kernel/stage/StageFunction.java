@@ -24,7 +24,7 @@ import penstock.kernel.window.EntityStateSerializer;
 import penstock.kernel.window.StageSpec;
 import penstock.kernel.window.ViewSpec;
 
-/** One keyed stage of the job: adds the vectors of one entity's views to every event. */
+/** One keyed stage of the job: adds the features of one entity's views to every event. */
 public final class StageFunction extends KeyedProcessFunction<String, Event, Event>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
@@ -38,12 +38,12 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
 
   private transient StageSpec spec;
   private transient long[] epochs;
-  private transient Forgetting forgetting;
+  private transient StateExpiry expiry;
   private transient TimerService timers;
   private transient ListState<Tuple2<String, Long>> epochState;
   private transient ValueState<EntityState> state;
-  private transient Deduplication deduplication;
-  private transient Refresh refresh;
+  private transient Deduplicator deduplicator;
+  private transient Refresher refresher;
   private transient Counter lateEvents;
   private transient Counter[] lateByView;
   private transient Counter withoutEntity;
@@ -51,11 +51,11 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   /**
    * The stage of {@code entity}.
    *
-   * @param deduplicates whether this is the first stage and keyed as the source is
-   * @param submissionMs when the job was submitted: the epoch of views that have no state
-   * @param waitMs how long an event may wait in its topic: the state of an entity is kept for so
-   *     long beyond its longest window
-   * @param refreshes whether views are emitted again by timers, if they want it: not in a replay
+   * @param deduplicates whether this is the first stage and has the source's key
+   * @param submissionMs when the job was submitted: the epoch of views without state
+   * @param waitMs how long an event may wait in its topic; an entity's state lives that much longer
+   *     than its longest window
+   * @param refreshes whether timers refresh the views that ask for it; false in a replay
    */
   public StageFunction(
       String planJson,
@@ -79,8 +79,8 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     ValueStateDescriptor<EntityState> descriptor =
         new ValueStateDescriptor<>("entity", new EntityStateSerializer(planJson, entity, spec));
     long maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
-    forgetting = Forgetting.of(maxFutureMs, spec.reachMs(), waitMs);
-    forgetting.limit(descriptor);
+    expiry = StateExpiry.of(maxFutureMs, spec.longestWindowMs(), waitMs);
+    expiry.applyTo(descriptor);
     state = context.getKeyedStateStore().getState(descriptor);
     epochState =
         context
@@ -90,12 +90,12 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     epochs = epochs();
     Counters counters = new Counters(getRuntimeContext());
     if (deduplicates) {
-      deduplication =
-          new Deduplication(
+      deduplicator =
+          new Deduplicator(
               plan, waitMs, context.getKeyedStateStore(), counters.counter("duplicates"));
     }
     if (refreshes) {
-      refresh = Refresh.of(plan, entity, spec, forgetting, context.getKeyedStateStore());
+      refresher = Refresher.of(plan, entity, spec, expiry, context.getKeyedStateStore());
     }
     lateEvents = counters.counter("late_events");
     lateByView =
@@ -105,12 +105,12 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     withoutEntity = counters.counter("events_without_entity");
   }
 
-  /** The epoch of a view that begins for an entity. */
+  /** The epoch of a view that starts for an entity now. */
   private long epoch(int view) {
-    return forgetting.epoch(epochs[view], timers.currentProcessingTime());
+    return expiry.epoch(epochs[view], timers.currentProcessingTime());
   }
 
-  /** A view that was restored goes on in its epoch, one without state starts a new one. */
+  /** A restored view continues its epoch. A view without state starts a new one. */
   private long[] epochs() throws Exception {
     Map<String, Long> restored = new HashMap<>();
     for (Tuple2<String, Long> epoch : epochState.get()) {
@@ -140,21 +140,21 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
       out.collect(event);
       return;
     }
-    if (deduplication != null && !deduplication.accepts(event)) {
+    if (deduplicator != null && !deduplicator.accept(event)) {
       return;
     }
     String name = spec.entity(event);
     if (name != null) {
       timers = context.timerService();
       EntityState entityState = state.value();
-      entityState = entityState == null ? spec.newState() : spec.adopt(entityState);
-      if (spec.take(entityState, event, name, this::epoch) > 0) {
+      entityState = entityState == null ? spec.newState() : spec.migrate(entityState);
+      if (spec.update(entityState, event, name, this::epoch) > 0) {
         lateEvents.inc();
         countLate(event);
       }
       state.update(entityState);
-      if (refresh != null) {
-        refresh.taken(event, entityState, context.timerService());
+      if (refresher != null) {
+        refresher.onEvent(event, entityState, context.timerService());
       }
     } else {
       withoutEntity.inc();
@@ -164,16 +164,19 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
 
   @Override
   public void onTimer(long time, OnTimerContext context, Collector<Event> out) throws Exception {
-    if (refresh != null) {
+    if (refresher != null) {
       EntityState entityState = state.value();
-      refresh.due(
-          time, entityState == null ? null : spec.adopt(entityState), context.timerService(), out);
+      refresher.onTimer(
+          time,
+          entityState == null ? null : spec.migrate(entityState),
+          context.timerService(),
+          out);
     }
   }
 
   private void countLate(Event event) {
     for (int i = 0; i < lateByView.length; i++) {
-      if (event.views[spec.place(i)].late()) {
+      if (event.views[spec.viewIndex(i)].late()) {
         lateByView[i].inc();
       }
     }

@@ -5,16 +5,15 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The algebra of one aggregate: an accumulator in a row of {@link Rows} that values are added to,
- * that merges with that of newer tiles, and that has a result. A row of zeros and nulls is the
- * empty accumulator. To add an aggregate to the language is to write one subclass and name it in
- * {@link Aggregates}.
+ * One aggregate: how to add a value to its accumulator, merge two accumulators and compute the
+ * result. An accumulator is part of a row of {@link AccumulatorRows}; all zeros and nulls is the
+ * empty one. A new aggregate is one subclass and one line in {@link Aggregates}.
  */
 abstract class Aggregate {
-  /** First of this aggregate's numbers in a row. */
+  /** Index of this aggregate's first number in a row. */
   final int number;
 
-  /** First of this aggregate's objects in a row. */
+  /** Index of this aggregate's first object in a row. */
   final int object;
 
   Aggregate(int number, int object) {
@@ -31,61 +30,58 @@ abstract class Aggregate {
   }
 
   /**
-   * Whether all that the result reads is kept by the other one, an aggregate of the same values,
-   * and in the same places: then this one has no cells of its own.
+   * Whether this aggregate can compute its result from the accumulator of {@code other}, an
+   * aggregate of the same values. Then it has no cells of its own.
    */
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return false;
   }
 
-  /** Whether its first number is how many values there are. */
-  boolean countsFirst() {
+  /** Whether its first number is the count of values. */
+  boolean startsWithCount() {
     return false;
   }
 
   /**
-   * Takes one value (of the column's type, not null) that happened at {@code time}; within a tile,
-   * in arrival order.
+   * Adds a value (of the column's type, not null) of an event at {@code time}. Within a tile,
+   * values come in order of arrival.
    */
-  abstract void add(Rows rows, int row, Object value, long time);
+  abstract void add(AccumulatorRows rows, int row, Object value, long time);
 
-  /** Merges an accumulator of newer tiles, which stays as it is, into an older one. */
-  abstract void merge(Rows older, int row, Rows newer, int newerRow);
+  /** Merges an accumulator of newer tiles, which does not change, into an older one. */
+  abstract void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow);
 
-  /**
-   * The value of the feature, of its type; null if the window is empty and the aggregate is no
-   * count.
-   */
-  abstract Object result(Rows rows, int row, Arrival arrival);
+  /** The feature's value; null if the window is empty, unless the aggregate is a count. */
+  abstract Object result(AccumulatorRows rows, int row, CurrentEvent current);
 
-  /** The sketch of the values, if it keeps one; there is at least one value. */
-  byte[] sketch(Rows rows, int row) {
+  /** The sketch of at least one value; null if this aggregate keeps none. */
+  byte[] sketch(AccumulatorRows rows, int row) {
     return null;
   }
 
   /**
-   * Whether the value is about the event that asks. Later, when none does, it stays what it was for
-   * the last one until the newest has left the window.
+   * Whether the result depends on the current event. Without one, as for a timer, the last result
+   * remains until the newest event has left the window.
    */
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return false;
   }
 
   /**
-   * Whether merging is too dear to be done for every event. Then adding a value to the merged
-   * accumulator must give what adding it to the newest tile and merging gives, and windows keep a
-   * running total.
+   * Whether merging is too slow to do for every event, so that windows keep a running total. Adding
+   * a value to the merged accumulator must then give the same result as adding it to the newest
+   * tile and merging.
    */
   boolean keepsRunningTotal() {
     return false;
   }
 
-  /** Copies this aggregate's object, if it is one that {@link #add} changes in place. */
+  /** Copies an object of this aggregate, if {@link #add} changes it in place. */
   Object copyObject(Object value) {
     return value;
   }
 
-  /** Writes this aggregate's object, which is not null, for a snapshot. */
+  /** Writes an object of this aggregate, which is not null, to a snapshot. */
   void writeObject(Object value, DataOutputView out) throws IOException {
     throw new UnsupportedOperationException(getClass() + " keeps no object");
   }

@@ -2,12 +2,12 @@ package penstock.kernel.window;
 
 import penstock.kernel.plan.Plan;
 
-/** The aggregates of the definition language, by operation. */
+/** Creates aggregates by operation. */
 final class Aggregates {
   private Aggregates() {}
 
   /**
-   * The algebra of a feature; its accumulator starts at {@code number} and {@code object} of a row.
+   * The aggregate of a feature, with its accumulator at {@code number} and {@code object} of a row.
    */
   static Aggregate of(Plan.Feature feature, int number, int object) {
     return switch (feature.operation()) {
@@ -15,32 +15,34 @@ final class Aggregates {
       case RATE -> new Rate(number, object, feature.windowMs());
       case SUM -> new Sum(number, object);
       case MEAN -> new Mean(number, object);
-      case MIN -> new Extreme(number, object, true);
-      case MAX -> new Extreme(number, object, false);
+      case MIN -> new MinMax(number, object, true);
+      case MAX -> new MinMax(number, object, false);
       case VARIANCE -> new Variance(number, object);
       case STD -> new Std(number, object);
       case ZSCORE -> new ZScore(number, object);
       case SKEWNESS -> new Skewness(number, object);
       case KURTOSIS -> new Kurtosis(number, object);
-      case FIRST -> new Outermost(number, object, feature.columnType(), false);
-      case LAST -> new Outermost(number, object, feature.columnType(), true);
+      case FIRST -> new FirstLast(number, object, feature.columnType(), false);
+      case LAST -> new FirstLast(number, object, feature.columnType(), true);
       case CHANGED -> new Changed(number, object, feature.columnType());
       case TIME_SINCE_FIRST -> new TimeSince(number, object, false);
       case TIME_SINCE_LAST -> new TimeSince(number, object, true);
       case TIME_SINCE_PREVIOUS -> new TimeSincePrevious(number, object);
-      case APPROX_DISTINCT -> new Distinct(number, object, Distinct.FEW);
-      case DISTINCT -> new Distinct(number, object, feature.bound());
+      case APPROX_DISTINCT -> new DistinctCount(number, object, DistinctCount.ESTIMATE_BOUND);
+      case DISTINCT -> new DistinctCount(number, object, feature.bound());
       case QUANTILE -> new Quantile(number, object, feature.q());
       case FREQUENCY -> new Frequency(number, object, feature.columnType(), feature.bound());
-      case SESSION_COUNT -> new Sessions(number, object, Sessions.Of.COUNT, feature.gapMs());
-      case SESSION_LENGTH -> new Sessions(number, object, Sessions.Of.LENGTH, feature.gapMs());
-      case DECAYED_COUNT -> new Decayed(number, object, Decayed.Of.COUNT, feature.halfLifeMs());
-      case DECAYED_SUM -> new Decayed(number, object, Decayed.Of.SUM, feature.halfLifeMs());
-      case DECAYED_MEAN -> new Decayed(number, object, Decayed.Of.MEAN, feature.halfLifeMs());
-      case FIRST_K -> new Ends(number, object, feature.columnType(), feature.k(), false);
-      case LAST_K -> new Ends(number, object, feature.columnType(), feature.k(), true);
-      case TOP_K -> new Extremes(number, object, feature.k(), false);
-      case BOTTOM_K -> new Extremes(number, object, feature.k(), true);
+      case SESSION_COUNT -> new Sessions(number, object, Sessions.Measure.COUNT, feature.gapMs());
+      case SESSION_LENGTH -> new Sessions(number, object, Sessions.Measure.LENGTH, feature.gapMs());
+      case DECAYED_COUNT ->
+          new Decayed(number, object, Decayed.Statistic.COUNT, feature.halfLifeMs());
+      case DECAYED_SUM -> new Decayed(number, object, Decayed.Statistic.SUM, feature.halfLifeMs());
+      case DECAYED_MEAN ->
+          new Decayed(number, object, Decayed.Statistic.MEAN, feature.halfLifeMs());
+      case FIRST_K -> new FirstLastK(number, object, feature.columnType(), feature.k(), false);
+      case LAST_K -> new FirstLastK(number, object, feature.columnType(), feature.k(), true);
+      case TOP_K -> new TopBottomK(number, object, feature.k(), false);
+      case BOTTOM_K -> new TopBottomK(number, object, feature.k(), true);
       case MOST_FREQUENT -> new MostFrequent(number, object, feature.columnType(), feature.k());
       case HISTOGRAM -> new Histogram(number, object, feature.buckets());
     };

@@ -2,27 +2,27 @@ package penstock.kernel.window;
 
 import penstock.kernel.plan.ColumnType;
 
-/** Whether the arriving value differs from the latest other one. */
+/** Whether the current value differs from the latest one before it. */
 final class Changed extends TwoLatest {
   Changed(int number, int object, ColumnType type) {
     super(number, object, type);
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    int previous = previous(rows, row, arrival);
-    if (previous < 0 || arrival.value == null) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    int previous = previous(rows, row, current);
+    if (previous < 0 || current.value == null) {
       return null;
     }
     Object before = value(rows, row, previous);
-    // As numbers, the two zeros are one.
+    // As numbers, both zeros are equal.
     return before instanceof Double number
-        ? number.doubleValue() != ((Double) arrival.value).doubleValue()
-        : !before.equals(arrival.value);
+        ? number.doubleValue() != ((Double) current.value).doubleValue()
+        : !before.equals(current.value);
   }
 }

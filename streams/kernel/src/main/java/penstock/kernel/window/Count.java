@@ -12,27 +12,27 @@ class Count extends Aggregate {
   }
 
   @Override
-  final boolean isServedBy(Aggregate other) {
-    return other.countsFirst();
+  final boolean canReadFrom(Aggregate other) {
+    return other.startsWithCount();
   }
 
   @Override
-  final boolean countsFirst() {
+  final boolean startsWithCount() {
     return true;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     rows.number(row, number, rows.number(row, number) + 1);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     older.number(row, number, older.number(row, number) + newer.number(newerRow, number));
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     return rows.number(row, number);
   }
 }

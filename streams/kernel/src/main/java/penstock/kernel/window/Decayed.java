@@ -1,26 +1,26 @@
 package penstock.kernel.window;
 
 /**
- * Weight and weighted sum of values, each halved for every half-life of its age. Both are kept as
- * of the newest value, which weighs one, so that neither can run out of range.
+ * Weight and weighted sum of values, each halved per half-life of age. Both are stored as of the
+ * newest value, which has weight one, so that neither overflows.
  */
 final class Decayed extends Aggregate {
-  /** What of them is the feature. */
-  enum Of {
+  /** Which of them is the result. */
+  enum Statistic {
     COUNT,
     SUM,
     MEAN
   }
 
-  private final Of of;
+  private final Statistic statistic;
   private final double halfLifeMs;
   private final int newest;
   private final int weight;
   private final int sum;
 
-  Decayed(int number, int object, Of of, double halfLifeMs) {
+  Decayed(int number, int object, Statistic statistic, double halfLifeMs) {
     super(number, object);
-    this.of = of;
+    this.statistic = statistic;
     this.halfLifeMs = halfLifeMs;
     this.newest = number + 1;
     this.weight = number + 2;
@@ -33,22 +33,22 @@ final class Decayed extends Aggregate {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Decayed decayed && decayed.halfLifeMs == halfLifeMs;
   }
 
   @Override
-  boolean countsFirst() {
+  boolean startsWithCount() {
     return true;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     add(rows, row, time, 1, 1, value instanceof Number x ? x.doubleValue() : 0);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     long count = newer.number(newerRow, number);
     if (count > 0) {
       add(
@@ -61,31 +61,32 @@ final class Decayed extends Aggregate {
     }
   }
 
-  private void add(Rows rows, int row, long time, long count, double addWeight, double addSum) {
-    long held = rows.number(row, number);
-    long now = held == 0 ? time : Math.max(time, rows.number(row, newest));
-    double ofHeld = held == 0 ? 0 : weightAfter(now - rows.number(row, newest));
-    double ofAdded = weightAfter(now - time);
-    rows.number(row, number, held + count);
+  private void add(
+      AccumulatorRows rows, int row, long time, long count, double addWeight, double addSum) {
+    long stored = rows.number(row, number);
+    long now = stored == 0 ? time : Math.max(time, rows.number(row, newest));
+    double storedFade = stored == 0 ? 0 : weightAfter(now - rows.number(row, newest));
+    double addedFade = weightAfter(now - time);
+    rows.number(row, number, stored + count);
     rows.number(row, newest, now);
-    rows.real(row, weight, rows.real(row, weight) * ofHeld + addWeight * ofAdded);
-    rows.real(row, sum, rows.real(row, sum) * ofHeld + addSum * ofAdded);
+    rows.real(row, weight, rows.real(row, weight) * storedFade + addWeight * addedFade);
+    rows.real(row, sum, rows.real(row, sum) * storedFade + addSum * addedFade);
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     if (rows.number(row, number) == 0) {
-      return of == Of.COUNT ? (Object) 0.0 : null;
+      return statistic == Statistic.COUNT ? (Object) 0.0 : null;
     }
-    double faded = weightAfter(arrival.asOf - rows.number(row, newest));
-    return switch (of) {
-      case COUNT -> rows.real(row, weight) * faded;
-      case SUM -> rows.real(row, sum) * faded;
+    double fade = weightAfter(current.asOf - rows.number(row, newest));
+    return switch (statistic) {
+      case COUNT -> rows.real(row, weight) * fade;
+      case SUM -> rows.real(row, sum) * fade;
       case MEAN -> rows.real(row, sum) / rows.real(row, weight);
     };
   }
 
-  /** Strict mathematics: the same bits on every machine. */
+  /** StrictMath gives the same bits on every machine. */
   private double weightAfter(long ms) {
     return ms == 0 ? 1 : StrictMath.pow(2, -ms / halfLifeMs);
   }

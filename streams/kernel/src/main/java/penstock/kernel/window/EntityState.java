@@ -4,7 +4,7 @@ import java.io.IOException;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** What a stage knows of one entity: its views. */
+/** The state of one entity in a stage: its views. */
 public final class EntityState {
   final StageSpec spec;
   final ViewState[] views;
@@ -14,7 +14,6 @@ public final class EntityState {
     this.views = views;
   }
 
-  /** A deep copy. */
   EntityState copy() {
     ViewState[] copies = new ViewState[views.length];
     for (int i = 0; i < views.length; i++) {

@@ -5,7 +5,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
-/** How often the arriving value was seen. */
+/** How often the window has the current value. */
 final class Frequency extends ObjectAggregate<Object> {
   private final ColumnType type;
   private final int bound;
@@ -17,73 +17,73 @@ final class Frequency extends ObjectAggregate<Object> {
   }
 
   /**
-   * Two tallies that are added up only if that is needed: to look one value up, it is not. Neither
-   * is ever changed.
+   * The sum of two counts, computed only if needed: looking up one value does not need it. The
+   * counts never change.
    */
-  private static final class Both {
-    private final Tally older;
-    private final Tally newer;
-    private Tally sum;
+  private static final class LazySum {
+    private final ValueCounts older;
+    private final ValueCounts newer;
+    private ValueCounts sum;
 
-    Both(Tally older, Tally newer) {
+    LazySum(ValueCounts older, ValueCounts newer) {
       this.older = older;
       this.newer = newer;
     }
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Frequency frequency && frequency.bound == bound;
   }
 
   @Override
-  Object of(Object value, long time) {
-    return Tally.of(value);
+  Object newObject(Object value, long time) {
+    return ValueCounts.of(value);
   }
 
   @Override
-  Object with(Object held, Object value, long time) {
-    return tally(held).plus(value, bound);
+  Object addToObject(Object stored, Object value, long time) {
+    return counts(stored).plus(value, bound);
   }
 
   @Override
-  Object both(Object older, Object newer) {
-    return new Both(tally(older), tally(newer));
+  Object mergeObjects(Object older, Object newer) {
+    return new LazySum(counts(older), counts(newer));
   }
 
-  private Tally tally(Object held) {
-    if (held instanceof Both both) {
-      if (both.sum == null) {
-        both.sum = both.older.and(both.newer, bound);
+  private ValueCounts counts(Object stored) {
+    if (stored instanceof LazySum lazy) {
+      if (lazy.sum == null) {
+        lazy.sum = lazy.older.merge(lazy.newer, bound);
       }
-      return both.sum;
+      return lazy.sum;
     }
-    return (Tally) held;
+    return (ValueCounts) stored;
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    Object held = held(rows, row);
-    if (held == null || arrival.value == null) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    Object stored = stored(rows, row);
+    if (stored == null || current.value == null) {
       return 0L;
     }
-    return held instanceof Both both
-        ? both.older.count(arrival.value) + both.newer.count(arrival.value)
-        : ((Tally) held).count(arrival.value);
+    return stored instanceof LazySum lazy
+        ? lazy.older.count(current.value) + lazy.newer.count(current.value)
+        : ((ValueCounts) stored).count(current.value);
   }
 
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
-    ((Tally) value).write(type, out);
+    ((ValueCounts) value).write(type, out);
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    return Tally.read(type, in);
+    return ValueCounts.read(type, in);
   }
 }

@@ -1,9 +1,9 @@
 package penstock.kernel.window;
 
 /**
- * Sums of the second, third and fourth powers of deviations, by the updates of Pébay, "Formulas for
- * robust, one-pass parallel computation of covariances and arbitrary-order statistical moments"
- * (2008).
+ * Sums of the second, third and fourth powers of deviations from the mean, with the update formulas
+ * of Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
+ * statistical moments" (2008).
  */
 abstract class HigherMoments extends Aggregate {
   private final int mean;
@@ -25,22 +25,22 @@ abstract class HigherMoments extends Aggregate {
   }
 
   @Override
-  final boolean isServedBy(Aggregate other) {
+  final boolean canReadFrom(Aggregate other) {
     return other instanceof HigherMoments;
   }
 
   @Override
-  final boolean countsFirst() {
+  final boolean startsWithCount() {
     return true;
   }
 
   @Override
-  final void add(Rows rows, int row, Object value, long time) {
+  final void add(AccumulatorRows rows, int row, Object value, long time) {
     add(rows, row, 1, ((Number) value).doubleValue(), 0, 0, 0);
   }
 
   @Override
-  final void merge(Rows older, int row, Rows newer, int newerRow) {
+  final void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     if (newer.number(newerRow, number) > 0) {
       add(
           older,
@@ -53,7 +53,8 @@ abstract class HigherMoments extends Aggregate {
     }
   }
 
-  private void add(Rows rows, int row, long count, double mean, double m2, double m3, double m4) {
+  private void add(
+      AccumulatorRows rows, int row, long count, double mean, double m2, double m3, double m4) {
     long present = rows.number(row, number);
     if (present == 0) {
       put(rows, row, count, mean, m2, m3, m4);
@@ -81,7 +82,8 @@ abstract class HigherMoments extends Aggregate {
             + 4 * step * (a * m3 - b * own3));
   }
 
-  private void put(Rows rows, int row, long count, double mean, double m2, double m3, double m4) {
+  private void put(
+      AccumulatorRows rows, int row, long count, double mean, double m2, double m3, double m4) {
     rows.number(row, number, count);
     rows.real(row, this.mean, mean);
     rows.real(row, second, m2);
@@ -90,18 +92,18 @@ abstract class HigherMoments extends Aggregate {
   }
 
   @Override
-  final Object result(Rows rows, int row, Arrival arrival) {
+  final Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long n = rows.number(row, number);
     double deviation = n < 2 ? 0 : Math.sqrt(rows.real(row, second) / (n - 1));
-    if (n < fewest() || !Deviation.isSpread(deviation, rows.real(row, mean))) {
+    if (n < minCount() || !SecondMoment.isSignificant(deviation, rows.real(row, mean))) {
       return null;
     }
     return result(n, deviation, rows.real(row, third), rows.real(row, fourth));
   }
 
-  /** How many values the result needs at least. */
-  abstract int fewest();
+  /** The least number of values for a result. */
+  abstract int minCount();
 
-  /** The result of {@code n} values, from their sample deviation and the sums of powers. */
+  /** The result for {@code n} values with that sample deviation and these sums of powers. */
   abstract double result(double n, double deviation, double third, double fourth);
 }

@@ -3,7 +3,7 @@ package penstock.kernel.window;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Number of values in each bucket: an edge belongs to the bucket above it. */
+/** Number of values in each bucket. A value on an edge belongs to the bucket above it. */
 final class Histogram extends Aggregate {
   private final double[] edges;
 
@@ -18,12 +18,12 @@ final class Histogram extends Aggregate {
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     int bucket = number + bucket(((Number) value).doubleValue());
     rows.number(row, bucket, rows.number(row, bucket) + 1);
   }
 
-  /** How many edges are no greater than the value. */
+  /** How many edges are not greater than the value. */
   private int bucket(double value) {
     int low = 0;
     int high = edges.length;
@@ -39,14 +39,14 @@ final class Histogram extends Aggregate {
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     for (int i = number; i < number + numbers(); i++) {
       older.number(row, i, older.number(row, i) + newer.number(newerRow, i));
     }
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     List<Object> counts = new ArrayList<>(numbers());
     for (int i = number; i < number + numbers(); i++) {
       counts.add(rows.number(row, i));

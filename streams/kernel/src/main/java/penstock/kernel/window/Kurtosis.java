@@ -7,7 +7,7 @@ final class Kurtosis extends HigherMoments {
   }
 
   @Override
-  int fewest() {
+  int minCount() {
     return 4;
   }
 

@@ -7,7 +7,7 @@ final class Mean extends Sum {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long n = rows.number(row, count);
     return n == 0 ? null : (Object) (total(rows, row) / n);
   }

@@ -7,72 +7,72 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The most frequent values, of equally frequent ones the smaller first. What comes out depends on
- * the values of each tile and on the merging alone, so a restored window gives the same.
+ * The k most frequent values; of equally frequent ones the smaller first. The result depends only
+ * on each tile's values and the order of merges, so a restored window gives the same.
  */
-final class MostFrequent extends ObjectAggregate<Tally> {
-  /** The aggregate's specification in Python has it too. */
+final class MostFrequent extends ObjectAggregate<ValueCounts> {
+  /** The aggregate's spec in Python has the same number. */
   private static final int MOST_COUNTED = 256;
 
   private final ColumnType type;
-  private final int most;
+  private final int k;
 
-  MostFrequent(int number, int object, ColumnType type, int most) {
+  MostFrequent(int number, int object, ColumnType type, int k) {
     super(number, object);
     this.type = type;
-    this.most = most;
+    this.k = k;
   }
 
-  /** How many are asked for is a matter of the result alone. */
+  /** {@code k} only affects the result. */
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof MostFrequent;
   }
 
   @Override
-  Tally of(Object value, long time) {
-    return Tally.of(value);
+  ValueCounts newObject(Object value, long time) {
+    return ValueCounts.of(value);
   }
 
   @Override
-  Tally with(Tally held, Object value, long time) {
-    return held.plus(value, MOST_COUNTED);
+  ValueCounts addToObject(ValueCounts stored, Object value, long time) {
+    return stored.plus(value, MOST_COUNTED);
   }
 
   @Override
-  Tally both(Tally older, Tally newer) {
-    return older.and(newer, MOST_COUNTED);
+  ValueCounts mergeObjects(ValueCounts older, ValueCounts newer) {
+    return older.merge(newer, MOST_COUNTED);
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    Tally held = held(rows, row);
-    if (held == null) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    ValueCounts stored = stored(rows, row);
+    if (stored == null) {
       return null;
     }
-    int[] best = new int[Math.min(most, held.size())];
+    int[] best = new int[Math.min(k, stored.size())];
     int found = 0;
-    for (int i = 0; i < held.size(); i++) {
-      int place = found;
-      while (place > 0 && held.counts()[best[place - 1]] < held.counts()[i]) {
-        place--;
+    for (int i = 0; i < stored.size(); i++) {
+      int index = found;
+      while (index > 0 && stored.counts()[best[index - 1]] < stored.counts()[i]) {
+        index--;
       }
-      if (place < best.length) {
+      if (index < best.length) {
         found = Math.min(found + 1, best.length);
-        System.arraycopy(best, place, best, place + 1, found - place - 1);
-        best[place] = i;
+        System.arraycopy(best, index, best, index + 1, found - index - 1);
+        best[index] = i;
       }
     }
-    return Arrays.stream(best).mapToObj(i -> held.values()[i]).toList();
+    return Arrays.stream(best).mapToObj(i -> stored.values()[i]).toList();
   }
 
   @Override
   void writeObject(Object value, DataOutputView out) throws IOException {
-    ((Tally) value).write(type, out);
+    ((ValueCounts) value).write(type, out);
   }
 
   @Override
   Object readObject(DataInputView in) throws IOException {
-    return Tally.read(type, in);
+    return ValueCounts.read(type, in);
   }
 }

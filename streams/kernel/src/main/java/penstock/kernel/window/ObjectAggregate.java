@@ -1,23 +1,23 @@
 package penstock.kernel.window;
 
-/** An aggregate that keeps one object and no numbers; there is none while there is no value. */
+/** An aggregate with one object and no numbers. The object is null while there is no value. */
 abstract class ObjectAggregate<T> extends Aggregate {
   ObjectAggregate(int number, int object) {
     super(number, object);
   }
 
-  /** What is kept of a single value. */
-  abstract T of(Object value, long time);
+  /** The object for a single value. */
+  abstract T newObject(Object value, long time);
 
-  /** The object with one value more: the same one, changed, only if {@link #copyObject} copies. */
-  abstract T with(T held, Object value, long time);
+  /** Adds a value. Only if {@link #copyObject} makes copies may it change {@code stored}. */
+  abstract T addToObject(T stored, Object value, long time);
 
-  /** What is kept of both; neither is changed. */
-  abstract T both(T older, T newer);
+  /** Merges two objects and changes neither. */
+  abstract T mergeObjects(T older, T newer);
 
-  /** What a row holds, null if there was no value. */
+  /** The object in a row; null if there was no value. */
   @SuppressWarnings("unchecked")
-  final T held(Rows rows, int row) {
+  final T stored(AccumulatorRows rows, int row) {
     return (T) rows.object(row, object);
   }
 
@@ -32,17 +32,18 @@ abstract class ObjectAggregate<T> extends Aggregate {
   }
 
   @Override
-  final void add(Rows rows, int row, Object value, long time) {
-    T held = held(rows, row);
-    rows.object(row, object, held == null ? of(value, time) : with(held, value, time));
+  final void add(AccumulatorRows rows, int row, Object value, long time) {
+    T stored = stored(rows, row);
+    rows.object(
+        row, object, stored == null ? newObject(value, time) : addToObject(stored, value, time));
   }
 
   @Override
-  final void merge(Rows older, int row, Rows newer, int newerRow) {
-    T right = held(newer, newerRow);
+  final void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
+    T right = stored(newer, newerRow);
     if (right != null) {
-      T left = held(older, row);
-      older.object(row, object, left == null ? right : both(left, right));
+      T left = stored(older, row);
+      older.object(row, object, left == null ? right : mergeObjects(left, right));
     }
   }
 }

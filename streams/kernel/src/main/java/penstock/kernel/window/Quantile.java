@@ -5,7 +5,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
-/** The least value that a share of at least q of all values does not exceed. */
+/** The smallest value that at least a share q of all values does not exceed. */
 final class Quantile extends ObjectAggregate<RankedValues> {
   private final double q;
 
@@ -15,39 +15,39 @@ final class Quantile extends ObjectAggregate<RankedValues> {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Quantile;
   }
 
   @Override
-  RankedValues of(Object value, long time) {
+  RankedValues newObject(Object value, long time) {
     return RankedValues.of(number(value));
   }
 
   @Override
-  RankedValues with(RankedValues held, Object value, long time) {
-    return held.with(number(value), time);
+  RankedValues addToObject(RankedValues stored, Object value, long time) {
+    return stored.plus(number(value), time);
   }
 
   @Override
-  RankedValues both(RankedValues older, RankedValues newer) {
-    return older.and(newer);
+  RankedValues mergeObjects(RankedValues older, RankedValues newer) {
+    return older.merge(newer);
   }
 
   private static double number(Object value) {
-    // Zero has two forms; the sum of both is the positive one.
+    // Adding 0.0 makes a negative zero positive.
     return ((Number) value).doubleValue() + 0.0;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    RankedValues held = held(rows, row);
-    return held == null ? null : (Object) held.quantile(q);
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    RankedValues stored = stored(rows, row);
+    return stored == null ? null : (Object) stored.quantile(q);
   }
 
   @Override
-  byte[] sketch(Rows rows, int row) {
-    return held(rows, row).toSketch().toByteArray();
+  byte[] sketch(AccumulatorRows rows, int row) {
+    return stored(rows, row).toSketch().toByteArray();
   }
 
   @Override

@@ -3,65 +3,65 @@ package penstock.kernel.window;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.stream.LongStream;
+import org.apache.datasketches.kll.DeterministicKll;
 import org.apache.datasketches.kll.KllDoublesSketch;
-import org.apache.datasketches.kll.RepeatableKll;
 import org.apache.datasketches.memory.Memory;
 import org.apache.datasketches.quantilescommon.DoublesSketchSortedView;
 
 /**
- * Numbers that can be asked for by rank. Few are kept as they are, sorted, which merges in no time;
- * more in Apache DataSketches' KLL (k = 200), which has its values exactly up to 200 of them.
+ * Numbers by rank. Up to 48 are kept in a sorted array. More are in Apache DataSketches' KLL (k =
+ * 200), which is exact up to 200.
  *
- * <p>What asks for a rank does not change the sketch, not even the order of what it holds: what is
- * asked, and how often, must not show in later values.
+ * <p>A query does not change the sketch, not even the order of its items: later results must not
+ * depend on earlier queries.
  */
 abstract class RankedValues {
   private static final int K = 200;
-  private static final int MOST_AS_THEY_ARE = 48;
-  private static final long[] ONE_EACH = LongStream.rangeClosed(1, MOST_AS_THEY_ARE).toArray();
+  private static final int MAX_EXACT = 48;
+  private static final long[] UNIT_WEIGHTS = LongStream.rangeClosed(1, MAX_EXACT).toArray();
 
   /** How many numbers there are. */
   abstract long count();
 
-  /** These and one more, of an event at {@code time}; a sketch is changed in place. */
-  abstract RankedValues with(double value, long time);
+  /** Adds the value of an event at {@code time}. Changes a sketch in place. */
+  abstract RankedValues plus(double value, long time);
 
-  /** The same numbers in one place: no merge that is still to be made. */
+  /** The same numbers as one array or sketch. */
   abstract RankedValues merged();
 
-  /** All of them in a sketch that nobody else has. */
+  /** All numbers in a new sketch. */
   abstract KllDoublesSketch toSketch();
 
-  /** The number of that rank; the least has rank 1. */
+  /** The number of that rank; the smallest has rank 1. */
   abstract double atRank(long rank);
 
   /** The numbers in order. */
   abstract Ranks ranks();
 
-  /** What can be kept while this one is changed. */
+  /** A copy that does not change with this one. */
   abstract RankedValues copy();
 
   /** For a snapshot. */
   abstract byte[] toBytes();
 
   static RankedValues of(double value) {
-    return new Few(new double[] {value});
+    return new Exact(new double[] {value});
   }
 
-  /** Both; neither is changed, and neither may be as long as the result is used. */
-  final RankedValues and(RankedValues newer) {
-    if (this instanceof Few some && newer instanceof Few others) {
+  /** Merges both and changes neither. They must not change while the result is used. */
+  final RankedValues merge(RankedValues newer) {
+    if (this instanceof Exact some && newer instanceof Exact others) {
       double[] both = Arrays.copyOf(some.values, some.values.length + others.values.length);
       System.arraycopy(others.values, 0, both, some.values.length, others.values.length);
-      if (both.length <= MOST_AS_THEY_ARE) {
+      if (both.length <= MAX_EXACT) {
         Arrays.sort(both);
-        return new Few(both);
+        return new Exact(both);
       }
     }
-    return new Both(merged(), newer.merged());
+    return new LazyMerge(merged(), newer.merged());
   }
 
-  /** The least number that a share of at least {@code q} of them does not exceed. */
+  /** The smallest number that at least a share {@code q} of them does not exceed. */
   final double quantile(double q) {
     long rank = (long) Math.ceil(q * count());
     return atRank(Math.max(1, Math.min(rank, count())));
@@ -72,23 +72,23 @@ abstract class RankedValues {
     ByteBuffer buffer = ByteBuffer.wrap(bytes);
     double[] values = new double[buffer.get()];
     if (values.length == 0) {
-      return new Sketch(sketchOf(Arrays.copyOfRange(bytes, 1, bytes.length)));
+      return new Sketched(sketchOf(Arrays.copyOfRange(bytes, 1, bytes.length)));
     }
     for (int i = 0; i < values.length; i++) {
       values[i] = buffer.getDouble();
     }
-    return new Few(values);
+    return new Exact(values);
   }
 
   private static KllDoublesSketch sketchOf(byte[] bytes) {
     return KllDoublesSketch.heapify(Memory.wrap(bytes));
   }
 
-  /** Numbers as they are, in order; never changed. */
-  private static final class Few extends RankedValues {
+  /** A sorted array, which never changes. */
+  private static final class Exact extends RankedValues {
     private final double[] values;
 
-    Few(double[] values) {
+    Exact(double[] values) {
       this.values = values;
     }
 
@@ -98,17 +98,17 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
-      if (values.length == MOST_AS_THEY_ARE) {
-        return new Sketch(toSketch()).with(value, time);
+    RankedValues plus(double value, long time) {
+      if (values.length == MAX_EXACT) {
+        return new Sketched(toSketch()).plus(value, time);
       }
-      int place = Arrays.binarySearch(values, value);
-      int at = place < 0 ? -place - 1 : place;
+      int index = Arrays.binarySearch(values, value);
+      int at = index < 0 ? -index - 1 : index;
       double[] more = new double[values.length + 1];
       System.arraycopy(values, 0, more, 0, at);
       more[at] = value;
       System.arraycopy(values, at, more, at + 1, values.length - at);
-      return new Few(more);
+      return new Exact(more);
     }
 
     @Override
@@ -125,7 +125,7 @@ abstract class RankedValues {
 
     void into(KllDoublesSketch sketch) {
       for (double value : values) {
-        RepeatableKll.update(sketch, value, 0);
+        DeterministicKll.update(sketch, value, 0);
       }
     }
 
@@ -136,7 +136,7 @@ abstract class RankedValues {
 
     @Override
     Ranks ranks() {
-      return new Ranks(values, ONE_EACH);
+      return new Ranks(values, UNIT_WEIGHTS);
     }
 
     @Override
@@ -155,14 +155,14 @@ abstract class RankedValues {
     }
   }
 
-  /** Many numbers; changed in place in the newest tile, and nowhere else. */
-  private static final class Sketch extends RankedValues {
+  /** A sketch. Only the one of the newest tile changes. */
+  private static final class Sketched extends RankedValues {
     private final KllDoublesSketch sketch;
 
-    /** Null until a rank is asked for, and again after a change. */
+    /** Null before a query, and again after a change. */
     private Ranks ranks;
 
-    Sketch(KllDoublesSketch sketch) {
+    Sketched(KllDoublesSketch sketch) {
       this.sketch = sketch;
     }
 
@@ -172,8 +172,8 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
-      RepeatableKll.update(sketch, value, time);
+    RankedValues plus(double value, long time) {
+      DeterministicKll.update(sketch, value, time);
       ranks = null;
       return this;
     }
@@ -191,7 +191,7 @@ abstract class RankedValues {
     @Override
     Ranks ranks() {
       if (ranks == null) {
-        // A copy's: the library sorts in place what it shows in order.
+        // From a copy: the library sorts the sketch in place.
         DoublesSketchSortedView view = toSketch().getSortedView();
         ranks = new Ranks(view.getQuantiles(), view.getCumulativeWeights());
       }
@@ -200,12 +200,12 @@ abstract class RankedValues {
 
     @Override
     double atRank(long rank) {
-      return ranks().least(rank, null);
+      return ranks().smallest(rank, null);
     }
 
     @Override
     RankedValues copy() {
-      return new Sketch(toSketch());
+      return new Sketched(toSketch());
     }
 
     @Override
@@ -215,13 +215,13 @@ abstract class RankedValues {
     }
   }
 
-  /** Two sets of numbers; they are merged into one sketch only if that is needed. */
-  private static final class Both extends RankedValues {
+  /** Two sets of numbers, merged into one sketch only if needed. */
+  private static final class LazyMerge extends RankedValues {
     private final RankedValues older;
     private final RankedValues newer;
-    private Sketch merged;
+    private Sketched merged;
 
-    Both(RankedValues older, RankedValues newer) {
+    LazyMerge(RankedValues older, RankedValues newer) {
       this.older = older;
       this.newer = newer;
     }
@@ -232,27 +232,27 @@ abstract class RankedValues {
     }
 
     @Override
-    RankedValues with(double value, long time) {
-      return new Sketch(toSketch()).with(value, time);
+    RankedValues plus(double value, long time) {
+      return new Sketched(toSketch()).plus(value, time);
     }
 
     @Override
     RankedValues merged() {
       if (merged == null) {
-        merged = new Sketch(toSketch());
+        merged = new Sketched(toSketch());
       }
       return merged;
     }
 
     @Override
     KllDoublesSketch toSketch() {
-      boolean fewAreOlder = older instanceof Few;
+      boolean fewAreOlder = older instanceof Exact;
       KllDoublesSketch sketch = (fewAreOlder ? newer : older).toSketch();
       RankedValues others = fewAreOlder ? older : newer;
-      if (others instanceof Few few) {
+      if (others instanceof Exact few) {
         few.into(sketch);
       } else {
-        RepeatableKll.merge(sketch, ((Sketch) others).sketch);
+        DeterministicKll.merge(sketch, ((Sketched) others).sketch);
       }
       return sketch;
     }
@@ -266,12 +266,12 @@ abstract class RankedValues {
     double atRank(long rank) {
       Ranks some = older.ranks();
       Ranks others = newer.ranks();
-      return Math.min(some.least(rank, others), others.least(rank, some));
+      return Math.min(some.smallest(rank, others), others.smallest(rank, some));
     }
 
     @Override
     RankedValues copy() {
-      return new Sketch(toSketch());
+      return new Sketched(toSketch());
     }
 
     @Override
@@ -280,13 +280,14 @@ abstract class RankedValues {
     }
   }
 
-  /** Numbers in order, and how much each of them and all before it weigh. */
+  /** Sorted numbers with their cumulative weights. */
   private record Ranks(double[] values, long[] weights) {
 
     /**
-     * The least of these numbers at which these and the others reach the rank; infinity if none.
+     * The smallest of these numbers at which these and {@code others} reach the rank; infinity if
+     * none.
      */
-    double least(long rank, Ranks others) {
+    double smallest(long rank, Ranks others) {
       int low = 0;
       int high = values.length;
       while (low < high) {

@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** Number of values per second of the window's length. */
+/** Number of values per second of the window's size. */
 final class Rate extends Count {
   private final double seconds;
 
@@ -10,7 +10,7 @@ final class Rate extends Count {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     return rows.number(row, number) / seconds;
   }
 }

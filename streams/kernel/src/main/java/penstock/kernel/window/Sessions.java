@@ -7,30 +7,30 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * Sessions: events of which each is at most a gap later than the one before it. A merge knows how
- * many they are, the first and the last time, and when the last session began, which is all that
- * merging needs. A tile knows the begin and end of each, as a late event may join two; but of no
- * more than {@link #MOST_OPEN}: older ones are counted, and are final.
+ * Sessions: events that each follow the one before within a gap. An accumulator of several tiles
+ * has what merging needs: the number of sessions, the first and last time, and the start of the
+ * last session. A tile also has start and end of each session, as a late event may join two. It has
+ * at most {@link #MAX_OPEN}; older sessions are counted and can no longer change.
  */
 final class Sessions extends Aggregate {
-  /** What of them is the feature. */
-  enum Of {
+  /** Which measure is the result. */
+  enum Measure {
     COUNT,
     LENGTH
   }
 
-  /** The aggregate's specification in Python has it too. */
-  private static final int MOST_OPEN = 1_000;
+  /** The aggregate's spec in Python has the same number. */
+  private static final int MAX_OPEN = 1_000;
 
-  private final Of of;
+  private final Measure measure;
   private final long gapMs;
   private final int first;
   private final int last;
   private final int lastBegan;
 
-  Sessions(int number, int object, Of of, long gapMs) {
+  Sessions(int number, int object, Measure measure, long gapMs) {
     super(number, object);
-    this.of = of;
+    this.measure = measure;
     this.gapMs = gapMs;
     this.first = number + 1;
     this.last = number + 2;
@@ -48,15 +48,16 @@ final class Sessions extends Aggregate {
   }
 
   @Override
-  boolean isServedBy(Aggregate other) {
+  boolean canReadFrom(Aggregate other) {
     return other instanceof Sessions sessions && sessions.gapMs == gapMs;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     long count = rows.number(row, number);
     long[] open = open(rows, row);
-    // Those that begin too late for the event, and of the others those that end too early.
+    // Skip sessions that start too late for the event; of the others, those from "at" on are within
+    // the gap.
     int later = open.length;
     while (later > 0 && open[later - 2] > time + gapMs) {
       later -= 2;
@@ -87,8 +88,8 @@ final class Sessions extends Aggregate {
     put(rows, row, count, open);
   }
 
-  /** Begin and end of each session that an event may still change, in order. */
-  private long[] open(Rows rows, int row) {
+  /** Start and end of each session that an event may still change, in order. */
+  private long[] open(AccumulatorRows rows, int row) {
     long[] several = (long[]) rows.object(row, object);
     if (several != null) {
       return several;
@@ -98,21 +99,21 @@ final class Sessions extends Aggregate {
         : new long[] {rows.number(row, first), rows.number(row, last)};
   }
 
-  private void put(Rows rows, int row, long count, long[] open) {
+  private void put(AccumulatorRows rows, int row, long count, long[] open) {
     if (count == open.length / 2) {
       rows.number(row, first, open[0]);
     }
     rows.number(row, number, count);
     rows.number(row, last, open[open.length - 1]);
     rows.number(row, lastBegan, open[open.length - 2]);
-    if (open.length > 2 * MOST_OPEN) {
-      open = Arrays.copyOfRange(open, open.length - 2 * MOST_OPEN, open.length);
+    if (open.length > 2 * MAX_OPEN) {
+      open = Arrays.copyOfRange(open, open.length - 2 * MAX_OPEN, open.length);
     }
     rows.object(row, object, count == 1 ? null : open);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     long count = newer.number(newerRow, number);
     if (count == 0) {
       return;
@@ -132,9 +133,9 @@ final class Sessions extends Aggregate {
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long count = rows.number(row, number);
-    if (of == Of.COUNT) {
+    if (measure == Measure.COUNT) {
       return count;
     }
     return count == 0 ? null : (rows.number(row, last) - rows.number(row, lastBegan)) / 1000.0;

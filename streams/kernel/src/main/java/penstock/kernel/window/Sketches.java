@@ -3,18 +3,18 @@ package penstock.kernel.window;
 import java.util.List;
 import penstock.kernel.plan.Plan;
 
-/** Sketches by themselves, as every implementation of Apache DataSketches reads them. */
+/** Sketches that every implementation of Apache DataSketches can read. */
 public final class Sketches {
   private Sketches() {}
 
   /**
-   * The sketch that a feature keeps of these values (of its column's type, not null), as bytes.
+   * A feature's sketch of these values (of its column's type, not null), as bytes.
    *
    * @return null if there are no values, or the feature keeps no sketch
    */
   public static byte[] of(Plan.Feature feature, List<Object> values) {
     Aggregate aggregate = Aggregates.of(feature, 0, 0);
-    Rows rows = new Rows(aggregate.numbers(), aggregate.objects(), 1);
+    AccumulatorRows rows = new AccumulatorRows(aggregate.numbers(), aggregate.objects(), 1);
     for (int i = 0; i < values.size(); i++) {
       aggregate.add(rows, 0, values.get(i), i);
     }

@@ -7,7 +7,7 @@ final class Skewness extends HigherMoments {
   }
 
   @Override
-  int fewest() {
+  int minCount() {
     return 3;
   }
 

@@ -2,15 +2,15 @@ package penstock.kernel.window;
 
 import java.util.Arrays;
 import java.util.List;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
 /**
- * All views of one entity, made ready to take events. It holds scratch space and so belongs to one
- * thread; what an entity has seen is in its {@link EntityState}.
+ * All views of one entity, prepared to process events. It has scratch space and so belongs to one
+ * thread. The state of an entity is in its {@link EntityState}.
  */
 public final class StageSpec {
   private final ViewSpec[] views;
@@ -18,12 +18,12 @@ public final class StageSpec {
   private final EntityKey key;
   private final List<String> keys;
 
-  /** Another specification that was found to lay its states out as this one does. */
-  private StageSpec twin = this;
+  /** Another specification with the same layout of states. */
+  private StageSpec sameLayout = this;
 
-  /** Says in which epoch a view begins. */
+  /** Gives the epoch of a view that starts. */
   public interface Epochs {
-    /** That of the stage's view at this place. */
+    /** The epoch of the stage's view at index {@code view}. */
     long of(int view);
   }
 
@@ -34,9 +34,9 @@ public final class StageSpec {
     this.keys = Arrays.stream(views).map(ViewSpec::key).toList();
   }
 
-  /** The stage of a plan that is keyed by {@code entity}. */
+  /** The plan's stage of {@code entity}. */
   public static StageSpec of(Plan plan, String entity) {
-    Layout layout = Layout.needed(plan);
+    ColumnLayout layout = ColumnLayout.needed(plan);
     int firstView = 0;
     for (Plan.Stage stage : plan.stages()) {
       if (stage.entity().equals(entity)) {
@@ -49,12 +49,12 @@ public final class StageSpec {
     throw new IllegalArgumentException("the plan has no stage for entity " + entity);
   }
 
-  /** The entity of an event as text, or null if it has none. */
+  /** The entity of an event; null if it has none. */
   public String entity(Event event) {
     return key.text(event);
   }
 
-  /** The state of an entity that was never seen. */
+  /** The state of a new entity. */
   public EntityState newState() {
     ViewState[] states = new ViewState[views.length];
     for (int i = 0; i < views.length; i++) {
@@ -63,37 +63,34 @@ public final class StageSpec {
     return new EntityState(this, states);
   }
 
-  /**
-   * The state as this stage needs it: the same, or, of a state that another release or another plan
-   * left, the views that still mean the same, the others empty.
-   */
-  public EntityState adopt(EntityState state) {
-    if (state.spec == this || state.spec == twin) {
+  /** Converts a state of another plan or release: unchanged views continue, new views are empty. */
+  public EntityState migrate(EntityState state) {
+    if (state.spec == this || state.spec == sameLayout) {
       return state;
     }
-    if (isLaidOutAs(state.spec)) {
-      twin = state.spec;
+    if (hasSameLayout(state.spec)) {
+      sameLayout = state.spec;
       return state;
     }
-    ViewState[] adopted = new ViewState[views.length];
+    ViewState[] migrated = new ViewState[views.length];
     for (int i = 0; i < views.length; i++) {
       ViewSpec spec = views[i];
-      adopted[i] =
+      migrated[i] =
           Arrays.stream(state.views)
               .filter(view -> view.spec.key.equals(spec.key))
               .findFirst()
               .orElseGet(() -> new ViewState(spec));
     }
-    return new EntityState(this, adopted);
+    return new EntityState(this, migrated);
   }
 
   /**
-   * Takes an event of the entity and writes its vectors into the event.
+   * Updates the state with an event of the entity, and writes the features into the event.
    *
-   * @param epochs of each view, if it begins with this event
-   * @return how many views found the event older than all their windows
+   * @param epochs gives the epoch of views that start with this event
+   * @return the number of views for which the event is older than all windows
    */
-  public int take(EntityState state, Event event, String entity, Epochs epochs) {
+  public int update(EntityState state, Event event, String entity, Epochs epochs) {
     int late = 0;
     for (int i = 0; i < views.length; i++) {
       ViewState view = state.views[i];
@@ -102,7 +99,7 @@ public final class StageSpec {
       }
       view.asOf = Math.max(view.asOf, event.time);
       Object[] features = new Object[views[i].width()];
-      boolean inside = views[i].take(view, event.columns, event.time, view.asOf, features);
+      boolean inside = views[i].update(view, event.columns, event.time, view.asOf, features);
       view.seq++;
       late += inside ? 0 : 1;
       event.views[firstView + i] =
@@ -111,44 +108,44 @@ public final class StageSpec {
     return late;
   }
 
-  /** After this long without an event all windows of an entity are empty. */
-  public long reachMs() {
-    return Arrays.stream(views).mapToLong(ViewSpec::reachMs).max().orElse(0);
+  /** After this long without an event, all windows of an entity are empty. */
+  public long longestWindowMs() {
+    return Arrays.stream(views).mapToLong(ViewSpec::longestWindowMs).max().orElse(0);
   }
 
   /**
-   * A view's features as of a later time at which no event asks; the state stays as it is.
+   * A view's features at a later time without an event. The state does not change.
    *
-   * @param last those that were emitted last
+   * @param last the features emitted last
    */
-  public Object[] later(EntityState state, int view, long asOf, Object[] last) {
-    return views[view].later(state.views[view], asOf, last);
+  public Object[] featuresAt(EntityState state, int view, long asOf, Object[] last) {
+    return views[view].featuresAt(state.views[view], asOf, last);
   }
 
   /**
-   * When the next tile of a view's windows leaves after {@code asOf}; the greatest long if none.
+   * When the next tile of a view's windows expires after {@code asOf}; the greatest long if none.
    */
-  public long departure(EntityState state, int view, long asOf) {
-    return views[view].departure(state.views[view], asOf);
+  public long nextExpiry(EntityState state, int view, long asOf) {
+    return views[view].nextExpiry(state.views[view], asOf);
   }
 
-  /** How far time has come in a view, epoch ms. */
+  /** The time as of which a view was computed last, epoch ms. */
   public long asOf(EntityState state, int view) {
     return state.views[view].asOf;
   }
 
-  /** The epoch in which a view counts its events. */
+  /** The epoch of a view. */
   public long epoch(EntityState state, int view) {
     return state.views[view].epoch;
   }
 
-  /** How many events a view has taken. */
+  /** How many events a view has processed. */
   public long seq(EntityState state, int view) {
     return state.views[view].seq;
   }
 
-  /** The place of a view among all views of the plan. */
-  public int place(int view) {
+  /** The index of a view among all views of the plan. */
+  public int viewIndex(int view) {
     return firstView + view;
   }
 
@@ -157,8 +154,8 @@ public final class StageSpec {
     return views;
   }
 
-  /** Whether a state of the other stage can be read as one of this. */
-  boolean isLaidOutAs(StageSpec other) {
+  /** Whether this stage can read states of the other one unchanged. */
+  boolean hasSameLayout(StageSpec other) {
     return keys.equals(other.keys);
   }
 }

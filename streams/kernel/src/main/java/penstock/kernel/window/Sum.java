@@ -1,8 +1,8 @@
 package penstock.kernel.window;
 
 /**
- * Sum of the values in double-double arithmetic (Knuth's two-sum keeps each rounding error), so
- * that large values that cancel out do not take small ones with them.
+ * Sum in double-double arithmetic: Knuth's two-sum keeps each rounding error, so small values
+ * survive when large ones cancel out.
  */
 class Sum extends Aggregate {
   final int count;
@@ -22,22 +22,22 @@ class Sum extends Aggregate {
   }
 
   @Override
-  final boolean isServedBy(Aggregate other) {
+  final boolean canReadFrom(Aggregate other) {
     return other instanceof Sum;
   }
 
   @Override
-  final boolean countsFirst() {
+  final boolean startsWithCount() {
     return true;
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
     add(rows, row, ((Number) value).doubleValue(), 0, 1);
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     add(
         older,
         row,
@@ -46,7 +46,7 @@ class Sum extends Aggregate {
         newer.number(newerRow, count));
   }
 
-  private void add(Rows rows, int row, double addHigh, double addLow, long addCount) {
+  private void add(AccumulatorRows rows, int row, double addHigh, double addLow, long addCount) {
     double before = rows.real(row, high);
     double sum = before + addHigh;
     double virtual = sum - before;
@@ -56,14 +56,14 @@ class Sum extends Aggregate {
     rows.number(row, count, rows.number(row, count) + addCount);
   }
 
-  final double total(Rows rows, int row) {
+  final double total(AccumulatorRows rows, int row) {
     double sum = rows.real(row, high);
     // An infinite sum has no error term (infinity - infinity).
     return Double.isFinite(sum) ? sum + rows.real(row, low) : sum;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     return rows.number(row, count) == 0 ? null : (Object) total(rows, row);
   }
 }

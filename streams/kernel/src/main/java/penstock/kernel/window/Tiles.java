@@ -9,50 +9,48 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
 
 /**
- * The tiles of one entity's window, oldest first, only those that hold events; and their aggregate,
- * at a cost per event that does not depend on how many they are.
+ * The tiles of one entity's window, oldest first, and their aggregate at a cost per event that does
+ * not depend on the number of tiles. Only tiles with events exist.
  *
- * <p>Time is cut into blocks as long as the window (van Herk 1992, Gil and Werman 1993), so that a
- * window spans two of them at most. Of the closed tiles (all but the newest) the {@code front} ones
- * lie before the block of now and carry the merge of themselves with all newer front tiles; the
- * others carry the merge of themselves with all older ones back to the boundary. Their first and
- * last are the merge of all closed tiles. Expiry drops front tiles alone; a new block makes front
- * ones of all that are there. Nothing is ever subtracted.
+ * <p>Time is divided into blocks as long as the window (van Herk 1992, Gil and Werman 1993), so a
+ * window spans at most two. The newest tile is open, all others are closed. The closed tiles before
+ * the current block are the {@code front} ones: each has a partial merge of itself and all newer
+ * front tiles. Each of the other closed tiles has a partial merge of itself and all older ones of
+ * the block. So the partial merge of the oldest tile and that of the newest closed tile together
+ * cover all closed tiles. Only front tiles expire; when a block begins, all existing tiles become
+ * front tiles. Nothing is ever subtracted.
  *
- * <p>Every value is a function of the tiles in the window and of now alone, bit for bit: the
- * boundaries are fixed in time, and do not depend on when an entity was first seen. Therefore what
- * is restored continues, and a replay that begins late catches up, with the same bits.
+ * <p>Every value depends only on the tiles in the window and the current time, bit for bit: block
+ * boundaries are fixed in time and do not depend on an entity's first event. So a restored window,
+ * or a replay that starts later, gives the same bits.
  */
 final class Tiles {
   private static final int FIRST_CAPACITY = 2;
 
   private final WindowSpec spec;
   private long[] indexes;
-  private Rows tiles;
+  private AccumulatorRows tiles;
   private int start;
   private int size;
 
   /** Number of closed tiles before {@link #boundary}. */
   private int front;
 
-  /** First tile of the block that now lies in. */
+  /** First tile of the current block. */
   private long boundary = Long.MIN_VALUE;
 
-  /** The as_of before which neither the oldest tile leaves nor another block begins. */
+  /** The oldest tile expires, or the next block begins, no earlier than this. */
   private long nextChange = Long.MIN_VALUE;
 
-  /**
-   * Partial merges, row for row beside the tiles; null until there is a closed tile, and after a
-   * restore.
-   */
-  private Rows partial;
+  /** Partial merges, one row per tile; null until a tile is closed, and after a restore. */
+  private AccumulatorRows partial;
 
-  /** Row 0: the merge of the closed tiles. Row 1: of all tiles. */
-  private Rows merged;
+  /** Row 0: the merge of the closed tiles. Row 1: the merge of all tiles. */
+  private AccumulatorRows merged;
 
   private boolean closedIsValid;
 
-  /** Whether what keeps running totals has them in row 1. */
+  /** Whether row 1 has the running totals. */
   private boolean totalIsValid;
 
   Tiles(WindowSpec spec) {
@@ -62,15 +60,15 @@ final class Tiles {
   private Tiles(WindowSpec spec, int capacity) {
     this.spec = spec;
     this.indexes = new long[capacity];
-    this.tiles = new Rows(spec.numbers, spec.objects, capacity);
+    this.tiles = new AccumulatorRows(spec.numbers, spec.objects, capacity);
   }
 
-  /** Moves on to {@code asOf}, which never goes back, and drops the tiles that have left. */
+  /** Advances to {@code asOf}, which never decreases, and drops expired tiles. */
   void advance(long asOf) {
     if (asOf < nextChange) {
       return;
     }
-    drop(spec.expired(asOf));
+    dropExpired(spec.expired(asOf));
     long block = spec.block(asOf);
     if (block != boundary) {
       boundary = block;
@@ -83,13 +81,13 @@ final class Tiles {
       closedIsValid = false;
       totalIsValid = false;
     }
-    nextChange = spec.blockEnds(boundary);
+    nextChange = spec.blockEndBound(boundary);
     if (size > 0) {
-      nextChange = Math.min(nextChange, spec.leaves(indexes[start]));
+      nextChange = Math.min(nextChange, spec.expiryBound(indexes[start]));
     }
   }
 
-  private void drop(long expired) {
+  private void dropExpired(long expired) {
     int count = 0;
     while (count < size && indexes[start + count] <= expired) {
       count++;
@@ -97,55 +95,52 @@ final class Tiles {
     if (count == 0) {
       return;
     }
-    for (int row = start; row < start + count; row++) {
-      tiles.release(row);
-      if (partial != null) {
-        partial.release(row);
-      }
+    tiles.releaseObjects(start, count);
+    if (partial != null) {
+      partial.releaseObjects(start, count);
     }
     start = count == size ? 0 : start + count;
     size -= count;
-    // What is behind the front cannot expire before the next block begins, and is merged anew then.
+    // Other tiles cannot expire before the next block begins, which rebuilds their partial merges.
     front = Math.max(0, front - count);
     closedIsValid = false;
     totalIsValid = false;
   }
 
-  /** When the next tile leaves after {@code asOf}, epoch ms; the greatest long if none is left. */
-  long departure(long asOf) {
+  /** When the next tile expires after {@code asOf}, epoch ms; the greatest long if none is left. */
+  long nextExpiry(long asOf) {
     long expired = spec.expired(asOf);
     for (int row = start; row < start + size; row++) {
       if (indexes[row] > expired) {
-        return spec.departure(indexes[row]);
+        return spec.expiresAt(indexes[row]);
       }
     }
     return Long.MAX_VALUE;
   }
 
   /**
-   * Adds an event of that time to its tile, which must not have expired.
+   * Adds an event to its tile, which must not have expired.
    *
-   * @param values for each aggregate of the window its value, or null if the event does not count
-   *     for it
+   * @param values per aggregate of the window its value; null if the event does not count for it
    */
   void add(Object[] values, long time) {
     int position = size - 1;
-    if (size == 0 || !spec.isIn(indexes[start + position], time)) {
-      position = place(spec.tile(time));
+    if (size == 0 || !spec.tileContains(indexes[start + position], time)) {
+      position = findOrInsert(spec.tile(time));
     }
     if (position < size - 1) {
-      ownObjects(start + position);
+      unshareObjects(start + position);
     }
     addTo(tiles, start + position, values, time, false);
     if (position < size - 1) {
-      mergeAgain(position);
+      updatePartials(position);
     } else if (totalIsValid) {
       addTo(merged, 1, values, time, true);
     }
   }
 
-  /** The position of a tile, which is made if it is not there. */
-  private int place(long index) {
+  /** The position of a tile, which is inserted if it does not exist. */
+  private int findOrInsert(long index) {
     int position = size;
     while (position > 0 && indexes[start + position - 1] >= index) {
       position--;
@@ -157,12 +152,12 @@ final class Tiles {
   }
 
   /**
-   * Puts the value of each aggregate into the place of its feature.
+   * Writes the result of each aggregate to the index of its feature.
    *
-   * @param values those of the arriving event, as for {@link #add}
+   * @param values those of the current event, as for {@link #add}
    */
-  void results(Arrival arrival, Object[] values, Object[] features) {
-    Rows rows = tiles;
+  void results(CurrentEvent current, Object[] values, Object[] features) {
+    AccumulatorRows rows = tiles;
     int row = start;
     if (size == 0) {
       tiles.clearRow(start);
@@ -172,17 +167,18 @@ final class Tiles {
       row = 1;
     }
     for (int i = 0; i < spec.aggregates.length; i++) {
-      arrival.value = values[i];
-      features[spec.features[i]] = finite(spec.aggregates[i].result(rows, row, arrival));
+      current.value = values[i];
+      features[spec.features[i]] = finite(spec.aggregates[i].result(rows, row, current));
     }
   }
 
-  /** Infinity and NaN, which sums of huge values may come to, are no values. */
+  /** Sums of huge values may give infinity or NaN, which become null. */
   private static Object finite(Object result) {
     return result instanceof Double number && !Double.isFinite(number) ? null : result;
   }
 
-  private void addTo(Rows rows, int row, Object[] values, long time, boolean onlyRunning) {
+  private void addTo(
+      AccumulatorRows rows, int row, Object[] values, long time, boolean onlyRunning) {
     for (int i = 0; i < spec.accumulators.length; i++) {
       Aggregate aggregate = spec.accumulators[i];
       Object value = values[spec.accumulating[i]];
@@ -197,9 +193,9 @@ final class Tiles {
     int row = start + position;
     if (position < size) {
       System.arraycopy(indexes, row, indexes, row + 1, size - position);
-      tiles.moveRows(row, row + 1, size - position);
+      tiles.copyRows(row + 1, tiles, row, size - position);
       if (partial != null) {
-        partial.moveRows(row, row + 1, size - position);
+        partial.copyRows(row + 1, partial, row, size - position);
       }
       if (index < boundary) {
         front++;
@@ -208,13 +204,13 @@ final class Tiles {
     tiles.clearRow(row);
     indexes[row] = index;
     size++;
-    nextChange = Math.min(nextChange, spec.leaves(index));
+    nextChange = Math.min(nextChange, spec.expiryBound(index));
     if (position == size - 1 && position > 0) {
-      // What was the newest tile is closed now.
+      // The tile that was the newest is now closed.
       if (indexes[row - 1] < boundary) {
         front = position;
       }
-      mergeAgain(position - 1);
+      updatePartials(position - 1);
     }
   }
 
@@ -225,15 +221,9 @@ final class Tiles {
     }
     if (start > size) {
       System.arraycopy(indexes, start, indexes, 0, size);
-      tiles.moveRows(start, 0, size);
-      for (int row = size; row < start + size; row++) {
-        tiles.release(row);
-      }
+      tiles.moveToStart(start, size);
       if (partial != null) {
-        partial.moveRows(start, 0, size);
-        for (int row = size; row < start + size; row++) {
-          partial.release(row);
-        }
+        partial.moveToStart(start, size);
       }
       start = 0;
       return;
@@ -246,8 +236,8 @@ final class Tiles {
     }
   }
 
-  /** Renews the partial merges that hold the closed tile at {@code position}. */
-  private void mergeAgain(int position) {
+  /** Recomputes the partial merges that contain the closed tile at {@code position}. */
+  private void updatePartials(int position) {
     if (position < front) {
       mergeFront(position);
     } else {
@@ -257,7 +247,7 @@ final class Tiles {
     totalIsValid = false;
   }
 
-  /** Renews the partial merges of the front tiles from {@code from} down to the oldest. */
+  /** Recomputes the partial merges of the front tiles from {@code from} down to the oldest. */
   private void mergeFront(int from) {
     if (partial == null) {
       return;
@@ -271,7 +261,7 @@ final class Tiles {
     }
   }
 
-  /** Renews the partial merges of the other closed tiles from {@code from} up to the newest. */
+  /** Recomputes the partial merges of the other closed tiles from {@code from} up to the newest. */
   private void mergeBack(int from) {
     if (partial == null) {
       return;
@@ -289,8 +279,8 @@ final class Tiles {
 
   private void mergeAll() {
     if (partial == null) {
-      partial = new Rows(spec.numbers, spec.objects, indexes.length);
-      merged = new Rows(spec.numbers, spec.objects, 2);
+      partial = new AccumulatorRows(spec.numbers, spec.objects, indexes.length);
+      merged = new AccumulatorRows(spec.numbers, spec.objects, 2);
       mergeFront(front - 1);
       mergeBack(front);
     }
@@ -310,7 +300,7 @@ final class Tiles {
       merged.copyRow(1, merged, 0);
       merge(merged, 1, tiles, newest);
       for (Aggregate aggregate : spec.running) {
-        own(aggregate, newest);
+        unshareTotal(aggregate, newest);
       }
       totalIsValid = spec.running.length > 0;
       return;
@@ -324,10 +314,9 @@ final class Tiles {
   }
 
   /**
-   * A running total is changed in place: it must not be the very object of a tile or of a partial
-   * merge.
+   * Copies a running total, which changes in place, if a tile or a partial merge shares its object.
    */
-  private void own(Aggregate aggregate, int newest) {
+  private void unshareTotal(Aggregate aggregate, int newest) {
     for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
       Object total = merged.object(1, i);
       if (total != null && (total == merged.object(0, i) || total == tiles.object(newest, i))) {
@@ -336,17 +325,17 @@ final class Tiles {
     }
   }
 
-  private void merge(Rows older, int row, Rows newer, int newerRow) {
+  private void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     for (Aggregate aggregate : spec.accumulators) {
       aggregate.merge(older, row, newer, newerRow);
     }
   }
 
   /**
-   * Objects of closed tiles are shared, with partial merges and with copies: they are replaced,
-   * never changed.
+   * Copies the objects of a closed tile before they change, as partial merges and copies share
+   * them.
    */
-  private void ownObjects(int row) {
+  private void unshareObjects(int row) {
     for (Aggregate aggregate : spec.accumulators) {
       for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
         Object shared = tiles.object(row, i);
@@ -357,25 +346,25 @@ final class Tiles {
     }
   }
 
-  /** The tiles, oldest first, each with what the aggregates would give of it alone. */
-  List<StateReport.Tile> report(long asOf) {
-    List<StateReport.Tile> report = new ArrayList<>();
-    Arrival arrival = new Arrival();
-    arrival.time = asOf;
-    arrival.asOf = asOf;
+  /** The tiles, oldest first, each with the results of the aggregates over it alone. */
+  List<StateReport.TileReport> report(long asOf) {
+    List<StateReport.TileReport> report = new ArrayList<>();
+    CurrentEvent current = new CurrentEvent();
+    current.time = asOf;
+    current.asOf = asOf;
     for (int row = start; row < start + size; row++) {
       Object[] results = new Object[spec.aggregates.length];
       for (int i = 0; i < results.length; i++) {
-        results[i] = finite(spec.aggregates[i].result(tiles, row, arrival));
+        results[i] = finite(spec.aggregates[i].result(tiles, row, current));
       }
-      report.add(new StateReport.Tile(indexes[row], results));
+      report.add(new StateReport.TileReport(indexes[row], results));
     }
     return report;
   }
 
   /**
-   * A copy that can be changed while this is being written to a snapshot, and will not be changed
-   * any more.
+   * A copy that may change while this one is written to a snapshot. This one must not change any
+   * more.
    */
   Tiles copy() {
     int capacity = Math.max(FIRST_CAPACITY, size + 1);
@@ -385,14 +374,14 @@ final class Tiles {
     copy.boundary = boundary;
     copy.nextChange = nextChange;
     System.arraycopy(indexes, start, copy.indexes, 0, size);
-    copy.tiles.copyRows(tiles, start, size);
+    copy.tiles.copyRows(0, tiles, start, size);
     if (size > 0) {
-      copy.ownObjects(size - 1);
+      copy.unshareObjects(size - 1);
     }
     if (partial != null) {
-      copy.partial = new Rows(spec.numbers, spec.objects, capacity);
-      copy.partial.copyRows(partial, start, size);
-      copy.merged = new Rows(spec.numbers, spec.objects, 2);
+      copy.partial = new AccumulatorRows(spec.numbers, spec.objects, capacity);
+      copy.partial.copyRows(0, partial, start, size);
+      copy.merged = new AccumulatorRows(spec.numbers, spec.objects, 2);
       copy.merged.copyRow(0, merged, 0);
       copy.closedIsValid = closedIsValid;
     }

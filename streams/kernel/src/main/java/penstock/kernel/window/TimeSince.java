@@ -1,6 +1,6 @@
 package penstock.kernel.window;
 
-/** Seconds from the latest or the earliest event to {@code as_of}. */
+/** Seconds from the first or the last event to {@code as_of}. */
 final class TimeSince extends Aggregate {
   private final boolean latest;
 
@@ -15,25 +15,25 @@ final class TimeSince extends Aggregate {
   }
 
   @Override
-  void add(Rows rows, int row, Object value, long time) {
-    long held = rows.number(row, number);
-    if (rows.number(row, number + 1) == 0 || (latest ? time > held : time < held)) {
+  void add(AccumulatorRows rows, int row, Object value, long time) {
+    long stored = rows.number(row, number);
+    if (rows.number(row, number + 1) == 0 || (latest ? time > stored : time < stored)) {
       rows.number(row, number, time);
       rows.number(row, number + 1, 1);
     }
   }
 
   @Override
-  void merge(Rows older, int row, Rows newer, int newerRow) {
+  void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     if (newer.number(newerRow, number + 1) != 0) {
       add(older, row, null, newer.number(newerRow, number));
     }
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     return rows.number(row, number + 1) == 0
         ? null
-        : (Object) arrival.secondsSince(rows.number(row, number));
+        : (Object) current.secondsSince(rows.number(row, number));
   }
 }

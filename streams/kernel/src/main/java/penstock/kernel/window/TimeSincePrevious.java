@@ -1,19 +1,19 @@
 package penstock.kernel.window;
 
-/** Seconds from the latest event other than the arriving one to {@code as_of}. */
+/** Seconds from the latest event before the current one to {@code as_of}. */
 final class TimeSincePrevious extends TwoLatest {
   TimeSincePrevious(int number, int object) {
     super(number, object, null);
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
-    int previous = previous(rows, row, arrival);
-    return previous < 0 ? null : (Object) arrival.secondsSince(time(rows, row, previous));
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
+    int previous = previous(rows, row, current);
+    return previous < 0 ? null : (Object) current.secondsSince(time(rows, row, previous));
   }
 }

@@ -6,11 +6,11 @@ import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.ColumnType;
 
 /**
- * The two latest values by event time (of the same time, the later arrival is the later): one of
- * them is the latest that is not the arriving event's own.
+ * The two latest values by event time; of equal times the one that arrived last. One of them is the
+ * latest that is not the current event's own.
  */
 abstract class TwoLatest extends Aggregate {
-  /** Of the values that are kept; null if times alone are. */
+  /** Type of the values; null if only times are kept. */
   private final ColumnType type;
 
   TwoLatest(int number, int object, ColumnType type) {
@@ -18,7 +18,7 @@ abstract class TwoLatest extends Aggregate {
     this.type = type;
   }
 
-  /** How many there are, and their times. */
+  /** Their number and their times. */
   @Override
   final int numbers() {
     return 3;
@@ -30,51 +30,51 @@ abstract class TwoLatest extends Aggregate {
   }
 
   @Override
-  final boolean isServedBy(Aggregate other) {
+  final boolean canReadFrom(Aggregate other) {
     return other instanceof TwoLatest latest && (type == null || latest.type == type);
   }
 
   @Override
-  final void add(Rows rows, int row, Object value, long time) {
-    long held = rows.number(row, number);
-    if (held > 0 && time < rows.number(row, number + 1)) {
-      if (held == 1 || time >= rows.number(row, number + 2)) {
+  final void add(AccumulatorRows rows, int row, Object value, long time) {
+    long stored = rows.number(row, number);
+    if (stored > 0 && time < rows.number(row, number + 1)) {
+      if (stored == 1 || time >= rows.number(row, number + 2)) {
         put(rows, row, 1, value, time);
       }
     } else {
-      if (held > 0) {
+      if (stored > 0) {
         put(rows, row, 1, value(rows, row, 0), rows.number(row, number + 1));
       }
       put(rows, row, 0, value, time);
     }
-    rows.number(row, number, Math.min(held + 1, 2));
+    rows.number(row, number, Math.min(stored + 1, 2));
   }
 
   @Override
-  final void merge(Rows older, int row, Rows newer, int newerRow) {
+  final void merge(AccumulatorRows older, int row, AccumulatorRows newer, int newerRow) {
     for (int i = (int) newer.number(newerRow, number) - 1; i >= 0; i--) {
       add(older, row, value(newer, newerRow, i), newer.number(newerRow, number + 1 + i));
     }
   }
 
-  /** Which of the two is the latest that is not the arriving event itself; -1 if none is. */
-  final int previous(Rows rows, int row, Arrival arrival) {
-    long held = rows.number(row, number);
+  /** Index of the latest that is not the current event itself; -1 if there is none. */
+  final int previous(AccumulatorRows rows, int row, CurrentEvent current) {
+    long stored = rows.number(row, number);
     boolean latestIsOwn =
-        held > 0 && arrival.value != null && arrival.time == rows.number(row, number + 1);
+        stored > 0 && current.value != null && current.time == rows.number(row, number + 1);
     int previous = latestIsOwn ? 1 : 0;
-    return previous < held ? previous : -1;
+    return previous < stored ? previous : -1;
   }
 
-  final long time(Rows rows, int row, int which) {
+  final long time(AccumulatorRows rows, int row, int which) {
     return rows.number(row, number + 1 + which);
   }
 
-  final Object value(Rows rows, int row, int which) {
+  final Object value(AccumulatorRows rows, int row, int which) {
     return type == null ? null : rows.object(row, object + which);
   }
 
-  private void put(Rows rows, int row, int which, Object value, long time) {
+  private void put(AccumulatorRows rows, int row, int which, Object value, long time) {
     rows.number(row, number + 1 + which, time);
     if (type != null) {
       rows.object(row, object + which, value);

@@ -1,13 +1,13 @@
 package penstock.kernel.window;
 
 /** Sample variance. */
-final class Variance extends Deviation {
+final class Variance extends SecondMoment {
   Variance(int number, int object) {
     super(number, object);
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     double variance = variance(rows, row);
     return Double.isNaN(variance) ? null : (Object) variance;
   }

@@ -5,28 +5,26 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import penstock.kernel.event.Layout;
+import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.plan.Plan;
 
-/**
- * A view made ready: its windows, and where each of their aggregates finds its value in an event.
- */
+/** A view prepared to process events: its windows, and where each aggregate reads its value. */
 public final class ViewSpec {
   final String key;
   private final String name;
   final WindowSpec[] windows;
   private final int width;
 
-  /** Per window and aggregate: place of the column, or -1 for rows. */
+  /** Per window and aggregate: index of the column, or -1 to aggregate rows. */
   private final int[][] columns;
 
-  /** Per window and aggregate: place of the condition, or -1 for none. */
+  /** Per window and aggregate: index of the condition, or -1 for none. */
   private final int[][] conditions;
 
   private final Object[][] values;
-  private final Arrival arrival = new Arrival();
+  private final CurrentEvent current = new CurrentEvent();
 
-  ViewSpec(Plan.View view, Layout layout) {
+  ViewSpec(Plan.View view, ColumnLayout layout) {
     this.key = view.id() + ":" + view.hash();
     this.name = view.name();
     List<Plan.Feature> features = view.features();
@@ -53,8 +51,8 @@ public final class ViewSpec {
       values[w] = new Object[count];
       for (int i = 0; i < count; i++) {
         Plan.Feature feature = features.get(windows[w].features[i]);
-        columns[w][i] = layout.place(feature.column());
-        conditions[w][i] = layout.place(feature.where());
+        columns[w][i] = layout.indexOf(feature.column());
+        conditions[w][i] = layout.indexOf(feature.where());
       }
     }
   }
@@ -64,60 +62,60 @@ public final class ViewSpec {
     return name;
   }
 
-  /** Name, version and hash: what the state and the epoch of the view are kept under. */
+  /** Name, version and hash: the key of the view's state and epoch. */
   public String key() {
     return key;
   }
 
   /**
-   * Takes an event into the view's windows.
+   * Updates the view's windows with an event.
    *
-   * @param features receives the values as of {@code asOf}
-   * @return whether any window took it; if none did, it was older than all of them
+   * @param features receives the features as of {@code asOf}
+   * @return false if the event is older than all windows
    */
-  boolean take(ViewState state, Object[] event, long time, long asOf, Object[] features) {
+  boolean update(ViewState state, Object[] event, long time, long asOf, Object[] features) {
     boolean inside = false;
-    arrival.time = time;
-    arrival.asOf = asOf;
+    current.time = time;
+    current.asOf = asOf;
     for (int w = 0; w < windows.length; w++) {
       WindowSpec window = windows[w];
       Tiles tiles = state.windows[w];
       tiles.advance(asOf);
       boolean matches = matches(w, event);
-      if (window.holds(time, asOf)) {
+      if (window.contains(time, asOf)) {
         inside = true;
         if (matches) {
           tiles.add(values[w], time);
         }
       }
-      tiles.results(arrival, values[w], features);
+      tiles.results(current, values[w], features);
     }
     return inside;
   }
 
   /** The size of its longest window. */
-  long reachMs() {
+  long longestWindowMs() {
     return Arrays.stream(windows).mapToLong(window -> window.sizeMs).max().orElse(0);
   }
 
   /**
-   * The features as of a later time at which no event asks, computed beside the state.
+   * The features at a later time without an event, computed on a copy of the state.
    *
-   * @param last those of the last emission
+   * @param last the features emitted last
    */
-  Object[] later(ViewState state, long asOf, Object[] last) {
+  Object[] featuresAt(ViewState state, long asOf, Object[] last) {
     ViewState copy = state.copy();
     Object[] features = new Object[width];
-    arrival.time = state.asOf;
-    arrival.asOf = asOf;
+    current.time = state.asOf;
+    current.asOf = asOf;
     for (int w = 0; w < windows.length; w++) {
       WindowSpec window = windows[w];
       Arrays.fill(values[w], null);
       copy.windows[w].advance(asOf);
-      copy.windows[w].results(arrival, values[w], features);
+      copy.windows[w].results(current, values[w], features);
       boolean holdsNewest = window.tile(state.asOf) > window.expired(asOf);
       for (int i = 0; i < window.aggregates.length && holdsNewest; i++) {
-        if (window.aggregates[i].isAboutTheEvent()) {
+        if (window.aggregates[i].dependsOnCurrentEvent()) {
           features[window.features[i]] = last[window.features[i]];
         }
       }
@@ -125,11 +123,11 @@ public final class ViewSpec {
     return features;
   }
 
-  /** When the next tile of any window leaves after {@code asOf}; see {@link Tiles#departure}. */
-  long departure(ViewState state, long asOf) {
+  /** When the next tile of any window expires after {@code asOf}; see {@link Tiles#nextExpiry}. */
+  long nextExpiry(ViewState state, long asOf) {
     long least = Long.MAX_VALUE;
     for (Tiles tiles : state.windows) {
-      least = Math.min(least, tiles.departure(asOf));
+      least = Math.min(least, tiles.nextExpiry(asOf));
     }
     return least;
   }
@@ -138,7 +136,7 @@ public final class ViewSpec {
     return width;
   }
 
-  /** Finds each aggregate's value of the event; false if it counts for none. */
+  /** Reads each aggregate's value from the event. Returns false if there is none. */
   private boolean matches(int window, Object[] event) {
     boolean any = false;
     Object[] found = values[window];

@@ -5,8 +5,8 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * What a view knows of one entity: its windows, how many events it took, and how far time has come
- * with them. Nothing of it is of a time before the view began.
+ * The state of a view for one entity: its windows, its number of events, and the time as of which
+ * it was computed. Its epoch tells when it started.
  */
 final class ViewState {
   final ViewSpec spec;

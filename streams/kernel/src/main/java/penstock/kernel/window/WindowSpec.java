@@ -9,25 +9,22 @@ import java.util.function.ToIntFunction;
 import java.util.stream.IntStream;
 import penstock.kernel.plan.Plan;
 
-/** One window (size and hop) of a view, and the aggregates over it, laid out in rows. */
+/** One window (size and hop) of a view, and the layout of its aggregates in rows. */
 final class WindowSpec {
-  /** No event's time comes so far; a lifetime ends beyond it. */
+  /** Beyond any event's time. A lifetime window ends later. */
   private static final long BEYOND_TIME_MS = 1L << 61;
 
   final long sizeMs;
   final long hopMs;
   final Aggregate[] aggregates;
 
-  /** For each aggregate, the place of its feature in the view. */
+  /** Per aggregate, the index of its feature in the view. */
   final int[] features;
 
-  /**
-   * The aggregates that have cells in a row, and so are added to, merged and written: the others
-   * read what one of these keeps.
-   */
+  /** The aggregates with an accumulator of their own. The others read one of these. */
   final Aggregate[] accumulators;
 
-  /** For each accumulator, which of the aggregates it is. */
+  /** Per accumulator, the index of its aggregate. */
   final int[] accumulating;
 
   /** The accumulators that keep running totals. */
@@ -36,11 +33,11 @@ final class WindowSpec {
   final int numbers;
   final int objects;
 
-  /** For the features at {@code places} of a view, which share the window. */
-  WindowSpec(long sizeMs, long hopMs, List<Plan.Feature> view, List<Integer> places) {
+  /** For the features of a view at the indexes {@code indexes}, which share the window. */
+  WindowSpec(long sizeMs, long hopMs, List<Plan.Feature> view, List<Integer> indexes) {
     this.sizeMs = sizeMs;
     this.hopMs = hopMs;
-    this.features = places.stream().mapToInt(Integer::intValue).toArray();
+    this.features = indexes.stream().mapToInt(Integer::intValue).toArray();
     this.aggregates = new Aggregate[features.length];
     List<Integer> accumulating = new ArrayList<>();
     int nextNumber = 0;
@@ -50,9 +47,9 @@ final class WindowSpec {
       Aggregate own = Aggregates.of(feature, nextNumber, nextObject);
       Optional<Aggregate> other =
           accumulating.stream()
-              .filter(j -> view.get(features[j]).isOfSameValues(feature))
+              .filter(j -> view.get(features[j]).hasSameInput(feature))
               .map(j -> aggregates[j])
-              .filter(own::isServedBy)
+              .filter(own::canReadFrom)
               .findFirst();
       if (other.isPresent()) {
         aggregates[i] = Aggregates.of(feature, other.get().number, other.get().object);
@@ -71,7 +68,7 @@ final class WindowSpec {
     this.objects = nextObject;
   }
 
-  /** The aggregates in such an order that whichever can serve others comes before them. */
+  /** The aggregates by descending size, so that one that others can read comes before them. */
   private int[] largestFirst(List<Plan.Feature> view) {
     ToIntFunction<Integer> cells =
         i -> {
@@ -85,28 +82,28 @@ final class WindowSpec {
         .toArray();
   }
 
-  /** The tile of an event. */
+  /** The tile of a time. */
   long tile(long time) {
     return Math.floorDiv(time, hopMs);
   }
 
-  /** Whether {@link #tile} of the time is this one. */
-  boolean isIn(long tile, long time) {
+  /** Whether {@code time} is in {@code tile}. */
+  boolean tileContains(long tile, long time) {
     return Long.compareUnsigned(time - tile * hopMs, hopMs) < 0;
   }
 
-  /** Whether an event of that time is in the window at {@code asOf}, which is not before it. */
-  boolean holds(long time, long asOf) {
+  /** Whether {@code time} is in the window at {@code asOf}, which is not before it. */
+  boolean contains(long time, long asOf) {
     return time == asOf || tile(time) > expired(asOf);
   }
 
-  /** The newest tile that has left the window at {@code asOf}. */
+  /** The newest tile that has expired at {@code asOf}. */
   long expired(long asOf) {
     long start = asOf - sizeMs;
     return start <= asOf ? Math.floorDiv(start, hopMs) : expiredBeyondTime(asOf);
   }
 
-  /** The same where the window's start is less than the least long, but its tile may hold events. */
+  /** The same where the window starts before the least long: its tile may still hold events. */
   private long expiredBeyondTime(long asOf) {
     long tile = tile(asOf);
     long startsEarlier = Math.floorMod(asOf, hopMs) < sizeMs % hopMs ? 1 : 0;
@@ -114,32 +111,30 @@ final class WindowSpec {
     return expired <= tile ? expired : Long.MIN_VALUE;
   }
 
-  /** When a tile leaves the window, epoch ms; the greatest long if it never does. */
-  long departure(long tile) {
+  /** When a tile expires, epoch ms; the greatest long if never. */
+  long expiresAt(long tile) {
     long end = tile * hopMs + sizeMs;
     return end < tile || end >= BEYOND_TIME_MS ? Long.MAX_VALUE : end;
   }
 
-  /**
-   * The first tile of the block that {@code asOf} lies in; a block has as many as fit the window.
-   */
+  /** The first tile of the block of {@code asOf}. A block has as many tiles as a window. */
   long block(long asOf) {
     long tile = tile(asOf);
     return tile - Math.floorMod(tile, sizeMs / hopMs);
   }
 
-  /** An as_of not after the one at which the next block begins. */
-  long blockEnds(long block) {
-    return begins(block + sizeMs / hopMs, 0);
+  /** The next block begins no earlier than this. */
+  long blockEndBound(long block) {
+    return beginBound(block + sizeMs / hopMs, 0);
   }
 
-  /** An as_of not after the one at which a tile leaves the window. */
-  long leaves(long tile) {
-    return begins(tile, sizeMs);
+  /** A tile expires no earlier than this. */
+  long expiryBound(long tile) {
+    return beginBound(tile, sizeMs);
   }
 
-  /** When a tile begins, or that much later; the least time where this is beyond all times. */
-  private long begins(long tile, long laterMs) {
+  /** When a tile begins, plus {@code laterMs}; the least long on overflow. */
+  private long beginBound(long tile, long laterMs) {
     long begin = tile * hopMs;
     long later = begin + laterMs;
     return Math.floorDiv(begin, hopMs) == tile && later >= begin ? later : Long.MIN_VALUE;

@@ -1,23 +1,23 @@
 package penstock.kernel.window;
 
-/** How many sample deviations the arriving value is from the mean. */
-final class ZScore extends Deviation {
+/** How many sample deviations the current value is from the mean. */
+final class ZScore extends SecondMoment {
   ZScore(int number, int object) {
     super(number, object);
   }
 
   @Override
-  boolean isAboutTheEvent() {
+  boolean dependsOnCurrentEvent() {
     return true;
   }
 
   @Override
-  Object result(Rows rows, int row, Arrival arrival) {
+  Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     double deviation = Math.sqrt(variance(rows, row));
     double mean = mean(rows, row);
-    if (arrival.value == null || !isSpread(deviation, mean)) {
+    if (current.value == null || !isSignificant(deviation, mean)) {
       return null;
     }
-    return (((Number) arrival.value).doubleValue() - mean) / deviation;
+    return (((Number) current.value).doubleValue() - mean) / deviation;
   }
 }

@@ -22,7 +22,7 @@ import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** Feature records: read back with Avro's own reader; and the attempt that they carry. */
+/** Feature records, read back with Avro's own reader, and their attempt. */
 class EncodeFunctionTest {
   private static final String PLAN_JSON =
       Plans.plan(
@@ -52,7 +52,7 @@ class EncodeFunctionTest {
   }
 
   @Test
-  void aRecordIsWhatAvrosReaderReads() throws IOException {
+  void avrosOwnReaderReadsTheRecord() throws IOException {
     GenericRecord record = read(new FeatureEncoder(PLAN, SCHEMA).encode(event(null), 9));
     assertEquals("é1", record.get("event_id").toString());
     assertEquals(9L, record.get("attempt"));
@@ -79,13 +79,13 @@ class EncodeFunctionTest {
       throws Exception {
     OperatorSubtaskState state = null;
     for (long run = 0; run < 3; run++) {
-      try (var harness = harness()) { // its JobManager's clock says 0 for ever
+      try (var harness = harness()) { // The JobManager's clock in the harness always says 0.
         if (state != null) {
           harness.initializeState(state);
         }
         harness.open();
         harness.processElement(event(1.5), 0);
-        Outgoing record = harness.extractOutputValues().get(0);
+        OutgoingRecord record = harness.extractOutputValues().get(0);
         assertEquals(run, read(record.value()).get("attempt"));
         assertEquals(3, record.partition());
         assertArrayEquals(new byte[] {1}, record.key());
@@ -99,19 +99,20 @@ class EncodeFunctionTest {
   void allSubtasksOfARunAgreeOnWhenItBeganAndTheNextRunBeganLater() {
     RunStart start = new RunStart();
     long now = System.currentTimeMillis();
-    RunStart.Run first = start.add(0, start.createAccumulator());
+    RunStart.LatestRun first = start.add(0, start.createAccumulator());
     assertTrue(start.getResult(first) >= now);
     assertEquals(first, start.add(0, first));
-    RunStart.Run second = start.add(1, first);
+    RunStart.LatestRun second = start.add(1, first);
     assertTrue(start.getResult(second) > start.getResult(first));
     assertEquals(second, start.add(0, second));
   }
 
-  private static OneInputStreamOperatorTestHarness<Event, Outgoing> harness() throws Exception {
+  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness()
+      throws Exception {
     var harness =
-        new OneInputStreamOperatorTestHarness<Event, Outgoing>(
+        new OneInputStreamOperatorTestHarness<Event, OutgoingRecord>(
             new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA)));
-    harness.setup(new OutgoingSerializer());
+    harness.setup(new OutgoingRecordSerializer());
     return harness;
   }
 }

@@ -17,7 +17,7 @@ import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
-/** Events to rows of inputs, and rows of derived features into their events. */
+/** Events to rows of inputs, and rows of derived features to events. */
 class FeatureRowsTest {
   private static final String DERIVED =
       """
@@ -39,7 +39,7 @@ class FeatureRowsTest {
   }
 
   private static RowData row(Event event) {
-    FeatureRows.ToRow toRow = new FeatureRows.ToRow(PLAN_JSON);
+    FeatureRows.EventToInputRow toRow = new FeatureRows.EventToInputRow(PLAN_JSON);
     toRow.open((OpenContext) null);
     return toRow.map(event);
   }
@@ -58,10 +58,10 @@ class FeatureRowsTest {
   }
 
   @Test
-  void derivedFeaturesStandBehindThoseOfTheAggregates() {
+  void derivedFeaturesFollowTheAggregates() {
     assertEquals(
         "[a__r, a__t, __event]", FeatureRows.outputs(PLAN, SERIALIZER).getFieldNames().toString());
-    FeatureRows.FromRow fromRow = new FeatureRows.FromRow(PLAN_JSON);
+    FeatureRows.OutputRowToEvent fromRow = new FeatureRows.OutputRowToEvent(PLAN_JSON);
     fromRow.open((OpenContext) null);
     Event event = event();
     Event found = fromRow.map(GenericRowData.of(0.5, null, RawValueData.fromObject(event)));
@@ -72,12 +72,12 @@ class FeatureRowsTest {
 
   @Test
   void whatIsNoFiniteNumberOrTooLargeIsNull() {
-    SqlFunctions.Finite finite = new SqlFunctions.Finite();
+    SqlFunctions.FiniteOrNull finite = new SqlFunctions.FiniteOrNull();
     assertNull(finite.eval(null));
     assertNull(finite.eval(Double.NaN));
     assertNull(finite.eval(Double.NEGATIVE_INFINITY));
     assertEquals(-0.0, finite.eval(-0.0));
-    SqlFunctions.Whole whole = new SqlFunctions.Whole();
+    SqlFunctions.IntegerOrNull whole = new SqlFunctions.IntegerOrNull();
     assertNull(whole.eval(null));
     assertNull(whole.eval(Double.NaN));
     assertNull(whole.eval(0x1p63));

@@ -8,7 +8,7 @@ import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataOutputSerializer;
 import org.junit.jupiter.api.Test;
 
-/** Features between operators: what is written is read. */
+/** Features are read as they were written. */
 class FeatureTypeTest {
   private static Object through(String type, Object value) throws IOException {
     DataOutputSerializer out = new DataOutputSerializer(16);

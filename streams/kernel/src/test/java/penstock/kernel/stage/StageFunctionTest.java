@@ -2,26 +2,27 @@ package penstock.kernel.stage;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
 import java.util.List;
-import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
-import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
-import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
-import penstock.kernel.event.Layout;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.window.EntityStateSerializer;
 
-/** A stage as an operator: what it emits, and what a restored one goes on with. */
+/** A stage as an operator: its output, and how it continues after a restore. */
 class StageFunctionTest {
   private static final long WAIT_MS = 10_000;
 
-  /** Windows of five seconds, and a minute that an event may be ahead of the clock. */
-  private static final long FORGOTTEN_MS = 5_000 + 60_000 + WAIT_MS;
+  /** Five seconds for the windows, and a minute that an event may be ahead of the clock. */
+  private static final long EXPIRY_MS = 5_000 + 60_000 + WAIT_MS;
 
   private static final String COUNT = Plans.feature("n", "count", null, 1_000, 100);
   private static final String SUM = Plans.feature("sum", "sum", "x", 5_000, 500);
@@ -30,20 +31,13 @@ class StageFunctionTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
-    Plan plan = Plan.parse(planJson);
-    ColumnKey key = new ColumnKey(EntityKey.of(plan, Layout.needed(plan), "k"));
-    var harness =
-        new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(
-                new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true)),
-            key,
-            Types.STRING);
-    harness.setup(new penstock.kernel.event.EventSerializer(planJson, false));
-    if (state != null) {
-      harness.initializeState(state);
-    }
-    harness.open();
-    return harness;
+    return Plans.harness(
+        new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true),
+        planJson,
+        state,
+        1,
+        1,
+        0);
   }
 
   private static ViewValues send(
@@ -78,7 +72,7 @@ class StageFunctionTest {
   }
 
   @Test
-  void aViewThatIsNewStartsEmptyInANewEpochAndAnOldOneGoesOn() throws Exception {
+  void aNewViewStartsEmptyInANewEpochAndAnOldOneContinues() throws Exception {
     String twoViews =
         Plans.plan(Plans.view("b", "h2", COUNT), Plans.view("a", "h1", COUNT, SUM, DISTINCT));
     OperatorSubtaskState state;
@@ -110,7 +104,7 @@ class StageFunctionTest {
   }
 
   @Test
-  void aViewWhoseMeaningChangedDoesNotTakeOverTheOldOnesTiles() throws Exception {
+  void aChangedViewStartsWithoutTheOldTiles() throws Exception {
     String changed = Plans.plan(Plans.view("a", "another", SUM, COUNT));
     OperatorSubtaskState state;
     try (var before = harness(ONE_VIEW, 7, null)) {
@@ -145,10 +139,10 @@ class StageFunctionTest {
   }
 
   @Test
-  void anEntityThatWasSilentForLongBeginsAgainInAGreaterEpochWithTheSameValues() throws Exception {
+  void anEntityThatWasIdleForLongStartsAgainInAGreaterEpochWithTheSameValues() throws Exception {
     try (var harness = harness(ONE_VIEW, 1_000, null);
         var unbroken = harness(ONE_VIEW, 1_000, null)) {
-      long back = 9_000 + FORGOTTEN_MS;
+      long back = 9_000 + EXPIRY_MS;
       for (var each : List.of(harness, unbroken)) {
         sendAt(each, ONE_VIEW, "1", 2_000, "k");
         sendAt(each, ONE_VIEW, "2", 9_000, "k");
@@ -159,30 +153,29 @@ class StageFunctionTest {
       assertEquals(3, kept.seq());
       assertEquals(1_000, kept.epoch());
       assertEquals(1, again.seq());
-      assertEquals(1_000 + FORGOTTEN_MS, again.epoch());
+      assertEquals(1_000 + EXPIRY_MS, again.epoch());
       assertEquals(List.of(kept.features()), List.of(again.features()));
       assertEquals(kept.asOf(), again.asOf());
     }
   }
 
   @Test
-  void anEntityIsKeptUntilItHasBeenSilentForItsLongestWindowAndWhatAnEventMayWait()
-      throws Exception {
+  void anEntityIsKeptWhileItIsIdleForItsLongestWindowAndWhatAnEventMayWait() throws Exception {
     try (var harness = harness(ONE_VIEW, 1_000, null)) {
       sendAt(harness, ONE_VIEW, "1", 2_000, "k");
-      assertEquals(2, sendAt(harness, ONE_VIEW, "2", 1_999 + FORGOTTEN_MS, "k").seq());
+      assertEquals(2, sendAt(harness, ONE_VIEW, "2", 1_999 + EXPIRY_MS, "k").seq());
     }
   }
 
   @Test
-  void theStateOfSilentEntitiesGoes() throws Exception {
+  void theStateOfIdleEntitiesExpires() throws Exception {
     try (var harness = harness(ONE_VIEW, 1_000, null)) {
       for (int i = 0; i < 100; i++) {
         sendAt(harness, ONE_VIEW, "first" + i, 2_000, "k" + i);
       }
       int kept = harness.numKeyedStateEntries();
       for (int i = 0; i < 400; i++) {
-        sendAt(harness, ONE_VIEW, "later" + i, 2_000 + 2 * FORGOTTEN_MS, "busy");
+        sendAt(harness, ONE_VIEW, "later" + i, 2_000 + 2 * EXPIRY_MS, "busy");
       }
       assertEquals(200, kept, "windows and the memory of duplicates of each");
       assertEquals(2, harness.numKeyedStateEntries());
@@ -190,20 +183,20 @@ class StageFunctionTest {
   }
 
   @Test
-  void anEntityWithALifetimeIsNeverForgotten() throws Exception {
+  void theStateOfALifetimeWindowNeverExpires() throws Exception {
     String lifetime =
         Plans.plan(
             Plans.view("a", "h1", COUNT, Plans.feature("all", "count", null, 1L << 62, 1L << 61)));
     try (var harness = harness(lifetime, 1_000, null)) {
       sendAt(harness, lifetime, "1", 2_000, "k");
-      ViewValues view = sendAt(harness, lifetime, "2", 2_000 + 1_000 * FORGOTTEN_MS, "k");
+      ViewValues view = sendAt(harness, lifetime, "2", 2_000 + 1_000 * EXPIRY_MS, "k");
       assertEquals(List.of(1L, 2L), List.of(view.features()));
       assertEquals(1_000, view.epoch());
     }
   }
 
   @Test
-  void whatARunningSnapshotHoldsIsNotChangedByLaterEvents() throws Exception {
+  void laterEventsDoNotChangeARunningSnapshot() throws Exception {
     OperatorSubtaskState state;
     try (var harness = harness(ONE_VIEW, 7, null)) {
       for (int i = 0; i < 200; i++) {
@@ -217,5 +210,13 @@ class StageFunctionTest {
     try (var restored = harness(ONE_VIEW, 7, state)) {
       assertEquals(201, send(restored, ONE_VIEW, "id200", 2_000, "k", 200.0).seq());
     }
+  }
+
+  @Test
+  void aSavepointOfAnotherFormatIsRejected() {
+    var snapshot = new EntityStateSerializer.EntityStateSnapshot();
+    var empty = new DataInputDeserializer(new byte[0]);
+    var error = assertThrows(IOException.class, () -> snapshot.readSnapshot(1, empty, null));
+    assertTrue(error.getMessage().startsWith("the savepoint has entity states of format 1"));
   }
 }

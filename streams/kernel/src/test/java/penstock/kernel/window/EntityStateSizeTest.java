@@ -9,7 +9,7 @@ import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
 import penstock.kernel.plan.Plan;
 
-/** What an entity costs in a checkpoint, and in RocksDB. */
+/** The size of an entity's state in a checkpoint and in RocksDB. */
 class EntityStateSizeTest {
   private static final int TILES = 60;
   private static final String PLAN =
@@ -21,13 +21,13 @@ class EntityStateSizeTest {
               Plans.feature("mean", "mean", "x", 60_000, 1_000),
               Plans.feature("long", "sum", "x", 3_600_000, 60_000)));
 
-  /** Bytes of an entity that had so many events, so far apart. */
+  /** Bytes of an entity after {@code events} events, {@code apartMs} apart. */
   private static int size(int events, long apartMs) throws IOException {
     Plan plan = Plan.parse(PLAN);
     StageSpec spec = StageSpec.of(plan, "e");
     EntityState state = spec.newState();
     for (int i = 0; i < events; i++) {
-      spec.take(state, Plans.event(plan, "id" + i, i * apartMs, "k", 1.0 * i), "k", view -> 1);
+      spec.update(state, Plans.event(plan, "id" + i, i * apartMs, "k", 1.0 * i), "k", view -> 1);
     }
     DataOutputSerializer out = new DataOutputSerializer(256);
     new EntityStateSerializer(PLAN, "e").serialize(state, out);
@@ -38,7 +38,7 @@ class EntityStateSizeTest {
   void aSparseEntityCostsInProportionToItsEvents() throws IOException {
     int none = size(0, 1);
     int each = size(1, 60_000) - none;
-    // A minute apart: of the short window one tile is left, of the long one all.
+    // A minute apart: the short window has one tile left, the long one all.
     for (int events = 2; events <= TILES; events++) {
       assertTrue(size(events, 60_000) <= none + events * each, events + " events");
     }

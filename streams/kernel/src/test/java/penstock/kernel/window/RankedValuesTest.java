@@ -17,7 +17,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Numbers by rank: exact while few, the same bits always, and an error that merging keeps small.
+ * Numbers by rank: exact while few, reproducible bit for bit, with a bounded error after merges.
  */
 class RankedValuesTest {
   @ParameterizedTest
@@ -27,9 +27,9 @@ class RankedValuesTest {
     double[] sorted = values.clone();
     Arrays.sort(sorted);
     for (int parts : new int[] {1, 2, 7}) {
-      RankedValues held = merged(values, parts, 0);
+      RankedValues stored = merged(values, parts, 0);
       for (int rank = 1; rank <= count; rank++) {
-        assertEquals(sorted[rank - 1], held.quantile((rank - 0.5) / count), 0.0);
+        assertEquals(sorted[rank - 1], stored.quantile((rank - 0.5) / count), 0.0);
       }
     }
   }
@@ -39,15 +39,15 @@ class RankedValuesTest {
     double[] values = values(2, 100_000);
     double[] sorted = values.clone();
     Arrays.sort(sorted);
-    RankedValues held = merged(values, 60, 0);
-    assertEquals(100_000, held.count());
+    RankedValues stored = merged(values, 60, 0);
+    assertEquals(100_000, stored.count());
     for (double q = 0.01; q < 1; q += 0.01) {
-      double rank = Arrays.binarySearch(sorted, held.quantile(q)) / 100_000.0;
+      double rank = Arrays.binarySearch(sorted, stored.quantile(q)) / 100_000.0;
       assertEquals(q, rank, 0.027);
     }
   }
 
-  /** Tiles of the same values must not all err to the same side. */
+  /** Tiles of the same values must not all err in the same direction. */
   @Test
   void tilesOfTheSameValuesDoNotAddUpTheirErrors() {
     double[] values = values(3, 2_000);
@@ -56,21 +56,21 @@ class RankedValuesTest {
       again[i] = values[i % values.length];
     }
     Arrays.sort(values);
-    RankedValues held = merged(again, 60, 0);
+    RankedValues stored = merged(again, 60, 0);
     for (double q = 0.05; q < 1; q += 0.05) {
-      double rank = Arrays.binarySearch(values, held.quantile(q)) / 2_000.0;
+      double rank = Arrays.binarySearch(values, stored.quantile(q)) / 2_000.0;
       assertEquals(q, rank, 0.0133);
     }
   }
 
   @Test
-  void whatWasWrittenAndReadBackGoesOnWithTheSameBits() {
+  void restoredValuesContinueBitForBit() {
     double[] values = values(4, 20_000);
     RankedValues kept = RankedValues.of(values[0]);
     RankedValues restored = kept;
     for (int i = 1; i < values.length; i++) {
-      kept = kept.with(values[i], i);
-      restored = restored.with(values[i], i);
+      kept = kept.plus(values[i], i);
+      restored = restored.plus(values[i], i);
       if (i % 101 == 0) {
         restored = RankedValues.fromBytes(restored.toBytes());
         assertArrayEquals(kept.toBytes(), restored.toBytes());
@@ -79,20 +79,20 @@ class RankedValuesTest {
   }
 
   @Test
-  void askingForARankChangesNothing() {
+  void aQueryChangesNothing() {
     double[] values = values(5, 5_000);
     RankedValues asked = RankedValues.of(values[0]);
     RankedValues left = asked;
     for (int i = 1; i < values.length; i++) {
-      asked = asked.with(values[i], i);
-      left = left.with(values[i], i);
+      asked = asked.plus(values[i], i);
+      left = left.plus(values[i], i);
       asked.quantile(0.5);
     }
     assertArrayEquals(left.toBytes(), asked.toBytes());
   }
 
   @Test
-  void threadsThatTossCoinsAtTheSameTimeDoNotChangeEachOthers() throws Exception {
+  void sketchesDoNotDependOnOtherThreads() throws Exception {
     double[] values = values(6, 30_000);
     byte[] expected = merged(values, 30, 0).toBytes();
     ExecutorService threads = Executors.newFixedThreadPool(3);
@@ -110,7 +110,7 @@ class RankedValuesTest {
   }
 
   @Test
-  void coinsFallOnBothSides() {
+  void anotherSaltGivesOtherCompactions() {
     double[] values = values(7, 5_000);
     int different = 0;
     byte[] first = merged(values, 1, 0).toBytes();
@@ -120,16 +120,16 @@ class RankedValuesTest {
     assertTrue(different >= 9, different + " of 10 differ");
   }
 
-  /** The values in that many tiles, merged from the oldest on. */
+  /** The values in {@code parts} tiles, merged from the oldest on. */
   private static RankedValues merged(double[] values, int parts, long startMs) {
     RankedValues all = null;
     int perPart = (values.length + parts - 1) / parts;
     for (int from = 0; from < values.length; from += perPart) {
       RankedValues tile = null;
       for (int i = from; i < Math.min(from + perPart, values.length); i++) {
-        tile = tile == null ? RankedValues.of(values[i]) : tile.with(values[i], startMs + i);
+        tile = tile == null ? RankedValues.of(values[i]) : tile.plus(values[i], startMs + i);
       }
-      all = all == null ? tile : all.and(tile);
+      all = all == null ? tile : all.merge(tile);
     }
     return all;
   }

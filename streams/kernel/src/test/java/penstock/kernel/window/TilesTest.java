@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import penstock.kernel.Plans;
 import penstock.kernel.plan.Plan;
 
-/** The window stack against a naive recomputation from all values, over random streams. */
+/** Windows compared with a naive recomputation from all values, over random streams. */
 class TilesTest {
   private static final int EVENTS = 3_000;
   private static final String[] OPERATIONS = {
@@ -75,14 +75,14 @@ class TilesTest {
     tiles.advance(asOf);
     Object[] values = new Object[OPERATIONS.length];
     Arrays.fill(values, value.value);
-    if (spec.holds(value.time, asOf)) {
+    if (spec.contains(value.time, asOf)) {
       tiles.add(values, value.time);
     }
     Object[] features = new Object[OPERATIONS.length];
-    Arrival arrival = new Arrival();
-    arrival.time = value.time;
-    arrival.asOf = asOf;
-    tiles.results(arrival, values, features);
+    CurrentEvent current = new CurrentEvent();
+    current.time = value.time;
+    current.asOf = asOf;
+    tiles.results(current, values, features);
     return features;
   }
 
@@ -123,7 +123,7 @@ class TilesTest {
 
   @ParameterizedTest
   @ValueSource(longs = {7, 8, 9})
-  void tilesThatMissedAllBeforeOneWindowAgoHaveTheSameBits(long seed) {
+  void tilesWithoutEventsOlderThanTheWindowHaveTheSameBits(long seed) {
     WindowSpec spec = spec(1_000, 17);
     Tiles whole = new Tiles(spec);
     List<Value> stream = stream(seed, 17);
@@ -148,10 +148,10 @@ class TilesTest {
     }
   }
 
-  /** With tiles of few values and of hundreds, which are in sketches. */
+  /** With tiles of few values, and of hundreds, which use sketches. */
   @ParameterizedTest
   @ValueSource(longs = {17, 17_000})
-  void whatWasCopiedIsNotChangedByWhatTheCopyTakes(long hopMs) throws IOException {
+  void updatesOfACopyDoNotChangeTheOriginal(long hopMs) throws IOException {
     WindowSpec spec = spec(60 * hopMs, hopMs);
     Random random = new Random(11);
     Tiles kept = new Tiles(spec);
@@ -249,7 +249,7 @@ class TilesTest {
     };
   }
 
-  /** The length of each, in order. */
+  /** The length of each session, in order. */
   private static List<Long> sessions(List<Value> values) {
     long[] times = values.stream().mapToLong(Value::time).sorted().toArray();
     List<Long> lengths = new ArrayList<>();

@@ -33,7 +33,7 @@ class WindowSpecTest {
   }
 
   @Test
-  void howManyOfTheMostFrequentAreAskedForMakesNoOtherAccumulator() {
+  void mostFrequentWithAnotherKSharesTheAccumulator() {
     String three = over("x", "most_frequent");
     assertEquals(1, spec(three, three.replace("\"k\": 3", "\"k\": 9")).objects);
   }
@@ -71,7 +71,7 @@ class WindowSpecTest {
     long[] times = {-(1L << 61), -1, 0, 1, 1_700_000_000_000L, 9_000_000_000_000L, (1L << 61) - 1};
     for (long asOf : times) {
       for (long time : times) {
-        assertTrue(time > asOf || spec.holds(time, asOf), time + " as of " + asOf);
+        assertTrue(time > asOf || spec.contains(time, asOf), time + " as of " + asOf);
       }
       assertTrue(spec.tile(asOf) - spec.expired(asOf) <= 2);
     }
@@ -81,8 +81,8 @@ class WindowSpecTest {
   void anEventOfTheLeastTimeLeavesAWindowThatBeginsBeforeAllTimes() {
     WindowSpec spec = new WindowSpec(12_003, 1_000, List.of(), List.of());
     long time = Long.MIN_VALUE + 1;
-    assertTrue(spec.holds(time, time + 11_000));
-    assertFalse(spec.holds(time, time + 12_000));
-    assertTrue(new WindowSpec(100, 1, List.of(), List.of()).holds(time, time + 1));
+    assertTrue(spec.contains(time, time + 11_000));
+    assertFalse(spec.contains(time, time + 12_000));
+    assertTrue(new WindowSpec(100, 1, List.of(), List.of()).contains(time, time + 1));
   }
 }

@@ -10,11 +10,11 @@ import org.apache.flink.metrics.reporter.MetricReporter;
 import org.apache.flink.metrics.reporter.MetricReporterFactory;
 
 /**
- * Flink's Prometheus reporter on one address: Flink's own listens on every interface, which a
- * container's network policy can make good, but nothing does on a developer's machine.
+ * Flink's Prometheus reporter, bound to one address. Flink's own reporter listens on every
+ * interface, which is unsafe on a machine without a network policy.
  *
- * <p>It is a plugin of the cluster, beside Flink's, and in Flink's package because the registry
- * that it serves is visible only there.
+ * <p>It is a plugin of the cluster. It is in Flink's package because the registry that it serves is
+ * package-private.
  */
 public final class AddressedPrometheusReporter extends AbstractPrometheusReporter {
   private HTTPServer server;
@@ -41,7 +41,7 @@ public final class AddressedPrometheusReporter extends AbstractPrometheusReporte
     super.close();
   }
 
-  /** What the setting {@code metrics.reporter.<name>.factory.class} names. */
+  /** The class for the setting {@code metrics.reporter.<name>.factory.class}. */
   public static final class Factory implements MetricReporterFactory {
     @Override
     public MetricReporter createMetricReporter(Properties properties) {

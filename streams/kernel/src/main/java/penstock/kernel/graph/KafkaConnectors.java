@@ -1,0 +1,139 @@
+package penstock.kernel.graph;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.KafkaSinkBuilder;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
+import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.OffsetResetStrategy;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.internals.RecordHeader;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.decode.RawRecordSchema;
+import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.plan.Plan;
+import penstock.kernel.replay.Replay;
+
+/** The job's Kafka sources and sinks. */
+final class KafkaConnectors {
+  /** Dead letters carry the invalid event, which may be invalid because it is too large. */
+  private static final String MAX_REQUEST_BYTES = String.valueOf(32 << 20);
+
+  private static final String BUFFER_BYTES = String.valueOf(64 << 20);
+
+  /** Per partition, for records that pile up behind a slow broker. */
+  private static final String BATCH_BYTES = String.valueOf(256 << 10);
+
+  /** Flink's default of one hour exceeds the broker's default limit of 15 minutes. */
+  private static final String TRANSACTION_TIMEOUT_MS = "600000";
+
+  private KafkaConnectors() {}
+
+  static KafkaSource<RawRecord> source(JobRequest request, Plan plan, Properties kafka) {
+    return (request.replay() == null ? endless(plan) : bounded(request.replay(), plan))
+        .setProperties(kafka)
+        .setGroupId(request.group())
+        .setClientIdPrefix(request.group())
+        .setDeserializer(
+            new RawRecordSchema(plan.sources().stream().map(Plan.Source::topic).toList()))
+        // The features topic has as many partitions: changing the number needs a new start of the
+        // job.
+        .setProperty("partition.discovery.interval.ms", "-1")
+        .setProperty("isolation.level", "read_committed")
+        .setProperty("fetch.max.wait.ms", "5")
+        .build();
+  }
+
+  @SuppressWarnings("deprecation") // The connector's API still takes Kafka's old enum.
+  private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
+    return KafkaSource.<RawRecord>builder()
+        .setTopics(plan.sources().stream().map(Plan.Source::topic).toList())
+        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
+  }
+
+  /**
+   * Fails the job if retention has deleted records of the range, so that none is skipped silently.
+   */
+  @SuppressWarnings("deprecation")
+  private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
+    Map<TopicPartition, Long> start = new HashMap<>();
+    Map<TopicPartition, Long> end = new HashMap<>();
+    for (int i = 0; i < plan.sources().size(); i++) {
+      String topic = plan.sources().get(i).topic();
+      Replay.Offsets offsets = replay.sources().get(i);
+      offsets.start().forEach((number, at) -> start.put(new TopicPartition(topic, number), at));
+      offsets.end().forEach((number, at) -> end.put(new TopicPartition(topic, number), at));
+    }
+    return KafkaSource.<RawRecord>builder()
+        .setPartitions(new HashSet<>(start.keySet()))
+        .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
+        .setBounded(OffsetsInitializer.offsets(end));
+  }
+
+  static KafkaSink<OutgoingRecord> features(JobRequest request, Plan plan, Properties kafka) {
+    DeliveryGuarantee guarantee =
+        request.exactlyOnce() ? DeliveryGuarantee.EXACTLY_ONCE : DeliveryGuarantee.AT_LEAST_ONCE;
+    String topic = request.replay() == null ? plan.featuresTopic() : request.replay().topic();
+    return sink(topic, kafka, guarantee).setTransactionalIdPrefix(request.group()).build();
+  }
+
+  static KafkaSink<OutgoingRecord> deadLetters(Plan.Source source, Properties kafka) {
+    return sink(source.deadLetterTopic(), kafka, DeliveryGuarantee.AT_LEAST_ONCE).build();
+  }
+
+  private static KafkaSinkBuilder<OutgoingRecord> sink(
+      String topic, Properties kafka, DeliveryGuarantee guarantee) {
+    return KafkaSink.<OutgoingRecord>builder()
+        .setKafkaProducerConfig(producer(kafka))
+        .setRecordSerializer(new OutgoingRecordSchema(topic))
+        .setDeliveryGuarantee(guarantee);
+  }
+
+  private static Properties producer(Properties kafka) {
+    Properties properties = new Properties();
+    properties.putAll(kafka);
+    properties.setProperty("acks", "all");
+    properties.setProperty("linger.ms", "0");
+    // A record waits only for the request before it, so requests grow with the load. Many small
+    // requests in flight would cost more than the records in them.
+    properties.setProperty("max.in.flight.requests.per.connection", "1");
+    properties.setProperty("batch.size", BATCH_BYTES);
+    properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
+    properties.setProperty("buffer.memory", BUFFER_BYTES);
+    properties.setProperty("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    return properties;
+  }
+
+  /** Publishes records unchanged. The producer sets their timestamp. */
+  private static final class OutgoingRecordSchema
+      implements KafkaRecordSerializationSchema<OutgoingRecord> {
+    private static final long serialVersionUID = 1;
+
+    private final String topic;
+
+    OutgoingRecordSchema(String topic) {
+      this.topic = topic;
+    }
+
+    @Override
+    public ProducerRecord<byte[], byte[]> serialize(
+        OutgoingRecord record, KafkaSinkContext context, Long timestamp) {
+      List<Header> headers = new ArrayList<>(record.headers().size());
+      for (RawRecord.Header header : record.headers()) {
+        headers.add(new RecordHeader(header.name(), header.value()));
+      }
+      Integer partition = record.partition() < 0 ? null : record.partition();
+      return new ProducerRecord<>(topic, partition, record.key(), record.value(), headers);
+    }
+  }
+}
