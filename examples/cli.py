@@ -18,7 +18,6 @@ from rich.console import Console
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.demo.evidence import gather
-from examples.demo.page import Seen, page
 from examples.demo.run import Played, Script, play, write_by_pipeline
 from examples.demo.screen import Screen
 from examples.demo.services import Services
@@ -145,6 +144,9 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
 
 
 def _write_page(report: Report, played: Mapping[str, Played], stack: Stack, path: Path, seed: int) -> None:
+    # Matplotlib takes half a second to import, and only the report needs it.
+    from examples.demo.page import Seen, page  # noqa: PLC0415
+
     kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
     models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
     seen = {

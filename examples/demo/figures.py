@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
-from examples.demo.axes import (
-    Axis,
-    dates,
-    day,
-    from_zero,
-    linear,
-    log,
-    milliseconds,
-    percent,
-    probability,
-    rows,
-    seconds,
-)
-from examples.demo.evidence import SCORE_EDGES, Alert, Evidence
-from examples.demo.plots import Area, Bar, Chart, Diagonal, Dot, Line, Mark, Point, Readings, Rule, Shape, Span
-from examples.demo.timeline import Phase, Timeline
+from examples.demo import scales
+from examples.demo.evidence import SCORE_EDGES, Alert, Evidence, Scores
+from examples.demo.formats import clock, day, milliseconds, percent
+from examples.demo.plots import Paint, Point, bar, diagonal, dot, line, outline, reading, rule, span, whisker
+from examples.demo.timeline import Timeline
 
-_STAGES = (("produced", "c3"), ("features", "c1"), ("predictions", "c2"))
+_STAGES = {"produced": "c3", "features": "c1", "predictions": "c2"}
 _CONSUMERS = {
     "features": ("feature job", "c1"),
     "scorer": ("scorer", "c2"),
@@ -35,13 +27,16 @@ _CONSUMERS = {
     "sink-cassandra": ("Cassandra sink", "c4"),
     "drift": ("drift detectors", "c6"),
 }
-_DETECTORS: dict[str, tuple[str, Shape, str]] = {
-    "adwin": ("ADWIN", "circle", "c1"),
-    "page_hinkley": ("Page-Hinkley", "triangle", "c2"),
-    "psi": ("PSI", "square", "c4"),
-    "kl": ("KL", "diamond", "c5"),
-    "missing": ("missing values", "cross", "c6"),
+# Name, marker, colour.
+_DETECTORS = {
+    "adwin": ("ADWIN", "o", "c1"),
+    "page_hinkley": ("Page-Hinkley", "^", "c2"),
+    "psi": ("PSI", "s", "c4"),
+    "kl": ("KL", "D", "c5"),
+    "missing": ("missing values", "x", "c6"),
 }
+_PERCENTILES = {"p50": "c1", "p95": "c2", "p99": "c4"}
+_SHADES = ("even", "odd")
 _MOST_USEFUL = 15
 # More would be finer than a pointer, and most of the file.
 _COLUMNS = 240
@@ -49,11 +44,11 @@ _COLUMNS = 240
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a plot's legend."""
+    """An entry of a plot's legend: a line, or the mark with that Matplotlib marker."""
 
     text: str
     colour: str
-    shape: Shape | Literal["line", "area"] = "line"
+    marker: str = "-"
     hollow: bool = False
 
 
@@ -63,7 +58,7 @@ class Figure:
 
     title: str
     reading: str
-    chart: Chart
+    paint: Paint
     keys: tuple[Key, ...] = ()
     height: float = 250
     narrow_height: float = 270
@@ -72,84 +67,73 @@ class Figure:
 
 def throughput(timeline: Timeline) -> Figure:
     """Records per second of each stage."""
-    step = float(math.ceil(max(1.0, _end(timeline) / _COLUMNS)))
-    rates = {stage: timeline.rates(stage, step) for stage, _ in _STAGES}
-    burst, live = (_within(timeline.phase(name), rates) for name in ("burst", "live"))
-    top = {stage: max((rate for _, rate in points), default=0.0) for stage, points in rates.items()}
-    columns = [
-        (at, at + step, "\n".join([_clock(at), *(f"{s}: {_rate(rates[s], n)}/s" for s, _ in _STAGES if rates[s])]))
-        for n, (at, _) in enumerate(rates["produced"])
-    ]
-    lines = [
-        Line([*points, (points[-1][0] + step, 0)], colour, step=True) for s, colour in _STAGES if (points := rates[s])
-    ]
-    return Figure(
+    step = float(math.ceil(max(1.0, timeline.phases[-1].to_s / _COLUMNS)))
+    rates = {stage: points for stage in _STAGES if (points := timeline.rates(stage, step))}
+
+    def within(phase: str, stage: str) -> list[float]:
+        found = timeline.phase(phase)
+        return [rate for at, rate in rates.get(stage, ()) if found and found.from_s < at + 1 and at < found.to_s]
+
+    columns = (
+        (at, at + step, [f"{s}: {points[n][1] if n < len(points) else 0:,.0f}/s" for s, points in rates.items()])
+        for n, (at, _) in enumerate(rates.get("produced", ()))
+    )
+    return _over_time(
+        timeline,
         "Throughput",
-        f"In the burst up to {max(burst['features'], default=0):,.0f} feature records and "
-        f"{max(burst['predictions'], default=0):,.0f} predictions in a second; live, a median of "
-        f"{float(np.median(live['predictions'] or [0])):,.0f} predictions a second.",
-        _over_time(timeline, from_zero("records per second", max(top.values())), (*lines, Readings(columns))),
-        tuple(Key(stage, colour) for stage, colour in _STAGES),
-        wide=True,
+        f"In the burst up to {max(within('burst', 'features'), default=0):,.0f} feature records and "
+        f"{max(within('burst', 'predictions'), default=0):,.0f} predictions in a second; live, a median of "
+        f"{float(np.median(within('live', 'predictions') or [0])):,.0f} predictions a second.",
+        partial(scales.from_zero, label="records per second", high=_highest(rates.values())),
+        [(stage, _STAGES[stage], [*points, (points[-1][0] + step, 0)]) for stage, points in rates.items()],
+        columns,
+        drawstyle="steps-post",
     )
 
 
 def lag(timeline: Timeline) -> Figure:
     """Records that each consumer is behind."""
     seen = {name: points for name in _CONSUMERS if (points := timeline.lag(name))}
-    most = {name: max(behind for _, behind in points) for name, points in seen.items()}
+    most = {name: _highest([points]) for name, points in seen.items()}
     last = sum(points[-1][1] for name, points in seen.items() if name != "features")
-    columns = []
-    for now, then in pairwise(timeline.samples[:: math.ceil(len(timeline.samples) / _COLUMNS) or 1]):
-        told = (f"{_CONSUMERS[n][0]}: {behind:,} behind" for n, behind in now.lags.items() if n in seen)
-        columns.append((now.at_s, then.at_s, "\n".join([_clock(now.at_s), *told])))
     worst = max(most, key=lambda name: most[name], default="")
-    reading = (
+    sentence = (
         f"Largest: the {_CONSUMERS[worst][0]}, {most[worst]:,.0f} records. "
         f"At the end {'everything was caught up' if last == 0 else f'{last:,.0f} records were left'}; "
         "the feature job commits at checkpoints, so its lag is a saw."
         if worst
         else "No consumer was watched."
     )
-    lines = [Line(points, _CONSUMERS[name][1]) for name, points in seen.items()]
-    axis = from_zero("records behind", max(most.values(), default=1))
-    return Figure(
-        "Lag",
-        reading,
-        _over_time(timeline, axis, (*lines, Readings(columns))),
-        tuple(Key(*_CONSUMERS[name]) for name in seen),
-        wide=True,
+    columns = (
+        (now.at_s, then.at_s, [f"{_CONSUMERS[n][0]}: {lag:,} behind" for n, lag in now.lags.items() if n in seen])
+        for now, then in pairwise(timeline.samples[:: math.ceil(len(timeline.samples) / _COLUMNS) or 1])
     )
+    scale = partial(scales.from_zero, label="records behind", high=max(most.values(), default=1))
+    curves = [(*_CONSUMERS[name], points) for name, points in seen.items()]
+    return _over_time(timeline, "Lag", sentence, scale, curves, columns)
 
 
 def latency(timeline: Timeline) -> Figure:
     """Percentiles of raw event to committed prediction, second by second."""
-    seen = timeline.latencies
+    seen, live = timeline.latencies, timeline.phase("live")
     low, high = min((s.p50 for s in seen), default=1), max((s.p99 for s in seen), default=1_000)
-    curves = {name: _with_gaps([(s.at_s + 0.5, getattr(s, name)) for s in seen]) for name in ("p50", "p95", "p99")}
-    columns = [
+    slowest = max((s.p99 for s in seen if live and live.from_s <= s.at_s < live.to_s), default=None)
+    columns = (
         (
             s.at_s,
             s.at_s + 1,
-            f"{_clock(s.at_s)}\n{s.count:,} predictions\np50 {milliseconds(s.p50)}\np95 {milliseconds(s.p95)}\n"
-            f"p99 {milliseconds(s.p99)}",
+            [f"{s.count:,} predictions", *(f"{p} {milliseconds(getattr(s, p))}" for p in _PERCENTILES)],
         )
         for s in seen
-    ]
-    colours = {"p50": "c1", "p95": "c2", "p99": "c4"}
-    live = timeline.phase("live")
-    slowest = max((s.p99 for s in seen if live and live.from_s <= s.at_s < live.to_s), default=None)
-    return Figure(
+    )
+    return _over_time(
+        timeline,
         "Latency",
         "From a raw event's Kafka timestamp to its committed prediction. History waits for its model, a burst queues; "
         f"live, the slowest second had a p99 of {milliseconds(slowest) if slowest else 'n/a'}.",
-        _over_time(
-            timeline,
-            log("milliseconds", max(low, 0.1), high, text=milliseconds),
-            (*(Line(points, colours[name]) for name, points in curves.items()), Readings(columns)),
-        ),
-        tuple(Key(name, colour) for name, colour in colours.items()),
-        wide=True,
+        partial(scales.log, label="milliseconds", low=max(low, 0.1), high=high, text=milliseconds),
+        [(name, colour, _with_gaps(timeline, name)) for name, colour in _PERCENTILES.items()],
+        columns,
     )
 
 
@@ -157,102 +141,85 @@ def live_latency(latencies_ms: Sequence[float]) -> Figure:
     """How the latencies of live traffic are spread."""
     values = np.maximum(np.asarray(latencies_ms, dtype=float), 0.1)
     first, last = np.floor(np.log10(values.min()) * 10) / 10, np.ceil(np.log10(values.max()) * 10) / 10
-    edges = 10 ** np.arange(first, last + 0.15, 0.1)
-    shares = np.histogram(values, edges)[0] / len(values)
-    p50, p95, p99 = np.percentile(values, (50, 95, 99))
-    points = _steps(edges.tolist(), shares.tolist(), 0)
-    columns = [
-        (
-            low,
-            high,
-            f"{milliseconds(round(low, 1))} to {milliseconds(round(high, 1))}\n{percent(share)} of the predictions",
-        )
-        for (low, high), share in zip(pairwise(edges.tolist()), shares.tolist(), strict=True)
-    ]
-    rules = (Rule(float(p50), "p50"), Rule(float(p95), "p95", side="left"), Rule(float(p99), "p99"))
-    x = log("raw event to committed prediction", float(values.min()), float(values.max()), text=milliseconds)
-    y = linear("share of live predictions", 0, float(shares.max()), text=percent)
-    area = Area([(x, 0) for x, _ in points], points, "c1")
+    edges = (10 ** np.arange(first, last + 0.15, 0.1)).tolist()
+    shares = (np.histogram(values, edges)[0] / len(values)).tolist()
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+
+    def paint(ax: Axes) -> None:
+        scales.log(ax.xaxis, "raw event to committed prediction", values.min(), values.max(), milliseconds)
+        scales.linear(ax.yaxis, "share of live predictions", max(shares), percent)
+        outline(ax, edges, shares, 0, "c1")
+        rule(ax, p50, "p50", side="right")
+        rule(ax, p95, "p95", side="left")
+        rule(ax, p99, "p99", side="right")
+        for (low, high), share in zip(pairwise(edges), shares, strict=True):
+            tip = f"{milliseconds(round(low, 1))} to {milliseconds(round(high, 1))}"
+            reading(ax, low, high, f"{tip}\n{percent(share)} of the predictions")
+
     return Figure(
         "Live latency",
         f"Of {len(values):,} live predictions half arrived within {milliseconds(round(p50))}, 95 % within "
         f"{milliseconds(round(p95))}, 99 % within {milliseconds(round(p99))}.",
-        Chart(x, y, (area, Line(points, "c1"), *rules, Readings(columns))),
+        paint,
     )
 
 
 def scores(evidence: Evidence) -> Figure:
     """The published scores, before and after the injected drift."""
-    series = [("before the drift" if evidence.after else "after the training", "c1", evidence.before)]
-    if evidence.after:
-        series.append(("after the drift", "c2", evidence.after))
-    used = [n for _, _, s in series for n, count in enumerate(s.histogram) if count]
+    series = _series(evidence)
+    used = [n for _, s in series for n, count in enumerate(s.histogram) if count]
     low, high = min(used, default=0), max(used, default=len(SCORE_EDGES) - 2) + 1
     edges = SCORE_EDGES[low : high + 1]
-    shares = [[count / max(1, s.predictions) for count in s.histogram[low:high]] for _, _, s in series]
-    floor = 10 ** np.floor(np.log10(min((v for each in shares for v in each if v), default=0.1)))
-    marks: list[Mark] = []
-    for (_, colour, _), each in zip(series, shares, strict=True):
-        points = _steps(edges, each, float(floor))
-        marks += [Area([(x, float(floor)) for x, _ in points], points, colour), Line(points, colour)]
-    columns = [
-        (
-            edge,
-            up,
-            "\n".join(
-                [
-                    f"score {edge:.2g} to {up:.2g}",
-                    *(f"{s[0]}: {percent(v[n])}" for s, v in zip(series, shares, strict=True)),
-                ]
-            ),
-        )
-        for n, (edge, up) in enumerate(pairwise(edges))
-    ]
-    marks += [Rule(evidence.threshold, f"{evidence.positive} from {evidence.threshold:g}"), Readings(columns)]
-    flagged = [f"{name} {percent(s.flagged / s.predictions)}" for name, _, s in series if s.predictions]
+    shares = [[count / max(1, s.predictions) for count in s.histogram[low:high]] for _, s in series]
+    filled = [share for each in shares for share in each if share] or [0.1]
+    floor = 10.0 ** math.floor(math.log10(min(filled)))
+    flagged = [f"{key.text} {percent(s.flagged / s.predictions)}" for key, s in series if s.predictions]
+
+    def paint(ax: Axes) -> None:
+        scales.probability(ax.xaxis, "score", edges[0], edges[-1])
+        scales.log(ax.yaxis, "share of predictions", floor, max(filled), percent)
+        for (key, _), each in zip(series, shares, strict=True):
+            outline(ax, edges, each, floor, key.colour)
+        rule(ax, evidence.threshold, f"{evidence.positive} from {evidence.threshold:g}")
+        for (begin, end), *each in zip(pairwise(edges), *shares, strict=True):
+            told = (f"{key.text}: {percent(share)}" for (key, _), share in zip(series, each, strict=True))
+            reading(ax, begin, end, "\n".join([f"score {begin:.2g} to {end:.2g}", *told]))
+
     return Figure(
         "Scores",
         f"Share of predictions by score, both logarithmic. Decided as {evidence.positive}: {', '.join(flagged)}.",
-        Chart(
-            probability("score", edges[0], edges[-1]),
-            log("share of predictions", float(floor), max(v for each in shares for v in each), text=percent),
-            tuple(marks),
-        ),
-        tuple(Key(name, colour, "area") for name, colour, _ in series),
+        paint,
+        tuple(replace(key, marker="s") for key, _ in series),
     )
 
 
 def calibration(evidence: Evidence) -> Figure:
     """Published scores against what the events turned out to be."""
-    series = [("before the drift" if evidence.after else "after the training", "c1", evidence.before, "circle")]
-    if evidence.after:
-        series.append(("after the drift", "c2", evidence.after, "square"))
-    bins = [b for _, _, s, _ in series for b in s.bins]
-    ends = [p for b in bins for p in (b.mean_score, *b.interval()) if 0 < p < 0.9995]
+    series = _series(evidence)
+    ends = [p for _, s in series for b in s.bins for p in (b.mean_score, *b.interval()) if 0 < p < 0.9995]
     low, high = max(min(ends, default=0.01), 1e-4), min(max(ends, default=0.99), 1 - 1e-4)
-    marks: list[Mark] = [Diagonal()]
-    said = []
-    for name, colour, s, shape in series:
-        for b in s.bins:
+    said = [f"{key.text} they promised {s.expected:,.0f} and {s.positives:,} came" for key, s in series]
+
+    def paint(ax: Axes) -> None:
+        scales.probability(ax.xaxis, "mean published score", low, high)
+        scales.probability(ax.yaxis, "share that was positive", low, high)
+        diagonal(ax)
+        for key, b in ((key, b) for key, s in series for b in s.bins):
             begin, end = b.interval()
             tip = (
-                f"{name}\nmean score {b.mean_score:.3g}\n"
+                f"{key.text}\nmean score {b.mean_score:.3g}\n"
                 f"{b.positives:,} of {b.labelled:,} positive: {percent(b.share)}\n"
                 f"95 % interval {percent(begin)} to {percent(end)}"
             )
-            dot: Shape = "square" if shape == "square" else "circle"
-            marks.append(Dot(b.mean_score, b.share, colour, tip, dot, 4, begin, end, hollow=b.positives == 0))
-        said.append(f"{name} they promised {s.expected:,.0f} and {s.positives:,} came")
+            whisker(ax, b.mean_score, (begin, end), key.colour)
+            dot(ax, b.mean_score, b.share, key.colour, tip, key.marker, hollow=b.positives == 0)
+
     return Figure(
         "Calibration",
-        f"Positives among {sum(s.labelled for _, _, s, _ in series):,} labelled events later than the training, with "
+        f"Positives among {sum(s.labelled for _, s in series):,} labelled events later than the training, with "
         f"95 % intervals; on the line a score keeps its promise, a hollow mark is none at all: {'; '.join(said)}.",
-        Chart(
-            probability("mean published score", low, high),
-            probability("share that was positive", low, high),
-            tuple(marks),
-        ),
-        tuple(Key(name, colour, "square" if shape == "square" else "circle") for name, colour, _, shape in series),
+        paint,
+        tuple(key for key, _ in series),
         height=400,
     )
 
@@ -262,27 +229,24 @@ def importance(evidence: Evidence) -> Figure:
     top = evidence.importance[:_MOST_USEFUL]
     views = list(dict.fromkeys(one.input.partition(".")[0] for one in top))
     colour = {view: f"c{n % 6 + 1}" for n, view in enumerate(views)}
-    marks: list[Mark] = [
-        Bar(
-            row,
-            max(0.0, one.loss),
-            max(0.0, one.loss - one.spread),
-            max(0.0, one.loss + one.spread),
-            colour[one.input.partition(".")[0]],
-            f"{one.input}\nAUC lost {one.loss:.4f} ± {one.spread:.4f}",
-        )
-        for row, one in enumerate(top)
-    ]
     most = max((one.loss + one.spread for one in top), default=0.01)
     best = top[0] if top else None
+
+    def paint(ax: Axes) -> None:
+        scales.linear(ax.xaxis, "AUC lost", most)
+        for y, one in zip(scales.rows(ax, [one.input for one in top]), top, strict=True):
+            low, value, high = (max(0.0, one.loss + off) for off in (-one.spread, 0, one.spread))
+            tip = f"{one.input}\nAUC lost {one.loss:.4f} ± {one.spread:.4f}"
+            bar(ax, y, value, (low, high), colour[one.input.partition(".")[0]], tip)
+
     return Figure(
         "Most useful features",
         f"AUC lost on the validation part when one input is shuffled: most by {best.input}, {best.loss:.3f}. "
         "Inputs that tell the same share their worth."
         if best
         else "The model's manifest does not say.",
-        Chart(linear("AUC lost", 0, most, ticks=4), rows([one.input for one in top]), tuple(marks)),
-        tuple(Key(view, colour[view], "area") for view in views),
+        paint,
+        tuple(Key(view, colour[view], "s") for view in views),
         height=46 + 27 * max(1, len(top)),
         narrow_height=46 + 30 * max(1, len(top)),
     )
@@ -293,17 +257,25 @@ def drift(evidence: Evidence) -> Figure:
     alerts, since = evidence.alerts, evidence.drift_from_ms
     found = [d for d in _DETECTORS if any(a.detector == d for a in alerts)]
     begin = max(evidence.begin_ms, evidence.trained_until_ms - (evidence.end_ms - evidence.trained_until_ms) // 3)
-    marks: list[Mark] = [Span(begin, evidence.trained_until_ms, "reference")]
-    if since is not None:
-        marks.append(Rule(since, "drift injected", "bad"))
-    marks += [_alert(alert, evidence, found) for alert in alerts if alert.monitor in evidence.monitors]
+
+    def paint(ax: Axes) -> None:
+        scales.dates(ax.xaxis, "event time (UTC)", begin, evidence.end_ms)
+        row = dict(zip(evidence.monitors, scales.rows(ax, evidence.monitors), strict=True))
+        span(ax, begin, evidence.trained_until_ms, "reference")
+        if since is not None:
+            rule(ax, since, "drift injected", "bad")
+        for alert in alerts:
+            if alert.monitor in row:
+                place = (found.index(alert.detector) - (len(found) - 1) / 2) * 0.13
+                _alert(ax, row[alert.monitor] + place, alert, since)
+
     return Figure(
         "Drift",
         _drift_reading(evidence),
-        Chart(dates("event time (UTC)", begin, evidence.end_ms), rows(list(evidence.monitors)), tuple(marks)),
+        paint,
         (
             *(Key(_DETECTORS[d][0], _DETECTORS[d][2], _DETECTORS[d][1]) for d in found),
-            *((Key("false alarm", "bad", "circle", hollow=True),) if false_alarms(evidence) else ()),
+            *((Key("false alarm", "bad", "o", hollow=True),) if false_alarms(evidence) else ()),
         ),
         height=64 + 30 * max(1, len(evidence.monitors)),
         narrow_height=64 + 46 * max(1, len(evidence.monitors)),
@@ -317,17 +289,15 @@ def false_alarms(evidence: Evidence) -> int:
     return sum(alert.at_ms < since for alert in evidence.alerts) if since is not None else 0
 
 
-def _alert(alert: Alert, evidence: Evidence, found: list[str]) -> Dot:
-    name, shape, colour = _DETECTORS[alert.detector]
-    false = evidence.drift_from_ms is not None and alert.at_ms < evidence.drift_from_ms
-    place = (found.index(alert.detector) - (len(found) - 1) / 2) * 0.16
+def _alert(ax: Axes, y: float, alert: Alert, since: int | None) -> None:
+    name, marker, colour = _DETECTORS[alert.detector]
+    false = since is not None and alert.at_ms < since
     tip = (
         f"{alert.monitor}: {name}{' (false alarm)' if false else ''}\n{day(alert.at_ms, with_hour=True)}\n"
         f"statistic {alert.statistic:.4g}, threshold {alert.threshold:.4g}\n"
         f"expected {alert.reference:.4g}, now {alert.current:.4g}"
     )
-    row = evidence.monitors.index(alert.monitor) + 0.5 + place
-    return Dot(alert.at_ms, row, "bad" if false else colour, tip, shape, 4, hollow=false)
+    dot(ax, alert.at_ms, y, "bad" if false else colour, tip, marker=marker, hollow=false)
 
 
 def _drift_reading(evidence: Evidence) -> str:
@@ -346,46 +316,45 @@ def _drift_reading(evidence: Evidence) -> str:
     )
 
 
-def _over_time(timeline: Timeline, y: Axis, marks: Sequence[Mark]) -> Chart:
-    spans = [_span(phase, number) for number, phase in enumerate(timeline.phases)]
-    return Chart(seconds("time since the pipeline's start", 0, _end(timeline)), y, (*spans, *marks))
+def _over_time(
+    timeline: Timeline,
+    title: str,
+    sentence: str,
+    scale: Callable[[Axis], None],
+    curves: Sequence[tuple[str, str, Sequence[Point]]],
+    columns: Iterable[tuple[float, float, list[str]]],
+    **how: Any,
+) -> Figure:
+    """Curves (name, colour, points) over the run's phases; columns (from, to, lines) tell their values."""
+    tips = [(low, high, "\n".join([f"{clock(low)} after the start", *lines])) for low, high, lines in columns]
+
+    def paint(ax: Axes) -> None:
+        scale(ax.yaxis)
+        scales.seconds(ax.xaxis, "time since the pipeline's start", timeline.phases[-1].to_s)
+        for number, phase in enumerate(timeline.phases):
+            # Every other one is shaded, so that neighbours are told apart.
+            span(ax, phase.from_s, phase.to_s, phase.name, "strong" if phase.name == "live" else _SHADES[number % 2])
+        for _, colour, points in curves:
+            line(ax, points, colour, **how)
+        for low, high, tip in tips:
+            reading(ax, low, high, tip)
+
+    return Figure(title, sentence, paint, tuple(Key(name, colour) for name, colour, _ in curves), wide=True)
 
 
-def _end(timeline: Timeline) -> float:
-    return timeline.phases[-1].to_s
+def _with_gaps(timeline: Timeline, percentile: str) -> list[Point]:
+    """A percentile at the middle of each second; NaN where none was seen for over two seconds."""
+    points = [(second.at_s + 0.5, max(getattr(second, percentile), 0.1)) for second in timeline.latencies]
+    gaps = [(now[0] + 1, math.nan) for now, then in pairwise(points) if then[0] - now[0] > 2.5]
+    return sorted([*points, *gaps])
 
 
-def _span(phase: Phase, number: int) -> Span:
-    if phase.name == "live":
-        return Span(phase.from_s, phase.to_s, phase.name, "strong")
-    # Every other one is shaded, so that neighbours are told apart.
-    return Span(phase.from_s, phase.to_s, phase.name, "odd" if number % 2 else "even")
+def _highest(curves: Iterable[Sequence[Point]]) -> float:
+    return max((y for points in curves for _, y in points), default=0.0)
 
 
-def _with_gaps(points: list[Point]) -> list[Point | None]:
-    joined: list[Point | None] = []
-    for point in points:
-        if joined and joined[-1] is not None and point[0] - joined[-1][0] > 2.5:
-            joined.append(None)
-        joined.append(point)
-    return joined
-
-
-def _steps(edges: Sequence[float], values: Sequence[float], floor: float) -> list[Point]:
-    """The outline of a histogram, from floor to floor."""
-    tops = [(x, max(value, floor)) for n, value in enumerate(values) for x in (edges[n], edges[n + 1])]
-    return [(edges[0], floor), *tops, (edges[-1], floor)]
-
-
-def _within(phase: Phase | None, rates: Mapping[str, list[Point]]) -> dict[str, list[float]]:
-    """The rates of the seconds of a phase."""
-    low, high = (phase.from_s, phase.to_s) if phase else (0, 0)
-    return {stage: [rate for at, rate in points if low < at + 1 and at < high] for stage, points in rates.items()}
-
-
-def _rate(points: list[Point], n: int) -> str:
-    return f"{points[n][1]:,.0f}" if n < len(points) else "0"
-
-
-def _clock(at_s: float) -> str:
-    return f"{int(at_s) // 60}:{int(at_s) % 60:02} after the start"
+def _series(evidence: Evidence) -> list[tuple[Key, Scores]]:
+    """The scores of each stretch of event time, with the look of its marks."""
+    if evidence.after is None:
+        return [(Key("after the training", "c1", "o"), evidence.before)]
+    return [(Key("before the drift", "c1", "o"), evidence.before), (Key("after the drift", "c2", "s"), evidence.after)]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.demo import figures
-from examples.demo.axes import milliseconds
 from examples.demo.evidence import Evidence
 from examples.demo.figures import Figure, Key
+from examples.demo.formats import milliseconds
 from examples.demo.markup import Child, Element, el, extended, html
-from examples.demo.plots import draw, symbol
+from examples.demo.plots import draw
 from examples.demo.timeline import Timeline
 from penstock.time import readable
 from verify.measured import Measured
@@ -21,6 +21,8 @@ _STYLE = Path(__file__).with_name("page.css")
 # What the page may load: nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _MUST_BE_ZERO = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
+# Legend signs of Matplotlib's markers, filled and hollow.
+_SIGNS = {"-": "━", "o": "●", "^": "▲", "s": "■", "D": "◆", "x": "✕"}
 _FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
 
 
@@ -215,19 +217,14 @@ def _figure(figure: Figure) -> Element:
         {"class": "wide"} if figure.wide else {},
         el("figcaption", {}, el("h3", {}, figure.title), el("p", {}, figure.reading)),
         *([el("ul", {"class": "keys"}, *(_key(key) for key in figure.keys))] if figure.keys else []),
-        draw(figure.chart, _FULL if figure.wide else _HALF, figure.height, description, "broad"),
-        draw(figure.chart, _NARROW, figure.narrow_height, description, "narrow"),
+        draw(figure.paint, _FULL if figure.wide else _HALF, figure.height, description, "broad"),
+        draw(figure.paint, _NARROW, figure.narrow_height, description, "narrow"),
     )
 
 
 def _key(key: Key) -> Element:
-    if key.shape == "line":
-        drawn = el("path", {"class": f"line {key.colour}", "d": "M1 7H19"})
-    elif key.shape == "area":
-        drawn = el("rect", {"class": f"bar {key.colour}", "x": 3, "y": 1, "width": 14, "height": 12, "rx": 2})
-    else:
-        drawn = symbol(key.shape, 10, 7, 4.5, f"dot {key.colour}{' hollow' if key.hollow else ''}")
-    return el("li", {}, el("svg", {"viewBox": "0 0 20 14", "aria-hidden": "true"}, drawn), key.text)
+    sign = "○" if key.hollow else _SIGNS[key.marker]
+    return el("li", {}, el("span", {"class": key.colour, "aria-hidden": "true"}, sign), key.text)
 
 
 def _all_numbers(report: Report) -> Element:

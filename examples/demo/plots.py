@@ -1,314 +1,207 @@
-"""Plots as SVG that takes its colours, fonts and line widths from the page's style sheet, and so its colour scheme.
+"""Matplotlib plots as small SVG for a page: colours and fonts come from the style sheet, and so the colour scheme.
 
-A :class:`Chart` is two axes and marks in the order in which they are painted; :func:`draw` makes the picture. Marks
-name a colour by its class (``c1`` ... ``c6``, ``bad``, ``quiet``), and tell their values in a ``<title>``, which
-browsers show as a tooltip.
+A plot is a function that paints on a Matplotlib ``Axes`` with the marks below; :func:`draw` makes the picture. Colours
+are names of the style sheet's variables (``c1`` ... ``c6``, ``bad``, ``muted``). Marks tell their values in a
+``<title>``, which browsers show as a tooltip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+from xml.etree import ElementTree as ET
 
-from examples.demo.axes import Axis
-from examples.demo.markup import Element, el
+import numpy as np
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
+Paint = Callable[[Axes], None]
 Point = tuple[float, float]
-Shape = Literal["circle", "square", "triangle", "diamond", "cross"]
 
-# Widths of the style sheet's 12 px font: close enough to leave room, and never measured.
-_LETTER = 6.6
-_LINE = 16.0
-_LEFT, _RIGHT, _BOTTOM = 58.0, 14.0, 42.0
-_ROW_LABEL_SHARE = 0.34
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a chart's plane lies in its picture, and where values lie in it."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    x_axis: Axis
-    y_axis: Axis
-
-    @property
-    def label_y(self) -> float:
-        """The height at which rules and spans are named: above the plane, where no mark is in the way."""
-        return self.top - 6
-
-    def x(self, value: float) -> float:
-        """Pixels from the picture's left edge."""
-        return self.left + self.width * self.x_axis.share(value)
-
-    def y(self, value: float) -> float:
-        """Pixels from the picture's top edge."""
-        return self.top + self.height * (1 - self.y_axis.share(value))
-
-    @property
-    def bottom(self) -> float:
-        """The plane's lower edge."""
-        return self.top + self.height
+# Matplotlib wants real colours: these stand for the style sheet's variables until the picture is done.
+_NAMES = ("ink", "muted", "grid", "page", "odd", "strong", "bad", "c1", "c2", "c3", "c4", "c5", "c6")
+COLOURS = {name: f"#c0de{number:02x}" for number, name in enumerate(_NAMES)} | {"even": "none"}
+_MUTED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+_LOOK = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "plot",
+    "font.size": 12,
+    **dict.fromkeys(_MUTED, COLOURS["muted"]),
+    **dict.fromkeys(("axes.spines.left", "axes.spines.top", "axes.spines.right"), False),
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": COLOURS["grid"],
+    "grid.linewidth": 1,
+    "xtick.major.size": 4,
+    "ytick.major.size": 0,
+    "ytick.major.pad": 8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "butt",
+    "patch.linewidth": 1.8,
+}
+_WHISKER: dict[str, Any] = {"linewidth": 1.3, "alpha": 0.75}
+_DASHED: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (4, 4))}
+# Pixels around the plane. Plots under one another have their left edges in line.
+_LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 58.0, 14.0, 8.0, 42.0, 16.0
 
 
-class Mark(Protocol):
-    """Something painted on a chart's plane."""
+def draw(paint: Paint, width: float, height: float, description: str, look: str = "") -> ET.Element:
+    """What ``paint`` paints, as an ``<svg>`` of that shape (pixels) that scales to the room it is given.
 
-    def elements(self, frame: Frame) -> Iterator[Element]:
-        """What to paint."""
-        ...
-
-
-@dataclass(frozen=True)
-class Line:
-    """Points joined by a line; a None in between leaves a gap. ``step`` holds each value until the next point."""
-
-    points: Sequence[Point | None]
-    colour: str
-    step: bool = False
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102 - as Mark says, here and below
-        path, last = [], None
-        for point in self.points:
-            if point is None:
-                last = None
-                continue
-            x, y = frame.x(point[0]), frame.y(point[1])
-            if last is None:
-                path.append(f"M{x:.1f} {y:.1f}")
-            elif self.step:
-                path.append(f"H{x:.1f}V{y:.1f}")
-            else:
-                path.append(f"L{x:.1f} {y:.1f}")
-            last = point
-        yield el("path", {"class": f"mark line {self.colour}", "d": "".join(path)})
+    ``description`` is what it says without eyes. The same plot always gives the same picture.
+    """
+    with style.context(["default", _LOOK]):
+        figure = Figure((width / 72, height / 72), dpi=72, frameon=False)
+        figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - _RIGHT / width)
+        ax = figure.add_subplot()
+        paint(ax)
+        # The y axis is named in the corner; rules and spans between that and the plane.
+        ax.yaxis.label.set(rotation=0, ha="left", va="top")
+        ax.yaxis.set_label_coords(0, 1, transform=figure.transFigure)
+        lines_above = bool(ax.get_ylabel()) + bool(ax.texts)
+        figure.subplots_adjust(top=1 - (_TOP + lines_above * _LINE) / height)
+        _thin_out(ax.get_xticklabels())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = _inlined(file.getvalue())
+    svg.attrib = {"class": f"plot {look}".strip(), "viewBox": f"0 0 {width:g} {height:g}"}
+    svg.attrib |= {"role": "img", "aria-label": description}
+    return svg
 
 
-@dataclass(frozen=True)
-class Area:
-    """The surface between two lines over the same x."""
-
-    low: Sequence[Point]
-    high: Sequence[Point]
-    colour: str
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        corners = [*self.high, *reversed(self.low)]
-        points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in corners)
-        yield el("polygon", {"class": f"mark area {self.colour}", "points": points})
+def line(ax: Axes, points: Sequence[Point], colour: str, **how: Any) -> None:
+    """Points joined by a line, with a gap where y is NaN; ``how`` goes to ``Axes.plot``."""
+    _tell(ax.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[colour], **how)[0])
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A bar along a row of the y axis, with a whisker from ``low`` to ``high`` if they differ."""
-
-    row: int
-    value: float
-    low: float
-    high: float
-    colour: str
-    tip: str
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        middle, begin, end = frame.y(self.row + 0.5), frame.x(0), frame.x(self.value)
-        thick = min(14.0, frame.height / len(frame.y_axis.ticks) * (0.34 if _labels_above(frame) else 0.62))
-        shift = _LINE * 0.45 if _labels_above(frame) else 0.0
-        yield el(
-            "rect",
-            {
-                "class": f"mark bar {self.colour}",
-                "x": min(begin, end),
-                "y": middle - thick / 2 + shift,
-                "width": max(1.0, abs(end - begin)),
-                "height": thick,
-                "rx": 2,
-            },
-            el("title", {}, self.tip),
-        )
-        if self.high > self.low:
-            y = middle + shift
-            yield el("path", {"class": "whisker", "d": f"M{frame.x(self.low):.1f} {y:.1f}H{frame.x(self.high):.1f}"})
+def outline(ax: Axes, edges: Iterable[float], heights: Iterable[float], floor: float, colour: str) -> None:
+    """A histogram, filled down to ``floor``."""
+    edges, tops = np.clip(list(edges), *ax.get_xlim()), np.maximum(list(heights), floor)
+    ax.stairs(tops, edges, baseline=floor, fill=True, color=COLOURS[colour], alpha=0.13)
+    _tell(ax.stairs(tops, edges, baseline=floor, color=COLOURS[colour]))
 
 
-@dataclass(frozen=True)
-class Dot:
-    """A point with its tooltip, and a whisker between ``low`` and ``high`` on the y axis if given."""
-
-    x: float
-    y: float
-    colour: str
-    tip: str
-    shape: Shape = "circle"
-    size: float = 5.0
-    low: float | None = None
-    high: float | None = None
-    hollow: bool = False
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        x, y = frame.x(self.x), frame.y(self.y) + (_LINE * 0.5 if _labels_above(frame) else 0)
-        if self.low is not None and self.high is not None:
-            path = f"M{x:.1f} {frame.y(self.low):.1f}V{frame.y(self.high):.1f}"
-            yield el("path", {"class": f"whisker {self.colour}", "d": path})
-        look = f"mark dot {self.colour}{' hollow' if self.hollow else ''}"
-        yield symbol(self.shape, x, y, self.size, look, self.tip)
+def bar(ax: Axes, y: float, value: float, spread: Point, colour: str, tip: str) -> None:
+    """A bar from 0 to ``value`` on a row, with a whisker over ``spread``."""
+    _tell(ax.barh(y, value, 0.36, color=COLOURS[colour], linewidth=0)[0], tip, "mark bar")
+    ax.plot(spread, (y, y), color=COLOURS["ink"], **_WHISKER)
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A line across the plane at an x, named above it on one side."""
-
-    at: float
-    label: str
-    colour: str = "quiet"
-    side: Literal["right", "left"] = "right"
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        x, wide = frame.x(self.at), len(self.label) * _LETTER
-        yield el("path", {"class": f"rule {self.colour}", "d": f"M{x:.1f} {frame.top:.1f}V{frame.bottom:.1f}"})
-        left = self.side == "left" or x + wide > frame.left + frame.width + _RIGHT
-        place: dict[str, str | float] = {"x": x + 2 if left else x - 2, "y": frame.label_y}
-        anchor = "end" if left else "start"
-        yield el("text", {"class": f"label {self.colour}", "text-anchor": anchor, **place}, self.label)
+def dot(ax: Axes, x: float, y: float, colour: str, tip: str, marker: str = "o", *, hollow: bool = False) -> None:
+    """A point with a Matplotlib marker; at the plane's edge if it lies beyond."""
+    own, page = COLOURS[colour], COLOURS["page"]
+    edge, wide = (own, 1.8) if hollow or marker == "x" else (page, 1)
+    place = _within(x, ax.get_xlim()), _within(y, ax.get_ylim())
+    _tell(ax.plot(*place, marker, ms=8, mfc=page if hollow else own, mec=edge, mew=wide)[0], tip)
 
 
-@dataclass(frozen=True)
-class Diagonal:
+def whisker(ax: Axes, x: float, spread: Point, colour: str) -> None:
+    """A thin line over ``spread`` on the y axis, as far as it lies within the plane."""
+    x, limits = _within(x, ax.get_xlim()), ax.get_ylim()
+    ax.plot((x, x), [_within(y, limits) for y in spread], color=COLOURS[colour], **_WHISKER)
+
+
+def rule(ax: Axes, at: float, label: str, colour: str = "muted", side: Literal["left", "right"] | None = None) -> None:
+    """A dashed line across the plane at an x, named above it on one side: by default on that with more room."""
+    at = _within(at, ax.get_xlim())
+    along = ax.transAxes.inverted().transform(ax.transData.transform((at, 0)))[0]
+    ax.axvline(at, color=COLOURS[colour], **_DASHED)
+    _above(ax, at, label, colour, side or ("right" if along < 0.5 else "left"))
+
+
+def span(ax: Axes, low: float, high: float, label: str, look: str = "odd") -> None:
+    """A part of the x axis, shaded by its ``look`` (even, odd, strong), named above if it is strong or has room."""
+    shaded = ax.axvspan(low, high, color=COLOURS[look], linewidth=0, zorder=0)
+    _tell(shaded, label, "span")
+    name = _above(ax, low, label, "muted", "right")
+    if look != "strong" and name.get_window_extent().width + 4 > shaded.get_window_extent().width:
+        name.remove()
+
+
+def diagonal(ax: Axes) -> None:
     """Where y equals x."""
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        low, high = max(frame.x_axis.low, frame.y_axis.low), min(frame.x_axis.high, frame.y_axis.high)
-        path = f"M{frame.x(low):.1f} {frame.y(low):.1f}L{frame.x(high):.1f} {frame.y(high):.1f}"
-        yield el("path", {"class": "rule quiet", "d": path})
+    (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
+    ends = max(x_low, y_low), min(x_high, y_high)
+    ax.plot(ends, ends, color=COLOURS["muted"], **_DASHED)
 
 
-@dataclass(frozen=True)
-class Span:
-    """A part of the x axis, shaded by its ``look`` and named above it, if there is room or it is ``strong``."""
-
-    low: float
-    high: float
-    label: str
-    look: Literal["even", "odd", "strong"] = "odd"
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        begin, end = frame.x(self.low), frame.x(self.high)
-        place: dict[str, str | float] = {"x": begin, "y": frame.top, "width": end - begin, "height": frame.height}
-        yield el("rect", {"class": f"span {self.look}", **place}, el("title", {}, self.label))
-        if self.look == "strong" or len(self.label) * _LETTER + 8 <= end - begin:
-            yield el("text", {"class": "label", "x": begin + 2, "y": frame.label_y}, self.label)
+def reading(ax: Axes, low: float, high: float, tip: str) -> None:
+    """An invisible column of the x axis, which tells the values there as a tooltip."""
+    column = Rectangle((low, 0), high - low, 1, color="none", transform=ax.get_xaxis_transform(), zorder=9)
+    _tell(ax.add_artist(column), tip, "reading")
 
 
-@dataclass(frozen=True)
-class Readings:
-    """Invisible columns, each of which tells the values there as a tooltip."""
-
-    columns: Sequence[tuple[float, float, str]]
-
-    def elements(self, frame: Frame) -> Iterator[Element]:  # noqa: D102
-        for low, high, tip in self.columns:
-            begin, end = frame.x(low), frame.x(high)
-            place: dict[str, str | float] = {"x": begin, "y": frame.top, "width": end - begin, "height": frame.height}
-            yield el("rect", {"class": "reading", **place}, el("title", {}, tip))
+def _tell(artist: Artist, tip: str = "", look: str = "mark") -> None:
+    """Gives the artist's group a class and a tooltip. They travel as its id; :func:`_inlined` unpacks them."""
+    artist.set_gid(json.dumps([look, tip]))
 
 
-@dataclass(frozen=True)
-class Chart:
-    """Two axes and what is painted on their plane, first to last."""
-
-    x: Axis
-    y: Axis
-    marks: tuple[Mark, ...]
+def _above(ax: Axes, x: float, label: str, colour: str, side: Literal["left", "right"]) -> Text:
+    shift, anchor = (2, "left") if side == "right" else (-2, "right")
+    place: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "ha": anchor}
+    return ax.annotate(label, (x, 1), (shift, 5), color=COLOURS[colour], **place)
 
 
-def draw(chart: Chart, width: float, height: float, description: str, look: str = "") -> Element:
-    """The chart as an ``<svg>`` that scales to the room it is given; ``description`` is what it says without eyes."""
-    frame = _frame(chart, width, height)
-    picture = el(
-        "svg",
-        {
-            "class": f"plot {look}".strip(),
-            "viewBox": f"0 0 {width:g} {height:g}",
-            "role": "img",
-            "aria-label": description,
-        },
-    )
-    spans = [mark for mark in chart.marks if isinstance(mark, Span)]
-    others = [mark for mark in chart.marks if not isinstance(mark, Span)]
-    parts: list[Mark] = [*spans, _Grid(), *others]
-    for part in parts:
-        picture.extend(part.elements(frame))
-    return picture
+def _within(value: float, limits: Point) -> float:
+    return min(max(value, min(limits)), max(limits))
 
 
-def symbol(shape: Shape, x: float, y: float, size: float, look: str, tip: str = "") -> Element:
-    """A small figure around (x, y), with a tooltip if there is one."""
-    children = (el("title", {}, tip),) if tip else ()
-    if shape == "circle":
-        return el("circle", {"class": look, "cx": x, "cy": y, "r": size}, *children)
-    s = size * 1.15
-    path = {
-        "square": f"M{x - s:.1f} {y - s:.1f}h{2 * s:.1f}v{2 * s:.1f}h{-2 * s:.1f}z",
-        "triangle": f"M{x:.1f} {y - 1.2 * s:.1f}l{1.2 * s:.1f} {2.1 * s:.1f}h{-2.4 * s:.1f}z",
-        "diamond": f"M{x:.1f} {y - 1.4 * s:.1f}l{1.3 * s:.1f} {1.4 * s:.1f}l{-1.3 * s:.1f} {1.4 * s:.1f}"
-        f"l{-1.3 * s:.1f} {-1.4 * s:.1f}z",
-        "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s:.1f} {2 * s:.1f}m0 {-2 * s:.1f}l{-2 * s:.1f} {2 * s:.1f}",
-    }[shape]
-    return el("path", {"class": f"{look} {shape}", "d": path}, *children)
+def _thin_out(labels: Iterable[Text]) -> None:
+    """Hides each label that would run into the one before."""
+    free_from = -np.inf
+    for label in labels:
+        box = label.get_window_extent()
+        label.set_visible(box.x0 >= free_from)
+        free_from = box.x1 + 6 if label.get_visible() else free_from
 
 
-def _frame(chart: Chart, width: float, height: float) -> Frame:
-    longest = max((len(text) for _, text in chart.y.ticks), default=0) * _LETTER
-    # Charts under one another have their left edges in line.
-    left = 10.0 if chart.y.rows and longest > width * _ROW_LABEL_SHARE else max(_LEFT, longest + 12)
-    named = any(isinstance(mark, Rule | Span) for mark in chart.marks)
-    top = (_LINE if chart.y.label else 0) + (_LINE if named else 0) + 6
-    return Frame(left, top, width - left - _RIGHT, height - top - _BOTTOM, chart.x, chart.y)
+def _inlined(text: str) -> ET.Element:
+    """Matplotlib's file as part of a page: no ids, namespaces, global rules or fonts, and colours as variables."""
+    text = re.sub(r'<style.*?</style>| xmlns(:\w+)?="[^"]*"|(?<= )xlink:(?=href=")', "", text)
+    text = re.sub(r"#c0de(\w\w)", lambda match: f"var(--{_NAMES[int(match[1], 16)]})", text)
+    svg = ET.fromstring(text)  # noqa: S314 - what Matplotlib has just written
+    shapes = {f"#{shape.get('id')}": shape.get("d", "") for shape in svg.iter("path")}
+    for node in list(svg.iter()):
+        node.text, node.tail = (node.text or "").strip() or None, None
+        node.attrib.pop("clip-path", None)
+        name, look = node.attrib.pop("id", ""), node.attrib.pop("style", "")
+        if node.tag == "use":
+            place = f"translate({node.attrib.pop('x')} {node.attrib.pop('y')})"
+            node.tag, node.attrib = "path", {"d": shapes[node.attrib["href"]], "transform": place}
+        elif node.tag == "text":
+            del node.attrib["transform"]
+        node.attrib = {key: _rounded(value) for key, value in node.attrib.items()}
+        if look := re.sub(r"(font-|fill: none)[^;]*(; )?", "", look):
+            node.set("style", look)
+        if name.startswith("["):
+            node.attrib["class"], tip = json.loads(name)
+            if tip:
+                node.insert(0, ET.Element("title"))
+                node[0].text = tip
+    for node in svg.iter():
+        node[:] = _content(node)
+    return svg
 
 
-def _labels_above(frame: Frame) -> bool:
-    """Names of rows that would take too much of the width stand above what they name."""
-    return frame.y_axis.rows and frame.left <= 10
+def _content(node: ET.Element) -> Iterator[ET.Element]:
+    """Its children, without definitions and bare groups."""
+    for child in node:
+        if child.tag == "g" and not child.attrib:
+            yield from _content(child)
+        elif child.tag != "defs":
+            yield child
 
 
-class _Grid:
-    """Ticks, their lines, and the names of the axes."""
-
-    def elements(self, frame: Frame) -> Iterator[Element]:
-        x_axis, y_axis = frame.x_axis, frame.y_axis
-        yield from self._across(frame)
-        for value, text in self._readable(frame):
-            x = frame.x(value)
-            yield el("path", {"class": "tick", "d": f"M{x:.1f} {frame.bottom:.1f}v4"})
-            half = len(text) * _LETTER / 2
-            inside = min(x, frame.left + frame.width + _RIGHT - half)
-            yield el("text", {"class": "axis", "x": inside, "y": frame.bottom + 18, "text-anchor": "middle"}, text)
-        yield el("path", {"class": "base", "d": f"M{frame.left:.1f} {frame.bottom:.1f}h{frame.width:.1f}"})
-        middle = frame.left + frame.width / 2
-        name: dict[str, str | float] = {"x": middle, "y": frame.bottom + 35, "text-anchor": "middle"}
-        yield el("text", {"class": "axis name", **name}, x_axis.label)
-        if y_axis.label:
-            yield el("text", {"class": "axis name", "x": 0, "y": 12}, y_axis.label)
-
-    def _across(self, frame: Frame) -> Iterator[Element]:
-        rows = frame.y_axis.rows
-        for value, text in frame.y_axis.ticks:
-            y = frame.y(value)
-            if _labels_above(frame):
-                row = frame.height / len(frame.y_axis.ticks)
-                yield el("text", {"class": "axis row", "x": frame.left, "y": y - row / 2 + 13}, text)
-                continue
-            yield el("path", {"class": "grid", "d": f"M{frame.left:.1f} {y:.1f}h{frame.width:.1f}"})
-            place: dict[str, str | float] = {"x": frame.left - 8, "y": y + 4, "text-anchor": "end"}
-            yield el("text", {"class": "axis row" if rows else "axis", **place}, text)
-
-    def _readable(self, frame: Frame) -> Iterator[tuple[float, str]]:
-        """The x ticks that do not run into the one before."""
-        free_from = -1.0
-        for value, text in frame.x_axis.ticks:
-            x, half = frame.x(value), len(text) * _LETTER / 2
-            if x - half >= free_from:
-                free_from = x + half + 8
-                yield value, text
+def _rounded(places: str) -> str:
+    """A tenth of a pixel is seen by nobody, and more digits are most of a plot's size."""
+    places = re.sub(r"\d+\.\d+", lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), places)
+    return re.sub(r"\s+(?=[A-Zz]|$)|(?<=[A-Z])\s+", "", places)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from examples.demo import axes
+from matplotlib.axes import Axes
+
+from examples.demo import scales
 from examples.demo.markup import el
-from examples.demo.plots import Bar, Chart, draw
+from examples.demo.plots import bar, draw
 from tests.bench.engine.report import MINE, goals
 
 _TITLES = {
@@ -33,15 +35,11 @@ _GROUPS = {
     "state": "where state is kept",
 }
 _STYLE = """
-svg { --ink: #1b1d21; --muted: #5a5f68; --grid: #eceae5; --c1: #2463a8; --c2: #b84a08; --c3: #6d727b; }
+svg { --ink: #1b1d21; --muted: #5a5f68; --grid: #eceae5; --c1: #2463a8; --c2: #b84a08; --c3: #6d727b; fill: none; }
 @media (prefers-color-scheme: dark) {
   svg { --ink: #e9e8e4; --muted: #a3a8b0; --grid: #33383f; --c1: #74aef2; --c2: #f0a15e; --c3: #989da6; }
 }
-text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--muted); }
-.row { fill: var(--ink); }
-.grid { stroke: var(--grid); } .base, .tick { stroke: var(--muted); opacity: 0.7; }
-.whisker { stroke: var(--ink); stroke-width: 1.3; opacity: 0.75; }
-.c1 { fill: var(--c1); } .c2 { fill: var(--c2); } .c3 { fill: var(--c3); }
+text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 """
 _PLOT = "benchmarks.svg"
 _METHOD = Path(__file__).with_name("method.md")
@@ -77,15 +75,16 @@ def plot(found: Mapping[str, Any]) -> str:
     work = next(iter(found["works"].values()), empty)
     names = sorted(work["events_per_s"], key=lambda name: -work["events_per_s"][name])
     most = max((span[1] for span in work["least_greatest"].values()), default=1)
-    bars = []
-    for row, name in enumerate(names):
-        low, high = work["least_greatest"][name]
-        rate = work["events_per_s"][name]
-        colour = "c1" if name == MINE else "c3" if name == "bare_forward" else "c2"
-        bars.append(Bar(row, rate, low, high, colour, f"{_plain(name)}: {rate:,.0f} events/s"))
     labels = [f"{_plain(name)}  {work['events_per_s'][name]:,.0f}" for name in names]
-    chart = Chart(axes.linear("events per second", 0, most), axes.rows(labels), tuple(bars))
-    picture = draw(chart, 860, 70 + 34 * len(names), "Events per second of each engine")
+
+    def paint(ax: Axes) -> None:
+        scales.linear(ax.xaxis, "events per second", most)
+        for y, name in zip(scales.rows(ax, labels), names, strict=True):
+            rate = work["events_per_s"][name]
+            colour = "c1" if name == MINE else "c3" if name == "bare_forward" else "c2"
+            bar(ax, y, rate, tuple(work["least_greatest"][name]), colour, f"{_plain(name)}: {rate:,.0f} events/s")
+
+    picture = draw(paint, 860, 70 + 34 * len(names), "Events per second of each engine")
     picture.set("xmlns", "http://www.w3.org/2000/svg")
     picture.insert(0, el("style", {}, _STYLE))
     return ET.tostring(picture, encoding="unicode") + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,8 @@ def test_what_an_earlier_demo_left_is_cleared_away(tmp_path: Path) -> None:
 def test_the_full_demo_plays_every_flight_and_every_label() -> None:
     (script,) = _scripts(True, 1, ("flights",))
     assert script.train + script.burst + script.live == FLIGHT_MESSAGES
+
+
+def test_the_command_line_does_not_wait_for_the_plotting_library() -> None:
+    check = "import sys, examples.cli; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "False\n"

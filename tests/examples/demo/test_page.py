@@ -6,11 +6,15 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
-from examples.demo.page import page
+from examples.demo.evidence import summed
+from examples.demo.page import Seen, page
+from examples.demo.timeline import Recorder
 from tests.examples.demo.browser import CHROMIUM, look_at
-from tests.examples.demo.samples import report, seen
+from tests.examples.demo.samples import evidence, report, seen
+from verify.measured import Measured
 
 PLOTS = (
     "Throughput",
@@ -83,6 +87,18 @@ def test_drift_is_read_out_with_its_delay_and_false_alarms(tree: ET.Element) -> 
     assert "noticed 24 hours of event time later by ADWIN on event.amount_eur" in fraud.findtext("figcaption/p", "")
     assert "false alarms before: 3" in fraud.findtext("figcaption/p", "")
     assert "No drift was injected here" in flights.findtext("figcaption/p", "")
+
+
+def test_a_run_that_saw_nothing_has_a_page() -> None:
+    nothing = Recorder(0.0)
+    nothing.phase("history", 0.0)
+    no_scores = summed(np.empty(0), np.empty(0, dtype=np.int8), 0.5)
+    blank = {"monitors": (), "alerts": (), "importance": (), "before": no_scores, "after": None}
+    measured = Measured(events_per_s=0, latencies_ms=[], trained_until_ms=0)
+    one = Seen(measured, nothing.timeline(1.0), evidence(None).model_copy(update=blank))
+    text = page(report(), {"fraud": one, "flights": one}, "penstock demo", 7)
+    assert "No consumer was watched." in text
+    assert "The model's manifest does not say." in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
