@@ -1,4 +1,4 @@
-"""The Prometheus metrics of a scorer. docs/operations.md explains each; this module only defines and records them."""
+"""The Prometheus metrics of a scorer: their definitions, and methods that record them."""
 
 from __future__ import annotations
 
