@@ -1,1 +1,25 @@
-"""Scoring: the exactly-once consumer, the Triton client with its in-process fallback, and the model registry."""
+"""Scoring: from feature records to predictions, exactly once; training, and the model repository.
+
+The scorer:
+
+- ``service``         checks, assembles and runs a scorer
+- ``startup``         the checks before the first record
+- ``scorer``          the consumer loop: one transaction per micro-batch
+- ``batch``           the pure steps of a micro-batch
+- ``memory``          deduplication: which raw events are already scored; ``history`` reads them back from Kafka
+- ``inference``       scores a batch on the primary model server, or on the fallback
+- ``servers``         the interface of a model server; Triton and ONNX Runtime
+- ``predictions``     the records that the scorer writes; ``decision`` is their policy
+- ``scorer_metrics``  Prometheus metrics
+
+Models:
+
+- ``vectors``         feature vectors as models take them
+- ``training_set``    the point-in-time join of vectors and labels
+- ``training``        from a training set to an ONNX model
+- ``repository``      model versions on disk; ``triton_model`` is copied into each for Triton to run
+- ``version_loading`` makes a version the current one
+- ``model_metadata``  what describes a served version
+
+Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.
+"""

@@ -1,4 +1,7 @@
-"""What a micro-batch comes to: which records are scored, which are dead letters, which are passed over. Pure."""
+"""The pure steps of a micro-batch: decode its records, drop events that are already scored, encode the results.
+
+No Kafka client, no clock, no model: :mod:`scoring.scorer` runs these steps between consuming and committing.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,31 @@ from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import TIMER
 from scoring.decision import is_score
-from scoring.memory import Source
-from scoring.predictions import Answer, PredictionWriter, source_of
+from scoring.memory import EventPosition
+from scoring.predictions import InferenceResult, PredictionWriter, event_position
 from scoring.vectors import FloatArray
 
 
 class Candidate(NamedTuple):
-    """A feature record that could be read, and the raw event that it answers."""
+    """A decoded feature record of an event, and the position of that raw event."""
 
     consumed: Consumed
     record: dict[str, Any]
-    source: Source
+    event: EventPosition
 
 
 @dataclass
-class Decoded:
-    """A batch, read: events in arrival order, and dead letters for what could not be read."""
+class DecodedBatch:
+    """A decoded batch: candidates in order of arrival, dead letters of undecodable records, number of timers."""
 
     candidates: list[Candidate] = field(default_factory=list)
     dead_letters: list[Produced] = field(default_factory=list)
     timers: int = 0
 
 
-def decode(batch: Iterable[Consumed], decoder: Decoder, writer: PredictionWriter, now: int) -> Decoded:
-    """Read the records of a batch; ``now`` (epoch ms) dates the dead letters."""
-    result = Decoded()
+def decode(batch: Iterable[Consumed], decoder: Decoder, writer: PredictionWriter, now: int) -> DecodedBatch:
+    """Decode the records of a batch; ``now`` (epoch ms) is the timestamp of the dead letters."""
+    result = DecodedBatch()
     for consumed in batch:
         if consumed.value is None:
             message = "a record without a value cannot be scored"
@@ -47,42 +50,42 @@ def decode(batch: Iterable[Consumed], decoder: Decoder, writer: PredictionWriter
             result.dead_letters.append(writer.dead_letter(consumed, "decode", reason, error.what, now))
             continue
         if record["trigger"] == TIMER:
-            # News for the stores, but no event, and so nothing to score.
+            # Updates the stores, but is no event: there is nothing to score.
             result.timers += 1
         else:
-            result.candidates.append(Candidate(consumed, record, source_of(record)))
+            result.candidates.append(Candidate(consumed, record, event_position(record)))
     return result
 
 
-def unscored(candidates: Iterable[Candidate], scored: Iterable[Source]) -> list[Candidate]:
+def deduplicate(candidates: Iterable[Candidate], scored: Iterable[EventPosition]) -> list[Candidate]:
     """The candidates whose event is neither in ``scored`` nor earlier in the batch: the first emission counts."""
-    seen = {source[:3] for source in scored}
-    fresh = []
+    seen = {event[:3] for event in scored}
+    unscored = []
     for candidate in candidates:
-        event = candidate.source[:3]
+        event = candidate.event[:3]
         if event not in seen:
             seen.add(event)
-            fresh.append(candidate)
-    return fresh
+            unscored.append(candidate)
+    return unscored
 
 
-def answered(
+def encode_results(
     candidates: Sequence[Candidate],
     vectors: FloatArray,
-    answers: Sequence[Answer | None],
+    results: Sequence[InferenceResult | None],
     writer: PredictionWriter,
     now: int,
 ) -> tuple[list[Produced], list[Produced]]:
-    """The predictions, and the dead letters of those whose answer is None or no number: one per candidate in all."""
+    """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite."""
     predictions, dead_letters = [], []
-    for candidate, vector, answer in zip(candidates, vectors, answers, strict=True):
-        consumed, record, source = candidate
-        if answer is None:
+    for candidate, vector, result in zip(candidates, vectors, results, strict=True):
+        consumed, record, event = candidate
+        if result is None:
             message = "the model fails on this record, not on every input"
-            dead_letters.append(writer.unscorable(consumed, source, "penstock.ModelFailed", message, now))
-        elif not is_score(answer.score):
+            dead_letters.append(writer.unscorable(consumed, event, "penstock.ModelFailed", message, now))
+        elif not is_score(result.score):
             message = "the model's score is not a finite number"
-            dead_letters.append(writer.unscorable(consumed, source, "penstock.NotANumber", message, now))
+            dead_letters.append(writer.unscorable(consumed, event, "penstock.NotANumber", message, now))
         else:
-            predictions.append(writer.prediction(consumed, record, vector, answer, now))
+            predictions.append(writer.prediction(consumed, record, vector, result, now))
     return predictions, dead_letters

@@ -1,4 +1,4 @@
-"""From a score to a decision: the policy, and the hash by which a prediction names the policy that decided it."""
+"""Decisions: the policy that turns a score into a decision, and the hash that identifies it in a prediction. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.definitions.pipeline import Model
 
 @dataclass(frozen=True)
 class Policy:
-    """A score of at least ``threshold`` is ``positive``, any other is ``negative``."""
+    """Decides ``positive`` for scores of at least ``threshold``, and ``negative`` for all others."""
 
     threshold: float
     positive: str
@@ -25,16 +25,16 @@ class Policy:
         return cls(model.threshold, model.positive, model.negative)
 
     def decide(self, score: float) -> str:
-        """The decision on a score; the score must be a number (:func:`is_score`)."""
+        """The decision on a score, which must be a finite number (:func:`is_score`)."""
         return self.positive if score >= self.threshold else self.negative
 
     @cached_property
     def version(self) -> str:
-        """Twelve hex digits that change with anything that could change a decision."""
+        """Twelve hex digits, a hash of everything that decisions depend on."""
         canonical = json.dumps([self.threshold, self.positive, self.negative], separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def is_score(value: float) -> bool:
-    """Whether a model's output can be decided upon: NaN and the infinities cannot."""
+    """Whether a model's output is a finite number; there is no decision on NaN and the infinities."""
     return math.isfinite(value)

@@ -1,4 +1,7 @@
-"""The thin adapter behind :mod:`scoring.memory`: reads from the predictions which raw events are already scored."""
+"""Reads from the predictions topic and its dead letters which raw events are already scored.
+
+The Kafka side of :mod:`scoring.memory`. This module remembers only how far it has read; the memory keeps the events.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,23 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.transactions import Deadline
 from schemas.history import record_decoder
-from scoring.memory import Source
-from scoring.predictions import source_of, source_of_dead_letter
+from scoring.memory import EventPosition
+from scoring.predictions import event_position, event_position_of_dead_letter
 
 _log = logging.getLogger(__name__)
 
 _REQUEST_S = 10.0
-# The end cannot be reached while a killed scorer's transaction is open: transaction.timeout.ms, then up to 10 s until
-# the broker looks for such. Counted anew with every bit of progress.
+# The end cannot be reached while a killed scorer's transaction is open: for transaction.timeout.ms, and up to 10 s more
+# until the broker's next check. Restarts with every progress.
 _STUCK_S = 60.0
 
 
 class HistoryUnavailableError(Exception):
-    """The predictions could not be read up to their end now; nothing was concluded from what was read."""
+    """The predictions could not be read up to their end; the records read so far were discarded."""
 
 
 @dataclass
-class _Range:
+class _OffsetRange:
     """Offsets still to be read: [position, end)."""
 
     position: int
@@ -39,10 +42,10 @@ class PredictionHistory:
 
     Args:
         kafka: How to reach Kafka.
-        predictions_topic: Where predictions are.
-        dead_letter_topic: Where records are that could not be scored.
+        predictions_topic: The topic of predictions.
+        dead_letter_topic: The topic of records that could not be scored.
         clock: Monotonic seconds.
-        stopping: Whether the process is to stop; a long read then ends with HistoryUnavailableError.
+        stopping: Whether the process shall stop; a long read then ends with HistoryUnavailableError.
     """
 
     def __init__(
@@ -62,46 +65,46 @@ class PredictionHistory:
         self._known_from: dict[tuple[str, int], int] = {}
         config = {
             **kafka.client(),
-            # Required by the client, never joined: partitions are assigned by hand and nothing is committed.
+            # The client requires a group; it is never joined: partitions are assigned manually, nothing is committed.
             "group.id": f"penstock-history-{predictions_topic}",
             "enable.auto.commit": False,
-            # As for the scorer's consumer: what a broker was asked before it went away must not hang for ever.
+            # As for the scorer's consumer: a request to a broker that has left must not hang forever.
             "metadata.recovery.strategy": "none",
-            # Default 500: how long the fetch for one partition holds up the next partition's.
+            # Default 500: how long the fetch of one partition delays that of the next partition.
             "fetch.wait.max.ms": 10,
-            # Tells that the end is reached also when what lies there are only markers and aborted records.
+            # Reports the end of a partition even if only transaction markers and aborted records precede it.
             "enable.partition.eof": True,
         }
         self._consumer = Consumer(config | {"isolation.level": "read_committed"}, logger=_log)
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"}, logger=_log)
 
-    def scored(self, partition: int, since: int) -> list[Source]:
+    def read_scored(self, partition: int, since: int) -> list[EventPosition]:
         """Every event answered in ``partition`` by a record dated ``since`` (epoch ms) or later.
 
-        Less what an earlier call returned, until :meth:`forget`: the caller remembers that, and what it has itself
-        committed since.
+        Omits the events that earlier calls returned, and those committed after the first call, until :meth:`forget`:
+        the caller remembers both.
 
         Raises:
-            HistoryUnavailableError: if Kafka cannot be reached, the end cannot be, or the process is to stop.
+            HistoryUnavailableError: if Kafka or the end of the topic cannot be reached, or the process shall stop.
         """
-        ranges = self._ranges(partition, since)
+        ranges = self._find_ranges(partition, since)
         starts = {topic: part.position for topic, part in ranges.items()}
-        sources = self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
+        events = self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
         self._known_from.update({(topic, partition): start for topic, start in starts.items()})
-        return sources
+        return events
 
     def forget(self, partition: int) -> None:
-        """Let the next :meth:`scored` read up to the end: the caller no longer knows what it was told."""
+        """Make the next :meth:`read_scored` read up to the end: the caller no longer remembers the partition."""
         for topic in self._topics:
             self._known_from.pop((topic, partition), None)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._consumer.close()
         self._bounds.close()
 
-    def _ranges(self, partition: int, since: int) -> dict[str, _Range]:
-        """What is to be read of each topic, among all records: one hidden now may be committed when we get there."""
+    def _find_ranges(self, partition: int, since: int) -> dict[str, _OffsetRange]:
+        """The offsets to read of each topic. Ends include uncommitted records, which may be committed when read."""
         asked = [TopicPartition(topic, partition, since) for topic in self._topics]
         try:
             starts = self._bounds.offsets_for_times(asked, timeout=_REQUEST_S)
@@ -110,19 +113,19 @@ class PredictionHistory:
         except KafkaException as failure:
             error = failure.args[0]
         if error is not None:
-            # After a broker's restart the first question fails (FENCED_LEADER_EPOCH), the next one does not.
+            # After a broker's restart the first request fails (FENCED_LEADER_EPOCH), the next one succeeds.
             raise HistoryUnavailableError(f"offsets of {self._predictions}[{partition}]: {error.str()}")
         ranges = {}
         for tp in starts:
             end = self._known_from.get((tp.topic, partition), ends[tp.topic])
-            # No record that late: Kafka answers -1.
-            ranges[tp.topic] = _Range(min(tp.offset, end) if tp.offset >= 0 else end, end)
+            # Offset -1: there is no record that late.
+            ranges[tp.topic] = _OffsetRange(min(tp.offset, end) if tp.offset >= 0 else end, end)
         return ranges
 
-    def _read(self, partition: int, ranges: dict[str, _Range]) -> list[Source]:
+    def _read(self, partition: int, ranges: dict[str, _OffsetRange]) -> list[EventPosition]:
         if not ranges:
             return []
-        sources: list[Source] = []
+        events: list[EventPosition] = []
         self._consumer.assign([TopicPartition(topic, partition, part.position) for topic, part in ranges.items()])
         try:
             deadline = Deadline.after(_STUCK_S, self._clock)
@@ -130,17 +133,18 @@ class PredictionHistory:
                 if self._stopping():
                     raise HistoryUnavailableError("stopping")
                 if deadline.expired:
-                    raise HistoryUnavailableError(f"{self._predictions}[{partition}] stays unreadable at {ranges}")
+                    raise HistoryUnavailableError(f"{self._predictions}[{partition}] cannot be read further: {ranges}")
                 before = sum(part.position for part in ranges.values())
                 for message in self._consumer.consume(10_000, timeout=0.01):
-                    sources += self._take(message, ranges)
+                    events += self._process(message, ranges)
                 if sum(part.position for part in ranges.values()) > before:
                     deadline = Deadline.after(_STUCK_S, self._clock)
         finally:
             self._consumer.unassign()
-        return sources
+        return events
 
-    def _take(self, message: Message, ranges: dict[str, _Range]) -> list[Source]:
+    def _process(self, message: Message, ranges: dict[str, _OffsetRange]) -> list[EventPosition]:
+        """Advance the range of the message's topic; the event that the message answers, if it is within the range."""
         error, offset = message.error(), message.offset()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
@@ -155,6 +159,6 @@ class PredictionHistory:
             return []
         if message.topic() == self._predictions:
             where = f"{message.topic()}[{message.partition()}]@{offset}"
-            return [source_of(self._decoder.decode(message.value(), where))]
-        source = source_of_dead_letter(message.headers() or [])
-        return [] if source is None else [source]
+            return [event_position(self._decoder.decode(message.value(), where))]
+        event = event_position_of_dead_letter(message.headers() or [])
+        return [] if event is None else [event]

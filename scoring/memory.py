@@ -1,10 +1,10 @@
-"""Which raw events are already scored: the memory that makes a feature record emitted twice count once.
+"""Deduplication memory: the raw events that are already scored, so that a feature record emitted twice is scored once.
 
-Flink emits records again after a failure (at least once); each has new offsets on the features topic but names the
-same raw event. The memory keeps one bit per raw event, for the partitions that this scorer holds, and knows since when
-it is complete: *for events of a source timestamp at or after* ``covered_since``. When a batch holds an older event, the
-predictions already published are read (:mod:`scoring.history`) and the mark is moved back. That is exact, because a
-prediction's Kafka timestamp is never before its event's, and needs no horizon to be guessed.
+Flink delivers at least once: after a failure it emits records again, at new offsets of the features topic but with the
+position of the same raw event. The memory keeps one bit per raw event of the partitions that this scorer holds. It is
+complete for events whose source timestamp is at or after ``covered_since``. When a batch holds an older event, the
+scorer reads the predictions already published (:mod:`scoring.history`) and moves ``covered_since`` back. This is exact,
+because a prediction's Kafka timestamp is never before its event's, and it needs no configured horizon.
 
 Pure: no Kafka, no clock.
 """
@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# Bits per chunk: small enough to be dropped piecemeal, large enough that the dictionary around it costs nothing.
+# Bits per chunk: small enough to drop memory in small steps, large enough that the dictionary entry costs nothing.
 _CHUNK_BITS = 1 << 16
-# Chunks kept per partition: 64 Mi events in 8 MiB. What is dropped can be read again, so this bounds memory, not truth.
+# Chunks per partition: 64 Mi events in 8 MiB. A dropped chunk can be read again: the limit never affects correctness.
 _MAX_CHUNKS = 1024
 
 
-class Source(NamedTuple):
-    """A raw event: where it lies, and its Kafka timestamp (epoch ms)."""
+class EventPosition(NamedTuple):
+    """The position of a raw event on its topic, and its Kafka timestamp (epoch ms)."""
 
     topic: str
     partition: int
@@ -38,42 +38,47 @@ class _Chunk:
 
 
 class PartitionMemory:
-    """What is scored in one partition of the predictions topic, the dead-lettered included."""
+    """The scored events of one partition of the predictions topic, including those with a dead letter.
+
+    Args:
+        max_chunks: How many chunks :meth:`shrink` keeps.
+    """
 
     def __init__(self, max_chunks: int = _MAX_CHUNKS) -> None:
         self.covered_since: float = math.inf
         self._max_chunks = max_chunks
         self._chunks: dict[tuple[str, int, int], _Chunk] = {}
 
-    def missing_before(self, sources: Iterable[Source]) -> int | None:
-        """The source timestamp from which predictions must be read before ``sources`` can be judged; None if none."""
-        oldest = min((source.timestamp for source in sources), default=None)
+    def uncovered_since(self, events: Iterable[EventPosition]) -> int | None:
+        """The source timestamp since which predictions must be read for ``events``; None if all are covered."""
+        oldest = min((event.timestamp for event in events), default=None)
         return oldest if oldest is not None and oldest < self.covered_since else None
 
-    def extend(self, since: int, sources: Iterable[Source]) -> None:
-        """Take in ``sources``, which hold every scored event from ``since`` until the former ``covered_since``."""
-        self.add(sources)
+    def extend(self, since: int, events: Iterable[EventPosition]) -> None:
+        """Add ``events``, which include every scored event from ``since`` to the present ``covered_since``."""
+        self.add(events)
         self.covered_since = min(self.covered_since, since)
 
-    def add(self, sources: Iterable[Source]) -> None:
-        """Remember events as scored; only call it when that is committed."""
-        for topic, partition, offset, timestamp in sources:
+    def add(self, events: Iterable[EventPosition]) -> None:
+        """Add scored events; call it only after their predictions are committed."""
+        for topic, partition, offset, timestamp in events:
             chunk = self._chunks.setdefault((topic, partition, offset // _CHUNK_BITS), _Chunk())
             bit = offset % _CHUNK_BITS
             chunk.bits[bit >> 3] |= 1 << (bit & 7)
             chunk.newest = max(chunk.newest, timestamp)
 
-    def __contains__(self, source: Source) -> bool:
-        """Whether the event is known as scored; an answer of no means something only from ``covered_since`` on."""
-        chunk = self._chunks.get((source.topic, source.partition, source.offset // _CHUNK_BITS))
-        bit = source.offset % _CHUNK_BITS
+    def __contains__(self, event: EventPosition) -> bool:
+        """Whether the event is known to be scored; False is reliable only from ``covered_since`` on."""
+        chunk = self._chunks.get((event.topic, event.partition, event.offset // _CHUNK_BITS))
+        bit = event.offset % _CHUNK_BITS
         return chunk is not None and bool(chunk.bits[bit >> 3] & (1 << (bit & 7)))
 
     def shrink(self, before: int) -> bool:
-        """Keep to the bound by dropping the oldest chunks whose events are all before ``before``; whether any was.
+        """Drop the oldest chunks above the limit; returns whether any was dropped.
 
-        ``before`` is the oldest source timestamp at hand: what the stream is reading now is never dropped, or a long
-        re-emission would read the same predictions over and over.
+        Args:
+            before: Only chunks whose events are all before this source timestamp are dropped. Pass the oldest timestamp
+                of the current batch: otherwise a long re-emission would read the same predictions again and again.
         """
         excess = len(self._chunks) - self._max_chunks
         if excess <= 0:

@@ -1,4 +1,8 @@
-"""What the scorer writes: prediction records with their headers, and dead letters. Pure; the time is an argument."""
+"""The records that the scorer writes: predictions with their headers, and dead letters.
+
+Pure: no Kafka client, no clock; the time is an argument. :class:`PredictionWriter` encodes, :func:`event_position` and
+:func:`event_position_of_dead_letter` find in a written record the raw event that it answers.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.decision import Policy
-from scoring.memory import Source
-from scoring.vectors import FloatArray, packed
+from scoring.memory import EventPosition
+from scoring.vectors import FloatArray, pack_vector
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 
@@ -27,8 +31,8 @@ _COMPONENT = "penstock.scorer"
 _SOURCE = "penstock.source."
 
 
-class Answer(NamedTuple):
-    """One score and who gave it: route is ``primary`` or ``fallback``."""
+class InferenceResult(NamedTuple):
+    """One score and the server that returned it: route is ``primary`` or ``fallback``."""
 
     score: float
     route: str
@@ -36,14 +40,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """The model whose scores these are, by the name and version that Triton serves."""
+    """The model version that returned the scores."""
 
     name: str
     version: str
 
 
 class PredictionWriter:
-    """Turns scored feature records of one pipeline into records for its predictions topic and dead-letter topic."""
+    """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic."""
 
     def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity) -> None:
         self.topic = pipeline.predictions_topic
@@ -56,13 +60,13 @@ class PredictionWriter:
         self._encoder = Encoder(PREDICTION_SCHEMA)
 
     def prediction(
-        self, consumed: Consumed, record: Mapping[str, Any], vector: FloatArray, answer: Answer, now: int
+        self, consumed: Consumed, record: Mapping[str, Any], vector: FloatArray, result: InferenceResult, now: int
     ) -> Produced:
         """The prediction for one decoded feature record: same key, same partition, never dated before its event.
 
-        ``now`` is epoch ms. That the Kafka timestamp is at least the source's is what :mod:`scoring.memory` rests on.
+        ``now`` is epoch ms. :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's.
         """
-        source = source_of(record)
+        position = event_position(record)
         first = record[self._first_view]
         value = self._encoder.encode(
             {
@@ -70,11 +74,11 @@ class PredictionWriter:
                 "pipeline": self._pipeline,
                 "event_time": record["event_time"],
                 "entity": None if first is None else first["entity"],
-                "score": answer.score,
-                "decision": self.policy.decide(answer.score),
+                "score": result.score,
+                "decision": self.policy.decide(result.score),
                 "model": self._model.name,
                 "model_version": self._model.version,
-                "route": answer.route,
+                "route": result.route,
                 "policy_version": self.policy.version,
                 "views": [
                     {"view": id_, **{name: record[view][name] for name in ("entity", "epoch", "seq", "as_of")}}
@@ -87,11 +91,11 @@ class PredictionWriter:
                 "features_topic": consumed.topic,
                 "features_partition": consumed.partition,
                 "features_offset": consumed.offset,
-                "vector": packed(vector),
+                "vector": pack_vector(vector),
             }
         )
-        headers = [*_trace(self._pipeline, consumed, source), *self._cloud_event(record["event_id"], now)]
-        timestamp = max(now, source.timestamp)
+        headers = [*_trace(self._pipeline, consumed, position), *self._cloud_event(record["event_id"], now)]
+        timestamp = max(now, position.timestamp)
         return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, str(consumed))
 
     def dead_letter(self, consumed: Consumed, stage: str, reason: str, message: str, now: int) -> Produced:
@@ -105,11 +109,14 @@ class PredictionWriter:
         )
         return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, str(consumed))
 
-    def unscorable(self, consumed: Consumed, source: Source, reason: str, message: str, now: int) -> Produced:
-        """A dead letter of a record that could be read, but not scored: it names its event, so as to be known later."""
+    def unscorable(self, consumed: Consumed, event: EventPosition, reason: str, message: str, now: int) -> Produced:
+        """A dead letter of a record that could be read but not scored: its headers name the raw event.
+
+        The event therefore counts as answered after a restart.
+        """
         letter = self.dead_letter(consumed, "score", reason, message, now)
-        named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in source._asdict().items()]
-        return letter._replace(headers=letter.headers + named, timestamp=max(now, source.timestamp))
+        named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in event._asdict().items()]
+        return letter._replace(headers=letter.headers + named, timestamp=max(now, event.timestamp))
 
     def _cloud_event(self, event_id: str, now: int) -> Headers:
         """CloudEvents 1.0, Kafka binary mode."""
@@ -123,17 +130,17 @@ class PredictionWriter:
         ]
 
 
-def source_of(record: Mapping[str, Any]) -> Source:
+def event_position(record: Mapping[str, Any]) -> EventPosition:
     """The raw event of a decoded feature record or prediction."""
     source = record["source"]
-    return Source(source["topic"], source["partition"], source["offset"], source["timestamp"])
+    return EventPosition(source["topic"], source["partition"], source["offset"], source["timestamp"])
 
 
-def source_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> Source | None:
-    """The raw event that a dead letter names; None if it could not be read and so names none."""
+def event_position_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> EventPosition | None:
+    """The raw event that a dead letter names; None if the record could not be decoded and so names none."""
     named = {name: value for name, value in headers if value is not None}
     try:
-        return Source(
+        return EventPosition(
             topic=named[f"{_SOURCE}topic"].decode(),
             partition=int(named[f"{_SOURCE}partition"]),
             offset=int(named[f"{_SOURCE}offset"]),
@@ -143,13 +150,13 @@ def source_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> Source
         return None
 
 
-def _trace(pipeline: str, consumed: Consumed, source: Source) -> Headers:
-    """The trace that the feature record belongs to, continued by a span of ours; or one that its event always gives."""
+def _trace(pipeline: str, consumed: Consumed, event: EventPosition) -> Headers:
+    """The feature record's trace, continued by a span of the scorer; without one, a trace id derived from the event."""
     given = {name: value for name, value in consumed.headers if name in ("traceparent", "tracestate") and value}
     match = _TRACEPARENT.fullmatch(given.get("traceparent", b"").decode("ascii", "replace"))
     span = _hex(16, "span", *consumed[:3])
     if match is None:
-        trace = _hex(32, "trace", pipeline, *source[:3])
+        trace = _hex(32, "trace", pipeline, *event[:3])
         return [("traceparent", f"00-{trace}-{span}-01".encode())]
     headers: Headers = [("traceparent", f"00-{match[1]}-{span}-{match[2]}".encode())]
     return headers + [(name, value) for name, value in given.items() if name == "tracestate"]

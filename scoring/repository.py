@@ -1,15 +1,16 @@
-"""Triton's model repository on disk: one folder per model, one per version, and the configuration of what is served.
+"""The model repository on disk, in Triton's format: a folder per model, a folder per version, and what is served.
 
 ::
 
-    <model>/config.pbtxt          what Triton serves: at most the current version and the one before it
-    <model>/<version>/model.onnx  the model; baseline.onnx beside it is the one without windowed features
-    <model>/<version>/model.py    Triton's Python backend, which runs model.onnx on the CPU
-    <model>/<version>/manifest.json
-    <model>/<version>/drift.json  what drift is measured against, if the pipeline has monitors
+    <model>/config.pbtxt             what Triton serves: the current version and at most one previous version
+    <model>/<version>/model.onnx     the model
+    <model>/<version>/baseline.onnx  the model without windowed features, for comparison
+    <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
+    <model>/<version>/manifest.json  how the model was trained
+    <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
 
-A version never changes once written. Every change appears at once or not at all: a process that is killed leaves a
-hidden ``.partial-*`` folder or file at worst, which nobody reads.
+A version never changes once written. Every change is atomic: a process that is killed leaves at worst a hidden
+``.partial-*`` folder or file, which nothing reads. This module only reads and writes files; it asks no server.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
-from scoring.training import Manifest, TrainedModel
-from scoring.triton import INPUT, OUTPUT, ServedModel
+from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.training import ModelManifest, TrainedModel
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -38,41 +39,45 @@ _BACKEND_SOURCE = Path(__file__).with_name("triton_model.py")
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What a model's configuration says. ``version`` is the current one, ``beside`` the other that is still served."""
+class ServingConfig:
+    """A model's configuration. ``version`` is the current one, ``previous`` an older one that is still served."""
 
     version: int
-    beside: int | None
+    previous: int | None
     inputs: tuple[str, ...]
     backend: Backend
 
     @property
     def versions(self) -> tuple[int, ...]:
         """All versions served, ascending."""
-        return (self.version,) if self.beside is None else (self.beside, self.version)
+        return (self.version,) if self.previous is None else (self.previous, self.version)
 
 
 class ModelRepository:
-    """The repository in a folder, which need not exist yet."""
+    """The repository in the folder ``root``, which need not exist yet."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, model: str, version: int) -> Path:
-        """Where a version lies.
+        """The folder of a version.
 
         Raises:
             PenstockError: if there is no such version.
         """
-        folder = self.root / model / str(version)
-        if not (folder / "model.onnx").is_file():
+        file = self.model_file(model, version)
+        if not file.is_file():
             known = ", ".join(map(str, self.versions(model))) or "none"
             raise PenstockError(
                 f"model {model} has no version {version} (there are: {known})",
                 where=str(self.root / model),
                 next="name one of them, or make one: penstock model train PIPELINE",
             )
-        return folder
+        return file.parent
+
+    def model_file(self, model: str, version: int) -> Path:
+        """The ONNX file of a version, which need not exist."""
+        return self.root / model / str(version) / "model.onnx"
 
     def versions(self, model: str) -> list[int]:
         """The versions that exist, ascending; empty for a model that was never trained."""
@@ -92,18 +97,27 @@ class ModelRepository:
             )
         return versions[-1]
 
-    def manifest(self, model: str, version: int) -> Manifest:
-        """What made a version; PenstockError if there is no such version."""
-        text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
-        return Manifest.model_validate({k: v for k, v in json.loads(text).items() if k not in ("model", "version")})
-
-    def add(self, model: str, trained: TrainedModel, artifacts: Mapping[str, str] | None = None) -> int:
-        """Write the next version and return its number; the first is configured at once, others by :meth:`configure`.
-
-        ``artifacts`` are further text files of the version, by name: what other packages derived from the training.
+    def manifest(self, model: str, version: int) -> ModelManifest:
+        """The manifest of a version.
 
         Raises:
-            PenstockError: if its inputs are not those of the versions there are.
+            PenstockError: if there is no such version.
+        """
+        text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
+        return ModelManifest.model_validate(
+            {k: v for k, v in json.loads(text).items() if k not in ("model", "version")}
+        )
+
+    def add(self, model: str, trained: TrainedModel, artifacts: Mapping[str, str] | None = None) -> int:
+        """Write the next version and return its number. The first one is configured at once, others by `configure`.
+
+        Args:
+            model: The model's name.
+            trained: The model.
+            artifacts: Further text files of the version by name, which other packages derived from the training.
+
+        Raises:
+            PenstockError: if its inputs are not those of the existing versions.
         """
         self._check_inputs(model, trained.manifest.inputs)
         home = self.root / model
@@ -121,24 +135,24 @@ class ModelRepository:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        if self.serving(model) is None:
+        if self.serving_config(model) is None:
             self.configure(model, version)
         return version
 
-    def served(self, model: str) -> ServedModel | None:
-        """What a Triton on this repository serves, without asking it; None for a model that was never trained.
+    def metadata(self, model: str) -> ModelMetadata | None:
+        """Describes the current version as a server on this repository would; None for a model that was never trained.
 
         Raises:
             PenstockError: if the configuration, or the version that it names, cannot be read.
         """
-        serving = self.serving(model)
+        serving = self.serving_config(model)
         if serving is None:
             return None
         views = self.manifest(model, serving.version).views
-        return ServedModel(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
+        return ModelMetadata(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
 
-    def serving(self, model: str) -> Serving | None:
-        """What the configuration says; None for a model that was never trained.
+    def serving_config(self, model: str) -> ServingConfig | None:
+        """The configuration; None for a model that was never trained.
 
         Raises:
             PenstockError: if config.pbtxt is not one that this class wrote.
@@ -150,9 +164,9 @@ class ModelRepository:
         try:
             config = text_format.Parse(text, model_config_pb2.ModelConfig())
             version = int(config.parameters["model_version"].string_value)
-            return Serving(
+            return ServingConfig(
                 version=version,
-                beside=next((v for v in config.version_policy.specific.versions if v != version), None),
+                previous=next((v for v in config.version_policy.specific.versions if v != version), None),
                 inputs=tuple(json.loads(config.parameters["feature_names"].string_value)),
                 backend="onnxruntime" if config.backend == "onnxruntime" else "python",
             )
@@ -169,20 +183,25 @@ class ModelRepository:
         path = self.root / model / "config.pbtxt"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
-    def configure(self, model: str, version: int, backend: Backend | None = None) -> Serving:
-        """Make a version the current one; that of before is still served beside it if it is an older one.
+    def configure(self, model: str, version: int, backend: Backend | None = None) -> ServingConfig:
+        """Make a version the current one; the previous version is still served if it is an older one.
 
-        ``backend`` is as before (first: ``python``) unless given. Triton learns of it by the next load.
+        Triton reads the configuration at the next load.
+
+        Args:
+            model: The model's name.
+            version: The version.
+            backend: How Triton runs it; None for the present backend (at first: ``python``).
 
         Raises:
             PenstockError: if there is no such version.
         """
         manifest = self.manifest(model, version)
-        before = self.serving(model)
+        before = self.serving_config(model)
         older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
-        serving = Serving(
+        serving = ServingConfig(
             version=version,
-            beside=older[-1] if older else None,
+            previous=older[-1] if older else None,
             inputs=manifest.inputs,
             backend=backend or (before.backend if before else "python"),
         )
@@ -190,12 +209,12 @@ class ModelRepository:
         return serving
 
     def restore(self, model: str, text: str | None) -> None:
-        """Put a configuration back as it was (None: there was none)."""
+        """Write the text of config.pbtxt, or remove the file (None)."""
         path = self.root / model / "config.pbtxt"
         if text is None:
             path.unlink(missing_ok=True)
             return
-        # A name of its own: two trainings may do this at once.
+        # A unique name: two trainings may do this at the same time.
         descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -203,8 +222,8 @@ class ModelRepository:
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
 
-    def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
-        """Give the finished folder the next free number; if another process takes that first, the one after."""
+    def _claim(self, model: str, partial: Path, manifest: ModelManifest) -> int:
+        """Give the finished folder the next free number, and return it; another process may take a number first."""
         while True:
             version = max(self.versions(model), default=0) + 1
             content = {"model": model, "version": version, **manifest.model_dump(mode="json")}
@@ -219,13 +238,13 @@ class ModelRepository:
                 raise PenstockError(
                     f"the new version cannot be put in place: {error.strerror}",
                     where=str(self.root / model / str(version)),
-                    safe="the versions there were are untouched",
+                    safe="the existing versions are untouched",
                     next="check that the folder is writable",
                 ) from error
             return version
 
     def _check_inputs(self, model: str, inputs: Sequence[str]) -> None:
-        """A model's tensors are what its clients rely on, and all versions share one configuration."""
+        """Refuse other inputs: clients rely on a model's tensors, and all versions share one configuration."""
         versions = self.versions(model)
         if not versions:
             return
@@ -243,7 +262,7 @@ class ModelRepository:
         )
 
 
-def config_text(model: str, serving: Serving, manifest: Manifest) -> str:
+def config_text(model: str, serving: ServingConfig, manifest: ModelManifest) -> str:
     """Triton's configuration of a model, in protobuf's text form.
 
     Both backends have the same tensors: ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime``

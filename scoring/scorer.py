@@ -1,8 +1,11 @@
-"""The scoring consumer: features in, predictions out, exactly once.
+"""The scoring consumer: reads feature records and writes predictions, exactly once.
 
-One thread takes a micro-batch from Kafka, scores what is new in it with one call to Triton, and writes predictions,
-dead letters and the batch's offsets in one transaction. No batch is under way while partitions change hands: that
-happens only inside ``consume``. Whatever kills the process leaves the batch either committed or to be read again.
+One thread consumes a micro-batch, drops events that are already scored, scores the others with one call to the model
+server, and writes predictions, dead letters and the batch's offsets in one transaction. Rebalances happen only inside
+``consume``, when no batch is in progress. A process that is killed at any moment leaves its batch either committed or
+to be read again.
+
+:mod:`scoring.service` makes the components and closes them; this module only runs them.
 """
 
 from __future__ import annotations
@@ -18,38 +21,39 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer
+from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
 from schemas.codec import Decoder
-from scoring.batch import Candidate, Decoded, answered, decode, unscored
+from scoring.batch import Candidate, DecodedBatch, decode, deduplicate, encode_results
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.inference import FALLBACK, PRIMARY, Inference
-from scoring.memory import PartitionMemory, Source
-from scoring.metrics import Metrics
-from scoring.predictions import Answer, PredictionWriter
+from scoring.memory import EventPosition, PartitionMemory
+from scoring.predictions import InferenceResult, PredictionWriter
+from scoring.scorer_metrics import ScorerMetrics
 from scoring.vectors import Vectorizer
 
 _log = logging.getLogger(__name__)
 
-# How long an idle scorer waits for the next record before it looks whether it is to stop.
+# How long an idle scorer waits for the next record before it checks whether to stop.
 _IDLE_S = 0.2
-# For the transaction of one batch: less than transaction.timeout.ms, or the broker would abort it under our hands.
+# Time limit of a batch's transaction: less than transaction.timeout.ms, or the broker would abort it first.
 _WRITE_S = 20.0
-# To ask for committed offsets: short, because nothing is consumed meanwhile.
+# Time limit for reading committed offsets: short, because nothing is consumed meanwhile.
 _COMMITTED_S = 5.0
+# Pause before the offsets are read again.
 _PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The batch knobs: at most ``max_batch`` records, collected for at most ``linger_s`` seconds."""
+class BatchLimits:
+    """A batch has at most ``max_batch`` records, collected for at most ``linger_s`` seconds."""
 
     max_batch: int
     linger_s: float
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a scorer is made of; each is owned, and closed, by who made it."""
+class ScorerComponents:
+    """The components of a scorer. Their creator owns and closes them."""
 
     consumer: Consumer
     producer: TransactionalProducer
@@ -58,7 +62,7 @@ class Parts:
     decoder: Decoder
     vectorizer: Vectorizer
     writer: PredictionWriter
-    metrics: Metrics
+    metrics: ScorerMetrics
     watch: LagWatch
 
 
@@ -66,138 +70,146 @@ class Scorer:
     """Runs one instance of a pipeline's scorer.
 
     Args:
-        features_topic: The topic to score.
-        parts: What it works with.
-        limits: The batch knobs.
+        features_topic: The topic of feature records.
+        components: Consumer, producer, model and the rest.
+        limits: The limits of a batch.
         now: Wall-clock epoch milliseconds.
-        wait: Sleeps that many seconds, or less when the process is to stop.
-        stopping: Whether it is to stop: the batch under way is finished first.
+        wait: Sleeps that many seconds, or less if the process shall stop.
+        stopping: Whether the process shall stop; the current batch is finished first.
     """
 
     def __init__(
         self,
         features_topic: str,
-        parts: Parts,
-        limits: Limits,
+        components: ScorerComponents,
+        limits: BatchLimits,
         *,
         now: Callable[[], int],
         wait: Callable[[float], object],
         stopping: Callable[[], bool],
     ) -> None:
         self._topic = features_topic
-        self._parts = parts
-        self._consumer = parts.consumer
-        self._metrics = parts.metrics
+        self._components = components
+        self._consumer = components.consumer
+        self._metrics = components.metrics
         self._limits = limits
         self._now = now
         self._wait = wait
         self._stopping = stopping
         self._memories: dict[int, PartitionMemory] = {}
-        self._astray = False  # positions are not those committed
+        self._rewind_needed = False  # the consumer's positions are not the committed offsets
 
     def run(self) -> None:
         """Score until told to stop.
 
         Raises:
-            PenstockError: for what no retry can mend; nothing is lost by it, and a restart goes on from there.
+            PenstockError: if no retry can help. No committed result is lost; a restart continues after the last batch.
         """
-        if not self._parts.producer.start():
+        if not self._components.producer.start():
             return
-        self._parts.watch.started()
-        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._components.watch.started()
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
         idle = True
         while not self._stopping():
-            if self._astray:
+            if self._rewind_needed:
                 self._wait(_PAUSE_S)
-                self._astray = not self._rewound()
-            # When idle, the next record is taken as soon as it comes; under load, what comes within the linger. Each
-            # batch is the yield of one call, so that no rebalance can take a partition away from half of it.
+                self._rewind_needed = not self._rewind()
+            # An idle scorer takes the next record as soon as it arrives; under load it collects for the linger time.
+            # Each batch is the result of one call, so that no rebalance can revoke a partition in the middle of it.
             messages = (
                 self._consumer.consume(1, timeout=_IDLE_S)
                 if idle
                 else self._consumer.consume(self._limits.max_batch, timeout=self._limits.linger_s)
             )
-            # Taken here: if the group moves on while the batch is scored, its offsets are refused.
+            # The group's generation as of this batch: if the group rebalances later, the broker refuses the offsets.
             group = self._consumer.consumer_group_metadata() if messages else None
-            batch = [_consumed(message) for message in messages if not self._is_event(message)]
+            batch = [_to_record(message) for message in messages if self._is_record(message)]
             idle = not batch
-            # While astray what comes is dropped, and comes again; consuming goes on, or the group would think us dead.
-            if batch and not self._astray:
-                self._astray = not self._score(batch, group)
+            # Until the rewind succeeds, records are dropped and will be read again. Consuming continues all the same:
+            # a consumer that stopped polling would be removed from its group.
+            if batch and not self._rewind_needed:
+                self._rewind_needed = not self._score(batch, group)
 
     def _score(self, batch: list[Consumed], group: Any) -> bool:
-        """Take one batch through all stages; False if it was not committed, or may not have been."""
-        metrics, parts, now = self._metrics, self._parts, self._now()
-        metrics.batch(len(batch))
-        with metrics.stage("decode"):
-            decoded = decode(batch, parts.decoder, parts.writer, now)
+        """Score and commit a batch; False if it was not committed, or if that is unknown."""
+        metrics, components, now = self._metrics, self._components, self._now()
+        metrics.observe_batch(len(batch))
+        with metrics.time_stage("decode"):
+            decoded = decode(batch, components.decoder, components.writer, now)
         try:
-            with metrics.stage("recall"):
-                fresh = unscored(decoded.candidates, self._known(decoded.candidates))
+            with metrics.time_stage("recall"):
+                unscored = deduplicate(decoded.candidates, self._recall(decoded.candidates))
         except HistoryUnavailableError as error:
-            _log.warning("what is already scored cannot be told (%s); the batch is read again", error)
+            _log.warning("cannot tell which events are already scored (%s); the batch is read again", error)
             return False
-        with metrics.stage("infer"):
-            vectors = parts.vectorizer.vectors([candidate.record for candidate in fresh])
-            answers = parts.inference.answers(vectors) if fresh else []
-        with metrics.stage("encode"):
-            predictions, unscorable = answered(fresh, vectors, answers, parts.writer, self._now())
+        with metrics.time_stage("infer"):
+            vectors = components.vectorizer.vectors([candidate.record for candidate in unscored])
+            results = components.inference.infer(vectors) if unscored else []
+        with metrics.time_stage("encode"):
+            predictions, unscorable = encode_results(unscored, vectors, results, components.writer, self._now())
         records = [*predictions, *decoded.dead_letters, *unscorable]
-        with metrics.stage("commit"):
+        with metrics.time_stage("commit"):
             committed = self._commit(records, batch, group)
         if committed:
-            self._remember(fresh)
-            self._count(decoded, fresh, answers, len(unscorable))
-            parts.watch.done({(self._topic, partition): end for partition, end in _ends(batch).items()})
+            self._remember(unscored)
+            self._record_metrics(decoded, unscored, results, len(unscorable))
+            components.watch.done({(self._topic, partition): end for partition, end in _next_offsets(batch).items()})
         return committed
 
-    def _known(self, candidates: Sequence[Candidate]) -> list[Source]:
-        """Those of the candidates' events that are already scored."""
-        known = []
-        for partition, sources in _by_partition(candidates).items():
+    def _recall(self, candidates: Sequence[Candidate]) -> list[EventPosition]:
+        """Those of the candidates' events that are already scored; reads the history where memory does not cover them.
+
+        Raises:
+            HistoryUnavailableError: if the history cannot be read now.
+        """
+        scored = []
+        for partition, events in _events_by_partition(candidates).items():
             memory = self._memories.setdefault(partition, PartitionMemory())
-            since = memory.missing_before(sources)
+            since = memory.uncovered_since(events)
             if since is not None:
-                scored = self._parts.history.scored(partition, since)
-                memory.extend(since, scored)
-                _log.debug("partition %d: %d scored events from %d on", partition, len(scored), since)
-            known += [source for source in sources if source in memory]
-        return known
+                found = self._components.history.read_scored(partition, since)
+                memory.extend(since, found)
+                _log.debug("partition %d: %d scored events since %d", partition, len(found), since)
+            scored += [event for event in events if event in memory]
+        return scored
 
     def _commit(self, records: list[Produced], batch: list[Consumed], group: Any) -> bool:
-        """Write all or nothing; False if it was nothing, or is not known."""
-        ends = _ends(batch)
-        offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
+        """Write the records and commit the batch's offsets; False if nothing was written, or if that is unknown."""
+        next_offsets = _next_offsets(batch)
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in next_offsets.items()]
         try:
-            self._parts.producer.write(records, offsets, group, _WRITE_S)
-        except AbortedError as error:
+            self._components.producer.write(records, offsets, group, _WRITE_S)
+        except TransactionAbortedError as error:
             self._metrics.transaction_failures["aborted"].inc()
             _log.warning("transaction aborted (%s); the batch is read again", error)
             unknown = False
         except OutcomeUnknownError as error:
             self._metrics.transaction_failures["unknown"].inc()
-            _log.warning("transaction of unknown outcome (%s); asking the broker what is committed", error)
+            _log.warning("transaction with unknown outcome (%s); asking the broker what is committed", error)
             unknown = True
         else:
             return True
-        # Only now, with the exception gone and its frames with it, can the producer that was given up be destroyed.
+        # Outside the except block: its exception refers to frames that keep the discarded producer alive, and the
+        # producer must be destroyed before its successor is made.
         if unknown:
-            self._parts.producer.start()
-            for partition in ends:
+            self._components.producer.start()
+            for partition in next_offsets:
                 self._forget(partition)
         return False
 
-    def _remember(self, fresh: Sequence[Candidate]) -> None:
-        for partition, sources in _by_partition(fresh).items():
+    def _remember(self, scored: Sequence[Candidate]) -> None:
+        for partition, events in _events_by_partition(scored).items():
             memory = self._memories[partition]
-            memory.add(sources)
-            if memory.shrink(before=min(source.timestamp for source in sources)):
-                self._parts.history.forget(partition)
+            memory.add(events)
+            if memory.shrink(before=min(event.timestamp for event in events)):
+                self._components.history.forget(partition)
 
-    def _rewound(self) -> bool:
-        """Set every partition back to its committed offset (the beginning, if it has none); False if that failed."""
+    def _rewind(self) -> bool:
+        """Seek every partition to its committed offset, or to the beginning if it has none; False if that failed."""
         try:
-            # The broker lets transactions that are about to end do so first (isolation.level read_committed).
+            # With isolation.level read_committed the broker answers only after pending offset commits have ended.
             positions = self._consumer.committed(self._consumer.assignment(), timeout=_COMMITTED_S)
             failure: KafkaError | None = next((tp.error for tp in positions if tp.error is not None), None)
             for tp in positions if failure is None else ():
@@ -206,59 +218,67 @@ class Scorer:
         except KafkaException as error:
             failure = error.args[0]
         if failure is not None:
-            _log.warning("cannot go back to what is committed (%s); trying again", failure.str())
+            _log.warning("cannot go back to the committed offsets (%s); trying again", failure.str())
         return failure is None
 
-    def _count(
-        self, decoded: Decoded, fresh: Sequence[Candidate], answers: Sequence[Answer | None], unscorable: int
+    def _record_metrics(
+        self,
+        decoded: DecodedBatch,
+        scored: Sequence[Candidate],
+        results: Sequence[InferenceResult | None],
+        unscorable: int,
     ) -> None:
-        routes = [answer.route for answer in answers if answer is not None]
+        routes = [result.route for result in results if result is not None]
         for route in (PRIMARY, FALLBACK):
             self._metrics.scored[route].inc(routes.count(route))
-        self._metrics.skipped["again"].inc(len(decoded.candidates) - len(fresh))
+        self._metrics.skipped["again"].inc(len(decoded.candidates) - len(scored))
         self._metrics.skipped["timer"].inc(decoded.timers)
         self._metrics.dead_letters["decode"].inc(len(decoded.dead_letters))
         self._metrics.dead_letters["infer"].inc(unscorable)
-        if fresh:
-            oldest = min(candidate.source.timestamp for candidate in fresh)
+        if scored:
+            oldest = min(candidate.event.timestamp for candidate in scored)
             self._metrics.age.observe(max(0, self._now() - oldest) / 1000)
 
-    # Called from inside consume(), when no batch is under way. Positions come from the committed offsets.
+    # The client calls these inside consume(), when no batch is in progress. Positions come from the committed offsets.
 
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        _log.info("assigned %s", _names(partitions))
-        self._parts.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _log.info("assigned %s", _partition_names(partitions))
+        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._forget(tp.partition)
 
-    def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        _log.info("revoked %s", _names(partitions))
-        self._gone(partitions)
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _log.info("revoked %s", _partition_names(partitions))
+        self._release(partitions)
 
-    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        _log.warning("lost %s: this scorer was too slow for its group, or cut off from it", _names(partitions))
-        self._gone(partitions)
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _log.warning("lost %s: this scorer was too slow or disconnected from its group", _partition_names(partitions))
+        self._release(partitions)
 
-    def _gone(self, partitions: list[TopicPartition]) -> None:
-        self._parts.watch.revoked((tp.topic, tp.partition) for tp in partitions)
+    def _release(self, partitions: list[TopicPartition]) -> None:
+        self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._forget(tp.partition)
 
     def _forget(self, partition: int) -> None:
         self._memories.pop(partition, None)
-        self._parts.history.forget(partition)
+        self._components.history.forget(partition)
 
-    def _is_event(self, message: Message) -> bool:
-        """Whether a message is no record but news from the client, which is dealt with here."""
+    def _is_record(self, message: Message) -> bool:
+        """False for an error event of the client, which is logged, or raised if no retry can help.
+
+        Raises:
+            PenstockError: if the consumer is fenced or fails for good, or if the topic is gone.
+        """
         error: KafkaError | None = message.error()
         if error is None:
-            return False
+            return True
         if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):  # noqa: SLF001 - public
             raise PenstockError(
-                f"the consumer cannot go on: {error.str()}",
+                f"the consumer cannot continue: {error.str()}",
                 where=self._topic,
-                safe="every committed batch; nothing of another was written",
-                next="give each scorer its own --instance, if another runs under this one's",
+                safe="every committed batch; nothing of any other batch was written",
+                next="give each scorer its own --instance, if another one runs with the name of this one",
             )
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise PenstockError(
@@ -267,59 +287,59 @@ class Scorer:
                 next="penstock topics create PIPELINE, then start again",
             )
         _log.warning("%s: %s", self._topic, error.str())
-        return True
+        return False
 
 
 def consumer_config(kafka: KafkaAccess, group: str, instance: str) -> dict[str, Any]:
-    """The consumer's settings, each with its reason."""
+    """The settings of the scorer's consumer, each with its reason."""
     return {
         **kafka.client(),
         "group.id": group,
-        # Static membership: a scorer that is killed and started again gets its partitions back at once, without a
-        # rebalance; and a process that outlived its place in the group cannot commit, because its name is fenced.
+        # Static membership: a scorer that is killed and restarted gets its partitions back at once, without a
+        # rebalance; and a process that has lost its membership cannot commit, because its instance id is fenced.
         "group.instance.id": f"{group}-{instance}",
         "client.id": f"{group}-{instance}",
         "partition.assignment.strategy": "cooperative-sticky",
-        # Offsets belong to the transactions.
+        # The transactions commit the offsets.
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        # A new group starts with the oldest feature record: no event may be missed.
+        # A new group starts at the oldest feature record: no event may be missed.
         "auto.offset.reset": "earliest",
-        # Default 45 s: how long the partitions of a killed scorer, that is not started again, lie idle.
+        # Default 45 s: how long the partitions of a killed scorer that is not restarted stay unassigned.
         "session.timeout.ms": 10_000,
-        # Default 5 min. The first batch after a re-emission waits until the predictions since then are read.
+        # Default 5 min. The first batch of a long re-emission waits until all predictions since then are read.
         "max.poll.interval.ms": 600_000,
-        # Default 500: how long a partition that was rewound or assigned waits for the fetch that is under way.
+        # Default 500: how long a partition that was rewound or assigned waits for the fetch in progress.
         "fetch.wait.max.ms": 10,
-        # Defaults 100 and 10 000: a broker that is away is tried, and complained about, twice a second and not twenty
-        # times; and one that was away for long is found again within 2 s.
+        # Defaults 100 and 10 000: try (and log) an unreachable broker about once a second instead of twenty times, and
+        # find one that was away for long within 2 s.
         "reconnect.backoff.ms": 1_000,
         "reconnect.backoff.max.ms": 2_000,
-        # Default rebootstrap: when no broker is left, all are forgotten and learnt again; but what was asked of the old
-        # ones, such as committed offsets, is then never answered (librdkafka#5511 tells of one such case).
+        # Default rebootstrap: when no broker is left, the client discards all brokers and starts over, and requests to
+        # the old ones, such as for committed offsets, are then never answered (librdkafka#5511 is one such case).
         "metadata.recovery.strategy": "none",
-        # Default 1000: a full local queue would stop fetching for a second, longer than it lasts.
+        # Default 1000: a full local queue would stop fetching for a second, longer than its records last.
         "fetch.queue.backoff.ms": 10,
     }
 
 
-def _consumed(message: Message) -> Consumed:
+def _to_record(message: Message) -> Consumed:
     return Consumed(
         message.topic(), message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
     )
 
 
-def _ends(batch: Sequence[Consumed]) -> dict[int, int]:
+def _next_offsets(batch: Sequence[Consumed]) -> dict[int, int]:
     return {consumed.partition: consumed.offset + 1 for consumed in batch}
 
 
-def _by_partition(candidates: Sequence[Candidate]) -> dict[int, list[Source]]:
-    sources: dict[int, list[Source]] = {}
+def _events_by_partition(candidates: Sequence[Candidate]) -> dict[int, list[EventPosition]]:
+    events: dict[int, list[EventPosition]] = {}
     for candidate in candidates:
-        sources.setdefault(candidate.consumed.partition, []).append(candidate.source)
-    return sources
+        events.setdefault(candidate.consumed.partition, []).append(candidate.event)
+    return events
 
 
-def _names(partitions: Sequence[TopicPartition]) -> str:
+def _partition_names(partitions: Sequence[TopicPartition]) -> str:
     return ", ".join(f"{tp.topic}[{tp.partition}]" for tp in partitions) or "nothing"

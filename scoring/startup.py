@@ -1,9 +1,9 @@
-"""What must hold before the first record is scored; each check refuses with what differs and what mends it."""
+"""Checks before the first record is scored. Each refuses with the difference and the command that resolves it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
@@ -11,67 +11,107 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.topics import admin_client
-from scoring.triton import ServedModel
+from scoring.model_metadata import ModelMetadata
+from scoring.servers.protocol import ModelLoadError, ModelNotLoaded, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 
-_ASK_S = 15.0
-# What scoring.memory rests on: no answer is dated before its event, and none is gone while its event may come again.
-_LOG_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
+_log = logging.getLogger(__name__)
+
+_REQUEST_S = 15.0
+# The assumptions of scoring.memory: no record is dated before its event, and none is deleted while its event may come
+# again.
+_TOPIC_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
 _NUMBERS = ("long", "double", "boolean")
 
 
-def check_model(pipeline: Pipeline, plan: PipelinePlan, served: ServedModel, max_batch: int) -> None:
-    """Check that the model that Triton serves is one for this pipeline as it is defined now.
+def describe_model(primary: ModelServer, fallback: ModelServer, model: str) -> ModelMetadata:
+    """The version that the primary server has ready; if the primary is down, the one that the fallback describes.
+
+    A scorer can therefore start while the primary is down.
 
     Raises:
-        PenstockError: if its inputs, or the meaning of the views that they come from, are not the pipeline's, or its
-            batches are smaller than ``max_batch``.
+        PenstockError: if the model is not loaded, or the primary is down and the fallback has no such model.
     """
-    where = f"model {served.name} version {served.version}"
-    _check_inputs(pipeline.model.inputs, served.inputs, where)
-    _check_numeric(plan, served.inputs, where)
-    _check_views(plan, served, where)
-    if served.max_batch_size < max_batch:
+    try:
+        return primary.metadata(model)
+    except ModelServerUnavailable as error:
+        try:
+            metadata = fallback.metadata(model)
+        except ModelNotLoaded:
+            raise error from None
+        _log.warning(
+            "starting without %s, with version %s of the model repository: %s",
+            primary.name,
+            metadata.version,
+            error,
+        )
+        return metadata
+
+
+def load_fallback(fallback: ModelServer, model: ModelMetadata) -> None:
+    """Load the version into the fallback server.
+
+    Raises:
+        PenstockError: if it cannot be loaded, or cannot score a vector of the model's inputs.
+    """
+    try:
+        fallback.load(model)
+    except ModelLoadError as error:
         raise PenstockError(
-            f"batches of up to {max_batch} records are more than the model takes at once ({served.max_batch_size})",
+            f"the model cannot be loaded as the fallback: {error.what}",
+            where=error.where,
+            safe="nothing was read or scored",
+            next=error.next,
+        ) from error
+
+
+def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, max_batch: int) -> None:
+    """Check that a served model fits the pipeline as it is defined now.
+
+    Raises:
+        PenstockError: if its inputs, or the definitions of the views that they come from, are not the pipeline's, or
+            its largest batch is smaller than ``max_batch``.
+    """
+    where = f"model {model.name} version {model.version}"
+    _check_inputs(pipeline.model.inputs, model.inputs, where)
+    _check_numeric(plan, model.inputs, where)
+    _check_views(plan, model, where)
+    if model.max_batch_size < max_batch:
+        raise PenstockError(
+            f"batches of up to {max_batch} records are more than the model takes at once ({model.max_batch_size})",
             where=where,
-            next=f"penstock scorer run {pipeline.name} --max-batch {max(1, served.max_batch_size)}",
+            next=f"penstock scorer run {pipeline.name} --max-batch {max(1, model.max_batch_size)}",
         )
 
 
-def check_logs(kafka: KafkaAccess, topics: Sequence[str]) -> None:
-    """Check that the answers already given can be found again: by their own timestamps, all of them.
+def check_topic_settings(kafka: KafkaAccess, topics: Sequence[str]) -> None:
+    """Check that every published prediction and dead letter can be found again by its own timestamp.
 
     Raises:
         PenstockError: if Kafka replaces the timestamps of a topic, or compacts it; or cannot be asked.
     """
-    asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
-        # Named, or it would be collected, and its answers with it.
+        # Keep a reference to the client: a collected client drops its pending answers.
         admin = admin_client(kafka)
-        answers = admin.describe_configs(asked, request_timeout=_ASK_S)
-        configs = {resource.name: future.result(_ASK_S + 1) for resource, future in answers.items()}
+        answers = admin.describe_configs(resources, request_timeout=_REQUEST_S)
+        configs = {resource.name: future.result(_REQUEST_S + 1) for resource, future in answers.items()}
     except (KafkaException, TimeoutError) as error:
         raise PenstockError(
-            f"the settings of the topics cannot be had: {error}", where=str(kafka), next="penstock status"
+            f"cannot read the settings of the topics: {error}", where=str(kafka), next="penstock status"
         ) from error
     for topic in topics:
-        for setting, needed in _LOG_SETTINGS.items():
+        for setting, needed in _TOPIC_SETTINGS.items():
             found = configs[topic][setting].value
             if found != needed:
                 raise PenstockError(
-                    f"topic {topic} has {setting}={found}; what is already scored can only be told with {needed}",
+                    f"topic {topic} has {setting}={found}; only with {needed} can the scorer tell what it has scored",
                     where=f"{topic} at {kafka}",
                     safe="nothing was read or scored",
                     next=f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
                     f"--add-config {setting}={needed}",
                 )
-
-
-def fallback_file(repository: Path, served: ServedModel) -> Path:
-    """The ONNX file of a served version in the model repository."""
-    return repository / served.name / str(served.version) / "model.onnx"
 
 
 def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str) -> None:
@@ -102,13 +142,13 @@ def _check_numeric(plan: PipelinePlan, inputs: tuple[str, ...], where: str) -> N
             )
 
 
-def _check_views(plan: PipelinePlan, served: ServedModel, where: str) -> None:
-    """Only the views that the model reads: another may come or change without it."""
-    for name in dict.fromkeys(text.partition(".")[0] for text in served.inputs):
+def _check_views(plan: PipelinePlan, model: ModelMetadata, where: str) -> None:
+    """Check only the views that the model reads: others may be added or changed without retraining."""
+    for name in dict.fromkeys(text.partition(".")[0] for text in model.inputs):
         if name == "event":
             continue
         view = plan.view(name)
-        ours, theirs = f"{view.version}:{view.hash}", served.views.get(name)
+        ours, theirs = f"{view.version}:{view.hash}", model.views.get(name)
         if ours != theirs:
             raise PenstockError(
                 f"view {name} is not what the model was trained on: {ours} now, {theirs or 'absent'} then",

@@ -1,7 +1,10 @@
-"""Training: from a point-in-time training set to an ONNX model that scores exactly as scikit-learn does.
+"""Training: from a point-in-time training set to an ONNX model that returns the scores of the scikit-learn model.
 
-The model is gradient-boosted trees, which take a null (NaN) as it is. No class weights: the scores stay probabilities,
-however rare the positive class, and the threshold of the pipeline's model means what it says.
+The model is gradient-boosted trees, which accept nulls (NaN). There are no class weights: the scores stay
+probabilities, however rare the positive class, so that the threshold of the pipeline's model is one too.
+
+Pure apart from the libraries' computations: reading the set is :mod:`backfill.training_parquet`'s task, writing the
+version :mod:`scoring.repository`'s.
 """
 
 from __future__ import annotations
@@ -28,16 +31,16 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from penstock.errors import PenstockError
+from scoring.model_metadata import INPUT, OUTPUT
 from scoring.training_set import TrainingSet
-from scoring.triton import INPUT, OUTPUT
 from scoring.vectors import FloatArray
 
-# Read by every ONNX Runtime since 1.15, so by the Triton images in use: a newer file format would be refused there.
+# ONNX Runtime reads this file format since 1.15; the Triton images in use would refuse a newer one.
 _IR_VERSION = 8
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 _VALIDATION_SHARE = 0.2
-# Below this an AUC says nothing; it is asked of both classes on both sides of the split.
+# With fewer rows an AUC is meaningless; required of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
 _PARITY = 1e-5
 _IMPORTANCE_ROWS_PER_CLASS = 1_500
@@ -45,7 +48,7 @@ _IMPORTANCE_REPEATS = 5
 
 
 class Validation(BaseModel):
-    """What the model was worth on the latest events of the set, when trained on those before ``from_ms``."""
+    """The AUC on the latest events of the set, of a model trained on the events before ``from_ms``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,10 +60,10 @@ class Validation(BaseModel):
 
 
 class Importance(BaseModel):
-    """What an input is worth: the AUC that is lost on the validation part when its values are shuffled.
+    """The permutation importance of an input: the AUC that the validation part loses when its values are shuffled.
 
-    ``loss`` is the mean over several shufflings, ``spread`` their standard deviation. Inputs that tell the same share
-    their worth, so each alone may seem to be worth little.
+    ``loss`` is the mean over several shuffles, ``spread`` their standard deviation. Correlated inputs share their
+    importance, so each of them may seem unimportant.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,10 +73,10 @@ class Importance(BaseModel):
     spread: float
 
 
-class Manifest(BaseModel):
-    """What made a model: enough to make it again, byte for byte, and to know which vectors it may be given.
+class ModelManifest(BaseModel):
+    """How a model was trained: enough to reproduce it byte for byte, and to know which vectors it accepts.
 
-    ``importance`` names every input, the most useful first.
+    ``importance`` lists every input, the most important first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,29 +98,29 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model as ONNX bytes, the one without windowed features (None if there are only such), and the facts.
+    """A model as ONNX bytes, its baseline without windowed features (None if all are windowed), and its manifest.
 
-    ``validated`` are the scores of the latest rows of the set by the model that had not seen them.
+    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
     """
 
     onnx: bytes
     baseline_onnx: bytes | None
-    manifest: Manifest
+    manifest: ModelManifest
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def train(training_set: TrainingSet, seed: int) -> TrainedModel:
-    """Train on all rows, after measuring on the latest fifth what training on the rest is worth.
+    """Validate on the latest fifth a model trained on the rest, then train on all rows.
 
     The number of trees is the one at which the validation loss stopped improving. The baseline is the same algorithm
     on the ``event.*`` inputs alone. The same set and seed give the same bytes.
 
     Raises:
-        PenstockError: if there are too few labels, or of one class only; or if the ONNX model does not score as the
-            trained one (a defect in a library, which must not reach production).
+        PenstockError: if there are too few labels, or of one class only; or if the scores of the ONNX model differ from
+            those of the trained one (a defect in a library, which must not reach production).
     """
     earlier, later = _split(training_set)
-    # One thread: beside a running pipeline, threads that spin while they wait for a core took four times the CPU.
+    # One thread: while a pipeline ran on the machine, threads that spin for a core took four times the CPU.
     with threadpool_limits(1, user_api="openmp"):
         return _train(training_set, seed, earlier, later)
 
@@ -138,7 +141,7 @@ def auc(scores: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def score_onnx(content: bytes | Path, X: FloatArray) -> FloatArray:  # noqa: N803 - the matrix, as everywhere
-    """Scores, float32 [N], of vectors float32 [N, inputs], in this process."""
+    """Score vectors, float32 [N, inputs], in this process; returns float32 [N]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     source = content if isinstance(content, bytes) else str(content)
@@ -149,10 +152,11 @@ def score_onnx(content: bytes | Path, X: FloatArray) -> FloatArray:  # noqa: N80
 
 
 def score_baseline(path: Path, X: FloatArray) -> FloatArray:  # noqa: N803
-    """Scores, float32 [N], of the model without windowed features that was trained beside the model at ``path``.
+    """Score with the baseline of a model version, its model without windowed features; returns float32 [N].
 
-    ``path`` is a version's folder in the model repository; ``X`` is float32 [N, inputs] with the vectors that the model
-    itself takes, from which the baseline's columns are chosen by name.
+    Args:
+        path: The version's folder in the model repository.
+        X: The vectors of the model itself, float32 [N, inputs]; the baseline's columns are chosen by name.
 
     Raises:
         PenstockError: if the version has no baseline, or takes vectors of another width.
@@ -181,7 +185,7 @@ def to_onnx(
     """The model as ONNX: ``features`` FP32 [N, inputs] in, ``score`` FP32 [N, 1] out, the positive class's probability.
 
     Raises:
-        PenstockError: if on ``X``, or on ``X`` with nulls strewn in, any score differs by more than 1e-5.
+        PenstockError: if on ``X``, or on ``X`` with random nulls, any score differs by more than 1e-5.
     """
     _round_thresholds_down(model)
     converted = convert_sklearn(
@@ -191,7 +195,7 @@ def to_onnx(
         target_opset=_OPSETS,
         options={id(model): {"zipmap": False}},
     )
-    content = _one_score(converted, inputs)
+    content = _to_single_output(converted, inputs)
     with_nulls = X.copy()
     with_nulls[np.random.default_rng(seed).random(X.shape) < 0.3] = np.nan
     rows = np.concatenate([X, with_nulls, np.full((1, len(inputs)), np.nan, dtype=np.float32)])
@@ -221,7 +225,7 @@ def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], lat
     return TrainedModel(
         content,
         baseline,
-        Manifest(
+        ModelManifest(
             inputs=training_set.inputs,
             baseline_inputs=baseline_inputs,
             views=training_set.views,
@@ -250,7 +254,7 @@ def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], lat
 def _split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Masks of the earlier and the later rows; events of the same time stay together."""
     rows, positives = len(training_set), int(training_set.y.sum())
-    where = f"{rows} labelled events, {positives} positive; read: {_read(training_set)}"
+    where = f"{rows} labelled events, {positives} positive; read: {_format_counts(training_set)}"
     more = "let more events and labels arrive, or train with a later --until"
     if rows == 0:
         raise PenstockError("no event has a label yet", where=where, next=more)
@@ -274,7 +278,7 @@ def _split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return ~later, later
 
 
-def _read(training_set: TrainingSet) -> str:
+def _format_counts(training_set: TrainingSet) -> str:
     counts = {name: number for name, number in asdict(training_set.counts).items() if number}
     return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in counts.items()) or "nothing"
 
@@ -286,10 +290,10 @@ def _fit(
     later: NDArray[np.bool_],
     seed: int,
 ) -> tuple[HistGradientBoostingClassifier, HistGradientBoostingClassifier]:
-    """The model fitted to all rows, and its trial: the one fitted to the earlier rows, by which it is judged."""
+    """The model fitted to all rows, and the trial fitted to the earlier rows, which is validated on the later ones."""
     trial = _classifier(seed, early_stopping=True, n_iter_no_change=15)
-    trial.fit(_fittable(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
-    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_fittable(X), y), trial
+    trial.fit(_without_infinities(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
+    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_without_infinities(X), y), trial
 
 
 def _importance(
@@ -299,13 +303,18 @@ def _importance(
     inputs: tuple[str, ...],
     seed: int,
 ) -> tuple[Importance, ...]:
-    """The worth of every input to the model, on a bounded sample of both classes: AUC does not mind their shares."""
+    """The importance of every input, on a limited sample of both classes: AUC does not depend on their proportions."""
     rng = np.random.default_rng(seed)
     rows = np.concatenate(
         [rng.permutation(np.flatnonzero(y == label))[:_IMPORTANCE_ROWS_PER_CLASS] for label in (0, 1)]
     )
     found = permutation_importance(
-        model, _fittable(X[rows]), y[rows], scoring="roc_auc", n_repeats=_IMPORTANCE_REPEATS, random_state=seed
+        model,
+        _without_infinities(X[rows]),
+        y[rows],
+        scoring="roc_auc",
+        n_repeats=_IMPORTANCE_REPEATS,
+        random_state=seed,
     )
     each = [
         Importance(input=name, loss=round(float(loss), 6), spread=round(float(spread), 6))
@@ -314,10 +323,11 @@ def _importance(
     return tuple(sorted(each, key=lambda one: -one.loss))
 
 
-def _fittable(X: FloatArray) -> FloatArray:  # noqa: N803
-    """The same trees, without what scikit-learn's binning cannot take: infinities, and columns that are always null.
+def _without_infinities(X: FloatArray) -> FloatArray:  # noqa: N803
+    """A copy without what scikit-learn's binning cannot process: infinities, and columns with nulls only.
 
-    A constant instead of nulls gives no split, so that whatever comes later in such a column changes no score.
+    Infinities become the greatest float32, which gives the same trees. A column of nulls becomes a constant: it gives
+    no split, so that later values in such a column change no score.
     """
     limit = np.finfo(np.float32).max
     finite: FloatArray = np.clip(X, -limit, limit)
@@ -326,16 +336,16 @@ def _fittable(X: FloatArray) -> FloatArray:  # noqa: N803
 
 
 def _classifier(seed: int, **settings: Any) -> HistGradientBoostingClassifier:
-    # Few leaves and a mild penalty: with a rare positive class a leaf soon holds none or nothing but positives.
+    # Few leaves and a mild penalty: with a rare positive class, leaves soon hold rows of one class only.
     defaults = {"learning_rate": 0.08, "max_iter": 300, "max_leaf_nodes": 15, "l2_regularization": 1.0}
     return HistGradientBoostingClassifier(random_state=seed, **(defaults | settings))
 
 
 def _round_thresholds_down(model: HistGradientBoostingClassifier) -> None:
-    """Make each threshold the greatest float32 that is not above it.
+    """Round each threshold down to the greatest float32 that is not above it.
 
-    ONNX holds thresholds as float32. For float32 values ``x <= t`` does not change when t is rounded down; rounded to
-    nearest, as the converter does, it may step over a value and send it the other way.
+    ONNX stores thresholds as float32. For float32 values, ``x <= t`` does not change when t is rounded down. The
+    converter rounds to nearest, which may move t past a value, so that the value takes the other branch.
     """
     for predictors in model._predictors:  # noqa: SLF001 - the converter reads the trees from there too
         for predictor in predictors:
@@ -347,8 +357,8 @@ def _round_thresholds_down(model: HistGradientBoostingClassifier) -> None:
             predictor.nodes["num_threshold"] = rounded
 
 
-def _one_score(converted: onnx.ModelProto, inputs: tuple[str, ...]) -> bytes:
-    """The converted classifier with its two outputs (label, [N, 2] probabilities) made one: column 1."""
+def _to_single_output(converted: onnx.ModelProto, inputs: tuple[str, ...]) -> bytes:
+    """Replace the converted classifier's two outputs (label, [N, 2] probabilities) by one: column 1."""
     graph = helper.make_graph(
         [*converted.graph.node, helper.make_node("Gather", ["probabilities", "positive_class"], [OUTPUT], axis=1)],
         name=OUTPUT,

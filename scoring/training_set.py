@@ -1,6 +1,6 @@
-"""The point-in-time training set: what was served for each event, joined to what was known about it by a given time.
+"""The point-in-time training set: the vector served for each event, joined to the label known by a given time.
 
-This module is the join itself, on plain rows; :mod:`backfill.training_parquet` reads them.
+This module is the join of plain rows, without I/O; :mod:`backfill.training_parquet` reads the rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _NOT_NEEDED = np.empty(0, dtype=np.float32)
 class FeatureRow:
     """One event's vector.
 
-    ``known_at_ms`` is the event time up to which the vector knows the world: the greatest ``as_of`` of its views, or
-    the event's own time. ``position`` orders the emissions of one event id: the smallest was served. ``partition`` is
-    that of the event, which its feature record shares.
+    ``known_at_ms`` is the latest event time that the vector depends on: the greatest ``as_of`` of its views, or the
+    event's own time. ``position`` orders the emissions of one event id: the smallest was served. ``partition`` is the
+    partition of the event and of its feature record.
     """
 
     event_id: str
@@ -37,9 +37,9 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One statement about an event, made at ``known_at_ms``; None takes back what was said before.
+    """One label of an event, known since ``known_at_ms``; a value of None retracts earlier labels.
 
-    ``position`` decides between statements of the same time: the greatest is the last word.
+    ``position`` decides between labels of the same time: the greatest wins.
     """
 
     event_id: str
@@ -50,10 +50,10 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the rows that were read.
+    """How many rows were read, and why some are not in the set.
 
     ``features_read`` = ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
-    Labels that break their contract are refused, and read besides.
+    ``labels_refused`` counts labels that break their contract; ``labels_read`` does not include them.
     """
 
     features_read: int = 0
@@ -98,12 +98,13 @@ def join(
     views: Mapping[str, str],
     until_ms: int | None,
 ) -> TrainingSet:
-    """Join vectors to labels by event id, as known at ``until_ms`` (event time; None: all that was read).
+    """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
 
-    A label counts if it was known by then, the latest one per event; a vector counts if neither the event nor anything
-    in it is later. Of several events of one id the first is taken.
-    The result does not depend on the order of the rows. ``labels`` is consumed first, so that of the vectors only
-    those of labelled events need to stay in memory.
+    The label of an event is the latest one known by then. A vector is used if neither its event nor anything that it
+    depends on is later. Of several events with one id, the first is used. The result does not depend on the order of
+    the rows.
+
+    ``labels`` is consumed first, so that only the vectors of labelled events stay in memory.
     """
     bound = until_ms if until_ms is not None else np.iinfo(np.int64).max
     known, labels_read, labels_late = _latest_labels(labels, bound)

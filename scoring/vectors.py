@@ -1,4 +1,7 @@
-"""Feature records to the model's input: float32, in the order of ``Model.inputs``, null as NaN."""
+"""Feature vectors: from decoded feature records to the model's input matrix, and to the bytes that a prediction keeps.
+
+Vectors are float32 in the order of ``Model.inputs``, with null as NaN. Pure; the scorer, drift and training share it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ _NULL = float("nan")
 
 
 class Vectorizer:
-    """Builds vectors for one model. ``inputs`` are ``view.feature`` or ``event.column``, as in :class:`Model`."""
+    """Builds the vectors of one model.
+
+    Args:
+        inputs: Names of the form ``view.feature`` or ``event.column``, as in :class:`Model`.
+    """
 
     def __init__(self, inputs: Sequence[str]) -> None:
         self.inputs = tuple(inputs)
@@ -23,8 +30,8 @@ class Vectorizer:
     def vectors(self, records: Sequence[Mapping[str, Any]]) -> FloatArray:
         """The matrix of shape (records, inputs).
 
-        A view that is null (the event has no such entity) makes all its inputs NaN; a boolean is 0 or 1. A double
-        beyond float32's range becomes an infinity, which is what every model would see of it.
+        A null view (the event has no such entity) makes all its inputs NaN; a boolean is 0 or 1. A double beyond
+        float32's range becomes an infinity, since models take float32.
         """
         matrix = np.array([self._row(record) for record in records], dtype=np.float64)
         with np.errstate(over="ignore"):
@@ -39,11 +46,11 @@ class Vectorizer:
         return row
 
 
-def packed(vector: FloatArray) -> bytes:
-    """One vector as float32, little-endian: the form in which a prediction keeps what the model saw."""
+def pack_vector(vector: FloatArray) -> bytes:
+    """Encode one vector as little-endian float32, as predictions store it."""
     return vector.astype("<f4", copy=False).tobytes()
 
 
-def unpacked(data: bytes) -> FloatArray:
-    """The inverse of :func:`packed`."""
+def unpack_vector(data: bytes) -> FloatArray:
+    """Decode what :func:`pack_vector` encoded."""
     return np.frombuffer(data, dtype="<f4").astype(np.float32)

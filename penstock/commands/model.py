@@ -1,7 +1,9 @@
-"""``penstock model``: train a pipeline's model, load it into Triton, see what is served."""
+"""``penstock model``: train a pipeline's model, load it into the model server, show what is served."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -14,8 +16,10 @@ from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import readable
 from scoring.repository import Backend, ModelRepository
-from scoring.serving import ModelControl
-from scoring.training import Manifest, train
+from scoring.servers.protocol import ModelServer
+from scoring.servers.registry import PRIMARY_SERVER, open_server
+from scoring.training import ModelManifest, train
+from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.drift.training import reference_of
 from streams.plan.project import open_project
@@ -26,7 +30,7 @@ _READ = ("features_read", "labels_read")
 
 @click.group()
 def model() -> None:
-    """Train a pipeline's model, load it into Triton, see what is served."""
+    """Train a pipeline's model, load it into Triton, show what is served."""
 
 
 @model.command("train")
@@ -38,12 +42,14 @@ def model() -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The features to train on: a folder that `penstock backfill run` has written.",
 )
-@click.option("--until", "until_ms", type=EventTime(), help="Know nothing later than this event time (default: all).")
+@click.option(
+    "--until", "until_ms", type=EventTime(), help="Ignore what became known after this event time (default: no limit)."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
 def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) -> None:
     """Train on the features of a backfill and the labels known by a time, and write the next version.
 
-    The version is not served before `penstock model load`.
+    The version is not served until `penstock model load`.
     """
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
@@ -68,15 +74,15 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 @click.option(
     "--backend",
     type=click.Choice(["python", "onnxruntime"]),
-    help="python runs on the CPU, onnxruntime on a GPU (default: as before, first python).",
+    help="python runs on the CPU, onnxruntime on a GPU (default: unchanged; at first python).",
 )
 def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
-    """Make a version the current one; the version of before is served beside it."""
+    """Make a version the current one; the previous version is still served beside it."""
     name = load_pipeline(pipeline).model.name
-    control, _ = _control()
-    serving = control.load(name, version, backend)
-    beside = f", version {serving.beside} beside it" if serving.beside else ""
-    click.echo(f"Triton serves {name} version {serving.version}{beside} ({serving.backend} backend)")
+    with _server() as (server, repository):
+        config = load_version(repository, server, name, version, backend)
+    beside = f", version {config.previous} beside it" if config.previous else ""
+    click.echo(f"{server.name} serves {name} version {config.version}{beside} ({config.backend} backend)")
 
 
 @model.command()
@@ -84,21 +90,21 @@ def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
 def unload(pipeline: str) -> None:
     """Stop serving the model; its versions stay in the repository."""
     name = load_pipeline(pipeline).model.name
-    control, _ = _control()
-    control.unload(name)
-    click.echo(f"Triton no longer serves {name}; penstock model load {pipeline} brings it back")
+    with _server() as (server, _):
+        server.unload(name)
+    click.echo(f"{server.name} no longer serves {name}; penstock model load {pipeline} brings it back")
 
 
 @model.command()
 @click.argument("pipeline")
 def status(pipeline: str) -> None:
-    """Show the versions there are, what they were worth, and what Triton says of them."""
+    """Show all versions, how well they scored in validation, and their state on the model server."""
     name = load_pipeline(pipeline).model.name
-    control, repository = _control()
-    repository.newest(name)
-    serving = repository.serving(name)
-    states = {state.version: state for state in control.status(name)}
-    table = Table("", "Triton", "rows", "positive", "AUC", "without windows", "known until", box=None)
+    with _server() as (server, repository):
+        repository.newest(name)
+        serving = repository.serving_config(name)
+        states = {state.version: state for state in server.versions(name)}
+    table = Table("", server.name, "rows", "positive", "AUC", "without windows", "known until", box=None)
     for version in repository.versions(name):
         manifest = repository.manifest(name, version)
         table.add_row(
@@ -119,17 +125,18 @@ def status(pipeline: str) -> None:
     click.echo(f"{name} in {repository.root / name}; * is the current version")
 
 
-def _control() -> tuple[ModelControl, ModelRepository]:
+@contextmanager
+def _server() -> Iterator[tuple[ModelServer, ModelRepository]]:
     settings = Settings()
-    repository = ModelRepository(settings.model_repository)
-    return ModelControl(repository, settings.triton.access), repository
+    with closing(open_server(PRIMARY_SERVER, settings)) as server:
+        yield server, ModelRepository(settings.model_repository)
 
 
 def _line(label: str, text: str) -> None:
     click.echo(click.style(f"{label:<14}", dim=True) + text)
 
 
-def _summary(manifest: Manifest) -> list[tuple[str, str]]:
+def _summary(manifest: ModelManifest) -> list[tuple[str, str]]:
     validation, read = manifest.validation, manifest.read
     unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
     auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)
@@ -146,8 +153,8 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _most_useful(manifest: Manifest) -> str:
-    """The inputs without which the most AUC is lost."""
+def _most_useful(manifest: ModelManifest) -> str:
+    """The inputs with the greatest permutation importance."""
     return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
 
 

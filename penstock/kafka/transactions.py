@@ -1,8 +1,11 @@
-"""Kafka transactions: one call writes a batch and its offsets, all or nothing, and says which when it cannot.
+"""Kafka transactions: one call writes a batch and its offsets, all or nothing.
 
-The rules are pure (:func:`verdict`, :class:`Deadline`); :class:`TransactionalProducer` applies them to librdkafka.
-After an outcome that is not known, the producer is destroyed and a new one initialised with the same transactional id,
-which fences whatever the old one still had under way; the offsets committed on the broker then tell what happened.
+A call that fails says which of the two it was, or that it is unknown. The rules are pure (:func:`choose_recovery`,
+:class:`Deadline`); :class:`TransactionalProducer` applies them to librdkafka. When the outcome is unknown, the caller
+starts a new producer with the same transactional id. That fences the old producer and ends its transaction; the
+committed offsets on the broker then tell whether the batch was written.
+
+Which records belong into a transaction is the caller's decision: nothing here knows about scoring or drift.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from penstock.kafka.records import Produced
 
 _log = logging.getLogger(__name__)
 
-# The broker refuses these records for what they are: trying again cannot help, and skipping would be a gap.
+# The broker refuses the record itself: a retry cannot help, and to skip the record would leave a gap.
 _REFUSED = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
 )
@@ -35,44 +38,49 @@ _NOT_ALLOWED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-# Pause before a retriable call is made again; librdkafka has its own backoff inside each call.
+# Pause before a retriable call is repeated; librdkafka has its own backoff inside each call.
 _PAUSE_S = 0.01
-# How much longer than its timeout a call may take that does not keep to it.
+# How much longer than its timeout a call may take before it is abandoned.
 _GRACE_S = 1.0
 
 
-class Verdict(enum.Enum):
-    """What to do about a failed call."""
+class Recovery(enum.Enum):
+    """How to recover from a failed call."""
 
-    RETRY = "call again until the deadline"
+    RETRY = "repeat the call until the deadline"
     ABORT = "abort: nothing of the batch was written"
-    RENEW = "a new producer: whether the batch was written is not known"
+    RENEW = "start a new producer: it is unknown whether the batch was written"
     STOP = "no retry can help, or another process has this instance's name"
 
 
-def verdict(error: KafkaError, *, committing: bool, expired: bool) -> Verdict:
-    """The rule for an error of a transactional call; ``committing`` is true from the call that ends the transaction.
+def choose_recovery(error: KafkaError, *, committing: bool, expired: bool) -> Recovery:
+    """The recovery from an error of a transactional call.
 
-    A commit that timed out is not tried again: without KIP-890 its EndTxn may still arrive, and hit the next
-    transaction. Any other retriable error is, until the deadline has expired.
+    A commit that timed out is not repeated: without KIP-890 its EndTxn may still arrive and end the next transaction.
+    Any other retriable error is repeated until the deadline.
+
+    Args:
+        error: The error.
+        committing: Whether the call commits the transaction.
+        expired: Whether the deadline has expired.
     """
     code = error.code()
     if code == KafkaError.FENCED_INSTANCE_ID or code in _NOT_ALLOWED:
-        return Verdict.STOP
+        return Recovery.STOP
     if error.txn_requires_abort():
-        return Verdict.ABORT
+        return Recovery.ABORT
     if error.fatal() or code in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):  # noqa: SLF001 - public, in spite of _
-        return Verdict.RENEW
+        return Recovery.RENEW
     if committing and code == KafkaError._TIMED_OUT:  # noqa: SLF001
-        return Verdict.RENEW
+        return Recovery.RENEW
     if error.retriable():
-        return Verdict.RENEW if expired else Verdict.RETRY
-    return Verdict.RENEW
+        return Recovery.RENEW if expired else Recovery.RETRY
+    return Recovery.RENEW
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point of monotonic time, shared by everything that must fit before it."""
+    """A point of monotonic time, shared by all calls that must end before it."""
 
     at: float
     clock: Callable[[], float]
@@ -83,26 +91,26 @@ class Deadline:
         return cls(clock() + seconds, clock)
 
     @property
-    def left(self) -> float:
-        """Seconds left, never negative."""
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, never negative."""
         return max(0.0, self.at - self.clock())
 
     @property
     def expired(self) -> bool:
-        """Whether none are."""
-        return self.left == 0.0
+        """Whether the deadline has passed."""
+        return self.remaining_s == 0.0
 
 
-class AbortedError(Exception):
-    """The transaction was aborted: nothing was written, the batch is to be read again."""
+class TransactionAbortedError(Exception):
+    """The transaction was aborted: nothing was written, and the batch must be read again."""
 
 
 class OutcomeUnknownError(Exception):
-    """The producer was given up: only the broker knows whether the batch was written."""
+    """The producer was discarded: only the broker knows whether the batch was written."""
 
 
-class ProducerLike(Protocol):
-    """The part of confluent-kafka's Producer that transactions need."""
+class TransactionClient(Protocol):
+    """The methods of confluent-kafka's Producer that transactions need."""
 
     def init_transactions(self, timeout: float, /) -> None: ...  # noqa: D102
     def begin_transaction(self) -> None: ...  # noqa: D102
@@ -117,16 +125,16 @@ class TransactionalProducer:
     """Writes batches exactly once under one transactional id.
 
     Args:
-        create: Makes a producer; called again whenever one has to be given up.
+        create: Makes a producer; called again after a producer was discarded.
         transactional_id: For messages only; ``create`` configures it.
         clock: Monotonic seconds.
-        wait: Sleeps that many seconds, or less when the process is to stop.
-        stopping: Whether the process is to stop; ends the wait for a broker that is away.
+        wait: Sleeps that many seconds, or less if the process shall stop.
+        stopping: Whether the process shall stop; ends the wait for an unreachable broker.
     """
 
     def __init__(
         self,
-        create: Callable[[], ProducerLike],
+        create: Callable[[], TransactionClient],
         transactional_id: str,
         *,
         clock: Callable[[], float],
@@ -138,12 +146,12 @@ class TransactionalProducer:
         self._clock = clock
         self._wait = wait
         self._stopping = stopping
-        self._producer: ProducerLike | None = None
+        self._producer: TransactionClient | None = None
 
     def start(self) -> bool:
-        """Fence every earlier producer of this id, and abort what it left unfinished; False if told to stop first.
+        """Start a producer: fences every earlier producer of this id, and aborts its open transaction.
 
-        A broker that is away is waited for.
+        Waits for an unreachable broker; returns False if the process shall stop meanwhile.
 
         Raises:
             PenstockError: if the broker does not allow this transactional id.
@@ -157,7 +165,7 @@ class TransactionalProducer:
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if error.code() in _NOT_ALLOWED:
-                    raise _forbidden(self._id, error) from failure
+                    raise _not_allowed(self._id, error) from failure
                 _log.warning("transactional id %s cannot be initialised (%s); trying again", self._id, error.str())
                 del producer
                 self._wait(pause)
@@ -168,67 +176,79 @@ class TransactionalProducer:
         return False
 
     def write(
-        self, records: Iterable[Produced], offsets: list[TopicPartition], group_metadata: Any, budget_s: float
+        self, records: Iterable[Produced], offsets: list[TopicPartition], group_metadata: Any, timeout_s: float
     ) -> None:
-        """Write ``records`` and commit ``offsets`` for the consumer group, in one transaction, within ``budget_s``.
+        """Write ``records`` and commit ``offsets`` for the consumer group, in one transaction.
+
+        Args:
+            records: The records; none is copied.
+            offsets: The offsets to commit; if empty, the transaction has records only.
+            group_metadata: The consumer group's, as of when the batch was consumed.
+            timeout_s: The time limit of all calls together, in seconds.
 
         Raises:
-            AbortedError: nothing was written.
-            OutcomeUnknownError: the producer was given up; call :meth:`start` and ask the broker for the offsets.
-            PenstockError: the broker refuses a record, or fences this instance, for good. Nothing was written.
+            TransactionAbortedError: nothing was written.
+            OutcomeUnknownError: the producer was discarded; call :meth:`start`, then read the committed offsets.
+            PenstockError: the broker refuses a record or fences this instance, permanently. Nothing was written.
         """
         producer = self._producer
         if producer is None:
             raise OutcomeUnknownError("no producer")
-        deadline = Deadline.after(budget_s, self._clock)
+        deadline = Deadline.after(timeout_s, self._clock)
         refused: list[tuple[str, KafkaError]] = []
         try:
-            self._call(deadline, producer.begin_transaction)
+            self._retry(deadline, producer.begin_transaction)
             for record in records:
                 _produce(producer, record, deadline, refused)
             if offsets:
-                self._call(
+                self._retry(
                     deadline,
-                    lambda: _within(
-                        deadline.left + _GRACE_S,
-                        lambda: producer.send_offsets_to_transaction(offsets, group_metadata, max(deadline.left, 0.1)),
+                    lambda: _call_with_timeout(
+                        deadline.remaining_s + _GRACE_S,
+                        lambda: producer.send_offsets_to_transaction(
+                            offsets, group_metadata, max(deadline.remaining_s, 0.1)
+                        ),
                     ),
                 )
-            self._call(deadline, lambda: producer.commit_transaction(max(deadline.left, 0.1)), committing=True)
-        except _AbortError as abort:
+            self._retry(deadline, lambda: producer.commit_transaction(max(deadline.remaining_s, 0.1)), committing=True)
+        except _AbortRequiredError as abort:
             self._abort(producer)
             if refused:
-                raise _refused(*refused[0]) from abort
-            raise AbortedError(abort.error.str()) from abort
+                raise _record_refused(*refused[0]) from abort
+            raise TransactionAbortedError(abort.error.str()) from abort
         except OutcomeUnknownError:
             self._producer = None
             raise
         except PenstockError:
-            # The process will end: free the readers of what follows now, not when the transaction times out.
+            # The process will end: abort now, or readers would wait until the transaction times out.
             with contextlib.suppress(OutcomeUnknownError):
                 self._abort(producer)
             raise
 
-    def _call(self, deadline: Deadline, call: Callable[[], None], *, committing: bool = False) -> None:
+    def _retry(self, deadline: Deadline, call: Callable[[], None], *, committing: bool = False) -> None:
         while True:
             try:
                 call()
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
-                match verdict(error, committing=committing, expired=deadline.expired):
-                    case Verdict.RETRY:
+                match choose_recovery(error, committing=committing, expired=deadline.expired):
+                    case Recovery.RETRY:
                         self._wait(_PAUSE_S)
-                    case Verdict.ABORT:
-                        raise _AbortError(error) from failure
-                    case Verdict.RENEW:
+                    case Recovery.ABORT:
+                        raise _AbortRequiredError(error) from failure
+                    case Recovery.RENEW:
                         raise OutcomeUnknownError(error.str()) from failure
-                    case Verdict.STOP:
-                        raise _forbidden(self._id, error) from failure
+                    case Recovery.STOP:
+                        raise _not_allowed(self._id, error) from failure
             else:
                 return
 
-    def _abort(self, producer: ProducerLike) -> None:
-        """Abort, or, where even that fails, leave it to the fence that the next producer sets."""
+    def _abort(self, producer: TransactionClient) -> None:
+        """Abort the transaction; if that fails, discard the producer: its successor fences it.
+
+        Raises:
+            OutcomeUnknownError: if the transaction could not be aborted.
+        """
         try:
             producer.abort_transaction(10.0)
         except KafkaException as failure:
@@ -237,9 +257,9 @@ class TransactionalProducer:
 
 
 def _produce(
-    producer: ProducerLike, record: Produced, deadline: Deadline, refused: list[tuple[str, KafkaError]]
+    producer: TransactionClient, record: Produced, deadline: Deadline, refused: list[tuple[str, KafkaError]]
 ) -> None:
-    """Hand one record to the client; what the broker will not have at all is added to ``refused``."""
+    """Pass one record to the client; adds its origin to ``refused`` if the broker refuses the record itself."""
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
         if error is not None and error.code() in _REFUSED:
@@ -256,7 +276,7 @@ def _produce(
                 timestamp=record.timestamp,
                 on_delivery=delivered,
             )
-        except BufferError:  # librdkafka's queue is full: let it drain
+        except BufferError:  # librdkafka's queue is full: wait until it drains
             if deadline.expired:
                 raise OutcomeUnknownError("the producer's queue stayed full") from None
             producer.poll(_PAUSE_S)
@@ -264,25 +284,25 @@ def _produce(
             error = failure.args[0]
             if error.code() in _REFUSED:
                 refused.append((record.origin, error))
-            raise _AbortError(error) from failure
+            raise _AbortRequiredError(error) from failure
         else:
             return
 
 
-def _within(seconds: float, call: Callable[[], None]) -> None:
-    """Make a call that may ignore its timeout, and give it up after ``seconds``: its thread is left to itself.
+def _call_with_timeout(seconds: float, call: Callable[[], None]) -> None:
+    """Make a call that may ignore its own timeout, and abandon it and its thread after ``seconds``.
 
-    ``send_offsets_to_transaction`` can hang for ever when the group's coordinator leaves the cluster (librdkafka#5511).
+    ``send_offsets_to_transaction`` can hang forever when the group's coordinator leaves the cluster (librdkafka#5511).
 
     Raises:
-        OutcomeUnknownError: if it did not return in time; else whatever it raises.
+        OutcomeUnknownError: if the call did not return in time; otherwise whatever it raises.
     """
     raised: list[Exception | None] = []
 
     def run() -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - raised again by who waits
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
             raised.append(error)
         else:
             raised.append(None)
@@ -291,73 +311,76 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
     thread.start()
     thread.join(seconds)
     if not raised:
-        raise OutcomeUnknownError("offsets are not being taken, and the call does not return")
+        raise OutcomeUnknownError("sending the offsets does not return")
     if raised[0] is not None:
         raise raised[0]
 
 
-class _AbortError(Exception):
+class _AbortRequiredError(Exception):
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error)
         self.error = error
 
 
 def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool = False) -> Callable[[], Producer]:
-    """Makes producers for :class:`TransactionalProducer`, each setting with its reason.
+    """A function that makes producers for :class:`TransactionalProducer`, each setting with its reason.
 
-    ``quiet`` ones log only what is fatal: for a process that has many, which would all tell the same.
+    Args:
+        kafka: How to reach Kafka.
+        transactional_id: The transactional id.
+        quiet: Log fatal errors only: for a process with many producers, which would all log the same.
     """
     config = {
         **kafka.client(),
         **(QUIET if quiet else {}),
         "transactional.id": transactional_id,
         # Default 100: after each commit the broker answers CONCURRENT_TRANSACTIONS until its markers are written, and
-        # the next transaction would wait that long. With 1, a commit takes about 3 ms instead of about 100.
+        # the next transaction would wait 100 ms. With 1, a commit takes about 3 ms instead of about 100.
         "retry.backoff.ms": 1,
-        # The cap of the exponential backoff: without it a broker that is away would be asked a thousand times a second.
+        # The limit of the exponential backoff: ask an unreachable broker five times a second, not a thousand times.
         "retry.backoff.max.ms": 200,
         # Defaults 100 and 10 000: as for the consumer.
         "reconnect.backoff.ms": 1_000,
         "reconnect.backoff.max.ms": 2_000,
-        # Default rebootstrap: when no broker is left, all are forgotten and learnt again, and offsets for the group are
-        # then sent to the one forgotten, for ever (librdkafka#5511). `_within` covers the other ways to get there.
+        # Default rebootstrap: when no broker is left, the client discards all brokers and starts over, and then sends
+        # the group's offsets to a discarded one forever (librdkafka#5511). `_call_with_timeout` covers other causes.
         "metadata.recovery.strategy": "none",
-        # A killed scorer's open transaction hides what follows it from read-committed readers: not for long. It must be
-        # longer than a batch may take (Scorer's budget), and bounds message.timeout.ms, which may not exceed it.
+        # Until this timeout, the open transaction of a killed process hides all later records from read-committed
+        # readers. It must exceed the time limit of `write`, and message.timeout.ms may not exceed it.
         "transaction.timeout.ms": 30_000,
         "message.timeout.ms": 20_000,
-        # A batch is produced whole and then flushed by the commit, so waiting for more (default 5) only adds latency.
+        # The commit flushes a whole batch at once, so waiting for more records (default 5) only adds latency.
         "linger.ms": 0,
-        # Vectors of nearby events resemble each other; lz4 costs little and halves the topic.
+        # Vectors of nearby events are similar; lz4 costs little and halves the topic.
         "compression.type": "lz4",
-        # A delivery that succeeded needs no call back into Python for each record.
+        # A successful delivery needs no call into Python per record.
         "delivery.report.only.error": True,
-        # The topic decides what is too large: a dead letter may be as large as anything that was accepted before.
+        # The topic limits the size: a dead letter may be as large as any record that was accepted before.
         "message.max.bytes": 64 * 1024 * 1024,
         "client.id": transactional_id,
     }
     return lambda: Producer(config, logger=_log)
 
 
-def _refused(origin: str, error: KafkaError) -> PenstockError:
+def _record_refused(origin: str, error: KafkaError) -> PenstockError:
     return PenstockError(
-        f"Kafka refuses the answer to a record: {error.str()}",
+        f"Kafka refuses the record written for this one: {error.str()}",
         where=origin,
         safe="nothing of the batch was written, and its offsets are not committed",
         next="set max.message.bytes (or message.timestamp.after.max.ms) of the predictions topics, and start again",
     )
 
 
-def _forbidden(transactional_id: str, error: KafkaError) -> PenstockError:
+def _not_allowed(transactional_id: str, error: KafkaError) -> PenstockError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         return PenstockError(
-            "another scorer runs under the name of this instance, and has taken over",
+            "another scorer runs with the name of this instance, and has taken over",
             where=transactional_id,
             safe="nothing of this process's last batch was written",
             next="give each scorer its own --instance",
         )
     return PenstockError(
-        f"Kafka does not allow it: {error.str()}",
+        f"Kafka does not allow the transaction: {error.str()}",
         where=transactional_id,
         safe="nothing of the last batch was written",
         next="grant this user the topics, the group and the transactional id",

@@ -49,7 +49,7 @@ def current_reference(project: Project, repository: ModelRepository) -> tuple[Re
         raise PenstockError(
             f"pipeline {pipeline.name} declares no monitors", next="give it monitors=Monitors(inputs=(...))"
         )
-    serving = repository.serving(name)
+    serving = repository.serving_config(name)
     version = serving.version if serving is not None else repository.newest(name)
     folder = repository.folder(name, version)
     reference = read_reference(folder)

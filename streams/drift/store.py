@@ -21,7 +21,12 @@ from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.lag import Partition
 from penstock.kafka.names import group_of
 from penstock.kafka.records import Produced
-from penstock.kafka.transactions import AbortedError, OutcomeUnknownError, TransactionalProducer, producer_factory
+from penstock.kafka.transactions import (
+    OutcomeUnknownError,
+    TransactionAbortedError,
+    TransactionalProducer,
+    producer_factory,
+)
 from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import Reference
 from streams.drift.track import TrackState, read_state
@@ -117,7 +122,7 @@ class TrackStore:
             raise NotSavedError("released", lost=True)
         try:
             producer.write([*others, record], [], None, _WRITE_S)
-        except AbortedError as error:
+        except TransactionAbortedError as error:
             raise NotSavedError(str(error), lost=False) from error
         except OutcomeUnknownError as error:
             raise NotSavedError(str(error), lost=True) from error

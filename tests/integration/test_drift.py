@@ -12,7 +12,7 @@ import pytest
 from penstock.kafka.names import dead_letters_of
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from tests.scoring.bench import feeding, read
+from tests.scoring.scorer_bench import feeding, read
 from tests.streams.drift.bench import Bench
 
 PARTITIONS = 3

@@ -1,4 +1,4 @@
-"""A model from topics to answers, on the real Kafka and the real Triton."""
+"""A model from topics to scores, on the real Kafka and the real Triton."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.triton import TritonAccess
 from scoring.repository import ModelRepository
-from scoring.serving import ModelControl
+from scoring.servers.protocol import InferenceError, ModelServerUnavailable
+from scoring.servers.triton import TritonServer
 from scoring.training import score_onnx
 from scoring.training_set import TrainingSet
-from scoring.triton import Triton, TritonError
+from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import open_project
@@ -72,8 +73,8 @@ pipeline = Pipeline(
 
 
 @dataclass
-class World:
-    """A pipeline with its topics filled, and the way to command it."""
+class ModelWorld:
+    """A pipeline with filled topics, and the commands to run on it."""
 
     pipeline: Pipeline
     file: Path
@@ -97,7 +98,7 @@ class World:
 
 
 @pytest.fixture
-def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callable[..., str]) -> Iterator[World]:
+def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callable[..., str]) -> Iterator[ModelWorld]:
     file = tmp_path / f"taps_{suffix}.py"
     file.write_text(DEFINITION.replace("{suffix}", suffix))
     pipeline = load_pipeline(str(file))
@@ -105,10 +106,10 @@ def world(settings: Settings, tmp_path: Path, suffix: str, create_topic: Callabl
     create_topic(pipeline.labels.topic, partitions=2)
     truth = label_all(pipeline, settings.kafka.access, suffix)
     backfill = write_backfill(pipeline, tmp_path / "backfill", list(events(pipeline, truth)))
-    found = World(pipeline, file, settings, settings.kafka.access, truth, backfill)
+    found = ModelWorld(pipeline, file, settings, settings.kafka.access, truth, backfill)
     yield found
     if found.repository.versions(pipeline.model.name):
-        ModelControl(found.repository, settings.triton.access).unload(pipeline.model.name)
+        TritonServer(settings.triton.access).unload(pipeline.model.name)
         shutil.rmtree(settings.model_repository / pipeline.model.name)
 
 
@@ -161,7 +162,7 @@ def vectors(rows: int) -> np.ndarray:
     return matrix
 
 
-def test_the_training_set_is_what_was_backfilled_and_committed_and_known_by_then(world: World) -> None:
+def test_the_training_set_has_the_backfilled_events_and_the_committed_labels_known_by_then(world: ModelWorld) -> None:
     result = world.training_set(until_ms=599)
     assert result.event_ids == tuple(f"e{i}" for i in range(500))
     assert result.y.tolist() == [int(world.truth[name]) for name in result.event_ids]
@@ -172,11 +173,11 @@ def test_the_training_set_is_what_was_backfilled_and_committed_and_known_by_then
     assert world.training_set(until_ms=599).data_hash == result.data_hash
 
 
-def test_without_a_bound_all_that_is_labelled_is_known(world: World) -> None:
+def test_without_a_limit_the_training_set_has_all_labelled_events(world: ModelWorld) -> None:
     assert len(world.training_set()) == EVENTS
 
 
-def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(world: World) -> None:
+def test_a_model_trained_and_loaded_by_the_commands_scores_as_its_file_does(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     trained = world.train("--until", "1970-01-01T00:00:00.850")
     assert trained.exit_code == 0, trained.output
@@ -185,18 +186,18 @@ def test_a_model_trained_and_loaded_by_the_commands_answers_as_its_file_does(wor
     loaded = world.run("load")
     assert loaded.output == f"Triton serves {name} version 1 (python backend)\n"
 
-    triton = Triton(world.settings.triton.access)
-    served = triton.served(name)
+    triton = TritonServer(world.settings.triton.access)
+    served = triton.metadata(name)
     assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
     for rows in (1, 1000, 4096):
         expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", vectors(rows))
-        np.testing.assert_array_equal(triton.scores(name, 1, vectors(rows), 10), expected)
+        np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10), expected)
     status = world.run("status")
     assert "1*" in status.output
     assert "ready" in status.output
 
 
-def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
+def test_concurrent_requests_get_their_own_scores(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     world.train()
     world.run("load")
@@ -205,7 +206,7 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
     answers: dict[int, np.ndarray] = {}
 
     def ask(start: int) -> None:
-        answers[start] = Triton(world.settings.triton.access).scores(name, 1, matrix[start : start + 25], 20)
+        answers[start] = TritonServer(world.settings.triton.access).infer(name, 1, matrix[start : start + 25], 20)
 
     threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
     for thread in threads:
@@ -215,7 +216,7 @@ def test_requests_answered_in_one_call_do_not_mix(world: World) -> None:
     np.testing.assert_array_equal(np.concatenate([answers[start] for start in sorted(answers)]), expected)
 
 
-def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: World) -> None:
+def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     world.train("--until", "1970-01-01T00:00:00.700")
     world.run("load")
@@ -224,12 +225,12 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     done, wrong, asked = threading.Event(), [], []
 
     def keep_asking() -> None:
-        triton = Triton(world.settings.triton.access)
+        triton = TritonServer(world.settings.triton.access)
         while not done.wait(0.005):
             try:
                 asked.append(1)
-                np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
-            except (TritonError, AssertionError) as error:
+                np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+            except (InferenceError, AssertionError) as error:
                 wrong.append(error)
 
     asking = threading.Thread(target=keep_asking)
@@ -243,14 +244,14 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     assert "version 2, version 1 beside it" in loaded.output
     assert wrong == []
     assert len(asked) > 10
-    triton = Triton(world.settings.triton.access)
+    triton = TritonServer(world.settings.triton.access)
     second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
-    np.testing.assert_array_equal(triton.scores(name, 2, matrix, 5), second)
-    np.testing.assert_array_equal(triton.scores(name, 1, matrix, 5), first)
-    assert triton.served(name).version == 2
+    np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5), second)
+    np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+    assert triton.metadata(name).version == 2
 
 
-def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: World) -> None:
+def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     world.train()
     world.run("load")
@@ -258,62 +259,62 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world:
     (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
     before = world.repository.configuration(name)
     with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
-        ModelControl(world.repository, world.settings.triton.access).load(name)
+        load_version(world.repository, TritonServer(world.settings.triton.access), name)
     assert world.repository.configuration(name) == before
-    triton = Triton(world.settings.triton.access)
-    assert triton.served(name).version == 1
-    assert len(triton.scores(name, 1, vectors(5), 5)) == 5
+    triton = TritonServer(world.settings.triton.access)
+    assert triton.metadata(name).version == 1
+    assert len(triton.infer(name, 1, vectors(5), 5)) == 5
 
 
-def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: World) -> None:
+def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     world.train()
     folder = world.repository.folder(name, 1)
     (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
     with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
-        ModelControl(world.repository, world.settings.triton.access).load(name)
+        load_version(world.repository, TritonServer(world.settings.triton.access), name)
 
 
-def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_words(world: World) -> None:
+def test_a_backend_that_the_server_lacks_is_refused_with_the_servers_message(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     world.train()
     world.run("load")
-    control = ModelControl(world.repository, world.settings.triton.access)
     with pytest.raises(PenstockError, match="unable to find backend library for backend 'onnxruntime'"):
-        control.load(name, backend="onnxruntime")
-    serving = world.repository.serving(name)
+        load_version(world.repository, TritonServer(world.settings.triton.access), name, backend="onnxruntime")
+    serving = world.repository.serving_config(name)
     assert serving is not None
     assert serving.backend == "python"
-    assert len(Triton(world.settings.triton.access).scores(name, 1, vectors(5), 5)) == 5
+    assert len(TritonServer(world.settings.triton.access).infer(name, 1, vectors(5), 5)) == 5
 
 
-def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: World, tmp_path: Path) -> None:
+def test_loading_from_a_folder_that_triton_does_not_serve_is_explained(world: ModelWorld, tmp_path: Path) -> None:
     name = world.pipeline.model.name
     world.train()
     elsewhere = ModelRepository(tmp_path / "elsewhere")
     (elsewhere.root).mkdir()
     (world.repository.root / name).rename(elsewhere.root / name)
     with pytest.raises(PenstockError) as caught:
-        ModelControl(elsewhere, world.settings.triton.access).load(name)
+        load_version(elsewhere, TritonServer(world.settings.triton.access), name)
     assert "PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves" in str(caught.value)
 
 
-def test_a_model_that_was_never_trained_cannot_be_loaded(world: World) -> None:
+def test_a_model_that_was_never_trained_cannot_be_loaded(world: ModelWorld) -> None:
     result = world.run("load")
     assert isinstance(result.exception, PenstockError)
     assert "has no version yet" in str(result.exception)
 
 
-def test_a_triton_that_is_away_is_a_clear_error_and_changes_nothing(world: World) -> None:
+def test_an_unreachable_triton_is_a_clear_error_and_changes_nothing(world: ModelWorld) -> None:
     world.train()
     before = world.repository.configuration(world.pipeline.model.name)
-    with pytest.raises(PenstockError, match="Triton cannot be reached") as caught:
-        ModelControl(world.repository, TritonAccess(url="127.0.0.1:1")).load(world.pipeline.model.name)
+    nowhere = TritonServer(TritonAccess(url="127.0.0.1:1"))
+    with pytest.raises(ModelServerUnavailable, match=r"Triton does not answer: StatusCode\.UNAVAILABLE") as caught:
+        load_version(world.repository, nowhere, world.pipeline.model.name)
     assert "penstock up" in str(caught.value)
     assert world.repository.configuration(world.pipeline.model.name) == before
 
 
-def test_a_backfill_that_is_not_complete_is_refused_with_the_command_that_carries_on(world: World) -> None:
+def test_an_incomplete_backfill_is_refused_with_the_command_that_continues_it(world: ModelWorld) -> None:
     manifest = world.backfill.manifest
     manifest.state = "running"
     manifest.save(world.backfill.folder)
@@ -323,14 +324,14 @@ def test_a_backfill_that_is_not_complete_is_refused_with_the_command_that_carrie
     assert f"penstock backfill run {world.pipeline.name}" in str(result.exception)
 
 
-def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: World) -> None:
+def test_too_few_labels_by_then_is_a_clear_error_and_writes_no_version(world: ModelWorld) -> None:
     result = world.train("--until", "1970-01-01T00:00:00.110")
     assert isinstance(result.exception, PenstockError)
     assert "too few labels" in str(result.exception)
     assert world.repository.versions(world.pipeline.model.name) == []
 
 
-def test_a_bound_that_is_no_time_is_refused(world: World) -> None:
+def test_a_limit_that_is_not_a_time_is_refused(world: ModelWorld) -> None:
     result = world.train("--until", "yesterday")
     assert result.exit_code == 2
     assert "neither epoch milliseconds nor ISO 8601" in result.output

@@ -28,7 +28,7 @@ from streams.drift.reference import FILE, MonitorReference, Reference, Threshold
 from streams.plan.topics import pipeline_topics
 from tests.deploy.monitoring import expressions, rules
 from tests.promql import grouping_labels, selectors
-from tests.scoring.bench import DEFINITION, add_model, load_model, unload_model, wait_for
+from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload_model, wait_for
 
 PARTITIONS, EVENTS, REFUSED, DUPLICATES = 2, 600, 6, 12
 PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift")

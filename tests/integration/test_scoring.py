@@ -15,8 +15,9 @@ import pytest
 
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from tests.scoring.bench import (
-    Bench,
+from tests.scoring.crashing_scorer import POINTS
+from tests.scoring.scorer_bench import (
+    ScorerBench,
     add_model,
     amount_of,
     define,
@@ -26,7 +27,6 @@ from tests.scoring.bench import (
     unload_model,
     wait_for,
 )
-from tests.scoring.crashing import POINTS
 
 PARTITIONS = 3
 # Small batches without lingering: many transactions, whose beginnings and ends fall anywhere.
@@ -34,16 +34,16 @@ EAGER = ("--max-batch", "64", "--linger-ms", "0")
 
 
 @pytest.fixture
-def untrained(settings: Settings, suffix: str, tmp_path: Path) -> Bench:
+def untrained(settings: Settings, suffix: str, tmp_path: Path) -> ScorerBench:
     """A pipeline with topics and without a model."""
     reference, pipeline = define(tmp_path, suffix, PARTITIONS)
-    bench = Bench(reference, pipeline, settings, tmp_path)
+    bench = ScorerBench(reference, pipeline, settings, tmp_path)
     bench.create_topics()
     return bench
 
 
 @pytest.fixture
-def bench(untrained: Bench) -> Iterator[Bench]:
+def bench(untrained: ScorerBench) -> Iterator[ScorerBench]:
     """A pipeline whose model is loaded."""
     add_model(untrained.pipeline, untrained.settings)
     load_model(untrained.pipeline, untrained.settings)
@@ -53,9 +53,9 @@ def bench(untrained: Bench) -> Iterator[Bench]:
         unload_model(untrained.pipeline, untrained.settings)
 
 
-def assert_exactly_once(bench: Bench) -> None:
-    bench.drained()
-    answered = Counter(bench.answered())
+def assert_exactly_once(bench: ScorerBench) -> None:
+    bench.wait_until_drained()
+    answered = Counter(bench.scored_events())
     assert [event for event, times in answered.items() if times > 1] == []
     assert sorted(answered) == sorted(bench.sent)
 
@@ -79,7 +79,7 @@ def test_killed_at_any_moment_there_is_no_gap_and_no_duplicate(bench):
     with feeding(bench):
         for _ in range(5):
             process = bench.start("0", *EAGER)
-            process.logged("assigned")
+            process.wait_for_log("assigned")
             time.sleep(rng.uniform(0.0, 1.0))
             process.kill()
     with bench.scoring("0", *EAGER):
@@ -92,7 +92,7 @@ def test_killed_at_a_given_point_of_a_transaction_there_is_no_gap_and_no_duplica
     bench.feed(1_000)
     bench.flush()
     for _ in range(2):
-        doomed = bench.start("0", *EAGER, module=("tests.scoring.crashing", point, "4"))
+        doomed = bench.start("0", *EAGER, module=("tests.scoring.crashing_scorer", point, "4"))
         assert doomed.process.wait(60) == -signal.SIGKILL, doomed.log()
     with bench.scoring("0", *EAGER):
         assert_exactly_once(bench)
@@ -103,13 +103,13 @@ def test_killed_at_a_given_point_of_a_transaction_there_is_no_gap_and_no_duplica
 def test_scorers_come_and_go_and_each_event_is_answered_once(bench):
     with feeding(bench):
         first = bench.start("a", *EAGER)
-        first.logged("assigned")
+        first.wait_for_log("assigned")
         second = bench.start("b", *EAGER)
-        second.logged("assigned features")
+        second.wait_for_log("assigned features")
         time.sleep(1)
         first.kill()
         with bench.scoring("c", *EAGER) as third:
-            third.logged("assigned features")
+            third.wait_for_log("assigned features")
             time.sleep(11)  # the killed one's place in the group runs out
             second.stop()
             time.sleep(11)
@@ -120,7 +120,7 @@ def test_scorers_come_and_go_and_each_event_is_answered_once(bench):
 def test_a_scorer_that_was_frozen_past_its_time_commits_nothing_when_it_wakes(bench):
     with feeding(bench):
         frozen = bench.start("a", *EAGER)
-        frozen.logged("assigned")
+        frozen.wait_for_log("assigned")
         time.sleep(0.5)
         frozen.process.send_signal(signal.SIGSTOP)
         with bench.scoring("b", *EAGER) as other:
@@ -137,10 +137,10 @@ def test_a_scorer_that_was_frozen_past_its_time_commits_nothing_when_it_wakes(be
 def test_a_second_process_of_the_same_instance_ends_the_first(bench):
     with feeding(bench):
         first = bench.start("0", *EAGER)
-        first.logged("assigned")
+        first.wait_for_log("assigned")
         with bench.scoring("0", *EAGER) as second:
-            second.logged("assigned")
-            assert "give each scorer its own --instance" in first.refused()
+            second.wait_for_log("assigned")
+            assert "give each scorer its own --instance" in first.wait_for_error()
     with bench.scoring("0"):
         assert_exactly_once(bench)
 
@@ -149,7 +149,7 @@ def test_features_emitted_again_are_not_scored_again_even_after_a_restart(bench)
     bench.feed(300)
     with bench.scoring():
         again(bench, bench.sent[:100], attempt=1)
-        bench.drained()
+        bench.wait_until_drained()
         again(bench, bench.sent[50:], attempt=2)
         assert_exactly_once(bench)
     with bench.scoring():
@@ -159,7 +159,7 @@ def test_features_emitted_again_are_not_scored_again_even_after_a_restart(bench)
     assert {prediction["attempt"] for prediction in bench.predictions()} == {0}
 
 
-def again(bench: Bench, events: list[tuple[int, int]], attempt: int) -> None:
+def again(bench: ScorerBench, events: list[tuple[int, int]], attempt: int) -> None:
     """Emit the same events once more, as a restarted job does."""
     for partition, offset in events:
         bench.emit(partition, offset, attempt=attempt)
@@ -170,7 +170,7 @@ def test_what_the_model_cannot_score_is_a_dead_letter_once(bench):
     for _ in range(2):
         with bench.scoring():
             bench.emit(1, 10_000, event={"amount": -1.0})
-            bench.drained()
+            bench.wait_until_drained()
     (letter,) = bench.dead_letters()
     read = DeadLetter.read(letter.key(), letter.value(), letter.headers())
     assert (read.stage, read.reason, read.topic) == ("score", "penstock.NotANumber", bench.pipeline.features_topic)
@@ -200,18 +200,18 @@ def test_poison_records_become_dead_letters_and_the_rest_goes_on(bench):
 def test_while_triton_is_down_the_copy_answers_and_afterwards_triton_again(bench, stack):
     with bench.scoring() as process:
         bench.feed(60)
-        bench.drained()
+        bench.wait_until_drained()
         stack.stop("triton")
         try:
             bench.feed(60)
-            bench.drained()
+            bench.wait_until_drained()
         finally:
             stack.start("triton")
         load_model(bench.pipeline, bench.settings)
         time.sleep(1.5)  # the cool-down
         bench.feed(60)
         assert_exactly_once(bench)
-        process.logged("Triton answers again")
+        process.wait_for_log("Triton answers again")
     routes = [p["route"] for p in sorted(bench.predictions(), key=lambda p: p["source"]["offset"])]
     assert routes == ["primary"] * 60 + ["fallback"] * 60 + ["primary"] * 60
 
@@ -219,7 +219,7 @@ def test_while_triton_is_down_the_copy_answers_and_afterwards_triton_again(bench
 def test_while_kafka_restarts_the_scorer_waits_and_goes_on(bench, stack):
     with bench.scoring() as process:
         bench.feed(60)
-        bench.drained()
+        bench.wait_until_drained()
         stack.restart("kafka")
         bench.feed(60)
         assert_exactly_once(bench)
@@ -230,21 +230,21 @@ def test_a_model_with_the_inputs_in_another_order_is_refused(untrained):
     first, *others = untrained.pipeline.model.inputs
     add_model(untrained.pipeline, untrained.settings, inputs=(*others, first))
     load_model(untrained.pipeline, untrained.settings)
-    text = untrained.start().refused()
+    text = untrained.start().wait_for_error()
     assert "number 0 is 'event.amount' there and 'activity.amount_sum_1h' in the model" in text
     assert "penstock model train" in text
     unload_model(untrained.pipeline, untrained.settings)
 
 
 def test_a_model_that_is_not_loaded_is_refused(untrained):
-    text = untrained.start().refused()
+    text = untrained.start().wait_for_error()
     assert f"model {untrained.pipeline.model.name} is not loaded" in text
     assert "penstock model load" in text
 
 
 def test_a_model_that_was_unloaded_is_refused(bench):
     unload_model(bench.pipeline, bench.settings)
-    text = bench.start().refused()
+    text = bench.start().wait_for_error()
     assert "is not loaded" in text
     assert re.search(r"version 1 (UNLOADING|UNAVAILABLE)", text)
 
@@ -259,7 +259,7 @@ def test_while_triton_does_not_answer_a_scorer_begins_with_the_copy(bench, monke
 
 def test_a_triton_that_does_not_answer_is_refused_where_no_model_was_ever_loaded(untrained, monkeypatch):
     monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
-    text = untrained.start().refused()
+    text = untrained.start().wait_for_error()
     assert "Triton does not answer" in text
     assert "penstock up" in text
 
@@ -269,11 +269,11 @@ def test_a_triton_that_does_not_answer_is_refused_where_no_model_was_ever_loaded
 )
 def test_a_predictions_topic_from_which_memory_cannot_be_rebuilt_is_refused(bench, setting, value):
     bench.configure(bench.pipeline.predictions_topic, setting, value)
-    assert f"{setting}={value}" in bench.start().refused()
+    assert f"{setting}={value}" in bench.start().wait_for_error()
 
 
 def test_topics_that_do_not_exist_are_refused(settings, suffix, tmp_path):
     reference, pipeline = define(tmp_path, suffix, PARTITIONS)
-    text = Bench(reference, pipeline, settings, tmp_path).start().refused()
+    text = ScorerBench(reference, pipeline, settings, tmp_path).start().wait_for_error()
     assert "does not exist" in text
     assert "penstock topics create" in text

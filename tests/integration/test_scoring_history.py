@@ -1,4 +1,4 @@
-"""What is already scored, read back from real topics with transactions in every state."""
+"""Reading the scored events back from real topics, with transactions in every state."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from confluent_kafka import Producer
 
 from penstock.kafka.records import Consumed, Produced
 from scoring.history import HistoryUnavailableError, PredictionHistory
-from scoring.memory import Source
-from scoring.predictions import Answer, ModelIdentity, PredictionWriter
+from scoring.memory import EventPosition
+from scoring.predictions import InferenceResult, ModelIdentity, PredictionWriter
 from streams.plan.compiler import compile_plan
-from tests.scoring.bench import Bench, define, wait_for
+from tests.scoring.scorer_bench import ScorerBench, define, wait_for
 
 VECTOR = np.zeros(3, dtype=np.float32)
 # Old enough not to be taken for the future by the broker, young enough not to be deleted.
@@ -24,9 +24,9 @@ EPOCH = time.time_ns() // 1_000_000 - 1_000_000
 
 
 @pytest.fixture
-def bench(settings, suffix, tmp_path) -> Bench:
+def bench(settings, suffix, tmp_path) -> ScorerBench:
     reference, pipeline = define(tmp_path, suffix, partitions=1)
-    bench = Bench(reference, pipeline, settings, tmp_path)
+    bench = ScorerBench(reference, pipeline, settings, tmp_path)
     bench.create_topics()
     return bench
 
@@ -50,7 +50,7 @@ def history(bench, stop) -> Iterator[PredictionHistory]:
 
 def readable(history: PredictionHistory) -> bool:
     try:
-        history.scored(0, EPOCH)
+        history.read_scored(0, EPOCH)
     except HistoryUnavailableError:
         return False
     return True
@@ -65,90 +65,90 @@ def producer(bench) -> Producer:
     return producer
 
 
-def source(offset: int) -> Source:
-    return Source("events.taps", 0, offset, EPOCH + offset)
+def event(offset: int) -> EventPosition:
+    return EventPosition("events.taps", 0, offset, EPOCH + offset)
 
 
-def answer(bench: Bench, offset: int, *, dead: bool = False) -> Produced:
+def answer(bench: ScorerBench, offset: int, *, dead: bool = False) -> Produced:
     """The answer to event ``offset``, dated as the event is."""
     writer = PredictionWriter(bench.pipeline, compile_plan(bench.pipeline), ModelIdentity("taps", "1"))
     consumed = Consumed(bench.pipeline.features_topic, 0, offset, b"k", b"v", [])
     if dead:
-        return writer.unscorable(consumed, source(offset), "penstock.NotANumber", "no number", EPOCH + offset)
-    record = bench.record(0, offset, source=source(offset)._asdict())
-    return writer.prediction(consumed, record, VECTOR, Answer(0.5, "primary"), EPOCH + offset)
+        return writer.unscorable(consumed, event(offset), "penstock.NotANumber", "no number", EPOCH + offset)
+    record = bench.record(0, offset, source=event(offset)._asdict())
+    return writer.prediction(consumed, record, VECTOR, InferenceResult(0.5, "primary"), EPOCH + offset)
 
 
 def begin(producer: Producer, *records: Produced) -> None:
-    """Open a transaction and have the records on the broker."""
+    """Open a transaction, and wait until its records are on the broker."""
     producer.begin_transaction()
     for r in records:
         producer.produce(r.topic, r.value, r.key, r.partition, timestamp=r.timestamp, headers=r.headers)
     assert producer.flush(30) == 0
 
 
-def write(bench: Bench, producer: Producer, *offsets: int) -> None:
+def write(bench: ScorerBench, producer: Producer, *offsets: int) -> None:
     begin(producer, *(answer(bench, offset) for offset in offsets))
     producer.commit_transaction(30)
 
 
 def test_nothing_is_scored_in_an_empty_topic(history):
-    assert history.scored(0, EPOCH) == []
+    assert history.read_scored(0, EPOCH) == []
 
 
-def test_what_was_committed_is_scored_and_what_was_aborted_is_not(bench, history, producer):
+def test_committed_events_are_scored_and_aborted_ones_are_not(bench, history, producer):
     write(bench, producer, 1, 2)
     begin(producer, answer(bench, 3))
     producer.abort_transaction(30)
     write(bench, producer, 4)
     begin(producer, answer(bench, 5))
     producer.abort_transaction(30)
-    assert history.scored(0, EPOCH) == [source(1), source(2), source(4)]
+    assert history.read_scored(0, EPOCH) == [event(1), event(2), event(4)]
 
 
 def test_a_dead_letter_that_names_its_event_counts_as_scored(bench, history, producer):
     begin(producer, answer(bench, 1), answer(bench, 2, dead=True))
     producer.commit_transaction(30)
-    assert sorted(history.scored(0, EPOCH)) == [source(1), source(2)]
+    assert sorted(history.read_scored(0, EPOCH)) == [event(1), event(2)]
 
 
-def test_only_answers_dated_from_then_on_are_read(bench, history, producer):
+def test_only_predictions_dated_since_then_are_read(bench, history, producer):
     write(bench, producer, 1, 2, 3)
-    assert history.scored(0, EPOCH + 3) == [source(3)]
+    assert history.read_scored(0, EPOCH + 3) == [event(3)]
 
 
-def test_what_was_told_before_is_not_read_again_until_it_is_forgotten(bench, history, producer):
+def test_events_returned_before_are_not_read_again_until_they_are_forgotten(bench, history, producer):
     write(bench, producer, 1, 2, 3)
-    assert history.scored(0, EPOCH + 3) == [source(3)]
-    assert history.scored(0, EPOCH + 2) == [source(2)]
+    assert history.read_scored(0, EPOCH + 3) == [event(3)]
+    assert history.read_scored(0, EPOCH + 2) == [event(2)]
     history.forget(0)
-    assert history.scored(0, EPOCH + 2) == [source(2), source(3)]
+    assert history.read_scored(0, EPOCH + 2) == [event(2), event(3)]
 
 
-def test_an_open_transaction_is_waited_for_because_it_may_be_committed(bench, history, producer):
+def test_a_read_waits_for_an_open_transaction_because_it_may_be_committed(bench, history, producer):
     write(bench, producer, 1)
     begin(producer, answer(bench, 2))
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(history.scored, 0, EPOCH)
+        reading = pool.submit(history.read_scored, 0, EPOCH)
         time.sleep(1)
         assert not reading.done()
         producer.commit_transaction(30)
-        assert reading.result(30) == [source(1), source(2)]
+        assert reading.result(30) == [event(1), event(2)]
 
 
-def test_a_read_that_waits_ends_when_the_process_is_to_stop(bench, history, producer, stop):
+def test_a_waiting_read_ends_when_the_process_shall_stop(bench, history, producer, stop):
     begin(producer, answer(bench, 1))
     stop.set()
     with pytest.raises(HistoryUnavailableError, match="stopping"):
-        history.scored(0, EPOCH)
+        history.read_scored(0, EPOCH)
     producer.abort_transaction(30)
 
 
-def test_what_could_not_be_read_is_read_the_next_time(bench, history, producer, stop):
+def test_after_a_failed_read_the_next_one_returns_the_events(bench, history, producer, stop):
     begin(producer, answer(bench, 1))
     stop.set()
     with pytest.raises(HistoryUnavailableError):
-        history.scored(0, EPOCH)
+        history.read_scored(0, EPOCH)
     producer.commit_transaction(30)
     stop.clear()
-    assert history.scored(0, EPOCH) == [source(1)]
+    assert history.read_scored(0, EPOCH) == [event(1)]

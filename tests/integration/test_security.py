@@ -37,7 +37,7 @@ from penstock.paths import JARS
 from penstock.settings import Settings
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
-from scoring.triton import Triton
+from scoring.servers.triton import TritonServer
 from sinks.stores import cassandra as cassandra_store
 from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
@@ -45,7 +45,7 @@ from streams.flink import lifecycle as jobs
 from streams.flink.rest import Flink
 from streams.plan.project import Project, open_project
 from streams.plan.topics import pipeline_topics
-from tests.scoring.bench import add_model
+from tests.scoring.scorer_bench import add_model
 from tests.security import traces
 from tests.security.certificates import Authority
 from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, add_reference, produce
@@ -265,12 +265,12 @@ def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: R
 
 def test_triton_is_asked_over_tls_alone_and_by_those_who_trust_it(run: Run, tmp_path: Path) -> None:
     secured = run.servers.settings("scorer").triton
-    assert Triton(secured.access).served(run.pipeline.model.name).version == 1
+    assert TritonServer(secured.access).metadata(run.pipeline.model.name).version == 1
     plain = secured.model_copy(update={"tls": False})
     strange = secured.model_copy(update={"ca_file": Authority(tmp_path, "stranger").file})
     for settings in (plain, strange):
         with pytest.raises(PenstockError, match="Triton does not answer"):
-            Triton(settings.access).served(run.pipeline.model.name)
+            TritonServer(settings.access).metadata(run.pipeline.model.name)
 
 
 @pytest.fixture(params=["password", "token"])

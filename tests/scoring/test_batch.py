@@ -3,12 +3,12 @@ import pytest
 
 from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
-from scoring.batch import Candidate, answered, decode, unscored
-from scoring.memory import Source
-from scoring.predictions import Answer, ModelIdentity, PredictionWriter
+from scoring.batch import Candidate, decode, deduplicate, encode_results
+from scoring.memory import EventPosition
+from scoring.predictions import InferenceResult, ModelIdentity, PredictionWriter
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
-from tests.scoring.bench import define
+from tests.scoring.scorer_bench import define
 
 NOW = 1_800_000_000_000
 
@@ -50,7 +50,7 @@ def reason(letter):
     return headers["__connect.errors.stage"].decode(), headers["__connect.errors.exception.class.name"].decode()
 
 
-def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(schema, writer):
+def test_an_undecodable_record_is_a_dead_letter_and_the_others_are_decoded(schema, writer):
     good = Encoder(schema).encode(record(5))
     other = Encoder({"type": "record", "name": "Other", "fields": []}).encode({})
     values = [b"", b"junk", good[:-1], good + b"!", other, None, good]
@@ -71,23 +71,28 @@ def test_records_of_a_timer_are_counted_and_not_scored(schema, writer):
 
 
 def candidate(position, offset, timestamp=NOW) -> Candidate:
-    return Candidate(consumed(position, b""), record(offset), Source("events.taps", 0, offset, timestamp))
+    return Candidate(consumed(position, b""), record(offset), EventPosition("events.taps", 0, offset, timestamp))
 
 
 def test_the_first_emission_of_an_event_is_the_one_that_is_scored():
     batch = [candidate(0, 7), candidate(1, 8), candidate(2, 7, timestamp=NOW + 1)]
-    assert unscored(batch, []) == batch[:2]
+    assert deduplicate(batch, []) == batch[:2]
 
 
-def test_an_event_that_was_scored_before_is_not_again():
+def test_an_event_that_is_already_scored_is_not_scored_again():
     batch = [candidate(0, 7), candidate(1, 8)]
-    assert unscored(batch, [batch[0].source]) == batch[1:]
+    assert deduplicate(batch, [batch[0].event]) == batch[1:]
 
 
-def test_every_candidate_gets_one_answer_and_a_score_that_is_no_number_is_a_dead_letter(writer):
+def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(writer):
     batch = [candidate(n, n) for n in range(4)]
-    answers = [Answer(0.9, "primary"), Answer(float("nan"), "primary"), None, Answer(0.1, "fallback")]
-    predictions, dead_letters = answered(batch, np.zeros((4, 3), dtype=np.float32), answers, writer, NOW)
+    results = [
+        InferenceResult(0.9, "primary"),
+        InferenceResult(float("nan"), "primary"),
+        None,
+        InferenceResult(0.1, "fallback"),
+    ]
+    predictions, dead_letters = encode_results(batch, np.zeros((4, 3), dtype=np.float32), results, writer, NOW)
     assert [produced.origin for produced in predictions] == ["features.taps[0]@0", "features.taps[0]@3"]
     assert [reason(letter) for letter in dead_letters] == [
         ("score", "penstock.NotANumber"),

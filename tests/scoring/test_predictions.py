@@ -4,11 +4,17 @@ import pytest
 from penstock.kafka.records import Consumed
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
-from scoring.memory import Source
-from scoring.predictions import Answer, ModelIdentity, PredictionWriter, source_of, source_of_dead_letter
-from scoring.vectors import unpacked
+from scoring.memory import EventPosition
+from scoring.predictions import (
+    InferenceResult,
+    ModelIdentity,
+    PredictionWriter,
+    event_position,
+    event_position_of_dead_letter,
+)
+from scoring.vectors import unpack_vector
 from streams.plan.compiler import compile_plan
-from tests.scoring.bench import define
+from tests.scoring.scorer_bench import define
 
 NOW = 1_800_000_000_000
 VECTOR = np.array([1.0, np.nan, 3.0], dtype=np.float32)
@@ -44,10 +50,10 @@ def decoded(produced):
     return record_decoder("prediction").decode(produced.value)
 
 
-def test_a_prediction_carries_everything_that_it_was_made_from(writer):
-    prediction = decoded(writer.prediction(consumed(), record(), VECTOR, Answer(0.75, "primary"), NOW))
+def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
+    prediction = decoded(writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.75, "primary"), NOW))
     vector = prediction.pop("vector")
-    assert unpacked(vector).tobytes() == VECTOR.tobytes()
+    assert unpack_vector(vector).tobytes() == VECTOR.tobytes()
     assert prediction == {
         "event_id": "e1",
         "pipeline": "taps_predictions",
@@ -70,24 +76,26 @@ def test_a_prediction_carries_everything_that_it_was_made_from(writer):
 
 
 def test_key_and_partition_are_the_feature_records(writer):
-    produced = writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "fallback"), NOW)
+    produced = writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "fallback"), NOW)
     assert (produced.topic, produced.partition, produced.key) == ("predictions.taps_predictions", 2, b"card-1")
 
 
 def test_an_event_without_the_views_entity_has_no_entity_and_no_view(writer):
-    prediction = decoded(writer.prediction(consumed(), record(activity=None), VECTOR, Answer(0.1, "primary"), NOW))
+    prediction = decoded(
+        writer.prediction(consumed(), record(activity=None), VECTOR, InferenceResult(0.1, "primary"), NOW)
+    )
     assert prediction["entity"] is None
     assert prediction["views"] == []
 
 
 @pytest.mark.parametrize(("source_timestamp", "expected"), [(NOW - 1, NOW), (NOW + 5_000, NOW + 5_000)])
 def test_a_prediction_is_never_dated_before_its_event(writer, source_timestamp, expected):
-    produced = writer.prediction(consumed(), record(source_timestamp), VECTOR, Answer(0.1, "primary"), NOW)
+    produced = writer.prediction(consumed(), record(source_timestamp), VECTOR, InferenceResult(0.1, "primary"), NOW)
     assert produced.timestamp == expected
 
 
 def test_the_headers_are_a_cloud_event(writer):
-    headers = dict(writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "primary"), NOW).headers)
+    headers = dict(writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW).headers)
     headers.pop("traceparent")
     assert headers == {
         "ce_specversion": b"1.0",
@@ -100,10 +108,10 @@ def test_the_headers_are_a_cloud_event(writer):
 
 
 def trace_of(writer, *headers):
-    return dict(writer.prediction(consumed(*headers), record(), VECTOR, Answer(0.1, "primary"), NOW).headers)
+    return dict(writer.prediction(consumed(*headers), record(), VECTOR, InferenceResult(0.1, "primary"), NOW).headers)
 
 
-def test_the_trace_of_the_feature_record_goes_on_with_a_span_of_its_own(writer):
+def test_the_trace_of_the_feature_record_continues_with_a_new_span(writer):
     given = f"00-{'a' * 32}-{'b' * 16}-00"
     headers = trace_of(writer, ("traceparent", given.encode()), ("tracestate", b"vendor=1"))
     version, trace, span, flags = headers["traceparent"].decode().split("-")
@@ -116,7 +124,7 @@ def test_the_trace_of_the_feature_record_goes_on_with_a_span_of_its_own(writer):
     "given",
     [b"", b"garbage", b"\xff\xfe", f"00-{'0' * 32}-{'b' * 16}-01".encode(), f"ff-{'a' * 32}-{'b' * 16}-01".encode()],
 )
-def test_without_a_valid_trace_the_event_always_gives_the_same_one(writer, given):
+def test_without_a_valid_trace_the_event_determines_the_trace(writer, given):
     anew = trace_of(writer)["traceparent"]
     assert trace_of(writer, ("traceparent", given), ("tracestate", b"vendor=1"))["traceparent"] == anew
     assert len(anew) == 55
@@ -139,16 +147,18 @@ def test_a_dead_letter_is_the_record_verbatim_with_the_reason(writer):
         value=b"\x00junk",
         original_headers=(("app", b"1"), ("empty", None)),
     )
-    assert source_of_dead_letter(letter.headers) is None
+    assert event_position_of_dead_letter(letter.headers) is None
 
 
-def test_a_dead_letter_that_could_be_read_names_its_event_and_is_not_dated_before_it(writer):
-    source = source_of(record(NOW + 9))
-    letter = writer.unscorable(consumed(), source, "penstock.NotANumber", "no number", NOW)
+def test_a_dead_letter_of_a_decoded_record_names_its_event_and_is_not_dated_before_it(writer):
+    event = event_position(record(NOW + 9))
+    letter = writer.unscorable(consumed(), event, "penstock.NotANumber", "no number", NOW)
     assert letter.timestamp == NOW + 9
-    assert source_of_dead_letter(letter.headers) == source == Source("events.taps", 2, 17, NOW + 9)
+    assert event_position_of_dead_letter(letter.headers) == event == EventPosition("events.taps", 2, 17, NOW + 9)
 
 
-def test_a_prediction_is_the_same_bytes_when_it_is_made_again(writer):
-    once, again = (writer.prediction(consumed(), record(), VECTOR, Answer(0.1, "primary"), NOW) for _ in range(2))
+def test_encoding_a_prediction_again_gives_the_same_bytes(writer):
+    once, again = (
+        writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW) for _ in range(2)
+    )
     assert once == again

@@ -8,14 +8,14 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
-from scoring.repository import ModelRepository, Serving, config_text
-from scoring.training import Manifest, TrainedModel, Validation
+from scoring.repository import ModelRepository, ServingConfig, config_text
+from scoring.training import ModelManifest, TrainedModel, Validation
 
 INPUTS = ("event.amount", "card.sum_1h", "card.count_24h")
 
 
-def trained(inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a simpler one") -> TrainedModel:
-    manifest = Manifest(
+def trained(inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a baseline") -> TrainedModel:
+    manifest = ModelManifest(
         inputs=inputs,
         baseline_inputs=("event.amount",),
         views={"card": "1:abcd"},
@@ -67,7 +67,7 @@ def test_a_server_of_another_user_can_read_what_is_written(repository):
     assert stat.S_IMODE(repository.folder("fraud", 1).stat().st_mode) == 0o755
 
 
-def test_a_removed_version_below_the_newest_is_not_given_again(repository):
+def test_the_number_of_a_removed_version_is_not_reused(repository):
     for _ in range(3):
         repository.add("fraud", trained())
     for path in repository.folder("fraud", 2).iterdir():
@@ -76,7 +76,7 @@ def test_a_removed_version_below_the_newest_is_not_given_again(repository):
     assert repository.add("fraud", trained()) == 4
 
 
-def test_two_trainings_at_once_get_a_version_each(repository):
+def test_concurrent_trainings_get_different_versions(repository):
     results = []
 
     def add():
@@ -103,7 +103,7 @@ def test_a_write_that_fails_leaves_nothing_behind(repository, monkeypatch):
     assert list((repository.root / "fraud").iterdir()) == []
 
 
-def test_the_leftover_of_a_killed_training_is_no_version(repository):
+def test_a_partial_folder_of_a_killed_training_is_not_a_version(repository):
     (repository.root / "fraud" / ".partial-abc").mkdir(parents=True)
     assert repository.versions("fraud") == []
     assert repository.add("fraud", trained()) == 1
@@ -111,10 +111,10 @@ def test_the_leftover_of_a_killed_training_is_no_version(repository):
 
 def test_the_first_version_is_configured_at_once(repository):
     repository.add("fraud", trained())
-    assert repository.serving("fraud") == Serving(1, None, INPUTS, "python")
+    assert repository.serving_config("fraud") == ServingConfig(1, None, INPUTS, "python")
 
 
-def test_a_later_version_is_not_configured_before_it_is_asked_for(repository):
+def test_a_later_version_is_not_configured_until_requested(repository):
     repository.add("fraud", trained())
     before = repository.configuration("fraud")
     repository.add("fraud", trained())
@@ -138,7 +138,7 @@ def test_the_configuration_is_what_triton_expects(repository):
 
 
 def test_the_gpu_backend_has_the_same_tensors():
-    serving = Serving(1, None, INPUTS, "python")
+    serving = ServingConfig(1, None, INPUTS, "python")
     python, gpu = (
         text_format.Parse(config_text("fraud", s, trained().manifest), model_config_pb2.ModelConfig())
         for s in (serving, replace(serving, backend="onnxruntime"))
@@ -148,7 +148,7 @@ def test_the_gpu_backend_has_the_same_tensors():
     assert (gpu.input, gpu.output, gpu.max_batch_size) == (python.input, python.output, python.max_batch_size)
 
 
-def test_the_chosen_backend_stays_until_another_is_chosen(repository):
+def test_the_backend_is_unchanged_until_another_one_is_chosen(repository):
     for _ in range(2):
         repository.add("fraud", trained())
     repository.configure("fraud", 1, "onnxruntime")
@@ -156,7 +156,7 @@ def test_the_chosen_backend_stays_until_another_is_chosen(repository):
     assert repository.configure("fraud", 2, "python").backend == "python"
 
 
-def test_the_version_of_before_is_served_beside_the_current_one(repository):
+def test_the_previous_version_is_served_beside_the_current_one(repository):
     for _ in range(3):
         repository.add("fraud", trained())
     assert repository.configure("fraud", 2).versions == (1, 2)
@@ -181,7 +181,7 @@ def test_going_back_to_an_older_version_retires_the_newer_one(repository):
     assert repository.configure("fraud", 1).versions == (1,)
 
 
-def test_changed_inputs_are_refused_with_the_difference_and_the_way_out(repository):
+def test_changed_inputs_are_refused_with_the_difference_and_a_remedy(repository):
     repository.add("fraud", trained())
     with pytest.raises(PenstockError) as caught:
         repository.add("fraud", trained(inputs=("event.amount", "card.sum_1h", "card.sum_7d")))
@@ -208,7 +208,7 @@ def test_a_model_that_was_never_trained_is_a_clear_error(repository):
     assert caught.value.next == "penstock model train PIPELINE"
 
 
-def test_a_configuration_of_other_make_is_not_overwritten(repository):
+def test_a_configuration_that_penstock_did_not_write_is_not_overwritten(repository):
     repository.add("fraud", trained())
     path = repository.root / "fraud" / "config.pbtxt"
     path.write_text("no protobuf at all {")

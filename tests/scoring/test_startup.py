@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
-from scoring.startup import check_model, fallback_file
-from scoring.triton import ServedModel
+from scoring.model_metadata import ModelMetadata
+from scoring.repository import ModelRepository
+from scoring.servers.protocol import ModelNotLoaded, ModelServerUnavailable
+from scoring.startup import check_model, describe_model
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan
-from tests.scoring.bench import define
+from tests.scoring.fake_server import FakeServer
+from tests.scoring.scorer_bench import define
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +19,9 @@ def pipeline(tmp_path_factory):
     return define(tmp_path_factory.mktemp("pipeline"), "startup", partitions=1)[1]
 
 
-def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ServedModel:
+def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ModelMetadata:
     current = {view.name: f"{view.version}:{view.hash}" for view in compile_plan(pipeline).views}
-    return ServedModel(
+    return ModelMetadata(
         pipeline.model.name, 3, inputs or pipeline.model.inputs, current if views is None else views, max_batch_size
     )
 
@@ -30,7 +33,7 @@ def refusal(pipeline, model, max_batch=100) -> PenstockError:
     return refused.value
 
 
-def test_the_model_of_the_pipeline_as_it_is_now_is_accepted(pipeline):
+def test_a_model_of_the_current_pipeline_is_accepted(pipeline):
     check_model(pipeline, compile_plan(pipeline), served(pipeline), 4096)
 
 
@@ -55,13 +58,13 @@ def test_a_view_that_the_model_does_not_know_is_refused(pipeline):
     assert "absent then" in refusal(pipeline, served(pipeline, views={})).what
 
 
-def test_a_view_that_the_model_does_not_read_may_be_anything(pipeline):
+def test_views_that_the_model_does_not_read_are_ignored(pipeline):
     current = served(pipeline).views
     check_model(pipeline, compile_plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
 
 
 @pytest.mark.parametrize("kind", ["string", "double[]"])
-def test_an_input_that_is_no_number_is_refused(pipeline, kind):
+def test_an_input_that_is_not_a_number_is_refused(pipeline, kind):
     plan = compile_plan(pipeline).model_dump()
     for stage in plan["stages"]:
         for feature in stage["views"][0]["features"]:
@@ -70,11 +73,32 @@ def test_an_input_that_is_no_number_is_refused(pipeline, kind):
         check_model(pipeline, PipelinePlan.model_validate(plan), served(pipeline), 100)
 
 
-def test_batches_larger_than_the_model_takes_are_refused(pipeline):
+def test_batches_larger_than_the_models_maximum_are_refused(pipeline):
     error = refusal(pipeline, served(pipeline, max_batch_size=64))
     assert error.next.endswith("--max-batch 64")
 
 
 def test_the_fallback_is_the_served_versions_own_file(pipeline):
     name = pipeline.model.name
-    assert fallback_file(Path("models"), served(pipeline)) == Path("models") / name / "3" / "model.onnx"
+    assert ModelRepository(Path("models")).model_file(name, 3) == Path("models") / name / "3" / "model.onnx"
+
+
+def test_the_primary_server_describes_the_model(pipeline):
+    primary, fallback = FakeServer(described=served(pipeline)), FakeServer()
+    assert describe_model(primary, fallback, "taps") == served(pipeline)
+    assert fallback.calls == []
+
+
+def test_while_the_primary_server_is_down_the_fallback_describes_the_model(pipeline):
+    primary = FakeServer(failure=ModelServerUnavailable("down"))
+    assert describe_model(primary, FakeServer(described=served(pipeline)), "taps") == served(pipeline)
+
+
+def test_while_the_primary_server_is_down_a_model_that_the_fallback_lacks_is_the_primarys_error():
+    with pytest.raises(ModelServerUnavailable, match="down"):
+        describe_model(FakeServer(failure=ModelServerUnavailable("down")), FakeServer(), "taps")
+
+
+def test_a_model_that_is_not_loaded_is_refused_even_if_the_fallback_has_it(pipeline):
+    with pytest.raises(ModelNotLoaded):
+        describe_model(FakeServer(), FakeServer(described=served(pipeline)), "taps")

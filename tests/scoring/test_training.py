@@ -8,9 +8,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from penstock.errors import PenstockError
+from scoring.model_metadata import INPUT, OUTPUT
 from scoring.training import auc, score_baseline, score_onnx, to_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
-from scoring.triton import INPUT, OUTPUT
 
 INPUTS = ("event.amount", "event.is_online", "card.sum_1h", "card.count_24h")
 
@@ -50,13 +50,13 @@ def test_the_model_has_one_input_and_one_output(trained):
     assert (score.name, score.type, score.shape[1]) == (OUTPUT, "tensor(float)", 1)
 
 
-def test_the_file_format_is_one_that_older_runtimes_read(trained):
+def test_older_runtimes_can_read_the_file_format(trained):
     model = onnx.load_from_string(trained.onnx)
     assert model.ir_version == 8
     assert {o.domain: o.version for o in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
 
 
-def test_the_model_names_its_inputs(trained):
+def test_the_model_file_lists_its_inputs(trained):
     metadata = onnxruntime.InferenceSession(trained.onnx).get_modelmeta().custom_metadata_map
     assert tuple(json.loads(metadata["inputs"])) == INPUTS
 
@@ -80,7 +80,7 @@ def test_validation_is_the_latest_fifth(trained):
     assert trained.manifest.validation.rows == 300
 
 
-def test_the_most_useful_input_is_the_one_that_the_labels_depend_on(trained):
+def test_the_most_important_input_is_the_one_that_the_labels_depend_on(trained):
     importance = trained.manifest.importance
     assert [one.input for one in importance[:2]] == ["card.sum_1h", "event.amount"]
     assert importance[0].loss > 0.1
@@ -95,7 +95,7 @@ def test_importance_is_measured_with_infinities_and_columns_of_nulls():
     assert losses["card.count_24h"] == 0
 
 
-def test_the_manifest_says_what_made_the_model(trained):
+def test_the_manifest_records_how_the_model_was_trained(trained):
     manifest = trained.manifest
     data = training_set()
     assert (manifest.seed, manifest.data_hash, manifest.rows) == (7, data.data_hash, 1500)
@@ -112,7 +112,7 @@ def test_a_model_of_windowed_features_only_has_no_baseline():
     assert result.manifest.validation.auc_without_windows is None
 
 
-def test_an_input_that_is_always_null_is_no_obstacle():
+def test_training_accepts_an_input_that_is_always_null():
     data = training_set()
     values = data.X.copy()
     values[:, 3] = np.nan
@@ -125,7 +125,7 @@ def test_a_row_of_nulls_only_is_scored(trained):
     assert 0 < score[0] < 1
 
 
-def test_whether_a_value_is_null_may_be_the_signal():
+def test_the_model_learns_from_nulls():
     rng = np.random.default_rng(0)
     data = training_set()
     values = rng.normal(size=data.X.shape).astype(np.float32)
@@ -137,7 +137,7 @@ def test_whether_a_value_is_null_may_be_the_signal():
     assert score_onnx(result.onnx, present)[0] < 0.1
 
 
-def test_thresholds_between_neighbouring_float32_values_send_each_value_its_own_way():
+def test_a_threshold_between_neighbouring_float32_values_separates_them():
     rng = np.random.default_rng(0)
     # Half-way between these two, "to nearest, ties to even" would round up, to the higher one itself.
     low = np.nextafter(np.float32(1), np.float32(2))
@@ -167,14 +167,14 @@ def test_infinities_are_scored_as_the_largest_values():
     assert score_onnx(result.onnx, infinite)[0] > 0.9
 
 
-def test_an_input_that_is_always_the_same_is_no_obstacle():
+def test_training_accepts_a_constant_input():
     data = training_set()
     values = data.X.copy()
     values[:, 3] = 5
     assert train(replace(data, X=values), seed=1).manifest.validation.auc > 0.85
 
 
-def test_an_input_that_was_null_until_the_validation_slice_is_no_obstacle():
+def test_training_accepts_an_input_that_is_null_until_the_validation_slice():
     data = training_set()
     values = data.X.copy()
     values[:1250, 3] = np.nan
@@ -225,7 +225,7 @@ def test_auc_of_one_class_is_an_error():
         auc(np.array([0.1, 0.2]), np.array([1, 1]))
 
 
-def test_the_baseline_scores_full_vectors_by_its_own_columns(tmp_path, trained):
+def test_the_baseline_picks_its_own_columns_from_full_vectors(tmp_path, trained):
     (tmp_path / "baseline.onnx").write_bytes(trained.baseline_onnx)
     (tmp_path / "manifest.json").write_text(trained.manifest.model_dump_json())
     vectors = training_set(seed=3).X

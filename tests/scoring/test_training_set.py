@@ -19,7 +19,7 @@ def joined(features, labels, until_ms=None) -> TrainingSet:
     return join(features, labels, inputs=INPUTS, views=VIEWS, until_ms=until_ms)
 
 
-def test_events_meet_their_labels_in_order_of_event_time():
+def test_events_are_joined_to_their_labels_in_order_of_event_time():
     result = joined(
         [feature("b", 2, 20, time=2), feature("a", 1, 10, time=1)],
         [label("a", True), label("b", False)],
@@ -31,7 +31,7 @@ def test_events_meet_their_labels_in_order_of_event_time():
     assert result.y.tolist() == [1, 0]
 
 
-def test_of_several_events_of_one_id_the_first_counts():
+def test_of_several_events_with_one_id_the_first_is_used():
     again = feature("a", 9, 9, position=(5, 0, 7))
     first = feature("a", 1, 1, position=(5, 0, 3))
     result = joined([again, first], [label("a", True)])
@@ -39,7 +39,7 @@ def test_of_several_events_of_one_id_the_first_counts():
     assert result.counts.ids_again == 1
 
 
-def test_a_label_known_only_after_the_bound_does_not_exist_yet():
+def test_a_label_known_only_after_the_limit_is_ignored():
     result = joined(
         [feature("a", time=5), feature("b", time=5)], [label("a", True, 10), label("b", True, 11)], until_ms=10
     )
@@ -48,36 +48,36 @@ def test_a_label_known_only_after_the_bound_does_not_exist_yet():
     assert result.counts.events_unlabelled == 1
 
 
-def test_the_latest_label_known_by_the_bound_is_the_truth():
+def test_the_latest_label_known_by_the_limit_is_used():
     labels = [label("a", True, 30), label("a", False, 20), label("a", True, 10)]
     assert joined([feature("a")], labels, until_ms=25).y.tolist() == [0]
     assert joined([feature("a")], labels).y.tolist() == [1]
 
 
-def test_of_labels_of_the_same_time_the_later_arrival_wins():
+def test_of_labels_with_the_same_time_the_later_arrival_wins():
     labels = [label("a", True, 10, position=(8, 0, 2)), label("a", False, 10, position=(8, 0, 1))]
     assert joined([feature("a")], labels).y.tolist() == [1]
 
 
-def test_a_null_label_takes_back_the_one_before():
+def test_a_null_label_retracts_earlier_labels():
     result = joined([feature("a")], [label("a", True, 10), label("a", None, 20)])
     assert len(result) == 0
     assert result.counts.events_unlabelled == 1
 
 
-def test_an_event_after_the_bound_is_left_out():
+def test_an_event_after_the_limit_is_left_out():
     result = joined([feature("a", time=11)], [label("a", True, 5)], until_ms=10)
     assert len(result) == 0
     assert result.counts.events_after_until == 1
 
 
-def test_a_late_event_whose_vector_knows_more_than_the_bound_is_left_out():
+def test_a_late_event_whose_vector_depends_on_events_after_the_limit_is_left_out():
     result = joined([feature("a", time=5, as_of=11)], [label("a", True, 5)], until_ms=10)
     assert len(result) == 0
     assert result.counts.events_after_until == 1
 
 
-def test_a_later_emission_never_stands_in_for_a_first_one_past_the_bound():
+def test_a_later_emission_never_replaces_a_first_one_after_the_limit():
     rows = [feature("a", time=5, as_of=11, position=(1,)), feature("a", time=5, as_of=5, position=(2,))]
     assert len(joined(rows, [label("a", True, 5)], until_ms=10)) == 0
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from scoring.vectors import Vectorizer, packed, unpacked
+from scoring.vectors import Vectorizer, pack_vector, unpack_vector
 
 INPUTS = ("card.count_1h", "event.amount", "card.mean_1h", "event.online")
 
@@ -23,7 +23,7 @@ def test_null_is_nan():
     assert np.isnan(Vectorizer(INPUTS).vectors([record()])[0, 2])
 
 
-def test_a_view_without_an_entity_is_nan_throughout():
+def test_all_inputs_of_a_view_without_an_entity_are_nan():
     matrix = Vectorizer(INPUTS).vectors([record(card=None)])
     assert np.isnan(matrix[0]).tolist() == [True, False, True, False]
 
@@ -38,7 +38,7 @@ def test_no_records_give_an_empty_matrix_of_the_right_width():
     assert Vectorizer(INPUTS).vectors([]).shape == (0, 4)
 
 
-def test_a_packed_vector_comes_back_bit_for_bit():
+def test_a_packed_vector_unpacks_to_the_same_bits():
     vector = np.array([1.5, np.nan, -np.inf, 1e-40], dtype=np.float32)
-    assert len(packed(vector)) == 16
-    assert unpacked(packed(vector)).tobytes() == vector.tobytes()
+    assert len(pack_vector(vector)) == 16
+    assert unpack_vector(pack_vector(vector)).tobytes() == vector.tobytes()

@@ -30,7 +30,7 @@ from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
 from streams.flink import lifecycle as jobs
 from streams.plan.project import open_project
-from tests.scoring.bench import DEFINITION, add_model, unload_model, wait_for
+from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait_for
 
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 _LASTING = ("fraud-sink-redis", "fraud-sink-cassandra", "fraud-scorer", "fraud-drift")

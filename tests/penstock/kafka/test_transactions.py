@@ -6,12 +6,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
 from penstock.kafka.transactions import (
-    AbortedError,
     Deadline,
     OutcomeUnknownError,
+    Recovery,
+    TransactionAbortedError,
     TransactionalProducer,
-    Verdict,
-    verdict,
+    choose_recovery,
 )
 
 RETRIABLE = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, "load", False, True, False)
@@ -27,7 +27,7 @@ RECORD = Produced("predictions.taps", 1, b"k", b"v", [("h", b"1")], 5, "features
 OFFSETS = [TopicPartition("features.taps", 1, 8)]
 
 
-class Clock:
+class FakeClock:
     def __init__(self):
         self.now = 0.0
 
@@ -39,7 +39,7 @@ class Clock:
 
 
 class ScriptedProducer:
-    """Plays back one list of errors (None: success) per call, then succeeds; writes down what was called."""
+    """Plays back one list of errors (None: success) per method, then succeeds; records the calls."""
 
     def __init__(self, clock, **script):
         self._clock = clock
@@ -83,11 +83,11 @@ class ScriptedProducer:
         self._play("abort")
 
 
-class Rig:
-    """A transactional producer over scripted ones, the last of which answers every further creation."""
+class ProducerRig:
+    """A transactional producer over scripted producers; those beyond the scripts always succeed."""
 
     def __init__(self, *scripts, stopping=lambda: False):
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.made = []
         self._scripts = list(scripts)
         self.producer = TransactionalProducer(
@@ -99,16 +99,16 @@ class Rig:
         self.made.append(ScriptedProducer(self.clock, **script))
         return self.made[-1]
 
-    def write(self, budget_s=20.0):
-        self.producer.write([RECORD], OFFSETS, b"group", budget_s)
+    def write(self, timeout_s=20.0):
+        self.producer.write([RECORD], OFFSETS, b"group", timeout_s)
 
     @property
     def calls(self):
         return self.made[-1].calls
 
 
-def started(script=None) -> Rig:
-    rig = Rig(script or {})
+def started(script=None) -> ProducerRig:
+    rig = ProducerRig(script or {})
     assert rig.producer.start()
     rig.calls.clear()
     return rig
@@ -117,62 +117,62 @@ def started(script=None) -> Rig:
 @pytest.mark.parametrize(
     ("error", "committing", "expired", "expected"),
     [
-        (RETRIABLE, False, False, Verdict.RETRY),
-        (RETRIABLE, True, False, Verdict.RETRY),
-        (RETRIABLE, False, True, Verdict.RENEW),
-        (ABORTABLE, False, False, Verdict.ABORT),
-        (ABORTABLE, True, True, Verdict.ABORT),
-        (FENCED, False, False, Verdict.RENEW),
-        (TIMED_OUT, False, False, Verdict.RETRY),
-        (TIMED_OUT, True, False, Verdict.RENEW),
-        (OTHER_INSTANCE, False, False, Verdict.STOP),
-        (FORBIDDEN, False, False, Verdict.STOP),
-        (STATE, False, False, Verdict.RENEW),
+        (RETRIABLE, False, False, Recovery.RETRY),
+        (RETRIABLE, True, False, Recovery.RETRY),
+        (RETRIABLE, False, True, Recovery.RENEW),
+        (ABORTABLE, False, False, Recovery.ABORT),
+        (ABORTABLE, True, True, Recovery.ABORT),
+        (FENCED, False, False, Recovery.RENEW),
+        (TIMED_OUT, False, False, Recovery.RETRY),
+        (TIMED_OUT, True, False, Recovery.RENEW),
+        (OTHER_INSTANCE, False, False, Recovery.STOP),
+        (FORBIDDEN, False, False, Recovery.STOP),
+        (STATE, False, False, Recovery.RENEW),
     ],
     ids=str,
 )
-def test_every_kind_of_error_has_one_verdict(error, committing, expired, expected):
-    assert verdict(error, committing=committing, expired=expired) is expected
+def test_every_kind_of_error_has_one_recovery(error, committing, expired, expected):
+    assert choose_recovery(error, committing=committing, expired=expired) is expected
 
 
-def test_a_deadline_runs_out_once_and_is_never_negative():
-    clock = Clock()
+def test_a_deadline_expires_and_its_remaining_time_is_never_negative():
+    clock = FakeClock()
     deadline = Deadline.after(5.0, clock)
     clock.now = 4.0
-    assert (deadline.left, deadline.expired) == (1.0, False)
+    assert (deadline.remaining_s, deadline.expired) == (1.0, False)
     clock.now = 9.0
-    assert (deadline.left, deadline.expired) == (0.0, True)
+    assert (deadline.remaining_s, deadline.expired) == (0.0, True)
 
 
-def test_records_and_offsets_are_one_transaction():
+def test_records_and_offsets_are_written_in_one_transaction():
     rig = started()
     rig.write()
     assert rig.calls == ["begin", "produce", "offsets", "commit"]
 
 
-def test_a_retriable_error_is_tried_again():
+def test_a_retriable_error_is_retried():
     rig = started({"offsets": [RETRIABLE, RETRIABLE]})
     rig.write()
     assert rig.calls == ["begin", "produce", "offsets", "offsets", "offsets", "commit"]
 
 
-def test_an_abortable_error_aborts_and_the_producer_lives_on():
+def test_an_abortable_error_aborts_and_the_producer_stays_usable():
     rig = started({"offsets": [ABORTABLE]})
-    with pytest.raises(AbortedError, match="generation"):
+    with pytest.raises(TransactionAbortedError, match="generation"):
         rig.write()
     assert rig.calls == ["begin", "produce", "offsets", "abort"]
     rig.write()
     assert len(rig.made) == 1
 
 
-def test_a_commit_that_timed_out_is_never_called_again():
+def test_a_commit_that_timed_out_is_never_repeated():
     rig = started({"commit": [TIMED_OUT]})
     with pytest.raises(OutcomeUnknownError):
         rig.write()
     assert rig.calls == ["begin", "produce", "offsets", "commit"]
 
 
-def test_a_producer_of_unknown_outcome_is_not_used_again_until_a_new_one_has_fenced_it():
+def test_after_an_unknown_outcome_nothing_is_written_until_a_new_producer_has_fenced_the_old_one():
     rig = started({"commit": [FENCED]})
     with pytest.raises(OutcomeUnknownError):
         rig.write()
@@ -183,25 +183,25 @@ def test_a_producer_of_unknown_outcome_is_not_used_again_until_a_new_one_has_fen
     assert [producer.calls[0] for producer in rig.made] == ["begin", "init"]
 
 
-def test_an_abort_that_fails_leaves_it_to_the_next_producers_fence():
+def test_an_abort_that_fails_discards_the_producer():
     rig = started({"offsets": [ABORTABLE], "abort": [TIMED_OUT]})
     with pytest.raises(OutcomeUnknownError, match="abort failed"):
         rig.write()
 
 
-def test_retries_end_with_the_budget():
+def test_retries_end_at_the_time_limit():
     rig = started({"offsets": [RETRIABLE] * 100})
     with pytest.raises(OutcomeUnknownError):
-        rig.write(budget_s=10.0)
+        rig.write(timeout_s=10.0)
     assert rig.calls.count("offsets") < 12
 
 
-def test_a_call_that_never_returns_is_given_up():
+def test_a_call_that_never_returns_is_abandoned():
     rig = started()
     released = threading.Event()
     rig.made[-1].send_offsets_to_transaction = lambda *_: released.wait(30)
     with pytest.raises(OutcomeUnknownError, match="does not return"):
-        rig.write(budget_s=2.0)  # of which beginning and producing take one second each
+        rig.write(timeout_s=2.0)  # begin and produce take one second each
     released.set()
 
 
@@ -226,7 +226,7 @@ def test_a_full_queue_is_drained():
     assert rig.calls == ["begin", "produce", "poll", "produce", "poll", "produce", "offsets", "commit"]
 
 
-def test_another_process_of_the_same_instance_stops_this_one_and_leaves_nothing_open():
+def test_another_process_of_the_same_instance_stops_this_one_and_its_transaction_is_aborted():
     rig = started({"offsets": [OTHER_INSTANCE]})
     with pytest.raises(PenstockError, match="another scorer") as stopped:
         rig.write()
@@ -234,17 +234,17 @@ def test_another_process_of_the_same_instance_stops_this_one_and_leaves_nothing_
     assert rig.calls[-1] == "abort"
 
 
-def test_a_broker_that_is_away_at_the_start_is_waited_for():
-    rig = Rig({"init": [TIMED_OUT]}, {"init": [RETRIABLE]}, {})
+def test_start_waits_for_an_unreachable_broker():
+    rig = ProducerRig({"init": [TIMED_OUT]}, {"init": [RETRIABLE]}, {})
     assert rig.producer.start()
     assert len(rig.made) == 3
 
 
-def test_waiting_for_the_broker_ends_when_the_process_is_to_stop():
-    rig = Rig({"init": [TIMED_OUT]}, stopping=lambda: len(rig.made) > 0)
+def test_waiting_for_the_broker_ends_when_the_process_shall_stop():
+    rig = ProducerRig({"init": [TIMED_OUT]}, stopping=lambda: len(rig.made) > 0)
     assert not rig.producer.start()
 
 
 def test_a_transactional_id_that_is_not_allowed_is_an_error():
     with pytest.raises(PenstockError, match="does not allow"):
-        Rig({"init": [FORBIDDEN]}).producer.start()
+        ProducerRig({"init": [FORBIDDEN]}).producer.start()

@@ -32,7 +32,7 @@ from streams.drift.calibration import Series, calibrate
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.topics import pipeline_topics
-from tests.scoring.bench import manifest_of, wait_for
+from tests.scoring.scorer_bench import manifest_of, wait_for
 from verify.drift import DriftFindings, check_drift
 from verify.records import Published
 

@@ -1,7 +1,7 @@
-"""``penstock`` as a process that kills itself (-9) at a given point of its n-th transaction.
+"""``penstock`` as a process that kills itself (SIGKILL) at a given point of its n-th transaction.
 
-``python -m tests.scoring.crashing POINT N scorer run ...``; points are ``before_offsets`` and ``before_commit``, when
-the records are on the broker, and ``after_commit``, when the scorer does not know yet that they are committed.
+``python -m tests.scoring.crashing_scorer POINT N scorer run ...``; points are ``before_offsets`` and ``before_commit``,
+when the records are on the broker, and ``after_commit``, when the scorer does not know yet that they are committed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POINTS = ("before_offsets", "before_commit", "after_commit")
 
 
 class CrashingProducer(Producer):
-    """A producer with a fuse."""
+    """A producer that kills its process at a point of a transaction."""
 
     point = ""
     transactions_left = 0

@@ -1,11 +1,11 @@
-"""The scorer's metrics: there from the start, named by pipeline."""
+"""The scorer's metrics exist from the start, labelled by pipeline."""
 
 from __future__ import annotations
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scoring.metrics import STAGES, Metrics
+from scoring.scorer_metrics import STAGES, ScorerMetrics
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def metrics(registry: CollectorRegistry) -> Metrics:
-    return Metrics(registry, "fraud", 100)
+def metrics(registry: CollectorRegistry) -> ScorerMetrics:
+    return ScorerMetrics(registry, "fraud", 100)
 
 
-def test_every_series_is_there_before_anything_happened_so_that_rates_begin_at_zero(
-    registry: CollectorRegistry, metrics: Metrics
+def test_every_series_exists_from_the_start_so_that_rates_begin_at_zero(
+    registry: CollectorRegistry, metrics: ScorerMetrics
 ) -> None:
     for name, label, values in (
         ("scored_total", "route", ("primary", "fallback")),
@@ -32,9 +32,9 @@ def test_every_series_is_there_before_anything_happened_so_that_rates_begin_at_z
             assert registry.get_sample_value(f"penstock_scorer_{name}", {"pipeline": "fraud", label: value}) == 0
 
 
-def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.batch(100)
-    metrics.batch(50)
+def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:
+    metrics.observe_batch(100)
+    metrics.observe_batch(50)
     assert registry.get_sample_value("penstock_scorer_batch_fill_ratio_sum", {"pipeline": "fraud"}) == 1.5
     assert (
         registry.get_sample_value("penstock_scorer_batch_fill_ratio_bucket", {"pipeline": "fraud", "le": "0.99"}) == 1
@@ -42,15 +42,15 @@ def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, met
     assert registry.get_sample_value("penstock_scorer_batch_records_sum", {"pipeline": "fraud"}) == 150
 
 
-def test_one_model_version_is_shown_at_a_time(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.model("m", 1)
-    metrics.model("m", 2)
+def test_one_model_version_is_shown_at_a_time(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:
+    metrics.set_model("m", 1)
+    metrics.set_model("m", 2)
     (family,) = (family for family in registry.collect() if family.name == "penstock_scorer_model_info")
     assert [(s.labels["version"], s.value) for s in family.samples] == [("2", 1.0)]
 
 
-def test_a_stage_is_timed_even_if_it_fails(registry: CollectorRegistry, metrics: Metrics) -> None:
-    with pytest.raises(ValueError, match="x"), metrics.stage("infer"):
+def test_a_stage_is_timed_even_if_it_fails(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:
+    with pytest.raises(ValueError, match="x"), metrics.time_stage("infer"):
         raise ValueError("x")
     labels = {"pipeline": "fraud", "stage": "infer"}
     assert registry.get_sample_value("penstock_scorer_stage_seconds_count", labels) == 1

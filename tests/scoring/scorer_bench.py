@@ -1,4 +1,4 @@
-"""What the scorer's tests on real servers share: a small pipeline, a model of known scores, a feed, a reader."""
+"""Fixtures of the scorer's tests on real servers: a small pipeline, a model with known scores, a feed, a reader."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.codec import Encoder
 from schemas.history import record_decoder
-from scoring.predictions import source_of
+from scoring.predictions import event_position
 from scoring.repository import ModelRepository
-from scoring.serving import ModelControl
-from scoring.training import Manifest, TrainedModel, Validation
+from scoring.servers.registry import PRIMARY_SERVER, open_server
+from scoring.training import ModelManifest, TrainedModel, Validation
+from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
@@ -110,14 +111,14 @@ def onnx_bytes() -> bytes:
 
 
 def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None) -> None:
-    """Write the model into the repository, as training would, with ``inputs`` as what it claims to take."""
+    """Write the model into the repository, as training would; ``inputs`` are the inputs it declares."""
     trained = TrainedModel(onnx_bytes(), None, manifest_of(pipeline, inputs))
     ModelRepository(settings.model_repository).add(pipeline.model.name, trained)
 
 
-def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> Manifest:
-    """That of a model of the pipeline, as if it had been trained; ``inputs`` are what it claims to take."""
-    return Manifest(
+def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> ModelManifest:
+    """The manifest of a model of the pipeline, as if it had been trained; ``inputs`` are the inputs it declares."""
+    return ModelManifest(
         inputs=inputs or pipeline.model.inputs,
         baseline_inputs=(),
         views={view.name: f"{view.version}:{view.hash}" for view in compile_plan(pipeline).views},
@@ -134,20 +135,18 @@ def manifest_of(pipeline: Pipeline, inputs: tuple[str, ...] | None = None) -> Ma
 
 
 def load_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton.access)
-    control.load(pipeline.model.name)
-    control.close()
+    with contextlib.closing(open_server(PRIMARY_SERVER, settings)) as server:
+        load_version(ModelRepository(settings.model_repository), server, pipeline.model.name)
 
 
 def unload_model(pipeline: Pipeline, settings: Settings) -> None:
-    control = ModelControl(ModelRepository(settings.model_repository), settings.triton.access)
-    control.unload(pipeline.model.name)
-    control.close()
+    with contextlib.closing(open_server(PRIMARY_SERVER, settings)) as server:
+        server.unload(pipeline.model.name)
 
 
 @dataclass
-class Bench:
-    """One pipeline on the stack: its topics, its feed and its answers."""
+class ScorerBench:
+    """One pipeline on the stack: its topics, its feed and its predictions."""
 
     reference: str
     pipeline: Pipeline
@@ -172,7 +171,7 @@ class Bench:
         admin.incremental_alter_configs([resource])[resource].result(15)
 
     def feed(self, events: int) -> None:
-        """Emit features of that many new events, over all partitions in turn."""
+        """Emit the features of new events, over all partitions in turn."""
         for number in range(events):
             partition = number % self.pipeline.source.partitions
             self.emit(partition, self._next[partition])
@@ -230,9 +229,9 @@ class Bench:
     def dead_letters(self) -> list[Message]:
         return self.messages(dead_letters_of(self.pipeline.predictions_topic))
 
-    def answered(self) -> list[tuple[int, int]]:
+    def scored_events(self) -> list[tuple[int, int]]:
         """Partition and offset of the raw event of every committed prediction, sorted."""
-        return sorted(source_of(prediction)[1:3] for prediction in self.predictions())
+        return sorted(event_position(prediction)[1:3] for prediction in self.predictions())
 
     def written(self) -> int:
         """Number of prediction records on the broker, those of open and aborted transactions included."""
@@ -245,7 +244,7 @@ class Bench:
         return list(read(self.settings.kafka.access, topic, self.pipeline.source.partitions, "read_committed"))
 
     def lag(self) -> int:
-        """Feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
+        """The number of feature records that the scorers' group has not committed; -1 while the broker cannot tell."""
         consumer = Consumer(
             {
                 **self.settings.kafka.access.client(),
@@ -264,8 +263,8 @@ class Bench:
         finally:
             consumer.close()
 
-    def drained(self, timeout_s: float = 90) -> None:
-        """Wait until every feature record is answered for."""
+    def wait_until_drained(self, timeout_s: float = 90) -> None:
+        """Wait until the scorers have committed every feature record."""
         self.flush()
         wait_for(lambda: self.lag() == 0, timeout_s, f"scorers of {self.pipeline.name} to catch up")
 
@@ -274,7 +273,7 @@ class Bench:
 
     @contextlib.contextmanager
     def scoring(self, instance: str = "0", *options: str) -> Iterator[ScorerProcess]:
-        """A scorer that runs for the block, and must end well."""
+        """A scorer that runs for the duration of the block, and must exit with 0."""
         process = self.start(instance, *options)
         try:
             yield process
@@ -288,7 +287,7 @@ class Bench:
 class ScorerProcess:
     """``penstock scorer run`` as a process, with its log in a file."""
 
-    def __init__(self, bench: Bench, instance: str, options: Iterable[str], module: Sequence[str]) -> None:
+    def __init__(self, bench: ScorerBench, instance: str, options: Iterable[str], module: Sequence[str]) -> None:
         self._log = bench.folder / f"scorer-{instance}-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", *module, "scorer", "run", bench.reference]
         with self._log.open("wb") as log:
@@ -307,12 +306,12 @@ class ScorerProcess:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, self.log()
 
-    def refused(self, timeout_s: float = 60) -> str:
-        """What it printed when it ended with an error by itself."""
+    def wait_for_error(self, timeout_s: float = 60) -> str:
+        """The output of a scorer that ends by itself with an error."""
         assert self.process.wait(timeout_s) == 1, self.log()
         return self.log()
 
-    def logged(self, text: str, timeout_s: float = 60) -> None:
+    def wait_for_log(self, text: str, timeout_s: float = 60) -> None:
         wait_for(lambda: text in self.log() or self.process.poll() is not None, timeout_s, f"{text!r} in the log")
         assert text in self.log(), self.log()
 
@@ -322,7 +321,7 @@ def amount_of(offset: int) -> float:
 
 
 def read(kafka: KafkaAccess, topic: str, partitions: int, isolation: str) -> Iterator[Message]:
-    """Every message of a topic up to its end of now, as seen with that isolation level."""
+    """Every message of a topic up to its current end, with that isolation level."""
     consumer = Consumer(
         {
             **kafka.client(),
@@ -357,15 +356,15 @@ def read(kafka: KafkaAccess, topic: str, partitions: int, isolation: str) -> Ite
         uncommitted.close()
 
 
-class Fed(Protocol):
-    """What :func:`feeding` feeds."""
+class Feed(Protocol):
+    """The bench that :func:`feeding` feeds."""
 
     def feed(self, events: int) -> None: ...
 
 
 @contextlib.contextmanager
-def feeding(bench: Fed, per_burst: int = 20, pause_s: float = 0.01) -> Iterator[None]:
-    """Events keep coming in the background while the block runs."""
+def feeding(bench: Feed, per_burst: int = 20, pause_s: float = 0.01) -> Iterator[None]:
+    """Feed events in the background for the duration of the block."""
     done = threading.Event()
 
     def feed() -> None:

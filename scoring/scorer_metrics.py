@@ -1,4 +1,4 @@
-"""What an operator sees of a scorer on /metrics."""
+"""The Prometheus metrics of a scorer: their definitions, and methods that record them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from penstock.telemetry import AGE_BUCKETS_S
 from scoring.inference import FALLBACK, PRIMARY
 
 STAGES = ("decode", "recall", "infer", "encode", "commit")
-# From a small batch's decoding to the longest that a transaction may take (20 s counts as failed).
+# From decoding a small batch to the longest transaction (one of 20 s has failed).
 _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
-# Powers of four: what matters is whether batches are single records, some, or many.
+# Powers of four: the order of magnitude of a batch is enough.
 _ROWS = (1, 4, 16, 64, 256, 1024, 4096)
-# Below 1 are the batches that --linger-ms ended, at 1 those that --max-batch ended.
+# A batch below 1 was ended by --linger-ms, a batch of 1 by --max-batch.
 _FILL = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
-class Metrics:
-    """The metrics of one scorer of ``pipeline``, in ``registry``; every series is there from the start, at 0.
+class ScorerMetrics:
+    """The metrics of one scorer; every series exists from the start, at 0.
 
     Args:
-        registry: Where they are shown.
+        registry: The registry that exposes them.
         pipeline: The pipeline's name.
         max_batch: The size of a full batch.
     """
@@ -83,19 +83,19 @@ class Metrics:
             registry=registry,
         )
 
-    def model(self, name: str, version: int) -> None:
-        """Names the model version that answers from now on."""
+    def set_model(self, name: str, version: int) -> None:
+        """Set the model version that scores from now on."""
         self._model.clear()
         self._model.labels(self._pipeline, name, str(version)).set(1)
 
-    def batch(self, records: int) -> None:
-        """Notes the size of a batch."""
+    def observe_batch(self, records: int) -> None:
+        """Record the size of a batch."""
         self._rows.observe(records)
         self._fill.observe(records / self._max_batch)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times one of the STAGES of a batch."""
+    def time_stage(self, name: str) -> Iterator[None]:
+        """Record the duration of one of the STAGES of a batch."""
         begin = perf_counter()
         try:
             yield

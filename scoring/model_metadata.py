@@ -1,0 +1,30 @@
+"""The description of a served model version, and the names of a model's two tensors.
+
+Plain data, shared by training, the model repository and the model servers; nothing here opens a connection or a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+INPUT, OUTPUT = "features", "score"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """One model version that can be asked for scores.
+
+    Attributes:
+        name: The model's name.
+        version: The version.
+        inputs: The inputs of the vector, in order.
+        views: Feature view name to ``version:hash``, as of training.
+        max_batch_size: The maximum number of rows of one request.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[str, ...]
+    views: Mapping[str, str]
+    max_batch_size: int

@@ -1,0 +1,76 @@
+"""ONNX Runtime in this process: scores with the model files of the repository, without a server to reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.repository import ModelRepository
+from scoring.servers.protocol import InferenceError, ModelLoadError, ModelNotLoaded, VersionState
+from scoring.vectors import FloatArray
+
+
+class OnnxServer:
+    """Runs model versions of a repository on the CPU.
+
+    Args:
+        repository: The model repository.
+    """
+
+    name = "ONNX Runtime in this process"
+
+    def __init__(self, repository: ModelRepository) -> None:
+        self._repository = repository
+        self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
+
+    def metadata(self, model: str) -> ModelMetadata:
+        """Describe the version that the repository's configuration names, loaded or not: it can be loaded at once."""
+        found = self._repository.metadata(model)
+        if found is None:
+            raise ModelNotLoaded(
+                f"model {model} has no version yet",
+                where=str(self._repository.root),
+                next="penstock model train PIPELINE",
+            )
+        return found
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None = None) -> FloatArray:  # noqa: ARG002 - the call returns when it is done
+        """See :meth:`ModelServer.infer`."""
+        try:
+            (scores,) = self._sessions[model, version].run([OUTPUT], {INPUT: vectors})
+        except Exception as error:
+            # The exceptions of ONNX Runtime have no common base but Exception.
+            raise InferenceError(str(error)) from error
+        flat: FloatArray = np.asarray(scores, dtype=np.float32).reshape(len(vectors))
+        return flat
+
+    def load(self, model: ModelMetadata) -> None:
+        """Open the version's file, and check that it scores a vector of the model's width."""
+        path = self._repository.model_file(model.name, model.version)
+        options = onnxruntime.SessionOptions()
+        # One thread: micro-batches are small, and a scorer shares its machine with other processes.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        key = model.name, model.version
+        try:
+            self._sessions[key] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.infer(*key, np.zeros((1, len(model.inputs)), dtype=np.float32))
+        except Exception as error:
+            self._sessions.pop(key, None)
+            raise ModelLoadError(
+                f"ONNX Runtime cannot load version {model.version} of model {model.name}: {error}",
+                where=str(path),
+                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves, or penstock model train PIPELINE",
+            ) from error
+
+    def unload(self, model: str) -> None:
+        """See :meth:`ModelServer.unload`."""
+        self._sessions = {key: session for key, session in self._sessions.items() if key[0] != model}
+
+    def versions(self, model: str) -> list[VersionState]:
+        """See :meth:`ModelServer.versions`."""
+        return [VersionState(version, "READY", "") for name, version in sorted(self._sessions) if name == model]
+
+    def close(self) -> None:
+        """Close all sessions."""
+        self._sessions.clear()

@@ -1,0 +1,95 @@
+"""The interface of a model server, and the errors that every implementation raises.
+
+The scorer and the ``penstock model`` commands work on this interface alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock.errors import PenstockError
+from scoring.model_metadata import ModelMetadata
+from scoring.vectors import FloatArray
+
+
+class ModelServerUnavailable(PenstockError):  # noqa: N818 - a temporary condition
+    """The server cannot be reached, does not answer in time, or refuses to answer a question about its state."""
+
+
+class ModelNotLoaded(PenstockError):  # noqa: N818 - a state, not a defect
+    """The server has no version of the model ready."""
+
+
+class ModelLoadError(PenstockError):
+    """The server cannot load a model version; the message gives the server's reason."""
+
+
+class InferenceError(Exception):
+    """The server returned no scores within the deadline, or an error; the message says which."""
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """The state of one version on a server: READY, LOADING, UNLOADING or UNAVAILABLE, and the server's reason."""
+
+    version: int
+    state: str
+    reason: str
+
+
+class ModelServer(Protocol):
+    """Serves versions of models, and scores vectors with them.
+
+    Attributes:
+        name: The server's name in messages.
+    """
+
+    name: str
+
+    def metadata(self, model: str) -> ModelMetadata:
+        """Describe the highest version of a model that is ready.
+
+        Raises:
+            ModelServerUnavailable: if the server cannot be asked.
+            ModelNotLoaded: if no version is ready.
+            PenstockError: if Penstock did not write the model.
+        """
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        """Score float32 vectors of shape (n, inputs) in one call; the result is float32 of shape (n,).
+
+        Args:
+            model: The model's name.
+            version: A version that is ready.
+            vectors: The vectors.
+            deadline_s: The maximum time in seconds; None for no limit. A server in this process does not enforce it.
+
+        Raises:
+            InferenceError: if there are no scores within the deadline.
+        """
+
+    def load(self, model: ModelMetadata) -> None:
+        """Load a version as the model repository has it, and return when the version is ready.
+
+        Raises:
+            ModelServerUnavailable: if the server cannot be reached.
+            ModelLoadError: if it cannot load the version.
+        """
+
+    def unload(self, model: str) -> None:
+        """Stop serving all versions of a model; the model repository keeps them.
+
+        Raises:
+            ModelServerUnavailable: if the server cannot be reached, or refuses.
+        """
+
+    def versions(self, model: str) -> list[VersionState]:
+        """List every version that the server has loaded or has tried to load, ascending.
+
+        Raises:
+            ModelServerUnavailable: if the server cannot be reached.
+        """
+
+    def close(self) -> None:
+        """Close connections and free memory."""

@@ -1,0 +1,205 @@
+"""Triton Inference Server over gRPC, with explicit model control."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from penstock.errors import PenstockError
+from penstock.triton import TritonAccess
+from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.servers.protocol import (
+    InferenceError,
+    ModelLoadError,
+    ModelNotLoaded,
+    ModelServerUnavailable,
+    VersionState,
+)
+from scoring.vectors import FloatArray
+
+_REQUEST_S = 5.0
+# A load returns when the model is ready: each version starts a process that imports numpy and onnxruntime.
+_LOAD_S = 60.0
+_UNANSWERED = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+_CHANNEL = [
+    # A batch is limited by max_batch_size, not by gRPC's default of 4 MB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # By default gRPC waits up to two minutes after an outage before it connects again; use a restarted Triton at once.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Detects within seconds a peer that vanished without closing (a pulled cable, a frozen host).
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+]
+
+
+class TritonServer:
+    """A connection to one Triton server. It connects on first use, and again after an outage.
+
+    Triton must serve the folder of the model repository (``--model-repository``).
+
+    Args:
+        access: Where its gRPC endpoint is.
+    """
+
+    name = "Triton"
+
+    def __init__(self, access: TritonAccess) -> None:
+        self._url = access.url
+        self._client = InferenceServerClient(**access.client(), channel_args=_CHANNEL)
+
+    def metadata(self, model: str) -> ModelMetadata:
+        """See :meth:`ModelServer.metadata`; also checks the model's tensors."""
+        version = self._highest_ready_version(model)
+        config = self._request("get_model_config", model, str(version), as_json=True)["config"]
+        where = f"model {model} version {version} at {self._url}"
+        parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+        try:
+            inputs = tuple(map(str, json.loads(parameters["feature_names"])))
+            views = {str(view): str(identity) for view, identity in json.loads(parameters["views"]).items()}
+            described = parameters["model_version"]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise PenstockError(
+                f"the model's config.pbtxt lacks a parameter, or it is not JSON: {error!r}",
+                where=where,
+                next="penstock model train PIPELINE, then penstock model load PIPELINE",
+            ) from error
+        if described != str(version):
+            raise PenstockError(
+                f"the model's config.pbtxt describes version {described}, but Triton serves {version}",
+                where=where,
+                next="penstock model load PIPELINE, so that Triton reads both anew",
+            )
+        self._check_tensors(model, version, len(inputs), where)
+        return ModelMetadata(model, version, inputs, views, int(config.get("max_batch_size", 0)))
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        """See :meth:`ModelServer.infer`."""
+        tensor = InferInput(INPUT, list(vectors.shape), "FP32")
+        tensor.set_data_from_numpy(np.ascontiguousarray(vectors))
+        try:
+            result = self._client.infer(
+                model,
+                [tensor],
+                model_version=str(version),
+                outputs=[InferRequestedOutput(OUTPUT)],
+                client_timeout=deadline_s,
+            )
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise InferenceError(_describe(error)) from error
+        scores = result.as_numpy(OUTPUT)
+        if scores is None or scores.size != len(vectors):
+            received = 0 if scores is None else scores.size
+            raise InferenceError(f"{len(vectors)} rows were sent, {received} scores came back")
+        flat: FloatArray = scores.reshape(len(vectors)).astype(np.float32, copy=False)
+        return flat
+
+    def load(self, model: ModelMetadata) -> None:
+        """Make Triton read the model's configuration again and load the versions that it names."""
+        try:
+            self._client.load_model(model.name, client_timeout=_LOAD_S)
+        except (InferenceServerException, grpc.RpcError) as error:
+            if _status(error) in _UNANSWERED:
+                raise self._unavailable(error) from error
+            raise self._load_error(model, _message(error)) from error
+        state = next((state for state in self.versions(model.name) if state.version == model.version), None)
+        if state is None or state.state != "READY":
+            raise self._load_error(model, state.reason if state else "it is not in Triton's repository")
+
+    def unload(self, model: str) -> None:
+        """See :meth:`ModelServer.unload`."""
+        try:
+            self._client.unload_model(model, client_timeout=_LOAD_S)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise self._unavailable(error) from error
+
+    def versions(self, model: str) -> list[VersionState]:
+        """See :meth:`ModelServer.versions`."""
+        found = [
+            VersionState(int(entry["version"]), entry.get("state", "UNAVAILABLE"), _first_line(entry.get("reason", "")))
+            for entry in self._index(model)
+            if entry.get("version", "").isdigit()
+        ]
+        return sorted(found, key=lambda state: state.version)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _highest_ready_version(self, model: str) -> int:
+        states = {entry.get("version", ""): entry.get("state", "UNAVAILABLE") for entry in self._index(model)}
+        ready = [int(version) for version, state in states.items() if state == "READY" and version.isdigit()]
+        if not ready:
+            known = ", ".join(f"version {version or '-'} {state}" for version, state in states.items())
+            raise ModelNotLoaded(
+                f"model {model} is not loaded" + (f" ({known})" if known else ": it is not in Triton's repository"),
+                where=self._url,
+                next="penstock model load PIPELINE",
+            )
+        return max(ready)
+
+    def _check_tensors(self, model: str, version: int, inputs: int, where: str) -> None:
+        metadata = self._request("get_model_metadata", model, str(version), as_json=True)
+        for kind, name, width in (("inputs", INPUT, inputs), ("outputs", OUTPUT, 1)):
+            tensors = {tensor["name"]: tensor for tensor in metadata.get(kind, [])}
+            shape = [int(size) for size in tensors.get(name, {}).get("shape", [])]
+            if list(tensors) != [name] or tensors[name]["datatype"] != "FP32" or shape != [-1, width]:
+                found = ", ".join(f"{t['name']} {t['datatype']} {t.get('shape')}" for t in tensors.values()) or "none"
+                raise PenstockError(
+                    f"the model's {kind} are not {name} FP32 [-1, {width}] but {found}",
+                    where=where,
+                    next="penstock model train PIPELINE, which writes a model of this form",
+                )
+
+    def _index(self, model: str) -> Iterable[dict[str, Any]]:
+        """What Triton's repository index has on a model: fields with a default value are absent."""
+        index = self._request("get_model_repository_index", as_json=True).get("models", [])
+        return [entry for entry in index if entry["name"] == model]
+
+    def _request(self, method: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, method)(*arguments, client_timeout=_REQUEST_S, **options)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise self._unavailable(error) from error
+        return answer
+
+    def _unavailable(self, error: Exception) -> ModelServerUnavailable:
+        verb = "does not answer" if _status(error) in (None, *_UNANSWERED) else "refuses"
+        return ModelServerUnavailable(
+            f"Triton {verb}: {_describe(error)}",
+            where=self._url,
+            safe="the model repository is as it was",
+            next="penstock status, then penstock up; or set PENSTOCK_TRITON_GRPC",
+        )
+
+    def _load_error(self, model: ModelMetadata, reason: str) -> ModelLoadError:
+        return ModelLoadError(
+            f"Triton cannot load version {model.version} of model {model.name}: {_first_line(reason)}",
+            where=self._url,
+            next="penstock logs triton; PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves",
+        )
+
+
+def _status(error: Exception) -> str | None:
+    return error.status() if isinstance(error, InferenceServerException) else None
+
+
+def _message(error: Exception) -> str:
+    return str(error.message()) if isinstance(error, InferenceServerException) else repr(error)
+
+
+def _describe(error: Exception) -> str:
+    return f"{error.status()}: {error.message()}" if isinstance(error, InferenceServerException) else repr(error)
+
+
+def _first_line(reason: str) -> str:
+    """The backend's message without the traceback that follows it."""
+    return reason.partition("\n")[0].rstrip(" ;")

@@ -1,0 +1,146 @@
+"""The scorer as a service: checks what must hold, assembles a :class:`~scoring.scorer.Scorer`, and runs it.
+
+This is the one place that knows all components. ``penstock scorer run`` parses options and calls :func:`run_scorer`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer
+from prometheus_client import REGISTRY
+
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.topics import require_topics
+from penstock.kafka.transactions import TransactionalProducer, producer_factory
+from penstock.settings import Settings
+from penstock.telemetry import Progress
+from scoring.history import PredictionHistory
+from scoring.inference import Inference
+from scoring.model_metadata import ModelMetadata
+from scoring.predictions import ModelIdentity, PredictionWriter
+from scoring.scorer import BatchLimits, Scorer, ScorerComponents, consumer_config
+from scoring.scorer_metrics import ScorerMetrics
+from scoring.servers.protocol import ModelServer
+from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
+from scoring.startup import check_model, check_topic_settings, describe_model, load_fallback
+from scoring.vectors import Vectorizer
+from streams.plan.project import Project
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScorerOptions:
+    """The options of one scorer.
+
+    Args:
+        instance: Its name among the scorers of the pipeline, the same after every restart.
+        limits: The limits of a batch.
+        deadline_s: How long the primary model server may take for a batch, in seconds.
+    """
+
+    instance: str
+    limits: BatchLimits
+    deadline_s: float
+
+
+def run_scorer(
+    project: Project, settings: Settings, options: ScorerOptions, progress: Progress, stop: threading.Event
+) -> None:
+    """Check, connect, score until ``stop`` is set, and close all connections.
+
+    Raises:
+        PenstockError: if a check fails at the start, or if the scorer cannot continue.
+    """
+    kafka = settings.kafka.access
+    _check_topics(project, kafka)
+    with (
+        closing(open_server(PRIMARY_SERVER, settings)) as primary,
+        closing(open_server(FALLBACK_SERVER, settings)) as fallback,
+    ):
+        model = describe_model(primary, fallback, project.pipeline.model.name)
+        check_model(project.pipeline, project.plan, model, options.limits.max_batch)
+        load_fallback(fallback, model)
+        with _components(project, kafka, options, (primary, fallback), model, progress, stop) as components:
+            _log.info(
+                "scorer %s: %s -> %s with model %s version %d",
+                options.instance,
+                project.pipeline.features_topic,
+                project.pipeline.predictions_topic,
+                model.name,
+                model.version,
+            )
+            Scorer(
+                project.pipeline.features_topic,
+                components,
+                options.limits,
+                now=lambda: time.time_ns() // 1_000_000,
+                wait=stop.wait,
+                stopping=stop.is_set,
+            ).run()
+    _log.info("scorer %s stopped; every committed batch is complete", options.instance)
+
+
+def _check_topics(project: Project, kafka: KafkaAccess) -> None:
+    pipeline = project.pipeline
+    written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
+    topics = [pipeline.features_topic, *written]
+    require_topics(topics, kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
+    check_topic_settings(kafka, written)
+
+
+@contextmanager
+def _components(
+    project: Project,
+    kafka: KafkaAccess,
+    options: ScorerOptions,
+    servers: tuple[ModelServer, ModelServer],
+    model: ModelMetadata,
+    progress: Progress,
+    stop: threading.Event,
+) -> Iterator[ScorerComponents]:
+    """The components of a scorer, for the duration of the block."""
+    pipeline, predictions = project.pipeline, project.pipeline.predictions_topic
+    group = group_of(pipeline.name, "scorer")
+    transactional_id = f"{group}-{options.instance}"
+    metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
+    metrics.set_model(model.name, model.version)
+    inference = Inference(
+        *servers,
+        model,
+        deadline_s=options.deadline_s,
+        clock=time.monotonic,
+        on_fallback=lambda _reason: metrics.triton_failures.inc(),
+    )
+    history = PredictionHistory(
+        kafka, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
+    )
+    producer = TransactionalProducer(
+        producer_factory(kafka, transactional_id),
+        transactional_id,
+        clock=time.monotonic,
+        wait=stop.wait,
+        stopping=stop.is_set,
+    )
+    consumer = Consumer(consumer_config(kafka, group, options.instance), logger=logging.getLogger("scoring.kafka"))
+    watch = LagWatch(kafka, pipeline.name, "scorer", progress)
+    with closing(history), closing(consumer), watch:
+        yield ScorerComponents(
+            consumer=consumer,
+            producer=producer,
+            history=history,
+            inference=inference,
+            decoder=project.features_decoder(),
+            vectorizer=Vectorizer(pipeline.model.inputs),
+            writer=PredictionWriter(pipeline, project.plan, ModelIdentity(model.name, str(model.version))),
+            metrics=metrics,
+            watch=watch,
+        )

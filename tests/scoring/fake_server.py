@@ -1,0 +1,67 @@
+"""A model server without a server: adds a constant to the first input, and fails as told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.errors import PenstockError
+from scoring.model_metadata import ModelMetadata
+from scoring.servers.protocol import InferenceError, ModelNotLoaded, VersionState
+from scoring.vectors import FloatArray
+
+
+@dataclass
+class FakeServer:
+    """Records its calls.
+
+    Attributes:
+        name: As of :class:`ModelServer`.
+        added: The score of a vector is its first value plus this.
+        described: What `metadata` returns; None for a model that is not loaded.
+        failure: Raised by everything but `infer`.
+        infers: Whether `infer` returns scores.
+        refused_value: `infer` fails on a batch that contains it.
+    """
+
+    name: str = "Fake"
+    added: float = 0.0
+    described: ModelMetadata | None = None
+    failure: PenstockError | None = None
+    infers: bool = True
+    refused_value: float | None = None
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+
+    def metadata(self, model: str) -> ModelMetadata:
+        self._record("metadata", model)
+        if self.described is None:
+            raise ModelNotLoaded(f"model {model} is not loaded")
+        return self.described
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        self.calls.append((model, version, len(vectors), deadline_s))
+        if not self.infers:
+            raise InferenceError("StatusCode.UNAVAILABLE")
+        if self.refused_value is not None and (vectors == self.refused_value).any():
+            raise InferenceError(f"the value {self.refused_value} is refused")
+        scores: FloatArray = vectors[:, 0] + np.float32(self.added)
+        return scores
+
+    def load(self, model: ModelMetadata) -> None:
+        self._record("load", model)
+
+    def unload(self, model: str) -> None:
+        self._record("unload", model)
+
+    def versions(self, model: str) -> list[VersionState]:
+        self._record("versions", model)
+        return []
+
+    def close(self) -> None:
+        self._record("close")
+
+    def _record(self, *call: object) -> None:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure

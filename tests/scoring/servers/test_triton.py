@@ -1,0 +1,117 @@
+"""Errors of Triton's client become those of the protocol. tests/integration/test_model.py uses the real server."""
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from penstock.triton import TritonAccess
+from scoring.model_metadata import ModelMetadata
+from scoring.servers.protocol import (
+    InferenceError,
+    ModelLoadError,
+    ModelNotLoaded,
+    ModelServerUnavailable,
+    VersionState,
+)
+from scoring.servers.triton import TritonServer
+
+MODEL = ModelMetadata("taps", 2, ("event.amount",), {}, 4096)
+
+
+class FakeClient:
+    """Answers with an index, or raises the error of a method."""
+
+    def __init__(self, models=(), **errors):
+        self.models = models
+        self.errors = errors
+
+    def __getattr__(self, method):
+        def call(*_arguments, **_options):
+            if method in self.errors:
+                raise self.errors[method]
+            return {"models": list(self.models)}
+
+        return call
+
+
+def server(*models, **errors):
+    server = TritonServer(TritonAccess(url="127.0.0.1:1"))
+    server._client.close()
+    server._client = FakeClient(models, **errors)
+    return server
+
+
+def entry(version, state, reason="", name="taps"):
+    return {"name": name, "version": version, "state": state, "reason": reason}
+
+
+UNAVAILABLE = InferenceServerException("failed to connect", status="StatusCode.UNAVAILABLE")
+LATE = InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
+INTERNAL = InferenceServerException("backend not found;\nTraceback", status="StatusCode.INTERNAL")
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, LATE, INTERNAL], ids=lambda error: error.status())
+def test_an_error_of_a_call_is_an_inference_error_that_names_the_status(error):
+    with pytest.raises(InferenceError, match=f"{error.status()}: {error.message().splitlines()[0]}"):
+        server(infer=error).infer("taps", 2, np.zeros((1, 1), dtype=np.float32), 0.2)
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, LATE], ids=lambda error: error.status())
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("get_model_repository_index", lambda server: server.metadata("taps")),
+        ("get_model_repository_index", lambda server: server.versions("taps")),
+        ("load_model", lambda server: server.load(MODEL)),
+        ("unload_model", lambda server: server.unload("taps")),
+    ],
+)
+def test_a_triton_that_does_not_answer_is_unavailable(method, call, error):
+    with pytest.raises(ModelServerUnavailable, match="Triton does not answer") as unavailable:
+        call(server(**{method: error}))
+    assert "penstock up" in unavailable.value.next
+
+
+def test_a_refusal_is_told_from_an_outage():
+    with pytest.raises(ModelServerUnavailable, match=r"Triton refuses: StatusCode\.INTERNAL"):
+        server(unload_model=INTERNAL).unload("taps")
+
+
+def test_a_refused_load_gives_the_servers_reason_without_its_traceback():
+    with pytest.raises(ModelLoadError) as refused:
+        server(load_model=INTERNAL).load(MODEL)
+    assert refused.value.what == "Triton cannot load version 2 of model taps: backend not found"
+
+
+@pytest.mark.parametrize(
+    ("models", "reason"),
+    [
+        ([entry("1", "READY")], "it is not in Triton's repository"),
+        ([entry("2", "UNAVAILABLE", "Protobuf parsing failed;\nmore")], "Protobuf parsing failed"),
+    ],
+)
+def test_a_load_that_does_not_make_the_version_ready_is_a_load_error(models, reason):
+    with pytest.raises(ModelLoadError, match=reason):
+        server(*models).load(MODEL)
+
+
+def test_a_loaded_version_is_ready():
+    server(entry("2", "READY")).load(MODEL)
+
+
+def test_versions_are_those_of_the_model_in_ascending_order():
+    models = [
+        entry("10", "READY"),
+        entry("9", "UNAVAILABLE", "unloaded"),
+        entry("1", "READY", name="other"),
+        {"name": "taps"},
+    ]
+    assert server(*models).versions("taps") == [
+        VersionState(9, "UNAVAILABLE", "unloaded"),
+        VersionState(10, "READY", ""),
+    ]
+
+
+def test_without_a_ready_version_the_model_is_not_loaded_and_the_states_are_named():
+    with pytest.raises(ModelNotLoaded, match=r"model taps is not loaded \(version 1 UNAVAILABLE\)"):
+        server(entry("1", "UNAVAILABLE")).metadata("taps")
