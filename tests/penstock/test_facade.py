@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,14 @@ penstock.AggregateSpec
 def test_a_module_of_the_foundation_imports_nothing_that_is_built_on_it(name: str) -> None:
     shown = subprocess.check_output([sys.executable, "-c", SHOW_OTHERS.format(name=name)], cwd=ROOT, text=True)
     assert shown.split() == []
+
+
+def test_only_pipelines_and_tests_import_from_the_facade() -> None:
+    packages = ("penstock", "schemas", "streams", "scoring", "sinks", "backfill", "verify", "deploy")
+    files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
+    assert [
+        file for file in files if re.search(r"^ *(from penstock import|import penstock$)", file.read_text(), re.M)
+    ] == []
 
 
 def test_every_exported_name_is_there_and_listed() -> None:
