@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -63,10 +63,15 @@ def test_a_module_of_the_foundation_imports_nothing_that_is_built_on_it(name: st
 
 def test_only_pipelines_and_tests_import_from_the_facade() -> None:
     packages = ("penstock", "schemas", "streams", "scoring", "sinks", "backfill", "verify", "deploy")
-    files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    assert [
-        file for file in files if re.search(r"^ *(from penstock import|import penstock$)", file.read_text(), re.M)
-    ] == []
+    imports = [
+        (file.relative_to(ROOT), node.lineno)
+        for package in packages
+        for file in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and node.module == "penstock")
+        or (isinstance(node, ast.Import) and any(alias.name == "penstock" for alias in node.names))
+    ]
+    assert imports == []
 
 
 def test_every_exported_name_is_there_and_listed() -> None:
