@@ -50,7 +50,7 @@ def job(settings: Settings) -> Iterator[Settings]:
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
     plan = compile_plan(PIPELINE)
     events = [(case, event) for number, case in enumerate(CASES) for event in _own(case, f"{number}/")]
-    producer = Producer(job.kafka.client())
+    producer = Producer(job.kafka.access.client())
     for number, (_, event) in enumerate(events, 1):
         value, timestamp = record_of(plan, number, event)
         producer.produce(plan.source.topic, value, partition=0, timestamp=max(0, timestamp))

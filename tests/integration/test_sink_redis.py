@@ -498,7 +498,7 @@ def test_a_sink_without_its_topics_says_how_to_create_them(
     done = penstock("sink", "run", "redis", str(pipeline_file))
     assert isinstance(done.exception, PenstockError)
     assert "does not exist" in str(done.exception)
-    assert "penstock topics create pay_" in str(done.exception)
+    assert f"penstock topics create {file}" in str(done.exception)
 
 
 def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(
