@@ -18,7 +18,7 @@ from rich.console import Console
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.demo.evidence import gather
-from examples.demo.run import Played, Script, play, write_by_pipeline
+from examples.demo.run import DemoOutcome, Script, run_pipeline_demo, write_by_pipeline
 from examples.demo.screen import Screen
 from examples.demo.services import Services
 from examples.demo.summary import show
@@ -128,7 +128,7 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
         screen.step("local stack: Kafka, Cassandra, Redis, Triton, Flink")
         stack.up(progress=lambda *_: screen.refresh())
         for script in scripts:
-            played[script.pipeline] = play(script, environment, folder / script.pipeline, screen)
+            played[script.pipeline] = run_pipeline_demo(script, environment, folder / script.pipeline, screen)
         measured_path, report_path = folder / "measured.json", folder / "report.json"
         write_by_pipeline({name: one.measured for name, one in played.items()}, measured_path)
         write_by_pipeline({name: one.timeline for name, one in played.items()}, folder / "timeline.json")
@@ -143,14 +143,14 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
     return held
 
 
-def _write_page(report: Report, played: Mapping[str, Played], stack: Stack, path: Path, seed: int) -> None:
+def _write_page(report: Report, played: Mapping[str, DemoOutcome], stack: Stack, path: Path, seed: int) -> None:
     # Matplotlib takes half a second to import, and only the report needs it.
-    from examples.demo.page import Seen, page  # noqa: PLC0415
+    from examples.demo.page import PipelineRun, page  # noqa: PLC0415
 
     kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
     models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
     seen = {
-        name: Seen(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
+        name: PipelineRun(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
         for name, one in played.items()
     }
     # What the plots were made from, for other eyes.
@@ -174,7 +174,7 @@ def _new_key(path: Path) -> Path:
 def _verify(
     environment: dict[str, str],
     folder: Path,
-    played: Mapping[str, Played],
+    played: Mapping[str, DemoOutcome],
     measured: Path,
     report: Path,
     screen: Screen,

@@ -55,7 +55,7 @@ class Health:
     reason: str
 
 
-class Progress:
+class ProgressTracker:
     """Records progress, and decides whether a service is stuck.
 
     Args:

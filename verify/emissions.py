@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from streams.oracle.reference import Row
 from verify.findings import Findings
-from verify.records import Position
+from verify.published import Position
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class JudgedEvent:
     """A valid, first-seen event: its row has every column, derived ones included."""
 
     position: Position
@@ -34,7 +34,7 @@ class FeatureFindings(Findings):
     unexpected: int = 0
 
 
-class Emission(NamedTuple):
+class ViewEmission(NamedTuple):
     """One view's part of one record."""
 
     attempt: int

@@ -14,15 +14,15 @@ from typing import TypeAlias
 
 from streams.plan.entities import entity_text
 from streams.plan.model import ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.records import Position
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position
 
-Others: TypeAlias = Sequence[Mapping[Position, Event]]
+Others: TypeAlias = Sequence[Mapping[Position, JudgedEvent]]
 
 
-def by_entity(view: ViewPlan, events: Iterable[Event]) -> dict[str, list[Event]]:
+def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:
     """The events of each of the view's entities, in the order given."""
-    found: dict[str, list[Event]] = defaultdict(list)
+    found: dict[str, list[JudgedEvent]] = defaultdict(list)
     for event in events:
         entity = event.row[view.key]
         if entity is not None:
@@ -30,12 +30,12 @@ def by_entity(view: ViewPlan, events: Iterable[Event]) -> dict[str, list[Event]]
     return found
 
 
-def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[Event]]]:
+def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[JudgedEvent]]]:
     """The updating events of each entity, apart by topic and partition, in the order of their offsets."""
-    found: dict[str, list[list[Event]]] = defaultdict(list)
+    found: dict[str, list[list[JudgedEvent]]] = defaultdict(list)
     for events in others:
         for entity, of_entity in by_entity(view, events.values()).items():
-            apart: dict[int, list[Event]] = defaultdict(list)
+            apart: dict[int, list[JudgedEvent]] = defaultdict(list)
             for event in of_entity:
                 apart[event.position.partition].append(event)
             found[entity] += apart.values()
@@ -43,12 +43,12 @@ def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[Event]]]:
 
 
 def timelines(
-    emissions: Sequence[Emission],
-    triggering: Sequence[Event],
-    updating: Sequence[Event],
+    emissions: Sequence[ViewEmission],
+    triggering: Sequence[JudgedEvent],
+    updating: Sequence[JudgedEvent],
     findings: FeatureFindings,
     name: str,
-) -> Iterator[tuple[list[Event], list[tuple[int, Emission]]]]:
+) -> Iterator[tuple[list[JudgedEvent], list[tuple[int, ViewEmission]]]]:
     """For each attempt, the events in the order in which the view saw them, and its emissions with their places there.
 
     Args:
@@ -59,16 +59,16 @@ def timelines(
         name: Of view and entity.
     """
     ranks = {event.position: rank for rank, event in enumerate(triggering, 1)}
-    attempts: dict[int, dict[int, Emission]] = defaultdict(dict)
+    attempts: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
         before = attempts[emission.attempt].setdefault(ranks[emission.position], emission)
         if (before.seq, before.part) != (emission.seq, emission.part):
             findings.mismatch(f"{name}: event {emission.position} was emitted with two contents in one attempt")
-    lineage: dict[int, Emission] = {}
+    lineage: dict[int, ViewEmission] = {}
     for attempt in sorted(attempts):
         own = attempts[attempt]
         lineage = {rank: emission for rank, emission in lineage.items() if rank < min(own)} | own
-        seen: list[Event] = []
+        seen: list[JudgedEvent] = []
         places = []
         updated = 0
         for rank in range(1, max(own) + 1):

@@ -27,11 +27,11 @@ SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17)
 _LEAST_IN_BIN = 30
 
 
-class _Fact(BaseModel):
+class _EvidenceModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Bin(_Fact):
+class Bin(_EvidenceModel):
     """Predictions whose scores are alike: their mean score, and how many of those with a label are positive."""
 
     mean_score: float
@@ -49,7 +49,7 @@ class Bin(_Fact):
         return float(found.low), float(found.high)
 
 
-class Scores(_Fact):
+class Scores(_EvidenceModel):
     """Published scores of one stretch of event time. ``histogram`` counts them between :data:`SCORE_EDGES`.
 
     ``flagged`` counts those at or above the threshold. Of the events with a label: ``positives``, the ``expected``
@@ -67,7 +67,7 @@ class Scores(_Fact):
     bins: tuple[Bin, ...]
 
 
-class Alert(_Fact):
+class AlertFact(_EvidenceModel):
     """One alert of a drift detector; times are event time, epoch ms."""
 
     at_ms: int
@@ -79,7 +79,7 @@ class Alert(_Fact):
     current: float
 
 
-class Evidence(_Fact):
+class Evidence(_EvidenceModel):
     """All of it for one pipeline.
 
     Scores are those of events later than the training: ``before`` the injected drift and ``after`` it, which is None
@@ -95,7 +95,7 @@ class Evidence(_Fact):
     before: Scores
     after: Scores | None
     monitors: tuple[str, ...]
-    alerts: tuple[Alert, ...]
+    alerts: tuple[AlertFact, ...]
     importance: tuple[Importance, ...]
 
 
@@ -151,13 +151,13 @@ def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: floa
     )
 
 
-def alerts_of(values: Iterable[bytes]) -> tuple[Alert, ...]:
+def alerts_of(values: Iterable[bytes]) -> tuple[AlertFact, ...]:
     """The alerts in the records of a drift topic, by event time; one that was made again has the same id."""
     decoder = record_decoder("drift_alert")
     found = {}
     for value in values:
         alert = decoder.decode(value)
-        found[alert["model_version"], alert["alert_id"]] = Alert(
+        found[alert["model_version"], alert["alert_id"]] = AlertFact(
             at_ms=alert["event_time"],
             **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
         )

@@ -27,7 +27,7 @@ _FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class PipelineRun:
     """What is known of one pipeline's run beside the verifier's report."""
 
     measured: Measured
@@ -35,7 +35,7 @@ class Seen:
     evidence: Evidence
 
 
-def page(report: Report, seen: Mapping[str, Seen], command: str, seed: int) -> str:
+def page(report: Report, seen: Mapping[str, PipelineRun], command: str, seed: int) -> str:
     """The whole document; it refers to nothing outside itself."""
     head = el(
         "head",
@@ -98,7 +98,7 @@ def _pill(one: PipelineReport) -> Element:
     return el("span", {"class": f"pill {'broken' if broken else 'held'}"}, "did not hold" if broken else "held")
 
 
-def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
+def _pipeline(name: str, one: PipelineReport, seen: PipelineRun) -> Element:
     parts: list[Child] = [el("h2", {}, name, _pill(one))]
     if one.failures():
         told = [el("li", {}, failure) for failure in one.failures()]

@@ -46,7 +46,7 @@ class Script:
 
 
 @dataclass(frozen=True)
-class Played:
+class DemoOutcome:
     """What a run leaves for the verifier and for the report; ``backfill`` is the folder of its Parquet files."""
 
     measured: Measured
@@ -54,7 +54,7 @@ class Played:
     backfill: Path
 
 
-def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Played:
+def run_pipeline_demo(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> DemoOutcome:
     """Run one pipeline from empty topics to caught-up consumers, and return what was seen on the way.
 
     Raises:
@@ -71,7 +71,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
         try:
             services.start("sink-redis", "sink", "run", "redis", name)
             services.start("sink-cassandra", "sink", "run", "cassandra", name)
-            return _Act(script, pipeline, services, screen, kafka, folder / "backfill").run()
+            return _PipelineDemo(script, pipeline, services, screen, kafka, folder / "backfill").run()
         finally:
             screen.step(f"{name}: stop the job with a savepoint")
             services.stop_all()
@@ -79,7 +79,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
             screen.finish()
 
 
-class _Act:
+class _PipelineDemo:
     """One pipeline's run while its job is up."""
 
     def __init__(
@@ -107,7 +107,7 @@ class _Act:
         state.meters = {}
         state.lags, state.latencies_ms, state.high_scores, state.alarms = {}, (), (), ()
 
-    def run(self) -> Played:
+    def run(self) -> DemoOutcome:
         script, name = self._script, self._script.pipeline
         messages = script.messages()
         self._consumers.started(REDIS, CASSANDRA)
@@ -131,7 +131,7 @@ class _Act:
             if self._alarms is not None:
                 self._alarms.close()
             self._consumers.close()
-        return Played(measured, self._recorder.timeline(time.monotonic()), self._backfill)
+        return DemoOutcome(measured, self._recorder.timeline(time.monotonic()), self._backfill)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         script, name, downstream = self._script, self._script.pipeline, self._downstream

@@ -47,7 +47,7 @@ class Meter:
 
 
 @dataclass
-class State:
+class ScreenState:
     """All that the screen shows; the demo writes it, the screen reads it."""
 
     pipeline: str = ""
@@ -61,10 +61,10 @@ class State:
 
 
 class Screen:
-    """Shows a :class:`State`; call :meth:`refresh` as often as you like."""
+    """Shows a :class:`ScreenState`; call :meth:`refresh` as often as you like."""
 
     def __init__(self, console: Console) -> None:
-        self.state = State()
+        self.state = ScreenState()
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._started = time.monotonic()
@@ -92,7 +92,7 @@ class Screen:
     def clear(self) -> None:
         """Show nothing but steps from here on."""
         self.finish()
-        self.state = State()
+        self.state = ScreenState()
 
     def finish(self) -> None:
         """The last step is done."""

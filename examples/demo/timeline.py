@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 
-class _Fact(BaseModel):
+class _TimelineModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Phase(_Fact):
+class Phase(_TimelineModel):
     """A named part of the run; seconds since it began."""
 
     name: str
@@ -21,7 +21,7 @@ class Phase(_Fact):
     to_s: float
 
 
-class Sample(_Fact):
+class Sample(_TimelineModel):
     """One look: records so far by stage, and how many records each consumer is behind."""
 
     at_s: float
@@ -29,7 +29,7 @@ class Sample(_Fact):
     lags: Mapping[str, int]
 
 
-class Second(_Fact):
+class Second(_TimelineModel):
     """Percentiles of the latencies (ms) of the predictions that arrived within one second."""
 
     at_s: float
@@ -39,7 +39,7 @@ class Second(_Fact):
     p99: float
 
 
-class Timeline(_Fact):
+class Timeline(_TimelineModel):
     """A run over time; all times in seconds since its begin, ascending."""
 
     phases: tuple[Phase, ...]

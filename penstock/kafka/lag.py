@@ -66,7 +66,7 @@ class Lag:
             )
             return {partition.partition: future.result().offset for partition, future in futures.items()}
 
-        return _patiently(ask, _NO_LEADER_YET)
+        return _retry_while(ask, _NO_LEADER_YET)
 
     def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
         """The group's committed offset of each partition; a partition without one is left out."""
@@ -74,7 +74,7 @@ class Lag:
         # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
         consumer, partitions = self._consumer(group), self._partitions(topic)
         # On a young cluster nobody coordinates the group yet: its first question makes somebody.
-        committed = _patiently(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
+        committed = _retry_while(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
         return {found.partition: found.offset for found in committed if found.offset >= 0}
 
     def of_group(self, group: str, topic: str) -> dict[int, int]:
@@ -135,7 +135,7 @@ class Lag:
         return [TopicPartition(topic, partition) for partition in found]
 
 
-def _patiently(ask: Callable[[], _T], passing: Container[int]) -> _T:
+def _retry_while(ask: Callable[[], _T], passing: Container[int]) -> _T:
     """The answer, asked for again while the error is one that passes."""
     deadline = time.monotonic() + _TIMEOUT_S
     while True:

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag, Partition, Waiting
 from penstock.kafka.names import group_of
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class LagWatch(Collector):
         kafka: KafkaAccess,
         pipeline: str,
         part: str,
-        progress: Progress,
+        progress: ProgressTracker,
         *,
         registry: CollectorRegistry = REGISTRY,
         interval_s: float = INTERVAL_S,

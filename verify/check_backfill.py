@@ -20,11 +20,11 @@ from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
 from streams.plan.entities import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.events import Judged
-from verify.features import History, chains, check_vector, derived_mismatches
+from verify.check_events import Judged
+from verify.check_features import History, chains, check_vector, derived_mismatches
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.findings import Findings
-from verify.records import Position, Published, clocks
+from verify.published import Position, Published, clocks
 
 
 class _Place(NamedTuple):
@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
 # By what a replay orders records: the greatest timestamp of the partition so far, and the place.
 _Order: TypeAlias = Mapping[_Place, tuple[int, ...]]
-_Events: TypeAlias = Mapping[_Place, Event]
+_Events: TypeAlias = Mapping[_Place, JudgedEvent]
 # What counts emissions of one run of a job and so is another in a replay.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
 
@@ -63,7 +63,7 @@ class _Row(NamedTuple):
 def check_backfill(
     plan: PipelinePlan,
     backfill: Backfill,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     timestamps: Mapping[Position, int],
     *,
@@ -148,7 +148,7 @@ def _plain(batch: Any) -> dict[str, Any]:
     }
 
 
-def _is_in_range(manifest: Manifest, event: Event) -> bool:
+def _is_in_range(manifest: Manifest, event: JudgedEvent) -> bool:
     replay, position = manifest.replay, event.position
     return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
 
@@ -249,13 +249,13 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
 
 def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
     """The events of an entity in the order of the live job, and the place of each event, as of its first emission."""
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     first: dict[Position, tuple[int, int]] = {}
     for record in records:
         part = record.value[view.name]
         if part is None:
             continue
-        emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+        emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
         emissions[part["entity"], part["epoch"]].append(emission)
         if record.position not in first or record.offset < first[record.position][0]:
             first[record.position] = record.offset, emission.attempt
@@ -286,7 +286,7 @@ def _check_by_oracle(
     findings: BackfillFindings,
 ) -> int:
     found = FeatureFindings()
-    visited = check_vector(view, history, index, Emission(0, part["seq"], position, part), found)
+    visited = check_vector(view, history, index, ViewEmission(0, part["seq"], position, part), found)
     findings.order_checked += 1
     findings.mismatches += found.mismatches
     for example in found.examples:

@@ -15,7 +15,7 @@ from streams.drift.records import is_comparable, monitors_of, observer_of
 from streams.drift.reference import Reference, read_reference
 from streams.drift.track import Alert, Track, TrackState, read_state
 from verify.findings import Findings
-from verify.records import Published
+from verify.published import Published
 
 
 @dataclass

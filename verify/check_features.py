@@ -20,8 +20,8 @@ from streams.oracle.order import Arrival, may_be_late
 from streams.oracle.reference import Timed, agrees, tolerance, vector
 from streams.plan.entities import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.records import Position, Published
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
 
 # Two mathematics libraries may differ in the last bit of a logarithm.
@@ -30,7 +30,7 @@ MATHEMATICS = 1e-12
 
 def check_features(
     plan: PipelinePlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
     budget: int,
@@ -97,13 +97,13 @@ def _where(record: Published) -> str:
     return f"features[{record.partition}]@{record.offset}"
 
 
-def source_of(plan: PipelinePlan, event: Event) -> dict[str, Any]:
+def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
     """What a record says of where its event stands."""
     partition, offset = event.position
     return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
 
 
-def _check_envelope(plan: PipelinePlan, event: Event, record: Published, findings: FeatureFindings) -> None:
+def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, findings: FeatureFindings) -> None:
     value = record.value
     expected: dict[str, Any] = {
         "event_id": event.event_id,
@@ -133,7 +133,7 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
 
 def _check_view(
     view: ViewPlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Iterable[Published],
     others: Others,
     findings: FeatureFindings,
@@ -141,11 +141,11 @@ def _check_view(
     rng: random.Random,
     excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
         if part is not None:
-            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
             emissions[part["entity"], part["epoch"]].append(emission)
     updates = updates_of(view, others)
     triggering = by_entity(view, events.values()) if updates else {}
@@ -173,7 +173,11 @@ def _check_view(
 
 
 def _check_order(
-    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: AbstractSet[tuple[int, int]], findings: FeatureFindings
+    view: ViewPlan,
+    chain: Sequence[JudgedEvent],
+    fresh: int,
+    excused: AbstractSet[tuple[int, int]],
+    findings: FeatureFindings,
 ) -> None:
     """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
     furthest = (-(2**63), Position(0, 0))
@@ -184,23 +188,25 @@ def _check_order(
         furthest = max(furthest, place)
 
 
-def _is_ordered(triggering: Sequence[Event], updating: Sequence[Sequence[Event]]) -> bool:
+def _is_ordered(triggering: Sequence[JudgedEvent], updating: Sequence[Sequence[JudgedEvent]]) -> bool:
     """Whether ``seq`` alone tells in which order a view saw these events (:mod:`verify.updates`)."""
     return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
 
 
-def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:
+def chains(
+    emissions: list[ViewEmission], findings: FeatureFindings, name: str
+) -> Iterator[tuple[list[ViewEmission], int]]:
     """The sequence of events that each attempt's emissions followed from, and where the attempt's own begin.
 
     A gap in ``seq`` within an attempt that was cut short by a failure means that records were lost with it and emitted
     again by the next: what follows the gap cannot be judged and is counted. In the last attempt a gap is a loss.
     """
-    by_attempt: dict[int, dict[int, Emission]] = defaultdict(dict)
+    by_attempt: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
         before = by_attempt[emission.attempt].setdefault(emission.seq, emission)
         if before.position != emission.position or before.part != emission.part:
             findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
-    chain: list[Emission] = []
+    chain: list[ViewEmission] = []
     final = max(by_attempt)
     for attempt in sorted(by_attempt):
         own = [by_attempt[attempt][seq] for seq in sorted(by_attempt[attempt])]
@@ -237,7 +243,9 @@ def reach_ms(view: ViewPlan) -> int:
     return max(feature.window_ms + feature.hop_ms for feature in view.features)
 
 
-def check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
+def check_vector(
+    view: ViewPlan, history: History, index: int, emission: ViewEmission, findings: FeatureFindings
+) -> int:
     """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
     rows = history.until(index, reach_ms(view))
     oracle = vector(view, rows)

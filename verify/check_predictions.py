@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
-from verify.emissions import Event
+from verify.emissions import JudgedEvent
 from verify.findings import Findings
-from verify.records import Position, Published
+from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in another order.
 SCORE_TOLERANCE = 1e-5
@@ -47,7 +47,7 @@ def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int)
 def check_predictions(
     plan: PipelinePlan,
     model: Model,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     features: Sequence[Published],
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],

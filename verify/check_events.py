@@ -14,9 +14,9 @@ from streams.oracle.derived_columns import derive
 from streams.oracle.order import Arrival
 from streams.oracle.reference import Row, accepted
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
-from verify.emissions import Event
+from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
-from verify.records import Position
+from verify.published import Position
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Judged:
     ``timestamps`` are Kafka's, of every record, in offset order within each partition.
     """
 
-    events: dict[Position, Event]
+    events: dict[Position, JudgedEvent]
     duplicates: dict[Position, int]
     rejections: dict[Position, Rejection]
     timestamps: dict[Position, int]
@@ -113,7 +113,7 @@ def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]
     return len(found), wrong.total(), examples[:MAX_EXAMPLES]
 
 
-def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
+def _first_seen(source: SourcePlan, events: list[JudgedEvent]) -> list[bool]:
     if source.event_id is None:
         return [True] * len(events)
     keys = [None if source.key is None else event.row[source.key] for event in events]
@@ -122,13 +122,13 @@ def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
     )
 
 
-def _event(source: SourcePlan, record: Record, row: Row) -> Event:
+def _event(source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
     position = Position(record.partition, record.offset)
     event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
     time = row[source.event_time]
     assert isinstance(event_id, str)
     assert isinstance(time, int)
-    return Event(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
+    return JudgedEvent(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
 
 
 def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:

@@ -15,15 +15,15 @@ from typing import Any
 from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, agrees, asked_at, later, tolerance
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.features import MATHEMATICS, History, chains, reach_ms, source_of
-from verify.records import Position, Published
+from verify.check_features import MATHEMATICS, History, chains, reach_ms, source_of
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position, Published
 from verify.updates import Others, updates_of
 
 
 def check_timers(
     plan: PipelinePlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
     budget: int,
@@ -32,7 +32,7 @@ def check_timers(
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``budget`` bounds the naive work per view, as in :func:`verify.features.check_features`. ``others`` are the
+    ``budget`` bounds the naive work per view, as in :func:`verify.check_features.check_features`. ``others`` are the
     events of the sources that only update: what they leave of an entity's order does not place its timers, which are
     counted.
     """
@@ -71,16 +71,16 @@ def _is_before(attempt: int, record: Published) -> bool:
 
 
 def _chains(
-    view: ViewPlan, events: Mapping[Position, Event], records: Sequence[Published]
-) -> dict[tuple[str, int], list[tuple[int, list[Emission]]]]:
+    view: ViewPlan, events: Mapping[Position, JudgedEvent], records: Sequence[Published]
+) -> dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]]:
     """Of each (entity, epoch) the chain of each attempt, in the order of the attempts."""
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
         if part is not None and not record.is_timer and record.position in events:
-            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
             emissions[part["entity"], part["epoch"]].append(emission)
-    found: dict[tuple[str, int], list[tuple[int, list[Emission]]]] = defaultdict(list)
+    found: dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]] = defaultdict(list)
     for key, of_entity in emissions.items():
         for chain, fresh in chains(of_entity, FeatureFindings(), key[0]):
             if len(chain) > fresh:
@@ -89,7 +89,7 @@ def _chains(
 
 
 def _check_envelope(
-    plan: PipelinePlan, view: ViewPlan, last: Event, record: Published, findings: FeatureFindings
+    plan: PipelinePlan, view: ViewPlan, last: JudgedEvent, record: Published, findings: FeatureFindings
 ) -> None:
     value, where = record.value, _where(record)
     expected: dict[str, Any] = {

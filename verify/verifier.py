@@ -23,18 +23,18 @@ from sinks.stores import cassandra as cassandra_store
 from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.project import Project
-from verify.backfill import BackfillFindings, check_backfill
-from verify.drift import DriftFindings, check_drift
-from verify.events import check_dead_letters
-from verify.features import check_features
+from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_drift import DriftFindings, check_drift
+from verify.check_events import check_dead_letters
+from verify.check_features import check_features
+from verify.check_predictions import Scorer, check_predictions, model_vectors
+from verify.check_stores import check_cassandra, check_redis
+from verify.check_timers import check_timers
 from verify.findings import MAX_EXAMPLES, Findings
+from verify.judged_sources import judged_source
 from verify.measured import Measured
-from verify.predictions import Scorer, check_predictions, model_vectors
-from verify.records import Position, Published, published
+from verify.published import Position, Published, published
 from verify.report import ModelReport, PipelineReport, percentiles
-from verify.sources import judged_source
-from verify.stores import check_cassandra, check_redis
-from verify.timers import check_timers
 
 _CASSANDRA_SAMPLE = 1_000
 

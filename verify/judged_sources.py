@@ -11,7 +11,7 @@ from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
 from streams.flink.submit import personal_key_of
 from streams.plan.project import Project
-from verify.events import Judged, judge_events
+from verify.check_events import Judged, judge_events
 
 
 def judged_source(

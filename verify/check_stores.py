@@ -19,7 +19,7 @@ from sinks.stores.redis import redis_key
 from sinks.vector_format import VectorFormat
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.findings import Findings
-from verify.records import Published
+from verify.published import Published
 
 _MGET = 1_000
 _PAGE = 5_000
