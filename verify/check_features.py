@@ -1,8 +1,8 @@
-"""Are the features on the topic those that the naive oracle computes from the raw events?
+"""Checks the published features against those that the naive oracle computes from the raw events.
 
-The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/concepts/semantics.md,
-"Order"). After a failure the job goes back to its last checkpoint and may see later events in another order: each
-``attempt`` is followed from the emissions that its checkpoint had already seen.
+The ``seq`` numbers of an entity give the order in which a view saw its events (docs/concepts/semantics.md, "Order").
+After a failure the job restores its last checkpoint and may see later events in another order. The check therefore
+builds one order per ``attempt``, which continues the emissions before the attempt's checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
 
-# Two mathematics libraries may differ in the last bit of a logarithm.
+# Mathematics libraries may differ in a logarithm's last bit.
 MATHEMATICS = 1e-12
 
 
@@ -38,13 +38,11 @@ def check_features(
     arrivals: Sequence[Arrival] = (),
     others: Others = (),
 ) -> FeatureFindings:
-    """Check the envelope, vectors and derived features of every event's record, and the order of event time.
+    """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
-    The last is checked by ``arrivals``.
-
-    ``others`` are the events of the sources that only update, source by source.
-    ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
-    order from ``seed``, and ``checked`` says how many feature values were compared.
+    ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
+    one mapping per source. ``budget`` limits the oracle's work per view, in rows visited times features: vectors are
+    checked in a random order that ``seed`` determines until it is spent; ``checked`` counts compared values.
     """
     records = [record for record in records if not record.is_timer]
     findings = FeatureFindings(emitted=len(records))
@@ -74,10 +72,10 @@ def check_features(
 def derived_mismatches(
     plan: PipelinePlan, records: Sequence[tuple[str, Mapping[str, Any]]], views: Iterable[str]
 ) -> tuple[int, list[str]]:
-    """How many derived features were compared, and what differs: the job's from DuckDB's of the same record's values.
+    """Compare the job's derived features with DuckDB's on the same values; return the count and the mismatches.
 
-    Those values are held against the oracle for themselves, so here only the mathematics libraries may differ. Each
-    record comes with the place where it stands; ``views`` are those that the records hold.
+    The oracle checks the values themselves, so here only the mathematics libraries may differ. Each record is given
+    with its place, for messages; ``views`` names the views that the records hold.
     """
     checked, found = 0, []
     derived = derived_features(plan, [value for _, value in records], views)
@@ -98,7 +96,7 @@ def _where(record: Published) -> str:
 
 
 def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
-    """What a record says of where its event stands."""
+    """The ``source`` field of the record of this event."""
     partition, offset = event.position
     return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
 
@@ -179,7 +177,7 @@ def _check_order(
     excused: AbstractSet[tuple[int, int]],
     findings: FeatureFindings,
 ) -> None:
-    """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
+    """Check that an entity's events are in event-time order; ``excused`` events may be late."""
     furthest = (-(2**63), Position(0, 0))
     for number, event in enumerate(chain):
         place = (event.time, event.position)
@@ -189,17 +187,18 @@ def _check_order(
 
 
 def _is_ordered(triggering: Sequence[JudgedEvent], updating: Sequence[Sequence[JudgedEvent]]) -> bool:
-    """Whether ``seq`` alone tells in which order a view saw these events (:mod:`verify.updates`)."""
+    """Whether ``seq`` alone determines the order in which a view saw these events (:mod:`verify.updates`)."""
     return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
 
 
 def chains(
     emissions: list[ViewEmission], findings: FeatureFindings, name: str
 ) -> Iterator[tuple[list[ViewEmission], int]]:
-    """The sequence of events that each attempt's emissions followed from, and where the attempt's own begin.
+    """Yield for each attempt its whole chain of emissions, and the index at which the attempt's own emissions begin.
 
-    A gap in ``seq`` within an attempt that was cut short by a failure means that records were lost with it and emitted
-    again by the next: what follows the gap cannot be judged and is counted. In the last attempt a gap is a loss.
+    A gap in ``seq`` within an attempt that ended by a failure means that its records were lost and that the next
+    attempt emitted them again: emissions after the gap cannot be judged and count as unverifiable. A gap in the last
+    attempt is a mismatch.
     """
     by_attempt: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
@@ -223,7 +222,7 @@ def chains(
 
 
 class History:
-    """An entity's rows in the order they were seen, with a quick way to those that can still count."""
+    """An entity's rows in the order in which the view saw them; selects the rows that windows can still contain."""
 
     def __init__(self, rows: list[Timed]) -> None:
         self._rows = rows
@@ -239,14 +238,14 @@ class History:
 
 
 def reach_ms(view: ViewPlan) -> int:
-    """How far back from the newest row a view can see: at most one hop more than a window's length."""
+    """How far back from the newest row a view can reach: its greatest window length plus hop (ms)."""
     return max(feature.window_ms + feature.hop_ms for feature in view.features)
 
 
 def check_vector(
     view: ViewPlan, history: History, index: int, emission: ViewEmission, findings: FeatureFindings
 ) -> int:
-    """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
+    """Compare one vector with the oracle's, for the rows of ``history`` up to ``index``; returns the rows visited."""
     rows = history.until(index, reach_ms(view))
     oracle = vector(view, rows)
     part = emission.part

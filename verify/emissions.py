@@ -1,4 +1,4 @@
-"""What the feature checks compare: valid events, and the parts of records that a view emitted for them."""
+"""The two sides that feature checks compare: valid events, and what each view emitted for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.published import Position
 
 @dataclass(frozen=True, slots=True)
 class JudgedEvent:
-    """A valid, first-seen event: its row has every column, derived ones included."""
+    """A valid event that is not a duplicate; its row has every column, including derived columns."""
 
     position: Position
     timestamp: int
@@ -25,7 +25,7 @@ class JudgedEvent:
 
 @dataclass
 class FeatureFindings(Findings):
-    """What the check of the features topic found."""
+    """Result of the check of the features topic."""
 
     emitted: int = 0
     checked: int = 0
@@ -35,7 +35,7 @@ class FeatureFindings(Findings):
 
 
 class ViewEmission(NamedTuple):
-    """One view's part of one record."""
+    """One view's part of one feature record."""
 
     attempt: int
     seq: int

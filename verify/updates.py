@@ -1,9 +1,9 @@
-"""In which order did a view see events that give no record, between those that do?
+"""Reconstructs the order in which a view saw triggering events (which give records) and updating events (which do not).
 
-``seq`` counts every event of the entity, and records show only those of the source that triggers. If all of these lie
-in one partition, the n-th of them that a record shows under ``seq`` s had n - 1 of its own kind before it, and so s - n
-updating ones; if those lie in one partition of one topic too, it is known which. Of any other entity the order is not
-known, and nothing is claimed: its vectors are counted as unverifiable.
+``seq`` counts every event of the entity, but only triggering events have records. If all triggering events are in one
+partition, the n-th of them, with ``seq`` s, came after n - 1 triggering events and therefore after s - n updating
+events. If the updating events are in one partition of one topic too, their order is known as well. For any other entity
+the order is unknown, and its vectors count as unverifiable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Others: TypeAlias = Sequence[Mapping[Position, JudgedEvent]]
 
 
 def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:
-    """The events of each of the view's entities, in the order given."""
+    """Group events by the view's entity; keeps their order."""
     found: dict[str, list[JudgedEvent]] = defaultdict(list)
     for event in events:
         entity = event.row[view.key]
@@ -31,7 +31,7 @@ def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[J
 
 
 def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[JudgedEvent]]]:
-    """The updating events of each entity, apart by topic and partition, in the order of their offsets."""
+    """The updating events of each entity: one list per topic and partition, in offset order."""
     found: dict[str, list[list[JudgedEvent]]] = defaultdict(list)
     for events in others:
         for entity, of_entity in by_entity(view, events.values()).items():
@@ -49,14 +49,14 @@ def timelines(
     findings: FeatureFindings,
     name: str,
 ) -> Iterator[tuple[list[JudgedEvent], list[tuple[int, ViewEmission]]]]:
-    """For each attempt, the events in the order in which the view saw them, and its emissions with their places there.
+    """Yield for each attempt the events in the order in which the view saw them, and its emissions with their indexes.
 
     Args:
         emissions: Of one entity, in the epoch that began with the topics.
-        triggering: Its events that give records, all of one partition, in the order of their offsets.
-        updating: Its other events, all of one partition of one topic, likewise.
-        findings: Told what cannot be, and how many emissions cannot be judged.
-        name: Of view and entity.
+        triggering: The entity's events that give records, all of one partition, in offset order.
+        updating: Its other events, all of one partition of one topic, in offset order.
+        findings: Collects impossible ``seq`` numbers as mismatches, and counts emissions that cannot be judged.
+        name: The view and the entity, for messages.
     """
     ranks = {event.position: rank for rank, event in enumerate(triggering, 1)}
     attempts: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
