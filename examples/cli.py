@@ -33,15 +33,15 @@ from streams.plan.project import open_project
 from verify.report import Report
 
 PIPELINES = ("fraud", "flights")
-# One for each of the 336,776 flights, and a label for those that arrived.
+# One event for each of the 336,776 flights, and one label for each that arrived.
 FLIGHT_MESSAGES = 336_776 + 327_346
 
 
 @click.command()
 @click.option("--full", is_flag=True, help="All 336,776 flights instead of a slice.")
 @click.option("--only", type=click.Choice(PIPELINES), help="Show one pipeline instead of both.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the generated world and of the training.")
-@click.option("--keep", is_flag=True, help="Leave the stack running afterwards, to look around in.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the generated data and of the training.")
+@click.option("--keep", is_flag=True, help="Leave the stack running afterwards, for inspection.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -100,10 +100,10 @@ def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
 
 
 def _emptied(folder: Path) -> Path:
-    """The demo's folder, without what an earlier demo left: it begins with empty topics.
+    """Empty the demo's folder, so that the demo begins with empty topics.
 
     Raises:
-        PenstockError: if there is something in the folder that no demo has put there.
+        PenstockError: if the folder is not empty and was not made by a demo.
     """
     marker = folder / ".penstock-demo"
     if folder.exists() and any(folder.iterdir()):
@@ -113,7 +113,7 @@ def _emptied(folder: Path) -> Path:
                 where=str(folder),
                 next="name another --folder, or empty this one",
             )
-        # One that was killed may have left its servers behind.
+        # A demo that was killed may have left its servers running.
         Stack(folder / "stack").down(wipe=True)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,13 +153,13 @@ def _write_page(report: Report, played: Mapping[str, DemoOutcome], stack: Stack,
         name: PipelineRun(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
         for name, one in played.items()
     }
-    # What the plots were made from, for other eyes.
+    # The data of the plots, for other tools.
     write_by_pipeline({name: one.evidence for name, one in seen.items()}, path.with_name("evidence.json"))
     path.write_text(page(report, seen, shlex.join(["penstock", *sys.argv[1:]]), seed), encoding="utf-8")
 
 
 def _readable(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """The path relative to the working directory if it lies below it, else as it is."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -184,7 +184,7 @@ def _verify(
         try:
             services.call("verify", "verify", *played, *backfills, "--measured", str(measured), "--report", str(report))
         except PenstockError:
-            # The report says what did not hold; without one the verifier itself has failed.
+            # The report lists the failed checks; without a report the verifier itself has failed.
             if not report.exists():
                 raise
             return False

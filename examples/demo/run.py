@@ -1,4 +1,4 @@
-"""The demo's story, for each pipeline: backfill history and train on it, then a burst, then live traffic."""
+"""The demo's steps for each pipeline: backfill history and train on it, then a burst, then live traffic."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _STALL_S = 90.0
 
 @dataclass(frozen=True)
 class Script:
-    """How one pipeline is shown: messages to train on, messages in a burst, then live ones at a pace.
+    """The demo's parameters for one pipeline: messages to train on, messages of a burst, live messages and their rate.
 
-    ``drift_from_ms`` is the event time from which its world is another, None if it stays as it is.
+    ``drift_from_ms`` is the event time at which the generated data drifts, None without drift.
     """
 
     pipeline: str
@@ -47,7 +47,7 @@ class Script:
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What a run leaves for the verifier and for the report; ``backfill`` is the folder of its Parquet files."""
+    """The results of a run for the verifier and the report; ``backfill`` is the folder of its Parquet files."""
 
     measured: Measured
     timeline: Timeline
@@ -55,10 +55,10 @@ class DemoOutcome:
 
 
 def run_pipeline_demo(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> DemoOutcome:
-    """Run one pipeline from empty topics to caught-up consumers, and return what was seen on the way.
+    """Run one pipeline from empty topics until all consumers have caught up, and return the measurements.
 
     Raises:
-        PenstockError: if a part fails, or nothing moves for a minute and a half.
+        PenstockError: if a component fails, or no consumer makes progress for 90 seconds.
     """
     pipeline = load_pipeline(script.pipeline)
     kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
@@ -80,7 +80,7 @@ def run_pipeline_demo(script: Script, environment: dict[str, str], folder: Path,
 
 
 class _PipelineDemo:
-    """One pipeline's run while its job is up."""
+    """The demo of one pipeline, while its feature job runs."""
 
     def __init__(
         self,
@@ -216,11 +216,11 @@ class _PipelineDemo:
             elif time.monotonic() - moved_at > _STALL_S:
                 raise PenstockError(
                     f"nothing has moved for {_STALL_S:.0f} s while waiting for {what}: {left} records behind",
-                    next="look at the logs beside the report, and at `penstock status`",
+                    next="read the logs in the folder of the report, and run `penstock status`",
                 )
         self._tick()
 
 
 def write_by_pipeline(facts: Mapping[str, BaseModel], path: Path) -> None:
-    """Write facts about each pipeline as one JSON document, for whoever comes after: the verifier, a reader."""
+    """Write data about each pipeline as one JSON document, for the verifier and for readers."""
     path.write_text(json.dumps({name: one.model_dump() for name, one in facts.items()}))
