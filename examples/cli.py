@@ -18,7 +18,7 @@ from rich.console import Console
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.demo.evidence import gather
-from examples.demo.run import Played, Script, play, write_by_pipeline
+from examples.demo.run import DemoOutcome, Script, run_pipeline_demo, write_by_pipeline
 from examples.demo.screen import Screen
 from examples.demo.services import Services
 from examples.demo.summary import show
@@ -33,15 +33,15 @@ from streams.plan.project import open_project
 from verify.report import Report
 
 PIPELINES = ("fraud", "flights")
-# One for each of the 336,776 flights, and a label for those that arrived.
+# One event for each of the 336,776 flights, and one label for each that arrived.
 FLIGHT_MESSAGES = 336_776 + 327_346
 
 
 @click.command()
 @click.option("--full", is_flag=True, help="All 336,776 flights instead of a slice.")
 @click.option("--only", type=click.Choice(PIPELINES), help="Show one pipeline instead of both.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the generated world and of the training.")
-@click.option("--keep", is_flag=True, help="Leave the stack running afterwards, to look around in.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the generated data and of the training.")
+@click.option("--keep", is_flag=True, help="Leave the stack running afterwards, for inspection.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -100,10 +100,10 @@ def _scripts(full: bool, seed: int, names: tuple[str, ...]) -> list[Script]:
 
 
 def _emptied(folder: Path) -> Path:
-    """The demo's folder, without what an earlier demo left: it begins with empty topics.
+    """Empty the demo's folder, so that the demo begins with empty topics.
 
     Raises:
-        PenstockError: if there is something in the folder that no demo has put there.
+        PenstockError: if the folder is not empty and was not made by a demo.
     """
     marker = folder / ".penstock-demo"
     if folder.exists() and any(folder.iterdir()):
@@ -113,7 +113,7 @@ def _emptied(folder: Path) -> Path:
                 where=str(folder),
                 next="name another --folder, or empty this one",
             )
-        # One that was killed may have left its servers behind.
+        # A demo that was killed may have left its servers running.
         Stack(folder / "stack").down(wipe=True)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
         screen.step("local stack: Kafka, Cassandra, Redis, Triton, Flink")
         stack.up(progress=lambda *_: screen.refresh())
         for script in scripts:
-            played[script.pipeline] = play(script, environment, folder / script.pipeline, screen)
+            played[script.pipeline] = run_pipeline_demo(script, environment, folder / script.pipeline, screen)
         measured_path, report_path = folder / "measured.json", folder / "report.json"
         write_by_pipeline({name: one.measured for name, one in played.items()}, measured_path)
         write_by_pipeline({name: one.timeline for name, one in played.items()}, folder / "timeline.json")
@@ -143,23 +143,23 @@ def _run(stack: Stack, scripts: list[Script], folder: Path, console: Console, se
     return held
 
 
-def _write_page(report: Report, played: Mapping[str, Played], stack: Stack, path: Path, seed: int) -> None:
+def _write_page(report: Report, played: Mapping[str, DemoOutcome], stack: Stack, path: Path, seed: int) -> None:
     # Matplotlib takes half a second to import, and only the report needs it.
-    from examples.demo.page import Seen, page  # noqa: PLC0415
+    from examples.demo.page import PipelineRun, page  # noqa: PLC0415
 
     kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
     models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
     seen = {
-        name: Seen(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
+        name: PipelineRun(one.measured, one.timeline, gather(open_project(name), kafka, models, one.measured))
         for name, one in played.items()
     }
-    # What the plots were made from, for other eyes.
+    # The data of the plots, for other tools.
     write_by_pipeline({name: one.evidence for name, one in seen.items()}, path.with_name("evidence.json"))
     path.write_text(page(report, seen, shlex.join(["penstock", *sys.argv[1:]]), seed), encoding="utf-8")
 
 
 def _readable(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """The path relative to the working directory if it lies below it, else as it is."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -174,7 +174,7 @@ def _new_key(path: Path) -> Path:
 def _verify(
     environment: dict[str, str],
     folder: Path,
-    played: Mapping[str, Played],
+    played: Mapping[str, DemoOutcome],
     measured: Path,
     report: Path,
     screen: Screen,
@@ -184,7 +184,7 @@ def _verify(
         try:
             services.call("verify", "verify", *played, *backfills, "--measured", str(measured), "--report", str(report))
         except PenstockError:
-            # The report says what did not hold; without one the verifier itself has failed.
+            # The report lists the failed checks; without a report the verifier itself has failed.
             if not report.exists():
                 raise
             return False

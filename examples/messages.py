@@ -1,4 +1,4 @@
-"""What an example hands to a producer: the messages of its input topics, in the order in which they are to be sent."""
+"""The messages of an example's input topics, in the order in which a producer sends them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ Kind = Literal["event", "duplicate", "malformed", "label"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One Kafka record to be.
+    """One Kafka record to send.
 
-    ``event_time_ms`` is when it happens in the world of the example: for a label, when it becomes known; for a
-    malformed event, when the event that it was made from happened. ``expected`` is the reason for which a malformed
-    event must become a dead letter; it is None for all others.
+    ``event_time_ms`` is its simulated time: for a label, when it becomes known; for a malformed event, the time of the
+    event that it was made from. ``expected`` is the dead-letter reason of a malformed event, None for all other kinds.
     """
 
     topic: str
@@ -32,9 +31,9 @@ class Message:
 
 
 class EventFormats:
-    """Writes the events of one contract in both forms that an input topic takes.
+    """Encodes the events of one contract in both formats that an input topic accepts.
 
-    It does not check them: that is the pipeline's work, and the malformed ones come this way too.
+    It does not validate them: the pipeline does, and malformed events are encoded here too.
     """
 
     def __init__(self, contract: type[Contract]) -> None:

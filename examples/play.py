@@ -1,6 +1,6 @@
-"""The upstream side of an example, for a stack that runs already: `python -m examples.play fraud --per-second 200`.
+"""Produces an example's input to a stack that runs already: `python -m examples.play fraud --per-second 200`.
 
-The demo does this by itself. Topics must exist: `penstock topics create fraud`.
+The demo does not need it. Topics must exist: `penstock topics create fraud`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ _WORLDS: dict[str, Callable[[int], Iterator[Message]]] = {
 @click.command()
 @click.argument("pipeline", type=click.Choice(list(_WORLDS)))
 @click.option(
-    "--messages", type=click.IntRange(1), default=60_000, show_default=True, help="How many, labels included."
+    "--messages",
+    type=click.IntRange(1),
+    default=60_000,
+    show_default=True,
+    help="Number of messages, including labels.",
 )
 @click.option(
-    "--per-second", type=click.FloatRange(0, min_open=True), help="At this pace (default: as fast as it goes)."
+    "--per-second", type=click.FloatRange(0, min_open=True), help="Messages per second (default: as fast as possible)."
 )
-@click.option("--seed", default=7, show_default=True, help="Seed of the generated world.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the generated data.")
 def play(pipeline: str, messages: int, per_second: float | None, seed: int) -> None:
-    """Produce the events and labels of an example to its topics, always the same for the same seed."""
+    """Produce the events and labels of an example to its topics; the same seed gives the same messages."""
     upstream = Upstream(Settings().kafka.access)
     upstream.produce(itertools.islice(_WORLDS[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
     click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(upstream.counts.items())))

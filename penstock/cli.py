@@ -1,4 +1,4 @@
-"""The command line: finds commands, which live with what they command, and imports one when it is used."""
+"""The command line: lists all commands, and imports the code of a command only when it is used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 
-# The line with \b keeps click from filling the lines that follow it.
+# The line with \b prevents click from rewrapping the lines that follow it.
 _HELP = """Penstock: streaming features and exactly-once inference.
 
 Raw events on Kafka become windowed features in Flink, are served from Redis, kept in Cassandra, scored by Triton and

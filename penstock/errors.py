@@ -1,15 +1,15 @@
-"""The one base of every error that Penstock reports to a person."""
+"""The base class of every error that Penstock reports to users."""
 
 from __future__ import annotations
 
 
 class PenstockError(Exception):
-    """An error that a person can act upon; the command line prints it without a traceback and exits with code 1.
+    """An error that a user can act upon; the command line prints it without a traceback and exits with code 1.
 
     Args:
         what: What happened, one sentence, no trailing full stop needed.
-        where: The place: `topic[partition]@offset`, a file, a field, `host:port`.
-        safe: What is certainly not lost or harmed, where that is in doubt.
+        where: The location: `topic[partition]@offset`, a file, a field, `host:port`.
+        safe: The data that is not lost or damaged, where a user might doubt it.
         next: The next command to run or thing to do.
     """
 

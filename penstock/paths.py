@@ -1,4 +1,4 @@
-"""Where set-up puts things. Standard library only: `deploy.bootstrap` imports this before any package is installed."""
+"""Folders of the set-up. Standard library only: `deploy.bootstrap` imports this before packages are installed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ JARS = BUILD / "jars"
 DEFAULT_HOME = BUILD / "stack"
 KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
 
-# Cassandra 5.0 runs on 11 and 17 only, Flink 2.2 on 11, 17 and 21: 17 is the one that all of them share.
+# Cassandra 5.0 runs on 11 and 17 only, Flink 2.2 on 11, 17 and 21: only 17 works for both.
 JAVA_MAJOR = 17
 
 
 def as_typed(path: Path) -> str:
-    """A path as a user would type it here: relative to the working directory if it lies below it."""
+    """A path as a user would type it: relative to the working directory if it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -52,7 +52,7 @@ def java_home() -> Path | None:
 
 
 def _major(home: Path) -> int | None:
-    """The major version of the Java at `home`, from its release file or else by asking it."""
+    """The major version of the Java at `home`, from its release file, or else from ``java -version``."""
     java = home / "bin" / "java"
     if not java.exists():
         return None

@@ -1,4 +1,4 @@
-"""Processes told apart for certain: a pid alone may be somebody else's by now, a pid with its start time is not."""
+"""Identifies processes by pid and start time, because the system reuses pids."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Identity:
-    """One process, for ever: its pid and its start time in clock ticks since boot."""
+    """A unique process: its pid and its start time in clock ticks since boot."""
 
     pid: int
     start_time: int
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Whether this process still runs (a zombie does not)."""
         return identity_of(self.pid) == self
 
 
@@ -35,7 +35,7 @@ def identity_of(pid: int) -> Identity | None:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The name, in parentheses, may hold anything; what follows the last one is plain.
+    # The name, in parentheses, may hold any character; the columns begin after the last parenthesis.
     columns = text.rpartition(")")[2].split()
     return None if columns[0] in "ZX" else Identity(pid, int(columns[19]))
 
@@ -45,7 +45,7 @@ def marked(variable: str, value: str) -> list[Identity]:
     needle = f"{variable}={value}".encode()
     found = []
     for pid in _pids():
-        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+        with contextlib.suppress(OSError):  # another user's process, or ended meanwhile
             environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
             identity = identity_of(pid)
             if identity is not None and needle in environment:
@@ -54,13 +54,13 @@ def marked(variable: str, value: str) -> list[Identity]:
 
 
 def of_session(leader: Identity, folder: Path) -> list[Identity]:
-    """Every process of the session that `leader` opened and that works inside `folder`, the leader itself apart.
+    """Every process of the session that `leader` opened and that works inside `folder`, except the leader.
 
-    A session outlives its leader, and its number is not given to another process while it does.
+    A session can outlive its leader, and the system does not reuse its number before it ends.
     """
     present = identity_of(leader.pid)
     if present is not None and present != leader:
-        return []  # the number was given to another process, so our session is over
+        return []  # the pid was reused, so the session has ended
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
@@ -89,8 +89,8 @@ def end(processes: Iterable[Identity], *, grace_s: float) -> None:
 
 
 def end_with_parent() -> None:
-    """To be called in a child before it becomes its program: Linux then stops it when its parent is gone.
+    """Make Linux stop this process when its parent ends, also by SIGKILL; call it in the child before exec.
 
-    However that came about, a SIGKILL included. The parent is the thread that started it.
+    The parent is the thread that started the process.
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -57,7 +57,7 @@ class Section(BaseModel):
 
 
 class Backend(Section):
-    """A server with an address and perhaps TLS; it has the fields of :class:`penstock.tls.Tls`."""
+    """A server with an address and optional TLS; it has the fields of :class:`penstock.tls.Tls`."""
 
     enable_tls: ClassVar[str]
     """The setting that turns TLS on, for an error's next step."""
@@ -86,7 +86,7 @@ class Backend(Section):
 
 
 class KafkaSettings(Backend):
-    """Kafka, for every client of it."""
+    """Settings of all Kafka clients."""
 
     section = "kafka"
     enable_tls = "kafka.security_protocol to SSL or SASL_SSL"
@@ -112,7 +112,7 @@ class KafkaSettings(Backend):
 
     @property
     def access(self) -> KafkaAccess:
-        """How Kafka clients of this process connect.
+        """The access of this process's Kafka clients.
 
         Raises:
             PenstockError: if a file with a secret cannot be read.
@@ -124,7 +124,7 @@ class KafkaSettings(Backend):
         """Whether connections are encrypted."""
         return self.security_protocol.endswith("SSL")
 
-    # What _check_login has found set need not be checked again.
+    # _check_login has checked that the required fields are set.
     def _login(self) -> PasswordLogin | TokenLogin | None:
         if self.sasl_mechanism is None:
             return None
@@ -302,11 +302,11 @@ def refuse_credentials(name: str, url: str | None, section: str = "") -> None:
 
 
 def contradiction(what: str, remedy: str, section: str = "") -> PenstockError:
-    """The error for settings that do not go together."""
+    """The error for settings that contradict each other."""
     return PenstockError(what, where=source_of(section), safe="nothing was read or written", next=remedy)
 
 
 def source_of(section: str = "") -> str:
-    """Where a person sets the settings of a section, or those of none."""
+    """Where a user sets the settings of a section; without one, the top-level settings."""
     variables, table = (f"PENSTOCK_{section.upper()}_...", f"[{section}] in ") if section else ("PENSTOCK_...", "")
     return f"the environment ({variables}), or {table}the file that PENSTOCK_CONFIG_FILE names"

@@ -133,7 +133,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _file() -> dict[str, Any]:
-    """What the configuration file says; secrets are refused, as such files are copied and committed."""
+    """Read the configuration file; rejects secrets, because such files are copied and committed."""
     path = os.environ.get(CONFIG_FILE)
     if not path:
         return {}

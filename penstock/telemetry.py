@@ -32,15 +32,15 @@ STALL_S = 120.0
 START_S = 180.0
 
 # Age of an event or record when it is done: from less than a transaction's few milliseconds to an hour's outage.
-# Each latency objective in deploy/monitoring/alerts.yml is one of the edges.
+# Each latency objective in deploy/monitoring/alerts.yml equals one of the bucket edges.
 AGE_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0, 3600.0)
 
 
 def configure_logging(**levels: int) -> None:
-    """Log to stderr, from INFO on.
+    """Log to stderr, at INFO and above.
 
     Args:
-        levels: The lowest level to log of a library, by the name of its logger.
+        levels: The lowest level to log, by the name of a library's logger.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in levels.items():
@@ -55,7 +55,7 @@ class Health:
     reason: str
 
 
-class Progress:
+class ProgressTracker:
     """Records progress, and decides whether a service is stuck.
 
     Args:
@@ -141,7 +141,7 @@ def serve(
 class _SilentHandler(WSGIRequestHandler):
     """Does not log requests: probes and scrapes are frequent."""
 
-    # A client that connects and sends nothing must not hold its thread for ever.
+    # Seconds: a client that connects and sends nothing must not occupy its thread for ever.
     timeout = 10
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's signature

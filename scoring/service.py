@@ -21,7 +21,7 @@ from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 from scoring.history import PredictionHistory
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
@@ -53,7 +53,7 @@ class ScorerOptions:
 
 
 def run_scorer(
-    project: Project, settings: Settings, options: ScorerOptions, progress: Progress, stop: threading.Event
+    project: Project, settings: Settings, options: ScorerOptions, progress: ProgressTracker, stop: threading.Event
 ) -> None:
     """Check, connect, score until ``stop`` is set, and close all connections.
 
@@ -104,7 +104,7 @@ def _components(
     options: ScorerOptions,
     servers: tuple[ModelServer, ModelServer],
     model: ModelMetadata,
-    progress: Progress,
+    progress: ProgressTracker,
     stop: threading.Event,
 ) -> Iterator[ScorerComponents]:
     """The components of a scorer, for the duration of the block."""

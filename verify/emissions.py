@@ -1,4 +1,4 @@
-"""What the feature checks compare: valid events, and the parts of records that a view emitted for them."""
+"""The two sides that feature checks compare: valid events, and what each view emitted for them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from streams.oracle.reference import Row
 from verify.findings import Findings
-from verify.records import Position
+from verify.published import Position
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """A valid, first-seen event: its row has every column, derived ones included."""
+class JudgedEvent:
+    """A valid event that is not a duplicate; its row has every column, including derived columns."""
 
     position: Position
     timestamp: int
@@ -25,7 +25,7 @@ class Event:
 
 @dataclass
 class FeatureFindings(Findings):
-    """What the check of the features topic found."""
+    """Result of the check of the features topic."""
 
     emitted: int = 0
     checked: int = 0
@@ -34,8 +34,8 @@ class FeatureFindings(Findings):
     unexpected: int = 0
 
 
-class Emission(NamedTuple):
-    """One view's part of one record."""
+class ViewEmission(NamedTuple):
+    """One view's part of one feature record."""
 
     attempt: int
     seq: int

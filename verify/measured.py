@@ -1,4 +1,4 @@
-"""What only a witness of the run can know, handed to the verifier, which comes after it."""
+"""Client-side measurements for the verifier: taken during the run, used after it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pydantic import BaseModel
 
 
 class Measured(BaseModel):
-    """A run's own measurements.
+    """Measurements of one run.
 
     ``events_per_s``: valid events from raw to committed prediction during the burst. ``latencies_ms``: from an event's
     Kafka timestamp to the arrival of its committed prediction, live traffic only. ``trained_until_ms``: event time up
     to which the model was trained; its quality is judged on later events. ``drift_from_ms``: event time from which the
-    generated world is another, if it ever is; alerts before it are false alarms.
+    generated data drifts, None without drift; alerts before it are false alarms.
     """
 
     events_per_s: float

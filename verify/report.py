@@ -1,4 +1,4 @@
-"""``report.json``: what a run did and whether it held, in one typed document."""
+"""``report.json``: the figures of a run and whether all checks passed, as one typed document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Latency(BaseModel):
 
 
 class ModelReport(BaseModel):
-    """The model that scored, and its quality on events later than all that it was trained on."""
+    """The model that scored, and its quality on events later than its training data."""
 
     name: str
     version: str
@@ -27,13 +27,13 @@ class ModelReport(BaseModel):
 
 
 class PipelineReport(BaseModel):
-    """One pipeline's run. A count that must be zero for the run to hold is listed by :meth:`failures`.
+    """One pipeline's run. :meth:`failures` lists the counts that must be zero and are not.
 
-    ``drift_from_ms`` is the event time from which the world was another, if it ever was: alerts before it are false
-    alarms. Where nothing was injected, as on real data, no alert can be called false.
+    ``drift_from_ms`` is the event time at which injected drift begins, None without it. Alerts before it are false
+    alarms. Without injected drift, as on real data, no alert counts as a false alarm.
 
-    ``events_valid`` are those that are to be scored, ``events_updating`` those of sources that only update the windows,
-    and ``events_ignored`` valid ones that their source does not accept.
+    ``events_valid`` counts events that must be scored, ``events_updating`` events of sources that only update the
+    windows, and ``events_ignored`` valid events that their source's filter does not accept.
     """
 
     events_valid: int
@@ -75,7 +75,7 @@ class PipelineReport(BaseModel):
     examples: list[str]
 
     def failures(self) -> list[str]:
-        """Why the run did not hold, one sentence each; empty if it did."""
+        """The reasons why the run failed, one sentence each; empty if all checks passed."""
         zeros = {
             "feature_mismatches": "feature values differ from the oracle",
             "feature_gaps": "valid events have no features",
@@ -105,7 +105,7 @@ class PipelineReport(BaseModel):
 
 
 class Report(BaseModel):
-    """All pipelines of a run, and the versions of everything that took part."""
+    """All pipelines of a run, and the versions of all components."""
 
     held: bool
     pipelines: dict[str, PipelineReport]
@@ -113,7 +113,7 @@ class Report(BaseModel):
 
 
 def percentiles(latencies_ms: Sequence[float]) -> Latency | None:
-    """p50, p95 and p99, or None of nothing."""
+    """p50, p95 and p99; None if there are no latencies."""
     if not latencies_ms:
         return None
     p50, p95, p99 = np.percentile(np.asarray(latencies_ms), [50, 95, 99])

@@ -1,9 +1,9 @@
-"""In which order did a view see events that give no record, between those that do?
+"""Reconstructs the order in which a view saw triggering events (which give records) and updating events (which do not).
 
-``seq`` counts every event of the entity, and records show only those of the source that triggers. If all of these lie
-in one partition, the n-th of them that a record shows under ``seq`` s had n - 1 of its own kind before it, and so s - n
-updating ones; if those lie in one partition of one topic too, it is known which. Of any other entity the order is not
-known, and nothing is claimed: its vectors are counted as unverifiable.
+``seq`` counts every event of the entity, but only triggering events have records. If all triggering events are in one
+partition, the n-th of them, with ``seq`` s, came after n - 1 triggering events and therefore after s - n updating
+events. If the updating events are in one partition of one topic too, their order is known as well. For any other entity
+the order is unknown, and its vectors count as unverifiable.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TypeAlias
 
 from streams.plan.entities import entity_text
 from streams.plan.model import ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.records import Position
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position
 
-Others: TypeAlias = Sequence[Mapping[Position, Event]]
+Others: TypeAlias = Sequence[Mapping[Position, JudgedEvent]]
 
 
-def by_entity(view: ViewPlan, events: Iterable[Event]) -> dict[str, list[Event]]:
-    """The events of each of the view's entities, in the order given."""
-    found: dict[str, list[Event]] = defaultdict(list)
+def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:
+    """Group events by the view's entity; keeps their order."""
+    found: dict[str, list[JudgedEvent]] = defaultdict(list)
     for event in events:
         entity = event.row[view.key]
         if entity is not None:
@@ -30,12 +30,12 @@ def by_entity(view: ViewPlan, events: Iterable[Event]) -> dict[str, list[Event]]
     return found
 
 
-def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[Event]]]:
-    """The updating events of each entity, apart by topic and partition, in the order of their offsets."""
-    found: dict[str, list[list[Event]]] = defaultdict(list)
+def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[JudgedEvent]]]:
+    """The updating events of each entity: one list per topic and partition, in offset order."""
+    found: dict[str, list[list[JudgedEvent]]] = defaultdict(list)
     for events in others:
         for entity, of_entity in by_entity(view, events.values()).items():
-            apart: dict[int, list[Event]] = defaultdict(list)
+            apart: dict[int, list[JudgedEvent]] = defaultdict(list)
             for event in of_entity:
                 apart[event.position.partition].append(event)
             found[entity] += apart.values()
@@ -43,32 +43,32 @@ def updates_of(view: ViewPlan, others: Others) -> dict[str, list[list[Event]]]:
 
 
 def timelines(
-    emissions: Sequence[Emission],
-    triggering: Sequence[Event],
-    updating: Sequence[Event],
+    emissions: Sequence[ViewEmission],
+    triggering: Sequence[JudgedEvent],
+    updating: Sequence[JudgedEvent],
     findings: FeatureFindings,
     name: str,
-) -> Iterator[tuple[list[Event], list[tuple[int, Emission]]]]:
-    """For each attempt, the events in the order in which the view saw them, and its emissions with their places there.
+) -> Iterator[tuple[list[JudgedEvent], list[tuple[int, ViewEmission]]]]:
+    """Yield for each attempt the events in the order in which the view saw them, and its emissions with their indexes.
 
     Args:
         emissions: Of one entity, in the epoch that began with the topics.
-        triggering: Its events that give records, all of one partition, in the order of their offsets.
-        updating: Its other events, all of one partition of one topic, likewise.
-        findings: Told what cannot be, and how many emissions cannot be judged.
-        name: Of view and entity.
+        triggering: The entity's events that give records, all of one partition, in offset order.
+        updating: Its other events, all of one partition of one topic, in offset order.
+        findings: Collects impossible ``seq`` numbers as mismatches, and counts emissions that cannot be judged.
+        name: The view and the entity, for messages.
     """
     ranks = {event.position: rank for rank, event in enumerate(triggering, 1)}
-    attempts: dict[int, dict[int, Emission]] = defaultdict(dict)
+    attempts: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
         before = attempts[emission.attempt].setdefault(ranks[emission.position], emission)
         if (before.seq, before.part) != (emission.seq, emission.part):
             findings.mismatch(f"{name}: event {emission.position} was emitted with two contents in one attempt")
-    lineage: dict[int, Emission] = {}
+    lineage: dict[int, ViewEmission] = {}
     for attempt in sorted(attempts):
         own = attempts[attempt]
         lineage = {rank: emission for rank, emission in lineage.items() if rank < min(own)} | own
-        seen: list[Event] = []
+        seen: list[JudgedEvent] = []
         places = []
         updated = 0
         for rank in range(1, max(own) + 1):

@@ -1,4 +1,4 @@
-"""The ACLs of a pipeline's parts, from `kafka-acls.toml`: as commands for an administrator to read and run.
+"""Prints the ACLs of a pipeline's components, from `kafka-acls.toml`, as commands for an administrator.
 
 ::
 
@@ -42,7 +42,7 @@ class Acl:
 
 
 def acls(pipeline: Pipeline) -> Iterator[Acl]:
-    """Every permission of every part of the pipeline, in the order of the file; {source} stands for each source."""
+    """Every permission of every part of the pipeline, in file order; `{source}` means each source topic."""
     names = {"p": pipeline.name}
     if pipeline.labels is not None:
         names["labels"] = pipeline.labels.topic
@@ -61,9 +61,9 @@ def acls(pipeline: Pipeline) -> Iterator[Acl]:
 @click.command()
 @click.argument("pipeline")
 def main(pipeline: str) -> None:
-    """Print the commands that grant each part of PIPELINE what it needs.
+    """Print the commands that grant each component of PIPELINE its permissions.
 
-    BOOTSTRAP names the brokers, ADMIN a file with the administrator's client properties.
+    The commands use BOOTSTRAP, the brokers, and ADMIN, a file with the administrator's client properties.
     """
     for acl in acls(load_pipeline(pipeline)):
         click.echo(acl.command())

@@ -1,9 +1,9 @@
 """The demo: both example pipelines on a local stack of their own, from raw events to verified predictions.
 
-It uses the same commands as an operator would (``penstock job start``, ``penstock sink run``, ...); ``run`` tells the
-story, ``services`` runs the commands, ``producing`` and ``watching`` stand for the systems up and down stream,
-``consumers`` sees who is behind, ``timeline`` keeps what was seen, ``screen`` shows it and ``summary`` ends it.
+It uses an operator's commands (``penstock job start``, ``penstock sink run``, ...). ``run`` holds the steps,
+``services`` runs the commands, ``producing`` and ``watching`` replace the systems upstream and downstream,
+``consumers`` measures lag, ``timeline`` records the measurements, ``screen`` shows them, ``summary`` prints the result.
 
-The report: ``evidence`` reads what the topics say afterwards, ``figures`` makes plots of it (``axes`` and ``plots``
-know how), ``page`` the document. Apart from ``evidence``'s reading they are pure.
+The report: ``evidence`` reads the topics after the run, ``figures`` describes the plots (drawn by ``plots`` with
+``scales``), and ``page`` makes the document. Only ``evidence`` does I/O.
 """

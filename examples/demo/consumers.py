@@ -1,4 +1,4 @@
-"""How far each consumer of a pipeline is behind, by the name that its group has."""
+"""The lag of each consumer of a pipeline, by the name in its consumer group."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
 
-# The job commits its position at each checkpoint, when all that it has read is on the features topic.
+# The job commits its position at each checkpoint, when the output of all that it has read is on the features topic.
 JOB = "features"
 SCORER, REDIS, CASSANDRA, DRIFT = "scorer", "sink-redis", "sink-cassandra", "drift"
 
 
 class Consumers:
-    """Looks at the consumers that were said to be :meth:`started`; the feature job is from the beginning."""
+    """Measures the feature job and every consumer that was reported as :meth:`started`."""
 
     def __init__(self, pipeline: Pipeline, kafka: KafkaAccess) -> None:
         self._pipeline = pipeline.name
@@ -32,11 +32,11 @@ class Consumers:
         self._started = [JOB]
 
     def started(self, *names: str) -> None:
-        """These run from now on."""
+        """Report that these consumers run from now on."""
         self._started += names
 
     def lags(self) -> dict[str, int]:
-        """Records behind, of each that runs, in the order in which they were started."""
+        """The lag in records of each running consumer, in the order of their start."""
         ends = {
             topic: self._lag.end_offsets(topic) for topic in {t for name in self._started for t in self._reads[name]}
         }
@@ -45,13 +45,13 @@ class Consumers:
         }
 
     def behind(self, names: Sequence[str]) -> int:
-        """Records that these are behind, together."""
+        """The total lag of these consumers in records."""
         return sum(
             self._behind(name, topic, self._lag.end_offsets(topic)) for name in names for topic in self._reads[name]
         )
 
     def features(self) -> int:
-        """Records on the features topic."""
+        """The number of records on the features topic."""
         return sum(self._lag.end_offsets(self._features).values())
 
     def close(self) -> None:
@@ -60,6 +60,6 @@ class Consumers:
 
     def _behind(self, name: str, topic: str, ends: dict[int, int]) -> int:
         committed = self._lag.committed_offsets(group_of(self._pipeline, name), topic)
-        # A transactional topic ends in a commit marker, which is no record.
+        # A transactional topic ends in a commit marker, which is not a record.
         markers = 1 if topic == self._predictions else 0
         return sum(max(0, end - committed.get(partition, 0) - markers) for partition, end in ends.items())

@@ -1,4 +1,4 @@
-"""What the topics say after the run, in the small numbers that a report shows: scores, truth, alerts, importance."""
+"""Reads the topics after a run and summarises them for the report: scores, labels, alerts, importance."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from streams.definitions.pipeline import Labels
 from streams.plan.project import Project
 from verify.measured import Measured
 
-# Four steps to each power of ten of the odds: fine where scores are rare and where they are common.
+# Four steps per power of ten of the odds: a good resolution for rare and for common scores.
 SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))
 _LEAST_IN_BIN = 30
 
 
-class _Fact(BaseModel):
+class _EvidenceModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Bin(_Fact):
-    """Predictions whose scores are alike: their mean score, and how many of those with a label are positive."""
+class Bin(_EvidenceModel):
+    """Labelled predictions with similar scores: their mean score, number, and number of positives."""
 
     mean_score: float
     labelled: int
@@ -49,11 +49,11 @@ class Bin(_Fact):
         return float(found.low), float(found.high)
 
 
-class Scores(_Fact):
-    """Published scores of one stretch of event time. ``histogram`` counts them between :data:`SCORE_EDGES`.
+class Scores(_EvidenceModel):
+    """Published scores of one range of event time. ``histogram`` counts them between :data:`SCORE_EDGES`.
 
-    ``flagged`` counts those at or above the threshold. Of the events with a label: ``positives``, the ``expected``
-    positives, which is what their scores add up to, ``flagged_labelled`` and ``flagged_positives``.
+    ``flagged`` counts scores at or above the threshold. For the ``labelled`` events: ``positives``, the ``expected``
+    positives (the sum of their scores), ``flagged_labelled`` and ``flagged_positives``.
     """
 
     predictions: int
@@ -67,7 +67,7 @@ class Scores(_Fact):
     bins: tuple[Bin, ...]
 
 
-class Alert(_Fact):
+class AlertFact(_EvidenceModel):
     """One alert of a drift detector; times are event time, epoch ms."""
 
     at_ms: int
@@ -79,11 +79,11 @@ class Alert(_Fact):
     current: float
 
 
-class Evidence(_Fact):
-    """All of it for one pipeline.
+class Evidence(_EvidenceModel):
+    """The report's data for one pipeline.
 
-    Scores are those of events later than the training: ``before`` the injected drift and ``after`` it, which is None
-    if there was none. ``monitors`` names what is watched, alerts or not.
+    Scores are those of events later than the training data: ``before`` the injected drift, and ``after`` it (None
+    without drift). ``monitors`` names all monitors, with alerts or without.
     """
 
     begin_ms: int
@@ -95,12 +95,12 @@ class Evidence(_Fact):
     before: Scores
     after: Scores | None
     monitors: tuple[str, ...]
-    alerts: tuple[Alert, ...]
+    alerts: tuple[AlertFact, ...]
     importance: tuple[Importance, ...]
 
 
 def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
-    """Read what the pipeline published, its labels and its model's manifest.
+    """Read the pipeline's predictions, alerts and labels, and its model's manifest.
 
     Raises:
         PenstockError: if Kafka or the model repository cannot be read, or nothing was predicted.
@@ -135,7 +135,7 @@ def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measur
 
 
 def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: float) -> Scores:
-    """The figures of [N] scores, with the truth of each: 1, 0, or -1 where it is not known."""
+    """Summarise scores [N] with their labels in ``truth`` [N]: 1, 0, or -1 if unknown."""
     labelled, flagged = truth >= 0, scores >= threshold
     clipped = np.clip(scores, SCORE_EDGES[0], SCORE_EDGES[-1])
     return Scores(
@@ -151,13 +151,13 @@ def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: floa
     )
 
 
-def alerts_of(values: Iterable[bytes]) -> tuple[Alert, ...]:
-    """The alerts in the records of a drift topic, by event time; one that was made again has the same id."""
+def alerts_of(values: Iterable[bytes]) -> tuple[AlertFact, ...]:
+    """The alerts in the records of a drift topic, by event time; a repeated alert has the same id and counts once."""
     decoder = record_decoder("drift_alert")
     found = {}
     for value in values:
         alert = decoder.decode(value)
-        found[alert["model_version"], alert["alert_id"]] = Alert(
+        found[alert["model_version"], alert["alert_id"]] = AlertFact(
             at_ms=alert["event_time"],
             **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
         )
@@ -165,7 +165,7 @@ def alerts_of(values: Iterable[bytes]) -> tuple[Alert, ...]:
 
 
 def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]:
-    """Neighbouring scores together, with at least a few dozen to a bin; the last takes what remains."""
+    """Group neighbouring scores, at least ``_LEAST_IN_BIN`` per bin; the last bin takes the rest."""
     order = np.argsort(scores, kind="stable")
     scores, truth = scores[order], truth[order]
     # Every other edge: half a power of ten of the odds.
@@ -185,7 +185,7 @@ def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]
 
 
 def _truth(labels: Labels, kafka: KafkaAccess, schemas: Path) -> dict[str, int]:
-    """What is known of each event in the end: of several labels the one that was known last."""
+    """The label of each event, by event id; of several labels, the one that was known last."""
     latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
     for row in LabelReader(labels, schemas).rows(read_topic(kafka, labels.topic)):
         rank = row.known_at_ms, row.position

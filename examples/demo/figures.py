@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
 from examples.demo import scales
-from examples.demo.evidence import SCORE_EDGES, Alert, Evidence, Scores
+from examples.demo.evidence import SCORE_EDGES, AlertFact, Evidence, Scores
 from examples.demo.formats import clock, day, milliseconds, percent
 from examples.demo.plots import Paint, Point, bar, diagonal, dot, line, outline, reading, rule, span, whisker
 from examples.demo.timeline import Timeline
@@ -289,7 +289,7 @@ def false_alarms(evidence: Evidence) -> int:
     return sum(alert.at_ms < since for alert in evidence.alerts) if since is not None else 0
 
 
-def _alert(ax: Axes, y: float, alert: Alert, since: int | None) -> None:
+def _alert(ax: Axes, y: float, alert: AlertFact, since: int | None) -> None:
     name, marker, colour = _DETECTORS[alert.detector]
     false = since is not None and alert.at_ms < since
     tip = (

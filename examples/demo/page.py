@@ -1,4 +1,4 @@
-"""``report.html``: the run on one page, complete in itself, in the reader's colours."""
+"""``report.html``: the run on one self-contained page, in light or dark colours as the reader prefers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from verify.measured import Measured
 from verify.report import PipelineReport, Report
 
 _STYLE = Path(__file__).with_name("page.css")
-# What the page may load: nothing.
+# The page may load nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _MUST_BE_ZERO = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
 # Legend signs of Matplotlib's markers, filled and hollow.
@@ -27,16 +27,16 @@ _FULL, _HALF, _NARROW = 976.0, 470.0, 364.0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of one pipeline's run beside the verifier's report."""
+class PipelineRun:
+    """The data of one pipeline's run, in addition to the verifier's report."""
 
     measured: Measured
     timeline: Timeline
     evidence: Evidence
 
 
-def page(report: Report, seen: Mapping[str, Seen], command: str, seed: int) -> str:
-    """The whole document; it refers to nothing outside itself."""
+def page(report: Report, seen: Mapping[str, PipelineRun], command: str, seed: int) -> str:
+    """The whole document as HTML; it has no external references."""
     head = el(
         "head",
         {},
@@ -98,7 +98,7 @@ def _pill(one: PipelineReport) -> Element:
     return el("span", {"class": f"pill {'broken' if broken else 'held'}"}, "did not hold" if broken else "held")
 
 
-def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
+def _pipeline(name: str, one: PipelineReport, seen: PipelineRun) -> Element:
     parts: list[Child] = [el("h2", {}, name, _pill(one))]
     if one.failures():
         told = [el("li", {}, failure) for failure in one.failures()]
@@ -116,7 +116,7 @@ def _pipeline(name: str, one: PipelineReport, seen: Seen) -> Element:
 
 
 def _numbers(one: PipelineReport) -> Element:
-    """The figures that a reader looks for first."""
+    """The most important numbers."""
     latency, model = one.latency_ms, one.model
     wrong_stored = one.redis_mismatches + one.cassandra_mismatches
     numbers = [
@@ -250,7 +250,7 @@ def _cell(name: str, value: object) -> Element:
 
 
 def _flat(content: Mapping[str, object], before: str = "") -> dict[str, object]:
-    """Nested facts side by side, by names for people."""
+    """Flatten nested values; their names become readable labels."""
     found: dict[str, object] = {}
     for name, value in content.items():
         words = f"{before}{name.replace('_', ' ')}"

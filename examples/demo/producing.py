@@ -1,4 +1,4 @@
-"""The upstream side: messages to Kafka, as fast as it goes or at a given pace."""
+"""The demo's producer: sends messages to Kafka, as fast as possible or at a given rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHECK_EVERY = 500
 
 
 class Upstream:
-    """Produces messages and counts them by kind; ``event_times`` is the range of event time of the valid."""
+    """Produces messages and counts them by kind; ``event_times`` is the event-time range of the valid events (ms)."""
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self.counts: Counter[str] = Counter()
@@ -35,12 +35,12 @@ class Upstream:
         )
 
     def produce(self, messages: Iterable[Message], *, per_second: float | None, tick: Callable[[], None]) -> None:
-        """Produce all of them, paced if asked, and return when Kafka has acknowledged the last.
+        """Produce all messages, at ``per_second`` if given, and return when Kafka has acknowledged the last.
 
         ``tick`` is called every few hundred messages, and may raise to stop.
 
         Raises:
-            PenstockError: if Kafka refuses one.
+            PenstockError: if Kafka refuses a message.
         """
         started = time.monotonic()
         for number, message in enumerate(messages):

@@ -1,4 +1,4 @@
-"""The demo's story, for each pipeline: backfill history and train on it, then a burst, then live traffic."""
+"""The demo's steps for each pipeline: backfill history and train on it, then a burst, then live traffic."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _STALL_S = 90.0
 
 @dataclass(frozen=True)
 class Script:
-    """How one pipeline is shown: messages to train on, messages in a burst, then live ones at a pace.
+    """The demo's parameters for one pipeline: messages to train on, messages of a burst, live messages and their rate.
 
-    ``drift_from_ms`` is the event time from which its world is another, None if it stays as it is.
+    ``drift_from_ms`` is the event time at which the generated data drifts, None without drift.
     """
 
     pipeline: str
@@ -46,19 +46,19 @@ class Script:
 
 
 @dataclass(frozen=True)
-class Played:
-    """What a run leaves for the verifier and for the report; ``backfill`` is the folder of its Parquet files."""
+class DemoOutcome:
+    """The results of a run for the verifier and the report; ``backfill`` is the folder of its Parquet files."""
 
     measured: Measured
     timeline: Timeline
     backfill: Path
 
 
-def play(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> Played:
-    """Run one pipeline from empty topics to caught-up consumers, and return what was seen on the way.
+def run_pipeline_demo(script: Script, environment: dict[str, str], folder: Path, screen: Screen) -> DemoOutcome:
+    """Run one pipeline from empty topics until all consumers have caught up, and return the measurements.
 
     Raises:
-        PenstockError: if a part fails, or nothing moves for a minute and a half.
+        PenstockError: if a component fails, or no consumer makes progress for 90 seconds.
     """
     pipeline = load_pipeline(script.pipeline)
     kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
@@ -71,7 +71,7 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
         try:
             services.start("sink-redis", "sink", "run", "redis", name)
             services.start("sink-cassandra", "sink", "run", "cassandra", name)
-            return _Act(script, pipeline, services, screen, kafka, folder / "backfill").run()
+            return _PipelineDemo(script, pipeline, services, screen, kafka, folder / "backfill").run()
         finally:
             screen.step(f"{name}: stop the job with a savepoint")
             services.stop_all()
@@ -79,8 +79,8 @@ def play(script: Script, environment: dict[str, str], folder: Path, screen: Scre
             screen.finish()
 
 
-class _Act:
-    """One pipeline's run while its job is up."""
+class _PipelineDemo:
+    """The demo of one pipeline, while its feature job runs."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _Act:
         state.meters = {}
         state.lags, state.latencies_ms, state.high_scores, state.alarms = {}, (), (), ()
 
-    def run(self) -> Played:
+    def run(self) -> DemoOutcome:
         script, name = self._script, self._script.pipeline
         messages = script.messages()
         self._consumers.started(REDIS, CASSANDRA)
@@ -131,7 +131,7 @@ class _Act:
             if self._alarms is not None:
                 self._alarms.close()
             self._consumers.close()
-        return Played(measured, self._recorder.timeline(time.monotonic()), self._backfill)
+        return DemoOutcome(measured, self._recorder.timeline(time.monotonic()), self._backfill)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         script, name, downstream = self._script, self._script.pipeline, self._downstream
@@ -216,11 +216,11 @@ class _Act:
             elif time.monotonic() - moved_at > _STALL_S:
                 raise PenstockError(
                     f"nothing has moved for {_STALL_S:.0f} s while waiting for {what}: {left} records behind",
-                    next="look at the logs beside the report, and at `penstock status`",
+                    next="read the logs in the folder of the report, and run `penstock status`",
                 )
         self._tick()
 
 
 def write_by_pipeline(facts: Mapping[str, BaseModel], path: Path) -> None:
-    """Write facts about each pipeline as one JSON document, for whoever comes after: the verifier, a reader."""
+    """Write data about each pipeline as one JSON document, for the verifier and for readers."""
     path.write_text(json.dumps({name: one.model_dump() for name, one in facts.items()}))

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live panel on a terminal, a line now and then elsewhere."""
+"""Shows the demo's progress: a live panel on a terminal, elsewhere one line every few seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Meter:
         self._samples: list[tuple[float, int]] = []
 
     def set(self, total: int, now: float) -> None:
-        """Take a reading at ``now`` (seconds, monotonic)."""
+        """Add a reading at ``now`` (seconds, monotonic)."""
         self.total = total
         self._samples.append((now, total))
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_S:
@@ -47,8 +47,8 @@ class Meter:
 
 
 @dataclass
-class State:
-    """All that the screen shows; the demo writes it, the screen reads it."""
+class ScreenState:
+    """The content of the screen: the demo writes it, the screen reads it."""
 
     pipeline: str = ""
     step: str = ""
@@ -61,10 +61,10 @@ class State:
 
 
 class Screen:
-    """Shows a :class:`State`; call :meth:`refresh` as often as you like."""
+    """Shows a :class:`ScreenState`; :meth:`refresh` limits its own rate."""
 
     def __init__(self, console: Console) -> None:
-        self.state = State()
+        self.state = ScreenState()
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._started = time.monotonic()
@@ -82,7 +82,7 @@ class Screen:
             self._live.stop()
 
     def step(self, text: str) -> None:
-        """Begin a step; the one before is done."""
+        """Begin a step; finishes the one before."""
         self._finish()
         self.state.step = text
         self._step_started = time.monotonic()
@@ -90,17 +90,17 @@ class Screen:
         self.refresh()
 
     def clear(self) -> None:
-        """Show nothing but steps from here on."""
+        """Finish the step and reset the state, so that the screen shows only steps."""
         self.finish()
-        self.state = State()
+        self.state = ScreenState()
 
     def finish(self) -> None:
-        """The last step is done."""
+        """Finish the current step."""
         self._finish()
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the state if the last showing was a while ago."""
+        """Show the state, unless it was shown a moment ago."""
         now = time.monotonic()
         if now - self._shown_at < (_REFRESH_S if self._live is not None else _LINE_EVERY_S):
             return
@@ -174,7 +174,7 @@ class Screen:
 
 
 def _table(*titles: str) -> Table:
-    """A table without lines; the first column holds names, the others figures."""
+    """A table without lines; the first column holds names, the others numbers."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
     for number, title in enumerate(titles):
         table.add_column(title, justify="right" if number else "left")

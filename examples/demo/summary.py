@@ -1,4 +1,4 @@
-"""The last page of the demo: what happened and whether it held."""
+"""The demo's summary on the terminal: the main figures and the verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.report import PipelineReport, Report
 
 
 def show(report: Report, console: Console, paths: Sequence[str]) -> None:
-    """Print the summary of a verified run; ``paths`` are where to read more."""
+    """Print the summary of a verified run; ``paths`` are the files of the full report."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
     table.add_column("")
     for name in report.pipelines:

@@ -1,4 +1,4 @@
-"""What the demo saw over time: counts, lags and latencies, second by second, with the phase each belongs to."""
+"""Records the demo over time: counts, lags and latencies per second, and the phases of the run."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 
-class _Fact(BaseModel):
+class _TimelineModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Phase(_Fact):
-    """A named part of the run; seconds since it began."""
+class Phase(_TimelineModel):
+    """A named part of the run; times in seconds since the run began."""
 
     name: str
     from_s: float
     to_s: float
 
 
-class Sample(_Fact):
-    """One look: records so far by stage, and how many records each consumer is behind."""
+class Sample(_TimelineModel):
+    """One measurement: the records so far by stage, and the lag of each consumer in records."""
 
     at_s: float
     counts: Mapping[str, int]
     lags: Mapping[str, int]
 
 
-class Second(_Fact):
+class Second(_TimelineModel):
     """Percentiles of the latencies (ms) of the predictions that arrived within one second."""
 
     at_s: float
@@ -39,21 +39,21 @@ class Second(_Fact):
     p99: float
 
 
-class Timeline(_Fact):
-    """A run over time; all times in seconds since its begin, ascending."""
+class Timeline(_TimelineModel):
+    """A run over time; all times in seconds since it began, ascending."""
 
     phases: tuple[Phase, ...]
     samples: tuple[Sample, ...]
     latencies: tuple[Second, ...]
 
     def phase(self, name: str) -> Phase | None:
-        """The phase of that name, if the run had it."""
+        """The phase with this name; None if the run did not have it."""
         return next((phase for phase in self.phases if phase.name == name), None)
 
     def rates(self, stage: str, step_s: float = 1.0) -> list[tuple[float, float]]:
-        """Records per second of a stage, as (begin, rate) of each step of ``step_s``; a step without a look is 0.
+        """Records per second of a stage, as (begin, rate) of each step of ``step_s``; needs two samples.
 
-        A count is taken to have grown evenly between two looks.
+        Counts are interpolated linearly between samples.
         """
         seen = [(sample.at_s, sample.counts[stage]) for sample in self.samples if stage in sample.counts]
         if len(seen) < 2:
@@ -64,12 +64,12 @@ class Timeline(_Fact):
         return [(float(begin), float(rate)) for begin, rate in zip(edges[:-1], grown / step_s, strict=True)]
 
     def lag(self, consumer: str) -> list[tuple[float, float]]:
-        """Records behind of a consumer, as (time, records), from when it was first looked at."""
+        """The lag of a consumer as (time, records), from its first sample on."""
         return [(sample.at_s, float(sample.lags[consumer])) for sample in self.samples if consumer in sample.lags]
 
 
 class Recorder:
-    """Collects a :class:`Timeline`; every ``now`` is of the same monotonic clock as ``started``."""
+    """Collects a :class:`Timeline`; ``now`` and ``started`` are seconds of one monotonic clock."""
 
     def __init__(self, started: float) -> None:
         self._started = started
@@ -78,20 +78,20 @@ class Recorder:
         self._latencies: dict[int, list[float]] = defaultdict(list)
 
     def phase(self, name: str, now: float) -> None:
-        """A phase begins; the one before ends."""
+        """Begin a phase; ends the one before."""
         self._phases.append((name, now - self._started))
 
     def sample(self, counts: Mapping[str, int], lags: Mapping[str, int], now: float) -> None:
-        """Take a look."""
+        """Add a sample."""
         self._samples.append(Sample(at_s=round(now - self._started, 3), counts=dict(counts), lags=dict(lags)))
 
     def arrived(self, arrivals: Iterable[tuple[float, float]]) -> None:
-        """Predictions that arrived: when, and how long after their raw event (ms)."""
+        """Add arrived predictions as (time, latency in ms)."""
         for at, latency_ms in arrivals:
             self._latencies[int(at - self._started)].append(latency_ms)
 
     def timeline(self, now: float) -> Timeline:
-        """All of it; the last phase ends now."""
+        """The timeline so far; the last phase ends now."""
         ends = [begin for _, begin in self._phases[1:]] + [now - self._started]
         return Timeline(
             phases=tuple(

@@ -1,4 +1,4 @@
-"""The downstream side: reads predictions as they are committed and alerts as they are raised, and measures."""
+"""The demo's consumers: read predictions and drift alerts, and measure latency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RECENT = 2_000
 
 @dataclass(frozen=True)
 class HighScore:
-    """A prediction worth showing."""
+    """A prediction with a high score, for the screen."""
 
     score: float
     entity: str
@@ -32,7 +32,7 @@ class HighScore:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A drift alert worth showing: which detector found which monitor elsewhere than expected."""
+    """A drift alert, for the screen: a monitor's expected and current value, and the detector."""
 
     monitor: str
     detector: str
@@ -41,7 +41,7 @@ class Alarm:
 
 
 class Alarms:
-    """Reads ``drift.<pipeline>`` when asked; ``count`` alerts so far, the ``latest`` few of them."""
+    """Reads ``drift.<pipeline>`` at each :meth:`look`: ``count`` of all alerts, and the ``latest`` few."""
 
     def __init__(self, kafka: KafkaAccess, topic: str) -> None:
         self.count = 0
@@ -51,7 +51,7 @@ class Alarms:
         self._consumer.subscribe([topic])
 
     def look(self) -> None:
-        """Take what has arrived, without waiting for more."""
+        """Read the alerts that have arrived; does not wait."""
         for alert in _values(self._consumer.consume(500, 0.0), self._decoder):
             self.count += 1
             shown = (alert[name] for name in ("monitor", "detector", "reference", "current"))
@@ -63,11 +63,11 @@ class Alarms:
 
 
 class Downstream:
-    """A consumer of ``predictions.<pipeline>`` in a thread of its own.
+    """A consumer of ``predictions.<pipeline>`` in its own thread.
 
-    ``count`` is the number of predictions read; ``latencies_ms`` holds, while ``measuring`` is set, the time of each
-    from its raw event's Kafka timestamp to its arrival here; ``recent_ms`` the same of the latest, always. Predictions
-    with the decision ``positive`` are kept in ``high_scores``, the latest few.
+    ``count`` is the number of predictions read. A latency is the time from the raw event's Kafka timestamp to the
+    prediction's arrival here: ``latencies_ms`` holds those that arrived while ``measuring`` was set, ``recent_ms`` the
+    latest of all. ``high_scores`` holds the latest few predictions with the decision ``positive``.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, positive: str) -> None:
@@ -81,14 +81,14 @@ class Downstream:
         self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = record_decoder("prediction")
         self._stop = threading.Event()
-        # As a system that waits for a verdict would: take a record as soon as there is one.
+        # Fetch each record as soon as it exists, as a system that waits for a decision would.
         self._consumer = Consumer({**_settings(kafka), "fetch.wait.max.ms": 5})
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def arrivals(self) -> list[tuple[float, float]]:
-        """Those since the last call: when (seconds, monotonic), and how long after the raw event (ms)."""
+        """The arrivals since the last call: the time (seconds, monotonic) and the latency (ms) of each."""
         return [self._arrivals.popleft() for _ in range(len(self._arrivals))]
 
     def stop(self) -> None:
@@ -119,7 +119,7 @@ class Downstream:
 
 
 def _settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:
-    """A reader of everything that is committed, who leaves no trace."""
+    """Consumer settings: reads all committed records, in a new group, and commits no offsets."""
     return {
         **kafka.client(),
         "group.id": f"penstock-demo-{uuid.uuid4()}",

@@ -49,7 +49,7 @@ class FlightDue(Contract, name="flight_due", version=1):
     flight_date: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="local, of departure")]
     carrier: Annotated[str, ENTITY, Field(pattern="^[0-9A-Z]{2}$")]
     flight: Annotated[int, Field(ge=1, le=9999)]
-    # Not only N numbers: the data has one that is not.
+    # Not only tail numbers that begin with N: the data has one exception.
     tailnum: Annotated[str | None, ENTITY, Field(pattern="^[0-9A-Z]{1,6}$")] = None
     origin: Annotated[Literal["EWR", "JFK", "LGA"], ENTITY]
     dest: Airport
@@ -123,9 +123,9 @@ derived = {
         type="double",
     ),
     "arrival_hour": Derived(sql="FLOOR(sched_arr_time / 100e0)", type="double"),
-    # Monday is 0. New York is taken as UTC-5 all year: right for every hour but the one after midnight in summer.
+    # Monday is 0. Assumes UTC-5 for New York all year: wrong only for the hour after midnight in summer.
     "day_of_week": Derived(sql="FLOOR(MOD(event_time + 241200000, 604800000) / 86400000e0)", type="double"),
-    # Movable feasts are beyond SQL: the only Python column of the examples; docs/start/examples.md states its cost.
+    # SQL cannot compute movable holidays: the examples' only Python column; docs/start/examples.md states its cost.
     "days_to_holiday": PythonColumn(function=days_to_holiday, columns=("flight_date",), type="long"),
 }
 
@@ -219,7 +219,7 @@ pipeline = Pipeline(
             "aircraft_history.last_dep_delay_7d",
             "route_history.is_held_mean_7d",
         ),
-        # About two days of flights: what differs by the hour is no drift.
+        # About two days of flights, so that differences between hours do not count as drift.
         window=2_000,
         false_alarm_every=100_000,
     ),

@@ -28,12 +28,12 @@ LATE_MINUTES = 15
 
 _MINUTES_A_DAY = 1_440
 _MISSING = "NA"
-# Destinations that the package's table of airports does not know, all in the Caribbean.
+# Destinations that are missing in the package's table of airports, all in the Caribbean.
 _CARIBBEAN = dict.fromkeys(("BQN", "PSE", "SJU"), "America/Puerto_Rico") | {"STT": "America/St_Thomas"}
 
 
 class Row(NamedTuple):
-    """One line of ``flights.csv``, as it stands."""
+    """One line of ``flights.csv``, unchanged."""
 
     year: str
     month: str
@@ -95,8 +95,8 @@ def landing_ms(row: Row, scheduled_ms: int) -> int:
 
 
 def _by_schedule(limit: int | None) -> Iterator[tuple[int, Row]]:
-    """The flights by scheduled departure, which the file is not; ties are settled by airport, carrier and number."""
-    # Of each flight only its line is kept until its turn: a year fits 100 MB.
+    """Sort the file's flights by scheduled departure; ties by airport, carrier and number."""
+    # Keeps only the line of each flight until it is yielded: a year fits in 100 MB.
     keyed = []
     for line in _lines():
         row = _row(line)

@@ -1,1 +1,1 @@
-"""Card fraud: contract, features and model in `pipeline.py`; the seeded world behind it in `generator.py`."""
+"""Card fraud: the pipeline in `pipeline.py`, the simulation in `simulation.py`, its messages in `world.py`."""

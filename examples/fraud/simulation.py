@@ -58,7 +58,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """How large the world is, how much fraud there is, and when it drifts.
+    """The size of the world, the amount of fraud, and the time of the drift.
 
     The defaults give about 1,000 payments a day, of which some 2 % are fraudulent. Rates are per day.
     """
@@ -74,13 +74,13 @@ class WorldConfig:
 
     @property
     def drift_from_ms(self) -> int | None:
-        """Event time from which the world is another; None if it never is."""
+        """Event time at which the drift begins, epoch ms; None without drift."""
         return None if self.drift_after is None else START_MS + self.drift_after // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A payment and the truth about it. ``scenario`` is None if it is honest."""
+    """A payment and its fraud scenario; ``scenario`` is None for an honest payment."""
 
     time_ms: int
     card_id: str
@@ -98,7 +98,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class _Payments:
-    """Columns of payments in the making; ``device`` is -1 for the customer's own, -2 for a new one, else a number."""
+    """Columns of generated payments; ``device`` is -1 for the customer's own, -2 for a new one, else a number."""
 
     time: Ints
     customer: Ints
@@ -121,7 +121,7 @@ _LARGE, _TERMINAL, _CARD, _RELAY = 1, 2, 3, 4
 
 
 class World:
-    """Lives one day at a time; the same seed and configuration always live the same days."""
+    """Simulates one day at a time; the same seed and configuration give the same days."""
 
     def __init__(self, seed: int, config: WorldConfig) -> None:
         self._rng = rng = np.random.default_rng([seed, 1])
@@ -149,7 +149,7 @@ class World:
         ]
 
     def days(self) -> Iterator[list[Transaction]]:
-        """Each day's payments in order of their time, for ever."""
+        """Yield the payments of each day in order of their time, without end."""
         for start in count(START_MS, DAY_MS):
             self._compromise(start)
             parts = [self._habits(start), self._clones(start), *self._bursts_until(start + DAY_MS)]
@@ -160,7 +160,7 @@ class World:
         return drift_from is not None and start >= drift_from
 
     def _compromise(self, start: int) -> None:
-        """Terminals and cards that fall into the wrong hands today."""
+        """Choose the terminals and cards that are compromised today."""
         rng, config = self._rng, self._config
         for _ in range(rng.poisson(config.new_compromised_terminals)):
             self._compromised_until[rng.choice(self._physical)] = start + int(rng.uniform(7, 21) * DAY_MS)
@@ -168,11 +168,11 @@ class World:
             self._bursts += self._stolen(int(rng.integers(config.customers)), start)
 
     def _habits(self, start: int) -> _Payments:
-        """What the customers pay by themselves, with a few large amounts, honest or not."""
+        """The customers' own payments, with a few large amounts, honest or fraudulent."""
         rng, config, drifted = self._rng, self._config, self._drifted(start)
         customer = np.repeat(np.arange(config.customers), rng.poisson(self._payments_per_day))
         n = len(customer)
-        # Most is bought around the middle of the day, little at night.
+        # Most payments are around the middle of the day, few at night.
         time = start + (rng.normal(13.5 * HOUR_MS, 4.5 * HOUR_MS, n).astype(np.int64) % DAY_MS)
         terminal = self._near[customer, rng.integers(0, self._near.shape[1], n)]
         terminal = np.where(rng.random(n) < 0.03, rng.choice(self._physical, n), terminal)
@@ -191,7 +191,7 @@ class World:
         return _Payments(time, customer, terminal, amount, device, scenario.astype(np.int8), contactless)
 
     def _clones(self, start: int) -> _Payments:
-        """Cloned cards at the terminals that are compromised: any customer's, at any hour, just below the limit."""
+        """Payments by cloned cards at compromised terminals: any customer's, at any hour, just below the limit."""
         rng = self._rng
         compromised = np.flatnonzero(self._compromised_until > start)
         terminal = np.repeat(compromised, rng.poisson(self._config.cloned_payments, len(compromised)))
@@ -207,7 +207,7 @@ class World:
         )
 
     def _stolen(self, customer: int, start: int) -> list[_Payments]:
-        """The bursts that one stolen card will see over the next days."""
+        """Plan the bursts of payments with one stolen card over the next days."""
         rng, relay = self._rng, self._drifted(start)
         self._devices += 1
         bursts = []

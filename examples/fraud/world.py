@@ -1,7 +1,7 @@
-"""The messages of the fraud example: the payments of the world as its producers deliver them, flaws included.
+"""The messages of the fraud example: the simulated payments as producers deliver them, including faults.
 
-Messages come in order of arrival. Some payments arrive late, some twice, some cannot be used at all; labels come when
-they are known. Event time starts at the simulation's ``START_MS`` and has nothing to do with the wall clock.
+Messages come in order of arrival. Some payments arrive late, some twice, some are malformed; labels come when they are
+known. Event time starts at the simulation's ``START_MS`` and does not depend on the wall clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FraudConfig:
-    """The world, and how badly its messages travel. Shares are of the transactions.
+    """The simulated world, and the delivery faults of its messages as shares of the transactions.
 
     ``out_of_order`` arrive up to five minutes late, ``hours_late`` one to twelve hours, ``too_late`` eight to ten days,
     which is older than the longest window. ``duplicates`` are sent again within ten minutes, byte by byte; only prompt
@@ -39,7 +39,7 @@ class FraudConfig:
 
 
 def messages(seed: int, limit: int | None = None, config: FraudConfig | None = None) -> Iterator[Message]:
-    """All messages about the first ``limit`` transactions of the world (None: it goes on for ever), by arrival.
+    """All messages about the first ``limit`` transactions of the world (None: without end), by arrival.
 
     Exactly ``limit`` of them are valid events, and each of these has its label, known 2 hours to 7 days later and never
     before the event has arrived. The same arguments always give the same bytes.
@@ -54,7 +54,7 @@ def messages(seed: int, limit: int | None = None, config: FraudConfig | None = N
             waiting += delivery.deliver(transaction, number)
         if number == limit:
             break
-        # What has not arrived by midnight may yet be overtaken by the payments of tomorrow.
+        # Payments of the next day may arrive before messages that have not arrived by midnight.
         waiting.sort()
         arrived = bisect_left(waiting, (START_MS + day * DAY_MS,))
         yield from (message for _, _, message in waiting[:arrived])
@@ -161,4 +161,4 @@ MALFORMATIONS: tuple[tuple[Callable[[Event, EventFormats], bytes | None], Reason
     ),
     (lambda _event, _formats: None, "penstock.Tombstone"),
 )
-"""Ways in which a good event goes bad, each with the reason for which it must be refused; all equally frequent."""
+"""Faults of malformed events, each with its dead-letter reason; all equally frequent."""

@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from penstock.telemetry import Progress, configure_logging, serve
+from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
@@ -59,7 +59,7 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     # While a broker is away aiokafka logs errors ten times a second; the app says once what they mean.
     configure_logging(faust=logging.WARNING, mode=logging.WARNING, aiokafka=logging.CRITICAL)
     project, settings = open_project(pipeline), Settings()
-    progress = Progress(time.monotonic)
+    progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
         run_drift(project, settings, instance, progress)
 

@@ -10,7 +10,7 @@ import click
 
 from penstock.commands.options import metrics_option
 from penstock.settings import Settings
-from penstock.telemetry import Progress, configure_logging, serve
+from penstock.telemetry import ProgressTracker, configure_logging, serve
 from scoring.scorer import BatchLimits
 from scoring.service import ScorerOptions, run_scorer
 from streams.plan.project import open_project
@@ -67,6 +67,6 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     project, settings = open_project(pipeline), Settings()
     options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadline_ms / 1000)
-    progress = Progress(time.monotonic)
+    progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
         run_scorer(project, settings, options, progress, stop)

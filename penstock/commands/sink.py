@@ -21,7 +21,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
-from penstock.telemetry import Progress, configure_logging, serve
+from penstock.telemetry import ProgressTracker, configure_logging, serve
 from sinks.rewind import rewind as rewind_group
 from sinks.runner import Sink, group_id
 from sinks.store_interface import EnvironmentVariable, StoreType
@@ -61,7 +61,7 @@ def _run(store_type: StoreType[Any], options: Any, reference: str, metrics_port:
     topics = [name for topic in store.topics for name in (topic, dead_letters_of(topic))]
     kafka = settings.kafka.access
     require_topics(topics, kafka, partitions=project.plan.source.partitions, pipeline=reference)
-    progress = Progress(time.monotonic)
+    progress = ProgressTracker(time.monotonic)
     watch = LagWatch(kafka, project.name, f"sink-{store.name}", progress)
     runner = Sink(store, project.name, kafka, watch, random.Random())  # noqa: S311 - jitter
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
 from verify.report import Report
-from verify.run import verify as verify_pipeline
+from verify.verifier import verify as verify_pipeline
 
 _PACKAGES = (
     "penstock",

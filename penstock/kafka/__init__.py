@@ -1,4 +1,4 @@
-"""Kafka for every part: access and logins, topics, reading, lag, and the transactional producer.
+"""Kafka for all components: access and logins, topics, reading, lag, and the transactional producer.
 
-Nothing here knows pipelines: names and records are plain values.
+This package does not depend on pipelines: names and records are plain values.
 """

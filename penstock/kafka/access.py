@@ -1,4 +1,4 @@
-"""Access to Kafka: brokers, TLS and login, as the settings of each client library."""
+"""Access to Kafka: brokers, TLS and login, translated to the settings of each client library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from penstock.errors import PenstockError
 from penstock.tls import Tls, pem
 
-# librdkafka logs fatal errors only: it would log others twenty times a second, and exceptions report them once.
+# librdkafka logs fatal errors only: it would log other errors twenty times a second, and exceptions report them.
 QUIET: dict[str, str | int] = {"log_level": 2}
 
 # Flink's connector contains Kafka's client, with its login modules, under another package name.
@@ -17,7 +17,7 @@ _JAVA = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 
 
 class PasswordLogin(BaseModel):
-    """Name and password: by SCRAM, or as plain text (PLAIN), which only an encrypted connection protects."""
+    """Login by name and password: SCRAM, or PLAIN, which sends the password as text and so needs encryption."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,7 +61,7 @@ class KafkaAccess(BaseModel):
         return transport if self.login is None else f"SASL_{transport}"
 
     def client(self) -> dict[str, str | int]:
-        """Settings of a confluent-kafka client, secrets included; the caller adds its own."""
+        """Settings of a confluent-kafka client, including secrets; the caller adds further settings."""
         settings: dict[str, str | int] = {"bootstrap.servers": self.bootstrap}
         if self.tls is not None or self.login is not None:
             settings["security.protocol"] = self.security_protocol
@@ -88,7 +88,7 @@ class KafkaAccess(BaseModel):
         return settings
 
     def java(self) -> dict[str, str]:
-        """Settings of the Java clients in Flink's connector, with the text of TLS files, as a job runs elsewhere.
+        """Settings of the Java clients in Flink's connector; TLS files as text, because the job runs on other machines.
 
         With a :class:`TokenLogin` Flink's JVMs must allow the provider's URL with the system property
         ``org.apache.flink.kafka.shaded.org.apache.kafka.sasl.oauthbearer.allowed.urls``.
@@ -161,7 +161,7 @@ def _java_tls(tls: Tls) -> dict[str, str]:
             raise PenstockError(
                 "Java reads private keys as PKCS#8 only",
                 where=str(tls.key_file),
-                next=f"openssl pkcs8 -topk8 -nocrypt -in {tls.key_file} -out KEY, and name that one",
+                next=f"openssl pkcs8 -topk8 -nocrypt -in {tls.key_file} -out KEY, then use KEY as the key file",
             )
         settings |= {
             "ssl.keystore.type": "PEM",

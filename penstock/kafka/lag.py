@@ -1,4 +1,4 @@
-"""How far consumer groups are behind, in records per partition."""
+"""The lag of consumer groups, in records per partition."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
-# What the client says while no partition of those asked for has a leader: one is elected, or the broker is starved.
+# The client's errors while none of the requested partitions has a leader: during an election, or on a starved broker.
 _NO_LEADER_YET = (KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE)  # noqa: SLF001 - public, in spite of _
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """The first record that waits in a partition: where it is, and its Kafka timestamp in epoch ms."""
+    """The first record that waits in a partition: its offset, and its Kafka timestamp in epoch ms."""
 
     offset: int
     timestamp: int
 
 
 class Lag:
-    """Reads ends and committed offsets; it joins no group and commits nothing.
+    """Reads end offsets and committed offsets; joins no group and commits nothing.
 
     Args:
         kafka: How to reach Kafka.
@@ -66,24 +66,24 @@ class Lag:
             )
             return {partition.partition: future.result().offset for partition, future in futures.items()}
 
-        return _patiently(ask, _NO_LEADER_YET)
+        return _retry_while(ask, _NO_LEADER_YET)
 
     def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
         """The group's committed offset of each partition; a partition without one is left out."""
-        # The admin client has a call for this, which crashes the process while the group's coordinator is being
-        # found (librdkafka#5040). A consumer that never subscribes may ask as well, and is no member.
+        # Not the admin client's call: it crashes the process during the search for the group's coordinator
+        # (librdkafka#5040). A consumer that never subscribes can ask too, and does not join the group.
         consumer, partitions = self._consumer(group), self._partitions(topic)
-        # On a young cluster nobody coordinates the group yet: its first question makes somebody.
-        committed = _patiently(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
+        # A new cluster has no coordinator for the group until the first request for it.
+        committed = _retry_while(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
         return {found.partition: found.offset for found in committed if found.offset >= 0}
 
     def of_group(self, group: str, topic: str) -> dict[int, int]:
-        """Records (and transaction markers) between each partition's end and what the group has committed."""
+        """Records (and transaction markers) between the group's committed offset and the end of each partition."""
         committed = self.committed_offsets(group, topic)
         return {partition: end - committed.get(partition, 0) for partition, end in self.end_offsets(topic).items()}
 
     def first_waiting(self, group: str, positions: Mapping[Partition, int]) -> dict[Partition, Waiting | None]:
-        """The first record at or after each position; None if there is none, whatever offsets markers take.
+        """The first record at or after each position; None if only transaction markers, or nothing, follow.
 
         A partition that does not answer in time is left out.
         """
@@ -121,7 +121,7 @@ class Lag:
                     "enable.auto.commit": False,
                     "isolation.level": "read_committed",
                     "auto.offset.reset": "earliest",
-                    # One record of a partition is looked at, and its end is told instead of waited for.
+                    # Needs one record per partition; the end of a partition is reported, so that no poll waits for it.
                     "enable.partition.eof": True,
                     "queued.min.messages": 1,
                     "fetch.message.max.bytes": 64 * 1024,
@@ -135,8 +135,8 @@ class Lag:
         return [TopicPartition(topic, partition) for partition in found]
 
 
-def _patiently(ask: Callable[[], _T], passing: Container[int]) -> _T:
-    """The answer, asked for again while the error is one that passes."""
+def _retry_while(ask: Callable[[], _T], passing: Container[int]) -> _T:
+    """Call ``ask``, and repeat it while it fails with an error code in ``passing``, for at most ``_TIMEOUT_S``."""
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         try:

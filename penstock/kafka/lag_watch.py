@@ -1,9 +1,8 @@
-"""A service's own lag, for its metrics and its health: in records, and as the age of the oldest record not yet done.
+"""A service's own lag, for its metrics and health: in records, and as the age of the oldest unprocessed record.
 
-It is asked of Kafka by a thread and clients of its own, so that a service that is stuck still shows how far it is
-behind. Offsets alone cannot say that a service is caught up: transactions leave markers that no consumer ever gets.
-Where the end lies beyond the service's position, the first record in between is therefore looked at; if there is
-none, the lag is 0.
+A separate thread with its own Kafka clients measures it, so that a stuck service still reports its lag. Offsets alone
+cannot show that a service is caught up, because transactions leave markers that no consumer receives. If the end is
+beyond the service's position, the watch therefore reads the first record in between; if there is none, the lag is 0.
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ from prometheus_client.registry import Collector
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag, Partition, Waiting
 from penstock.kafka.names import group_of
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 
 _log = logging.getLogger(__name__)
 
-# Each look costs three small requests; an operator's graphs and KEDA's scalers look every 15 s or less often.
+# One measurement costs three small requests; graphs and KEDA's scalers read the lag every 15 s or less often.
 INTERVAL_S = 5.0
 _STOP_S = 2.0
 
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """How far a partition's work was behind at a time in epoch ms, and the first record then; None if caught up."""
+    """A partition's lag at a time in epoch ms, and the first waiting record at that time; None if caught up."""
 
     at: int
     records: int
     first: Waiting | None
 
     def age_s(self, position: int | None, now_ms: int) -> float:
-        """Age of the oldest record that is not done: it grows until that one is, then stays what it was when asked."""
+        """Age of the oldest waiting record; grows until that record is done, then stays at the age when measured."""
         if self.first is None:
             return 0.0
         seen = self.at if position is not None and position > self.first.offset else now_ms
@@ -55,10 +54,10 @@ def lags(
     first_waiting: Callable[[Mapping[Partition, int]], Mapping[Partition, Waiting | None]],
     now_ms: int,
 ) -> dict[Partition, PartitionLag]:
-    """The lag of each partition that could be told.
+    """The lag of each partition for which it is known.
 
     Args:
-        positions: The offset of the next record to be done; OFFSET_BEGINNING if none ever was.
+        positions: The offset of the next record to process; OFFSET_BEGINNING if none was processed yet.
         ends: Last stable offsets.
         first_waiting: Looks for the first record at or after each position, see :meth:`Lag.first_waiting`.
         now_ms: Epoch ms.
@@ -74,15 +73,15 @@ def lags(
 
 
 class LagWatch(Collector):
-    """Watches what one process consumes; as a context manager it asks Kafka and shows the metrics.
+    """Watches the lag of one process; as a context manager it measures the lag and exports the metrics.
 
     Args:
         kafka: How to reach Kafka.
         pipeline: The pipeline's name.
-        part: Which part of it this is: ``scorer``, ``sink-redis``, ``drift``; the consumer group is named by it.
-        progress: Told what moves and what waits.
-        registry: Where the metrics are shown.
-        interval_s: How often Kafka is asked.
+        part: The component: ``scorer``, ``sink-redis``, ``drift``; it gives the consumer group its name.
+        progress: Receives progress and the number of waiting records.
+        registry: Exports the metrics.
+        interval_s: Seconds between measurements.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class LagWatch(Collector):
         kafka: KafkaAccess,
         pipeline: str,
         part: str,
-        progress: Progress,
+        progress: ProgressTracker,
         *,
         registry: CollectorRegistry = REGISTRY,
         interval_s: float = INTERVAL_S,
@@ -109,7 +108,7 @@ class LagWatch(Collector):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lag", daemon=True)
 
-    # Told by the service, from its own thread.
+    # Called by the service, from its own thread.
 
     def started(self) -> None:
         """The service takes records from now on."""
@@ -121,7 +120,7 @@ class LagWatch(Collector):
             self._positions.update(dict.fromkeys(partitions))
 
     def revoked(self, partitions: Iterable[Partition]) -> None:
-        """These are another's now."""
+        """Partitions that now belong to another member of the group."""
         with self._lock:
             for partition in partitions:
                 self._positions.pop(partition, None)
@@ -133,10 +132,10 @@ class LagWatch(Collector):
             self._positions.update({p: at for p, at in offsets.items() if p in self._positions})
         self._progress.consumed()
 
-    # Shown to operators.
+    # Metrics for operators.
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics, as Prometheus asks for them."""
+        """The metrics, at each scrape by Prometheus."""
         now_ms, labels = time.time_ns() // 1_000_000, ["pipeline", "part"]
         records = GaugeMetricFamily(
             "penstock_consumer_lag_records", "Records that wait to be done", labels=[*labels, "topic", "partition"]
@@ -169,7 +168,7 @@ class LagWatch(Collector):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        # It may be in a call to a broker that is away; a service that was told to stop does not wait for that.
+        # The thread may be in a call to an unreachable broker; a stopping service does not wait longer for it.
         self._thread.join(_STOP_S)
         self._registry.unregister(self)
 
@@ -197,7 +196,7 @@ class LagWatch(Collector):
         positions = {p: committed.get(p, OFFSET_BEGINNING) if at is None else at for p, at in owned.items()}
 
         def first_waiting(asked: Mapping[Partition, int]) -> dict[Partition, Waiting | None]:
-            # Between a position and an end that were looked at before there is still nothing.
+            # Skip ranges of offsets that were found to hold no records in the last measurement.
             news = {p: at for p, at in asked.items() if self._nothing_between.get(p) != (at, ends[p])}
             return {**dict.fromkeys(asked.keys() - news.keys()), **lag.first_waiting(self._group, news)}
 

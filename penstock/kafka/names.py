@@ -1,4 +1,4 @@
-"""Topics and consumer groups as values: their names, and what a topic must be like."""
+"""Names of topics and consumer groups, and the required properties of a topic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as the pipeline needs it."""
+    """The name, partitions and configuration that a pipeline requires of a topic."""
 
     name: str
     partitions: int
@@ -15,7 +15,7 @@ class Topic:
 
 
 def dead_letters_of(topic: str) -> str:
-    """The topic that keeps what could not be processed from ``topic``."""
+    """The dead-letter topic, for records of ``topic`` that could not be processed."""
     return f"{topic}.dlq"
 
 

@@ -1,4 +1,4 @@
-"""Reading topics as they stand: every committed record, up to the end at the time of the call."""
+"""Reads topics: every committed record, up to the end of the topic at the time of the call."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from penstock.kafka.access import QUIET, KafkaAccess
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
 _BATCH = 5_000
-# Longer than a killed writer's open transaction may hide what follows it.
+# Longer than the open transaction of a killed writer can block the records after it.
 _STUCK_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record, verbatim. ``timestamp`` is epoch milliseconds, -1 if the record has none."""
+    """One Kafka record, unchanged. ``timestamp`` is epoch milliseconds, -1 if the record has none."""
 
     partition: int
     offset: int
@@ -34,12 +34,13 @@ class Record:
 def read_topic(
     kafka: KafkaAccess, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
 ) -> Iterator[Record]:
-    """The records of a topic, in offset order within each partition, read committed; it commits no offsets.
+    """Read a topic's committed records, in offset order within each partition; commits no offsets.
 
     Args:
         kafka: How to reach Kafka.
-        topic: Its name.
-        start: The first offset of each partition to read, and of no other; by default all partitions as they begin.
+        topic: The topic's name.
+        start: The first offset of each partition to read; other partitions are not read. By default all partitions from
+            their beginning.
         end: The offset before which to stop; by default the last stable offset of each partition when the call starts.
 
     Raises:
@@ -48,7 +49,7 @@ def read_topic(
     consumer = Consumer(
         {
             **kafka.client(),
-            # A group of its own, and no commits: reading must leave no trace on the pipeline's groups.
+            # A separate group without commits: reading must not change the pipeline's groups.
             "group.id": f"penstock-read-{uuid.uuid4()}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -80,7 +81,7 @@ def read_topic(
                 assert partition is not None
                 error = message.error()
                 if error is not None:
-                    # Transaction markers take offsets: only the broker knows that the last record has been read.
+                    # Transaction markers occupy offsets: only the broker knows that the last record has been read.
                     if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
                         raise PenstockError(
                             f"topic {topic} cannot be read: {error.str()}",

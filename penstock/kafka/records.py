@@ -1,4 +1,4 @@
-"""Kafka records as plain values: what a consumer got, and what a producer is to write."""
+"""Kafka records as plain values, for consumers and producers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Consumed(NamedTuple):
-    """A record as it came from the features topic, verbatim."""
+    """A record of the features topic, unchanged."""
 
     topic: str
     partition: int
@@ -22,7 +22,7 @@ class Consumed(NamedTuple):
 
 
 class Produced(NamedTuple):
-    """A record to be written; ``timestamp`` is epoch ms. ``origin`` is the consumed record that it answers."""
+    """A record to be written; ``timestamp`` is epoch ms. ``origin`` names the consumed record that caused it."""
 
     topic: str
     partition: int

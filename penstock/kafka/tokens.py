@@ -1,4 +1,4 @@
-"""Tokens of an OpenID provider for aiokafka, which does not get them itself, as librdkafka and Java do."""
+"""Gets tokens from an OpenID provider for aiokafka, which, unlike librdkafka and Java, cannot do so itself."""
 
 from __future__ import annotations
 

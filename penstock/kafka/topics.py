@@ -1,4 +1,4 @@
-"""Topics on the cluster: what there is, creating what is missing, and checking what a process needs."""
+"""Lists topics, creates missing ones, and checks those that a process needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: i
                 what=f"topic {topic.name} has {existing[topic.name]} partitions, the pipeline wants {topic.partitions}",
                 where=str(kafka),
                 safe="nothing was changed",
-                next="set Source(partitions=...) to what the topic has, or migrate to a new topic",
+                next="set Source(partitions=...) to the topic's number, or migrate to a new topic",
             )
     missing = [topic for topic in wanted if topic.name not in existing]
     requests = [NewTopic(t.name, t.partitions, replication, config=t.config) for t in missing]
@@ -37,7 +37,7 @@ def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: i
         try:
             future.result(_TIMEOUT_S)
         except KafkaException as error:
-            # Another process of the same pipeline may have been first; that is as good.
+            # Another process of the same pipeline may have created it meanwhile: not an error.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise PenstockError(
                     what=f"topic {name} could not be created: {error.args[0].str()}",
@@ -50,7 +50,7 @@ def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: i
 
 
 def _await_known(admin: AdminClient, kafka: KafkaAccess, names: list[str]) -> None:
-    """Wait until brokers know what the controller has created: who comes next must find it."""
+    """Wait until the brokers know the created topics, so that the next command finds them."""
     deadline = time.monotonic() + _TIMEOUT_S
     while names and not set(names) <= partition_counts(admin, kafka).keys() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -80,7 +80,7 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
 
 
 def admin_client(kafka: KafkaAccess) -> AdminClient:
-    """A client that leaves it to errors to say what went wrong; keep it in a variable while its answers are awaited."""
+    """An admin client without log output; keep a reference to it until its futures are done."""
     return AdminClient({**kafka.client(), **QUIET})
 
 

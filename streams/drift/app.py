@@ -20,7 +20,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 from scoring.repository import ModelRepository
 from scoring.training_set import view_versions
 from streams.drift.consumer import Positions, StatefulTransport
@@ -74,7 +74,7 @@ def current_reference(project: Project, repository: ModelRepository) -> tuple[Re
     return reference, version
 
 
-def run_drift(project: Project, settings: Settings, instance: str, progress: Progress) -> None:
+def run_drift(project: Project, settings: Settings, instance: str, progress: ProgressTracker) -> None:
     """Follow the pipeline until told to stop (SIGTERM, SIGINT).
 
     Raises:

@@ -13,8 +13,8 @@ from streams.oracle.reference import Timed, agrees, tolerance, vectors
 from streams.plan.compiler import compile_plan
 from streams.plan.entities import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.events import judge_events
-from verify.records import Position
+from verify.check_events import judge_events
+from verify.published import Position
 
 
 def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:

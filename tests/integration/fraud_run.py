@@ -20,7 +20,7 @@ from penstock.kafka.lag import Lag
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.report import PipelineReport
-from verify.run import verify
+from verify.verifier import verify
 
 COMMANDS = {
     "sink-redis": ("sink", "run", "redis", "fraud"),

@@ -14,9 +14,9 @@ from typing import Any
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from streams.plan.project import Project, open_project
-from verify.features import check_features
-from verify.records import Published, published
-from verify.sources import judged_source
+from verify.check_features import check_features
+from verify.judged_sources import judged_source
+from verify.published import Published, published
 
 BUDGET = 20_000_000
 

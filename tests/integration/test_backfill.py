@@ -38,11 +38,11 @@ from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
 from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
-from verify.backfill import BackfillFindings, check_backfill
-from verify.features import check_features
-from verify.records import published
-from verify.sources import judged_source
-from verify.timers import check_timers
+from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_features import check_features
+from verify.check_timers import check_timers
+from verify.judged_sources import judged_source
+from verify.published import published
 
 SPACING_MS = 4_000
 

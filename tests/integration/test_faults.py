@@ -29,8 +29,8 @@ from scoring.repository import ModelRepository
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
-from verify.drift import check_drift
-from verify.records import published
+from verify.check_drift import check_drift
+from verify.published import published
 from verify.report import PipelineReport
 
 SEED = 11

@@ -13,14 +13,14 @@ from deploy.local.stack import Stack
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.settings import Settings
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 from tests.sinks.running import eventually
 
 
 class Watched:
     def __init__(self, kafka: KafkaAccess, topic: str) -> None:
         self.registry = CollectorRegistry()
-        self.progress = Progress(time.monotonic, stall_s=1)
+        self.progress = ProgressTracker(time.monotonic, stall_s=1)
         self.watch = LagWatch(kafka, topic, "scorer", self.progress, registry=self.registry, interval_s=0.1)
         self.topic = topic
 

@@ -51,7 +51,7 @@ from tests.security.certificates import Authority
 from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, add_reference, produce
 from tests.security.provider import Provider
 from tests.security.servers import KEYSPACE, PARTS, Servers, running
-from verify.run import verify
+from verify.verifier import verify
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -27,11 +27,11 @@ from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
 from tests.backfills import run_quietly
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
-from verify.backfill import check_backfill
-from verify.events import Judged, check_dead_letters
-from verify.features import check_features
-from verify.records import published
-from verify.sources import judged_source
+from verify.check_backfill import check_backfill
+from verify.check_events import Judged, check_dead_letters
+from verify.check_features import check_features
+from verify.judged_sources import judged_source
+from verify.published import published
 
 _DEFINITION = '''
 """A pipeline of the tests."""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.errors import PenstockError
-from penstock.telemetry import Health, Progress, configure_logging, serve
+from penstock.telemetry import Health, ProgressTracker, configure_logging, serve
 
 
 class Clock:
@@ -28,27 +28,27 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def progress(clock: Clock) -> Progress:
-    started = Progress(clock, stall_s=10, start_s=30)
+def progress(clock: Clock) -> ProgressTracker:
+    started = ProgressTracker(clock, stall_s=10, start_s=30)
     started.started()
     return started
 
 
 def test_one_that_does_not_start_is_unhealthy_after_its_grace_time(clock: Clock) -> None:
-    progress = Progress(clock, stall_s=10, start_s=30)
+    progress = ProgressTracker(clock, stall_s=10, start_s=30)
     clock.now += 30
     assert progress.health().ok
     clock.now += 1
     assert progress.health() == Health(False, "not started after 31 s")
 
 
-def test_one_that_is_caught_up_is_healthy_however_long_nothing_comes(clock: Clock, progress: Progress) -> None:
+def test_one_that_is_caught_up_is_healthy_however_long_nothing_comes(clock: Clock, progress: ProgressTracker) -> None:
     progress.behind(0)
     clock.now += 1e6
     assert progress.health() == Health(True, "caught up")
 
 
-def test_one_that_is_behind_and_moves_is_healthy(clock: Clock, progress: Progress) -> None:
+def test_one_that_is_behind_and_moves_is_healthy(clock: Clock, progress: ProgressTracker) -> None:
     for _ in range(100):
         progress.behind(1_000_000)
         clock.now += 9
@@ -57,7 +57,7 @@ def test_one_that_is_behind_and_moves_is_healthy(clock: Clock, progress: Progres
 
 
 def test_one_that_is_behind_and_does_not_move_is_unhealthy_and_says_since_when(
-    clock: Clock, progress: Progress
+    clock: Clock, progress: ProgressTracker
 ) -> None:
     progress.behind(5)
     clock.now += 10
@@ -67,7 +67,9 @@ def test_one_that_is_behind_and_does_not_move_is_unhealthy_and_says_since_when(
     assert progress.health() == Health(False, "7 records behind, the last progress 11 s ago")
 
 
-def test_after_a_quiet_time_the_first_record_has_the_full_time_to_be_done(clock: Clock, progress: Progress) -> None:
+def test_after_a_quiet_time_the_first_record_has_the_full_time_to_be_done(
+    clock: Clock, progress: ProgressTracker
+) -> None:
     progress.behind(0)
     clock.now += 1_000
     progress.behind(1)
@@ -75,7 +77,7 @@ def test_after_a_quiet_time_the_first_record_has_the_full_time_to_be_done(clock:
     assert progress.health().ok
 
 
-def test_an_unknown_lag_is_no_reason_to_be_restarted(clock: Clock, progress: Progress) -> None:
+def test_an_unknown_lag_is_no_reason_to_be_restarted(clock: Clock, progress: ProgressTracker) -> None:
     progress.behind(5)
     progress.behind(None)
     clock.now += 1_000

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
-from penstock.telemetry import Progress
+from penstock.telemetry import ProgressTracker
 from sinks.runner import Sink, group_id
 from sinks.store_interface import Store
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 @contextmanager
 def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Sink[Any]]:
     """Runs the sink in a thread and stops it at the end; raises the error that it ended with."""
-    watch = LagWatch(kafka, pipeline, f"sink-{store.name}", Progress(time.monotonic))
+    watch = LagWatch(kafka, pipeline, f"sink-{store.name}", ProgressTracker(time.monotonic))
     sink, errors = Sink(store, pipeline, kafka, watch, random.Random(0)), []
 
     def run() -> None:

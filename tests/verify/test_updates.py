@@ -6,9 +6,9 @@ from typing import Any
 
 from streams.oracle.reference import Timed, vector
 from tests.plans import make_plan, view_of
-from verify.emissions import Event, FeatureFindings
-from verify.features import check_features
-from verify.records import Position, Published
+from verify.check_features import check_features
+from verify.emissions import FeatureFindings, JudgedEvent
+from verify.published import Position, Published
 
 LAST = {
     "name": "last",
@@ -23,11 +23,11 @@ LAST = {
 COUNT = LAST | {"name": "n", "operation": "count", "column": None, "column_type": None, "type": "long"}
 PLAN = make_plan(fields=[], views=[view_of(COUNT, LAST)], additional_sources=({"topic": "clicks", "triggers": False},))
 (VIEW,) = PLAN.views
-SHOWN = [Event(Position(0, i), 7, b"a", f"s{i}", 10, {"k": "a", "v": f"s{i}"}) for i in range(3)]
-CLICKS = [Event(Position(0, i), 7, b"a", f"c{i}", 10, {"k": "a", "v": f"c{i}"}) for i in range(3)]
+SHOWN = [JudgedEvent(Position(0, i), 7, b"a", f"s{i}", 10, {"k": "a", "v": f"s{i}"}) for i in range(3)]
+CLICKS = [JudgedEvent(Position(0, i), 7, b"a", f"c{i}", 10, {"k": "a", "v": f"c{i}"}) for i in range(3)]
 
 
-def emit(order: list[Event], *, attempt: int = 0, after: int = 0, epoch: int = 1) -> list[Published]:
+def emit(order: list[JudgedEvent], *, attempt: int = 0, after: int = 0, epoch: int = 1) -> list[Published]:
     """What an engine emits that sees the events in ``order``, of those after the first ``after``."""
     records = []
     for seq in range(after + 1, len(order) + 1):
@@ -49,7 +49,10 @@ def emit(order: list[Event], *, attempt: int = 0, after: int = 0, epoch: int = 1
 
 
 def check(
-    records: list[Published], shown: list[Event] = SHOWN, clicks: list[Event] = CLICKS, *more: list[Event]
+    records: list[Published],
+    shown: list[JudgedEvent] = SHOWN,
+    clicks: list[JudgedEvent] = CLICKS,
+    *more: list[JudgedEvent],
 ) -> FeatureFindings:
     others = [{event.position: event for event in events} for events in (clicks, *more)]
     events = {event.position: event for event in shown}
@@ -89,7 +92,7 @@ def test_an_event_that_is_lost_leaves_what_follows_it_unverifiable() -> None:
 
 
 def test_where_the_order_is_not_known_nothing_is_claimed() -> None:
-    elsewhere = Event(Position(1, 0), 7, b"a", "c9", 10, {"k": "a", "v": "c9"})
+    elsewhere = JudgedEvent(Position(1, 0), 7, b"a", "c9", 10, {"k": "a", "v": "c9"})
     order = [SHOWN[0], CLICKS[0], SHOWN[1], SHOWN[2]]
     for findings in (check(emit(order), SHOWN, [*CLICKS, elsewhere]), check(emit(order), SHOWN, CLICKS, CLICKS)):
         assert (findings.checked, findings.mismatches, findings.unverifiable) == (0, 0, 3)

@@ -7,9 +7,9 @@ from penstock.settings import Settings
 from streams.oracle.reference import Row
 from streams.plan.model import ViewPlan
 from streams.plan.project import Project
-from verify.emissions import Event
-from verify.records import clocks
-from verify.sources import judged_source
+from verify.emissions import JudgedEvent
+from verify.judged_sources import judged_source
+from verify.published import clocks
 from verify.updates import by_entity
 
 
@@ -21,7 +21,7 @@ def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, set
     Raises:
         PenstockError: if a topic cannot be read.
     """
-    found: list[tuple[tuple[int, ...], int, Event]] = []
+    found: list[tuple[tuple[int, ...], int, JudgedEvent]] = []
     for number, source in enumerate(project.plan.sources):
         start = None
         if view.longest_window_ms is not None:

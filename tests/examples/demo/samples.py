@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from examples.demo.evidence import Alert, Evidence, summed
-from examples.demo.page import Seen
+from examples.demo.evidence import AlertFact, Evidence, summed
+from examples.demo.page import PipelineRun
 from examples.demo.timeline import Recorder, Timeline
 from scoring.training import Importance
 from verify.measured import Measured
@@ -37,7 +37,7 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
     truth[::5] = -1
     monitors = ("event.amount_eur", "customer_activity.last_chip_amount_7d", "score")
     alerts = tuple(
-        Alert(
+        AlertFact(
             at_ms=DRIFT_MS + day * DAY_MS,
             monitor=monitor,
             detector=detector,
@@ -68,10 +68,10 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
     )
 
 
-def seen(drift_from_ms: int | None = DRIFT_MS) -> Seen:
+def seen(drift_from_ms: int | None = DRIFT_MS) -> PipelineRun:
     latencies = np.random.default_rng(5).lognormal(3.6, 0.6, 500).tolist()
     measured = Measured(events_per_s=3_505.2, latencies_ms=latencies, trained_until_ms=30 * DAY_MS)
-    return Seen(measured, timeline(), evidence(drift_from_ms))
+    return PipelineRun(measured, timeline(), evidence(drift_from_ms))
 
 
 def report(*, gaps: int = 0) -> Report:

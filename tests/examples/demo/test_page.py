@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from examples.demo.evidence import summed
-from examples.demo.page import Seen, page
+from examples.demo.page import PipelineRun, page
 from examples.demo.timeline import Recorder
 from tests.examples.demo.browser import CHROMIUM, look_at
 from tests.examples.demo.samples import evidence, report, seen
@@ -95,7 +95,7 @@ def test_a_run_that_saw_nothing_has_a_page() -> None:
     no_scores = summed(np.empty(0), np.empty(0, dtype=np.int8), 0.5)
     blank = {"monitors": (), "alerts": (), "importance": (), "before": no_scores, "after": None}
     measured = Measured(events_per_s=0, latencies_ms=[], trained_until_ms=0)
-    one = Seen(measured, nothing.timeline(1.0), evidence(None).model_copy(update=blank))
+    one = PipelineRun(measured, nothing.timeline(1.0), evidence(None).model_copy(update=blank))
     text = page(report(), {"fraud": one, "flights": one}, "penstock demo", 7)
     assert "No consumer was watched." in text
     assert "The model's manifest does not say." in text

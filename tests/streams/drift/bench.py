@@ -33,8 +33,8 @@ from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.topics import pipeline_topics
 from tests.scoring.scorer_bench import manifest_of, wait_for
-from verify.drift import DriftFindings, check_drift
-from verify.records import Published
+from verify.check_drift import DriftFindings, check_drift
+from verify.published import Published
 
 DEFINITION = """
 from typing import Annotated

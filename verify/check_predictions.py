@@ -1,4 +1,4 @@
-"""Is there exactly one prediction per valid event, and is it what the model says of the vector that was served?"""
+"""Checks for exactly one prediction per valid event, with the score that the model gives for its feature record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
-from verify.emissions import Event
+from verify.emissions import JudgedEvent
 from verify.findings import Findings
-from verify.records import Position, Published
+from verify.published import Position, Published
 
-# Triton's onnxruntime and this process's may sum a tree ensemble's leaves in another order.
+# Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
 
 Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -23,7 +23,7 @@ Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 @dataclass
 class PredictionFindings(Findings):
-    """What the check of the predictions topic found; a mismatch is a prediction that says something wrong."""
+    """Result of the check of the predictions topic; a mismatch is a prediction with wrong content."""
 
     predictions: int = 0
     duplicates: int = 0
@@ -32,7 +32,7 @@ class PredictionFindings(Findings):
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
-    """The model's inputs of each feature record, float32 [count, inputs], null as NaN."""
+    """The model's inputs for each feature record: float32 [count, inputs], with NaN for null."""
     paths = [name.split(".", 1) for name in model.inputs]
     vectors = np.full((count, len(paths)), np.nan, dtype=np.float32)
     for row, value in enumerate(values):
@@ -47,14 +47,14 @@ def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int)
 def check_predictions(
     plan: PipelinePlan,
     model: Model,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     features: Sequence[Published],
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
 ) -> PredictionFindings:
-    """Check every prediction against the event's first feature record and the model's own file.
+    """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` gives the model of that version as a function from vectors to scores.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores.
     """
     findings = PredictionFindings(predictions=len(predictions))
     first: dict[Position, Published] = {}
@@ -102,7 +102,7 @@ def _check_references(
         "attempt": features["attempt"],
         "views": served,
     }
-    # Of a view that has another version now, or is gone, nothing is left to compare with.
+    # A view that was removed, or has a new version, cannot be compared.
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
     where = f"predictions[{prediction.partition}]@{prediction.offset}"

@@ -1,4 +1,4 @@
-"""The whole check of one pipeline, from the topics, the stores and the model files as they stand."""
+"""Runs every check of one pipeline on its topics, its stores and its model files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from sinks.stores import cassandra as cassandra_store
 from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.project import Project
-from verify.backfill import BackfillFindings, check_backfill
-from verify.drift import DriftFindings, check_drift
-from verify.events import check_dead_letters
-from verify.features import check_features
+from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_drift import DriftFindings, check_drift
+from verify.check_events import check_dead_letters
+from verify.check_features import check_features
+from verify.check_predictions import Scorer, check_predictions, model_vectors
+from verify.check_stores import check_cassandra, check_redis
+from verify.check_timers import check_timers
 from verify.findings import MAX_EXAMPLES, Findings
+from verify.judged_sources import judged_source
 from verify.measured import Measured
-from verify.predictions import Scorer, check_predictions, model_vectors
-from verify.records import Position, Published, published
+from verify.published import Position, Published, published
 from verify.report import ModelReport, PipelineReport, percentiles
-from verify.sources import judged_source
-from verify.stores import check_cassandra, check_redis
-from verify.timers import check_timers
 
 _CASSANDRA_SAMPLE = 1_000
 
@@ -50,9 +50,9 @@ def verify(
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
-    ``budget`` bounds the oracle's work per view (rows visited times features); ``measured`` is what a witness of the
-    run brings, for latency, throughput and the model's quality on events later than its training; ``backfill`` is the
-    folder of a complete backfill, to be compared with what was served.
+    ``budget`` limits the oracle's work per view (rows visited times features). ``measured`` are the client-side
+    measurements of the run: they give latency, throughput, and the model's quality on events later than its training
+    data. ``backfill`` is the folder of a complete backfill, which is compared with the published features.
 
     Raises:
         PenstockError: if Kafka, a store or a model file cannot be read.
@@ -158,7 +158,7 @@ def _drift(
     predictions: Sequence[Published],
     measured: Measured | None,
 ) -> DriftFindings:
-    """What a replay of the detectors says; nothing, if the drift app never followed this pipeline."""
+    """Check drift by a replay of the detectors; no findings if the drift app never ran for this pipeline."""
     if pipeline.monitors is None:
         return DriftFindings()
     alerts = list(read_topic(settings.kafka.access, pipeline.drift_topic))
@@ -182,7 +182,7 @@ def _quality(
     predictions: Sequence[Published],
     measured: Measured,
 ) -> ModelReport | None:
-    """AUC on labelled events later than the training, of the published scores and of the model without windows."""
+    """AUC of the published scores and of the model without windows, on labelled events later than the training data."""
     pipeline = project.pipeline
     if pipeline.labels is None:
         return None
@@ -193,7 +193,7 @@ def _quality(
         for p in predictions
         if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
     ]
-    # A prediction that names no feature record is a mismatch already, and must not end the verifier.
+    # A prediction without its feature record is already counted as a mismatch; it must not stop the verifier.
     later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
     truth = np.array([labels[p.value["event_id"]] for p in later])
     version = max((p.value["model_version"] for p in later), key=int, default="")
@@ -209,7 +209,7 @@ def _quality(
 
 
 def _labels(labels: Labels, kafka: KafkaAccess, schemas: Path) -> Mapping[str, int]:
-    """The truth of each labelled event, as known at the end: of several labels the one that was known last."""
+    """The label of each labelled event; of several labels, the one with the latest time."""
     id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
     assert id_field is not None
     assert time_field is not None

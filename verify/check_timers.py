@@ -1,8 +1,8 @@
-"""Are the vectors that timers emitted for idle entities those that the naive oracle computes for that time?
+"""Checks the vectors that timers emitted for idle entities against the naive oracle.
 
 A timer's record has the (epoch, seq) of the entity's last event: the first ``seq`` events of its attempt's chain are
-all that the entity had seen. That a timer which should have been is missing cannot be told from the topics, since the
-watermark is not on them; readers do not depend on it (docs/concepts/semantics.md, "Idle entities").
+all events that the entity had at that time. A missing timer record cannot be detected, because the topics do not hold
+the watermark; readers do not depend on such records (docs/concepts/semantics.md, "Idle entities").
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, agrees, asked_at, later, tolerance
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.features import MATHEMATICS, History, chains, reach_ms, source_of
-from verify.records import Position, Published
+from verify.check_features import MATHEMATICS, History, chains, reach_ms, source_of
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position, Published
 from verify.updates import Others, updates_of
 
 
 def check_timers(
     plan: PipelinePlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
     budget: int,
@@ -32,9 +32,9 @@ def check_timers(
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``budget`` bounds the naive work per view, as in :func:`verify.features.check_features`. ``others`` are the
-    events of the sources that only update: what they leave of an entity's order does not place its timers, which are
-    counted.
+    ``budget`` limits the oracle's work per view, as in :func:`verify.check_features.check_features`. ``others`` are the
+    events of the sources that only update. The order of an entity with such events is not known well enough to place
+    its timers, so these count as unverifiable.
     """
     timers = [record for record in records if record.is_timer]
     findings = FeatureFindings(emitted=len(timers))
@@ -71,16 +71,16 @@ def _is_before(attempt: int, record: Published) -> bool:
 
 
 def _chains(
-    view: ViewPlan, events: Mapping[Position, Event], records: Sequence[Published]
-) -> dict[tuple[str, int], list[tuple[int, list[Emission]]]]:
-    """Of each (entity, epoch) the chain of each attempt, in the order of the attempts."""
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    view: ViewPlan, events: Mapping[Position, JudgedEvent], records: Sequence[Published]
+) -> dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]]:
+    """The chain of each attempt, in the order of the attempts, by (entity, epoch)."""
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
         if part is not None and not record.is_timer and record.position in events:
-            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
             emissions[part["entity"], part["epoch"]].append(emission)
-    found: dict[tuple[str, int], list[tuple[int, list[Emission]]]] = defaultdict(list)
+    found: dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]] = defaultdict(list)
     for key, of_entity in emissions.items():
         for chain, fresh in chains(of_entity, FeatureFindings(), key[0]):
             if len(chain) > fresh:
@@ -89,7 +89,7 @@ def _chains(
 
 
 def _check_envelope(
-    plan: PipelinePlan, view: ViewPlan, last: Event, record: Published, findings: FeatureFindings
+    plan: PipelinePlan, view: ViewPlan, last: JudgedEvent, record: Published, findings: FeatureFindings
 ) -> None:
     value, where = record.value, _where(record)
     expected: dict[str, Any] = {
@@ -107,7 +107,7 @@ def _check_envelope(
 
 
 def _check_vector(view: ViewPlan, history: History, record: Published, findings: FeatureFindings) -> int:
-    """Compare one vector with the oracle's; returns the rows visited."""
+    """Compare one vector with the oracle's; returns the number of rows visited."""
     part = record.value[view.name]
     rows = history.until(part["seq"] - 1, reach_ms(view))
     newest, as_of, where = max(row.time for row in rows), part["as_of"], f"{view.id} {part['entity']}, {_where(record)}"
@@ -123,7 +123,7 @@ def _check_vector(view: ViewPlan, history: History, record: Published, findings:
 
 
 def _check_derived(plan: PipelinePlan, view: ViewPlan, records: Sequence[Published], findings: FeatureFindings) -> None:
-    """What needs the view alone is what DuckDB makes of its values; the rest is null."""
+    """Check that derived features of this view alone equal DuckDB's result, and that the others are null."""
     if not view.derived:
         return
     own = {feature.name for feature in view.own_derived}

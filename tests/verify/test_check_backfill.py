@@ -17,10 +17,10 @@ from streams.oracle.reference import Timed, vector
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
 from tests.plans import make_plan, view_of
-from verify.backfill import BackfillFindings, check_backfill
-from verify.emissions import Event
-from verify.events import Judged
-from verify.records import Position, Published
+from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_events import Judged
+from verify.emissions import JudgedEvent
+from verify.published import Position, Published
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
 PLAN = make_plan(
@@ -36,9 +36,9 @@ PLAN = make_plan(
 VIEW = PLAN.views[0]
 
 
-def event(partition: int, offset: int, time: int, x: float) -> Event:
+def event(partition: int, offset: int, time: int, x: float) -> JudgedEvent:
     position = Position(partition, offset)
-    return Event(position, time, b"k", f"e{partition}/{offset}", time, {"k": "a", "x": x})
+    return JudgedEvent(position, time, b"k", f"e{partition}/{offset}", time, {"k": "a", "x": x})
 
 
 # Entity a, fed from two partitions, which overlap in time.
@@ -49,7 +49,7 @@ UPDATING = [event(0, 0, 250, 16.0), event(0, 1, 300, 32.0)]
 BOTH = [EVENTS[0], EVENTS[1], UPDATING[0], EVENTS[2], UPDATING[1], EVENTS[3]]
 
 
-def emitted(order: list[Event], epoch: int = 1) -> list[dict[str, Any]]:
+def emitted(order: list[JudgedEvent], epoch: int = 1) -> list[dict[str, Any]]:
     """The records of an engine that sees the events in this order; :data:`UPDATING` give none."""
     records = []
     for number, one in enumerate(order):
@@ -82,7 +82,7 @@ def check(
     from_ms: int = 0,
     to_ms: int = 10_000,
     plan: PipelinePlan = PLAN,
-    updating: Sequence[Event] = (),
+    updating: Sequence[JudgedEvent] = (),
 ) -> BackfillFindings:
     folder.mkdir(exist_ok=True)
     also = (Offsets(start={0: 0}, end={0: len(updating)}),) if updating else ()

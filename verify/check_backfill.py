@@ -1,9 +1,9 @@
-"""Is a backfill what was served, bit for bit?
+"""Compares a backfill with the published features, bit for bit.
 
-Every row is compared with the first emission of the same raw event. Where they differ, the order in which the view saw
-the entity's events decides: if both saw the same events in the same order, the difference is a mismatch; if not (the
-entity is fed from several partitions, or the live job had begun without its past), it is an order difference, and the
-row must be what the naive oracle computes in the replay's own order (docs/guides/backfill.md).
+Every row is compared with the first emission for the same raw event. If they differ, the check compares the order in
+which each run saw the entity's events. If both saw the same events in the same order, the difference is a mismatch. If
+not (the entity has events in several partitions, or the live job started without its history), it is an order
+difference, and the row must equal the naive oracle's result in the replay's own order (docs/guides/backfill.md).
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
 from streams.plan.entities import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.events import Judged
-from verify.features import History, chains, check_vector, derived_mismatches
+from verify.check_events import Judged
+from verify.check_features import History, chains, check_vector, derived_mismatches
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.findings import Findings
-from verify.records import Position, Published, clocks
+from verify.published import Position, Published, clocks
 
 
 class _Place(NamedTuple):
-    """Where a raw record is, by the number of its source."""
+    """The source number and position of a raw record."""
 
     source: int
     position: Position
 
 
-# By what a replay orders records: the greatest timestamp of the partition so far, and the place.
+# The sort key of each record in a replay: the greatest timestamp of its partition so far, then its place.
 _Order: TypeAlias = Mapping[_Place, tuple[int, ...]]
-_Events: TypeAlias = Mapping[_Place, Event]
-# What counts emissions of one run of a job and so is another in a replay.
+_Events: TypeAlias = Mapping[_Place, JudgedEvent]
+# Counters of one run of a job: a replay has its own.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
 
 
 @dataclass
 class BackfillFindings(Findings):
-    """What the check of a backfill found: ``order_differences`` are rows of a view, ``checked`` feature values."""
+    """Result of the check of a backfill: ``order_differences`` counts rows of a view, ``checked`` feature values."""
 
     rows: int = 0
     checked: int = 0
@@ -63,7 +63,7 @@ class _Row(NamedTuple):
 def check_backfill(
     plan: PipelinePlan,
     backfill: Backfill,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     timestamps: Mapping[Position, int],
     *,
@@ -71,17 +71,18 @@ def check_backfill(
     arrivals: Sequence[Arrival] = (),
     others: Sequence[Judged] = (),
 ) -> BackfillFindings:
-    """Check every row against what was served, and that there is one for every event of the range.
+    """Check every row against the published features, and that every event of the range has one row.
 
     Args:
         plan: The pipeline's plan.
-        backfill: What to check.
+        backfill: The backfill to check.
         events: The valid, first-seen events of the raw topic, by position.
         records: The features topic.
-        timestamps: Kafka's, of every raw record, in offset order within each partition: they make the replay's order.
-        budget: Bounds the oracle's work per view, in rows visited times features.
-        arrivals: The valid events, duplicates among them: what a source that is taken by event time is ordered by.
-        others: What the topics of the further sources hold.
+        timestamps: The Kafka timestamp of every raw record, in offset order within each partition; it determines the
+            replay's order.
+        budget: Limits the oracle's work per view, in rows visited times features.
+        arrivals: The valid events, including duplicates, which order a source with ``order="event_time"``.
+        others: The judged records of the further sources.
     """
     findings = BackfillFindings()
     rows = {row.position: row for row in _rows(plan, backfill)}
@@ -141,20 +142,20 @@ def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
 
 
 def _plain(batch: Any) -> dict[str, Any]:
-    """The columns, times as epoch milliseconds."""
+    """The columns by name, with times as epoch milliseconds."""
     return {
         field.name: values.cast("int64") if str(field.type).startswith("timestamp") else values
         for field, values in zip(batch.schema, batch.columns, strict=True)
     }
 
 
-def _is_in_range(manifest: Manifest, event: Event) -> bool:
+def _is_in_range(manifest: Manifest, event: JudgedEvent) -> bool:
     replay, position = manifest.replay, event.position
     return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
 
 
 def _first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
-    """What was served of each raw event: all its emissions lie in one partition."""
+    """The first emission for each raw event; all emissions for one event are in one partition."""
     first: dict[Position, Published] = {}
     for record in records:
         if record.position not in first or record.offset < first[record.position].offset:
@@ -179,9 +180,9 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
 
 
 def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
-    """By what a replay orders each record: the greatest timestamp of its partition so far, source, partition, offset.
+    """The sort key of each record in a replay: greatest timestamp of its partition so far, source, partition, offset.
 
-    ``timestamps`` are those of each source.
+    ``timestamps`` has one mapping per source.
     """
     order = {}
     for source, (offsets, of_source) in enumerate(zip(manifest.replay.sources, timestamps, strict=True)):
@@ -210,7 +211,7 @@ def _check_view(
     for entity, places in replayed.items():
         history: History | None = None
         seq = 0
-        # Records tell in which order the live job took events that give records, and of the others nothing.
+        # Published records show the live order of triggering events only.
         is_known = all(place.source == 0 for place in places)
         for index, (source, position) in enumerate(places):
             row = rows.get(position) if source == 0 else None
@@ -238,7 +239,7 @@ def _check_view(
 
 
 def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[_Place]]:
-    """The events of each entity, in the order of the replay."""
+    """The events of each entity, in replay order."""
     found: dict[str, list[_Place]] = defaultdict(list)
     for place in sorted(events.keys() & order.keys(), key=order.__getitem__):
         entity = events[place].row[view.key]
@@ -248,14 +249,14 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
 
 
 def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
-    """The events of an entity in the order of the live job, and the place of each event, as of its first emission."""
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     first: dict[Position, tuple[int, int]] = {}
     for record in records:
         part = record.value[view.name]
         if part is None:
             continue
-        emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+        emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
         emissions[part["entity"], part["epoch"]].append(emission)
         if record.position not in first or record.offset < first[record.position][0]:
             first[record.position] = record.offset, emission.attempt
@@ -271,7 +272,7 @@ def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Posit
 
 
 def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
-    """Those of the events that can still count with the last of them."""
+    """The events that are still in a window at the time of the newest one."""
     longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
     newest = max((events[place].time for place in places), default=0)
     return [place for place in places if events[place].time > newest - longest]
@@ -286,7 +287,7 @@ def _check_by_oracle(
     findings: BackfillFindings,
 ) -> int:
     found = FeatureFindings()
-    visited = check_vector(view, history, index, Emission(0, part["seq"], position, part), found)
+    visited = check_vector(view, history, index, ViewEmission(0, part["seq"], position, part), found)
     findings.order_checked += 1
     findings.mismatches += found.mismatches
     for example in found.examples:
@@ -295,7 +296,7 @@ def _check_by_oracle(
 
 
 def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:
-    """What differs; derived features follow from the rest of their row, and perhaps from a view of another order."""
+    """The names that differ; derived features are checked apart, as they may use a view with another order."""
     if served is None:
         return ["entity"]
     passed_over = {*_OF_THE_RUN, *(feature.name for feature in view.derived)}
@@ -303,7 +304,7 @@ def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any]
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Bit for bit: zero has a sign."""
+    """Whether two values are equal bit for bit: 0.0 and -0.0 differ."""
     if isinstance(left, float) and isinstance(right, float):
         return left == right and math.copysign(1, left) == math.copysign(1, right)
     if isinstance(left, list) and isinstance(right, list):

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from streams.definitions.pipeline import Model
 from tests.plans import make_plan, view_of
-from tests.verify.test_features import COUNT
-from verify.emissions import Event
-from verify.predictions import PredictionFindings, check_predictions
-from verify.records import Position, Published
+from tests.verify.test_check_features import COUNT
+from verify.check_predictions import PredictionFindings, check_predictions
+from verify.emissions import JudgedEvent
+from verify.published import Position, Published
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)], passthrough=[("x", "double")])
 MODEL = Model(name="m", inputs=("event.x", "v.n"), threshold=0.5, positive="block", negative="approve")
@@ -22,12 +22,12 @@ def double_of_first(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     return vectors[:, 0] * 2
 
 
-def world(count: int) -> tuple[dict[Position, Event], list[Published], list[Published]]:
+def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], list[Published]]:
     """Events with x = 0.0, 0.1, ..., their features and what must be predicted of them."""
     events, features, predictions = {}, [], []
     for n in range(count):
         position = Position(0, n)
-        events[position] = Event(position, 7, b"a", f"id{n}", n, {"k": "a"})
+        events[position] = JudgedEvent(position, 7, b"a", f"id{n}", n, {"k": "a"})
         source = {"topic": "events", "partition": 0, "offset": n, "timestamp": 7}
         head = {"event_id": f"id{n}", "event_time": n, "attempt": 0, "source": source}
         view = {"entity": "a", "epoch": 1, "seq": n + 1, "as_of": n}
@@ -54,7 +54,9 @@ def world(count: int) -> tuple[dict[Position, Event], list[Published], list[Publ
     return events, features, predictions
 
 
-def check(events: dict[Position, Event], features: list[Published], predictions: list[Published]) -> PredictionFindings:
+def check(
+    events: dict[Position, JudgedEvent], features: list[Published], predictions: list[Published]
+) -> PredictionFindings:
     return check_predictions(PLAN, MODEL, events, features, predictions, lambda _version: double_of_first)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from streams.oracle.reference import Timed, vector
 from tests.plans import make_plan, view_of
-from verify.emissions import Event, FeatureFindings
-from verify.features import check_features
-from verify.records import Position, Published
+from verify.check_features import check_features
+from verify.emissions import FeatureFindings, JudgedEvent
+from verify.published import Position, Published
 
 COUNT = {
     "name": "n",
@@ -23,16 +23,16 @@ COUNT = {
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 
 
-def event(offset: int, time: int) -> Event:
-    return Event(Position(0, offset), 7, b"a", f"id{offset}", time, {"k": "a"})
+def event(offset: int, time: int) -> JudgedEvent:
+    return JudgedEvent(Position(0, offset), 7, b"a", f"id{offset}", time, {"k": "a"})
 
 
-def stream(*times: int) -> dict[Position, Event]:
+def stream(*times: int) -> dict[Position, JudgedEvent]:
     return {Position(0, i): event(i, time) for i, time in enumerate(times)}
 
 
 def emit(
-    events: dict[Position, Event], order: list[int], *, attempt: int = 0, first: int = 1, base: int = 0
+    events: dict[Position, JudgedEvent], order: list[int], *, attempt: int = 0, first: int = 1, base: int = 0
 ) -> list[Published]:
     """What an engine emits that sees the events in ``order``; only from position ``first`` - 1 of it on."""
     records = []
@@ -49,7 +49,7 @@ def emit(
     return records
 
 
-def check(events: dict[Position, Event], records: list[Published]) -> FeatureFindings:
+def check(events: dict[Position, JudgedEvent], records: list[Published]) -> FeatureFindings:
     return check_features(PLAN, events, records, budget=10**6, seed=1)
 
 

@@ -17,8 +17,8 @@ from streams.drift.reference import FILE, Reference
 from streams.drift.store import state_key
 from streams.drift.track import Track
 from tests.streams.drift.references import UNTIL_MS, reference
-from verify.drift import DriftFindings, check_drift
-from verify.records import Published
+from verify.check_drift import DriftFindings, check_drift
+from verify.published import Published
 
 PIPELINE = fraud.model_copy(update={"monitors": Monitors(inputs=())})
 TOPIC = PIPELINE.predictions_topic

@@ -8,16 +8,16 @@ import pytest
 
 from streams.oracle.reference import Timed, later, vector
 from tests.plans import make_plan, view_of
-from verify.emissions import Event, FeatureFindings
-from verify.records import Position, Published
-from verify.timers import check_timers
+from verify.check_timers import check_timers
+from verify.emissions import FeatureFindings, JudgedEvent
+from verify.published import Position, Published
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
 NAMES = ("sum", "zscore", "time_since_last")
 PLAN = make_plan(fields=[], views=[view_of(*(FEATURE | {"name": name, "operation": name} for name in NAMES))])
 VIEW = PLAN.views[0]
 EVENTS = {
-    Position(0, n): Event(Position(0, n), 7, b"a", f"id{n}", time, {"k": "a", "x": float(n)})
+    Position(0, n): JudgedEvent(Position(0, n), 7, b"a", f"id{n}", time, {"k": "a", "x": float(n)})
     for n, time in enumerate((10, 20, 600))
 }
 

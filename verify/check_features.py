@@ -1,8 +1,8 @@
-"""Are the features on the topic those that the naive oracle computes from the raw events?
+"""Checks the published features against those that the naive oracle computes from the raw events.
 
-The order in which a view saw an entity's events is what its ``seq`` numbers say (docs/concepts/semantics.md,
-"Order"). After a failure the job goes back to its last checkpoint and may see later events in another order: each
-``attempt`` is followed from the emissions that its checkpoint had already seen.
+The ``seq`` numbers of an entity give the order in which a view saw its events (docs/concepts/semantics.md, "Order").
+After a failure the job restores its last checkpoint and may see later events in another order. The check therefore
+builds one order per ``attempt``, which continues the emissions before the attempt's checkpoint.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from streams.oracle.order import Arrival, may_be_late
 from streams.oracle.reference import Timed, agrees, tolerance, vector
 from streams.plan.entities import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import Emission, Event, FeatureFindings
-from verify.records import Position, Published
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
 
-# Two mathematics libraries may differ in the last bit of a logarithm.
+# Mathematics libraries may differ in a logarithm's last bit.
 MATHEMATICS = 1e-12
 
 
 def check_features(
     plan: PipelinePlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
     budget: int,
@@ -38,13 +38,11 @@ def check_features(
     arrivals: Sequence[Arrival] = (),
     others: Others = (),
 ) -> FeatureFindings:
-    """Check the envelope, vectors and derived features of every event's record, and the order of event time.
+    """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
-    The last is checked by ``arrivals``.
-
-    ``others`` are the events of the sources that only update, source by source.
-    ``budget`` bounds the naive work per view, in rows visited times features; within it, vectors are taken in random
-    order from ``seed``, and ``checked`` says how many feature values were compared.
+    ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
+    one mapping per source. ``budget`` limits the oracle's work per view, in rows visited times features: vectors are
+    checked in a random order that ``seed`` determines until it is spent; ``checked`` counts compared values.
     """
     records = [record for record in records if not record.is_timer]
     findings = FeatureFindings(emitted=len(records))
@@ -74,10 +72,10 @@ def check_features(
 def derived_mismatches(
     plan: PipelinePlan, records: Sequence[tuple[str, Mapping[str, Any]]], views: Iterable[str]
 ) -> tuple[int, list[str]]:
-    """How many derived features were compared, and what differs: the job's from DuckDB's of the same record's values.
+    """Compare the job's derived features with DuckDB's on the same values; return the count and the mismatches.
 
-    Those values are held against the oracle for themselves, so here only the mathematics libraries may differ. Each
-    record comes with the place where it stands; ``views`` are those that the records hold.
+    The oracle checks the values themselves, so here only the mathematics libraries may differ. Each record is given
+    with its place, for messages; ``views`` names the views that the records hold.
     """
     checked, found = 0, []
     derived = derived_features(plan, [value for _, value in records], views)
@@ -97,13 +95,13 @@ def _where(record: Published) -> str:
     return f"features[{record.partition}]@{record.offset}"
 
 
-def source_of(plan: PipelinePlan, event: Event) -> dict[str, Any]:
-    """What a record says of where its event stands."""
+def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
+    """The ``source`` field of the record of this event."""
     partition, offset = event.position
     return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
 
 
-def _check_envelope(plan: PipelinePlan, event: Event, record: Published, findings: FeatureFindings) -> None:
+def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, findings: FeatureFindings) -> None:
     value = record.value
     expected: dict[str, Any] = {
         "event_id": event.event_id,
@@ -133,7 +131,7 @@ def _check_envelope(plan: PipelinePlan, event: Event, record: Published, finding
 
 def _check_view(
     view: ViewPlan,
-    events: Mapping[Position, Event],
+    events: Mapping[Position, JudgedEvent],
     records: Iterable[Published],
     others: Others,
     findings: FeatureFindings,
@@ -141,11 +139,11 @@ def _check_view(
     rng: random.Random,
     excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
-    emissions: dict[tuple[str, int], list[Emission]] = defaultdict(list)
+    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
         if part is not None:
-            emission = Emission(record.value["attempt"], part["seq"], record.position, part)
+            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
             emissions[part["entity"], part["epoch"]].append(emission)
     updates = updates_of(view, others)
     triggering = by_entity(view, events.values()) if updates else {}
@@ -173,9 +171,13 @@ def _check_view(
 
 
 def _check_order(
-    view: ViewPlan, chain: Sequence[Event], fresh: int, excused: AbstractSet[tuple[int, int]], findings: FeatureFindings
+    view: ViewPlan,
+    chain: Sequence[JudgedEvent],
+    fresh: int,
+    excused: AbstractSet[tuple[int, int]],
+    findings: FeatureFindings,
 ) -> None:
-    """An entity's events must be in the order of event time, but for those that were rightly not waited for."""
+    """Check that an entity's events are in event-time order; ``excused`` events may be late."""
     furthest = (-(2**63), Position(0, 0))
     for number, event in enumerate(chain):
         place = (event.time, event.position)
@@ -184,23 +186,26 @@ def _check_order(
         furthest = max(furthest, place)
 
 
-def _is_ordered(triggering: Sequence[Event], updating: Sequence[Sequence[Event]]) -> bool:
-    """Whether ``seq`` alone tells in which order a view saw these events (:mod:`verify.updates`)."""
+def _is_ordered(triggering: Sequence[JudgedEvent], updating: Sequence[Sequence[JudgedEvent]]) -> bool:
+    """Whether ``seq`` alone determines the order in which a view saw these events (:mod:`verify.updates`)."""
     return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
 
 
-def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> Iterator[tuple[list[Emission], int]]:
-    """The sequence of events that each attempt's emissions followed from, and where the attempt's own begin.
+def chains(
+    emissions: list[ViewEmission], findings: FeatureFindings, name: str
+) -> Iterator[tuple[list[ViewEmission], int]]:
+    """Yield for each attempt its whole chain of emissions, and the index at which the attempt's own emissions begin.
 
-    A gap in ``seq`` within an attempt that was cut short by a failure means that records were lost with it and emitted
-    again by the next: what follows the gap cannot be judged and is counted. In the last attempt a gap is a loss.
+    A gap in ``seq`` within an attempt that ended by a failure means that its records were lost and that the next
+    attempt emitted them again: emissions after the gap cannot be judged and count as unverifiable. A gap in the last
+    attempt is a mismatch.
     """
-    by_attempt: dict[int, dict[int, Emission]] = defaultdict(dict)
+    by_attempt: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
         before = by_attempt[emission.attempt].setdefault(emission.seq, emission)
         if before.position != emission.position or before.part != emission.part:
             findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
-    chain: list[Emission] = []
+    chain: list[ViewEmission] = []
     final = max(by_attempt)
     for attempt in sorted(by_attempt):
         own = [by_attempt[attempt][seq] for seq in sorted(by_attempt[attempt])]
@@ -217,7 +222,7 @@ def chains(emissions: list[Emission], findings: FeatureFindings, name: str) -> I
 
 
 class History:
-    """An entity's rows in the order they were seen, with a quick way to those that can still count."""
+    """An entity's rows in the order in which the view saw them; selects the rows that windows can still contain."""
 
     def __init__(self, rows: list[Timed]) -> None:
         self._rows = rows
@@ -233,12 +238,14 @@ class History:
 
 
 def reach_ms(view: ViewPlan) -> int:
-    """How far back from the newest row a view can see: at most one hop more than a window's length."""
+    """How far back from the newest row a view can reach: its greatest window length plus hop (ms)."""
     return max(feature.window_ms + feature.hop_ms for feature in view.features)
 
 
-def check_vector(view: ViewPlan, history: History, index: int, emission: Emission, findings: FeatureFindings) -> int:
-    """Compare one vector with the oracle's, after the rows of ``history`` up to ``index``; returns the rows visited."""
+def check_vector(
+    view: ViewPlan, history: History, index: int, emission: ViewEmission, findings: FeatureFindings
+) -> int:
+    """Compare one vector with the oracle's, for the rows of ``history`` up to ``index``; returns the rows visited."""
     rows = history.until(index, reach_ms(view))
     oracle = vector(view, rows)
     part = emission.part

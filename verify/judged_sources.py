@@ -1,4 +1,4 @@
-"""A pipeline's sources as they stand in Kafka, judged by the reference semantics."""
+"""Reads a pipeline's sources from Kafka and judges their events by the reference semantics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.committed import writer_schemas
 from schemas.registry import registry_schemas
 from streams.flink.submit import personal_key_of
 from streams.plan.project import Project
-from verify.events import Judged, judge_events
+from verify.check_events import Judged, judge_events
 
 
 def judged_source(
@@ -20,7 +20,7 @@ def judged_source(
     settings: Settings,
     start: Mapping[int, int] | None = None,
 ) -> Judged:
-    """The events of the pipeline's source of that number; ``start`` are the first offsets, by default all there are.
+    """Judge the events of the pipeline's source with this number, from the offsets in ``start``; by default all events.
 
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.

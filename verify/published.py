@@ -1,4 +1,4 @@
-"""What the verifier reads: records that Penstock published, and the raw events that they are about."""
+"""Records that Penstock published, decoded, with the position of the raw event that each belongs to."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from streams.plan.feature_records import NOTHING, FeaturesDecoder
 
 
 class Position(NamedTuple):
-    """Where a raw event stands in its topic."""
+    """The partition and offset of a raw event."""
 
     partition: int
     offset: int
 
 
 def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
-    """The first thing by which a replay orders records: the greatest Kafka timestamp of the partition so far.
+    """The first sort key of a replay: for each record, the greatest Kafka timestamp of its partition so far.
 
-    Its own records must come in the order of their offsets.
+    The records of a partition must be in offset order.
     """
     newest: dict[int, int] = {}
     found = {}
@@ -34,9 +34,9 @@ def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A decoded feature record or prediction, and where it stands in its own topic.
+    """A decoded feature record or prediction, with its partition and offset in its own topic.
 
-    ``lacks`` are the views and columns that it does not have because an earlier definition wrote it.
+    ``lacks`` names the views and columns that are missing because an earlier definition wrote the record.
     """
 
     partition: int
@@ -47,20 +47,20 @@ class Published:
 
     @property
     def is_timer(self) -> bool:
-        """Whether it is a feature record that no event caused."""
+        """Whether a timer, not an event, triggered this feature record."""
         return bool(self.value.get("trigger") == TIMER)
 
     @property
     def position(self) -> Position:
-        """The raw event that caused it; of a timer's record, the last of its entity before it."""
+        """The triggering raw event; for a timer's record, the entity's last event before it."""
         return Position(self.value["source"]["partition"], self.value["source"]["offset"])
 
 
 def published(records: Iterable[Record], decoder: Decoder) -> list[Published]:
-    """The records, decoded.
+    """Decode the records.
 
     Raises:
-        Undecodable, UnknownSchema: if one is not what Penstock publishes.
+        Undecodable, UnknownSchema: if a record is not in a format that Penstock publishes.
     """
     return [_published(record, decoder) for record in records]
 

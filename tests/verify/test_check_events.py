@@ -13,8 +13,8 @@ from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.plan.compiler import compile_plan
 from tests.streams.definitions.test_pipeline import REFUNDS, Payment, Refund, pipeline
-from verify.events import Judged, check_dead_letters, judge_events
-from verify.records import Position
+from verify.check_events import Judged, check_dead_letters, judge_events
+from verify.published import Position
 
 PLAN = compile_plan(pipeline())
 KEY = b"key"

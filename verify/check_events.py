@@ -1,4 +1,4 @@
-"""What the raw topic holds, judged by the contract: the events that must come out, and those that must not."""
+"""Judges raw records by their contract: which events must be published, and which records are dead letters."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from streams.oracle.derived_columns import derive
 from streams.oracle.order import Arrival
 from streams.oracle.reference import Row, accepted
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
-from verify.emissions import Event
+from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
-from verify.records import Position
+from verify.published import Position
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A raw topic, sorted: events to be taken, duplicates to be dropped (their times), and rejections by position.
+    """The judged records of a raw topic, by position: events, event times of duplicates, and rejections.
 
-    ``ignored`` are valid events that the source does not accept.
+    ``ignored`` holds valid events that the source's filter does not accept.
 
-    ``timestamps`` are Kafka's, of every record, in offset order within each partition.
+    ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition.
     """
 
-    events: dict[Position, Event]
+    events: dict[Position, JudgedEvent]
     duplicates: dict[Position, int]
     rejections: dict[Position, Rejection]
     timestamps: dict[Position, int]
     ignored: set[Position] = field(default_factory=set)
 
     def arrivals(self) -> list[Arrival]:
-        """The valid events, duplicates among them, in offset order within each partition."""
+        """The valid events, including duplicates, in offset order within each partition."""
         times = {position: event.time for position, event in self.events.items()} | self.duplicates
         return [Arrival(times[p], *p, timestamp) for p, timestamp in self.timestamps.items() if p in times]
 
@@ -49,7 +49,7 @@ def judge_events(
     pii_key: bytes,
     registry: Registry | None = None,
 ) -> Judged:
-    """Judge every raw record of a source, in offset order within each partition, by the reference semantics alone."""
+    """Judge every raw record of a source by the reference semantics; records are in offset order per partition."""
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
     timestamps: dict[Position, int] = {}
@@ -85,9 +85,9 @@ def judge_events(
 
 
 def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]) -> tuple[int, int, list[str]]:
-    """Dead letters (distinct positions), mismatches with the rejections, and the first of those in words.
+    """Return the number of dead letters, the number of mismatches with the rejections, and mismatches as text.
 
-    The job may write a dead letter again after a failure; its position tells.
+    The job may write a dead letter again after a failure, so each position counts once.
     """
     found: dict[Position, DeadLetter] = {}
     examples: list[str] = []
@@ -113,7 +113,7 @@ def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]
     return len(found), wrong.total(), examples[:MAX_EXAMPLES]
 
 
-def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
+def _first_seen(source: SourcePlan, events: list[JudgedEvent]) -> list[bool]:
     if source.event_id is None:
         return [True] * len(events)
     keys = [None if source.key is None else event.row[source.key] for event in events]
@@ -122,17 +122,17 @@ def _first_seen(source: SourcePlan, events: list[Event]) -> list[bool]:
     )
 
 
-def _event(source: SourcePlan, record: Record, row: Row) -> Event:
+def _event(source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
     position = Position(record.partition, record.offset)
     event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
     time = row[source.event_time]
     assert isinstance(event_id, str)
     assert isinstance(time, int)
-    return Event(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
+    return JudgedEvent(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
 
 
 def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:
-    """The raw key, but where that is personal data: what leaves the job then is the hashed (or dropped) column."""
+    """The key that the job publishes: the raw key, or its hashed (or dropped) column if the key is personal data."""
     keyed_by = next((field for field in source.fields if field.name == source.key), None)
     if keyed_by is None or keyed_by.pii is None:
         return record.key

@@ -1,4 +1,4 @@
-"""Are the drift alerts those that the published records give, each once, and does the saved state know of them?"""
+"""Checks drift alerts and saved detector states against a replay of the detectors over the published records."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from streams.drift.records import is_comparable, monitors_of, observer_of
 from streams.drift.reference import Reference, read_reference
 from streams.drift.track import Alert, Track, TrackState, read_state
 from verify.findings import Findings
-from verify.records import Published
+from verify.published import Published
 
 
 @dataclass
 class DriftFindings(Findings):
-    """What the check of the drift topic found.
+    """Result of the check of the drift topic.
 
-    ``alerts`` are those published; ``missing`` those that a replay gives and that are not there, ``extra`` those there
-    that it does not give, ``twice`` those there again. ``unfollowed`` records lie beyond the saved states.
-    ``false_alarms`` are alerts before the drift was injected, all of them if none was. A mismatch is an alert or a
-    saved state that says something else than the replay.
+    ``alerts`` counts published alerts; ``missing`` alerts that only the replay gives, ``extra`` alerts that only the
+    topic has, ``twice`` repeated alerts. ``unfollowed`` counts records beyond the positions of the saved states.
+    ``false_alarms`` counts alerts before the injected drift, or all alerts if no drift was injected. A mismatch is an
+    alert or a saved state whose content differs from the replay's.
     """
 
     alerts: int = 0
@@ -37,12 +37,12 @@ class DriftFindings(Findings):
 
     @property
     def held(self) -> bool:
-        """Whether all alerts are right, there, and there once, and no record is left out."""
+        """Whether every alert is correct and published exactly once, and the states cover every record."""
         return not (self.mismatches or self.missing or self.extra or self.twice or self.unfollowed)
 
 
 class _Key(NamedTuple):
-    """A state's key: which partition it is of, and against which model version."""
+    """A state's key: the partition that it covers, and the model version with its reference."""
 
     topic: str
     partition: int
@@ -66,13 +66,13 @@ def check_drift(
     states: Iterable[Record],
     injected_ms: int | None = None,
 ) -> DriftFindings:
-    """Replay the detectors over what was published, from each saved state's start to its position, and compare.
+    """Replay the detectors over the published records, from each saved state's start to its position, and compare.
 
     ``alerts`` and ``states`` are the records of the drift topic and of the state topic; ``injected_ms`` is the event
-    time from which alerts are deserved.
+    time at which injected drift begins; earlier alerts are false alarms.
 
     Raises:
-        PenstockError: if a state, or the reference that it belongs to, cannot be read.
+        PenstockError: if a state or its reference cannot be read.
     """
     findings = DriftFindings()
     decoder = record_decoder("drift_alert")
@@ -123,7 +123,7 @@ def _replay(
             alerts += track.take(record.offset, observation)
             if observation is not None and observation.event_time > reference.until_ms:
                 counted.add(observation.source)
-    track.position = state.position  # what cannot be read is passed over
+    track.position = state.position  # a state's position also covers unreadable offsets
     where = f"state of {key.topic}[{key.partition}]"
     if state.observed != len(counted):
         findings.mismatch(f"{where} counted {state.observed} events, there are {len(counted)}")
@@ -147,7 +147,7 @@ def _compare(alert: Alert, published: Mapping[str, Any] | None, findings: DriftF
 def _unfollowed(
     pipeline: Pipeline, latest: Mapping[_Key, TrackState], records: Mapping[str, Sequence[Published]]
 ) -> int:
-    """Records at or beyond the furthest saved position of their partition."""
+    """The number of records at or beyond the greatest saved position of their partition."""
     reached: dict[tuple[str, int], int] = {}
     for key, state in latest.items():
         where = (key.topic, key.partition)

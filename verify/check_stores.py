@@ -1,4 +1,4 @@
-"""Do Redis and Cassandra hold what was published: the latest vector of each entity, every vector, every prediction?"""
+"""Checks the stores against the topics: Redis (latest vectors) and Cassandra (all vectors and predictions)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sinks.stores.redis import redis_key
 from sinks.vector_format import VectorFormat
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.findings import Findings
-from verify.records import Published
+from verify.published import Published
 
 _MGET = 1_000
 _PAGE = 5_000
@@ -31,7 +31,7 @@ Order = tuple[int, int, int, int]
 
 @dataclass
 class StoreFindings(Findings):
-    """What the check of one store found."""
+    """Result of the check of one store."""
 
     checked: int = 0
 
@@ -46,7 +46,7 @@ def check_redis(plan: PipelinePlan, records: Sequence[Published], client: redis.
             assert isinstance(blobs, list)
             for (entity, (order, part)), blob in zip(some, blobs, strict=True):
                 findings.checked += 1
-                # At the vector's own as_of what has run empty is emitted as that: it reads as it was emitted.
+                # Read at the vector's own as_of, no window expires after the emission: values must be equal.
                 found = layout.read(entity, blob, part["as_of"])
                 stored = (found.epoch, found.seq, found.attempt, found.as_of, found.values)
                 if stored != (*order, {feature.name: part[feature.name] for feature in view.outputs}):
@@ -64,9 +64,9 @@ def check_cassandra(
     sample: int,
     seed: int,
 ) -> StoreFindings:
-    """Compare the keys of all rows with what was published, and all columns of ``sample`` rows of each table.
+    """Compare the keys of all rows with the published records, and all columns of ``sample`` rows of each table.
 
-    ``session`` gives rows as tuples.
+    ``session`` must return rows as tuples.
     """
     findings = StoreFindings()
     for view in plan.views:
