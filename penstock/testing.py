@@ -14,8 +14,8 @@ docs/guides/testing-features.md has more, and the form of data files (:func:`rea
 from __future__ import annotations
 
 from streams.inprocess.cases import Case, read_cases
-from streams.inprocess.features import Event, Features, Outcome, features_of
-from streams.inprocess.report import explained
+from streams.inprocess.features_of import Event, Features, Outcome, features_of
+from streams.inprocess.report import failure_text
 from streams.inprocess.verdicts import run_case
 
 __all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", "read_cases"]
@@ -29,4 +29,4 @@ def check_case(case: Case) -> None:
     """
     verdict = run_case(case)
     if not verdict.passed:
-        raise AssertionError("\n" + explained(verdict))
+        raise AssertionError("\n" + failure_text(verdict))

@@ -8,8 +8,10 @@ import click
 
 from penstock.settings import Settings
 from penstock.time import readable
-from streams.flink import lifecycle as jobs
-from streams.flink import upgrade as evolution
+from streams.flink import lifecycle
+from streams.flink.upgrade import JobChange
+from streams.flink.upgrade import rescale as rescale_job
+from streams.flink.upgrade import upgrade as upgrade_job
 from streams.plan.project import open_project
 
 
@@ -67,11 +69,11 @@ def start(pipeline: str, savepoint: str | None, drops_state: bool, unless_runnin
     Without --from-savepoint its windows are empty at first.
     """
     project, settings = open_project(pipeline), Settings()
-    found = jobs.status(project, settings) if unless_running else None
+    found = lifecycle.status(project, settings) if unless_running else None
     if found is not None and found.is_active:
         click.echo(f"{found.name} is {found.state.lower()} already: job {found.id}")
         return
-    started = jobs.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options)
+    started = lifecycle.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options)
     click.echo(f"{started.name} is running: job {started.id}, {started.tasks} tasks")
 
 
@@ -79,7 +81,7 @@ def start(pipeline: str, savepoint: str | None, drops_state: bool, unless_runnin
 @click.argument("pipeline")
 def stop(pipeline: str) -> None:
     """Stop the job of PIPELINE with a savepoint, and print where it lies."""
-    path = jobs.stop(open_project(pipeline), Settings())
+    path = lifecycle.stop(open_project(pipeline), Settings())
     click.echo(f"stopped; savepoint {path}")
     click.echo(f"continue with: penstock job start {pipeline} --from-savepoint latest")
 
@@ -87,13 +89,13 @@ def stop(pipeline: str) -> None:
 @job.command()
 @click.argument("pipeline")
 def upgrade(pipeline: str) -> None:
-    """Go on with the present definitions and release: stop with a savepoint, start from it.
+    """Replace the running job by one of the current definitions and release, from a savepoint.
 
     The job keeps its options. Views that mean the same keep their state, new ones begin empty. Before, start the sinks,
     scorers and the drift app anew, so that they can read the new records.
     """
-    done = evolution.upgrade(open_project(pipeline), Settings())
-    _tell(pipeline, done)
+    done = upgrade_job(open_project(pipeline), Settings())
+    _print_change(pipeline, done)
     for what, views in (("begin empty", done.added), ("are gone, with their state", done.removed)):
         if views:
             click.echo(f"{', '.join(views)} {what}")
@@ -104,10 +106,10 @@ def upgrade(pipeline: str) -> None:
 @click.option("--parallelism", type=click.IntRange(1, 128), required=True, help="Tasks per operator.")
 def rescale(pipeline: str, parallelism: int) -> None:
     """Give the running job of PIPELINE more tasks, or fewer: stop with a savepoint, start from it."""
-    _tell(pipeline, evolution.rescale(open_project(pipeline), Settings(), parallelism))
+    _print_change(pipeline, rescale_job(open_project(pipeline), Settings(), parallelism))
 
 
-def _tell(pipeline: str, done: evolution.Evolved) -> None:
+def _print_change(pipeline: str, done: JobChange) -> None:
     click.echo(f"{done.job.name} is running: job {done.job.id}, {done.job.tasks} tasks, from {done.savepoint}")
     click.echo(f"as by: penstock job start {pipeline}{done.options.arguments()}")
 
@@ -116,7 +118,7 @@ def _tell(pipeline: str, done: evolution.Evolved) -> None:
 @click.argument("pipeline")
 def status(pipeline: str) -> None:
     """Show the job of PIPELINE; exits with 1 unless it runs."""
-    found = jobs.status(open_project(pipeline), Settings())
+    found = lifecycle.status(open_project(pipeline), Settings())
     if found is None:
         click.echo(f"Flink knows no job of {pipeline}")
         raise SystemExit(1)

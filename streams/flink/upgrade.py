@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.committed import record_file
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import DESCRIPTION, Description, Options
 from streams.flink.submit import description_of, rehearse
@@ -22,13 +22,13 @@ from streams.plan.project import Project
 
 
 @dataclass(frozen=True)
-class Evolved:
-    """What came of it.
+class JobChange:
+    """The result of an upgrade or a rescale.
 
     Args:
-        job: The job that runs now.
-        savepoint: Where it went on from.
-        options: How it runs.
+        job: The new job.
+        savepoint: The savepoint that it started from.
+        options: Its options.
         added: Views (``name@version``) that began empty.
         removed: Views whose state was dropped.
     """
@@ -40,8 +40,8 @@ class Evolved:
     removed: tuple[str, ...]
 
 
-def upgrade(project: Project, settings: Settings) -> Evolved:
-    """Replace the running job by one of the present definitions and the present release, with the same options.
+def upgrade(project: Project, settings: Settings) -> JobChange:
+    """Replace the running job by one of the current definitions and the current release, with the same options.
 
     Views that mean the same go on where they were, new ones begin empty, the state of those that are gone is dropped.
 
@@ -51,26 +51,26 @@ def upgrade(project: Project, settings: Settings) -> Evolved:
             is stopped, and the error has the command with which to go on.
     """
     with Flink(settings.flink.rest) as flink:
-        before, described = _running(flink, project)
-    present = description_of(project, described.options)
-    _require_same_meaning(described, present, project)
-    _require_readable(described, present, project)
-    return _replaced(project, settings, before, described, present)
+        before, running = _running(flink, project)
+    wanted = description_of(project, running.options)
+    _require_same_meaning(running, wanted, project)
+    _require_readable(running, wanted, project)
+    return _replace_job(project, settings, before, running, wanted)
 
 
-def rescale(project: Project, settings: Settings, parallelism: int) -> Evolved:
+def rescale(project: Project, settings: Settings, parallelism: int) -> JobChange:
     """Give the running job ``parallelism`` tasks per operator; everything else stays as it is.
 
     Raises:
-        PenstockError: if no job runs, its definitions are not the present ones, or Flink has too few slots: the job
+        PenstockError: if no job runs, its definitions are not the current ones, or Flink has too few slots: the job
             runs on then. Else as :func:`upgrade`.
     """
     with Flink(settings.flink.rest) as flink:
-        before, described = _running(flink, project)
+        before, running = _running(flink, project)
         slots = flink.slots(before.id)
-    options = described.options.model_copy(update={"parallelism": parallelism})
-    present = description_of(project, options)
-    if described.plan != present.plan:
+    options = running.options.model_copy(update={"parallelism": parallelism})
+    wanted = description_of(project, options)
+    if running.plan != wanted.plan:
         raise PenstockError(
             "the definitions are not those of the running job",
             where=f"{settings.flink.rest}, job {before.id}",
@@ -84,12 +84,12 @@ def rescale(project: Project, settings: Settings, parallelism: int) -> Evolved:
             safe="the job runs on as it was",
             next="start more TaskManagers, or choose a lower parallelism",
         )
-    return _replaced(project, settings, before, described, present)
+    return _replace_job(project, settings, before, running, wanted)
 
 
 def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
     """The running job, and what it says of itself."""
-    job = jobs.require_running(flink, project)
+    job = lifecycle.require_running(flink, project)
     if job.state != "RUNNING" or job.tasks_running < job.tasks:
         raise PenstockError(
             f"job {job.name} is {job.state}, {job.tasks_running} of {job.tasks} tasks run: it cannot save its state",
@@ -108,10 +108,10 @@ def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
         ) from error
 
 
-def _require_same_meaning(described: Description, present: Description, project: Project) -> None:
+def _require_same_meaning(running: Description, wanted: Description, project: Project) -> None:
     """Definitions that are not committed could have changed without anybody's notice."""
-    for view, meaning in present.views.items():
-        if described.views.get(view, meaning) != meaning:
+    for view, meaning in wanted.views.items():
+        if running.views.get(view, meaning) != meaning:
             name, _, version = view.partition("@")
             raise PenstockError(
                 f"view {view} is not what the running job computes under that version",
@@ -121,11 +121,11 @@ def _require_same_meaning(described: Description, present: Description, project:
             )
 
 
-def _require_readable(described: Description, present: Description, project: Project) -> None:
+def _require_readable(running: Description, wanted: Description, project: Project) -> None:
     """Readers find the forms of records among the committed schemas only."""
-    if described.form == present.form:
+    if running.form == wanted.form:
         return
-    for form, whose in ((described.form, "the running job"), (present.form, "the present definitions")):
+    for form, whose in ((running.form, "the running job"), (wanted.form, "the present definitions")):
         file = record_file(project.plan.features_topic, form, project.schemas)
         if not file.is_file():
             raise PenstockError(
@@ -136,19 +136,19 @@ def _require_readable(described: Description, present: Description, project: Pro
             )
 
 
-def _replaced(
-    project: Project, settings: Settings, before: Job, described: Description, present: Description
-) -> Evolved:
-    options = present.options
-    jobs.require_ready(project, settings)
-    rehearse(project, settings, options, name=before.name, group=jobs.job_group(project))
-    drops_state = not set(described.entities) <= set(present.entities)
-    savepoint = jobs.stop(project, settings)
+def _replace_job(
+    project: Project, settings: Settings, before: Job, running: Description, wanted: Description
+) -> JobChange:
+    options = wanted.options
+    lifecycle.require_ready(project, settings)
+    rehearse(project, settings, options, name=before.name, group=lifecycle.job_group(project))
+    drops_state = not set(running.entities) <= set(wanted.entities)
+    savepoint = lifecycle.stop(project, settings)
     try:
-        job = jobs.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
+        job = lifecycle.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
     except PenstockError as error:
         # A job that restarts over and over must not be in the way of the next one.
-        jobs.end(project, settings)
+        lifecycle.end(project, settings)
         drop = " --drop-state" if drops_state else ""
         start = f"penstock job start {project.reference} --from-savepoint {savepoint}"
         raise PenstockError(
@@ -156,12 +156,12 @@ def _replaced(
             where=error.where,
             safe=f"nothing is lost: its state is in {savepoint}, and events wait in their topic",
             next=f"mend it, then {start}{drop}{options.arguments()}; "
-            f"or with the former definitions and release: {start}{described.options.arguments()}",
+            f"or with the former definitions and release: {start}{running.options.arguments()}",
         ) from error
-    return Evolved(
+    return JobChange(
         job=job,
         savepoint=savepoint,
         options=options,
-        added=tuple(view for view in present.views if view not in described.views),
-        removed=tuple(view for view in described.views if view not in present.views),
+        added=tuple(view for view in wanted.views if view not in running.views),
+        removed=tuple(view for view in running.views if view not in wanted.views),
     )

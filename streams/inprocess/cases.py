@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from schemas.codec import Reason
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.inprocess.features import Event, time_ms
+from streams.inprocess.features_of import Event, time_ms
 
 _REASONS = tuple(reason.removeprefix("penstock.") for reason in Reason.__args__)  # type: ignore[attr-defined]
 # What a view says beside its features.

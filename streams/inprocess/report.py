@@ -1,4 +1,4 @@
-"""Verdicts on a terminal, as a test runner shows them."""
+"""Prints verdicts on a terminal, as a test runner does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.inprocess.features import Event
-from streams.inprocess.verdicts import Missed, Verdict
+from streams.inprocess.features_of import Event
+from streams.inprocess.verdicts import CaseVerdict, Missed
 
 _MAX_EVENT = 400
 
 
-def show(console: Console, verdict: Verdict) -> None:
+def show(console: Console, verdict: CaseVerdict) -> None:
     """One line for a case, and for a failed one the values that differ, by event."""
     mark = Text("✓ ", "green") if verdict.passed else Text("✗ ", "bold red")
     counts = f"  {len(verdict.outcomes)} events, {verdict.compared} compared"
@@ -25,16 +25,16 @@ def show(console: Console, verdict: Verdict) -> None:
         _show_missed(console, missed, verdict.case.events[missed.number - 1])
 
 
-def show_total(console: Console, verdicts: Sequence[Verdict], seconds: float) -> None:
-    """How many passed."""
+def show_total(console: Console, verdicts: Sequence[CaseVerdict], seconds: float) -> None:
+    """Print how many cases passed and failed."""
     failed = sum(not verdict.passed for verdict in verdicts)
     head = Text(f"{failed} failed, ", "bold red") if failed else Text()
     passed = Text(f"{len(verdicts) - failed} passed", "red" if failed else "bold green")
     console.print(Text.assemble(head, passed, (f" in {seconds:.1f} s", "dim")), highlight=False)
 
 
-def explained(verdict: Verdict) -> str:
-    """What a failed case says as plain text."""
+def failure_text(verdict: CaseVerdict) -> str:
+    """The report of a case as plain text."""
     text = io.StringIO()
     show(Console(file=text, no_color=True, width=120), verdict)
     return text.getvalue()

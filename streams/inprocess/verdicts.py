@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.inprocess.cases import ENVELOPE, Case, Step
-from streams.inprocess.features import Features, Outcome, features_of, time_ms
+from streams.inprocess.features_of import Features, Outcome, features_of, time_ms
 from streams.inprocess.kernel import Kernel
 
 
@@ -29,7 +29,7 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CaseVerdict:
     """A case, what became of its events, how many values were compared, and the events that missed what they should."""
 
     case: Case
@@ -43,12 +43,12 @@ class Verdict:
         return not self.missed
 
 
-def run_case(case: Case, kernel: Kernel | None = None) -> Verdict:
+def run_case(case: Case, kernel: Kernel | None = None) -> CaseVerdict:
     """Send the case's events through the pipeline and judge what became of them."""
     return judge(case, features_of(case.pipeline, case.events, kernel=kernel))
 
 
-def judge(case: Case, outcomes: Sequence[Outcome]) -> Verdict:
+def judge(case: Case, outcomes: Sequence[Outcome]) -> CaseVerdict:
     """The verdict on the outcomes of a case's events.
 
     An event of which nothing is said must be emitted: a refusal or a duplicate that nobody expects is a mistake in the
@@ -65,7 +65,7 @@ def judge(case: Case, outcomes: Sequence[Outcome]) -> Verdict:
         )
         if differences:
             missed.append(Missed(number, differences))
-    return Verdict(case, tuple(outcomes), compared, tuple(missed))
+    return CaseVerdict(case, tuple(outcomes), compared, tuple(missed))
 
 
 def same(wanted: Any, got: Any, tolerance: float) -> bool:

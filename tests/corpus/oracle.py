@@ -8,7 +8,7 @@ from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
 from streams.definitions.pipeline import Pipeline
-from streams.inprocess.features import PII_KEY, Event, Features, Outcome, record_of
+from streams.inprocess.features_of import PII_KEY, Event, Features, Outcome, record_of
 from streams.oracle.reference import Timed, agrees, tolerance, vectors
 from streams.plan.compiler import compile_plan
 from streams.plan.entities import entity_text

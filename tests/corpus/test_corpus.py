@@ -8,9 +8,9 @@ import pytest
 
 from penstock.testing import Case, read_cases
 from streams.definitions.aggregates.spec import SPECS
-from streams.inprocess.features import features_of
+from streams.inprocess.features_of import features_of
 from streams.inprocess.kernel import Kernel
-from streams.inprocess.report import explained
+from streams.inprocess.report import failure_text
 from streams.inprocess.verdicts import judge
 from streams.plan.compiler import compile_plan
 from tests.corpus.oracle import assert_same, outcomes_of
@@ -21,10 +21,10 @@ CASES = [case for file in sorted(Path(__file__).parent.glob("*.json")) for case 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_oracle_and_the_kernel_give_what_the_case_expects(kernel: Kernel, case: Case) -> None:
     oracle = judge(case, outcomes_of(case.pipeline, case.events))
-    assert oracle.passed, f"the oracle\n{explained(oracle)}"
+    assert oracle.passed, f"the oracle\n{failure_text(oracle)}"
 
     engine = judge(case, features_of(case.pipeline, case.events, kernel=kernel))
-    assert engine.passed, f"the kernel\n{explained(engine)}"
+    assert engine.passed, f"the kernel\n{failure_text(engine)}"
     assert_same(compile_plan(case.pipeline), engine.outcomes, oracle.outcomes)
 
 

@@ -33,7 +33,7 @@ from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
 from schemas.codec import Decoder
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
 from tests.backfills import run_quietly
@@ -131,7 +131,7 @@ def live_world(bench: JobBench) -> dict[str, Any]:
                 bench.pipeline.features_topic,
             )
         }
-    return {"committed": committed, "ends": ends, "job": jobs.status(bench.project, bench.settings).id}  # type: ignore[union-attr]
+    return {"committed": committed, "ends": ends, "job": lifecycle.status(bench.project, bench.settings).id}  # type: ignore[union-attr]
 
 
 def scratch_topics(bench: JobBench) -> list[str]:
@@ -143,7 +143,7 @@ def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_i
     bench: JobBench, tmp_path: Path
 ) -> None:
     history = History(bench, 3_000, seed=1)
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
     bench.features(3_000)
     bench.dead_letters(30)
     bench.await_committed(3_000)
@@ -174,11 +174,11 @@ def test_in_the_order_of_event_time_every_entity_is_what_was_served_and_timers_t
     source = 'order="event_time", disorder="7m", idle_after="10s"'
     bench = prepared(define(tmp_path, suffix, source=source, refresh="1m"), Settings())
     history = History(bench, 1_500, seed=6)
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
     deadline = time.monotonic() + 60
     while sum(record["trigger"] == "event" for record in bench.features(1_500)) < 1_500:
         assert time.monotonic() < deadline
-    jobs.stop(bench.project, bench.settings)
+    lifecycle.stop(bench.project, bench.settings)
 
     backfill(bench, BackfillRequest(START_MS + 1_000_000, history.end_ms, ()), tmp_path / "out")
 

@@ -18,9 +18,9 @@ from penstock.settings import Settings
 from penstock.testing import Case, read_cases
 from schemas.codec import Decoder
 from schemas.dead_letters import DeadLetter
-from streams.flink import lifecycle as jobs
-from streams.inprocess.features import Event, Features, Outcome, record_of
-from streams.inprocess.report import explained
+from streams.flink import lifecycle
+from streams.inprocess.features_of import Event, Features, Outcome, record_of
+from streams.inprocess.report import failure_text
 from streams.inprocess.verdicts import judge
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
@@ -42,9 +42,9 @@ def job(settings: Settings) -> Iterator[Settings]:
     for created in admin.create_topics([NewTopic(source.topic, source.partitions, 1, config=TOPIC)]).values():
         created.result(15)
     create_topics(pipeline_topics(PIPELINE), settings.kafka.access)
-    jobs.start(PROJECT, settings)
+    lifecycle.start(PROJECT, settings)
     yield settings
-    jobs.end(PROJECT, settings)
+    lifecycle.end(PROJECT, settings)
 
 
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
@@ -63,7 +63,7 @@ def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
         offsets = [offset for offset, (of, _) in enumerate(events) if of is case]
         verdict = judge(case, [_without(found[offset], f"{number}/") for offset in offsets])
         if not verdict.passed:
-            failures.append(explained(verdict))
+            failures.append(failure_text(verdict))
     assert not failures, "\n".join(failures)
 
 

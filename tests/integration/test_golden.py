@@ -26,8 +26,7 @@ from penstock.kafka.topics import create_topics
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.committed import export
-from streams.flink import lifecycle as jobs
-from streams.flink import upgrade as evolution
+from streams.flink import lifecycle, upgrade
 from streams.flink.rest import Flink
 from streams.plan.topics import pipeline_topics
 from tests.integration.golden_pipeline import PARTITIONS, define, payments, project_of
@@ -70,13 +69,13 @@ class Golden:
         self.send(len(EVENTS))
         self.await_done()
         with Flink(self.settings.flink.rest) as flink:
-            flink.cancel(jobs.require_running(flink, self.project).id)
+            flink.cancel(lifecycle.require_running(flink, self.project).id)
 
     def await_done(self) -> None:
         """Until the job has saved that it has done what was sent."""
         deadline = time.monotonic() + 120
         with Lag(self.settings.kafka.access) as lag:
-            while any(lag.of_group(jobs.job_group(self.project), self.pipeline.source.topic).values()):
+            while any(lag.of_group(lifecycle.job_group(self.project), self.pipeline.source.topic).values()):
                 assert time.monotonic() < deadline, "the job did not catch up"
                 time.sleep(0.2)
 
@@ -101,7 +100,7 @@ def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
         if number == moments[0] + 200:
             run.await_done()
 
-    jobs.start(run.project, run.settings, state_backend="rocksdb", **CHECKPOINTS)
+    lifecycle.start(run.project, run.settings, state_backend="rocksdb", **CHECKPOINTS)
     run.send(len(EVENTS), per_second=120, meanwhile=kill)
 
 
@@ -109,24 +108,26 @@ def moved(run: Golden, rng: random.Random) -> None:
     """It grows from one task to two; two views, an entity and a derived column come and go; three tasks and RocksDB."""
     first, second, third, fourth = sorted(rng.sample(range(200, len(EVENTS) - 200), 4))
     extended = project_of(run.extended)
-    jobs.start(run.project, run.settings, **CHECKPOINTS)
+    lifecycle.start(run.project, run.settings, **CHECKPOINTS)
     run.send(first)
     with pytest.raises(PenstockError, match="not those of the running job"):
-        evolution.rescale(extended, run.settings, 2)
-    done = evolution.rescale(run.project, run.settings, 2)
+        upgrade.rescale(extended, run.settings, 2)
+    done = upgrade.rescale(run.project, run.settings, 2)
     assert (done.options.parallelism, done.options.checkpoint_interval_ms) == (2, 500), "an option was forgotten"
     run.send(second)
     with pytest.raises(PenstockError, match="not committed"):
-        evolution.upgrade(extended, run.settings)
+        upgrade.upgrade(extended, run.settings)
     export(extended.forms, extended.schemas)
-    done = evolution.upgrade(extended, run.settings)
+    done = upgrade.upgrade(extended, run.settings)
     assert (set(done.added), done.removed) == ({"dear@1", "by_till@1"}, ())
     run.send(third)
-    done = evolution.upgrade(run.project, run.settings)
+    done = upgrade.upgrade(run.project, run.settings)
     assert (done.added, set(done.removed)) == ((), {"dear@1", "by_till@1"})
     run.send(fourth)
-    savepoint = jobs.stop(run.project, run.settings)
-    jobs.start(run.project, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS)
+    savepoint = lifecycle.stop(run.project, run.settings)
+    lifecycle.start(
+        run.project, run.settings, savepoint=savepoint, parallelism=3, state_backend="rocksdb", **CHECKPOINTS
+    )
 
 
 def verdict(*files: Path) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def test_killed_rescaled_and_upgraded_the_job_computes_what_it_computes_undistur
     rng = random.Random(SEED)
     clean, other, shot = (Golden(folder, f"{name}_{suffix}") for name in ("clean", "moved", "shot"))
 
-    jobs.start(clean.project, clean.settings, **CHECKPOINTS)
+    lifecycle.start(clean.project, clean.settings, **CHECKPOINTS)
     clean.finish()
     moved(other, rng)
     other.finish()

@@ -19,7 +19,7 @@ from penstock.settings import Settings
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import pii_hash
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from tests.streams.job_bench import (
     KEY,
     PARTITIONS,
@@ -44,7 +44,7 @@ def bench(personal_key: None, suffix: str, tmp_path: Path) -> Iterator[JobBench]
     """A pipeline with topics; its job is cancelled afterwards if it still runs."""
     bench = prepared(define(tmp_path, suffix), Settings())
     yield bench
-    jobs.end(bench.project, bench.settings)
+    lifecycle.end(bench.project, bench.settings)
 
 
 def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(bench: JobBench) -> None:
@@ -71,7 +71,7 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
     bench.send(good[100:])
     bench.send_raw([(late_bad["card"].encode(), payment.encode(late_bad))])
     began_ms = time.time_ns() // 1_000_000
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
 
     records = bench.features(len(events))
     assert len(records) == len(events), "an event that came twice was not dropped"
@@ -99,13 +99,13 @@ def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(be
 
 def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBench) -> None:
     events = payments(300, seed=2)
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
     bench.send(events[:150])
     first = bench.features(150)
-    path = jobs.stop(bench.project, bench.settings)
+    path = lifecycle.stop(bench.project, bench.settings)
     bench.send(events[150:])
 
-    jobs.start(bench.project, bench.settings, savepoint=jobs.LATEST, parallelism=2)
+    lifecycle.start(bench.project, bench.settings, savepoint=lifecycle.LATEST, parallelism=2)
     records = bench.features(300)
 
     assert Path(path.removeprefix("file:")).exists()
@@ -118,13 +118,13 @@ def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBen
 
 
 def test_a_job_without_its_state_starts_a_newer_epoch(bench: JobBench) -> None:
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
     bench.send(payments(50, seed=3))
     before = bench.features(50)
     bench.await_committed(50)
-    jobs.stop(bench.project, bench.settings)
+    lifecycle.stop(bench.project, bench.settings)
 
-    jobs.start(bench.project, bench.settings)
+    lifecycle.start(bench.project, bench.settings)
     bench.send(payments(50, seed=4, start_ms=START_MS + 10**9))
     after = bench.features(100)
 
@@ -140,7 +140,7 @@ def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_ex
     bench: JobBench, stack: Stack
 ) -> None:
     events = payments(3_000, seed=5)
-    jobs.start(bench.project, bench.settings, checkpoint_interval_ms=500)
+    lifecycle.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     for start in range(0, 3_000, 250):
         bench.send(events[start : start + 250])
         time.sleep(0.25)
@@ -162,7 +162,7 @@ def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_ex
 
 def test_exactly_once_shows_each_record_once_although_the_task_manager_is_killed(bench: JobBench, stack: Stack) -> None:
     events = payments(1_500, seed=6)
-    jobs.start(bench.project, bench.settings, exactly_once=True, checkpoint_interval_ms=500)
+    lifecycle.start(bench.project, bench.settings, exactly_once=True, checkpoint_interval_ms=500)
     for start in range(0, 1_500, 250):
         bench.send(events[start : start + 250])
         time.sleep(0.3)
@@ -182,16 +182,16 @@ def test_a_python_column_is_computed_where_it_was_asked_to_be(
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
     events = payments(60, seed=7)
     try:
-        jobs.start(bench.project, bench.settings, python_mode=mode)
+        lifecycle.start(bench.project, bench.settings, python_mode=mode)
         bench.send(events[:30])
         bench.features(30)
-        jobs.stop(bench.project, bench.settings)
+        lifecycle.stop(bench.project, bench.settings)
         # Once more in the same JVM: what Python keeps there must not be in the way.
-        jobs.start(bench.project, bench.settings, python_mode=mode, savepoint=jobs.LATEST)
+        lifecycle.start(bench.project, bench.settings, python_mode=mode, savepoint=lifecycle.LATEST)
         bench.send(events[30:])
         records = bench.features(60)
     finally:
-        jobs.end(bench.project, bench.settings)
+        lifecycle.end(bench.project, bench.settings)
 
     check_cards(bench, events, records)
     for record in records:
@@ -206,41 +206,41 @@ def test_a_start_says_what_is_missing(
     settings = Settings()
 
     with pytest.raises(PenstockError, match="does not exist") as missing:
-        jobs.start(project, settings)
+        lifecycle.start(project, settings)
     assert missing.value.next == f"penstock topics create {project.reference}"
 
     bench = prepared(project, settings)
     with pytest.raises(PenstockError, match="kernel is not built"):
-        jobs.start(project, settings.model_copy(update={"jars": tmp_path}))
+        lifecycle.start(project, settings.model_copy(update={"jars": tmp_path}))
     nowhere = settings.flink.model_copy(update={"rest": "http://127.0.0.1:1"})
     with pytest.raises(PenstockError, match="Flink cannot be reached"):
-        jobs.start(project, settings.model_copy(update={"flink": nowhere}))
+        lifecycle.start(project, settings.model_copy(update={"flink": nowhere}))
     with pytest.raises(PenstockError, match="no savepoint"):
-        jobs.start(project, settings, savepoint=jobs.LATEST)
+        lifecycle.start(project, settings, savepoint=lifecycle.LATEST)
     with pytest.raises(PenstockError, match=r"no job .* is running"):
-        jobs.stop(project, settings)
+        lifecycle.stop(project, settings)
     with pytest.raises(PenstockError, match=r"the job was refused|does not run"):
-        jobs.start(project, settings, savepoint=f"file://{tmp_path}/nowhere")
-    jobs.end(bench.project, bench.settings)
+        lifecycle.start(project, settings, savepoint=f"file://{tmp_path}/nowhere")
+    lifecycle.end(bench.project, bench.settings)
 
     monkeypatch.delenv("PENSTOCK_PII_KEY")
     with pytest.raises(PenstockError, match="no key to hash it with"):
-        jobs.start(project, Settings())
+        lifecycle.start(project, Settings())
 
 
 def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
-    started = jobs.start(bench.project, bench.settings)
+    started = lifecycle.start(bench.project, bench.settings)
 
     with pytest.raises(PenstockError, match="RUNNING already"):
-        jobs.start(bench.project, bench.settings)
+        lifecycle.start(bench.project, bench.settings)
 
-    found = jobs.status(bench.project, bench.settings)
+    found = lifecycle.status(bench.project, bench.settings)
     assert found is not None
     assert (found.id, found.state, found.restarts) == (started.id, "RUNNING", 0)
 
 
 def test_the_key_of_personal_data_is_nowhere_in_what_flink_shows(bench: JobBench) -> None:
-    started = jobs.start(bench.project, bench.settings)
+    started = lifecycle.start(bench.project, bench.settings)
 
     for path in (f"/jobs/{started.id}", f"/jobs/{started.id}/config", f"/jobs/{started.id}/plan", "/jobmanager/config"):
         assert KEY not in httpx.get(bench.settings.flink.rest + path, trust_env=False).raise_for_status().text

@@ -41,7 +41,7 @@ from scoring.servers.triton import TritonServer
 from sinks.stores import cassandra as cassandra_store
 from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.project import Project, open_project
 from streams.plan.topics import pipeline_topics
@@ -93,7 +93,7 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         started = Run(project, servers, servers.settings("features"), home / "logs")
         create_topics(pipeline_topics(pipeline), servers.settings("operator").kafka.access)
         produce(pipeline, servers.settings("upstream").kafka.access)
-        started.job = jobs.start(project, started.flink, checkpoint_interval_ms=500).id
+        started.job = lifecycle.start(project, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)
         _serve(started, str(file), cleanup)
         yield started

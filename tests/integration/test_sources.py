@@ -21,7 +21,7 @@ from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.plan.entities import composite_text
 from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
@@ -110,7 +110,7 @@ def bench(
     file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
     bench = prepared(open_project(str(file)), Settings())
     yield bench
-    jobs.end(bench.project, bench.settings)
+    lifecycle.end(bench.project, bench.settings)
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
@@ -160,16 +160,18 @@ def await_read(bench: JobBench) -> None:
 
 def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
     kafka, clicks = bench.settings.kafka.access, bench.pipeline.additional_sources[0].topic
-    jobs.start(bench.project, bench.settings, checkpoint_interval_ms=500)
+    lifecycle.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))
     garbage = Producer(kafka.client())
     for value in (b"\xff", b'{"id": "x", "clicked_at": 1, "ad": "ad1"}', None):
         garbage.produce(clicks, value, b"ad1", 0)
     assert garbage.flush(30) == 0
     await_read(bench)
-    jobs.stop(bench.project, bench.settings)
+    lifecycle.stop(bench.project, bench.settings)
     send(bench, events(250, seed=2, start_ms=START_MS + 200_000))
-    jobs.start(bench.project, bench.settings, savepoint=jobs.LATEST, parallelism=2, checkpoint_interval_ms=500)
+    lifecycle.start(
+        bench.project, bench.settings, savepoint=lifecycle.LATEST, parallelism=2, checkpoint_interval_ms=500
+    )
     await_read(bench)
     newest = START_MS + 400_000
     final = [(0, {"id": f"final-{n}", "time": newest, "ad": f"ad{n}", "user": "c|d", "price": 1.0}) for n in range(5)]

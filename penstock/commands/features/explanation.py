@@ -28,7 +28,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class WindowTiles:
+class ExplainedWindow:
     """A window's tiles that hold events, oldest first.
 
     ``empties_ms`` is when readers begin to find it empty, if no event comes; None in a lifetime.
@@ -54,7 +54,7 @@ class Explanation:
     events: int
     values: Mapping[str, FeatureValue]
     differing: tuple[str, ...]
-    windows: tuple[WindowTiles, ...]
+    windows: tuple[ExplainedWindow, ...]
 
 
 def explain(
@@ -116,12 +116,12 @@ def _differing(view: ViewPlan, values: Mapping[str, FeatureValue], vector: Featu
     return tuple(name for name in names if not agrees(values[name], vector.values[name], 0.0))
 
 
-def _window(described: Mapping[str, Any], as_of: int, newest_ms: int) -> WindowTiles:
+def _window(described: Mapping[str, Any], as_of: int, newest_ms: int) -> ExplainedWindow:
     window_ms, hop_ms = described["window_ms"], described["hop_ms"]
     if window_ms == LIFETIME_MS:
         tiles = tuple(Tile(None, None, tile["values"]) for tile in described["tiles"])
-        return WindowTiles(window_ms, hop_ms, None, tiles)
-    return WindowTiles(
+        return ExplainedWindow(window_ms, hop_ms, None, tiles)
+    return ExplainedWindow(
         window_ms=window_ms,
         hop_ms=hop_ms,
         empties_ms=newest_ms // hop_ms * hop_ms + window_ms,

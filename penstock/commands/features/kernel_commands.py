@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from penstock.commands.features.entities import entity_of, hash_option, hint_at_hash, stored, view_of
 from penstock.commands.features.entity_events import entity_events
-from penstock.commands.features.explained import as_data, show_explanation
 from penstock.commands.features.explanation import explain as explanation_of
+from penstock.commands.features.explanation_view import as_data, show_explanation
+from penstock.commands.features.named_entity import entity_of, hash_option, hint_at_hash, stored, view_of
 from penstock.commands.features.overview import overview, state_table, tree
 from penstock.commands.features.sizes import bytes_per_id, state_sizes
 from penstock.settings import Settings

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from penstock.commands.features.entities import entity_of, hash_option, hint_at_hash, stored, view_of
+from penstock.commands.features.named_entity import entity_of, hash_option, hint_at_hash, stored, view_of
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import iso, readable

@@ -19,7 +19,7 @@ _AS_OF = 1_772_323_200_000
 
 
 @dataclass(frozen=True)
-class WindowTiles:
+class WindowStateSize:
     """How many tiles a window of a view has when all of them hold events."""
 
     view: str
@@ -42,7 +42,7 @@ class StateSize:
     entity: str
     sparse_bytes: int
     hot_bytes: int
-    windows: tuple[WindowTiles, ...]
+    windows: tuple[WindowStateSize, ...]
 
 
 def state_sizes(plan: PipelinePlan, kernel: Kernel, events_per_tile: int) -> list[StateSize]:
@@ -72,7 +72,7 @@ def _stage_size(plan: PipelinePlan, stage: StagePlan, kernel: Kernel, events_per
         entity=stage.entity,
         sparse_bytes=sparse["bytes"],
         hot_bytes=hot["bytes"],
-        windows=tuple(WindowTiles(w["view"], w["window_ms"], w["hop_ms"], len(w["tiles"])) for w in hot["windows"]),
+        windows=tuple(WindowStateSize(w["view"], w["window_ms"], w["hop_ms"], len(w["tiles"])) for w in hot["windows"]),
     )
 
 

@@ -22,7 +22,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.topics import create_topics
 from penstock.paths import ROOT, java_home, jobs_python, venv_python
 from schemas.codec import Decoder
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
 from streams.plan.topics import pipeline_topics
@@ -99,10 +99,10 @@ def _penstock(
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
     try:
-        job = jobs.start(project, site.settings, state_backend=backend, python_mode=python)
+        job = lifecycle.start(project, site.settings, state_backend=backend, python_mode=python)
     except PenstockError:
         # What was submitted and does not run must not begin to beside the others.
-        jobs.end(project, site.settings)
+        lifecycle.end(project, site.settings)
         raise
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)

@@ -28,7 +28,7 @@ from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
-from streams.flink import lifecycle as jobs
+from streams.flink import lifecycle
 from streams.plan.project import open_project
 from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait_for
 
@@ -124,7 +124,7 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             for name in _LASTING:
                 if (process := getattr(containers[name], "process", None)) is not None and process.poll() is None:
                     process.kill()
-            jobs.end(project, settings)
+            lifecycle.end(project, settings)
             unload_model(pipeline, settings)
 
 

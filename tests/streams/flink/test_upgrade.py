@@ -13,7 +13,7 @@ from penstock import Entity, View, count
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.flink import rest as flink_rest
-from streams.flink import upgrade as evolution
+from streams.flink import upgrade
 from streams.flink.submission import DESCRIPTION, Description, Options
 from streams.flink.submit import description_of
 from streams.plan.project import Project
@@ -67,7 +67,7 @@ def test_a_view_that_means_something_else_under_its_version_is_refused_while_the
     card = Entity(name="card", key="card")
     changed = View(name="spending", version=1, entity=card, aggregates=(count(over="2h"),))
     with pytest.raises(PenstockError, match="spending@1 is not what the running job computes") as refused:
-        evolution.upgrade(with_views(changed), settings)
+        upgrade.upgrade(with_views(changed), settings)
     assert refused.value.safe == "the job runs on as it was"
     assert refused.value.next == "give View(name='spending') version=2, then this again"
 
@@ -76,24 +76,24 @@ def test_records_that_no_reader_could_read_any_more_are_a_reason_not_to_upgrade(
     cluster: Cluster, settings: Settings
 ) -> None:
     with pytest.raises(PenstockError, match="the running job have is not committed"):
-        evolution.upgrade(with_views(RUNNING.views[0]), settings)
+        upgrade.upgrade(with_views(RUNNING.views[0]), settings)
 
 
 def test_a_job_of_another_release_is_left_alone(cluster: Cluster, settings: Settings) -> None:
     cluster.parameters = {}
     with pytest.raises(PenstockError, match="does not say how it was started"):
-        evolution.upgrade(RUNNING_PROJECT, settings)
+        upgrade.upgrade(RUNNING_PROJECT, settings)
 
 
 def test_a_rescale_does_not_bring_other_definitions_with_it(cluster: Cluster, settings: Settings) -> None:
     with pytest.raises(PenstockError, match="definitions are not those of the running job"):
-        evolution.rescale(with_views(RUNNING.views[0]), settings, 3)
+        upgrade.rescale(with_views(RUNNING.views[0]), settings, 3)
 
 
 def test_a_rescale_beyond_the_slots_is_refused(cluster: Cluster, settings: Settings) -> None:
     cluster.slots = 4
     with pytest.raises(PenstockError, match="Flink has 4 slots for this job, not 5"):
-        evolution.rescale(RUNNING_PROJECT, settings, 5)
+        upgrade.rescale(RUNNING_PROJECT, settings, 5)
 
 
 def test_the_options_of_a_job_are_told_as_what_to_type() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from streams.inprocess.cases import Case, Step
-from streams.inprocess.features import Event, Features, Outcome
-from streams.inprocess.report import explained
+from streams.inprocess.features_of import Event, Features, Outcome
+from streams.inprocess.report import failure_text
 from streams.inprocess.verdicts import judge, same
 from tests.corpus.pipeline import pipeline
 
@@ -95,7 +95,7 @@ def test_a_refusal_is_expected_by_its_reason_and_part_of_its_message() -> None:
 def test_a_failure_tells_the_event_and_the_values() -> None:
     event = Event({"time": 1, "s": "[bold]"})
     step = Step(event={"time": 1}, expect={"edges": {"count_10s": 4}})
-    text = explained(judge(Case(Path("f.json"), "three", pipeline, (step,), (event,), 0), [EMITTED]))
+    text = failure_text(judge(Case(Path("f.json"), "three", pipeline, (step,), (event,), 0), [EMITTED]))
     assert "✗ three" in text
     assert '{"time": 1, "s": "[bold]"}' in text
     assert text.splitlines()[-1].split() == ["edges.count_10s", "4", "3"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from penstock.commands.features.explained import as_data, show_explanation
 from penstock.commands.features.explanation import Explanation, explain
+from penstock.commands.features.explanation_view import as_data, show_explanation
 from penstock.errors import PenstockError
 from schemas.feature_types import FeatureValue
 from sinks.vector_format import FeatureVector, VectorState

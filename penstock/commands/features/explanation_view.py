@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.commands.features.explanation import Explanation, WindowTiles
+from penstock.commands.features.explanation import ExplainedWindow, Explanation
 from penstock.commands.features.online import shown_or_null
 from penstock.time import readable
 from schemas.feature_types import FeatureValue
@@ -86,7 +86,7 @@ def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
     return feature.sql if isinstance(feature, DerivedFeaturePlan) else f"{feature.call} over {span(feature.window_ms)}"
 
 
-def _heading(window: WindowTiles) -> Text:
+def _heading(window: ExplainedWindow) -> Text:
     if window.empties_ms is None:
         return Text.assemble(("lifetime", "bold"), ("  nothing leaves it", "dim"))
     return Text.assemble(
@@ -95,7 +95,7 @@ def _heading(window: WindowTiles) -> Text:
     )
 
 
-def _tiles(view: ViewPlan, window: WindowTiles, count: int) -> Table:
+def _tiles(view: ViewPlan, window: ExplainedWindow, count: int) -> Table:
     """Newest first; each value is what the feature would be of this tile alone."""
     names = [f.name for f in view.features if (f.window_ms, f.hop_ms) == (window.window_ms, window.hop_ms)]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
