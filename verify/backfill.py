@@ -18,7 +18,7 @@ from backfill.manifest import Manifest
 from backfill.parquet import Backfill
 from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
-from streams.plan.entities import entity_text
+from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.emissions import Emission, Event, FeatureFindings
 from verify.events import Judged

@@ -38,8 +38,8 @@ from sinks.vector_format import VectorState, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import LIFETIME_MS
 from streams.plan.model import PipelinePlan
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project
-from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
 from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
 
