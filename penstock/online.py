@@ -23,7 +23,7 @@ from schemas.contract import Pii
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector, VectorState
-from streams.plan.entities import composite_text, entity_text, hashed_text
+from streams.plan.entity_text import composite_text, entity_text, hashed_text
 from streams.plan.project import open_project
 
 __all__ = ["FeatureVector", "OnlineFeatures", "VectorState"]

@@ -18,7 +18,7 @@ from backfill.manifest import Manifest
 from backfill.parquet import Backfill
 from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
-from streams.plan.entities import entity_text
+from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_events import Judged
 from verify.check_features import History, chains, check_vector, derived_mismatches

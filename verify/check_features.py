@@ -18,7 +18,7 @@ import numpy as np
 from streams.oracle.derived_features import derived_features
 from streams.oracle.order import Arrival, may_be_late
 from streams.oracle.reference import Timed, agrees, tolerance, vector
-from streams.plan.entities import entity_text
+from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.published import Position, Published

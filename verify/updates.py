@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from streams.plan.entities import entity_text
+from streams.plan.entity_text import entity_text
 from streams.plan.model import ViewPlan
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.published import Position

@@ -9,7 +9,7 @@ from rich.table import Table
 from penstock.kafka.topics import admin_client, create_topics, partition_counts
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 
 
 @click.group()

@@ -17,7 +17,7 @@ from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
 from streams.definitions.base import Definition, Name
 from streams.definitions.columns import Derived, PythonColumn
-from streams.definitions.derived_features import check_references, feature_types
+from streams.definitions.derived_references import check_references, feature_types
 from streams.definitions.monitors import Monitors
 from streams.definitions.sources import Source, check_sources
 from streams.definitions.views import Entity, View

@@ -21,7 +21,7 @@ class Entity(Definition):
     """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it.
 
     Several columns name it together (``key=("card", "merchant")``: a card at a merchant); where one of them is null,
-    there is no such entity. How its parts become one text is in :mod:`streams.plan.entities`.
+    there is no such entity. How its parts become one text is in :mod:`streams.plan.entity_text`.
     """
 
     name: Name

@@ -17,7 +17,7 @@ import pyarrow as pa
 from schemas.contract import ColumnType
 from streams.oracle.reference import Row
 from streams.plan.derivation import function_of
-from streams.plan.entities import composite_text
+from streams.plan.entity_text import composite_text
 from streams.plan.model import ColumnPlan, PipelinePlan
 
 ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}

@@ -14,7 +14,7 @@ from itertools import repeat
 from typing import TypeAlias
 
 from schemas.feature_types import FeatureValue, Value
-from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.window_contents import WindowContents
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, ViewPlan
 
@@ -22,7 +22,7 @@ Row: TypeAlias = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
-class Vector:
+class ReferenceVector:
     """One view's features as of an event: what the engine must emit for it."""
 
     as_of: int
@@ -47,13 +47,15 @@ def in_window(time: int, as_of: int, window_ms: int, hop_ms: int) -> bool:
     return (as_of - window_ms) // hop_ms < time // hop_ms <= as_of // hop_ms
 
 
-def vector(view: ViewPlan, history: Sequence[Timed]) -> Vector:
+def vector(view: ViewPlan, history: Sequence[Timed]) -> ReferenceVector:
     """The view's vector after the last row of ``history``: all rows of one entity, in the order they arrived."""
     as_of = max(timed.time for timed in history)
     newest = history[-1].time
     late = not any(in_window(newest, as_of, f.window_ms, f.hop_ms) for f in view.features)
-    return Vector(
-        as_of=as_of, late=late, features={f.name: reference_value(_seen(f, history, as_of)) for f in view.features}
+    return ReferenceVector(
+        as_of=as_of,
+        late=late,
+        features={f.name: reference_value(_window_contents(f, history, as_of)) for f in view.features},
     )
 
 
@@ -65,7 +67,7 @@ def later(view: ViewPlan, history: Sequence[Timed], as_of: int) -> dict[str, Fea
     """
     newest = max(timed.time for timed in history)
     return {
-        f.name: reference_value(_seen(f, history, asked_at(f, history, as_of)))
+        f.name: reference_value(_window_contents(f, history, asked_at(f, history, as_of)))
         if in_window(newest, as_of, f.window_ms, f.hop_ms) or not f.depends_on_event
         else f.empty
         for f in view.features
@@ -77,10 +79,10 @@ def asked_at(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> int:
     return max(timed.time for timed in history) if feature.depends_on_event else as_of
 
 
-def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[Vector | None]:
+def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[ReferenceVector | None]:
     """The vector that each row emits, in arrival order; None where the row has no value for the view's entity."""
     histories: dict[Value, list[Timed]] = {}
-    emitted: list[Vector | None] = []
+    emitted: list[ReferenceVector | None] = []
     for timed in rows:
         entity = timed.row[view.key]
         if entity is None:
@@ -115,7 +117,7 @@ def accepted(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> list[boo
 
 def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> float:
     """How far a correct engine may be from the oracle, in the feature's unit; see :mod:`streams.oracle.values`."""
-    return allowed_error(_seen(feature, history, as_of))
+    return allowed_error(_window_contents(feature, history, as_of))
 
 
 def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
@@ -136,7 +138,7 @@ def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
     return engine == oracle or abs(engine - oracle) <= allowed
 
 
-def _seen(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> Seen:
+def _window_contents(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> WindowContents:
     matching = [
         (timed.time, _value(feature, timed.row))
         for timed in history
@@ -144,7 +146,7 @@ def _seen(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> Seen:
     ]
     newest = history[-1]
     before = matching[:-1] if in_window(newest.time, as_of, feature.window_ms, feature.hop_ms) else matching
-    return Seen(
+    return WindowContents(
         feature=feature,
         as_of=as_of,
         matching=tuple((time, value) for time, value in matching if value is not None),

@@ -8,30 +8,30 @@ from __future__ import annotations
 import math
 
 from schemas.feature_types import FeatureValue
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.spec import SPECS
+from streams.definitions.aggregates.window_contents import WindowContents
 
 
-def reference_value(seen: Seen) -> FeatureValue:
+def reference_value(window: WindowContents) -> FeatureValue:
     """The feature's value; None if no double can hold it."""
-    if not seen.matching:
-        return seen.feature.empty
+    if not window.matching:
+        return window.feature.empty
     try:
-        value = SPECS[seen.feature.operation].oracle(seen)
+        value = SPECS[window.feature.operation].oracle(window)
     except OverflowError:
         return None
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def allowed_error(seen: Seen) -> float:
+def allowed_error(window: WindowContents) -> float:
     """How far a correct engine may be from the reference value, in the feature's unit; 0 for most.
 
     Infinite where the calculation may leave a double's range on its way: what comes out then is null, or anything.
     """
-    tolerance = SPECS[seen.feature.operation].tolerance
-    if tolerance is None or not seen.matching:
+    tolerance = SPECS[window.feature.operation].tolerance
+    if tolerance is None or not window.matching:
         return 0.0
     try:
-        return tolerance(seen)
+        return tolerance(window)
     except OverflowError:
         return math.inf

@@ -159,7 +159,7 @@ class ColumnPlan(_Plan):
 
 
 class CompositePlan(_Plan):
-    """A text column that names an entity by several columns (:mod:`streams.plan.entities`); null if one of them is."""
+    """A text column that joins several key columns (:mod:`streams.plan.entity_text`). Null if one of them is null."""
 
     name: str
     columns: tuple[str, ...]

@@ -11,7 +11,7 @@ from streams.definitions.pipeline import Pipeline
 from streams.inprocess.features_of import PII_KEY, Event, Features, Outcome, record_of
 from streams.oracle.reference import Timed, agrees, tolerance, vectors
 from streams.plan.compiler import compile_plan
-from streams.plan.entities import entity_text
+from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_events import judge_events
 from verify.published import Position

@@ -19,7 +19,7 @@ from penstock.kafka.names import group_of
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.commands import JOBS_COMMANDS, parse, secrets_in, unknown
 
 _HERE = ROOT / "deploy" / "kubernetes"

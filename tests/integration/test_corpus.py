@@ -25,8 +25,8 @@ from streams.inprocess.verdicts import judge
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project
-from streams.plan.topics import pipeline_topics
 
 CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
 PIPELINE = CASES[0].pipeline

@@ -28,7 +28,7 @@ from penstock.settings import Settings
 from schemas.committed import export
 from streams.flink import lifecycle, upgrade
 from streams.flink.rest import Flink
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 from tests.integration.golden_pipeline import PARTITIONS, define, payments, project_of
 
 SEED = 5

@@ -25,7 +25,7 @@ from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.monitoring import expressions, rules
 from tests.promql import grouping_labels, selectors
 from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload_model, wait_for

@@ -43,8 +43,8 @@ from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle
 from streams.flink.rest import Flink
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
-from streams.plan.topics import pipeline_topics
 from tests.scoring.scorer_bench import add_model
 from tests.security import traces
 from tests.security.certificates import Authority

@@ -22,8 +22,8 @@ from sinks.stores.cassandra import CassandraOptions, CassandraStore, connect
 from streams.definitions.aggregates import count
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.views import View
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project
-from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import (
     CARD,
     T0,

@@ -38,8 +38,8 @@ from sinks.vector_format import VectorState, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import LIFETIME_MS
 from streams.plan.model import PipelinePlan
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project
-from streams.plan.topics import pipeline_topics
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
 from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
 
@@ -498,7 +498,7 @@ def test_a_sink_without_its_topics_says_how_to_create_them(
     done = penstock("sink", "run", "redis", str(pipeline_file))
     assert isinstance(done.exception, PenstockError)
     assert "does not exist" in str(done.exception)
-    assert f"penstock topics create {file}" in str(done.exception)
+    assert f"penstock topics create {pipeline_file}" in str(done.exception)
 
 
 def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(

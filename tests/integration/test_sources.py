@@ -22,7 +22,7 @@ from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.flink import lifecycle
-from streams.plan.entities import composite_text
+from streams.plan.entity_text import composite_text
 from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
 from tests.backfills import run_quietly

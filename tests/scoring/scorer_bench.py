@@ -36,7 +36,7 @@ from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 
 DEFINITION = """
 from typing import Annotated

@@ -23,8 +23,8 @@ from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, accepted, agrees, tolerance, vector
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
+from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
-from streams.plan.topics import pipeline_topics
 
 PARTITIONS = 3
 START_MS = 1_700_000_000_000

@@ -13,7 +13,7 @@ from schemas.contract import Pii
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector
-from streams.plan.entities import hashed_text
+from streams.plan.entity_text import hashed_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
 

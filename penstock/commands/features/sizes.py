@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from schemas.contract import ColumnType
 from streams.inprocess.kernel import Kernel
-from streams.plan.entities import composite_text
+from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, StagePlan
 
 # Text columns of the events that nobody sent have this many characters.

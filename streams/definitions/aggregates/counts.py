@@ -10,7 +10,7 @@ count = AggregateSpec(
     signature=of_rows,
     type="long",
     empty=0,
-    oracle=lambda seen: len(seen.matching),
+    oracle=lambda window: len(window.matching),
     summary="rows, or rows in which x is not null",
 )
 rate = AggregateSpec(
@@ -19,6 +19,6 @@ rate = AggregateSpec(
     type="double",
     empty=0.0,
     no_lifetime="a lifetime has no length for a rate; divide a count by time_since_first",
-    oracle=lambda seen: len(seen.matching) / (seen.feature.window_ms / 1000.0),
+    oracle=lambda window: len(window.matching) / (window.feature.window_ms / 1000.0),
     summary="`count` per second of the window's length",
 )

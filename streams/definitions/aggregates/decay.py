@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 
 from streams.definitions.aggregates.rounding import ROUNDING, mean_error, sum_error
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_column_and_half_life, of_rows_and_half_life
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 
-def _weights(seen: Seen, at: int) -> list[float]:
-    assert seen.feature.half_life_ms is not None
-    return [2.0 ** (-(at - time) / seen.feature.half_life_ms) for time in seen.times]
+def _weights(window: WindowContents, at: int) -> list[float]:
+    assert window.feature.half_life_ms is not None
+    return [2.0 ** (-(at - time) / window.feature.half_life_ms) for time in window.times]
 
 
-def _decayed_sum(seen: Seen) -> float:
-    return math.fsum(w * v for w, v in zip(_weights(seen, seen.as_of), seen.numbers, strict=True))
+def _decayed_sum(window: WindowContents) -> float:
+    return math.fsum(w * v for w, v in zip(_weights(window, window.as_of), window.numbers, strict=True))
 
 
-def _decayed_mean(seen: Seen) -> float:
+def _decayed_mean(window: WindowContents) -> float:
     # Weights as of the newest value: at as_of all of them may be too small to be told from zero.
-    weights = _weights(seen, max(seen.times))
-    return math.fsum(w * v for w, v in zip(weights, seen.numbers, strict=True)) / math.fsum(weights)
+    weights = _weights(window, max(window.times))
+    return math.fsum(w * v for w, v in zip(weights, window.numbers, strict=True)) / math.fsum(weights)
 
 
 decayed_count = AggregateSpec(
@@ -30,8 +30,8 @@ decayed_count = AggregateSpec(
     signature=of_rows_and_half_life,
     type="double",
     empty=0.0,
-    oracle=lambda seen: math.fsum(_weights(seen, seen.as_of)),
-    tolerance=lambda seen: ROUNDING * len(seen.matching),
+    oracle=lambda window: math.fsum(_weights(window, window.as_of)),
+    tolerance=lambda window: ROUNDING * len(window.matching),
     summary="matching events, each weighing ½ to the power (as_of − time)/H",
     agreement="1e-9 of the number",
 )

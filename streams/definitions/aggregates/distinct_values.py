@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_column, of_column_and_bound
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 
-def _hll_error(seen: Seen) -> float:
+def _hll_error(window: WindowContents) -> float:
     # An HLL with lg k = 12 has 1.6 % standard error: five of them; exact below 192, where it still lists its values.
-    distinct = len(seen.distinct)
-    return 0.0 if distinct <= max(191, seen.feature.bound or 0) else math.ceil(0.08 * distinct)
+    distinct = len(window.distinct)
+    return 0.0 if distinct <= max(191, window.feature.bound or 0) else math.ceil(0.08 * distinct)
 
 
-def _frequency_error(seen: Seen) -> float:
-    assert seen.feature.bound is not None
-    return 0.0 if len(seen.distinct) <= seen.feature.bound else len(seen.matching) / (seen.feature.bound + 1)
+def _frequency_error(window: WindowContents) -> float:
+    assert window.feature.bound is not None
+    return 0.0 if len(window.distinct) <= window.feature.bound else len(window.matching) / (window.feature.bound + 1)
 
 
 approx_distinct = AggregateSpec(
@@ -25,7 +25,7 @@ approx_distinct = AggregateSpec(
     signature=of_column,
     type="long",
     empty=0,
-    oracle=lambda seen: len(seen.distinct),
+    oracle=lambda window: len(window.distinct),
     tolerance=_hll_error,
     summary="number of distinct values by a sketch: HLL, lg k = 12, 1.6 % standard error",
     agreement="exact below 192 values, else 8 % (five standard errors)",
@@ -35,7 +35,7 @@ distinct = AggregateSpec(
     signature=of_column_and_bound,
     type="long",
     empty=0,
-    oracle=lambda seen: len(seen.distinct),
+    oracle=lambda window: len(window.distinct),
     tolerance=_hll_error,
     summary="number of distinct values; more than `bound` are estimated as by `approx_distinct`",
     agreement="exact to the bound¹, else 8 %",
@@ -46,7 +46,7 @@ frequency = AggregateSpec(
     type="long",
     empty=0,
     depends_on_event=True,
-    oracle=lambda seen: sum(value == seen.current for _, value in seen.matching),
+    oracle=lambda window: sum(value == window.current for _, value in window.matching),
     tolerance=_frequency_error,
     summary="events with this event's x, itself included",
     when_empty="0, also if this event does not match",

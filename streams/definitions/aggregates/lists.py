@@ -7,47 +7,47 @@ from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_column_and_buckets, of_column_and_k
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 MOST_COUNTED = 256
 """Distinct values of a window that ``most_frequent`` counts exactly; see docs/concepts/semantics.md."""
 
 
-def _by_time(seen: Seen) -> list[Any]:
+def _by_time(window: WindowContents) -> list[Any]:
     """The values by event time; of equal times in arrival order."""
-    return [value for _, value in sorted(seen.matching, key=lambda pair: pair[0])]
+    return [value for _, value in sorted(window.matching, key=lambda pair: pair[0])]
 
 
-def _most_frequent(seen: Seen) -> list[Any]:
-    counts: list[tuple[Any, int]] = list(Counter(value for _, value in seen.matching).items())
-    return [value for value, _ in sorted(counts, key=lambda pair: (-pair[1], pair[0]))[: seen.feature.k]]
+def _most_frequent(window: WindowContents) -> list[Any]:
+    counts: list[tuple[Any, int]] = list(Counter(value for _, value in window.matching).items())
+    return [value for value, _ in sorted(counts, key=lambda pair: (-pair[1], pair[0]))[: window.feature.k]]
 
 
-def _most_frequent_error(seen: Seen) -> float:
+def _most_frequent_error(window: WindowContents) -> float:
     # No distance tells one list from another: tests/streams/test_kernel_semantics.py holds such lists to their error.
-    return 0.0 if len(seen.distinct) <= MOST_COUNTED else math.inf
+    return 0.0 if len(window.distinct) <= MOST_COUNTED else math.inf
 
 
-def _histogram(seen: Seen) -> list[int]:
-    assert seen.feature.buckets is not None
-    counts = Counter(bisect_right(seen.feature.buckets, value) for value in seen.numbers)
-    return [counts[bucket] for bucket in range(len(seen.feature.buckets) + 1)]
+def _histogram(window: WindowContents) -> list[int]:
+    assert window.feature.buckets is not None
+    counts = Counter(bisect_right(window.feature.buckets, value) for value in window.numbers)
+    return [counts[bucket] for bucket in range(len(window.feature.buckets) + 1)]
 
 
 first_k = AggregateSpec(
     name="first_k",
     signature=of_column_and_k,
     type="column[]",
-    oracle=lambda seen: _by_time(seen)[: seen.feature.k],
+    oracle=lambda window: _by_time(window)[: window.feature.k],
     summary="the K values of the least event times, oldest first; ties as `first`",
 )
 last_k = AggregateSpec(
     name="last_k",
     signature=of_column_and_k,
     type="column[]",
-    oracle=lambda seen: _by_time(seen)[::-1][: seen.feature.k],
+    oracle=lambda window: _by_time(window)[::-1][: window.feature.k],
     summary="the K values of the greatest event times, newest first; ties as `last`",
 )
 top_k = AggregateSpec(
@@ -55,7 +55,7 @@ top_k = AggregateSpec(
     signature=of_column_and_k,
     type="double[]",
     numeric=True,
-    oracle=lambda seen: sorted(seen.numbers, reverse=True)[: seen.feature.k],
+    oracle=lambda window: sorted(window.numbers, reverse=True)[: window.feature.k],
     summary="the K largest values, as doubles, largest first; equal values each count",
 )
 bottom_k = AggregateSpec(
@@ -63,7 +63,7 @@ bottom_k = AggregateSpec(
     signature=of_column_and_k,
     type="double[]",
     numeric=True,
-    oracle=lambda seen: sorted(seen.numbers)[: seen.feature.k],
+    oracle=lambda window: sorted(window.numbers)[: window.feature.k],
     summary="the K smallest values, as doubles, smallest first; equal values each count",
 )
 most_frequent = AggregateSpec(

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from streams.definitions.aggregates.rounding import ROUNDING, TINY, greatest, mean_error, sum_error
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_column
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 # Of a smaller deviation the fourth power is not a number with all its digits.
 _LEAST_SPREAD = 1e-75
@@ -51,52 +51,52 @@ def _kurtosis(values: Sequence[float]) -> float | None:
     return fourth - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
 
 
-def _zscore(seen: Seen) -> float | None:
-    spread = _spread(seen.numbers)
-    if seen.current is None or spread is None:
+def _zscore(window: WindowContents) -> float | None:
+    spread = _spread(window.numbers)
+    if window.current is None or spread is None:
         return None
-    return (float(seen.current) - _mean(seen.numbers)) / spread
+    return (float(window.current) - _mean(window.numbers)) / spread
 
 
-def _require_range(seen: Seen, power: int) -> None:
+def _require_range(window: WindowContents, power: int) -> None:
     """Check that a double can hold whatever the sums of such powers of deviations may come to.
 
     Raises:
         OverflowError: if it cannot.
     """
-    if not math.isfinite((2 * greatest(seen)) ** power * len(seen.matching) ** 3):
+    if not math.isfinite((2 * greatest(window)) ** power * len(window.matching) ** 3):
         raise OverflowError
 
 
-def _variance_error(seen: Seen) -> float:
-    _require_range(seen, 2)
-    return ROUNDING * greatest(seen) ** 2 + TINY
+def _variance_error(window: WindowContents) -> float:
+    _require_range(window, 2)
+    return ROUNDING * greatest(window) ** 2 + TINY
 
 
-def _std_error(seen: Seen) -> float:
-    _require_range(seen, 2)
-    return ROUNDING * greatest(seen) + math.sqrt(TINY)
+def _std_error(window: WindowContents) -> float:
+    _require_range(window, 2)
+    return ROUNDING * greatest(window) + math.sqrt(TINY)
 
 
-def _error_of_power(power: int) -> Callable[[Seen], float]:
+def _error_of_power(power: int) -> Callable[[WindowContents], float]:
     """For a moment that is divided by a power of the deviation: rounding grows as values are great beside it."""
 
-    def tolerance(seen: Seen) -> float:
-        _require_range(seen, power)
-        spread = _spread(seen.numbers)
-        return 0.0 if spread is None else ROUNDING * len(seen.matching) * (1 + greatest(seen) / spread) ** power
+    def tolerance(window: WindowContents) -> float:
+        _require_range(window, power)
+        spread = _spread(window.numbers)
+        return 0.0 if spread is None else ROUNDING * len(window.matching) * (1 + greatest(window) / spread) ** power
 
     return tolerance
 
 
-def _zscore_error(seen: Seen) -> float:
+def _zscore_error(window: WindowContents) -> float:
     # The value itself may be late and lie far from all that is in the window.
-    own = abs(float(seen.current)) if seen.current is not None else 0.0
-    spread = _spread(seen.numbers)
-    _require_range(seen, 2)
+    own = abs(float(window.current)) if window.current is not None else 0.0
+    spread = _spread(window.numbers)
+    _require_range(window, 2)
     if spread is None or not math.isfinite(own / spread):
         return 0.0
-    return ROUNDING * len(seen.matching) * (1 + max(own, greatest(seen)) / spread) ** 2
+    return ROUNDING * len(window.matching) * (1 + max(own, greatest(window)) / spread) ** 2
 
 
 sum_ = AggregateSpec(
@@ -104,7 +104,7 @@ sum_ = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: math.fsum(seen.numbers),
+    oracle=lambda window: math.fsum(window.numbers),
     tolerance=sum_error,
     summary="sum, as a double",
     agreement="1e-9 of the sum of magnitudes",
@@ -114,7 +114,7 @@ mean = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: _mean(seen.numbers),
+    oracle=lambda window: _mean(window.numbers),
     tolerance=mean_error,
     summary="arithmetic mean",
     agreement="1e-9 of the greatest magnitude",
@@ -124,7 +124,7 @@ variance = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: _variance(seen.numbers),
+    oracle=lambda window: _variance(window.numbers),
     tolerance=_variance_error,
     summary="sample variance (n − 1), as SQL's VAR_SAMP",
     when_empty="null if n < 2",
@@ -135,7 +135,7 @@ std = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: _std(seen.numbers),
+    oracle=lambda window: _std(window.numbers),
     tolerance=_std_error,
     summary="sample standard deviation (n − 1), as SQL's STDDEV",
     when_empty="null if n < 2",
@@ -146,7 +146,7 @@ skewness = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: _skewness(seen.numbers),
+    oracle=lambda window: _skewness(window.numbers),
     tolerance=_error_of_power(3),
     summary="sample skewness, G1",
     when_empty="null if n < 3 or without spread",
@@ -157,7 +157,7 @@ kurtosis = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: _kurtosis(seen.numbers),
+    oracle=lambda window: _kurtosis(window.numbers),
     tolerance=_error_of_power(4),
     summary="sample excess kurtosis, G2",
     when_empty="null if n < 4 or without spread",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.feature_types import Value
-from streams.definitions.aggregates.seen import Seen, TimedValue
 from streams.definitions.aggregates.signatures import of_column, of_rows
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import TimedValue, WindowContents
 
 
-def _first(seen: Seen) -> Value:
-    return min(seen.matching, key=lambda pair: pair[0])[1]
+def _first(window: WindowContents) -> Value:
+    return min(window.matching, key=lambda pair: pair[0])[1]
 
 
 def _latest(matching: Sequence[TimedValue]) -> TimedValue | None:
@@ -19,19 +19,19 @@ def _latest(matching: Sequence[TimedValue]) -> TimedValue | None:
     return max(reversed(matching), key=lambda pair: pair[0], default=None)
 
 
-def _last(seen: Seen) -> Value:
-    latest = _latest(seen.matching)
+def _last(window: WindowContents) -> Value:
+    latest = _latest(window.matching)
     return latest and latest[1]
 
 
-def _changed(seen: Seen) -> bool | None:
-    previous = _latest(seen.others)
-    return None if seen.current is None or previous is None else seen.current != previous[1]
+def _changed(window: WindowContents) -> bool | None:
+    previous = _latest(window.others)
+    return None if window.current is None or previous is None else window.current != previous[1]
 
 
-def _time_since_previous(seen: Seen) -> float | None:
-    previous = _latest(seen.others)
-    return None if previous is None else seen.seconds_since(previous[0])
+def _time_since_previous(window: WindowContents) -> float | None:
+    previous = _latest(window.others)
+    return None if previous is None else window.seconds_since(previous[0])
 
 
 first = AggregateSpec(
@@ -61,14 +61,14 @@ time_since_first = AggregateSpec(
     name="time_since_first",
     signature=of_rows,
     type="double",
-    oracle=lambda seen: seen.seconds_since(min(seen.times)),
+    oracle=lambda window: window.seconds_since(min(window.times)),
     summary="seconds from the earliest matching event to `as_of`",
 )
 time_since_last = AggregateSpec(
     name="time_since_last",
     signature=of_rows,
     type="double",
-    oracle=lambda seen: seen.seconds_since(max(seen.times)),
+    oracle=lambda window: window.seconds_since(max(window.times)),
     summary="seconds from the latest matching event to `as_of`; 0 whenever this event matches, so give a `where`",
 )
 time_since_previous = AggregateSpec(

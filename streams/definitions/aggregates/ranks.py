@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_column, of_column_and_q
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 
 def _at_rank(values: Sequence[float], share: float) -> float:
@@ -15,18 +15,18 @@ def _at_rank(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(1, min(math.ceil(share * len(values)), len(values))) - 1]
 
 
-def _quantile(seen: Seen) -> float:
-    assert seen.feature.q is not None
-    return _at_rank(seen.numbers, seen.feature.q)
+def _quantile(window: WindowContents) -> float:
+    assert window.feature.q is not None
+    return _at_rank(window.numbers, window.feature.q)
 
 
-def _kll_error(seen: Seen) -> float:
+def _kll_error(window: WindowContents) -> float:
     # A KLL with k = 200 has a rank within 1.33 % at 99 % confidence: twice that, which is five standard errors.
-    if len(seen.numbers) <= 200:
+    if len(window.numbers) <= 200:
         return 0.0
-    assert seen.feature.q is not None
-    value, q = _quantile(seen), seen.feature.q
-    return max(value - _at_rank(seen.numbers, q - 0.027), _at_rank(seen.numbers, q + 0.027) - value)
+    assert window.feature.q is not None
+    value, q = _quantile(window), window.feature.q
+    return max(value - _at_rank(window.numbers, q - 0.027), _at_rank(window.numbers, q + 0.027) - value)
 
 
 min_ = AggregateSpec(
@@ -34,7 +34,7 @@ min_ = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: min(seen.numbers),
+    oracle=lambda window: min(window.numbers),
     summary="smallest value, as a double",
 )
 max_ = AggregateSpec(
@@ -42,7 +42,7 @@ max_ = AggregateSpec(
     signature=of_column,
     type="double",
     numeric=True,
-    oracle=lambda seen: max(seen.numbers),
+    oracle=lambda window: max(window.numbers),
     summary="largest value, as a double",
 )
 quantile = AggregateSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from streams.definitions.aggregates.seen import Seen
+from streams.definitions.aggregates.window_contents import WindowContents
 
 ROUNDING = 1e-9
 """The relative error of merged sums, means and deviations."""
@@ -13,29 +13,29 @@ TINY = 1e-300
 """The absolute error of what is computed through very small numbers."""
 
 
-def greatest(seen: Seen) -> float:
+def greatest(window: WindowContents) -> float:
     """The greatest magnitude."""
-    return max(abs(value) for value in seen.numbers)
+    return max(abs(value) for value in window.numbers)
 
 
-def mean_error(seen: Seen) -> float:
+def mean_error(window: WindowContents) -> float:
     """The tolerance of a mean.
 
     Raises:
         OverflowError: if no double can hold the sum of magnitudes.
     """
-    _magnitude(seen)
-    return ROUNDING * greatest(seen) + TINY
+    _magnitude(window)
+    return ROUNDING * greatest(window) + TINY
 
 
-def sum_error(seen: Seen) -> float:
+def sum_error(window: WindowContents) -> float:
     """The tolerance of a sum.
 
     Raises:
         OverflowError: if no double can hold the sum of magnitudes.
     """
-    return ROUNDING * _magnitude(seen) + TINY
+    return ROUNDING * _magnitude(window) + TINY
 
 
-def _magnitude(seen: Seen) -> float:
-    return math.fsum(map(abs, seen.numbers))
+def _magnitude(window: WindowContents) -> float:
+    return math.fsum(map(abs, window.numbers))

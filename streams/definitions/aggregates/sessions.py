@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import of_rows_and_gap
 from streams.definitions.aggregates.spec import AggregateSpec
+from streams.definitions.aggregates.window_contents import WindowContents
 
 
-def _sessions(seen: Seen) -> list[list[int]]:
+def _sessions(window: WindowContents) -> list[list[int]]:
     """Event times, in order, cut wherever the next one is more than a gap later."""
-    assert seen.feature.gap_ms is not None
+    assert window.feature.gap_ms is not None
     sessions: list[list[int]] = []
-    for time in sorted(seen.times):
-        if sessions and time - sessions[-1][-1] <= seen.feature.gap_ms:
+    for time in sorted(window.times):
+        if sessions and time - sessions[-1][-1] <= window.feature.gap_ms:
             sessions[-1].append(time)
         else:
             sessions.append([time])
     return sessions
 
 
-def _session_count_error(seen: Seen) -> float:
+def _session_count_error(window: WindowContents) -> float:
     # Of a tile the newest 1,000 sessions can still change: a late event that is older may be one more or one less.
-    if len(_sessions(seen)) <= 1_000:
+    if len(_sessions(window)) <= 1_000:
         return 0.0
-    return float(sum(time < newest for time, newest in zip(seen.times, accumulate(seen.times, max), strict=True)))
+    return float(sum(time < newest for time, newest in zip(window.times, accumulate(window.times, max), strict=True)))
 
 
-def _session_length(seen: Seen) -> float:
-    newest = _sessions(seen)[-1]
+def _session_length(window: WindowContents) -> float:
+    newest = _sessions(window)[-1]
     return (newest[-1] - newest[0]) / 1000.0
 
 
@@ -38,7 +38,7 @@ session_count = AggregateSpec(
     signature=of_rows_and_gap,
     type="long",
     empty=0,
-    oracle=lambda seen: len(_sessions(seen)),
+    oracle=lambda window: len(_sessions(window)),
     tolerance=_session_count_error,
     summary="sessions: events of which each is at most G later than the one before",
     agreement="exact²",

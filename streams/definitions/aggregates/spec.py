@@ -21,8 +21,8 @@ from pydantic import (
 
 from schemas.contract import ColumnType
 from schemas.feature_types import FeatureType, FeatureValue, list_of
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.signatures import Call
+from streams.definitions.aggregates.window_contents import WindowContents
 from streams.definitions.base import Definition, Name, Sql
 from streams.definitions.windows import LIFETIME_MS, Duration, Window
 
@@ -135,8 +135,8 @@ class AggregateSpec(Generic[P]):
     empty: int | float | None = None
     depends_on_event: bool = False
     no_lifetime: str | None = None
-    oracle: Callable[[Seen], FeatureValue]
-    tolerance: Callable[[Seen], float] | None = None
+    oracle: Callable[[WindowContents], FeatureValue]
+    tolerance: Callable[[WindowContents], float] | None = None
     summary: str
     when_empty: str = ""
     agreement: str = "exact"

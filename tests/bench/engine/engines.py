@@ -25,7 +25,7 @@ from schemas.codec import Decoder
 from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 from tests.bench.engine import topics
 from tests.bench.engine.definition import define
 from tests.bench.engine.peers.given import Given

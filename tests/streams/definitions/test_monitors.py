@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from examples.fraud.pipeline import pipeline as fraud
 from penstock import Monitors, Pipeline
 from streams.plan.compiler import compile_plan
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 
 
 def with_monitors(monitors: Monitors | None) -> Pipeline:

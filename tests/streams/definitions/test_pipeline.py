@@ -35,7 +35,7 @@ from penstock import (
 from streams.definitions.windows import default_hop_ms, duration_ms
 from streams.plan.compiler import compile_plan
 from streams.plan.hashing import view_definition
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 
 
 class Payment(Contract, name="payment", version=1):

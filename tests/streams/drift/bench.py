@@ -31,7 +31,7 @@ from streams.definitions.pipeline import Pipeline
 from streams.drift.calibration import Series, calibrate
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
-from streams.plan.topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics
 from tests.scoring.scorer_bench import manifest_of, wait_for
 from verify.check_drift import DriftFindings, check_drift
 from verify.published import Published

@@ -17,7 +17,7 @@ from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.windows import Window
 from streams.inprocess.kernel import Kernel
 from streams.oracle.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
-from streams.plan.entities import composite_text
+from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from tests.plans import make_plan, view_of
 

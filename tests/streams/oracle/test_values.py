@@ -11,17 +11,17 @@ import pytest
 
 from schemas.feature_types import FeatureValue
 from streams.definitions.aggregates.lists import MOST_COUNTED
-from streams.definitions.aggregates.seen import Seen
 from streams.definitions.aggregates.spec import SPECS, Operation
+from streams.definitions.aggregates.window_contents import WindowContents
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan
 
 WINDOW_MS = 60_000
 
 
-def seen(
+def window(
     operation: Operation, matching: list[tuple[int, Any]], *, current: Any = None, as_of: int | None = None
-) -> Seen:
+) -> WindowContents:
     """What a feature sees when the last of ``matching`` has just arrived, or else a ``current`` that does not match."""
     feature = FeaturePlan(
         name="f",
@@ -40,7 +40,7 @@ def seen(
         gap_ms=1_000,
     )
     newest = max((time for time, _ in matching), default=0)
-    return Seen(
+    return WindowContents(
         feature=feature,
         as_of=newest if as_of is None else as_of,
         matching=tuple(matching),
@@ -50,14 +50,14 @@ def seen(
 
 
 def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = None) -> FeatureValue:
-    return reference_value(seen(operation, list(matching), as_of=as_of))
+    return reference_value(window(operation, list(matching), as_of=as_of))
 
 
 @pytest.mark.parametrize("operation", list(SPECS))
 def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
     empty = SPECS[operation].empty
-    assert reference_value(seen(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
-    assert allowed_error(seen(operation, [])) == 0.0
+    assert reference_value(window(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
+    assert allowed_error(window(operation, [])) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_a_median_is_the_least_value_that_half_of_them_do_not_exceed() -> None:
 
 def test_a_frequency_is_of_the_value_that_asks() -> None:
     assert value("frequency", (1, "a"), (2, "b"), (3, "a")) == 2
-    assert reference_value(seen("frequency", [(1, "a"), (2, "a")], current="b")) == 0
+    assert reference_value(window("frequency", [(1, "a"), (2, "a")], current="b")) == 0
 
 
 def test_more_values_than_can_be_counted_may_be_too_low_by_a_share_of_all() -> None:
-    assert allowed_error(seen("frequency", [(i, "abc"[i % 3]) for i in range(8)])) == 0
-    assert allowed_error(seen("frequency", [(i, "abcd"[i % 4]) for i in range(8)])) == 2
+    assert allowed_error(window("frequency", [(i, "abc"[i % 3]) for i in range(8)])) == 0
+    assert allowed_error(window("frequency", [(i, "abcd"[i % 4]) for i in range(8)])) == 2
 
 
 def test_sessions_are_cut_where_the_gap_is_exceeded() -> None:
@@ -177,8 +177,8 @@ def test_of_equally_frequent_values_the_smaller_comes_first() -> None:
 
 
 def test_the_most_frequent_are_exact_up_to_a_number_of_distinct_values() -> None:
-    few = seen("most_frequent", [(i, i % MOST_COUNTED) for i in range(1_000)])
-    many = seen("most_frequent", [(i, i % (MOST_COUNTED + 1)) for i in range(1_000)])
+    few = window("most_frequent", [(i, i % MOST_COUNTED) for i in range(1_000)])
+    many = window("most_frequent", [(i, i % (MOST_COUNTED + 1)) for i in range(1_000)])
     assert (allowed_error(few), allowed_error(many)) == (0.0, math.inf)
 
 

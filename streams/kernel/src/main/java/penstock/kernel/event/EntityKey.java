@@ -6,7 +6,7 @@ import penstock.kernel.plan.Plan;
 
 /**
  * The columns that identify an entity, and their values as one string. {@code
- * streams/plan/entities.py} documents how the parts of a composite key are joined.
+ * streams/plan/entity_text.py} documents how the parts of a composite key are joined.
  */
 public final class EntityKey implements Serializable {
   private static final long serialVersionUID = 1;

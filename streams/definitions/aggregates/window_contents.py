@@ -49,7 +49,7 @@ class Feature(Protocol):
         """Up to so many distinct values the answer is exact."""
 
 
-class Seen(NamedTuple):
+class WindowContents(NamedTuple):
     """What one feature sees when an event arrives.
 
     ``matching`` are the times and values that count, in arrival order, ``others`` the same without this event's, and

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.contract import pii_hash
-from streams.plan.entities import composite_text, hashed_text, parts_of
+from streams.plan.entity_text import composite_text, hashed_text, parts_of
 
 PARTS = st.lists(st.text(alphabet="a|\\\n", max_size=4), min_size=2, max_size=4)
 
