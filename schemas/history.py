@@ -1,4 +1,4 @@
-"""Every form that Penstock's own records have had: predictions, drift alerts and drift states.
+"""Every schema that Penstock's own records have had: predictions, drift alerts and drift states.
 
 A release may add a field that has a default; records of earlier releases that are still on a topic are then read in
 today's form. Each form is committed as ``history/<record>/<fingerprint>.json``: an Avro schema, or a JSON Schema for

@@ -1,4 +1,4 @@
-"""For upstream services: sends events that are valid under their contract, and says so when one did not arrive.
+"""A producer for upstream services: sends events that are valid under their contract, and reports failed deliveries.
 
 ::
 

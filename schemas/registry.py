@@ -19,7 +19,7 @@ def registry_schemas(url: str, timeout_s: float = 10.0) -> Registry:
     """A lookup of writer schemas by Confluent id, for :func:`schemas.codec.decode_event`; each is asked for once.
 
     The lookup raises :class:`UnknownSchema` if the registry has no such id, or it is not an Avro schema (a fault of the
-    event), and PenstockError if the registry cannot be asked (a fault of nobody's event: try again).
+    event), and PenstockError if the registry cannot be asked (not a fault of the event: try again).
     """
     client = registry_client(url, timeout_s)
     known: dict[int, Any] = {}

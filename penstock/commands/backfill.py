@@ -33,15 +33,15 @@ def backfill() -> None:
 def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Path) -> None:
     """Write the features of past events of PIPELINE, as they were served, to Parquet files.
 
-    Nothing that is live is touched. If anything ends it, the same command carries on. Ctrl-C cancels the job and keeps
-    what it has done.
+    The live job is not touched. After an interruption, the same command continues. Ctrl-C cancels the job and keeps
+    its progress.
     """
     stop = threading.Event()
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        # An exception here might rise inside a library's C code, which would make another one of it.
+        # An exception raised here could pass through a library's C code, which would turn it into another one.
         stop.set()
-        signal.signal(number, signal.SIG_DFL)  # the second time it means now
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)

@@ -1,4 +1,4 @@
-"""``penstock drift``: run the drift app of a pipeline, and see what it knows and what it has told."""
+"""``penstock drift``: run the drift app of a pipeline, or show its state and latest alerts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streams.drift.track import Track
 from streams.plan.project import open_project
 
 _LATEST = 15
-# What the table of monitors needs: in a pipe a console takes itself for 80 wide, and would cut it.
+# Width of the table of monitors; in a pipe, Rich assumes 80 columns and would cut it.
 _WIDTH = 110
 
 

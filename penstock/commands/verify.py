@@ -37,7 +37,7 @@ _PACKAGES = (
 @click.option(
     "--measured",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What a witness of the run measured (latency, throughput), as the demo writes it.",
+    help="Client-side measurements of the run (latency, throughput), as the demo writes them.",
 )
 @click.option(
     "--backfill",

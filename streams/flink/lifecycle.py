@@ -1,4 +1,4 @@
-"""The feature job of a pipeline as an operator sees it: start, stop with a savepoint, status.
+"""Starts the feature job of a pipeline, stops it with a savepoint, and shows its status.
 
 Submission itself needs PyFlink (:mod:`streams.flink.submit`); everything else is Flink's REST interface
 (:mod:`streams.flink.rest`).
@@ -143,7 +143,7 @@ def status(project: Project, settings: Settings) -> Job | None:
 
 
 def require_ready(project: Project, settings: Settings) -> None:
-    """What a job needs and Flink does not know of.
+    """Check the preconditions of a job that Flink does not check itself.
 
     Raises:
         PenstockError: if a topic is missing, or a definition changed under an old version.

@@ -1,7 +1,7 @@
-"""What :mod:`streams.flink.submit` hands to the process that submits a job (:mod:`streams.flink.job_graph`).
+"""The request that :mod:`streams.flink.submit` passes to :mod:`streams.flink.job_graph`, which submits a job.
 
-The two run in different environments: this module needs pydantic only. What must stay secret is not part of it: the
-key of personal data, and how Kafka lets the job in, come by the environment.
+The two run in different environments, so this module needs pydantic only. Secrets are not part of the request: the key
+of personal data and the Kafka credentials are passed as environment variables.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Options(BaseModel):
 
 
 class Description(BaseModel):
-    """What a running job says of itself: Flink shows it among the job's parameters, so it holds no secret.
+    """A running job's description: Flink shows it among the job's parameters, so it holds no secret.
 
     Args:
         options: How it runs.
@@ -113,7 +113,7 @@ class Offsets(BaseModel):
 
 
 class Replay(Offsets):
-    """What makes a job a backfill; see ``penstock.kernel.replay.Replay``.
+    """The part of a request that makes a job a backfill; see ``penstock.kernel.replay.Replay``.
 
     Args:
         topic: Where the features go, instead of the pipeline's topic.

@@ -38,7 +38,7 @@ from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 
-# It is over before optimised code or a concurrent collector could pay.
+# The JVM ends before optimised code or a concurrent collector could pay off.
 _BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _SUBMIT_TIMEOUT_S = 180.0
 _DAY_MS = 86_400_000
@@ -85,7 +85,7 @@ def rehearse(project: Project, settings: Settings, options: Options, *, name: st
 
 
 def description_of(project: Project, options: Options) -> Description:
-    """What a job of these definitions says of itself."""
+    """The description of a job of these definitions."""
     plan = project.plan
     return Description(
         options=options,
@@ -203,7 +203,7 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
                 capture_output=True,
                 text=True,
                 env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_BRIEF_JVM}"},
-                # It would go on submitting although nobody waits for it. Its JVM ends with it.
+                # Without this, an orphaned process would still submit the job. Its JVM ends with it.
                 preexec_fn=end_with_parent,
                 timeout=_SUBMIT_TIMEOUT_S,
                 check=False,

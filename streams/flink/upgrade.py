@@ -1,8 +1,8 @@
-"""A running job goes on with other definitions, or at another parallelism: ``penstock job upgrade | rescale``.
+"""Upgrade or rescale a running job: ``penstock job upgrade | rescale``.
 
-Both stop the job with a savepoint and start it from there. What can be found out beforehand is, while the job still
-runs; if the new one does not come up all the same, nothing is lost: events wait in the raw topic, and the error says
-how to go on.
+Both stop the job with a savepoint and start the new one from it. All checks that can run beforehand run while the old
+job still runs. If the new job does not start nevertheless, nothing is lost: events wait in the raw topic, and the error
+names the command that continues.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def rescale(project: Project, settings: Settings, parallelism: int) -> JobChange
 
 
 def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
-    """The running job, and what it says of itself."""
+    """The running job and its description."""
     job = lifecycle.require_running(flink, project)
     if job.state != "RUNNING" or job.tasks_running < job.tasks:
         raise PenstockError(
@@ -109,7 +109,7 @@ def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
 
 
 def _require_same_meaning(running: Description, wanted: Description, project: Project) -> None:
-    """Definitions that are not committed could have changed without anybody's notice."""
+    """Refuse views that changed under the same version: definitions that are not committed can change unnoticed."""
     for view, meaning in wanted.views.items():
         if running.views.get(view, meaning) != meaning:
             name, _, version = view.partition("@")
@@ -122,7 +122,7 @@ def _require_same_meaning(running: Description, wanted: Description, project: Pr
 
 
 def _require_readable(running: Description, wanted: Description, project: Project) -> None:
-    """Readers find the forms of records among the committed schemas only."""
+    """Refuse uncommitted record schemas: readers look up the schema of a record among the committed ones only."""
     if running.form == wanted.form:
         return
     for form, whose in ((running.form, "the running job"), (wanted.form, "the present definitions")):
@@ -147,7 +147,7 @@ def _replace_job(
     try:
         job = lifecycle.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
     except PenstockError as error:
-        # A job that restarts over and over must not be in the way of the next one.
+        # A job that keeps restarting would block the next start.
         lifecycle.end(project, settings)
         drop = " --drop-state" if drops_state else ""
         start = f"penstock job start {project.reference} --from-savepoint {savepoint}"

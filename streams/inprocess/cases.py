@@ -17,7 +17,7 @@ from streams.definitions.pipeline import Pipeline
 from streams.inprocess.features_of import Event, time_ms
 
 _REASONS = tuple(reason.removeprefix("penstock.") for reason in Reason.__args__)  # type: ignore[attr-defined]
-# What a view says beside its features.
+# Fields of a view's outcome beside its features.
 ENVELOPE = ("entity", "seq", "as_of", "late")
 
 
@@ -142,7 +142,7 @@ def _event(step: Step, defaults: Mapping[str, Any]) -> Event:
 
 
 def _check_names(pipeline: Pipeline, step: Step, where: str) -> None:
-    """A misspelt name would be a value that is never compared."""
+    """Refuse unknown names: a misspelt name would never be compared."""
     known = {view.name: {*view.feature_names(), *ENVELOPE} for view in pipeline.views}
     known["event"] = set(pipeline.column_types())
     for view, expected in (step.expect or {}).items():

@@ -1,4 +1,4 @@
-"""Rows in, vectors out: what a job would emit for these events, without one."""
+"""Computes what a job would emit for given events, without a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.oracle.reference import Row
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, SourcePlan
 
-# Personal data is hashed with it, for there is no secret in a test: the hashes are not those of production.
+# Hashes personal data in tests, which need no secret: the hashes differ from those of production.
 PII_KEY = b"penstock.testing"
 
 

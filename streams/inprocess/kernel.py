@@ -1,6 +1,6 @@
 """The kernel as a child process, without Flink's runtime: one JSON request and one answer per line.
 
-What it computes is what a job computes, for it is the same code. It needs Java and the jars, and no cluster.
+It runs the same code as a job, so it computes the same values. It needs Java and the jars, but no cluster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Kernel:
         command = [str(_java()), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         command += ["-cp", f"{_existing(jar)}:{_flink_jars(flink_home)}", "penstock.kernel.Cli"]
         self._lock = threading.Lock()
-        # A pipe that nobody reads would fill up and stop it.
+        # An unread pipe would fill up and block the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process = subprocess.Popen(
             command,
@@ -113,7 +113,7 @@ class Kernel:
         self.close()
 
     def _why(self) -> str:
-        """The innermost message that it left."""
+        """The innermost error message on its standard error."""
         self._process.wait(10)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()

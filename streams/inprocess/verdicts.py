@@ -1,4 +1,4 @@
-"""Is what became of a case's events what it expects? Pure rules: no kernel, no file."""
+"""Compares the outcomes of a case's events with what the case expects. Pure rules: no kernel, no file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Missed:
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """A case, what became of its events, how many values were compared, and the events that missed what they should."""
+    """The result of a case: the events' outcomes, how many values were compared, and the events that differ."""
 
     case: Case
     outcomes: tuple[Outcome, ...]
@@ -44,15 +44,15 @@ class CaseVerdict:
 
 
 def run_case(case: Case, kernel: Kernel | None = None) -> CaseVerdict:
-    """Send the case's events through the pipeline and judge what became of them."""
+    """Send the case's events through the pipeline and judge the outcomes."""
     return judge(case, features_of(case.pipeline, case.events, kernel=kernel))
 
 
 def judge(case: Case, outcomes: Sequence[Outcome]) -> CaseVerdict:
     """The verdict on the outcomes of a case's events.
 
-    An event of which nothing is said must be emitted: a refusal or a duplicate that nobody expects is a mistake in the
-    event, and would otherwise leave a test that tests less than it says.
+    An event without an expectation must be emitted: an unexpected refusal or duplicate is a mistake in the event, and
+    would otherwise leave a test that tests less than it says.
     """
     missed, compared = [], 0
     for number, (step, outcome) in enumerate(zip(case.steps, outcomes, strict=True), 1):
@@ -104,7 +104,7 @@ def _pairs(step: Step, outcome: Outcome) -> list[tuple[str, Any, Any]]:
 
 
 class _Word(str):
-    """Text that is no value: shown without quotes."""
+    """Text that is not a value; shown without quotes."""
 
     __slots__ = ()
 

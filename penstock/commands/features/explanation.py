@@ -1,4 +1,4 @@
-"""Why is a feature what it is? The tiles behind an entity's vector, computed again from its events."""
+"""Explains an entity's vector: recomputes the tiles behind it from the entity's events."""
 
 from __future__ import annotations
 

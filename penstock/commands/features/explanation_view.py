@@ -1,4 +1,4 @@
-"""An explanation on a terminal, and as data."""
+"""Prints an explanation on a terminal, or gives it as data."""
 
 from __future__ import annotations
 

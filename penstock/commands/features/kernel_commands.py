@@ -40,7 +40,7 @@ from streams.plan.project import open_project
 def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> None:
     """Show the way of an event through a pipeline, its windows and tiles, and what their state takes.
 
-    Sizes are measured: the kernel takes events that nobody sent and writes what it keeps of them.
+    Sizes are measured: the kernel takes synthetic events and writes its state.
     """
     plan = open_project(pipeline).plan
     with Kernel() as kernel:
@@ -73,7 +73,7 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
     plan = project.plan
     view_plan = view_of(project, view)
     entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
-    # No clock is behind this one: so it reads as it was emitted.
+    # Read at the earliest time: no window has expired, so the vector is as it was emitted.
     vector = stored(plan, view_plan, entity, -(2**62), settings)
     if vector.state is VectorState.MISSING or vector.as_of is None:
         click.echo(f"nothing is stored for {view_plan.entity} {entity}: it has had no event, or none for long")
@@ -108,5 +108,5 @@ def test(files: tuple[Path, ...], part: str) -> None:
             verdicts.append(run_case(case))
             show(console, verdicts[-1])
     show_total(console, verdicts, time.monotonic() - began)
-    # Nothing that ran is nothing that passed.
+    # A run without any case fails.
     click.get_current_context().exit(0 if verdicts and all(verdict.passed for verdict in verdicts) else 1)

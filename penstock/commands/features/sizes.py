@@ -1,4 +1,4 @@
-"""What the state of an entity takes, measured: the kernel gets events that nobody sent and writes its state."""
+"""Measures the state size of an entity: the kernel takes synthetic events and writes its state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.inprocess.kernel import Kernel
 from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, StagePlan
 
-# Text columns of the events that nobody sent have this many characters.
+# Text columns of the synthetic events have this many characters.
 TEXT_LENGTH = 12
 _ID_LENGTH = 36
 # A midnight, where tiles of every usual hop begin: then a window whose hop does not divide it has the most of them.
@@ -55,7 +55,7 @@ def state_sizes(plan: PipelinePlan, kernel: Kernel, events_per_tile: int) -> lis
 
 
 def bytes_per_id(plan: PipelinePlan, kernel: Kernel) -> int:
-    """What de-duplication keeps of every event within its horizon, beside the states; ids have 36 characters."""
+    """Bytes that de-duplication keeps per event within its horizon, beside the states; ids have 36 characters."""
     one, many = 1, 101
     sizes = [
         _state(plan, (plan.source.key,) if plan.source.key else (), [_AS_OF] * count, kernel) for count in (one, many)
