@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from backfill.manifest import Manifest
+from backfill.manifest import BackfillManifest
 from backfill.parquet import Backfill
 from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
@@ -148,7 +148,7 @@ def _plain(batch: Any) -> dict[str, Any]:
     }
 
 
-def _is_in_range(manifest: Manifest, event: Event) -> bool:
+def _is_in_range(manifest: BackfillManifest, event: Event) -> bool:
     replay, position = manifest.replay, event.position
     return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
 
@@ -178,7 +178,7 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+def _replay_order(manifest: BackfillManifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
     """By what a replay orders each record: the greatest timestamp of its partition so far, source, partition, offset.
 
     ``timestamps`` are those of each source.
