@@ -31,7 +31,7 @@ class Part(BaseModel):
     next_offset: int
 
 
-class Manifest(BaseModel):
+class BackfillManifest(BaseModel):
     """One backfill.
 
     Args:
@@ -89,7 +89,7 @@ def scratch_topic(pipeline: str, run: str) -> str:
     return f"backfill.{pipeline}.{run}"
 
 
-def load_manifest(folder: Path) -> Manifest | None:
+def load_manifest(folder: Path) -> BackfillManifest | None:
     """The manifest of a folder; None if there is none.
 
     Raises:
@@ -97,7 +97,7 @@ def load_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / NAME
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return BackfillManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -130,7 +130,7 @@ def plan_hash(plan: PipelinePlan) -> str:
 
 
 def require_same(
-    manifest: Manifest, plan: PipelinePlan, views: dict[str, str], from_ms: int, to_ms: int, folder: Path
+    manifest: BackfillManifest, plan: PipelinePlan, views: dict[str, str], from_ms: int, to_ms: int, folder: Path
 ) -> None:
     """Check that a folder holds the very backfill that is asked for.
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backfill.manifest import Manifest, Part, load_manifest
+from backfill.manifest import BackfillManifest, Part, load_manifest
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder
@@ -151,7 +151,7 @@ class Backfill:
     """A complete backfill: ``manifest`` says what it is."""
 
     folder: Path
-    manifest: Manifest
+    manifest: BackfillManifest
 
     def columns(self) -> list[str]:
         """The names of the columns."""

@@ -41,7 +41,7 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Topic:
+class RetainedTopic:
     """What the raw topic holds; times are None if it holds no valid event.
 
     ``oldest_ms`` and ``newest_ms`` are event times, found near both ends of each partition; ``newest_timestamp`` is the
@@ -78,7 +78,7 @@ def reach_ms(plan: PipelinePlan) -> int | None:
 
 
 def plan_replay(
-    plan: PipelinePlan, topics: Sequence[Topic], *, from_ms: int, to_ms: int, scratch: str, reference: str
+    plan: PipelinePlan, topics: Sequence[RetainedTopic], *, from_ms: int, to_ms: int, scratch: str, reference: str
 ) -> Replay:
     """The bounded part of the job's request.
 
@@ -158,7 +158,7 @@ def plan_replay(
     )
 
 
-def _offsets(topic: Topic) -> Offsets:
+def _offsets(topic: RetainedTopic) -> Offsets:
     read = {number: one for number, one in topic.partitions.items() if one.start < one.end}
     return Offsets(
         start={number: one.start for number, one in read.items()},
@@ -166,7 +166,7 @@ def _offsets(topic: Topic) -> Offsets:
     )
 
 
-def _earliest_from(reach: int, topic: Topic) -> int:
+def _earliest_from(reach: int, topic: RetainedTopic) -> int:
     """The first ``from`` that nothing deleted can matter to: whatever was deleted is older than what is left."""
     left = [
         one.first_timestamp if one.first_timestamp is not None else topic.newest_timestamp

@@ -8,7 +8,7 @@ from pathlib import Path
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from backfill.planning import Partition, Topic
+from backfill.planning import Partition, RetainedTopic
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record, read_topic
 from penstock.kafka.topics import admin_client, require_topics
@@ -24,7 +24,7 @@ _TIMEOUT_S = 15.0
 _LOOKED_AT = 1_000
 
 
-def retained(project: Project, source: Source, settings: Settings, start_ms: int) -> Topic:
+def retained(project: Project, source: Source, settings: Settings, start_ms: int) -> RetainedTopic:
     """Look at the topic of one of a pipeline's sources; ``start_ms`` is the time that the partitions' ``start`` is for.
 
     Raises:
@@ -44,7 +44,7 @@ def retained(project: Project, source: Source, settings: Settings, start_ms: int
     for record in head:
         first_timestamps.setdefault(record.partition, record.timestamp)
     times = _event_times(source, project.schemas, settings, ends_of_partitions)
-    return Topic(
+    return RetainedTopic(
         partitions={
             n: Partition(
                 first=firsts[n],

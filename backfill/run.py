@@ -20,10 +20,10 @@ from urllib.parse import unquote, urlsplit
 from confluent_kafka import KafkaException
 
 from backfill import scratch
-from backfill.manifest import Manifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
+from backfill.manifest import BackfillManifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
 from backfill.parquet import Rows, Written, write_part
 from backfill.planning import plan_replay, start_ms
-from backfill.progress import Progress
+from backfill.progress_bar import ProgressBar
 from backfill.retained import first_offsets, retained
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
@@ -64,9 +64,9 @@ def run_backfill(
     settings: Settings,
     request: BackfillRequest,
     folder: Path,
-    progress: Progress,
+    progress: ProgressBar,
     stop: threading.Event,
-) -> Manifest:
+) -> BackfillManifest:
     """Replay the range into Parquet files under ``folder`` and return the complete manifest.
 
     It changes nothing that the live pipeline uses. A folder that holds the same backfill, unfinished, is carried on
@@ -108,7 +108,7 @@ def run_backfill(
 
 def _plan_backfill(
     project: Project, settings: Settings, request: BackfillRequest, views: dict[str, str], folder: Path
-) -> Manifest:
+) -> BackfillManifest:
     if any(path.name != _LOCK for path in folder.iterdir()):
         raise PenstockError(
             "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
@@ -116,7 +116,7 @@ def _plan_backfill(
     plan, run = project.plan, uuid.uuid4().hex[:8]
     from_ms, to_ms = request.from_ms, request.to_ms
     sources = project.pipeline.sources
-    manifest = Manifest(
+    manifest = BackfillManifest(
         pipeline=project.name,
         views=views,
         plan=plan_hash(plan),
@@ -141,10 +141,10 @@ class _Replayer:
         self,
         project: Project,
         settings: Settings,
-        manifest: Manifest,
+        manifest: BackfillManifest,
         folder: Path,
         flink: Flink,
-        progress: Progress,
+        progress: ProgressBar,
         stop: threading.Event,
     ) -> None:
         self._stop = stop
@@ -293,7 +293,7 @@ class _Replayer:
         )
 
 
-def _replayed(lag: Lag, manifest: Manifest, topics: Sequence[str]) -> int:
+def _replayed(lag: Lag, manifest: BackfillManifest, topics: Sequence[str]) -> int:
     """Records that the job has read, as of its last checkpoint."""
     read = 0
     for topic, offsets in zip(topics, manifest.replay.sources, strict=True):
@@ -322,9 +322,9 @@ def _newest(checkpoint: str | None) -> str | None:
 def _write(
     plan: PipelinePlan,
     settings: Settings,
-    manifest: Manifest,
+    manifest: BackfillManifest,
     folder: Path,
-    progress: Progress,
+    progress: ProgressBar,
     stop: threading.Event,
 ) -> None:
     """Turn the rows on the scratch topic into part files, after those that are there already."""

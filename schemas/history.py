@@ -60,6 +60,17 @@ def commit(records: Mapping[str, dict[str, Any]], folder: Path = HISTORY) -> lis
     return written
 
 
+def without_prose(schema: Any) -> Any:
+    """A JSON Schema without descriptions: rewording a docstring is no new form."""
+    if isinstance(schema, dict):
+        return {key: without_prose(value) for key, value in schema.items() if not _is_prose(key, value)}
+    return [without_prose(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _is_prose(key: str, value: Any) -> bool:
+    return key == "description" and isinstance(value, str)
+
+
 def history_problems(records: Mapping[str, dict[str, Any]], folder: Path = HISTORY) -> Iterator[str]:
     """What is wrong with the present forms: not committed, or unable to read the records of an earlier one."""
     for name, schema in records.items():

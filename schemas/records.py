@@ -17,13 +17,15 @@ SOURCE_FIELDS: list[dict[str, Any]] = [
     {"name": "timestamp", "type": "long", "doc": "Kafka timestamp of the raw event, epoch ms"},
 ]
 
-VIEW_FIELDS: list[dict[str, Any]] = [
+EMISSION_FIELDS: list[dict[str, Any]] = [
     {"name": "entity", "type": "string"},
     {"name": "epoch", "type": "long"},
     {"name": "seq", "type": "long"},
     {"name": "as_of", "type": "long", "doc": "epoch ms"},
-    {"name": "late", "type": "boolean"},
 ]
+"""Which emission of which entity: part of a view's record, and of each view that a prediction names."""
+
+VIEW_FIELDS: list[dict[str, Any]] = [*EMISSION_FIELDS, {"name": "late", "type": "boolean"}]
 """What each view's part of a feature record has before its features: who, which emission, as of when."""
 
 
@@ -40,6 +42,7 @@ def feature_envelope(event_fields: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 ENVELOPE_NAMES: tuple[str, ...] = tuple(field["name"] for field in feature_envelope([]))
+EMISSION_FIELD_NAMES: tuple[str, ...] = tuple(field["name"] for field in EMISSION_FIELDS)
 VIEW_FIELD_NAMES: tuple[str, ...] = tuple(field["name"] for field in VIEW_FIELDS)
 
 
@@ -66,13 +69,7 @@ PREDICTION_SCHEMA: dict[str, Any] = {
                 "items": {
                     "type": "record",
                     "name": "ViewRef",
-                    "fields": [
-                        {"name": "view", "type": "string", "doc": "name@version"},
-                        {"name": "entity", "type": "string"},
-                        {"name": "epoch", "type": "long"},
-                        {"name": "seq", "type": "long"},
-                        {"name": "as_of", "type": "long", "doc": "epoch ms"},
-                    ],
+                    "fields": [{"name": "view", "type": "string", "doc": "name@version"}, *EMISSION_FIELDS],
                 },
             },
         },

@@ -17,7 +17,7 @@ from penstock.kafka.records import Consumed, Headers, Produced
 from penstock.time import iso
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
-from schemas.records import PREDICTION_SCHEMA
+from schemas.records import EMISSION_FIELD_NAMES, PREDICTION_SCHEMA
 from scoring.decision import Policy
 from scoring.memory import EventPosition
 from scoring.vectors import FloatArray, pack_vector
@@ -81,7 +81,7 @@ class PredictionWriter:
                 "route": result.route,
                 "policy_version": self.policy.version,
                 "views": [
-                    {"view": id_, **{name: record[view][name] for name in ("entity", "epoch", "seq", "as_of")}}
+                    {"view": id_, **{name: record[view][name] for name in EMISSION_FIELD_NAMES}}
                     for view, id_ in self._views
                     if record[view] is not None
                 ],

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from backfill.manifest import Manifest, plan_hash, selected_views
+from backfill.manifest import BackfillManifest, plan_hash, selected_views
 from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
-from backfill.progress import Progress
+from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, run_backfill
 from penstock.kafka.reading import Record
 from penstock.settings import Settings
@@ -24,9 +24,9 @@ from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 
 
-def run_quietly(project: Project, settings: Settings, request: BackfillRequest, folder: Path) -> Manifest:
+def run_quietly(project: Project, settings: Settings, request: BackfillRequest, folder: Path) -> BackfillManifest:
     """A backfill by a job, from its beginning to its end."""
-    with Progress(Console(file=StringIO())) as progress:
+    with ProgressBar(Console(file=StringIO())) as progress:
         return run_backfill(project, settings, request, folder, progress, threading.Event())
 
 
@@ -41,7 +41,7 @@ def write_backfill(
         Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(record), headers=())
         for offset, record in enumerate(records)
     ]
-    manifest = Manifest(
+    manifest = BackfillManifest(
         state="complete",
         pipeline=pipeline.name,
         views=selected_views(plan, views, "p"),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from backfill.manifest import Manifest
+from backfill.manifest import BackfillManifest
 from backfill.parquet import Backfill
 from streams.oracle.order import Arrival, by_event_time
 from streams.oracle.reference import Timed
@@ -149,7 +149,7 @@ def _plain(batch: Any) -> dict[str, Any]:
     }
 
 
-def _is_in_range(manifest: Manifest, event: JudgedEvent) -> bool:
+def _is_in_range(manifest: BackfillManifest, event: JudgedEvent) -> bool:
     replay, position = manifest.replay, event.position
     return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
 
@@ -179,7 +179,7 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(manifest: Manifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+def _replay_order(manifest: BackfillManifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
     """The sort key of each record in a replay: greatest timestamp of its partition so far, source, partition, offset.
 
     ``timestamps`` has one mapping per source.

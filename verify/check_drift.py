@@ -11,9 +11,9 @@ from penstock.kafka.reading import Record
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.records import is_comparable, monitors_of, observer_of
-from streams.drift.reference import Reference, read_reference
-from streams.drift.track import Alert, Track, TrackState, read_state
+from streams.drift.drift_records import is_comparable, monitors_of, observer_of
+from streams.drift.drift_reference import Reference, read_reference
+from streams.drift.track import DriftAlert, Track, TrackState, read_state
 from verify.findings import Findings
 from verify.published import Published
 
@@ -112,11 +112,11 @@ def _replay(
     state: TrackState,
     records: Sequence[Published],
     findings: DriftFindings,
-) -> list[Alert]:
+) -> list[DriftAlert]:
     track = Track(reference, monitors_of(pipeline)[key.topic], key.topic, key.partition, state.start)
     observe = observer_of(key.topic, pipeline, key.version)
     counted: set[tuple[str, int, int]] = set()
-    alerts: list[Alert] = []
+    alerts: list[DriftAlert] = []
     for record in sorted((r for r in records if r.partition == key.partition), key=lambda r: r.offset):
         if state.start <= record.offset < state.position:
             observation = observe(record.value) if is_comparable(pipeline, record.lacks) else None
@@ -133,7 +133,7 @@ def _replay(
     return alerts
 
 
-def _compare(alert: Alert, published: Mapping[str, Any] | None, findings: DriftFindings) -> None:
+def _compare(alert: DriftAlert, published: Mapping[str, Any] | None, findings: DriftFindings) -> None:
     if published is None:
         findings.missing += 1
         findings.note(f"alert {alert.alert_id} was not published")

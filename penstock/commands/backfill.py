@@ -11,7 +11,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from backfill.progress import Progress
+from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, StoppedError, run_backfill
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
@@ -46,7 +46,7 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     try:
-        with Progress(Console()) as progress:
+        with ProgressBar(Console()) as progress:
             request = BackfillRequest(from_ms, to_ms, views)
             manifest = run_backfill(open_project(pipeline), Settings(), request, out, progress, stop)
     except StoppedError:

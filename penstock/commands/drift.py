@@ -20,9 +20,9 @@ from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
-from streams.drift.records import monitors_of
-from streams.drift.reference import Reference
-from streams.drift.store import NotSavedError, found, latest_states
+from streams.drift.drift_records import monitors_of
+from streams.drift.drift_reference import Reference
+from streams.drift.state_store import NotSavedError, latest_states, resume_point
 from streams.drift.track import Track
 from streams.plan.project import open_project
 
@@ -87,7 +87,7 @@ def status(pipeline: str, alerts: int) -> None:
         except NotSavedError as error:
             raise PenstockError(str(error), where=str(settings.kafka.access), next="penstock status") from error
         for topic, names in monitors_of(definition).items():
-            state = found(states, (topic, partition), reference).state
+            state = resume_point(states, (topic, partition), reference).state
             if state is not None:
                 tracks.append(Track.restored(state, reference, names, topic, partition))
     console.print(

@@ -21,7 +21,7 @@ from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.training import ModelManifest, train
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
-from streams.drift.training import reference_of
+from streams.drift.training_reference import reference_of
 from streams.plan.project import open_project
 
 _MOST_USEFUL = 5

@@ -1,6 +1,7 @@
-"""Drift: is what the model is given now still what it was trained on, and does it still answer alike?
+"""Drift detection: compares live features and scores with those that the served model was trained on.
 
-The reference (:mod:`~streams.drift.reference`), its calibration, the detectors and the track of a partition are pure:
-no Kafka, no clock, no randomness of their own. The app reads with faust and writes with transactions; what it keeps
-is in Kafka, with the offsets up to which it holds.
+The reference (:mod:`~streams.drift.drift_reference`), its calibration, the detectors and the track of a partition are
+pure: they use no Kafka, no clock and no randomness of their own. Only the app, its consumer, the state store and
+:mod:`~streams.drift.following` do I/O: faust reads, Kafka transactions write the alerts and the state together with
+the offset that the state has reached.
 """

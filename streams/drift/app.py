@@ -24,11 +24,11 @@ from penstock.telemetry import ProgressTracker
 from scoring.repository import ModelRepository
 from scoring.training_set import view_versions
 from streams.drift.consumer import Positions, StatefulTransport
+from streams.drift.drift_metrics import DriftMetrics
+from streams.drift.drift_records import Writer, monitors_of, reader_of
+from streams.drift.drift_reference import Reference, read_reference
 from streams.drift.following import Following
-from streams.drift.metrics import Metrics
-from streams.drift.records import Writer, monitors_of, reader_of
-from streams.drift.reference import Reference, read_reference
-from streams.drift.store import TrackStore
+from streams.drift.state_store import TrackStore
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class _Run:
             {topic: reader_of(topic, project, version) for topic in monitors},
             monitors,
             Writer(pipeline, reference, version),
-            Metrics(REGISTRY, pipeline.name, reference),
+            DriftMetrics(REGISTRY, pipeline.name, reference),
             clock=time.monotonic,
         )
 

@@ -26,7 +26,7 @@ from scipy import stats
 from penstock.errors import PenstockError
 from streams.definitions.monitors import Monitors
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, PRIOR, stride
-from streams.drift.reference import CLIP, DETECTORS, MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import CLIP, DETECTORS, MonitorReference, Reference, Thresholds
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

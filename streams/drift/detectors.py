@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 from river.drift import ADWIN, PageHinkley
 
-from streams.drift.reference import DetectorName, MonitorReference
+from streams.drift.drift_reference import DetectorName, MonitorReference
 
 # Changes of the mean below this, in standard deviations, are not Page-Hinkley's business.
 PAGE_HINKLEY_DELTA = 0.1

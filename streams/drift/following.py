@@ -23,11 +23,11 @@ from faust.types import TP
 from penstock.kafka.records import Produced
 from schemas.codec import Undecodable, UnknownSchema
 from streams.drift.consumer import Followed
-from streams.drift.metrics import Metrics
-from streams.drift.records import Reader, Writer
-from streams.drift.reference import Reference
-from streams.drift.store import NotSavedError, TrackStore
-from streams.drift.track import Alert, Track
+from streams.drift.drift_metrics import DriftMetrics
+from streams.drift.drift_records import Reader, Writer
+from streams.drift.drift_reference import Reference
+from streams.drift.state_store import NotSavedError, TrackStore
+from streams.drift.track import DriftAlert, Track
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class _Followed:
 
     track: Track
     saved: int
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[DriftAlert] = field(default_factory=list)
     out: list[Produced] = field(default_factory=list)
     saved_at: float = 0.0
     missed: bool = False
@@ -77,7 +77,7 @@ class Following:
         readers: Mapping[str, Reader],
         monitors: Mapping[str, tuple[str, ...]],
         writer: Writer,
-        metrics: Metrics,
+        metrics: DriftMetrics,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -159,16 +159,16 @@ class Following:
 
     async def _take(self, tp: TP) -> None:
         try:
-            found = await asyncio.to_thread(self._store.take, tuple(tp))
+            resume = await asyncio.to_thread(self._store.take, tuple(tp))
         except NotSavedError as error:
             _log.warning("%s cannot be followed yet: %s", tp, error)
             self._again[tp] = self._clock() + _RETRY_S
             return
         names = self._monitors[tp.topic]
         track = (
-            Track(self._reference, names, tp.topic, tp.partition, found.start)
-            if found.state is None
-            else Track.restored(found.state, self._reference, names, tp.topic, tp.partition)
+            Track(self._reference, names, tp.topic, tp.partition, resume.start)
+            if resume.state is None
+            else Track.restored(resume.state, self._reference, names, tp.topic, tp.partition)
         )
         self._followed[tp] = _Followed(track, saved=track.position, saved_at=self._clock())
         _log.info("%s[%d] is followed from %d", tp.topic, tp.partition, track.position)

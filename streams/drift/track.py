@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.reference import MonitorReference, Reference
-from streams.drift.seen import Seen, SeenState
+from streams.drift.drift_reference import MonitorReference, Reference
+from streams.drift.recent_events import RecentEvents, SeenState
 
 # Whose binary form ADWIN's state has.
 RIVER = version("river")
@@ -33,7 +33,7 @@ class Observation(NamedTuple):
     values: Sequence[float]
 
 
-class Alert(NamedTuple):
+class DriftAlert(NamedTuple):
     """One change that one detector found. ``event_time`` is what the partition had reached, epoch ms."""
 
     alert_id: str
@@ -76,7 +76,7 @@ class Track:
         self.observed = self.alerts = 0
         self.newest_event_time = 0
         self._reference = reference
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, RecentEvents] = {}
         self.detectors = {
             name: MonitorDetectors(reference.monitor(name), reference.window) for name in dict.fromkeys(monitors)
         }
@@ -95,7 +95,7 @@ class Track:
             for name, detectors in track.detectors.items():
                 detectors.restore(state.monitors[name], adwin_too=state.river == RIVER)
             for name, seen_state in state.seen.items():
-                track._seen[name] = Seen()
+                track._seen[name] = RecentEvents()
                 track._seen[name].restore(seen_state)
         except (KeyError, ValueError, UnreadableStateError) as error:
             raise unreadable(f"{topic}[{partition}]", str(error)) from error
@@ -103,7 +103,7 @@ class Track:
         track.newest_event_time = state.newest_event_time
         return track
 
-    def take(self, offset: int, observation: Observation | None) -> list[Alert]:
+    def take(self, offset: int, observation: Observation | None) -> list[DriftAlert]:
         """Take the record at ``offset`` (None: it holds nothing to monitor); the alerts that it gives.
 
         One below the position was taken before, and gives nothing; so does one of an event that training knew, or that
@@ -115,12 +115,12 @@ class Track:
         if observation is None or observation.event_time <= self._reference.until_ms:
             return []
         topic, partition, raw = observation.source
-        if not self._seen.setdefault(f"{topic}/{partition}", Seen()).add(raw):
+        if not self._seen.setdefault(f"{topic}/{partition}", RecentEvents()).add(raw):
             return []
         self.observed += 1
         self.newest_event_time = max(self.newest_event_time, observation.event_time)
         alerts = [
-            Alert(
+            DriftAlert(
                 f"{self.topic}-{self.partition}-{offset}:{name}:{crossing.detector}",
                 name,
                 crossing,
@@ -170,7 +170,7 @@ def unreadable(where: str, why: str) -> PenstockError:
     )
 
 
-def message(alert: Alert, reference: MonitorReference) -> str:
+def message(alert: DriftAlert, reference: MonitorReference) -> str:
     """The alert for a person."""
     crossing, name = alert.crossing, alert.monitor
     moved = f"{_short(crossing.reference)} -> {_short(crossing.current)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backfill.manifest import Manifest, Part, load_manifest, plan_hash, require_same, selected_views
+from backfill.manifest import BackfillManifest, Part, load_manifest, plan_hash, require_same, selected_views
 from penstock.errors import PenstockError
 from streams.flink.submission import Replay
 from tests.plans import make_plan, view_of
@@ -25,9 +25,9 @@ FEATURE: dict[str, Any] = {
 PLAN = make_plan(fields=[], views=[view_of(FEATURE, name="a"), view_of(FEATURE, name="b")])
 
 
-def manifest(**changes: Any) -> Manifest:
+def manifest(**changes: Any) -> BackfillManifest:
     replay = Replay(topic="backfill.p.r", start={0: 3, 1: 5}, end={0: 10, 1: 6}, from_ms=7, to_ms=9, max_ahead_ms=1)
-    found = Manifest(pipeline="p", views={"a": "1:h"}, plan=plan_hash(PLAN), run="r", replay=replay)
+    found = BackfillManifest(pipeline="p", views={"a": "1:h"}, plan=plan_hash(PLAN), run="r", replay=replay)
     return found.model_copy(update=changes)
 
 
@@ -83,7 +83,7 @@ def test_the_same_arguments_carry_on(tmp_path: Path) -> None:
     ],
 )
 def test_another_backfill_in_the_folder_is_refused_with_the_difference(
-    tmp_path: Path, held: Manifest, views: dict[str, str], to_ms: int, says: str
+    tmp_path: Path, held: BackfillManifest, views: dict[str, str], to_ms: int, says: str
 ) -> None:
     with pytest.raises(PenstockError, match=says) as refused:
         require_same(held, PLAN, views, 7, to_ms, tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backfill.planning import Partition, Topic, plan_replay, reach_ms, start_ms
+from backfill.planning import Partition, RetainedTopic, plan_replay, reach_ms, start_ms
 from penstock.errors import PenstockError
 from streams.definitions.windows import Window
 from streams.flink.submission import Replay
@@ -31,16 +31,16 @@ def plan(event_id: str | None = "id") -> PipelinePlan:
 REACH = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
 
 
-def topic(**partitions: Partition) -> Topic:
+def topic(**partitions: Partition) -> RetainedTopic:
     held = {int(name[1:]): one for name, one in partitions.items()} or {0: Partition(0, 40, 1_000, 0)}
-    return Topic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
+    return RetainedTopic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
 
 
-def replay_of(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
+def replay_of(held: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
     return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r", reference="p")
 
 
-def refusal(held: Topic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
+def refusal(held: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
     with pytest.raises(PenstockError) as refused:
         replay_of(held, from_ms, to_ms)
     return str(refused.value)
@@ -86,7 +86,7 @@ def test_an_empty_range_is_refused(from_ms: int, to_ms: int) -> None:
 
 
 def test_a_topic_without_a_valid_event_is_refused() -> None:
-    nothing = Topic(partitions={0: Partition(0, 5, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
+    nothing = RetainedTopic(partitions={0: Partition(0, 5, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
     assert "holds no valid event" in refusal(nothing)
 
 
@@ -122,7 +122,7 @@ def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
     replay_of(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
 
 
-def of_two(first: Topic, second: Topic) -> Replay:
+def of_two(first: RetainedTopic, second: RetainedTopic) -> Replay:
     also = {"topic": "clicks", "key": "k", "triggers": False}
     two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], additional_sources=(also,))
     return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
@@ -135,7 +135,7 @@ def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
 
 
 def test_what_retention_has_deleted_of_a_further_source_is_missed_too_and_its_end_bounds_nothing() -> None:
-    young = Topic(partitions={0: Partition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
+    young = RetainedTopic(partitions={0: Partition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
     assert of_two(topic(), young).additional_sources[0].end == {0: 5}
     with pytest.raises(PenstockError, match="retention has deleted") as refused:
         of_two(topic(), topic(p0=Partition(9, 9, 10, 60 * HOUR)))

@@ -21,9 +21,9 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from backfill.manifest import Manifest, load_manifest
+from backfill.manifest import BackfillManifest, load_manifest
 from backfill.parquet import read_backfill
-from backfill.progress import Progress
+from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, run_backfill
 from deploy.local.stack import Stack
 from penstock.commands.options import EventTime
@@ -93,7 +93,7 @@ class History:
         producer.poll(0)
 
 
-def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> Manifest:
+def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> BackfillManifest:
     return run_quietly(bench.project, bench.settings, wanted, folder)
 
 
@@ -237,7 +237,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     assert "the same command carries on" in said
     (tmp_path / "gate").unlink()
     third = StringIO()
-    with Progress(Console(file=third)) as progress:
+    with ProgressBar(Console(file=third)) as progress:
         run_backfill(bench.project, bench.settings, wanted, folder, progress, threading.Event())
 
     assert "the job goes on from its checkpoint" in third.getvalue()

@@ -24,7 +24,7 @@ from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import FILE, MonitorReference, Reference, Thresholds
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.monitoring import expressions, rules
 from tests.promql import grouping_labels, selectors

@@ -10,7 +10,7 @@ from penstock.kafka.access import KafkaAccess
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.reference import FILE
+from streams.drift.drift_reference import FILE
 from tests.streams.drift.references import reference
 
 EVENTS, GARBAGE = 240, 12

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backfill.manifest import Manifest, plan_hash, selected_views
+from backfill.manifest import BackfillManifest, plan_hash, selected_views
 from backfill.parquet import Rows, Written, read_backfill, write_part
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
@@ -95,7 +95,7 @@ def check(
         to_ms=to_ms,
         max_ahead_ms=1_000,
     )
-    manifest = Manifest(
+    manifest = BackfillManifest(
         state="complete",
         pipeline="p",
         views=selected_views(plan, (), "p"),

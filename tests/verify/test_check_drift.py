@@ -12,9 +12,9 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock import Monitors
 from penstock.kafka.reading import Record
 from scoring.repository import ModelRepository
-from streams.drift.records import Writer, monitors_of, observer_of
-from streams.drift.reference import FILE, Reference
-from streams.drift.store import state_key
+from streams.drift.drift_records import Writer, monitors_of, observer_of
+from streams.drift.drift_reference import FILE, Reference
+from streams.drift.state_store import state_key
 from streams.drift.track import Track
 from tests.streams.drift.references import UNTIL_MS, reference
 from verify.check_drift import DriftFindings, check_drift

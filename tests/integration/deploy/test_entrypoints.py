@@ -27,7 +27,7 @@ from penstock.paths import ROOT, VENVS, java_home
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.reference import FILE, MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import FILE, MonitorReference, Reference, Thresholds
 from streams.flink import lifecycle
 from streams.plan.project import open_project
 from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.drift.reference import MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import MonitorReference, Reference, Thresholds
 
 WINDOW = 100
 UNTIL_MS = 1_000

@@ -18,7 +18,7 @@ from streams.drift.calibration import (
     quantile_of_maximum,
 )
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, MonitorDetectors, page_hinkley_statistic
-from streams.drift.reference import MonitorReference, Reference
+from streams.drift.drift_reference import MonitorReference, Reference
 
 DAY_MS = 86_400_000
 PER_DAY = 250

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from examples.fraud.pipeline import pipeline as fraud
 from schemas.codec import Undecodable
 from streams.drift.consumer import Followed
+from streams.drift.drift_metrics import DriftMetrics
+from streams.drift.drift_records import Writer
 from streams.drift.following import Following
-from streams.drift.metrics import Metrics
-from streams.drift.records import Writer
-from streams.drift.store import Found, NotSavedError
+from streams.drift.state_store import NotSavedError, ResumePoint
 from streams.drift.track import Observation, TrackState
 from tests.streams.drift.references import UNTIL_MS, reference
 
@@ -31,9 +31,9 @@ class FakeStore:
         self.out: list[Any] = []
         self.refuse: NotSavedError | None = None
 
-    def take(self, _: Any) -> Found:
+    def take(self, _: Any) -> ResumePoint:
         state = self.states[-1] if self.states else None
-        return Found(state, 0 if state is None else state.position)
+        return ResumePoint(state, 0 if state is None else state.position)
 
     def save(self, _: Any, state: TrackState, out: Any, _now_ms: int) -> int:
         if self.refuse is not None:
@@ -74,7 +74,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def following(store: FakeStore) -> Following:
-    metrics = Metrics(CollectorRegistry(), "p", REFERENCE)
+    metrics = DriftMetrics(CollectorRegistry(), "p", REFERENCE)
     made = Following(
         REFERENCE,
         store,

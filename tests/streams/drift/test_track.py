@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
-from streams.drift.seen import SPAN, Seen, SeenState
+from streams.drift.recent_events import SPAN, RecentEvents, SeenState
 from streams.drift.track import Observation, Track, TrackState, message, read_state
 from tests.streams.drift.references import UNTIL_MS, monitor_reference, reference
 
@@ -119,11 +119,11 @@ def test_a_state_of_other_monitors_is_refused():
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.lists(st.integers(0, 400_000), max_size=200), st.integers(0, 200))
 def test_seen_tells_the_first_time_from_the_others(offsets, cut):
-    seen, known, newest = Seen(), set(), -1
+    seen, known, newest = RecentEvents(), set(), -1
     for at, offset in enumerate(offsets):
         if at == cut:
             state = SeenState.model_validate_json(seen.state().model_dump_json())
-            seen = Seen()
+            seen = RecentEvents()
             seen.restore(state)
         first = seen.add(offset)
         if offset > newest - SPAN + 8_192:  # older ones may count as seen
@@ -136,7 +136,7 @@ def test_seen_tells_the_first_time_from_the_others(offsets, cut):
 
 def test_bits_that_would_not_fit_are_refused():
     with pytest.raises(ValueError, match="inflated"):
-        Seen().restore(SeenState(floor=0, bits="AAAA"))
+        RecentEvents().restore(SeenState(floor=0, bits="AAAA"))
 
 
 def test_a_person_reads_what_changed():

@@ -16,8 +16,8 @@ from schemas.records import DRIFT_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.reference import Reference
-from streams.drift.track import Alert, Observation, message
+from streams.drift.drift_reference import Reference
+from streams.drift.track import DriftAlert, Observation, message
 from streams.plan.feature_records import is_lacking
 from streams.plan.project import Project
 
@@ -98,7 +98,7 @@ class Writer:
         self._version = str(version)
         self._encoder = Encoder(DRIFT_SCHEMA)
 
-    def alert(self, alert: Alert, topic: str, partition: int, now_ms: int) -> Produced:
+    def alert(self, alert: DriftAlert, topic: str, partition: int, now_ms: int) -> Produced:
         """The alert, for the drift topic's partition of the same number; keyed by its monitor."""
         crossing = alert.crossing
         value = self._encoder.encode(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.drift.reference import DETECTORS, Reference
-from streams.drift.track import Alert, Track
+from streams.drift.drift_reference import DETECTORS, Reference
+from streams.drift.track import DriftAlert, Track
 
 _SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
 
 
-class Metrics:
+class DriftMetrics:
     """The app's metrics in ``registry``."""
 
     def __init__(self, registry: CollectorRegistry, pipeline: str, reference: Reference) -> None:
@@ -65,7 +65,7 @@ class Metrics:
         """One record is followed."""
         self._records.labels(self._pipeline, topic, outcome).inc()
 
-    def saved(self, track: Track, alerts: list[Alert], size: int) -> None:
+    def saved(self, track: Track, alerts: list[DriftAlert], size: int) -> None:
         """A state is written, with these alerts."""
         self._saves.labels(self._pipeline, "written").inc()
         self._size.labels(self._pipeline).set(size)

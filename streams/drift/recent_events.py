@@ -26,7 +26,7 @@ class SeenState(BaseModel):
     bits: str
 
 
-class Seen:
+class RecentEvents:
     """The raw events of one partition that were counted."""
 
     def __init__(self) -> None:

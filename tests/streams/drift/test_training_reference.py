@@ -16,8 +16,8 @@ from scoring.training import TrainedModel, train
 from scoring.training_set import Counts, TrainingSet
 from streams.definitions.pipeline import Pipeline
 from streams.drift.app import current_reference
-from streams.drift.reference import FILE, read_reference
-from streams.drift.training import reference_of
+from streams.drift.drift_reference import FILE, read_reference
+from streams.drift.training_reference import reference_of
 from streams.plan.project import Project
 
 INPUTS = ("event.amount_eur", "card_spend.amount_eur_mean_7d")

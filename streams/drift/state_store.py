@@ -28,7 +28,7 @@ from penstock.kafka.transactions import (
     producer_factory,
 )
 from streams.definitions.pipeline import Pipeline
-from streams.drift.reference import Reference
+from streams.drift.drift_reference import Reference
 from streams.drift.track import TrackState, read_state
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class NotSavedError(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
+class ResumePoint:
     """What the state topic says of a partition: the state under this reference, if there is one, and where to start.
 
     ``start`` is the position that was reached under any reference: a new one goes on where the last one was.
@@ -84,7 +84,7 @@ class TrackStore:
         self._stop = stop
         self._producers: dict[Partition, TransactionalProducer] = {}
 
-    def take(self, partition: Partition) -> Found:
+    def take(self, partition: Partition) -> ResumePoint:
         """Become the only writer for a partition, and read what is known of it.
 
         Raises:
@@ -103,7 +103,7 @@ class TrackStore:
         if not producer.start():
             raise NotSavedError("stopping", lost=True)
         self._producers[partition] = producer
-        return found(latest_states(self._kafka, self._group, self._topic, number), partition, self._reference)
+        return resume_point(latest_states(self._kafka, self._group, self._topic, number), partition, self._reference)
 
     def save(self, partition: Partition, state: TrackState, others: Sequence[Produced], now_ms: int) -> int:
         """Write a state together with the alerts and dead letters that came with it; gives the state's size in bytes.
@@ -139,7 +139,7 @@ def state_key(partition: Partition, reference: Reference, version: int) -> str:
     return f"{topic}/{number}/{reference.model}@{version}/{reference.hash}"
 
 
-def found(states: dict[str, bytes], partition: Partition, reference: Reference) -> Found:
+def resume_point(states: dict[str, bytes], partition: Partition, reference: Reference) -> ResumePoint:
     """What the states of a partition of the state topic, by key, say of a partition that is followed.
 
     Raises:
@@ -155,7 +155,7 @@ def found(states: dict[str, bytes], partition: Partition, reference: Reference) 
         start = max(start, state.position)
         if key.endswith(f"/{reference.hash}"):
             ours = state
-    return Found(ours, start if ours is None else ours.position)
+    return ResumePoint(ours, start if ours is None else ours.position)
 
 
 def latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from scoring.training import TrainedModel, score_onnx
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
 from streams.drift.calibration import Series, calibrate
-from streams.drift.reference import Reference
+from streams.drift.drift_reference import Reference
 from streams.plan.project import Project
 
 

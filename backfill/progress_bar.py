@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 _LINE_EVERY_S = 5.0
 
 
-class Progress:
+class ProgressBar:
     """Shows one step after the other: how much is done of how much, at which rate, and how long the rest will take."""
 
     def __init__(self, console: Console) -> None:
