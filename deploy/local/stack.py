@@ -23,16 +23,8 @@ from deploy.local.supervision import ProcessState, Supervision
 from penstock.errors import PenstockError
 from penstock.paths import DEFAULT_HOME, JARS
 
-# The order of stopping: whoever writes to others goes first, the log that everything rests on last.
-_STOP_ORDER = (("taskmanager", "triton"), ("jobmanager", "cassandra", "redis"), ("kafka", "zookeeper"))
-PROGRAMS: dict[str, tuple[str, ...]] = {
-    "kafka": ("kafka",),
-    "cassandra": ("cassandra",),
-    "redis": ("redis",),
-    "triton": ("triton",),
-    "zookeeper": ("zookeeper",),
-    "flink": ("jobmanager", "taskmanager"),
-}
+PROGRAMS = {service.name: tuple(service.stop_stages) for service in SERVICES.values()}
+_STOP_STAGES = {name: stage for service in SERVICES.values() for name, stage in service.stop_stages.items()}
 _SERVICE_OF = {program: service for service, programs in PROGRAMS.items() for program in programs}
 _POLL_S = 0.2
 
@@ -116,8 +108,8 @@ class Stack:
             if self._supervision.alive:
                 running = {name for name, state in self._states().items() if state.pid}
                 count = len(running)
-                for group in _STOP_ORDER:
-                    self._supervision.stop_programs(running & set(group))
+                for stage in sorted(set(_STOP_STAGES.values())):
+                    self._supervision.stop_programs({name for name in running if _STOP_STAGES[name] == stage})
             else:
                 count = self._supervision.end_leftovers()
             self._supervision.shutdown()

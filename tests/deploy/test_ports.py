@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.ports import Ports, owner_of, parse_overrides, taken
+from deploy.local.services import SERVICES
 from penstock.errors import PenstockError
 
 
@@ -29,6 +30,11 @@ def test_free_ports_are_all_different_and_below_the_ephemeral_range() -> None:
 def test_the_default_ports_do_not_collide_with_each_other() -> None:
     ports = list(Ports().as_dict().values())
     assert len(set(ports)) == len(ports)
+
+
+def test_every_port_belongs_to_exactly_one_service() -> None:
+    declared = [name for service in SERVICES.values() for name in service.port_names]
+    assert sorted(declared) == sorted(Ports().as_dict())
 
 
 def test_overrides_are_read_from_options_and_replace_only_what_they_name() -> None:

@@ -70,13 +70,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Service:
-    """A server of the stack: ports it takes, how its files are written, its programs, and which services it needs."""
+    """A server of the stack: ports it takes, how its files are written, its programs, and which services it needs.
+
+    `stop_stages` names its programs, each with the stage of `down` that stops it: 0 for those that write to others,
+    the highest for those that everything else needs.
+    """
 
     name: str
     title: str
     port_names: tuple[str, ...]
     prepare: Callable[[Layout], None]
     programs: Callable[[Layout], list[Program]]
+    stop_stages: Mapping[str, int]
     needs: tuple[str, ...] = ()
 
     def ports(self, ports: Ports) -> dict[str, int]:

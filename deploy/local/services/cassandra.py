@@ -120,4 +120,4 @@ def _ready(port: int) -> str:
     return str(row.release_version)
 
 
-CASSANDRA = Service("cassandra", "Cassandra", ("cassandra", "cassandra_storage"), prepare, programs)
+CASSANDRA = Service("cassandra", "Cassandra", ("cassandra", "cassandra_storage"), prepare, programs, {"cassandra": 1})

@@ -212,5 +212,6 @@ FLINK = Service(
     ("flink_rest", "flink_rpc", "flink_blob", "jobmanager_metrics", "taskmanager_metrics"),
     prepare,
     programs,
+    {"jobmanager": 1, "taskmanager": 0},
     needs=("zookeeper",),
 )

@@ -105,4 +105,4 @@ def _ready(port: int) -> str:
     return f"{sum(not name.startswith('__') for name in topics)} topics"
 
 
-KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs)
+KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs, {"kafka": 2})

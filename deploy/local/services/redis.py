@@ -49,4 +49,4 @@ def _ready(port: int) -> str:
     return str(info["redis_version"]) if isinstance(info, dict) else ""
 
 
-REDIS = Service("redis", "Redis", ("redis",), prepare, programs)
+REDIS = Service("redis", "Redis", ("redis",), prepare, programs, {"redis": 1})

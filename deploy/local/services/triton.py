@@ -83,4 +83,4 @@ def _libpython_folder(python: Path) -> str:
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 
 
-TRITON = Service("triton", "Triton", ("triton_http", "triton_grpc", "triton_metrics"), prepare, programs)
+TRITON = Service("triton", "Triton", ("triton_http", "triton_grpc", "triton_metrics"), prepare, programs, {"triton": 0})

@@ -56,4 +56,4 @@ def _ready(port: int) -> str:
     return version[1]
 
 
-ZOOKEEPER = Service("zookeeper", "ZooKeeper", ("zookeeper",), prepare, programs)
+ZOOKEEPER = Service("zookeeper", "ZooKeeper", ("zookeeper",), prepare, programs, {"zookeeper": 2})
