@@ -17,7 +17,6 @@ from pathlib import Path
 from deploy.local.monitoring import write_monitoring
 from deploy.local.ports import Ports, owner_of, taken
 from deploy.local.services import SERVICES, Layout, Program, Service
-from deploy.local.services.flink import conf_dir, flink_home
 from deploy.local.services.triton import shm_prefix
 from deploy.local.supervision import ProcessState, Supervision
 from penstock.errors import PenstockError
@@ -135,23 +134,9 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The variables that make every Penstock process use this stack."""
-        ports, host = self.ports, "127.0.0.1"
-        return {
-            "PENSTOCK_STACK_HOME": str(self.home),
-            "PENSTOCK_KAFKA_BOOTSTRAP": f"{host}:{ports.kafka}",
-            "PENSTOCK_REDIS_URL": f"redis://{host}:{ports.redis}/0",
-            "PENSTOCK_CASSANDRA_CONTACT_POINTS": host,
-            "PENSTOCK_CASSANDRA_PORT": str(ports.cassandra),
-            "PENSTOCK_TRITON_GRPC": f"{host}:{ports.triton_grpc}",
-            "PENSTOCK_TRITON_HTTP": f"http://{host}:{ports.triton_http}",
-            "PENSTOCK_TRITON_METRICS": f"http://{host}:{ports.triton_metrics}/metrics",
-            "PENSTOCK_MODEL_REPOSITORY": str(self._layout.models),
-            "PENSTOCK_FLINK_REST": f"http://{host}:{ports.flink_rest}",
-            "PENSTOCK_FLINK_CONF_DIR": str(conf_dir(self._layout)),
-            "PENSTOCK_FLINK_STATE": str(self._layout.data("flink")),
-            "PENSTOCK_FLINK_HOME": str(flink_home()),
-            "PENSTOCK_JARS": str(JARS),
-        }
+        own = [service.environment(self._layout) for service in SERVICES.values()]
+        stack = {"PENSTOCK_STACK_HOME": str(self.home), "PENSTOCK_JARS": str(JARS)}
+        return stack | {name: value for variables in own for name, value in variables.items()}
 
     def pid(self, name: str) -> int:
         """The pid of a running program (`kafka`, `redis`, `jobmanager`, `taskmanager`, ...).

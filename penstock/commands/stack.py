@@ -19,7 +19,7 @@ from deploy.local.ports import Ports, parse_overrides
 from deploy.local.services import SERVICES
 from deploy.local.stack import PROGRAMS, Stack
 from penstock.errors import PenstockError
-from penstock.paths import DEFAULT_HOME
+from penstock.paths import DEFAULT_HOME, as_typed
 
 _STYLES = {"ready": "green", "starting": "yellow", "preparing": "dim", "waiting": "dim"}
 
@@ -71,6 +71,9 @@ def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, ti
         f"Kafka 127.0.0.1:{ports.kafka}  Redis :{ports.redis}  Cassandra :{ports.cassandra}  "
         f"Triton :{ports.triton_grpc} (gRPC)  Flink http://127.0.0.1:{ports.flink_rest}"
     )
+    if stack.home != DEFAULT_HOME or ports != Ports():
+        show = f"penstock status --home {as_typed(stack.home)} --env"
+        click.echo(f'for the other commands in this shell: eval "$({show})"')
 
 
 @click.command()

@@ -181,6 +181,15 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
     home = java_home()
     if not python.exists() or home is None:
         raise PenstockError("the environment that submits jobs is missing", where=str(python), next="make setup")
+    if not settings.flink.conf_dir.is_dir():
+        # Without it Flink's client fails in Java, with nothing that says why.
+        raise PenstockError(
+            "there is no configuration of Flink",
+            where=str(settings.flink.conf_dir),
+            safe="no job was started",
+            next='penstock up; for a stack in another folder: eval "$(penstock status --home FOLDER --env)"; '
+            "for a cluster of your own: set PENSTOCK_FLINK_CONF_DIR",
+        )
     logs = settings.flink.state / "log"
     logs.mkdir(parents=True, exist_ok=True)
     environment = {

@@ -70,10 +70,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Service:
-    """A server of the stack: ports it takes, how its files are written, its programs, and which services it needs.
+    """A server of the stack, and everything that the stack knows of it.
 
-    `stop_stages` names its programs, each with the stage of `down` that stops it: 0 for those that write to others,
-    the highest for those that everything else needs.
+    Args:
+        name: Its name on the command line.
+        title: Its name for people.
+        port_names: The ports that it takes, of :class:`deploy.local.ports.Ports`.
+        prepare: Writes its files.
+        programs: Its programs.
+        stop_stages: The names of its programs, each with the stage of `down` that stops it: 0 for those that write to
+            others, the highest for those that everything else needs.
+        environment: The variables that make Penstock's processes use it.
+        needs: The services that must be ready before it starts.
     """
 
     name: str
@@ -82,6 +90,7 @@ class Service:
     prepare: Callable[[Layout], None]
     programs: Callable[[Layout], list[Program]]
     stop_stages: Mapping[str, int]
+    environment: Callable[[Layout], dict[str, str]]
     needs: tuple[str, ...] = ()
 
     def ports(self, ports: Ports) -> dict[str, int]:

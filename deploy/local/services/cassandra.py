@@ -120,4 +120,20 @@ def _ready(port: int) -> str:
     return str(row.release_version)
 
 
-CASSANDRA = Service("cassandra", "Cassandra", ("cassandra", "cassandra_storage"), prepare, programs, {"cassandra": 1})
+def environment(layout: Layout) -> dict[str, str]:
+    """Where clients find it."""
+    return {
+        "PENSTOCK_CASSANDRA_CONTACT_POINTS": HOST,
+        "PENSTOCK_CASSANDRA_PORT": str(layout.ports.cassandra),
+    }
+
+
+CASSANDRA = Service(
+    "cassandra",
+    "Cassandra",
+    ("cassandra", "cassandra_storage"),
+    prepare,
+    programs,
+    {"cassandra": 1},
+    environment,
+)

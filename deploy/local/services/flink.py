@@ -206,6 +206,16 @@ def _default_java_options(config: Path) -> str:
     return found.group(1).strip()
 
 
+def environment(layout: Layout) -> dict[str, str]:
+    """Where job submission finds the cluster, its configuration and its distribution."""
+    return {
+        "PENSTOCK_FLINK_REST": f"http://{HOST}:{layout.ports.flink_rest}",
+        "PENSTOCK_FLINK_CONF_DIR": str(conf_dir(layout)),
+        "PENSTOCK_FLINK_STATE": str(layout.data("flink")),
+        "PENSTOCK_FLINK_HOME": str(flink_home()),
+    }
+
+
 FLINK = Service(
     "flink",
     "Flink",
@@ -213,5 +223,6 @@ FLINK = Service(
     prepare,
     programs,
     {"jobmanager": 1, "taskmanager": 0},
+    environment,
     needs=("zookeeper",),
 )

@@ -105,4 +105,9 @@ def _ready(port: int) -> str:
     return f"{sum(not name.startswith('__') for name in topics)} topics"
 
 
-KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs, {"kafka": 2})
+def environment(layout: Layout) -> dict[str, str]:
+    """Where clients find it."""
+    return {"PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{layout.ports.kafka}"}
+
+
+KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs, {"kafka": 2}, environment)

@@ -49,4 +49,9 @@ def _ready(port: int) -> str:
     return str(info["redis_version"]) if isinstance(info, dict) else ""
 
 
-REDIS = Service("redis", "Redis", ("redis",), prepare, programs, {"redis": 1})
+def environment(layout: Layout) -> dict[str, str]:
+    """Where clients find it."""
+    return {"PENSTOCK_REDIS_URL": f"redis://{HOST}:{layout.ports.redis}/0"}
+
+
+REDIS = Service("redis", "Redis", ("redis",), prepare, programs, {"redis": 1}, environment)

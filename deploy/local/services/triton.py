@@ -83,4 +83,23 @@ def _libpython_folder(python: Path) -> str:
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 
 
-TRITON = Service("triton", "Triton", ("triton_http", "triton_grpc", "triton_metrics"), prepare, programs, {"triton": 0})
+def environment(layout: Layout) -> dict[str, str]:
+    """Where clients find it, and its model repository."""
+    ports = layout.ports
+    return {
+        "PENSTOCK_TRITON_GRPC": f"{HOST}:{ports.triton_grpc}",
+        "PENSTOCK_TRITON_HTTP": f"http://{HOST}:{ports.triton_http}",
+        "PENSTOCK_TRITON_METRICS": f"http://{HOST}:{ports.triton_metrics}/metrics",
+        "PENSTOCK_MODEL_REPOSITORY": str(layout.models),
+    }
+
+
+TRITON = Service(
+    "triton",
+    "Triton",
+    ("triton_http", "triton_grpc", "triton_metrics"),
+    prepare,
+    programs,
+    {"triton": 0},
+    environment,
+)

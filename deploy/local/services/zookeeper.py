@@ -56,4 +56,9 @@ def _ready(port: int) -> str:
     return version[1]
 
 
-ZOOKEEPER = Service("zookeeper", "ZooKeeper", ("zookeeper",), prepare, programs, {"zookeeper": 2})
+def environment(_: Layout) -> dict[str, str]:
+    """Only Flink uses it."""
+    return {}
+
+
+ZOOKEEPER = Service("zookeeper", "ZooKeeper", ("zookeeper",), prepare, programs, {"zookeeper": 2}, environment)
