@@ -38,13 +38,12 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "peers": (("peers",), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
-PARTS = ("system", "services", "jobs", "triton", "jars", "kernel")
-# Only when asked for by name.
+# Set up only when named on the command line.
 EXTRA_PARTS = ("peers",)
 
 
 class SetupError(Exception):
-    """Something that only the person at the machine can do; the message says what."""
+    """Something that a person must do on this machine; the message says what."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m deploy.bootstrap", description="Set up this machine for Penstock."
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS + EXTRA_PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_SETUP))
     parser.add_argument("--kernel-test", action="store_true", help="run the tests of the kernel instead")
     parser.add_argument("--lock", action="store_true", help="regenerate deploy/locks instead")
     options = parser.parse_args(arguments)
@@ -64,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             VENVS.mkdir(exist_ok=True)
             with (VENVS / ".lock").open("w", encoding="utf-8") as turn:
-                fcntl.flock(turn, fcntl.LOCK_EX)  # `make lint` and `make test` may well run side by side
-                for part in options.parts or PARTS:
+                fcntl.flock(turn, fcntl.LOCK_EX)  # `make lint` and `make test` may run side by side
+                for part in options.parts or [name for name in _SETUP if name not in EXTRA_PARTS]:
                     _SETUP[part]()
     except SetupError as error:
         print(f"setup stopped: {error}", file=sys.stderr)
@@ -76,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def system() -> None:
-    """Installs what the package manager has to bring: JDK 17, Maven, Redis, venv."""
+    """Installs the system packages: JDK 17, Maven, Redis, venv."""
     missing = _missing_packages()
     if missing:
         _apt_install(missing)
@@ -86,7 +85,7 @@ def system() -> None:
 
 
 def environment(name: str) -> None:
-    """One locked environment, brought to exactly what its lock says."""
+    """Installs exactly what the lock of one environment lists."""
     lock_file = LOCKS / f"{name}.txt"
     sources = [lock_file, *([ROOT / "pyproject.toml"] if name in WITH_PROJECT else [])]
 
@@ -95,7 +94,7 @@ def environment(name: str) -> None:
         python = venv_python(name)
         if not python.exists():
             _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
-        # Compiled once here: where writing caches is turned off, each of many processes would compile what it imports.
+        # Compile once here: with bytecode caches off, every process would compile all that it imports.
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([*sync, "--python", str(python), str(lock_file)])
         if name in WITH_PROJECT:
@@ -107,7 +106,7 @@ def environment(name: str) -> None:
 
 
 def jars() -> None:
-    """Every Java artifact of the stack, one folder per class path."""
+    """Fetches every Java artifact of the stack, one folder per class path."""
 
     def copy() -> None:
         for profile in JAR_PROFILES:
@@ -121,7 +120,7 @@ def jars() -> None:
 
 
 def kernel() -> None:
-    """The window kernel, built from its sources (its tests are part of `make test`)."""
+    """Builds the window kernel from its sources (`make test` runs its tests)."""
     if not (KERNEL / "pom.xml").exists():
         return
     sources = [KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
@@ -144,7 +143,7 @@ def kernel() -> None:
 
 
 def tools() -> str:
-    """The path of our own pinned uv, installed with pip into an environment of its own when it is not there."""
+    """The path of our pinned uv; installs it with pip into its own environment if it is missing."""
     python, uv = venv_python("tools"), VENVS / "tools" / "bin" / "uv"
     stamp = VENVS / "tools" / ".stamp"
     if uv.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == UV_VERSION:
@@ -186,7 +185,7 @@ def _missing_packages() -> list[str]:
 
 
 def _require_libpython(python: Path) -> None:
-    """Triton's Python backend embeds libpython, which Debian packages apart from the interpreter."""
+    """Installs libpython, which Triton's Python backend embeds; Debian packages it apart from the interpreter."""
     ask = "import sysconfig as s; print(s.get_config_var('LIBDIR'), s.get_config_var('py_version_short'))"
     folder, version = subprocess.run(
         [str(python), "-c", ask], capture_output=True, text=True, check=True
@@ -232,7 +231,7 @@ def _maven() -> list[str]:
 
 
 def _step(title: str, stamp: Path, digest: str, work: Callable[[], None], *, recorded: str | None = None) -> None:
-    """Does the work unless the stamp says that it was done for just these inputs."""
+    """Does the work unless the stamp holds the digest of the same inputs."""
     if stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return
     stamp.unlink(missing_ok=True)
@@ -277,9 +276,9 @@ _SETUP: dict[str, Callable[[], None]] = {
     "services": lambda: environment("services"),
     "jobs": lambda: environment("jobs"),
     "triton": lambda: environment("triton"),
-    "peers": lambda: environment("peers"),
     "jars": jars,
     "kernel": kernel,
+    "peers": lambda: environment("peers"),
 }
 
 if __name__ == "__main__":

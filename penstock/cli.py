@@ -13,10 +13,10 @@ _STACK, _PIPELINE, _CHECK = "Local stack", "Run a pipeline", "Look and verify"
 
 COMMANDS = {
     "demo": Entry("examples.cli:demo", "Run both example pipelines on a local stack and verify them.", _STACK),
-    "up": Entry("penstock.commands.stack:up", "Start the local stack and wait until it is well.", _STACK),
+    "up": Entry("penstock.commands.stack:up", "Start the local stack and wait until it is healthy.", _STACK),
     "down": Entry("penstock.commands.stack:down", "Stop the local stack; data stays unless --wipe.", _STACK),
-    "status": Entry("penstock.commands.stack:status", "Show every part's state, pid, ports and health.", _STACK),
-    "logs": Entry("penstock.commands.stack:logs", "Print the log of one part.", _STACK),
+    "status": Entry("penstock.commands.stack:status", "Show every program's state, pid, ports and health.", _STACK),
+    "logs": Entry("penstock.commands.stack:logs", "Print the log of one program.", _STACK),
     "topics": Entry("penstock.commands.topics:topics", "Create a pipeline's topics, or show them.", _PIPELINE),
     "job": Entry("penstock.commands.job:job", "Start, stop (with savepoint) or show a feature job.", _PIPELINE),
     "sink": Entry("penstock.commands.sink:sink", "Carry features and predictions to Redis and Cassandra.", _PIPELINE),
@@ -42,7 +42,7 @@ published as predictions.
 First steps:
   make demo           see all of it run
   penstock up         start the local stack
-  penstock status     see that it is well
+  penstock status     check its health
 """
 
 

@@ -1,10 +1,11 @@
-"""Prometheus's configuration for one local stack: that of ``deploy/monitoring``, with the stack's own addresses."""
+"""Prometheus's configuration for one local stack: ``deploy/monitoring`` with the stack's own addresses."""
 
 from __future__ import annotations
 
 import json
 import shutil
 
+from deploy.local.services import SERVICES
 from deploy.local.services.base import HOST, Layout, write
 from penstock.paths import ROOT
 
@@ -20,14 +21,10 @@ def write_monitoring(layout: Layout) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("prometheus.yml", "alerts.yml"):
         shutil.copyfile(MONITORING / name, folder / name)
-    ports = layout.ports
-    jobs = {
-        "service": SERVICE_PORTS.values(),
-        "flink": (ports.jobmanager_metrics, ports.taskmanager_metrics),
-        "triton": (ports.triton_metrics,),
-    }
-    targets = [
-        {"labels": {"job": job}, "targets": [f"{HOST}:{port}" for port in numbers]} for job, numbers in jobs.items()
-    ]
-    # JSON is YAML, which is what Prometheus reads here.
+    jobs = {"service": list(SERVICE_PORTS.values())}
+    for service in SERVICES.values():
+        if service.metrics:
+            jobs[service.name] = [layout.ports[name] for name in service.metrics]
+    targets = [{"labels": {"job": job}, "targets": [f"{HOST}:{port}" for port in ports]} for job, ports in jobs.items()]
+    # Prometheus reads YAML; JSON is YAML.
     write(folder / "targets.yml", json.dumps(targets, indent=1) + "\n")

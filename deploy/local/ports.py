@@ -1,4 +1,4 @@
-"""The ports of one stack: defaults, free ones, and who holds a port that is taken."""
+"""The ports of one stack: the services' defaults, free ones, and the process that holds a taken one."""
 
 from __future__ import annotations
 
@@ -6,75 +6,77 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from deploy.local.services import SERVICES
 from penstock.errors import PenstockError
 
-# Below the range from which Linux takes the ports of outgoing connections (32768 up): a free port stays free.
+# Linux gives outgoing connections ports from 32768 up: a free port below that stays free.
 _FREE_RANGE = range(20_000, 32_000)
 _LISTEN = "0A"
 _WILDCARDS = {"00000000", "0" * 32}
 _LOOPBACKS = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Every TCP port that a stack listens on, all on 127.0.0.1. `Ports()` holds the defaults."""
+class Ports(Mapping[str, int]):
+    """Every TCP port that a stack listens on, all on 127.0.0.1, by name; also as attributes: ``ports.kafka``.
 
-    kafka: int = 19092
-    kafka_controller: int = 19093
-    zookeeper: int = 12181
-    redis: int = 16379
-    cassandra: int = 19042
-    cassandra_storage: int = 17000
-    triton_http: int = 18000
-    triton_grpc: int = 18001
-    triton_metrics: int = 18002
-    flink_rest: int = 18081
-    flink_rpc: int = 18082
-    flink_blob: int = 18083
-    jobmanager_metrics: int = 18084
-    taskmanager_metrics: int = 18085
+    Args:
+        overrides: Ports to use instead of the services' defaults.
+
+    Raises:
+        PenstockError: a name in `overrides` is not a port of a service.
+    """
+
+    def __init__(self, overrides: Mapping[str, int] | None = None) -> None:
+        defaults = {name: port for service in SERVICES.values() for name, port in service.ports.items()}
+        unknown = sorted(set(overrides or {}) - set(defaults))
+        if unknown:
+            raise PenstockError(f"no such port: {', '.join(unknown)}", next=f"use one of {', '.join(defaults)}")
+        self._numbers = {**defaults, **(overrides or {})}
 
     @classmethod
     def free(cls) -> Ports:
         """Ports that nobody listens on now, for a stack beside others."""
-        chosen: list[int] = []
         candidates = random.sample(_FREE_RANGE, k=len(_FREE_RANGE))
-        for port in candidates:
-            if len(chosen) == len(fields(cls)):
-                break
-            if _can_bind(port):
-                chosen.append(port)
-        return cls(**{field.name: port for field, port in zip(fields(cls), chosen, strict=True)})
+        free = (port for port in candidates if _can_bind(port))
+        return cls(dict(zip(cls(), free, strict=False)))
 
     def with_overrides(self, overrides: Mapping[str, int]) -> Ports:
         """These ports with some replaced.
 
         Raises:
-            PenstockError: a name is not a port of the stack.
+            PenstockError: a name is not a port of a service.
         """
-        unknown = sorted(set(overrides) - {field.name for field in fields(self)})
-        if unknown:
-            names = ", ".join(field.name for field in fields(self))
-            raise PenstockError(f"no such port: {', '.join(unknown)}", next=f"use one of {names}")
-        return replace(self, **overrides)
+        return Ports({**self, **overrides})
 
-    def as_dict(self) -> dict[str, int]:
-        """Name to port, in declaration order."""
-        return asdict(self)
+    def __getitem__(self, name: str) -> int:
+        return self._numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __repr__(self) -> str:
+        return f"Ports({self._numbers})"
+
+    def __getattr__(self, name: str) -> int:
+        if name.startswith("_") or name not in self:
+            raise AttributeError(f"no port is named {name!r}")
+        return self[name]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, int]:
-    """Reads `kafka=29092,redis=26379` items, as options and PENSTOCK_PORTS give them.
+    """Parses `kafka=29092,redis=26379` items, as options and PENSTOCK_PORTS give them.
 
     Raises:
         PenstockError: an item is not `name=port`.
     """
     overrides: dict[str, int] = {}
-    for item in (part.strip() for text in texts for part in text.split(",")):
+    for item in (piece.strip() for text in texts for piece in text.split(",")):
         if not item:
             continue
         name, _, value = item.partition("=")
@@ -90,7 +92,7 @@ def taken(wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 def owner_of(port: int) -> str | None:
-    """`pid 123 (redis-server)` for the process that listens on `port`, where /proc lets us see it."""
+    """`pid 123 (redis-server)` for the process that listens on `port`, if /proc shows it."""
     inodes = set(_listening_inodes(port))
     if not inodes:
         return None
@@ -102,7 +104,7 @@ def owner_of(port: int) -> str | None:
 
 
 def _open_files(process: Path) -> Iterable[str]:
-    # Another user's process hides its descriptors, and any of them may be closed meanwhile.
+    # Processes of other users hide their descriptors; a descriptor may be closed meanwhile.
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(process / "fd"):  # noqa: PTH208 - names alone
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The process manager of one stack: a supervisord of its own, spoken to over a unix socket in the stack's folder."""
+"""The process manager of one stack: its own supervisord, called over a unix socket in the stack's folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from deploy.local.services.base import Layout, Program, write
 from penstock.errors import PenstockError
 from penstock.processes import Identity, end, identity_of, marked, of_session
 
-# Every process of a stack carries the stack's id under this name: it tells what a killed supervisor left behind.
+# Every process of a stack has the stack's id in this variable: so the stack finds what a killed supervisord left.
 MARKER = "PENSTOCK_STACK_PROCESS"
 
 # sun_path holds 108 bytes with the closing zero; supervisord appends its pid while it binds.
 _MAX_SOCKET_PATH = 95
 # Flink's start scripts lose a signal that arrives before they have become the JVM.
-_ASK_AGAIN_S = 5.0
-# Longer than it takes to start a program again that has died.
+_REPEAT_STOP_S = 5.0
+# Longer than supervisord takes to restart a program that has died.
 _RESTART_S = 3.0
 
 # Fault codes of supervisord.
@@ -40,7 +40,7 @@ _NOT_RUNNING = 70
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What the process manager knows of one program."""
+    """One program as the process manager sees it."""
 
     name: str
     state: str
@@ -50,7 +50,7 @@ class ProcessState:
 
 
 class Supervision:
-    """Starts, asks and ends the supervisord of one stack."""
+    """Starts, queries and ends the supervisord of one stack."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -75,7 +75,7 @@ class Supervision:
         return len(processes)
 
     def start(self, program_names: Iterable[str]) -> None:
-        """Starts supervisord with every program known and none running.
+        """Starts supervisord: it knows every program and runs none.
 
         Raises:
             PenstockError: it does not come up.
@@ -105,40 +105,33 @@ class Supervision:
         raise PenstockError("the process manager does not answer", where=str(log), next="penstock down")
 
     def start_program(self, program: Program) -> None:
-        """Starts a program; one that runs is left alone."""
-        self.write_script(program)
+        """Starts a program from its start script; does nothing if it runs."""
         try:
             self._call("startProcess", program.name, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
                 raise PenstockError(f"{program.name} did not start: {fault.faultString}") from fault
 
-    def _stop_is_taken(self, name: str) -> bool:
-        """Ask a program to stop; False if it has died, and is being started again at this moment."""
-        try:
-            self._call("stopProcess", name, False)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != _NOT_RUNNING:
-                raise
-            return self.states()[name].state in ("STOPPED", "STOPPING", "FATAL")
-        return True
-
     def stop_programs(self, names: Iterable[str], *, timeout_s: float = 45) -> None:
-        """Stops programs together and waits for all of them."""
+        """Stops programs together and waits for all of them.
+
+        Raises:
+            PenstockError: some still run after `timeout_s`.
+        """
         waiting = set(names)
         started = time.monotonic()
         for name in waiting:
-            # One that has just died is not running, and is about to be started again: that must be stopped as well.
-            while not self._stop_is_taken(name) and time.monotonic() - started < _RESTART_S:
+            # A program that has just died does not run, but supervisord is about to restart it: stop that one too.
+            while not self._request_stop(name) and time.monotonic() - started < _RESTART_S:
                 time.sleep(0.05)
-        asked_again = started
+        requested = started
         while time.monotonic() - started < timeout_s:
             states = self.states()
             running = [name for name in waiting if states[name].pid]
             if not running:
                 return
-            if time.monotonic() - asked_again > _ASK_AGAIN_S:
-                asked_again = time.monotonic()
+            if time.monotonic() - requested > _REPEAT_STOP_S:
+                requested = time.monotonic()
                 for name in running:
                     with contextlib.suppress(xmlrpc.client.Fault):
                         self._call("signalProcess", name, "TERM")
@@ -160,7 +153,7 @@ class Supervision:
         }
 
     def shutdown(self) -> None:
-        """Ends supervisord and whatever of the stack still runs."""
+        """Ends supervisord and every other process of the stack."""
         identity = self._recorded()
         if identity is not None and identity.alive:
             try:
@@ -176,12 +169,26 @@ class Supervision:
         self._record.unlink(missing_ok=True)
 
     def write_script(self, program: Program) -> None:
-        """Writes the start script of a program."""
-        write(self._layout.run / f"{program.name}.sh", program.script(), executable=True)
+        """Writes the start script of a program.
+
+        Raises:
+            PenstockError: set-up has not installed its server.
+        """
+        write(self._layout.run / f"{program.name}.sh", program.script(self._layout), executable=True)
+
+    def _request_stop(self, name: str) -> bool:
+        """Requests a stop; False if the program has died and supervisord is restarting it."""
+        try:
+            self._call("stopProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _NOT_RUNNING:
+                raise
+            return self.states()[name].state in ("STOPPED", "STOPPING", "FATAL")
+        return True
 
     def _members(self) -> list[Identity]:
-        # Redis writes its title over its environment, so the mark alone would miss it; a model's Python may open a
-        # session of its own, so the session alone would miss that.
+        # The variable alone would miss Redis, which writes its title over its environment. The session alone would
+        # miss a model's Python, which may open a session of its own.
         recorded = self._recorded()
         session = of_session(recorded, self._layout.home) if recorded else []
         members = {*marked(MARKER, self._layout.id), *session}
@@ -195,22 +202,22 @@ class Supervision:
             return None
 
     def _call(self, method: str, *arguments: object) -> object:
-        # A proxy of its own for each call: they are not safe to share between threads.
+        # A new proxy for each call: threads cannot share one.
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
 
     def _environment(self) -> dict[str, str]:
-        # Nothing else of the caller's environment reaches the servers: stray JAVA_TOOL_OPTIONS or FLINK_* would.
+        # Only these: a stray JAVA_TOOL_OPTIONS or FLINK_* of the caller would change the servers.
         kept = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR") if name in os.environ}
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return {"PATH": path, "LANG": "C.UTF-8", "HOME": "/tmp", **kept, MARKER: self._layout.id}  # noqa: S108
 
 
 def supervisord_conf(layout: Layout, program_names: Iterable[str], socket: Path) -> str:
-    """The configuration of a stack's supervisord. A program that dies, by whatever signal, is started again."""
+    """The configuration of a stack's supervisord: it restarts a program that dies from any signal."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Paths are relative to the stack's folder, in which supervisord runs: it interpolates some twice, some once.
+    # supervisord runs in the stack's folder. Relative paths keep a % in its name out of supervisord's interpolation.
     if socket.is_relative_to(layout.home):
         socket = socket.relative_to(layout.home)
     sections = [
@@ -254,7 +261,7 @@ stdout_logfile_backups=2
 
 
 def _socket_path(run: Path) -> Path:
-    """In the stack's folder, or under the temporary one where that path is too long for a unix socket."""
+    """In the stack's folder, or in the temporary folder if that path is too long for a unix socket."""
     path = run / "supervisor.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path

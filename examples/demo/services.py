@@ -26,7 +26,7 @@ class Services:
     Args:
         environment: The variables of the stack, added to this process's own.
         logs: Folder of the logs, ``<name>.log`` each.
-        idle: Called now and then while a command runs to its end.
+        idle: Called now and then while :meth:`call` waits.
     """
 
     def __init__(self, environment: dict[str, str], logs: Path, idle: Callable[[], None] = lambda: None) -> None:
@@ -45,10 +45,15 @@ class Services:
         self.stop_all()
 
     def call(self, name: str, *arguments: str, idle: Callable[[], None] | None = None) -> None:
-        """Run ``penstock ARGUMENTS`` to its end, with something else than usual to do meanwhile if given.
+        """Run ``penstock ARGUMENTS`` and wait until it exits.
+
+        Args:
+            name: Names its log.
+            arguments: The command's.
+            idle: Called now and then meanwhile, instead of the one that the class has.
 
         Raises:
-            PenstockError: if it fails, with the end of its log.
+            PenstockError: it fails; with the end of its log.
         """
         with self._log(name).open("w+b") as log:
             command = subprocess.Popen(
@@ -68,9 +73,9 @@ class Services:
             raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {command.returncode}")
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start ``penstock ARGUMENTS`` in the background; one that is started again goes on in the same log."""
+        """Start ``penstock ARGUMENTS`` in the background; a second start appends to the same log."""
         with self._log(name).open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal reaches the demo alone, which stops its services in order.
+            # In its own session, Ctrl-C in the terminal reaches only the demo, which stops its services in order.
             self._running[name] = subprocess.Popen(
                 self._command(arguments),
                 stdout=log,
@@ -81,16 +86,16 @@ class Services:
             )
 
     def kill(self, name: str) -> None:
-        """End a background command with SIGKILL: it gets no chance to say goodbye."""
+        """End a background command with SIGKILL: it cannot commit or close anything."""
         process = self._running.pop(name)
         process.kill()
         process.wait()
 
     def check(self) -> None:
-        """Raise if a background command has ended by itself.
+        """Check that no background command has ended by itself.
 
         Raises:
-            PenstockError: naming it, with the end of its log.
+            PenstockError: one has; with its name and the end of its log.
         """
         for name, process in self._running.items():
             if process.poll() is not None:
@@ -101,7 +106,7 @@ class Services:
         return [name for name, process in self._running.items() if process.poll() is not None]
 
     def stop_all(self) -> None:
-        """Ask all background commands to stop, wait, and kill those that do not."""
+        """Stop all background commands; kills those that do not stop in time."""
         for process in self._running.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -121,7 +126,7 @@ class Services:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Make sure that it has ended: asked, given time, killed."""
+    """End a process with SIGTERM, and with SIGKILL if it does not end in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

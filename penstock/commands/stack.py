@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.local.ports import Ports, parse_overrides
-from deploy.local.services import SERVICES
-from deploy.local.stack import PROGRAMS, Stack
+from deploy.local.services import PROGRAMS, SERVICES
+from deploy.local.stack import Stack
 from penstock.errors import PenstockError
-from penstock.paths import DEFAULT_HOME, as_typed
+from penstock.home import HOME_VARIABLE
+from penstock.paths import DEFAULT_HOME
 
 _STYLES = {"ready": "green", "starting": "yellow", "preparing": "dim", "waiting": "dim"}
 
@@ -27,37 +29,43 @@ _home_option = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_HOME,
-    envvar="PENSTOCK_STACK_HOME",
-    help="The folder of the stack (default: build/stack).",
+    envvar=HOME_VARIABLE,
+    help=f"The folder of the stack; also {HOME_VARIABLE} (default: build/stack).",
 )
 
 
 def _port_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--free-ports", is_flag=True, help="Use free ports: a stack beside another one.")(command)
+    command = click.option("--free-ports", is_flag=True, help="Use free ports, for a stack beside another one.")(
+        command
+    )
     return click.option(
         "--port",
         "port",
         multiple=True,
         metavar="NAME=PORT",
-        help="Another port for a part, e.g. kafka=29092; also PENSTOCK_PORTS, comma separated. Kept in the folder.",
+        help="Another port for a service, e.g. kafka=29092; also PENSTOCK_PORTS, comma separated. The stack keeps it.",
     )(command)
 
 
 @click.command()
 @_home_option
 @_port_options
-@click.option("--only", metavar="NAMES", help=f"Start some only, comma separated: {', '.join(SERVICES)}.")
-@click.option("--timeout", type=float, default=120, show_default=True, help="Seconds for each part to become ready.")
+@click.option(
+    "--only",
+    metavar="NAMES",
+    help=f"Start only these services and what they need, comma separated: {', '.join(SERVICES)}.",
+)
+@click.option("--timeout", type=float, default=120, show_default=True, help="Seconds for each program to become ready.")
 def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, timeout: float) -> None:
-    """Start the local stack and wait until every part is well.
+    """Start the local stack and wait until every service is healthy.
 
-    What runs already is left alone. A port that is taken is reported before anything starts.
+    Services that run already keep running. If a port is taken, nothing starts.
     """
     stack = Stack(home, _ports(home, port, free_ports))
     was_running = stack.running
     names = [name.strip() for name in only.split(",") if name.strip()] if only else None
-    wanted = [program for service in names or SERVICES for program in PROGRAMS.get(service, ())]
-    board = _Board(wanted)
+    services = [SERVICES[name] for name in names or SERVICES if name in SERVICES]
+    board = _Board([program.name for service in services for program in service.programs])
     try:
         with board:
             stack.up(names, progress=board.report, timeout_s=timeout)
@@ -66,21 +74,16 @@ def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, ti
             click.echo("interrupted: stopping what was started", err=True)
             stack.down()
         sys.exit(130)
-    ports = stack.ports
-    click.echo(
-        f"Kafka 127.0.0.1:{ports.kafka}  Redis :{ports.redis}  Cassandra :{ports.cassandra}  "
-        f"Triton :{ports.triton_grpc} (gRPC)  Flink http://127.0.0.1:{ports.flink_rest}"
-    )
-    if stack.home != DEFAULT_HOME or ports != Ports():
-        show = f"penstock status --home {as_typed(stack.home)} --env"
-        click.echo(f'for the other commands in this shell: eval "$({show})"')
+    click.echo("  ".join(service.address(stack.ports) for service in SERVICES.values() if service.address))
+    if not _is_found_by_other_commands(stack):
+        click.echo(f"for other commands to use this stack: export {HOME_VARIABLE}={shlex.quote(str(stack.home))}")
 
 
 @click.command()
 @_home_option
 @click.option("--wipe", is_flag=True, help="Also delete the stack's folder with all its data.")
 def down(home: Path, wipe: bool) -> None:
-    """Stop the local stack, and whatever a killed one left behind."""
+    """Stop the local stack, and what a killed one left running."""
     started = time.monotonic()
     stack = Stack(home)
     if not home.exists():
@@ -95,15 +98,15 @@ def down(home: Path, wipe: bool) -> None:
 @_home_option
 @click.option("--env", "show_environment", is_flag=True, help="Print the PENSTOCK_* variables of this stack instead.")
 def status(home: Path, show_environment: bool) -> None:
-    """Show the state of every part; exits 1 unless all that run are well and at least one runs."""
+    """Show every program's state; exits 0 if at least one runs and all that run are healthy, else 1."""
     stack = Stack(home)
     if show_environment:
         for name, value in stack.environment().items():
-            click.echo(f"export {name}={value}")
+            click.echo(f"export {name}={shlex.quote(value)}")
         return
     rows = stack.status()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("part", "state", "pid", "up", "ports", "health"):
+    for title in ("program", "state", "pid", "up", "ports", "health"):
         table.add_column(title, justify="right" if title in {"pid", "up"} else "left")
     for row in rows:
         style = "green" if row.healthy else ("red" if row.pid else "dim")
@@ -118,26 +121,35 @@ def status(home: Path, show_environment: bool) -> None:
     _console(sys.stdout).print(table)
     running = [row for row in rows if row.pid]
     if not running:
-        click.echo("the stack is down; start it with: penstock up", err=True)
+        click.echo(f"the stack is down; start it with: {stack.command('up')}", err=True)
     sys.exit(0 if running and all(row.healthy for row in running) else 1)
 
 
 @click.command()
 @_home_option
-@click.argument("name", type=click.Choice([*(part for parts in PROGRAMS.values() for part in parts), "supervisord"]))
-@click.option("-f", "--follow", is_flag=True, help="Keep printing what is appended.")
+@click.argument("name", type=click.Choice([*PROGRAMS, "supervisord"]))
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @click.option("-n", "--lines", type=int, default=100, show_default=True, help="How many lines from the end.")
 def logs(home: Path, name: str, follow: bool, lines: int) -> None:
-    """Print the log of one part."""
-    path = Stack(home).log(name)
+    """Print the log of one program."""
+    stack = Stack(home)
+    path = stack.log(name)
     if not path.exists():
-        raise PenstockError(f"{name} has not logged anything yet", where=str(path), next="penstock up")
-    # In our place, not as our child: what ends this command then ends all of it.
+        raise PenstockError(f"{name} has not logged anything yet", where=str(path), next=stack.command("up"))
+    # Replaces this process, so that ending the command ends tail.
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
 
 
+def _is_found_by_other_commands(stack: Stack) -> bool:
+    """Whether the settings of this shell lead to the stack."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).resolve() == stack.home
+    return stack.home == DEFAULT_HOME and stack.ports == Ports()
+
+
 def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:
-    """Option over PENSTOCK_PORTS over what the folder remembers over the defaults."""
+    """The ports to use: options win over PENSTOCK_PORTS, that over the ports of the last start, those over defaults."""
     overrides = {**parse_overrides([os.environ.get("PENSTOCK_PORTS", "")]), **parse_overrides(options)}
     if not overrides and not free:
         return None
@@ -179,7 +191,7 @@ class _Board:
 
 
 def _console(stream: Any) -> Console:
-    # Piped output is read by people and scripts alike: do not fold it at 80 columns.
+    # People and scripts read piped output: do not fold it at 80 columns.
     return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
 
 

@@ -15,11 +15,10 @@ import pytest
 import yaml
 
 from deploy.local.ports import Ports
-from deploy.local.services import Layout
+from deploy.local.services import Layout, triton
 from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
-from deploy.local.services.triton import TRITON
 from deploy.local.services.zookeeper import zoo_cfg
 from penstock.paths import ROOT
 from penstock.settings import all_settings
@@ -151,8 +150,8 @@ def test_published_ports_are_the_local_stacks_and_on_the_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
     monitoring = {int(port.split(":")[1]) for name in ("prometheus", "grafana") for port in _SERVICES[name]["ports"]}
     servers = {int(port.split(":")[1]) for port in published} - monitoring
-    assert servers <= set(Ports().as_dict().values())
-    assert not monitoring & set(Ports().as_dict().values())
+    assert servers <= set(Ports().values())
+    assert not monitoring & set(Ports().values())
 
 
 def test_every_volume_and_secret_is_declared_and_every_file_that_is_mounted_exists() -> None:
@@ -190,7 +189,7 @@ def test_triton_has_a_profile_with_a_gpu_and_one_without() -> None:
 
 def test_triton_is_started_as_the_local_one() -> None:
     flags = _SERVICES["triton-cpu"]["command"][1:]
-    source = Path(TRITON.programs.__code__.co_filename).read_text(encoding="utf-8")
+    source = Path(triton.__file__).read_text(encoding="utf-8")
     assert all(flag in source for flag in flags if not flag.startswith("--model-repository"))
 
 

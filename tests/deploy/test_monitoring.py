@@ -101,4 +101,4 @@ def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Pat
 
 
 def test_the_ports_of_local_services_are_no_ports_of_the_stack() -> None:
-    assert not set(SERVICE_PORTS.values()) & set(Ports().as_dict().values())
+    assert not set(SERVICE_PORTS.values()) & set(Ports().values())

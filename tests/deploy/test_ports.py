@@ -1,4 +1,4 @@
-"""Ports: overrides, free ones, and the name of who holds a port that is taken."""
+"""Ports: overrides, free ones, and the process that holds a taken one."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def listener() -> Iterator[int]:
 
 
 def test_free_ports_are_all_different_and_below_the_ephemeral_range() -> None:
-    ports = list(Ports.free().as_dict().values())
+    ports = list(Ports.free().values())
     assert len(set(ports)) == len(ports)
     assert max(ports) < 32_768
 
 
 def test_the_default_ports_do_not_collide_with_each_other() -> None:
-    ports = list(Ports().as_dict().values())
+    ports = list(Ports().values())
     assert len(set(ports)) == len(ports)
 
 
 def test_every_port_belongs_to_exactly_one_service() -> None:
-    declared = [name for service in SERVICES.values() for name in service.port_names]
-    assert sorted(declared) == sorted(Ports().as_dict())
+    declared = [name for service in SERVICES.values() for name in service.ports]
+    assert sorted(declared) == sorted(Ports())
 
 
 def test_overrides_are_read_from_options_and_replace_only_what_they_name() -> None:
@@ -54,6 +54,15 @@ def test_an_unknown_port_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PenstockError, match="no such port: kafak") as error:
         Ports().with_overrides({"kafak": 1})
     assert "kafka_controller" in str(error.value)
+
+
+def test_a_port_is_an_item_and_an_attribute_and_a_wrong_name_is_neither() -> None:
+    ports = Ports()
+    assert ports.flink_rest == ports["flink_rest"]
+    with pytest.raises(AttributeError, match="kafak"):
+        _ = ports.kafak
+    with pytest.raises(KeyError):
+        _ = ports["kafak"]
 
 
 def test_a_port_that_is_listened_on_is_taken_and_its_owner_is_named(listener: int) -> None:

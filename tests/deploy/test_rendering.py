@@ -11,6 +11,7 @@ import yaml
 
 from deploy.local.ports import Ports
 from deploy.local.services import Layout, Program
+from deploy.local.services.base import StopPhase
 from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.flink import TASK_SLOTS, flink_settings
 from deploy.local.services.kafka import server_properties
@@ -86,6 +87,8 @@ def test_a_folder_too_long_for_a_unix_socket_gets_a_short_one_of_its_own(tmp_pat
     assert _socket_path(Path("/srv/stack/run")) == Path("/srv/stack/run/supervisor.sock")
 
 
-def test_a_start_script_quotes_what_a_shell_would_split() -> None:
-    program = Program("x", ["run", "a b", "$HOME"], environment={"OPTIONS": "one two"}, ready=lambda: "")
-    assert program.script() == "#!/bin/sh\nexport OPTIONS='one two'\nexec run 'a b' '$HOME'\n"
+def test_a_start_script_quotes_what_a_shell_would_split(layout: Layout) -> None:
+    program = Program(
+        "x", lambda _: ["run", "a b", "$HOME"], lambda _: "", StopPhase.STORES, lambda _: {"OPTIONS": "one two"}
+    )
+    assert program.script(layout) == "#!/bin/sh\nexport OPTIONS='one two'\nexec run 'a b' '$HOME'\n"

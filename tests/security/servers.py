@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +79,19 @@ class Servers:
         secret = self.layout.home / f"{part}.secret"
         secret.write_text(self.password(part) + "\n", encoding="utf-8")
         variables = {
-            "KAFKA_BOOTSTRAP": f"127.0.0.1:{ports.kafka}",
+            "KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",
             "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
             "KAFKA_USERNAME": self.user(part),
             "KAFKA_PASSWORD_FILE": str(secret),
             "KAFKA_CA_FILE": ca,
             "CASSANDRA_KEYSPACE": KEYSPACE,
-            "CASSANDRA_PORT": str(ports.cassandra),
+            "CASSANDRA_PORT": str(ports["cassandra"]),
             "CASSANDRA_TLS": "true",
             "CASSANDRA_CA_FILE": ca,
-            "REDIS_URL": f"rediss://127.0.0.1:{ports.redis}/0",
+            "REDIS_URL": f"rediss://127.0.0.1:{ports['redis']}/0",
             "REDIS_CA_FILE": ca,
-            "TRITON_GRPC": f"127.0.0.1:{ports.triton_grpc}",
+            "TRITON_GRPC": f"127.0.0.1:{ports['triton_grpc']}",
             "TRITON_TLS": "true",
             "TRITON_CA_FILE": ca,
             "MODEL_REPOSITORY": str(self.layout.models),
@@ -120,8 +120,13 @@ def running(home: Path, pipeline: Pipeline, provider: Provider) -> Iterator[Serv
     layout = Layout(home, Ports.free(), home.name)
     servers = Servers(layout, Authority(home / "certificates"), provider, pipeline.name)
     starts = (_kafka(servers), _redis(servers), _cassandra(servers), _triton(servers))
-    with _processes(starts, layout.logs):
-        ready = (lambda: _grant(servers, pipeline), lambda: _roles(servers), lambda: _ping(servers), starts[3].ready)
+    with _processes(starts, layout):
+        ready: tuple[Callable[[], object], ...] = (
+            lambda: _grant(servers, pipeline),
+            lambda: _roles(servers),
+            lambda: _ping(servers),
+            lambda: starts[3].ready(layout),
+        )
         with ThreadPoolExecutor() as pool:
             list(pool.map(_until_done, ready))
         yield servers
@@ -158,9 +163,9 @@ def _kafka(servers: Servers) -> Program:
     }
     properties = "".join(f"{name}={value}\n" for name, value in settings.items())
     kafka.prepare_with(layout, properties, [f"SCRAM-SHA-512=[name=admin,password={servers.password('admin')}]"])
-    (program,) = kafka.programs(layout)
+    java, *arguments = kafka.command(layout)
     allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={servers.provider.keys_url}"
-    return Program("kafka", [program.command[0], allowed, *program.command[1:]], program.ready)
+    return replace(kafka.KAFKA.programs[0], command=lambda _: [java, allowed, *arguments])
 
 
 def _redis(servers: Servers) -> Program:
@@ -174,7 +179,7 @@ def _redis(servers: Servers) -> Program:
     write(layout.data("redis") / "users.acl", users.format(p=servers.pipeline, **digests) + admin)
     secured = {
         "port": "0",
-        "tls-port": str(layout.ports.redis),
+        "tls-port": str(layout.ports["redis"]),
         "tls-cert-file": str(certificate.certificate),
         "tls-key-file": str(certificate.key),
         "tls-auth-clients": "no",
@@ -183,7 +188,7 @@ def _redis(servers: Servers) -> Program:
     redis_service.prepare(layout)
     configuration = redis_service.redis_conf(layout) + "".join(f"{name} {value}\n" for name, value in secured.items())
     write(layout.data("redis") / "redis.conf", configuration)
-    return redis_service.programs(layout)[0]
+    return redis_service.REDIS.programs[0]
 
 
 def _cassandra(servers: Servers) -> Program:
@@ -201,34 +206,33 @@ client_encryption_options:
   keystore: {servers.authority.sign("cassandra").both}
 """
     write(layout.data("cassandra") / "cassandra.yaml", cassandra.cassandra_yaml(layout) + secured)
-    (program,) = cassandra.programs(layout)
+    java, *arguments = cassandra.command(layout)
     # The first superuser is otherwise made ten seconds after the start.
     now = "-Dcassandra.superuser_setup_delay_ms=0"
-    return Program("cassandra", [program.command[0], now, *program.command[1:]], program.ready)
+    return replace(cassandra.CASSANDRA.programs[0], command=lambda _: [java, now, *arguments])
 
 
 def _triton(servers: Servers) -> Program:
     certificate = servers.authority.sign("triton")
     triton.prepare(servers.layout)
-    (program,) = triton.programs(servers.layout)
     secured = ["--grpc-use-ssl=true", f"--grpc-server-cert={certificate.certificate}"]
     secured += [f"--grpc-server-key={certificate.key}"]
-    return Program("triton", [*program.command, *secured], program.ready, program.environment)
+    return replace(triton.TRITON.programs[0], command=lambda layout: [*triton.command(layout), *secured])
 
 
 @contextmanager
-def _processes(programs: Sequence[Program], logs: Path) -> Iterator[None]:
-    logs.mkdir(exist_ok=True)
+def _processes(programs: Sequence[Program], layout: Layout) -> Iterator[None]:
+    layout.logs.mkdir(exist_ok=True)
     started = []
     try:
         for program in programs:
-            with (logs / f"{program.name}.log").open("wb") as log:
+            with (layout.logs / f"{program.name}.log").open("wb") as log:
                 started.append(
                     subprocess.Popen(
-                        program.command,
+                        program.command(layout),
                         stdout=log,
                         stderr=log,
-                        env={**os.environ, **program.environment},
+                        env={**os.environ, **program.environment(layout)},
                         preexec_fn=end_with_parent,  # noqa: PLW1509 - it makes one system call
                     )
                 )

@@ -1,4 +1,4 @@
-"""One module per server: its configuration files, its start command and how to ask it whether it is well."""
+"""One module per service with all that the stack knows of it, and the list of the services."""
 
 from deploy.local.services.base import Layout, Program, Service
 from deploy.local.services.cassandra import CASSANDRA
@@ -11,5 +11,6 @@ from deploy.local.services.zookeeper import ZOOKEEPER
 SERVICES: dict[str, Service] = {
     service.name: service for service in (KAFKA, CASSANDRA, REDIS, TRITON, ZOOKEEPER, FLINK)
 }
+PROGRAMS: dict[str, Program] = {program.name: program for service in SERVICES.values() for program in service.programs}
 
-__all__ = ["SERVICES", "Layout", "Program", "Service"]
+__all__ = ["PROGRAMS", "SERVICES", "Layout", "Program", "Service"]

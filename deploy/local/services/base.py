@@ -1,25 +1,26 @@
-"""What a server of the stack is: ports, files, programs and a health check."""
+"""What the stack knows of a service: its ports, files, programs, and how clients find it."""
 
 from __future__ import annotations
 
+import enum
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.ports import Ports
 from penstock.errors import PenstockError
-from penstock.paths import java_home
+from penstock.paths import JARS, java_home, site_packages
 
 HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders and ports of one stack; `id` is unique per home and names what must live outside of it."""
+    """The folders and ports of one stack; `id` is unique per home and names whatever must lie outside of it."""
 
     home: Path
-    ports: Ports
+    ports: Mapping[str, int]
     id: str
 
     @property
@@ -42,60 +43,75 @@ class Layout:
         return self.home / service
 
 
+class StopPhase(enum.IntEnum):
+    """When a program stops: the programs of one phase stop together, phases one after the other."""
+
+    WRITERS = 1
+    """Programs that write to other services."""
+    STORES = 2
+    LOGS = 3
+    """What the others need until they have stopped."""
+
+
+def _no_variables(_: Layout) -> Mapping[str, str]:
+    return {}
+
+
+def _do_nothing(_: Layout) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Program:
     """One process of a service.
 
     Args:
         name: Unique in the stack.
-        command: The command line.
+        command: The command line. Raises a PenstockError if set-up has not installed the server.
+        ready: Asks the server itself; returns a few words (a version) when healthy, raises any exception when not.
+        stops: When it stops.
         environment: Variables it needs beside PATH, HOME and the like.
-        ready: Asks the server itself; returns a few words (a version) when well, raises anything when not.
-        after: Programs that must be ready first.
-        stop_wait_s: How long a stop may take before the process is killed.
+        after: Programs that must be ready first; their services start with this one.
     """
 
     name: str
-    command: Sequence[str]
-    ready: Callable[[], str]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    command: Callable[[Layout], Sequence[str]]
+    ready: Callable[[Layout], str]
+    stops: StopPhase
+    environment: Callable[[Layout], Mapping[str, str]] = _no_variables
     after: tuple[str, ...] = ()
-    stop_wait_s: int = 20
 
-    def script(self) -> str:
-        """The start script: what the process manager runs, and what a person can run by hand."""
-        exports = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
-        return "\n".join(["#!/bin/sh", *exports, f"exec {shlex.join(self.command)}", ""])
+    def script(self, layout: Layout) -> str:
+        """The start script: the process manager runs it, and a person can run it by hand."""
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in self.environment(layout).items()]
+        return "\n".join(["#!/bin/sh", *exports, f"exec {shlex.join(self.command(layout))}", ""])
 
 
 @dataclass(frozen=True)
 class Service:
-    """A server of the stack, and everything that the stack knows of it.
+    """All that the stack knows of one service. A new one is a module with one of these, and its entry in `SERVICES`.
 
     Args:
-        name: Its name on the command line.
-        title: Its name for people.
-        port_names: The ports that it takes, of :class:`deploy.local.ports.Ports`.
-        prepare: Writes its files.
-        programs: Its programs.
-        stop_stages: The names of its programs, each with the stage of `down` that stops it: 0 for those that write to
-            others, the highest for those that everything else needs.
-        environment: The variables that make Penstock's processes use it.
-        needs: The services that must be ready before it starts.
+        name: As `penstock up --only` takes it; also the name of its folder.
+        ports: Its ports, with their defaults. Names are unique in the stack.
+        programs: Its processes. `penstock status` shows the ports with the first one.
+        prepare: Writes its files before the first start; runs again before later ones.
+        address: How `penstock up` prints where it is; None for a service that no client uses directly.
+        client_environment: The PENSTOCK_* variables that tell Penstock's processes where it is.
+        metrics: The ports that Prometheus scrapes.
+        versions: How to find the installed version of each server and wheel, by name; None if it is not installed.
+        clean_up: Removes what the service leaves outside the stack's folder. Runs while it is down.
     """
 
     name: str
-    title: str
-    port_names: tuple[str, ...]
+    ports: Mapping[str, int]
+    programs: tuple[Program, ...]
     prepare: Callable[[Layout], None]
-    programs: Callable[[Layout], list[Program]]
-    stop_stages: Mapping[str, int]
-    environment: Callable[[Layout], dict[str, str]]
-    needs: tuple[str, ...] = ()
-
-    def ports(self, ports: Ports) -> dict[str, int]:
-        """The service's own ports, by name."""
-        return {name: getattr(ports, name) for name in self.port_names}
+    address: Callable[[Mapping[str, int]], str] | None = None
+    client_environment: Callable[[Layout], Mapping[str, str]] = _no_variables
+    metrics: tuple[str, ...] = ()
+    versions: Mapping[str, Callable[[], str | None]] = field(default_factory=dict)
+    clean_up: Callable[[Layout], None] = _do_nothing
 
 
 def java() -> str:
@@ -119,6 +135,24 @@ def jars(folder: Path, title: str) -> str:
     if not any(folder.glob("*.jar")):
         raise PenstockError(f"the jars of {title} are missing", where=str(folder), next="make setup")
     return f"{folder}/*"
+
+
+def jar_version(profile: str, pattern: str) -> str | None:
+    """The version in the file name of a jar that set-up fetched; None if it is not there.
+
+    Args:
+        profile: The folder in set-up's jars.
+        pattern: Regular expression of the whole file name; its group is the version.
+    """
+    found = (re.fullmatch(pattern, jar.name) for jar in (JARS / profile).glob("*.jar"))
+    return next((match[1] for match in found if match), None)
+
+
+def wheel_version(package: str, environment: str) -> str | None:
+    """The version of a package in one of set-up's environments; None if it is not there."""
+    packages = site_packages(environment)
+    found = packages.glob(f"{package}-*.dist-info") if packages else ()
+    return next((info.name.removeprefix(f"{package}-").removesuffix(".dist-info") for info in found), None)
 
 
 def write(path: Path, text: str, *, executable: bool = False) -> None:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import socket
 import warnings
+from collections.abc import Mapping
 
-from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
+from deploy.local.services.base import (
+    HOST,
+    Layout,
+    Program,
+    Service,
+    StopPhase,
+    jar_version,
+    jars,
+    java,
+    write,
+)
 from penstock.paths import JARS
 
 # What Cassandra 5 reaches into on Java 17: the list of its own jvm17-server.options.
@@ -47,7 +58,7 @@ _LOGBACK = """<configuration>
 
 def cassandra_yaml(layout: Layout) -> str:
     """The node's configuration."""
-    data, ports = layout.data("cassandra"), layout.ports
+    data, storage_port = layout.data("cassandra"), layout.ports["cassandra_storage"]
     return f"""cluster_name: penstock
 num_tokens: 1
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -56,20 +67,20 @@ commitlog_directory: "{data}/commitlog"
 saved_caches_directory: "{data}/saved"
 hints_directory: "{data}/hints"
 cdc_raw_directory: "{data}/cdc"
-# One node has no replicas to remember for it: a write is acknowledged when it is on disk.
+# There is no replica: a write is acknowledged when it is on disk.
 commitlog_sync: batch
 commitlog_total_space: 512MiB
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [{{seeds: "{HOST}:{ports.cassandra_storage}"}}]
+    parameters: [{{seeds: "{HOST}:{storage_port}"}}]
 listen_address: {HOST}
 rpc_address: {HOST}
-storage_port: {ports.cassandra_storage}
-native_transport_port: {ports.cassandra}
+storage_port: {storage_port}
+native_transport_port: {layout.ports["cassandra"]}
 endpoint_snitch: SimpleSnitch
-# Dropping a table must not leave a snapshot behind: there is nothing here that the topics could not restore.
+# No snapshot of a table that is dropped: the topics can restore it.
 auto_snapshot: false
-# Two cores are shared with everything else: patience instead of spurious timeouts.
+# Cassandra shares two cores with everything else: longer timeouts than the defaults.
 read_request_timeout: 10000ms
 range_request_timeout: 20000ms
 write_request_timeout: 10000ms
@@ -84,28 +95,29 @@ def prepare(layout: Layout) -> None:
     write(data / "logback.xml", _LOGBACK)
 
 
-def programs(layout: Layout) -> list[Program]:
-    """The node."""
+def command(layout: Layout) -> list[str]:
+    """The node as one JVM."""
     data = layout.data("cassandra")
     command = [java(), "-Xms512m", "-Xmx1g", "-XX:+UseG1GC"]
-    command += [part for name in _EXPORTS for part in ("--add-exports", f"{name}=ALL-UNNAMED")]
-    command += [part for name in _OPENS for part in ("--add-opens", f"{name}=ALL-UNNAMED")]
-    command += [
+    command += [argument for name in _EXPORTS for argument in ("--add-exports", f"{name}=ALL-UNNAMED")]
+    command += [argument for name in _OPENS for argument in ("--add-opens", f"{name}=ALL-UNNAMED")]
+    return [
+        *command,
         f"-Dcassandra.config={(data / 'cassandra.yaml').as_uri()}",
         f"-Dlogback.configurationFile={data}/logback.xml",
         f"-Dcassandra.storagedir={data}",
         "-Dcassandra-foreground=yes",
-        # A ring of one has nobody to wait for.
+        # A ring of one node has no others to wait for.
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Dcassandra.ring_delay_ms=1",
         "-cp",
         jars(JARS / "cassandra", "Cassandra"),
         "org.apache.cassandra.service.CassandraDaemon",
     ]
-    return [Program("cassandra", command, ready=lambda: _ready(layout.ports.cassandra), stop_wait_s=30)]
 
 
-def _ready(port: int) -> str:
+def _ready(layout: Layout) -> str:
+    port = layout.ports["cassandra"]
     # The driver's connection attempts are slow to fail and loud; a closed port answers at once.
     socket.create_connection((HOST, port), timeout=1).close()
     with warnings.catch_warnings():
@@ -120,20 +132,19 @@ def _ready(port: int) -> str:
     return str(row.release_version)
 
 
-def environment(layout: Layout) -> dict[str, str]:
-    """Where clients find it."""
+def _client_environment(layout: Layout) -> Mapping[str, str]:
     return {
         "PENSTOCK_CASSANDRA_CONTACT_POINTS": HOST,
-        "PENSTOCK_CASSANDRA_PORT": str(layout.ports.cassandra),
+        "PENSTOCK_CASSANDRA_PORT": str(layout.ports["cassandra"]),
     }
 
 
 CASSANDRA = Service(
-    "cassandra",
-    "Cassandra",
-    ("cassandra", "cassandra_storage"),
-    prepare,
-    programs,
-    {"cassandra": 1},
-    environment,
+    name="cassandra",
+    ports={"cassandra": 19042, "cassandra_storage": 17000},
+    programs=(Program("cassandra", command, _ready, StopPhase.STORES),),
+    prepare=prepare,
+    address=lambda ports: f"Cassandra :{ports['cassandra']}",
+    client_environment=_client_environment,
+    versions={"cassandra": lambda: jar_version("cassandra", r"cassandra-all-(.+)\.jar")},
 )

@@ -1,19 +1,30 @@
-"""Flink 2.2: a real JobManager and TaskManager from the distribution inside the PyFlink wheel.
+"""Flink 2.2: a JobManager and a TaskManager from the distribution inside the PyFlink wheel.
 
-The in-process mini-cluster would not survive what the tests do: killing a TaskManager in mid-stream.
+Two processes, not the in-process mini-cluster: tests kill a TaskManager while a job runs.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
-from deploy.local.services.base import HOST, Layout, Program, Service, java, write
+from deploy.local.services.base import (
+    HOST,
+    Layout,
+    Program,
+    Service,
+    StopPhase,
+    jar_version,
+    java,
+    wheel_version,
+    write,
+)
 from penstock.errors import PenstockError
-from penstock.paths import KERNEL_JAR, ROOT, site_packages, venv_python
+from penstock.paths import JARS, KERNEL_JAR, ROOT, site_packages, venv_python
 
 TASK_SLOTS = 8
 _REPORTER = "org.apache.flink.metrics.prometheus.AddressedPrometheusReporter"
@@ -35,7 +46,7 @@ appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} - %m%n
 
 
 def conf_dir(layout: Layout) -> Path:
-    """FLINK_CONF_DIR of this stack: the servers and every client that submits jobs read it."""
+    """FLINK_CONF_DIR of this stack, read by the servers and by clients that submit jobs."""
     return layout.data("flink") / "conf"
 
 
@@ -45,10 +56,10 @@ def flink_home() -> Path:
     Raises:
         PenstockError: the environment is not there.
     """
-    folder = site_packages("jobs")
-    if folder is None or not (folder / "pyflink" / "bin").exists():
+    folder = _installed()
+    if folder is None:
         raise PenstockError("the environment of Flink is missing", next="make setup")
-    return folder / "pyflink"
+    return folder
 
 
 def flink_settings(layout: Layout) -> dict[str, str]:
@@ -58,18 +69,18 @@ def flink_settings(layout: Layout) -> dict[str, str]:
     return {
         "jobmanager.rpc.address": HOST,
         "jobmanager.bind-host": HOST,
-        "jobmanager.rpc.port": str(ports.flink_rpc),
-        "blob.server.port": str(ports.flink_blob),
+        "jobmanager.rpc.port": str(ports["flink_rpc"]),
+        "blob.server.port": str(ports["flink_blob"]),
         "rest.address": HOST,
         "rest.bind-address": HOST,
-        "rest.port": str(ports.flink_rest),
+        "rest.port": str(ports["flink_rest"]),
         "taskmanager.host": HOST,
         "taskmanager.bind-host": HOST,
         "taskmanager.numberOfTaskSlots": str(TASK_SLOTS),
         "jobmanager.memory.process.size": "1024m",
         "taskmanager.memory.process.size": "2048m",
-        # State is a large old generation that changes all the time: on two cores, tracking that costs G1 more than the
-        # job itself.
+        # State is a large old generation that changes all the time. On two cores, G1 spends more on tracking the
+        # changes than the job needs itself.
         "env.java.opts.taskmanager": "-XX:+UseParallelGC",
         "taskmanager.memory.jvm-metaspace.size": "320m",
         # State lives on the heap; managed memory would only serve RocksDB and Python workers.
@@ -83,34 +94,34 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "execution.checkpointing.savepoint-dir": (data / "savepoints").as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": "3",
-        # A JobManager that was killed finds its jobs, their jars and their newest checkpoints again.
+        # A JobManager that was killed recovers its jobs, their jars and their newest checkpoints.
         "high-availability.type": "zookeeper",
-        "high-availability.zookeeper.quorum": f"{HOST}:{ports.zookeeper}",
-        "high-availability.jobmanager.port": str(ports.flink_rpc),
+        "high-availability.zookeeper.quorum": f"{HOST}:{ports['zookeeper']}",
+        "high-availability.jobmanager.port": str(ports["flink_rpc"]),
         "high-availability.storageDir": (data / "ha").as_uri(),
-        # Until the session of the killed one has run out, the new one may not lead.
+        # A new JobManager leads once the session of the killed one has expired.
         "high-availability.zookeeper.client.session-timeout": "8000",
         "high-availability.zookeeper.client.connection-timeout": "5000",
         "high-availability.zookeeper.client.retry-wait": "1000",
-        # Without it every restart of ZooKeeper would restart all jobs; a session that has run out still does.
+        # Without it every restart of ZooKeeper would restart all jobs; an expired session still does.
         "high-availability.zookeeper.client.tolerate-suspended-connections": "true",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": "1000",
         "restart-strategy.fixed-delay.delay": "1 s",
-        # A killed TaskManager refuses connections: two failed heartbeats, a second apart, give it away.
+        # A killed TaskManager refuses connections: two failed heartbeats, a second apart, detect it.
         "heartbeat.interval": "1000",
         "heartbeat.timeout": "20000",
         "heartbeat.rpc-failure-threshold": "2",
         "python.executable": python,
         "python.client.executable": python,
-        # The default of one second is what a Python stage would add to every event.
+        # A Python stage would add the default, one second, to the latency of every event.
         "python.fn-execution.bundle.time": "10",
-        # Flink's own reporter listens on every interface; the kernel's jar has the same on one address. Both processes
-        # read this file: each gets its port as an argument.
+        # Flink's own reporter listens on every interface; the one in the kernel's jar listens on one address. Both
+        # processes read this file: each gets its port as an argument.
         "metrics.reporters": "prom",
         "metrics.reporter.prom.factory.class": f"{_REPORTER}$Factory",
         "metrics.reporter.prom.host": HOST,
-        # Labels as everybody else writes them: dots and dashes stay what they are.
+        # Keep dots and dashes in label values.
         "metrics.reporter.prom.filterLabelValueCharacters": "false",
         "classloader.check-leaked-classloader": "false",
         "io.tmp.dirs": str(data / "tmp"),
@@ -123,7 +134,7 @@ def prepare(layout: Layout) -> None:
     source, data = flink_home() / "conf", layout.data("flink")
     shutil.copytree(source, conf_dir(layout), dirs_exist_ok=True)
     settings = {"env.java.opts.all": _default_java_options(source / "config.yaml"), **flink_settings(layout)}
-    # Flat keys are YAML too, and leave nothing to nest wrongly.
+    # Flat keys are valid YAML, and need no nesting.
     write(conf_dir(layout) / "config.yaml", "".join(f'{name}: "{value}"\n' for name, value in settings.items()))
     write(conf_dir(layout) / "log4j-console.properties", LOG4J)
     # Clients that submit jobs print their own messages.
@@ -140,10 +151,20 @@ def prepare(layout: Layout) -> None:
     _prepare_reporter(data / "plugins" / "metrics-prometheus")
 
 
-def programs(layout: Layout) -> list[Program]:
-    """The JobManager, and a TaskManager that joins it."""
-    home, data, rest = flink_home(), layout.data("flink"), layout.ports.flink_rest
-    environment = {
+def jobmanager(layout: Layout) -> list[str]:
+    """The command of the JobManager."""
+    return _command("jobmanager", layout.ports["jobmanager_metrics"])
+
+
+def taskmanager(layout: Layout) -> list[str]:
+    """The command of the TaskManager, which joins the JobManager."""
+    return _command("taskmanager", layout.ports["taskmanager_metrics"])
+
+
+def environment(layout: Layout) -> Mapping[str, str]:
+    """What Flink's start scripts read."""
+    home, data = flink_home(), layout.data("flink")
+    return {
         "FLINK_HOME": str(home),
         "FLINK_LIB_DIR": str(data / "lib"),
         "FLINK_PLUGINS_DIR": str(data / "plugins"),
@@ -156,23 +177,11 @@ def programs(layout: Layout) -> list[Program]:
         # Python workers import the pipelines from here.
         "PYTHONPATH": str(ROOT),
     }
-    jobmanager, taskmanager = str(home / "bin" / "jobmanager.sh"), str(home / "bin" / "taskmanager.sh")
-    return [
-        Program(
-            "jobmanager",
-            [jobmanager, "start-foreground", "-D", f"{_REPORTER_PORT}={layout.ports.jobmanager_metrics}"],
-            environment=environment,
-            ready=lambda: f"{_overview(rest)['flink-version']}",
-            after=("zookeeper",),
-        ),
-        Program(
-            "taskmanager",
-            [taskmanager, "start-foreground", "-D", f"{_REPORTER_PORT}={layout.ports.taskmanager_metrics}"],
-            environment=environment,
-            ready=lambda: _slots(rest),
-            after=("jobmanager",),
-        ),
-    ]
+
+
+def _command(program: str, metrics_port: int) -> list[str]:
+    script = flink_home() / "bin" / f"{program}.sh"
+    return [str(script), "start-foreground", "-D", f"{_REPORTER_PORT}={metrics_port}"]
 
 
 def _prepare_reporter(plugin: Path) -> None:
@@ -185,17 +194,26 @@ def _prepare_reporter(plugin: Path) -> None:
         shutil.copyfile(jar, plugin / jar.name)
 
 
-def _slots(rest_port: int) -> str:
-    overview = _overview(rest_port)
+def _version(layout: Layout) -> str:
+    return str(_overview(layout)["flink-version"])
+
+
+def _slots(layout: Layout) -> str:
+    overview = _overview(layout)
     if not overview["slots-total"]:
         raise ConnectionError("no TaskManager has joined yet")
     return f"{overview['slots-available']}/{overview['slots-total']} slots free"
 
 
-def _overview(rest_port: int) -> dict[str, int]:
-    answer = httpx.get(f"http://{HOST}:{rest_port}/overview", timeout=2, trust_env=False).raise_for_status()
-    overview: dict[str, int] = answer.json()
+def _overview(layout: Layout) -> dict[str, int]:
+    url = f"http://{HOST}:{layout.ports['flink_rest']}/overview"
+    overview: dict[str, int] = httpx.get(url, timeout=2, trust_env=False).raise_for_status().json()
     return overview
+
+
+def _installed() -> Path | None:
+    folder = site_packages("jobs")
+    return folder / "pyflink" if folder is not None and (folder / "pyflink" / "bin").exists() else None
 
 
 def _default_java_options(config: Path) -> str:
@@ -206,23 +224,36 @@ def _default_java_options(config: Path) -> str:
     return found.group(1).strip()
 
 
-def environment(layout: Layout) -> dict[str, str]:
-    """Where job submission finds the cluster, its configuration and its distribution."""
+def _client_environment(layout: Layout) -> Mapping[str, str]:
+    home = _installed()
     return {
-        "PENSTOCK_FLINK_REST": f"http://{HOST}:{layout.ports.flink_rest}",
+        "PENSTOCK_FLINK_REST": f"http://{HOST}:{layout.ports['flink_rest']}",
         "PENSTOCK_FLINK_CONF_DIR": str(conf_dir(layout)),
         "PENSTOCK_FLINK_STATE": str(layout.data("flink")),
-        "PENSTOCK_FLINK_HOME": str(flink_home()),
+        **({"PENSTOCK_FLINK_HOME": str(home)} if home else {}),
+        "PENSTOCK_JARS": str(JARS),
     }
 
 
 FLINK = Service(
-    "flink",
-    "Flink",
-    ("flink_rest", "flink_rpc", "flink_blob", "jobmanager_metrics", "taskmanager_metrics"),
-    prepare,
-    programs,
-    {"jobmanager": 1, "taskmanager": 0},
-    environment,
-    needs=("zookeeper",),
+    name="flink",
+    ports={
+        "flink_rest": 18081,
+        "flink_rpc": 18082,
+        "flink_blob": 18083,
+        "jobmanager_metrics": 18084,
+        "taskmanager_metrics": 18085,
+    },
+    programs=(
+        Program("jobmanager", jobmanager, _version, StopPhase.STORES, environment, after=("zookeeper",)),
+        Program("taskmanager", taskmanager, _slots, StopPhase.WRITERS, environment, after=("jobmanager",)),
+    ),
+    prepare=prepare,
+    address=lambda ports: f"Flink http://{HOST}:{ports['flink_rest']}",
+    client_environment=_client_environment,
+    metrics=("jobmanager_metrics", "taskmanager_metrics"),
+    versions={
+        "flink-connector-kafka": lambda: jar_version("flink", r"flink-sql-connector-kafka-(.+)\.jar"),
+        "apache-flink": lambda: wheel_version("apache_flink", "jobs"),
+    },
 )

@@ -10,14 +10,24 @@ from collections.abc import Sequence
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.local.services.base import HOST, Layout, Program, Service, jars, java, write
+from deploy.local.services.base import (
+    HOST,
+    Layout,
+    Program,
+    Service,
+    StopPhase,
+    jar_version,
+    jars,
+    java,
+    write,
+)
 from penstock.errors import PenstockError
 from penstock.paths import JARS
 
 
 def server_properties(layout: Layout) -> str:
     """The broker's configuration."""
-    broker, controller = layout.ports.kafka, layout.ports.kafka_controller
+    broker, controller = layout.ports["kafka"], layout.ports["kafka_controller"]
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -33,12 +43,12 @@ def server_properties(layout: Layout) -> str:
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "8",
-        # A producer that was killed holds back readers until its transaction is aborted: look often.
+        # A killed producer holds back readers until the broker aborts its transaction: look every second.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "group.initial.rebalance.delay.ms": "0",
-        # Tests let a dead consumer be noticed sooner than the default of six seconds allows.
+        # Tests set session timeouts below the default minimum of six seconds.
         "group.min.session.timeout.ms": "1000",
-        # A name that is wrong must fail, not become a topic.
+        # A mistyped name must fail, not create a topic.
         "auto.create.topics.enable": "false",
         # Replayed events carry the record timestamps of years ago; retention by time would delete them at once,
         # and event time that runs faster than the clock would be refused an hour ahead.
@@ -55,12 +65,12 @@ def prepare(layout: Layout) -> None:
 
 
 def prepare_with(layout: Layout, properties: str, users: Sequence[str] = ()) -> None:
-    """As :func:`prepare`, for a broker that is configured in another way.
+    """As :func:`prepare`, with another configuration.
 
     Args:
         layout: The stack's.
         properties: The broker's configuration.
-        users: SCRAM users that are there from the start, as ``kafka-storage.sh --add-scram`` takes them.
+        users: SCRAM users to create with the storage, as ``kafka-storage.sh --add-scram`` takes them.
     """
     config = layout.data("kafka") / "server.properties"
     write(config, properties)
@@ -71,17 +81,16 @@ def prepare_with(layout: Layout, properties: str, users: Sequence[str] = ()) -> 
     format_storage = [java(), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *_logging(), "-cp"]
     format_storage += [jars(JARS / "kafka", "Kafka"), "kafka.tools.StorageTool", "format"]
     format_storage += ["--ignore-formatted", "-t", f"p{cluster_id[1:]}", "-c", str(config)]
-    format_storage += [part for user in users for part in ("--add-scram", user)]
+    format_storage += [argument for user in users for argument in ("--add-scram", user)]
     result = subprocess.run(format_storage, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise PenstockError(f"Kafka's storage could not be formatted: {result.stderr.strip()[-500:]}", where=str(data))
 
 
-def programs(layout: Layout) -> list[Program]:
-    """The broker."""
+def command(layout: Layout) -> list[str]:
+    """The broker as one JVM."""
     command = [java(), "-Xms256m", "-Xmx768m", "-XX:+UseG1GC", *_logging(), "-cp", jars(JARS / "kafka", "Kafka")]
-    command += ["kafka.Kafka", str(layout.data("kafka") / "server.properties")]
-    return [Program("kafka", command, ready=lambda: _ready(layout.ports.kafka), stop_wait_s=30)]
+    return [*command, "kafka.Kafka", str(layout.data("kafka") / "server.properties")]
 
 
 def _logging() -> list[str]:
@@ -89,7 +98,8 @@ def _logging() -> list[str]:
     return [f"{prefix}.defaultLogLevel=info", f"{prefix}.showDateTime=true", f"{prefix}.dateTimeFormat=HH:mm:ss.SSS"]
 
 
-def _ready(port: int) -> str:
+def _ready(layout: Layout) -> str:
+    port = layout.ports["kafka"]
     # librdkafka keeps trying in the background; a closed port answers at once.
     socket.create_connection((HOST, port), timeout=1).close()
     admin = AdminClient(
@@ -105,9 +115,12 @@ def _ready(port: int) -> str:
     return f"{sum(not name.startswith('__') for name in topics)} topics"
 
 
-def environment(layout: Layout) -> dict[str, str]:
-    """Where clients find it."""
-    return {"PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{layout.ports.kafka}"}
-
-
-KAFKA = Service("kafka", "Kafka", ("kafka", "kafka_controller"), prepare, programs, {"kafka": 2}, environment)
+KAFKA = Service(
+    name="kafka",
+    ports={"kafka": 19092, "kafka_controller": 19093},
+    programs=(Program("kafka", command, _ready, StopPhase.LOGS),),
+    prepare=prepare,
+    address=lambda ports: f"Kafka {HOST}:{ports['kafka']}",
+    client_environment=lambda layout: {"PENSTOCK_KAFKA_BOOTSTRAP": f"{HOST}:{layout.ports['kafka']}"},
+    versions={"kafka": lambda: jar_version("kafka", r"kafka_2\.13-(.+)\.jar")},
+)

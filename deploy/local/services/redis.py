@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 
 import redis
 
-from deploy.local.services.base import HOST, Layout, Program, Service, write
+from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, write
 from penstock.errors import PenstockError
 
 
@@ -14,15 +16,15 @@ def redis_conf(layout: Layout) -> str:
     """The server's configuration."""
     settings = {
         "bind": HOST,
-        "port": str(layout.ports.redis),
+        "port": str(layout.ports["redis"]),
         "dir": f'"{layout.data("redis")}"',
         "daemonize": "no",
-        # The append-only file survives a kill, snapshots on top of it would only cost.
+        # The append-only file survives a kill; snapshots would add cost and no safety.
         "save": '""',
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory": "1gb",
-        # Evicting features in silence would be a wrong answer; refusing writes is an error that somebody sees.
+        # Evicted features would be wrong answers without an error; a refused write is an error.
         "maxmemory-policy": "noeviction",
     }
     return "".join(f"{name} {value}\n" for name, value in settings.items())
@@ -33,25 +35,35 @@ def prepare(layout: Layout) -> None:
     write(layout.data("redis") / "redis.conf", redis_conf(layout))
 
 
-def programs(layout: Layout) -> list[Program]:
+def command(layout: Layout) -> list[str]:
     """The server."""
     server = shutil.which("redis-server")
     if server is None:
         raise PenstockError("redis-server is missing", next="make setup")
-    command = [server, str(layout.data("redis") / "redis.conf")]
-    return [Program("redis", command, ready=lambda: _ready(layout.ports.redis))]
+    return [server, str(layout.data("redis") / "redis.conf")]
 
 
-def _ready(port: int) -> str:
-    with redis.Redis(HOST, port, socket_timeout=2, socket_connect_timeout=1) as client:
+def _ready(layout: Layout) -> str:
+    with redis.Redis(HOST, layout.ports["redis"], socket_timeout=2, socket_connect_timeout=1) as client:
         client.ping()
         info = client.info("server")
     return str(info["redis_version"]) if isinstance(info, dict) else ""
 
 
-def environment(layout: Layout) -> dict[str, str]:
-    """Where clients find it."""
-    return {"PENSTOCK_REDIS_URL": f"redis://{HOST}:{layout.ports.redis}/0"}
+def _version() -> str | None:
+    if shutil.which("redis-server") is None:
+        return None
+    done = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"v=(\S+)", done.stdout)
+    return match[1] if match else None
 
 
-REDIS = Service("redis", "Redis", ("redis",), prepare, programs, {"redis": 1}, environment)
+REDIS = Service(
+    name="redis",
+    ports={"redis": 16379},
+    programs=(Program("redis", command, _ready, StopPhase.STORES),),
+    prepare=prepare,
+    address=lambda ports: f"Redis :{ports['redis']}",
+    client_environment=lambda layout: {"PENSTOCK_REDIS_URL": f"redis://{HOST}:{layout.ports['redis']}/0"},
+    versions={"redis-server": _version},
+)

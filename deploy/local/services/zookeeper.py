@@ -1,6 +1,6 @@
-"""ZooKeeper: where Flink keeps which JobManager leads, and where each job's newest checkpoint lies.
+"""ZooKeeper: Flink keeps in it which JobManager leads, and where each job's newest checkpoint is.
 
-It is the server that Flink's distribution holds for just this, in the version that Flink's client was built for.
+Flink's distribution holds this server, in the version that Flink's client was built for.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 
-from deploy.local.services.base import HOST, Layout, Program, Service, java, write
+from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, java, write
 from deploy.local.services.flink import LOG4J, flink_home
 
 _MAIN = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain"
@@ -19,10 +19,10 @@ def zoo_cfg(layout: Layout) -> str:
     settings = {
         "dataDir": str(layout.data("zookeeper") / "data"),
         "clientPortAddress": HOST,
-        "clientPort": str(layout.ports.zookeeper),
+        "clientPort": str(layout.ports["zookeeper"]),
         # Sessions may last 2 to 20 ticks; the JobManager asks for a timeout within that.
         "tickTime": "1000",
-        # Its administration by HTTP has nobody to serve.
+        # Nothing uses the HTTP administration.
         "admin.enableServer": "false",
         "4lw.commands.whitelist": "srvr",
         "autopurge.purgeInterval": "1",
@@ -36,18 +36,17 @@ def prepare(layout: Layout) -> None:
     write(layout.data("zookeeper") / "log4j.properties", LOG4J)
 
 
-def programs(layout: Layout) -> list[Program]:
-    """The server."""
+def command(layout: Layout) -> list[str]:
+    """The server as one JVM."""
     lib, data = flink_home() / "lib", layout.data("zookeeper")
     jars = [*sorted(lib.glob("flink-dist-*.jar")), *sorted(lib.glob("log4j-*.jar"))]
     command = [java(), "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     command += [f"-Dlog4j.configurationFile={data / 'log4j.properties'}"]
-    command += ["-cp", ":".join(map(str, jars)), _MAIN, str(data / "zoo.cfg")]
-    return [Program("zookeeper", command, ready=lambda: _ready(layout.ports.zookeeper))]
+    return [*command, "-cp", ":".join(map(str, jars)), _MAIN, str(data / "zoo.cfg")]
 
 
-def _ready(port: int) -> str:
-    with socket.create_connection((HOST, port), timeout=2) as connection:
+def _ready(layout: Layout) -> str:
+    with socket.create_connection((HOST, layout.ports["zookeeper"]), timeout=2) as connection:
         connection.sendall(b"srvr")
         answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
     version = re.match(r"Zookeeper version: ([\d.]+)", answer)
@@ -56,9 +55,9 @@ def _ready(port: int) -> str:
     return version[1]
 
 
-def environment(_: Layout) -> dict[str, str]:
-    """Only Flink uses it."""
-    return {}
-
-
-ZOOKEEPER = Service("zookeeper", "ZooKeeper", ("zookeeper",), prepare, programs, {"zookeeper": 2}, environment)
+ZOOKEEPER = Service(
+    name="zookeeper",
+    ports={"zookeeper": 12181},
+    programs=(Program("zookeeper", command, _ready, StopPhase.LOGS),),
+    prepare=prepare,
+)

@@ -1,4 +1,4 @@
-"""Stacks are started, killed in parts and in whole, and taken down: nothing stays behind."""
+"""Stacks start, lose programs to SIGKILL, and stop: no process stays behind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.ports import Ports
-from deploy.local.services import SERVICES
+from deploy.local.services import PROGRAMS
 from deploy.local.stack import Stack
 from penstock.commands.stack import down, status, up
 from penstock.errors import PenstockError
+from penstock.settings import Settings
 
 
 @pytest.fixture
@@ -133,12 +134,17 @@ def test_a_long_folder_name_with_a_space_and_a_percent_sign_works(tmp_path: Path
         stack.down()
 
 
-def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path) -> None:
+def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_HOME", raising=False)
     home, runner = ["--home", str(tmp_path / "stack")], CliRunner()
     try:
         started = runner.invoke(up, [*home, "--free-ports", "--only", "redis"])
         assert started.exit_code == 0, started.output
         assert "redis" in started.output
+        name, _, folder = started.output.splitlines()[-1].partition("export ")[2].partition("=")
+        monkeypatch.setenv(name, folder)
+        with redis.Redis.from_url(Settings().redis.url) as client:
+            assert client.ping()
         shown = runner.invoke(status, home)
         assert shown.exit_code == 0, shown.output
         assert "running" in shown.output
@@ -148,7 +154,7 @@ def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path) -> None:
     assert runner.invoke(status, home).exit_code == 1
 
 
-def test_every_part_of_the_shared_stack_is_well(stack: Stack) -> None:
+def test_every_program_of_the_shared_stack_is_healthy(stack: Stack) -> None:
     assert {row.name: row.detail for row in stack.status() if not row.healthy} == {}
 
 
@@ -182,9 +188,7 @@ def test_a_killed_task_manager_is_replaced_by_one_with_as_many_slots(stack: Stac
 
 def test_a_task_manager_can_be_stopped_while_it_starts(stack: Stack) -> None:
     stack.stop("taskmanager")
-    stack._supervision.start_program(
-        next(program for program in SERVICES["flink"].programs(stack._layout) if program.name == "taskmanager")
-    )
+    stack._supervision.start_program(PROGRAMS["taskmanager"])
     started = time.monotonic()
     stack.stop("taskmanager")
     assert time.monotonic() - started < 20

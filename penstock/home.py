@@ -1,0 +1,35 @@
+"""The local stack that a process uses: the one in the folder that PENSTOCK_HOME names."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from penstock.errors import PenstockError
+
+HOME_VARIABLE = "PENSTOCK_HOME"
+STACK_FILE = "stack.json"
+"""`penstock up` writes it into the stack's folder; ``environment`` in it holds the variables of the stack's clients."""
+
+
+def stack_environment() -> dict[str, str]:
+    """The PENSTOCK_* variables of the stack in PENSTOCK_HOME; empty if PENSTOCK_HOME is not set.
+
+    Raises:
+        PenstockError: there is no stack in that folder. Without this error, a mistyped folder would mean the default
+            stack.
+    """
+    home = os.environ.get(HOME_VARIABLE)
+    if not home:
+        return {}
+    path = Path(home) / STACK_FILE
+    try:
+        return {**json.loads(path.read_text(encoding="utf-8"))["environment"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PenstockError(
+            f"there is no stack in the folder that {HOME_VARIABLE} names",
+            where=str(path),
+            safe="nothing was read or written",
+            next=f"penstock up, which starts one there; or unset {HOME_VARIABLE}",
+        ) from None

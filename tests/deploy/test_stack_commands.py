@@ -1,0 +1,67 @@
+"""`penstock up | status`: what they print about the stack, without starting one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from penstock.commands.stack import status, up
+from penstock.paths import DEFAULT_HOME
+
+
+@pytest.fixture(autouse=True)
+def starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "up", lambda *_, **__: None)
+    monkeypatch.setattr(Stack, "_saved", lambda _: None)
+    for name in ("PENSTOCK_HOME", "PENSTOCK_PORTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _printed_by_up(*arguments: str) -> str:
+    result = CliRunner().invoke(up, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_up_prints_the_address_of_every_server() -> None:
+    assert _printed_by_up().splitlines() == [
+        "Kafka 127.0.0.1:19092  Cassandra :19042  Redis :16379  Triton :18001 (gRPC)  Flink http://127.0.0.1:18081"
+    ]
+
+
+def test_up_in_another_folder_prints_the_export_that_other_commands_need(tmp_path: Path) -> None:
+    home = tmp_path / "a b"
+    assert _printed_by_up("--home", str(home)).endswith(f"export PENSTOCK_HOME={shlex.quote(str(home))}\n")
+
+
+def test_up_on_other_ports_prints_the_export_for_the_default_folder_too() -> None:
+    assert _printed_by_up("--port", "kafka=29092").endswith(f"export PENSTOCK_HOME={shlex.quote(str(DEFAULT_HOME))}\n")
+
+
+def test_up_prints_no_export_where_it_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PENSTOCK_HOME", "stack")
+    assert "export" not in _printed_by_up("--port", "kafka=29092")
+
+
+def test_up_prints_the_export_where_it_names_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "other"))
+    assert _printed_by_up("--home", str(DEFAULT_HOME)).endswith(
+        f"export PENSTOCK_HOME={shlex.quote(str(DEFAULT_HOME))}\n"
+    )
+
+
+def test_a_shell_reads_the_environment_that_status_prints(tmp_path: Path) -> None:
+    home = tmp_path / "a b"
+    printed = CliRunner().invoke(status, ["--home", str(home), "--env"]).output
+    read = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    assert {name: shlex.split(value) for name, value in read.items()} == {
+        name: [value] for name, value in Stack(home, Ports()).environment().items()
+    }
+    assert os.fspath(home) == shlex.split(read["PENSTOCK_HOME"])[0]
