@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from penstock.errors import PenstockError
+from penstock.home import stack_environment
 from penstock.paths import DEFAULT_HOME, JARS
 from penstock.sections import (
     CassandraSettings,
@@ -42,7 +43,8 @@ class Settings(BaseSettings):
 
     They come from the environment (``PENSTOCK_<NAME>``, ``PENSTOCK_<SECTION>_<NAME>``) and from the TOML file that
     PENSTOCK_CONFIG_FILE names, with a table for each section; the environment wins. Variables that are no settings are
-    ignored, names in the file that are none are errors.
+    ignored, names in the file that are none are errors. If PENSTOCK_HOME is set, the defaults are those of the stack in
+    that folder.
 
     Raises:
         PenstockError: if a value does not fit, settings contradict each other, or the file cannot be used.
@@ -84,8 +86,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before the file."""
-        return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, _file())
+        """The environment before the file, and the file before the stack in PENSTOCK_HOME."""
+        environment, stack = _Variables(settings_cls, os.environ), _Variables(settings_cls, stack_environment())
+        return init_settings, environment, InitSettingsSource(settings_cls, _file()), stack
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -124,12 +127,16 @@ def all_settings() -> dict[str, Setting]:
     return found
 
 
-class _Environment(EnvSettingsSource):
+class _Variables(EnvSettingsSource):
     """The variables that are settings; others with our prefix belong to commands or, in Kubernetes, to services."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        super().__init__(settings_cls)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         known = {setting.variable.lower() for setting in all_settings().values()}
-        return {name: value for name, value in super()._load_env_vars().items() if name in known}
+        return {name.lower(): value for name, value in self._variables.items() if name.lower() in known}
 
 
 def _file() -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
             "there is no configuration of Flink",
             where=str(settings.flink.conf_dir),
             safe="no job was started",
-            next='penstock up; for a stack in another folder: eval "$(penstock status --home FOLDER --env)"; '
+            next="penstock up; for a stack in another folder: export PENSTOCK_HOME=FOLDER; "
             "for a cluster of your own: set PENSTOCK_FLINK_CONF_DIR",
         )
     logs = settings.flink.state / "log"

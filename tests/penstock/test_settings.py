@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from operator import attrgetter
 from pathlib import Path
@@ -18,7 +19,8 @@ from penstock.settings import Settings, all_settings
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*(setting.variable for setting in all_settings().values()), "PENSTOCK_CONFIG_FILE"):
+    variables = (setting.variable for setting in all_settings().values())
+    for name in (*variables, "PENSTOCK_CONFIG_FILE", "PENSTOCK_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -26,6 +28,7 @@ def test_defaults_are_the_default_stacks(monkeypatch: pytest.MonkeyPatch) -> Non
     defaults = Settings()
     for name, value in Stack(ports=Ports()).environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PENSTOCK_HOME")  # that stack never ran
     assert Settings().model_dump(exclude={"flink": {"home"}}) == defaults.model_dump(exclude={"flink": {"home"}})
 
 
@@ -33,10 +36,30 @@ def test_a_stacks_environment_sets_every_address(tmp_path: Path, monkeypatch: py
     ports = Ports.free()
     for name, value in Stack(tmp_path, ports).environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PENSTOCK_HOME")  # that stack never ran
     settings = Settings()
     assert settings.kafka.bootstrap == f"127.0.0.1:{ports.kafka}"
     assert settings.cassandra.contact_points == ("127.0.0.1",)
     assert settings.model_repository == tmp_path / "models"
+
+
+def test_the_stack_in_penstock_home_gives_the_defaults_and_the_environment_and_the_file_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path / "stack", Ports({"kafka": 1, "redis": 2, "cassandra": 3}))
+    saved = {"environment": {name: v for name, v in stack.environment().items() if name != "PENSTOCK_HOME"}}
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack" / "stack.json").write_text(json.dumps(saved), encoding="utf-8")
+    (tmp_path / "penstock.toml").write_text("[cassandra]\nport = 7\n", encoding="utf-8")
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "stack"))
+    monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(tmp_path / "penstock.toml"))
+    monkeypatch.setenv("PENSTOCK_REDIS_URL", "redis://environment:1/0")
+    settings = Settings()
+    assert settings.kafka.bootstrap == "127.0.0.1:1"
+    assert settings.redis.url == "redis://environment:1/0"
+    assert settings.cassandra.port == 7
+    assert settings.flink.conf_dir == tmp_path / "stack" / "flink" / "conf"
+    assert settings.model_repository == tmp_path / "stack" / "models"
 
 
 def test_contact_points_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,4 +24,4 @@ def test_a_missing_configuration_of_flink_says_how_to_name_the_stack(
     with pytest.raises(PenstockError, match="no configuration of Flink") as refused:
         rehearse(Project.of(payments("pay"), tmp_path), settings, Options(), name="n", group="g")
     assert refused.value.where == str(tmp_path / "conf")
-    assert "penstock status --home FOLDER --env" in str(refused.value.next)
+    assert "export PENSTOCK_HOME=FOLDER" in str(refused.value.next)
