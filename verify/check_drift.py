@@ -11,8 +11,8 @@ from penstock.kafka.reading import Record
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_records import is_comparable, monitors_of, observer_of
-from streams.drift.drift_reference import Reference, read_reference
+from streams.drift.drift_records import is_comparable, monitors_by_topic, observer_of
+from streams.drift.drift_reference import DriftReference, read_reference
 from streams.drift.track import DriftAlert, Track, TrackState, read_state
 from verify.findings import Findings
 from verify.published import Published
@@ -89,7 +89,7 @@ def check_drift(
     records = {pipeline.features_topic: features, pipeline.predictions_topic: predictions}
     for key, state in latest.items():
         reference = read_reference(repository.folder(key.model, key.version))
-        if reference.hash != key.reference or key.topic not in monitors_of(pipeline):
+        if reference.hash != key.reference or key.topic not in monitors_by_topic(pipeline):
             findings.mismatch(f"state {key}: the model version has another reference now")
             continue
         for alert in _replay(pipeline, key, reference, state, records[key.topic], findings):
@@ -108,19 +108,19 @@ def check_drift(
 def _replay(
     pipeline: Pipeline,
     key: _Key,
-    reference: Reference,
+    reference: DriftReference,
     state: TrackState,
     records: Sequence[Published],
     findings: DriftFindings,
 ) -> list[DriftAlert]:
-    track = Track(reference, monitors_of(pipeline)[key.topic], key.topic, key.partition, state.start)
+    track = Track(reference, monitors_by_topic(pipeline)[key.topic], key.topic, key.partition, state.start)
     observe = observer_of(key.topic, pipeline, key.version)
     counted: set[tuple[str, int, int]] = set()
     alerts: list[DriftAlert] = []
     for record in sorted((r for r in records if r.partition == key.partition), key=lambda r: r.offset):
         if state.start <= record.offset < state.position:
             observation = observe(record.value) if is_comparable(pipeline, record.lacks) else None
-            alerts += track.take(record.offset, observation)
+            alerts += track.process(record.offset, observation)
             if observation is not None and observation.event_time > reference.until_ms:
                 counted.add(observation.source)
     track.position = state.position  # a state's position also covers unreadable offsets
@@ -154,6 +154,6 @@ def _unfollowed(
         reached[where] = max(reached.get(where, 0), state.position)
     return sum(
         record.offset >= reached.get((topic, record.partition), 0)
-        for topic in monitors_of(pipeline)
+        for topic in monitors_by_topic(pipeline)
         for record in records[topic]
     )

@@ -1,4 +1,4 @@
-"""``penstock drift``: run the drift app of a pipeline, or show its state and latest alerts."""
+"""``penstock drift``: run a pipeline's drift app, and show its state and alerts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
-from streams.drift.drift_records import monitors_of
-from streams.drift.drift_reference import Reference
-from streams.drift.state_store import NotSavedError, latest_states, resume_point
+from streams.drift.drift_records import monitors_by_topic
+from streams.drift.drift_reference import DriftReference
+from streams.drift.state_store import NotSavedError, read_latest_states, resume_point
 from streams.drift.track import Track
 from streams.plan.project import open_project
 
 _LATEST = 15
-# Width of the table of monitors; in a pipe, Rich assumes 80 columns and would cut it.
+# Minimum width for the table of monitors: in a pipe rich assumes 80 columns and would truncate it.
 _WIDTH = 110
 
 
@@ -44,19 +44,19 @@ def drift() -> None:
     default="0",
     show_default=True,
     show_envvar=True,
-    help="Name of this instance among those of the pipeline; keep it over restarts, give each its own.",
+    help="Name of this instance, unique within the pipeline; keep it across restarts.",
 )
 @metrics_option
 def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     """Follow the features and predictions of PIPELINE until stopped (SIGTERM or Ctrl-C).
 
-    Compares them with the training data of the model version that is served now, and publishes each change that a
-    detector finds to drift.PIPELINE, once. Start more instances to share the partitions; restart them when another
-    model version is loaded.
+    Compares them with the training data of the model version served at start, and publishes each change that a
+    detector finds to drift.PIPELINE, exactly once. Start more instances to share the partitions. Restart them after
+    loading another model version.
     """
     from streams.drift.app import run_drift  # noqa: PLC0415 - faust takes a second to import
 
-    # While a broker is away aiokafka logs errors ten times a second; the app says once what they mean.
+    # While a broker is unreachable aiokafka logs ten errors a second; the app logs the cause once.
     configure_logging(faust=logging.WARNING, mode=logging.WARNING, aiokafka=logging.CRITICAL)
     project, settings = open_project(pipeline), Settings()
     progress = ProgressTracker(time.monotonic)
@@ -68,54 +68,54 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
 @click.argument("pipeline")
 @click.option("--alerts", default=_LATEST, show_default=True, help="How many of the latest alerts to print.")
 def status(pipeline: str, alerts: int) -> None:
-    """Show what the detectors of PIPELINE know, and the latest alerts.
+    """Show the detectors' state and the latest alerts of PIPELINE.
 
-    The state is that which was saved last, of the model version that is served now.
+    The state is the last one saved for the model version that is served now.
     """
-    from streams.drift.app import current_reference  # noqa: PLC0415
+    from streams.drift.app import serving_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
-    reference, version = current_reference(project, ModelRepository(settings.model_repository))
+    reference, version = serving_reference(project, ModelRepository(settings.model_repository))
     console = Console(highlight=False)
     console.width = max(console.width, _WIDTH)
     group = group_of(definition.name, "drift")
     tracks = []
     for partition in range(definition.source.partitions):
         try:
-            states = latest_states(settings.kafka.access, group, definition.drift_state_topic, partition)
+            states = read_latest_states(settings.kafka.access, group, definition.drift_state_topic, partition)
         except NotSavedError as error:
             raise PenstockError(str(error), where=str(settings.kafka.access), next="penstock status") from error
-        for topic, names in monitors_of(definition).items():
+        for topic, names in monitors_by_topic(definition).items():
             state = resume_point(states, (topic, partition), reference).state
             if state is not None:
-                tracks.append(Track.restored(state, reference, names, topic, partition))
+                tracks.append(Track.from_state(state, reference, names, topic, partition))
     console.print(
         f"compared with the training of {reference.model} version {version}, until {_minute(reference.until_ms)}"
     )
-    console.print(_monitors(reference, tracks))
+    console.print(_monitor_table(reference, tracks))
     decoder = record_decoder("drift_alert")
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
     ]
     console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
     for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
-        console.print(_line(alert), soft_wrap=True)
+        console.print(_alert_line(alert), soft_wrap=True)
 
 
-def _monitors(reference: Reference, tracks: list[Track]) -> Table:
-    """One row per monitor: the worst partition of each statistic against its threshold."""
+def _monitor_table(reference: DriftReference, tracks: list[Track]) -> Table:
+    """One row per monitor: each statistic's worst partition against its threshold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("monitor", no_wrap=True)
     for title in ("events", "mean", "in training", "psi", "kl", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
     for monitor in reference.monitors:
-        following = [(track, track.detectors[monitor.name]) for track in tracks if monitor.name in track.detectors]
-        events = sum(track.observed for track, _ in following)
-        mean = sum(track.observed * one.mean for track, one in following) / events if events else None
+        partitions = [(track, track.detectors[monitor.name]) for track in tracks if monitor.name in track.detectors]
+        events = sum(track.observed for track, _ in partitions)
+        mean = sum(track.observed * detectors.mean for track, detectors in partitions) / events if events else None
         limits = monitor.thresholds.windowed()
         cells = [
-            _against(max((one.statistics.get(kind, 0.0) for _, one in following), default=0.0), limit)
+            _against_limit(max((d.statistics.get(kind, 0.0) for _, d in partitions), default=0.0), limit)
             for kind, limit in limits.items()
         ]
         table.add_row(
@@ -124,11 +124,11 @@ def _monitors(reference: Reference, tracks: list[Track]) -> Table:
     return table
 
 
-def _against(value: float, limit: float) -> Text:
+def _against_limit(value: float, limit: float) -> Text:
     return Text(f"{value:.2f}/{limit:.2f}", style="red" if value > limit else "")
 
 
-def _line(alert: dict[str, Any]) -> Text:
+def _alert_line(alert: dict[str, Any]) -> Text:
     where = f"{alert['topic']}[{alert['partition']}]@{alert['offset']}"
     return Text.assemble(
         (_minute(alert["event_time"]), "dim"), f"  {alert['detector']:<12}  {alert['message']}  ", (where, "dim")

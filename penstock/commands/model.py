@@ -21,7 +21,7 @@ from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.training import ModelManifest, train
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
-from streams.drift.training_reference import reference_of
+from streams.drift.training_reference import build_reference
 from streams.plan.project import open_project
 
 _MOST_USEFUL = 5
@@ -55,7 +55,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     definition = project.pipeline
     data = training_set(project, settings.kafka.access, read_backfill(folder), until_ms)
     trained = train(data, seed)
-    reference = reference_of(project, data, trained, seed)
+    reference = build_reference(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
     _line("model", click.style(f"{definition.model.name} version {version}", bold=True))

@@ -1,7 +1,6 @@
-"""Drift detection: compares live features and scores with those that the served model was trained on.
+"""Drift detection: compares a model's live inputs and scores with its training data.
 
-The reference (:mod:`~streams.drift.drift_reference`), its calibration, the detectors and the track of a partition are
-pure: they use no Kafka, no clock and no randomness of their own. Only the app, its consumer, the state store and
-:mod:`~streams.drift.following` do I/O: faust reads, Kafka transactions write the alerts and the state together with
-the offset that the state has reached.
+The reference, its calibration, the detectors and the track of a partition are pure: no Kafka, no clock, no own source
+of randomness. Only the app, its follower and the state store do I/O: faust reads, transactions write. All state is in
+Kafka, together with the offsets that it covers.
 """

@@ -1,4 +1,4 @@
-"""The drift app: faust reads features and predictions, :mod:`~streams.drift.following` makes of them what they say."""
+"""The drift app: connects faust, which reads features and predictions, to the partition follower."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
 from scoring.repository import ModelRepository
 from scoring.training_set import view_versions
-from streams.drift.consumer import Positions, StatefulTransport
 from streams.drift.drift_metrics import DriftMetrics
-from streams.drift.drift_records import Writer, monitors_of, reader_of
-from streams.drift.drift_reference import Reference, read_reference
-from streams.drift.following import Following
+from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observation_reader
+from streams.drift.drift_reference import DriftReference, read_reference
+from streams.drift.faust_consumer import Positions, StatefulTransport
+from streams.drift.partition_follower import PartitionFollower
 from streams.drift.state_store import TrackStore
 from streams.plan.project import Project
 
@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 _STOP_S = 20.0
 
 
-def current_reference(project: Project, repository: ModelRepository) -> tuple[Reference, int]:
-    """The reference of the model version that is served, and that version.
+def serving_reference(project: Project, repository: ModelRepository) -> tuple[DriftReference, int]:
+    """Read the drift reference of the served model version; returns it with the version.
 
     Raises:
-        PenstockError: if the pipeline has no monitors, no model, or other monitors or views than were trained for.
+        PenstockError: if the pipeline has no monitors or no model, or if its monitors or views changed since training.
     """
     pipeline = project.pipeline
     monitors, name = pipeline.monitors, pipeline.model.name
@@ -60,14 +60,14 @@ def current_reference(project: Project, repository: ModelRepository) -> tuple[Re
         monitors.false_alarm_every,
     ):
         raise PenstockError(
-            "the pipeline's monitors are not those that the model was trained with", where=str(folder), next=train
+            "the pipeline's monitors have changed since the model was trained", where=str(folder), next=train
         )
     views = view_versions(project.plan, monitors.inputs)
-    then = repository.manifest(name, version).views
-    for view, now in views.items():
-        if then.get(view) != now:
+    trained_views = repository.manifest(name, version).views
+    for view, current in views.items():
+        if trained_views.get(view) != current:
             raise PenstockError(
-                f"view {view} is not what the model was trained on: {now} now, {then.get(view, 'absent')} then",
+                f"view {view} has changed since training: now {current}, then {trained_views.get(view, 'absent')}",
                 where=str(folder),
                 next=train,
             )
@@ -75,14 +75,14 @@ def current_reference(project: Project, repository: ModelRepository) -> tuple[Re
 
 
 def run_drift(project: Project, settings: Settings, instance: str, progress: ProgressTracker) -> None:
-    """Follow the pipeline until told to stop (SIGTERM, SIGINT).
+    """Run the drift app until SIGTERM or SIGINT.
 
     Raises:
-        PenstockError: if something that must hold does not, at the start or later; a restart goes on from the state.
+        PenstockError: if a precondition fails, or the app cannot continue; a restart resumes from the saved state.
     """
     pipeline = project.pipeline
-    reference, version = current_reference(project, ModelRepository(settings.model_repository))
-    monitors = monitors_of(pipeline)
+    reference, version = serving_reference(project, ModelRepository(settings.model_repository))
+    monitors = monitors_by_topic(pipeline)
     topics = [*monitors, *map(dead_letters_of, monitors), pipeline.drift_topic, pipeline.drift_state_topic]
     require_topics(topics, settings.kafka.access, partitions=pipeline.source.partitions, pipeline=project.reference)
     _log.info("drift %s: %s against model %s version %d", instance, ", ".join(monitors), reference.model, version)
@@ -90,19 +90,19 @@ def run_drift(project: Project, settings: Settings, instance: str, progress: Pro
         LagWatch(settings.kafka.access, pipeline.name, "drift", progress) as lag,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        asyncio.run(_Run(project, settings, instance, reference, version, lag, Path(scratch)).run())
+        asyncio.run(_AppRun(project, settings, instance, reference, version, lag, Path(scratch)).run())
     _log.info("drift %s stopped; every state is saved", instance)
 
 
-class _Run:
-    """One run of the app in an event loop."""
+class _AppRun:
+    """One run of the app, in one event loop."""
 
     def __init__(
         self,
         project: Project,
         settings: Settings,
         instance: str,
-        reference: Reference,
+        reference: DriftReference,
         version: int,
         lag: LagWatch,
         scratch: Path,
@@ -114,50 +114,50 @@ class _Run:
         self._lag = lag
         self._failure: Exception | None = None
         self._give_up = threading.Event()
-        monitors = monitors_of(pipeline)
+        monitors = monitors_by_topic(pipeline)
         self._topics = list(monitors)
-        self._following = Following(
+        self._follower = PartitionFollower(
             reference,
             TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up),
-            {topic: reader_of(topic, project, version) for topic in monitors},
+            {topic: observation_reader(topic, project, version) for topic in monitors},
             monitors,
-            Writer(pipeline, reference, version),
+            DriftRecordBuilder(pipeline, reference, version),
             DriftMetrics(REGISTRY, pipeline.name, reference),
             clock=time.monotonic,
         )
 
     async def run(self) -> None:
-        """Start faust, follow until told to stop, save, and stop faust.
+        """Start faust, follow until a stop signal, save, and stop faust.
 
         Raises:
-            PenstockError: why it ended by itself.
+            PenstockError: the reason, if the app stopped on its own.
         """
         self._stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        following = self._following
-        app = self._app = _App(self._positions, self._faust_settings(loop))
-        following.seek = self._seek
-        following.committed = self._committed
+        follower = self._follower
+        app = self._app = _App(self._acquire, self._faust_settings(loop))
+        follower.seek = self._seek
+        follower.commit = self._commit
         for topic in self._topics:
-            self._follow(topic)
-        app.on_partitions_assigned.connect(self._assigned, weak=False)
-        app.on_partitions_revoked.connect(self._revoked, weak=False)
-        watch = asyncio.create_task(self._watch())
+            self._add_agent(topic)
+        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        watch = asyncio.create_task(self._watch_faust())
         try:
-            if await self._started():
-                await following.keep(self._stopping)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process with a reason
+            if await self._start_faust():
+                await follower.run(self._stopping)
+        except Exception as error:  # noqa: BLE001 - any error ends the process, with its reason
             self._failure = self._failure or error
         finally:
             watch.cancel()
-            await self._end()
+            await self._shut_down()
         if self._failure is not None:
-            raise _ended(self._failure, str(self._settings.kafka.access)) from self._failure
+            raise _as_penstock_error(self._failure, str(self._settings.kafka.access)) from self._failure
 
-    async def _started(self) -> bool:
-        """Start faust; False if told to stop before it has."""
+    async def _start_faust(self) -> bool:
+        """Start faust; False if a stop signal came first."""
         starting, stopped = asyncio.create_task(self._app.start()), asyncio.create_task(self._stopping.wait())
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -167,7 +167,7 @@ class _Run:
         starting.result()
         return True
 
-    def _follow(self, topic: str) -> None:
+    def _add_agent(self, topic: str) -> None:
         channel = self._app.topic(
             topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
         )
@@ -175,28 +175,28 @@ class _Run:
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
                 try:
-                    self._following.take(event.message)
-                except Exception as error:  # noqa: BLE001 - faust would log it, drop the record and go on
+                    self._follower.process(event.message)
+                except Exception as error:  # noqa: BLE001 - faust would log it, drop the record and continue
                     self._fail(error)
 
         self._app.agent(channel, name=f"drift.{topic}")(agent)
 
-    async def _positions(self, assigned: set[TP]) -> dict[TP, int]:
+    async def _acquire(self, assigned: set[TP]) -> dict[TP, int]:
         try:
             self._lag.assigned({(tp.topic, tp.partition) for tp in assigned})
-            positions = await self._following.positions(assigned)
+            positions = await self._follower.acquire(assigned)
         except Exception as error:
             self._fail(error)
             raise
         self._lag.done({(tp.topic, tp.partition): at for tp, at in positions.items()})
         return positions
 
-    async def _assigned(self, _app: Any, _assigned: set[TP], **_: Any) -> None:
-        # Also if it is nothing: an instance more than there are partitions is well, and waits.
+    async def _on_assigned(self, _app: Any, _assigned: set[TP], **_: Any) -> None:
+        # Also with no partitions: an instance beyond the partition count is healthy and waits.
         self._lag.started()
 
-    async def _revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
-        await self._following.release(set(revoked))
+    async def _on_revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
+        await self._follower.release(set(revoked))
         self._lag.revoked({(tp.topic, tp.partition) for tp in revoked})
 
     async def _seek(self, positions: dict[TP, int]) -> None:
@@ -205,7 +205,7 @@ class _Run:
         if kept:
             await consumer.seek_wait(kept)
 
-    async def _committed(self, positions: dict[TP, int]) -> None:
+    async def _commit(self, positions: dict[TP, int]) -> None:
         self._lag.done({(tp.topic, tp.partition): at for tp, at in positions.items()})
         await self._app.consumer.commit_positions(positions)
 
@@ -213,21 +213,21 @@ class _Run:
         self._failure = self._failure or error
         self._stopping.set()
 
-    async def _watch(self) -> None:
-        # faust ends itself at what it cannot mend; the process then ends too, for its supervisor to start it anew.
+    async def _watch_faust(self) -> None:
+        # faust stops itself on fatal errors; the process then exits too, so that its supervisor restarts it.
         while not self._app.crashed and not self._app.should_stop:  # noqa: ASYNC110 - faust has an event for neither
             await asyncio.sleep(0.5)
         self._fail(self._app.crash_reason or RuntimeError("faust has stopped"))
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         try:
             async with asyncio.timeout(_STOP_S):
                 if self._failure is None:
-                    await self._following.release(set(self._app.consumer.assignment()))
+                    await self._follower.release(set(self._app.consumer.assignment()))
                 self._give_up.set()
                 await self._app.stop()
-        except Exception:  # noqa: BLE001 - it ends anyhow, and the state is in Kafka
-            _log.warning("faust did not stop in order", exc_info=True)
+        except Exception:  # noqa: BLE001 - the process exits anyway, and the state is in Kafka
+            _log.warning("faust did not stop cleanly", exc_info=True)
         self._give_up.set()
 
     def _faust_settings(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class _Run:
             # Static membership: an instance that is killed and started again gets its partitions back at once.
             "consumer_group_instance_id": f"{group}-{self._instance}",
             "broker_client_id": f"{group}-{self._instance}",
-            # Default 60 s: how long the partitions of a killed instance that is not started again lie idle.
+            # Default 60 s: how long the partitions of a killed instance stay idle if it is not started again.
             "broker_session_timeout": 10.0,
             "broker_heartbeat_interval": 3.0,
             "broker_request_timeout": 40.0,
@@ -262,12 +262,12 @@ class _App(faust.App):  # type: ignore[misc]
         return StatefulTransport(self.conf.broker_consumer, self, loop=self.loop, positions=self._positions)
 
 
-def _ended(failure: Exception, where: str) -> PenstockError:
+def _as_penstock_error(failure: Exception, where: str) -> PenstockError:
     if isinstance(failure, PenstockError):
         return failure
     return PenstockError(
-        f"the drift app cannot go on: {type(failure).__name__}: {failure}",
+        f"the drift app cannot continue: {type(failure).__name__}: {failure}",
         where=where,
-        safe="every published alert and the state that remembers it",
-        next="start it again; it goes on from there",
+        safe="every published alert and the saved state",
+        next="start it again; it resumes from the saved state",
     )

@@ -1,10 +1,10 @@
 """The detectors of one monitor on one partition: a deterministic function of the values, in their order.
 
 - *adwin* (Bifet and Gavaldà, SDM 2007) and *page_hinkley* (Page, Biometrika 1954) are river's, fed with standardised
-  values; they compare the stream with its own past, fire at each change and begin anew.
+  values. They compare the stream with its own past, fire at each change and start over.
 - *psi* (population stability index) and *kl* (Kullback-Leibler divergence, nats) compare the histogram of the latest
-  records with the reference's; *missing* is the share of nulls among them. They fire once when they go over their
-  threshold, and can fire again only after they were well below it.
+  records with the reference's; *missing* is the share of nulls among them. They fire once on exceeding their threshold,
+  and can fire again only after falling well below it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from river.drift import ADWIN, PageHinkley
 
 from streams.drift.drift_reference import DetectorName, MonitorReference
 
-# Changes of the mean below this, in standard deviations, are not Page-Hinkley's business.
+# In standard deviations: Page-Hinkley ignores smaller changes of the mean.
 PAGE_HINKLEY_DELTA = 0.1
 # The windowed statistics are computed this many times per window.
 EVALUATIONS = 50
-# Once over, a statistic must fall below this part of its threshold before it can fire again.
-CLEARED = 0.5
-# Added to each bin's count, so that an empty bin is improbable and not impossible.
+# After firing, a statistic must fall below this fraction of its threshold before it can fire again.
+CLEAR_FRACTION = 0.5
+# Added to each bin's count, so that an empty bin is improbable but not impossible.
 PRIOR = 0.5
 
 
@@ -59,14 +59,14 @@ class MonitorState(BaseModel):
 
 
 class UnreadableStateError(Exception):
-    """A state that these detectors cannot go on from."""
+    """The state cannot be restored into these detectors."""
 
 
 class MonitorDetectors:
     """The five detectors of one monitor.
 
     Args:
-        reference: What the values are compared with, and the thresholds.
+        reference: The monitor's distribution in training, and its thresholds.
         window: Records in the histogram.
     """
 
@@ -75,7 +75,7 @@ class MonitorDetectors:
         limits = reference.thresholds
         self._limits = limits.windowed()
         self._adwin = ADWIN(delta=limits.adwin_delta)
-        # No fading (alpha): it stops the sums from drifting back, and after some thousand records chance alone fires.
+        # No fading (alpha = 1): fading keeps the sums from drifting back, so chance alone fires within a few thousand.
         self._page_hinkley = PageHinkley(delta=PAGE_HINKLEY_DELTA, threshold=limits.page_hinkley, alpha=1.0)
         self._histogram = SlidingHistogram(reference.null_bin + 1, window)
         self._expected = smoothed([share * reference.rows for share in reference.shares])
@@ -86,31 +86,31 @@ class MonitorDetectors:
         self.statistics: Mapping[DetectorName, float] = {}
 
     def update(self, value: float) -> list[Crossing]:
-        """Take one value in (NaN: it was null); gives what fired at it."""
+        """Process one value (NaN for null); returns the detectors that fired."""
         crossings: list[Crossing] = []
         if not math.isnan(value):
-            crossings += self._sequential(self._reference.standardised(value))
+            crossings += self._update_sequential(self._reference.standardised(value))
         self._histogram.add(self._reference.bin_of(value))
         self._evaluate_in -= 1
         if self._evaluate_in == 0:
             self._evaluate_in = self._stride
             if self._histogram.full:
-                crossings += self._windowed()
+                crossings += self._evaluate_window()
         return crossings
 
     @property
     def mean(self) -> float:
-        """The mean of the values in ADWIN's window, in the monitor's own unit; the reference's if there are none."""
-        return self._in_unit(self._adwin.estimation)
+        """Mean of the values in ADWIN's window, in the monitor's unit; the reference's mean if there are none."""
+        return self._to_unit(self._adwin.estimation)
 
     @property
     def over(self) -> frozenset[DetectorName]:
-        """The windowed detectors that have fired and are not cleared."""
+        """The windowed detectors that fired and have not cleared yet."""
         return frozenset(self._over)
 
     def state(self) -> MonitorState:
-        """What must be kept to go on exactly from here."""
-        # river offers pickle alone, and what is read from a topic is never unpickled: its numbers are kept instead.
+        """The state to save; restoring it continues exactly from here."""
+        # river offers only pickle, and data from a topic is never unpickled: its numbers are saved instead.
         numbers = (getattr(self._page_hinkley, name) for name in _PAGE_HINKLEY_SUMS)
         mean = self._page_hinkley._x_mean  # noqa: SLF001
         return MonitorState(
@@ -123,19 +123,19 @@ class MonitorDetectors:
             over=tuple(sorted(self._over)),
         )
 
-    def restore(self, state: MonitorState, *, adwin_too: bool = True) -> None:
-        """Go on from a state; without ``adwin_too`` ADWIN begins anew, since another river wrote it.
+    def restore(self, state: MonitorState, *, with_adwin: bool = True) -> None:
+        """Restore a saved state; ``with_adwin=False`` starts ADWIN over, because another river version wrote its part.
 
         Raises:
-            UnreadableStateError: if it is none of these detectors'.
+            UnreadableStateError: if the state does not fit these detectors.
         """
         try:
             self._histogram.refill(base64.b64decode(state.bins, validate=True))
-            if adwin_too:
+            if with_adwin:
                 _restore_adwin(self._adwin, base64.b64decode(state.adwin, validate=True))
         except (binascii.Error, ValueError) as error:
             raise UnreadableStateError(f"{self._reference.name}: {error}") from error
-        if adwin_too:
+        if with_adwin:
             self._adwin._drift_detected = state.adwin_fired  # noqa: SLF001
         ph = self._page_hinkley
         count, mean, *sums = (math.inf if number is None else number for number in state.page_hinkley)
@@ -148,14 +148,14 @@ class MonitorDetectors:
         self._evaluate_in = state.evaluate_in
         self._over = set(state.over)
         if self._histogram.full:
-            self.statistics = self._compared()
+            self.statistics = self._window_statistics()
 
-    def _sequential(self, z: float) -> Iterator[Crossing]:
+    def _update_sequential(self, z: float) -> Iterator[Crossing]:
         before = self._adwin.estimation
         self._adwin.update(z)
         if self._adwin.drift_detected:
             after, limit = self._adwin.estimation, self._reference.thresholds.adwin_delta
-            yield Crossing("adwin", abs(after - before), limit, self._in_unit(before), self._in_unit(after))
+            yield Crossing("adwin", abs(after - before), limit, self._to_unit(before), self._to_unit(after))
         ph = self._page_hinkley
         ph.update(z)
         if ph.drift_detected:
@@ -163,29 +163,29 @@ class MonitorDetectors:
                 "page_hinkley",
                 page_hinkley_statistic(ph),
                 ph.threshold,
-                self._in_unit(ph._x_mean.get()),  # noqa: SLF001
-                self._in_unit(self._adwin.estimation),
+                self._to_unit(ph._x_mean.get()),  # noqa: SLF001
+                self._to_unit(self._adwin.estimation),
             )
 
-    def _windowed(self) -> Iterator[Crossing]:
-        self.statistics = self._compared()
+    def _evaluate_window(self) -> Iterator[Crossing]:
+        self.statistics = self._window_statistics()
         reference = self._reference
         for detector, statistic in self.statistics.items():
             limit = self._limits[detector]
             if detector in self._over:
-                if statistic < CLEARED * limit:
+                if statistic < CLEAR_FRACTION * limit:
                     self._over.discard(detector)
             elif statistic > limit:
                 self._over.add(detector)
                 means = (reference.missing, statistic) if detector == "missing" else (reference.mean, self.mean)
                 yield Crossing(detector, statistic, limit, *means)
 
-    def _compared(self) -> dict[DetectorName, float]:
+    def _window_statistics(self) -> dict[DetectorName, float]:
         counts = self._histogram.counts
         psi, kl = divergences(smoothed(counts), self._expected)
         return {"psi": psi, "kl": kl, "missing": counts[-1] / sum(counts)}
 
-    def _in_unit(self, z: float) -> float:
+    def _to_unit(self, z: float) -> float:
         return float(self._reference.mean + z * self._reference.std)
 
 
@@ -200,11 +200,11 @@ class SlidingHistogram:
 
     @property
     def full(self) -> bool:
-        """Whether there have been as many records as the window holds."""
+        """Whether the window holds ``window`` records."""
         return len(self._ring) == self._window
 
     def add(self, number: int) -> None:
-        """Count a record in a bin; the oldest leaves."""
+        """Count a record in a bin; the oldest record leaves a full window."""
         self.counts[number] += 1
         if not self.full:
             self._ring.append(number)
@@ -218,7 +218,7 @@ class SlidingHistogram:
         return bytes(self._ring[self._oldest :] + self._ring[: self._oldest])
 
     def refill(self, bins: bytes) -> None:
-        """Make the window hold exactly these; ValueError if they are too many, or no bins of this histogram."""
+        """Replace the window's records by these bins; ValueError if they are too many or out of range."""
         if len(bins) > self._window or max(bins, default=0) >= len(self.counts):
             raise ValueError("the window does not fit the reference")
         self._ring, self._oldest = bytearray(bins), 0
@@ -226,18 +226,18 @@ class SlidingHistogram:
 
 
 def stride(window: int) -> int:
-    """After how many records the windowed statistics are computed again."""
+    """Number of records between two evaluations of the windowed statistics."""
     return max(1, window // EVALUATIONS)
 
 
 def smoothed(counts: Sequence[float]) -> list[float]:
-    """Shares of the bins, none of them zero (``PRIOR`` is added to each count)."""
+    """Shares of the bins, all above zero: ``PRIOR`` is added to each count."""
     total = sum(counts) + PRIOR * len(counts)
     return [(count + PRIOR) / total for count in counts]
 
 
 def divergences(current: Sequence[float], expected: Sequence[float]) -> tuple[float, float]:
-    """PSI, sum((p - q) ln(p / q)), and the Kullback-Leibler divergence, sum(p ln(p / q)), both of shares above 0."""
+    """PSI, sum((p - q) ln(p / q)), and Kullback-Leibler divergence, sum(p ln(p / q)); all shares must be above 0."""
     psi = kl = 0.0
     for p, q in zip(current, expected, strict=True):
         ratio = math.log(p / q)
@@ -247,7 +247,7 @@ def divergences(current: Sequence[float], expected: Sequence[float]) -> tuple[fl
 
 
 def page_hinkley_statistic(detector: PageHinkley) -> float:
-    """What river compares with the threshold: the larger of the two one-sided sums above (below) its extreme."""
+    """The value that river compares with the threshold: the larger distance of a one-sided sum from its extreme."""
     up = detector._sum_increase - detector._min_increase  # noqa: SLF001
     down = detector._max_decrease - detector._sum_decrease  # noqa: SLF001
     return float(max(up, down))
@@ -260,7 +260,7 @@ def _restore_adwin(adwin: ADWIN, content: bytes) -> None:
     try:
         adwin._helper.__setstate__(content)  # noqa: SLF001
     except BaseException as error:
-        # river's Rust part panics at what it cannot read, which pyo3 makes a BaseException.
+        # river's Rust code panics on invalid input; pyo3 raises that as a BaseException.
         if type(error).__name__ != "PanicException":
             raise
         raise ValueError("not a state of ADWIN") from error

@@ -1,10 +1,10 @@
-"""What an operator sees of the drift app on /metrics."""
+"""The drift app's Prometheus metrics."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.drift.drift_reference import DETECTORS, Reference
+from streams.drift.drift_reference import DETECTORS, DriftReference
 from streams.drift.track import DriftAlert, Track
 
 _SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
@@ -13,7 +13,7 @@ _SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
 class DriftMetrics:
     """The app's metrics in ``registry``."""
 
-    def __init__(self, registry: CollectorRegistry, pipeline: str, reference: Reference) -> None:
+    def __init__(self, registry: CollectorRegistry, pipeline: str, reference: DriftReference) -> None:
         self._pipeline = pipeline
         self._records = Counter(
             "penstock_drift_records",
@@ -52,7 +52,7 @@ class DriftMetrics:
         self.gaps = Counter(
             "penstock_drift_gaps", "Records missed and sought again", ["pipeline"], registry=registry
         ).labels(pipeline)
-        # At 0: of a series that begins with its first event, no rate tells that event.
+        # Initialise at 0: rate() misses the first event of a series that only starts with it.
         for outcome in ("written", "failed"):
             self._saves.labels(pipeline, outcome)
         for monitor in reference.monitors:
@@ -62,11 +62,11 @@ class DriftMetrics:
                 thresholds.labels(pipeline, monitor.name, detector).set(limit)
 
     def record(self, topic: str, outcome: str) -> None:
-        """One record is followed."""
+        """Count one processed record."""
         self._records.labels(self._pipeline, topic, outcome).inc()
 
     def saved(self, track: Track, alerts: list[DriftAlert], size: int) -> None:
-        """A state is written, with these alerts."""
+        """Record a successful save of the track's state, of ``size`` bytes, with these alerts."""
         self._saves.labels(self._pipeline, "written").inc()
         self._size.labels(self._pipeline).set(size)
         for alert in alerts:
@@ -78,11 +78,11 @@ class DriftMetrics:
                 self._statistic.labels(self._pipeline, name, detector, partition).set(value)
 
     def not_saved(self) -> None:
-        """A state was not written, or may not have been."""
+        """Count a save that failed or whose outcome is unknown."""
         self._saves.labels(self._pipeline, "failed").inc()
 
     def released(self, track: Track) -> None:
-        """Another instance shows this partition now."""
+        """Remove the partition's series: another instance exports them now."""
         partition = str(track.partition)
         for name, detectors in track.detectors.items():
             self._mean.remove_by_labels({"monitor": name, "partition": partition})

@@ -1,4 +1,4 @@
-"""Between bytes and what tracks take and give: feature records and predictions in, alerts and dead letters out."""
+"""Converts records for tracks: feature records and predictions to observations, alerts and dead letters to records."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from schemas.records import DRIFT_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import Reference
-from streams.drift.track import DriftAlert, Observation, message
+from streams.drift.drift_reference import DriftReference
+from streams.drift.track import DriftAlert, Observation, describe_alert
 from streams.plan.feature_records import is_lacking
 from streams.plan.project import Project
 
-Reader = Callable[[bytes], Observation | None]
-"""Reads a record's value; None if it holds nothing to monitor.
+ObservationReader = Callable[[bytes], Observation | None]
+"""Decodes a record's value; None if it holds nothing to monitor.
 
 Raises:
-    Undecodable, UnknownSchema: if it is none of this topic's records.
+    Undecodable, UnknownSchema: if it is not a record of this topic.
 """
 
 COMPONENT = "penstock.drift"
 
 
-def monitors_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
-    """The topics to follow, and the monitors that the records of each feed."""
+def monitors_by_topic(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    """The topics to follow, and the monitors that each topic's records feed."""
     monitors = pipeline.monitors
     if monitors is None:
         return {}
@@ -40,8 +40,8 @@ def monitors_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return {topic: names for topic, names in topics.items() if names}
 
 
-def reader_of(topic: str, project: Project, version: int) -> Reader:
-    """The reader of a topic that :func:`monitors_of` names; of predictions, those of the model's ``version`` count."""
+def observation_reader(topic: str, project: Project, version: int) -> ObservationReader:
+    """The reader of a topic in :func:`monitors_by_topic`; only predictions of the model's ``version`` are monitored."""
     pipeline = project.pipeline
     if topic == pipeline.features_topic:
         return _features_reader(project)
@@ -49,7 +49,7 @@ def reader_of(topic: str, project: Project, version: int) -> Reader:
     return lambda value: observe(decoder.decode(value))
 
 
-def _features_reader(project: Project) -> Reader:
+def _features_reader(project: Project) -> ObservationReader:
     pipeline, decoder = project.pipeline, project.features_decoder()
     observe = observer_of(pipeline.features_topic, pipeline, 0)
 
@@ -61,12 +61,15 @@ def _features_reader(project: Project) -> Reader:
 
 
 def is_comparable(pipeline: Pipeline, lacks: frozenset[str]) -> bool:
-    """Whether a record has all that is monitored; what its form lacks is no missing value, and no drift."""
+    """Whether a record has every monitored field; one that its schema lacks is neither a missing value nor drift."""
     return pipeline.monitors is None or not any(is_lacking(name, lacks) for name in pipeline.monitors.inputs)
 
 
 def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mapping[str, Any]], Observation | None]:
-    """What a decoded record of a topic that :func:`monitors_of` names says; None if there is nothing to monitor."""
+    """A function from a decoded record of a topic in :func:`monitors_by_topic` to its observation.
+
+    It returns None if there is nothing to monitor.
+    """
     assert pipeline.monitors is not None
     vectorizer, model = Vectorizer(pipeline.monitors.inputs), (pipeline.model.name, str(version))
 
@@ -78,7 +81,7 @@ def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mappi
     def of_prediction(record: Mapping[str, Any]) -> Observation | None:
         if (record["model"], record["model_version"]) != model:
             return None
-        # As the model's scores are everywhere, and those of the reference: float32.
+        # float32, like the model's output and the reference's scores.
         return Observation(record["event_time"], _source(record), [float(np.float32(record["score"]))])
 
     return of_features if topic == pipeline.features_topic else of_prediction
@@ -89,17 +92,17 @@ def _source(record: Mapping[str, Any]) -> tuple[str, int, int]:
     return source["topic"], source["partition"], source["offset"]
 
 
-class Writer:
-    """Makes the records that go out with a state. Not to be shared between threads."""
+class DriftRecordBuilder:
+    """Builds the records that are published with a state. Not thread-safe."""
 
-    def __init__(self, pipeline: Pipeline, reference: Reference, version: int) -> None:
+    def __init__(self, pipeline: Pipeline, reference: DriftReference, version: int) -> None:
         self._pipeline = pipeline
         self._reference = reference
         self._version = str(version)
         self._encoder = Encoder(DRIFT_SCHEMA)
 
     def alert(self, alert: DriftAlert, topic: str, partition: int, now_ms: int) -> Produced:
-        """The alert, for the drift topic's partition of the same number; keyed by its monitor."""
+        """The alert's record: in the drift topic's partition of the same number, keyed by its monitor."""
         crossing = alert.crossing
         value = self._encoder.encode(
             {
@@ -117,7 +120,7 @@ class Writer:
                 "offset": alert.offset,
                 "model": self._reference.model,
                 "model_version": self._version,
-                "message": message(alert, self._reference.monitor(alert.monitor)),
+                "message": describe_alert(alert, self._reference.monitor(alert.monitor)),
             }
         )
         key = alert.monitor.encode()
@@ -132,7 +135,7 @@ class Writer:
         error: Undecodable | UnknownSchema,
         now_ms: int,
     ) -> Produced:
-        """A record that cannot be read, verbatim, with the reason in its headers."""
+        """The dead letter of an undecodable record: verbatim, with the reason in its headers."""
         topic, partition, offset = where
         letter = DeadLetter(
             topic=topic,

@@ -1,6 +1,6 @@
-"""What the detectors compare with: the training data of one model version, and thresholds that were calibrated on it.
+"""The drift reference: a summary of one model version's training data, and thresholds calibrated on it.
 
-Training writes it as ``drift.json`` into the version's folder of the model repository.
+Training writes it as ``drift.json`` into the version's folder in the model repository.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 
-FILE = "drift.json"
+REFERENCE_FILE = "drift.json"
 
 DetectorName = Literal["adwin", "page_hinkley", "psi", "kl", "missing"]
 DETECTORS: tuple[DetectorName, ...] = ("adwin", "page_hinkley", "psi", "kl", "missing")
 
-# In standard deviations: one wild value is an outlier, not a drift, and ADWIN's bound assumes bounded values.
+# In standard deviations. A single outlier is no drift, and ADWIN's bound assumes bounded values.
 CLIP = 5.0
 
 
@@ -40,15 +40,15 @@ class Thresholds(_Frozen):
     missing: float
 
     def windowed(self) -> dict[DetectorName, float]:
-        """Those of the detectors that look at a window of the latest records."""
+        """The thresholds of the detectors that evaluate a window of the latest records."""
         return {"psi": self.psi, "kl": self.kl, "missing": self.missing}
 
 
 class MonitorReference(_Frozen):
-    """One monitored number as it was in training.
+    """One monitored value's distribution in training.
 
-    ``edges`` (ascending) are the upper bounds, included, of all bins but the last; ``shares`` are the parts of the
-    rows in each bin, then the part that was null. ``mean`` and ``std`` are those of the rows that were not.
+    ``edges`` (ascending) are the inclusive upper bounds of all bins but the last. ``shares`` are the fractions of rows
+    per bin, then the fraction of nulls. ``mean`` and ``std`` are over the non-null rows.
     """
 
     name: str
@@ -61,29 +61,29 @@ class MonitorReference(_Frozen):
 
     @property
     def missing(self) -> float:
-        """The part of the rows that was null."""
+        """The fraction of rows that were null."""
         return self.shares[-1]
 
     @property
     def null_bin(self) -> int:
-        """The number of the bin of nulls, which is the last."""
+        """The index of the nulls' bin, the last."""
         return len(self.edges) + 1
 
     def bin_of(self, value: float) -> int:
-        """The bin of a value; NaN is null."""
+        """The bin index of a value; NaN is null."""
         return self.null_bin if math.isnan(value) else bisect_left(self.edges, value)
 
     def standardised(self, value: float) -> float:
-        """Standard deviations from the mean, cut off at ±CLIP."""
+        """Standard deviations from the mean, clipped at ±CLIP."""
         z = (value - self.mean) / self.std
         return min(max(z, -CLIP), CLIP)
 
 
-class Reference(_Frozen):
-    """Everything that drift is measured against, for one model version of one pipeline.
+class DriftReference(_Frozen):
+    """All monitors' references and thresholds, for one model version of one pipeline.
 
-    Events with a time of ``until_ms`` or before were known to training and are not monitored. ``window`` and
-    ``false_alarm_every`` are those of the monitors when the model was trained.
+    Events up to and including event time ``until_ms`` were available to training and are not monitored. ``window`` and
+    ``false_alarm_every`` are the monitors' settings at training.
     """
 
     pipeline: str
@@ -96,31 +96,31 @@ class Reference(_Frozen):
 
     @cached_property
     def hash(self) -> str:
-        """Names this reference and what it says; state of detectors belongs to one."""
+        """Content hash. A detector state belongs to exactly one reference and carries its hash."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def artifacts(self) -> dict[str, str]:
-        """The file in which a model version keeps it: name and text, which :func:`read_reference` reads."""
-        return {FILE: self.model_dump_json(indent=2) + "\n"}
+        """The model version's files: name to text. :func:`read_reference` reads them."""
+        return {REFERENCE_FILE: self.model_dump_json(indent=2) + "\n"}
 
     def monitor(self, name: str) -> MonitorReference:
-        """The reference of a monitor; KeyError if there is none of that name."""
+        """The reference of a monitor; KeyError if there is none with that name."""
         for monitor in self.monitors:
             if monitor.name == name:
                 return monitor
         raise KeyError(name)
 
 
-def read_reference(folder: Path) -> Reference:
-    """The reference in a version's folder of the model repository.
+def read_reference(folder: Path) -> DriftReference:
+    """Read the reference from a version's folder in the model repository.
 
     Raises:
-        PenstockError: if there is none, or it is not one.
+        PenstockError: if the file is missing or invalid.
     """
-    file = folder / FILE
+    file = folder / REFERENCE_FILE
     try:
-        return Reference.model_validate_json(file.read_text(encoding="utf-8"))
+        return DriftReference.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PenstockError(
             "this model version has no drift reference: it was trained before the pipeline had monitors",

@@ -1,9 +1,8 @@
-"""Which raw events were already counted, so that a feature record that Flink emits again counts once.
+"""Remembers which raw events were counted, so that a feature record that Flink emits again counts once.
 
-One bit per raw event of one partition, over its latest ``SPAN`` offsets. An older event counts as seen: what comes that
-late was emitted before. The scorer's memory (:mod:`scoring.memory`) answers the same question exactly, at the price of
-reading the predictions; detectors can do without a record in a quarter of a million, but not without their memory
-being small enough to be saved with them.
+One bit per raw event of one partition, over its latest ``SPAN`` offsets. An older event counts as seen: a record that
+late was emitted before. The scorer's memory (:mod:`scoring.memory`) is exact but must read the predictions. Detectors
+tolerate a lost record in a quarter of a million; their memory must be small enough to save with their state.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class SeenState(BaseModel):
 
 
 class RecentEvents:
-    """The raw events of one partition that were counted."""
+    """The set of counted raw events of one partition."""
 
     def __init__(self) -> None:
         self._floor = 0
@@ -48,20 +47,20 @@ class RecentEvents:
         return True
 
     def state(self) -> SeenState:
-        """What must be kept."""
+        """The state to save."""
         return SeenState(floor=self._floor, bits=base64.b64encode(zlib.compress(bytes(self._bits), 6)).decode())
 
     def restore(self, state: SeenState) -> None:
-        """Go on from a state; ValueError if it is none."""
+        """Continue from a saved state; ValueError if it is invalid."""
         try:
-            # Bounded: a few bytes of garbage must not become gigabytes.
+            # Bounded: a few bytes of garbage must not inflate to gigabytes.
             bits = zlib.decompressobj().decompress(base64.b64decode(state.bits, validate=True), SPAN // 8 + _CHUNK)
         except zlib.error as error:
             raise ValueError("the bits cannot be inflated") from error
         self._floor, self._bits = state.floor, bytearray(bits)
 
     def _grow(self, offset: int) -> None:
-        """Make room for an offset in whole chunks, and let go of the oldest ones beyond the span."""
+        """Extend to an offset in whole chunks, and drop the oldest chunks beyond the span."""
         if not self._bits:
             self._floor = max(0, offset // _CHUNK * _CHUNK - SPAN)
         end = (offset // _CHUNK + 1) * _CHUNK

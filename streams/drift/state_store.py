@@ -1,9 +1,8 @@
-"""Where tracks are kept: alerts, dead letters and the state that remembers them, in one Kafka transaction.
+"""Stores track states in Kafka: the state, its alerts and its dead letters are written in one transaction.
 
-Each partition that is followed has a transactional id of its own. Who takes a partition over first initialises that
-id, which fences whoever followed it before and aborts what that one had not finished, and only then reads the state.
-So there is one writer at a time, an alert is visible exactly if the state that remembers it is, and a process that
-was cut off and wakes up can publish nothing.
+Each followed partition has its own transactional id. A new owner first initialises that id, which fences the previous
+owner and aborts its open transaction, and only then reads the state. So there is one writer at a time, an alert is
+visible if and only if the state that includes it is, and a process that was cut off can publish nothing afterwards.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ from penstock.kafka.transactions import (
     producer_factory,
 )
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import Reference
+from streams.drift.drift_reference import DriftReference
 from streams.drift.track import TrackState, read_state
 
 _log = logging.getLogger(__name__)
 
-# For one transaction: less than transaction.timeout.ms, or the broker would abort it under our hands.
+# For one transaction: less than transaction.timeout.ms, or the broker would abort it while it is in use.
 _WRITE_S = 20.0
 _REQUEST_S = 10.0
-# No more of the state topic can be read for so long: longer than a dead writer's open transaction can last.
+# Give up if the state topic yields nothing for this long: longer than a dead writer's open transaction can last.
 _STUCK_S = 60.0
 
 
 class NotSavedError(Exception):
-    """The state was not written, or may not have been: the partition must be taken anew.
+    """The state was not written, or the outcome is unknown: the partition must be acquired again.
 
-    ``lost``: another process may follow the partition now, so wait until the group has told who does.
+    ``lost``: another process may own the partition now; wait until the group has reassigned it.
     """
 
     def __init__(self, why: str, *, lost: bool) -> None:
@@ -53,9 +52,9 @@ class NotSavedError(Exception):
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What the state topic says of a partition: the state under this reference, if there is one, and where to start.
+    """Where to resume a partition: the state under the current reference, if there is one, and the first offset.
 
-    ``start`` is the position that was reached under any reference: a new one goes on where the last one was.
+    ``start`` is the position reached under any reference: a new reference continues where the last one stopped.
     """
 
     state: TrackState | None
@@ -63,18 +62,18 @@ class ResumePoint:
 
 
 class TrackStore:
-    """Takes, saves and releases partitions. Its methods block, and may be called from different threads.
+    """Acquires, saves and releases partitions. Its methods block and may be called from different threads.
 
     Args:
         kafka: How to reach Kafka.
         pipeline: The pipeline.
-        reference: What the states belong to.
+        reference: The reference that the states belong to.
         version: The model version of the reference.
-        stop: Set when the process is to stop: ends the wait for a broker.
+        stop: Set it to stop waiting for a broker.
     """
 
     def __init__(
-        self, kafka: KafkaAccess, pipeline: Pipeline, reference: Reference, version: int, stop: threading.Event
+        self, kafka: KafkaAccess, pipeline: Pipeline, reference: DriftReference, version: int, stop: threading.Event
     ) -> None:
         self._kafka = kafka
         self._group = group_of(pipeline.name, "drift")
@@ -84,12 +83,12 @@ class TrackStore:
         self._stop = stop
         self._producers: dict[Partition, TransactionalProducer] = {}
 
-    def take(self, partition: Partition) -> ResumePoint:
-        """Become the only writer for a partition, and read what is known of it.
+    def acquire(self, partition: Partition) -> ResumePoint:
+        """Become the only writer of a partition and read its saved state.
 
         Raises:
-            NotSavedError: if told to stop, or the state cannot be read now.
-            PenstockError: if Kafka does not allow it, or the state is unreadable.
+            NotSavedError: if the process is stopping, or the state cannot be read now.
+            PenstockError: if Kafka denies access, or the state is unreadable.
         """
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
@@ -103,14 +102,16 @@ class TrackStore:
         if not producer.start():
             raise NotSavedError("stopping", lost=True)
         self._producers[partition] = producer
-        return resume_point(latest_states(self._kafka, self._group, self._topic, number), partition, self._reference)
+        return resume_point(
+            read_latest_states(self._kafka, self._group, self._topic, number), partition, self._reference
+        )
 
-    def save(self, partition: Partition, state: TrackState, others: Sequence[Produced], now_ms: int) -> int:
-        """Write a state together with the alerts and dead letters that came with it; gives the state's size in bytes.
+    def save(self, partition: Partition, state: TrackState, outbox: Sequence[Produced], now_ms: int) -> int:
+        """Write a state with its alerts and dead letters in one transaction; returns the state's size in bytes.
 
         Raises:
-            NotSavedError: take the partition anew.
-            PenstockError: if Kafka refuses a record for good.
+            NotSavedError: acquire the partition again.
+            PenstockError: if Kafka rejects a record permanently.
         """
         topic, number = partition
         value = state.model_dump_json().encode()
@@ -121,7 +122,7 @@ class TrackStore:
         if producer is None:
             raise NotSavedError("released", lost=True)
         try:
-            producer.write([*others, record], [], None, _WRITE_S)
+            producer.write([*outbox, record], [], None, _WRITE_S)
         except TransactionAbortedError as error:
             raise NotSavedError(str(error), lost=False) from error
         except OutcomeUnknownError as error:
@@ -129,24 +130,24 @@ class TrackStore:
         return len(value)
 
     def release(self, partition: Partition) -> None:
-        """Write nothing more for a partition."""
+        """Forget the partition's producer: nothing more is written for it."""
         self._producers.pop(partition, None)
 
 
-def state_key(partition: Partition, reference: Reference, version: int) -> str:
+def state_key(partition: Partition, reference: DriftReference, version: int) -> str:
     """The key of a state: ``topic/partition/model@version/reference``."""
     topic, number = partition
     return f"{topic}/{number}/{reference.model}@{version}/{reference.hash}"
 
 
-def resume_point(states: dict[str, bytes], partition: Partition, reference: Reference) -> ResumePoint:
-    """What the states of a partition of the state topic, by key, say of a partition that is followed.
+def resume_point(states: dict[str, bytes], partition: Partition, reference: DriftReference) -> ResumePoint:
+    """The resume point of a followed partition, from the states in its state-topic partition, by key.
 
     Raises:
         PenstockError: if its state is unreadable.
     """
     topic, number = partition
-    ours: TrackState | None = None
+    current: TrackState | None = None
     start = 0
     for key, value in states.items():
         if not key.startswith(f"{topic}/{number}/"):
@@ -154,15 +155,15 @@ def resume_point(states: dict[str, bytes], partition: Partition, reference: Refe
         state = read_state(value, key)
         start = max(start, state.position)
         if key.endswith(f"/{reference.hash}"):
-            ours = state
-    return ResumePoint(ours, start if ours is None else ours.position)
+            current = state
+    return ResumePoint(current, start if current is None else current.position)
 
 
-def latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) -> dict[str, bytes]:
-    """The latest committed value of each key in a partition of the state topic.
+def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) -> dict[str, bytes]:
+    """Read the latest committed value of each key in a partition of the state topic.
 
     Raises:
-        NotSavedError: if it cannot be read up to its end now.
+        NotSavedError: if the partition cannot be read to its end now.
     """
     consumer = Consumer(
         {
@@ -171,7 +172,7 @@ def latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) ->
             "group.id": group,
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            # Tells that the end is reached also when what lies there are only markers.
+            # Reports the end even if only transaction markers lie there.
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 10,
             **QUIET,
@@ -189,7 +190,7 @@ def latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) ->
             error = message.error()
             if error is None:
                 _put(states, message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public despite the underscore
                 return states
             elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise PenstockError(

@@ -1,7 +1,8 @@
-"""One partition of one topic as the detectors follow it: records in, alerts out, and a state that can be kept.
+"""The detectors of one partition of one topic: observations in, alerts out, with a state that can be saved.
 
 A track is a deterministic function of the records from its start on. Two processes that follow the same partition
-therefore make the same alerts with the same ids, and of two states of it the one with the greater offset knows more.
+therefore make the same alerts with the same ids, and of two states the one with the greater offset includes the other.
+Pure: no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.drift_reference import MonitorReference, Reference
+from streams.drift.drift_reference import DriftReference, MonitorReference
 from streams.drift.recent_events import RecentEvents, SeenState
 
-# Whose binary form ADWIN's state has.
+# The version that wrote ADWIN's binary state.
 RIVER = version("river")
 
 
 class Observation(NamedTuple):
-    """What a record says: when its event happened (epoch ms), which raw event it was, and the monitored values.
+    """The monitored values of one record, with its event time (epoch ms) and its raw event.
 
     ``source`` is topic, partition and offset of the raw event. Values are float32, null as NaN, in the track's order.
     """
@@ -34,7 +35,7 @@ class Observation(NamedTuple):
 
 
 class DriftAlert(NamedTuple):
-    """One change that one detector found. ``event_time`` is what the partition had reached, epoch ms."""
+    """A change that one detector found. ``event_time``: the greatest event time of the partition so far, epoch ms."""
 
     alert_id: str
     monitor: str
@@ -60,17 +61,19 @@ class TrackState(BaseModel):
 
 
 class Track:
-    """Follows one partition.
+    """Runs the detectors over one partition's records.
 
     Args:
-        reference: What values are compared with.
+        reference: The drift reference.
         monitors: The names of the monitors that this topic's records feed, in the order of their values.
         topic: The topic.
         partition: Its partition.
-        start: The offset of the first record to take.
+        start: The offset of the first record to process.
     """
 
-    def __init__(self, reference: Reference, monitors: Sequence[str], topic: str, partition: int, start: int) -> None:
+    def __init__(
+        self, reference: DriftReference, monitors: Sequence[str], topic: str, partition: int, start: int
+    ) -> None:
         self.topic, self.partition = topic, partition
         self.position = self._start = start
         self.observed = self.alerts = 0
@@ -82,32 +85,32 @@ class Track:
         }
 
     @classmethod
-    def restored(
-        cls, state: TrackState, reference: Reference, monitors: Sequence[str], topic: str, partition: int
+    def from_state(
+        cls, state: TrackState, reference: DriftReference, monitors: Sequence[str], topic: str, partition: int
     ) -> Track:
-        """The track that the state was taken of.
+        """Restore a track from its saved state.
 
         Raises:
-            PenstockError: if it is no state of such a track.
+            PenstockError: if the state does not fit such a track.
         """
         track = cls(reference, monitors, topic, partition, state.start)
         try:
             for name, detectors in track.detectors.items():
-                detectors.restore(state.monitors[name], adwin_too=state.river == RIVER)
+                detectors.restore(state.monitors[name], with_adwin=state.river == RIVER)
             for name, seen_state in state.seen.items():
                 track._seen[name] = RecentEvents()
                 track._seen[name].restore(seen_state)
         except (KeyError, ValueError, UnreadableStateError) as error:
-            raise unreadable(f"{topic}[{partition}]", str(error)) from error
+            raise unreadable_state_error(f"{topic}[{partition}]", str(error)) from error
         track.position, track.observed, track.alerts = state.position, state.observed, state.alerts
         track.newest_event_time = state.newest_event_time
         return track
 
-    def take(self, offset: int, observation: Observation | None) -> list[DriftAlert]:
-        """Take the record at ``offset`` (None: it holds nothing to monitor); the alerts that it gives.
+    def process(self, offset: int, observation: Observation | None) -> list[DriftAlert]:
+        """Process the record at ``offset``; returns its alerts. Observation None: nothing to monitor.
 
-        One below the position was taken before, and gives nothing; so does one of an event that training knew, or that
-        was counted before.
+        A record gives no alert if it lies below the position (it was processed before), or if its event was available
+        to training or counted before.
         """
         if offset < self.position:
             return []
@@ -134,7 +137,7 @@ class Track:
         return alerts
 
     def state(self) -> TrackState:
-        """What must be kept to go on exactly from here."""
+        """The state to save; restoring it continues exactly from here."""
         return TrackState(
             reference=self._reference.hash,
             river=RIVER,
@@ -149,29 +152,29 @@ class Track:
 
 
 def read_state(value: bytes, where: str) -> TrackState:
-    """The state in a record of the state topic.
+    """Parse a state from a record of the state topic.
 
     Raises:
-        PenstockError: if it is none.
+        PenstockError: if it is not a valid state.
     """
     try:
         return TrackState.model_validate_json(value)
     except ValidationError as error:
-        raise unreadable(where, error.errors()[0]["msg"]) from error
+        raise unreadable_state_error(where, error.errors()[0]["msg"]) from error
 
 
-def unreadable(where: str, why: str) -> PenstockError:
-    """What is said of a state that cannot be used."""
+def unreadable_state_error(where: str, why: str) -> PenstockError:
+    """The error for a state that cannot be used."""
     return PenstockError(
         f"a saved state of the drift detectors cannot be read: {why}",
         where=where,
-        safe="alerts that were published stay",
-        next="write a tombstone for its key to the state topic, and the partition is followed from its beginning again",
+        safe="all published alerts",
+        next="write a tombstone for its key to the state topic; the partition is then followed from its beginning",
     )
 
 
-def message(alert: DriftAlert, reference: MonitorReference) -> str:
-    """The alert for a person."""
+def describe_alert(alert: DriftAlert, reference: MonitorReference) -> str:
+    """The alert as a sentence for people."""
     crossing, name = alert.crossing, alert.monitor
     moved = f"{_short(crossing.reference)} -> {_short(crossing.current)}"
     match crossing.detector:

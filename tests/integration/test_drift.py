@@ -1,4 +1,4 @@
-"""The drift app as a process on real Kafka: whatever is killed, every alert of an unkilled replay is there, once."""
+"""The drift app as a process on real Kafka: whatever is killed, every alert of a replay is published, once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.kafka.names import dead_letters_of
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from tests.scoring.scorer_bench import feeding, read
-from tests.streams.drift.bench import Bench
+from tests.streams.drift.drift_bench import Bench
 
 PARTITIONS = 3
 
@@ -27,7 +27,7 @@ def bench(settings: Settings, suffix: str, tmp_path: Path, monkeypatch: pytest.M
 def assert_exactly_the_alerts_of_a_replay(bench: Bench) -> None:
     findings = bench.drained()
     assert findings.held, findings.examples
-    # The feed changes level again and again: every monitor must have told, or nothing was proven.
+    # The feed changes level again and again: every monitor must alert, or the test proves nothing.
     assert {alert["monitor"] for alert in bench.alerts()} == {"event.amount", "habit.amount_mean_1h", "score"}
 
 

@@ -24,7 +24,7 @@ from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import FILE, MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.monitoring import expressions, rules
 from tests.promql import grouping_labels, selectors
@@ -171,7 +171,7 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
         )
         for name in pipeline.monitors.names()
     )
-    reference = Reference(
+    reference = DriftReference(
         pipeline=pipeline.name,
         model=pipeline.model.name,
         until_ms=0,
@@ -181,7 +181,7 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
         monitors=monitors,
     )
     folder = ModelRepository(settings.model_repository).folder(pipeline.model.name, 1)
-    (folder / FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
 
 
 def _produce(pipeline: Pipeline, settings: Settings) -> None:

@@ -12,8 +12,8 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock import Monitors
 from penstock.kafka.reading import Record
 from scoring.repository import ModelRepository
-from streams.drift.drift_records import Writer, monitors_of, observer_of
-from streams.drift.drift_reference import FILE, Reference
+from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observer_of
+from streams.drift.drift_reference import REFERENCE_FILE, DriftReference
 from streams.drift.state_store import state_key
 from streams.drift.track import Track
 from tests.streams.drift.references import UNTIL_MS, reference
@@ -36,19 +36,19 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         rng = random.Random(1)
-        self.reference: Reference = reference("score")
+        self.reference: DriftReference = reference("score")
         version = folder / PIPELINE.model.name / "1"
         version.mkdir(parents=True)
         (version / "model.onnx").touch()
-        (version / FILE).write_text(self.reference.model_dump_json())
+        (version / REFERENCE_FILE).write_text(self.reference.model_dump_json())
         self.repository = ModelRepository(folder)
         self.predictions = [prediction(n, rng.gauss(10 if n < MID else 14, 2)) for n in range(800)]
-        self.track = Track(self.reference, monitors_of(PIPELINE)[TOPIC], TOPIC, 0, 0)
-        observe, writer = observer_of(TOPIC, PIPELINE, 1), Writer(PIPELINE, self.reference, 1)
+        self.track = Track(self.reference, monitors_by_topic(PIPELINE)[TOPIC], TOPIC, 0, 0)
+        observe, writer = observer_of(TOPIC, PIPELINE, 1), DriftRecordBuilder(PIPELINE, self.reference, 1)
         self.alerts = [
             writer.alert(alert, TOPIC, 0, 0).value
             for record in self.predictions
-            for alert in self.track.take(record.offset, observe(record.value))
+            for alert in self.track.process(record.offset, observe(record.value))
         ]
         self.state = self.track.state()
 

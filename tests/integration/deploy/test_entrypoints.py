@@ -27,7 +27,7 @@ from penstock.paths import ROOT, VENVS, java_home
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import FILE, MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
 from streams.flink import lifecycle
 from streams.plan.project import open_project
 from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait_for
@@ -261,7 +261,7 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
     assert monitors is not None
     thresholds = Thresholds(adwin_delta=0.002, page_hinkley=50.0, psi=0.5, kl=0.5, missing=0.5)
     seen = {"rows": 1_000, "mean": 0.5, "std": 1.0, "edges": (0.5,), "shares": (0.5, 0.5, 0.0)}
-    reference = Reference(
+    reference = DriftReference(
         pipeline=pipeline.name,
         model=pipeline.model.name,
         until_ms=0,
@@ -271,4 +271,4 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
         monitors=tuple(MonitorReference(name=name, thresholds=thresholds, **seen) for name in monitors.names()),
     )
     folder = ModelRepository(settings.model_repository).folder(pipeline.model.name, 1)
-    (folder / FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")

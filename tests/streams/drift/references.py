@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.drift.drift_reference import MonitorReference, Reference, Thresholds
+from streams.drift.drift_reference import DriftReference, MonitorReference, Thresholds
 
 WINDOW = 100
 UNTIL_MS = 1_000
@@ -23,9 +23,9 @@ def monitor_reference(name: str = "x", **changes: object) -> MonitorReference:
     return MonitorReference.model_validate(content | changes)
 
 
-def reference(*names: str) -> Reference:
+def reference(*names: str) -> DriftReference:
     """A reference of these monitors."""
-    return Reference(
+    return DriftReference(
         pipeline="p",
         model="m",
         until_ms=UNTIL_MS,

@@ -1,4 +1,4 @@
-"""Thresholds are rare where nothing changes, whatever hangs together in it, and low enough to see what does."""
+"""Thresholds are rarely exceeded without a change, even by autocorrelated data, and low enough to detect one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from penstock.errors import PenstockError
 from streams.definitions.monitors import Monitors
 from streams.drift.calibration import (
     BINS,
-    Series,
+    MonitorSeries,
     _page_hinkley_peak,
     bin_edges,
     calibrate,
-    quantile_of_maximum,
+    return_level,
 )
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, MonitorDetectors, page_hinkley_statistic
-from streams.drift.drift_reference import MonitorReference, Reference
+from streams.drift.drift_reference import DriftReference, MonitorReference
 
 DAY_MS = 86_400_000
 PER_DAY = 250
@@ -37,11 +37,11 @@ def stationary(days: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.
     return {"a.calm": calm, "a.wave": wave, "a.sticky": sticky}
 
 
-def reference_of(values: dict[str, npt.NDArray[np.float64]], monitors: Monitors = MONITORS) -> Reference:
+def reference_of(values: dict[str, npt.NDArray[np.float64]], monitors: Monitors = MONITORS) -> DriftReference:
     rows = len(values["a.calm"])
     times = np.arange(rows) * (DAY_MS // PER_DAY)
     partitions = np.zeros(rows, dtype=np.int64)
-    series = [Series(name, times, partitions, value) for name, value in values.items()]
+    series = [MonitorSeries(name, times, partitions, value) for name, value in values.items()]
     return calibrate("p", "m", monitors, series, until_ms=int(times[-1]), warm_up_ms=0, seed=1)
 
 
@@ -51,7 +51,7 @@ def alarms(reference: MonitorReference, window: int, values: npt.NDArray[np.floa
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> DriftReference:
     return reference_of(stationary(20, np.random.default_rng(7)))
 
 
@@ -114,11 +114,11 @@ def test_held_out_values_must_not_look_like_drift():
     times, partitions = np.arange(rows) * (DAY_MS // PER_DAY), np.arange(rows) % 2
     learnt, unseen = rng.normal(0, 1, rows), rng.normal(0.6, 1, 600)
     late = slice(rows - 600, None)
-    held_out = Series("score", times[late], partitions[late], unseen)
+    held_out = MonitorSeries("score", times[late], partitions[late], unseen)
     monitors = Monitors(window=100, false_alarm_every=10_000)
     with_it, without = (
         calibrate(
-            "p", "m", monitors, [Series("score", times, partitions, learnt, h)], until_ms=0, warm_up_ms=0, seed=0
+            "p", "m", monitors, [MonitorSeries("score", times, partitions, learnt, h)], until_ms=0, warm_up_ms=0, seed=0
         ).monitors[0]
         for h in (held_out, None)
     )
@@ -133,7 +133,7 @@ def test_the_first_window_is_left_out_if_enough_remains():
     values = rng.normal(0, 1, rows)
     values[: 2 * PER_DAY] = 100.0  # windows that were filling up
     times = np.arange(rows) * (DAY_MS // PER_DAY)
-    series = [Series("score", times, np.zeros(rows, dtype=np.int64), values)]
+    series = [MonitorSeries("score", times, np.zeros(rows, dtype=np.int64), values)]
     monitors = Monitors(window=100, false_alarm_every=10_000)
     settled, kept = (
         calibrate("p", "m", monitors, series, until_ms=0, warm_up_ms=warm_up, seed=0).monitors[0]
@@ -144,7 +144,7 @@ def test_the_first_window_is_left_out_if_enough_remains():
 
 
 def test_too_few_rows_are_an_error_that_names_the_monitor():
-    series = [Series("score", np.arange(50), np.zeros(50, dtype=np.int64), np.zeros(50))]
+    series = [MonitorSeries("score", np.arange(50), np.zeros(50, dtype=np.int64), np.zeros(50))]
     with pytest.raises(PenstockError, match="score"):
         calibrate("p", "m", Monitors(), series, until_ms=0, warm_up_ms=0, seed=0)
 
@@ -154,7 +154,7 @@ def test_a_constant_or_an_empty_monitor_has_a_reference_too():
     times, partitions = np.arange(rows) * 1_000, np.zeros(rows, dtype=np.int64)
     for values in (np.full(rows, 3.0), np.full(rows, np.nan)):
         monitors = Monitors(window=100, false_alarm_every=10_000)
-        series = [Series("score", times, partitions, values)]
+        series = [MonitorSeries("score", times, partitions, values)]
         one = calibrate("p", "m", monitors, series, until_ms=0, warm_up_ms=0, seed=0).monitors[0]
         assert alarms(one, 100, values) == []
         assert alarms(one, 100, np.full(500, 9.0)) != []
@@ -174,7 +174,7 @@ def test_few_values_get_a_bin_each_and_many_get_bins_equally_filled():
 def test_the_quantile_of_the_maximum_is_that_of_a_gumbel_distribution():
     maxima = np.random.default_rng(1).gumbel(10, 2, 20_000)
     # Exceeded by a course of 100 records once in 10,000 records: by one course in a hundred.
-    assert quantile_of_maximum(maxima, 100, 10_000) == pytest.approx(10 - 2 * np.log(-np.log(0.99)), rel=0.02)
+    assert return_level(maxima, 100, 10_000) == pytest.approx(10 - 2 * np.log(-np.log(0.99)), rel=0.02)
 
 
 def test_the_peak_of_page_hinkley_is_that_of_rivers():

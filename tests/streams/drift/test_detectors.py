@@ -1,4 +1,4 @@
-"""The detectors against river itself, numpy and scipy; and their states, which must lose nothing."""
+"""The detectors match river, numpy and scipy; restoring a state loses nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from river.drift import ADWIN, PageHinkley
 from scipy.stats import entropy
 
 from streams.drift.detectors import (
-    CLEARED,
+    CLEAR_FRACTION,
     PAGE_HINKLEY_DELTA,
     PRIOR,
     MonitorDetectors,
@@ -159,7 +159,7 @@ def test_another_rivers_adwin_begins_anew_and_the_rest_goes_on():
     before = MonitorDetectors(monitor_reference(), WINDOW)
     fired(before, normal(1, 300))
     after = MonitorDetectors(monitor_reference(), WINDOW)
-    after.restore(before.state().model_copy(update={"adwin": "AAAA"}), adwin_too=False)
+    after.restore(before.state().model_copy(update={"adwin": "AAAA"}), with_adwin=False)
     assert after.mean == 10.0
     assert after.state().page_hinkley == before.state().page_hinkley
     assert after.state().bins == before.state().bins
@@ -184,4 +184,4 @@ def test_equal_shares_do_not_diverge():
 
 def test_the_statistics_are_evaluated_fifty_times_a_window():
     assert (stride(1_000), stride(100), stride(10)) == (20, 2, 1)
-    assert 0 < CLEARED < 1
+    assert 0 < CLEAR_FRACTION < 1

@@ -1,4 +1,4 @@
-"""A track counts each raw event once, names its alerts for good, and goes on from its state as if never stopped."""
+"""A track counts each raw event once, gives its alerts stable names, and continues exactly from its state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
 from streams.drift.recent_events import SPAN, RecentEvents, SeenState
-from streams.drift.track import Observation, Track, TrackState, message, read_state
+from streams.drift.track import Observation, Track, TrackState, describe_alert, read_state
 from tests.streams.drift.references import UNTIL_MS, monitor_reference, reference
 
 NAMES = ("x", "y")
@@ -37,7 +37,7 @@ def drifting(count: int = 900, seed: int = 1) -> list[Observation]:
 
 def test_an_alert_is_named_by_where_it_was_found():
     one = track()
-    alerts = [alert for offset, seen in enumerate(drifting()) for alert in one.take(offset * 2, seen)]
+    alerts = [alert for offset, seen in enumerate(drifting()) for alert in one.process(offset * 2, seen)]
     assert alerts
     for alert in alerts:
         assert alert.alert_id == f"features.p-3-{alert.offset}:{alert.monitor}:{alert.crossing.detector}"
@@ -46,19 +46,19 @@ def test_an_alert_is_named_by_where_it_was_found():
 
 def test_events_that_training_knew_are_not_monitored():
     one = track()
-    one.take(0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
-    one.take(1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
+    one.process(0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
+    one.process(1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
     assert (one.observed, one.position) == (1, 2)
 
 
 def test_a_record_emitted_again_counts_once():
     records = drifting()
     once, again = track(), track()
-    expected = [alert.monitor for offset, seen in enumerate(records) for alert in once.take(offset, seen)]
+    expected = [alert.monitor for offset, seen in enumerate(records) for alert in once.process(offset, seen)]
     rng, offset, found = random.Random(2), 0, []
     for at, seen in enumerate(records):
         for emitted in [seen, *(rng.sample(records[: at + 1], 1) if rng.random() < 0.3 else [])]:
-            found += [alert.monitor for alert in again.take(offset, emitted)]
+            found += [alert.monitor for alert in again.process(offset, emitted)]
             offset += 1
     assert found == expected
     assert again.observed == once.observed == len(records)
@@ -66,13 +66,13 @@ def test_a_record_emitted_again_counts_once():
 
 def test_what_was_taken_before_gives_nothing():
     one = track(start=10)
-    assert one.take(9, observation(9, 1.0, 1.0)) == []
+    assert one.process(9, observation(9, 1.0, 1.0)) == []
     assert (one.position, one.observed) == (10, 0)
 
 
 def test_what_cannot_be_read_is_passed():
     one = track()
-    assert one.take(5, None) == []
+    assert one.process(5, None) == []
     assert (one.position, one.observed) == (6, 0)
 
 
@@ -81,14 +81,14 @@ def test_what_cannot_be_read_is_passed():
 def test_killed_anywhere_and_read_again_from_before_it_makes_the_same_alerts(cuts, back, seed):
     records = drifting(seed=seed)
     whole = track()
-    expected = [alert for offset, seen in enumerate(records) for alert in whole.take(offset, seen)]
+    expected = [alert for offset, seen in enumerate(records) for alert in whole.process(offset, seen)]
     stopped, found, at = track(), [], 0
     for cut in [*sorted(cuts), len(records)]:
         while at < cut:
-            found += stopped.take(at, records[at])
+            found += stopped.process(at, records[at])
             at += 1
         text = stopped.state().model_dump_json().encode()
-        stopped = Track.restored(read_state(text, "here"), reference(*NAMES), NAMES, "features.p", 3)
+        stopped = Track.from_state(read_state(text, "here"), reference(*NAMES), NAMES, "features.p", 3)
         at = max(0, at - back)  # a committed offset that is behind the state
     assert found == expected
     assert stopped.state() == whole.state()
@@ -97,7 +97,7 @@ def test_killed_anywhere_and_read_again_from_before_it_makes_the_same_alerts(cut
 def test_a_state_is_plain_json_and_small():
     one = track()
     for offset, seen in enumerate(drifting(5_000)):
-        one.take(offset, seen)
+        one.process(offset, seen)
     text = one.state().model_dump_json()
     assert TrackState.model_validate(json.loads(text)) == one.state()
     assert len(text) < 20_000
@@ -113,7 +113,7 @@ def test_garbage_in_the_state_topic_is_an_error_that_says_where(value):
 def test_a_state_of_other_monitors_is_refused():
     state = Track(reference("z"), ["z"], "features.p", 0, 0).state()
     with pytest.raises(PenstockError, match="cannot be read"):
-        Track.restored(state, reference(*NAMES), NAMES, "features.p", 0)
+        Track.from_state(state, reference(*NAMES), NAMES, "features.p", 0)
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
@@ -141,6 +141,8 @@ def test_bits_that_would_not_fit_are_refused():
 
 def test_a_person_reads_what_changed():
     one = track()
-    texts = [message(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in one.take(o, s)]
+    texts = [
+        describe_alert(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in one.process(o, s)
+    ]
     assert any("the mean changed" in text for text in texts)
     assert any("the distribution is not that of training, psi" in text for text in texts)

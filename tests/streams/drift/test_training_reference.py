@@ -1,4 +1,4 @@
-"""Training says what drift is measured against, beside the model and once."""
+"""Training writes the drift reference once, beside the model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scoring.repository import ModelRepository
 from scoring.training import TrainedModel, train
 from scoring.training_set import Counts, TrainingSet
 from streams.definitions.pipeline import Pipeline
-from streams.drift.app import current_reference
-from streams.drift.drift_reference import FILE, read_reference
-from streams.drift.training_reference import reference_of
+from streams.drift.app import serving_reference
+from streams.drift.drift_reference import REFERENCE_FILE, read_reference
+from streams.drift.training_reference import build_reference
 from streams.plan.project import Project
 
 INPUTS = ("event.amount_eur", "card_spend.amount_eur_mean_7d")
@@ -52,14 +52,14 @@ def trained(training_set: TrainingSet) -> TrainedModel:
 
 
 def test_the_reference_is_what_the_model_learnt_from(training_set, trained):
-    reference = reference_of(project_of(MONITORED), training_set, trained, seed=1)
+    reference = build_reference(project_of(MONITORED), training_set, trained, seed=1)
     assert reference is not None
     assert [monitor.name for monitor in reference.monitors] == [*INPUTS, "score"]
     assert reference.until_ms == training_set.event_times.max()
     assert reference.monitor(INPUTS[0]).mean == pytest.approx(10, abs=0.2)
     assert reference.monitor(INPUTS[1]).missing == pytest.approx(0.1, abs=0.03)
     assert reference.monitor("score").mean == pytest.approx(training_set.y.mean(), abs=0.05)
-    assert reference_of(project_of(MONITORED), training_set, trained, seed=1) == reference
+    assert build_reference(project_of(MONITORED), training_set, trained, seed=1) == reference
 
 
 def test_scores_of_rows_that_were_not_learnt_from_are_kept(training_set, trained):
@@ -68,24 +68,24 @@ def test_scores_of_rows_that_were_not_learnt_from_are_kept(training_set, trained
 
 
 def test_without_monitors_there_is_no_reference(training_set, trained):
-    assert reference_of(project_of(pipeline_of(None)), training_set, trained, seed=1) is None
+    assert build_reference(project_of(pipeline_of(None)), training_set, trained, seed=1) is None
 
 
 def test_the_repository_keeps_it_with_the_version_and_the_app_finds_it(training_set, trained, tmp_path, monkeypatch):
     repository = ModelRepository(tmp_path)
-    reference = reference_of(project_of(MONITORED), training_set, trained, seed=1)
+    reference = build_reference(project_of(MONITORED), training_set, trained, seed=1)
     version = repository.add("fraud", trained, reference.artifacts())
     assert read_reference(repository.folder("fraud", version)) == reference
     monkeypatch.setattr("streams.drift.app.view_versions", lambda *_: {})
-    assert current_reference(project_of(MONITORED), repository) == (reference, version)
+    assert serving_reference(project_of(MONITORED), repository) == (reference, version)
 
 
 def test_other_monitors_than_trained_for_are_refused(training_set, trained, tmp_path):
     repository = ModelRepository(tmp_path)
-    repository.add("fraud", trained, reference_of(project_of(MONITORED), training_set, trained, seed=1).artifacts())
+    repository.add("fraud", trained, build_reference(project_of(MONITORED), training_set, trained, seed=1).artifacts())
     changed = pipeline_of(Monitors(inputs=INPUTS[:1], window=100, false_alarm_every=10_000))
-    with pytest.raises(PenstockError, match="not those that the model was trained with"):
-        current_reference(project_of(changed), repository)
+    with pytest.raises(PenstockError, match="monitors have changed since the model was trained"):
+        serving_reference(project_of(changed), repository)
 
 
 def test_a_version_without_a_reference_says_what_to_do(trained, tmp_path):
@@ -93,5 +93,5 @@ def test_a_version_without_a_reference_says_what_to_do(trained, tmp_path):
     version = repository.add("fraud", trained)
     with pytest.raises(PenstockError, match="no drift reference") as caught:
         read_reference(repository.folder("fraud", version))
-    assert caught.value.where.endswith(FILE)
+    assert caught.value.where.endswith(REFERENCE_FILE)
     assert "penstock model train" in caught.value.next

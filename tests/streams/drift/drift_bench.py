@@ -1,4 +1,4 @@
-"""What the drift app's tests on real Kafka share: a small pipeline with a reference, a feed that drifts, a verdict."""
+"""Shared by the drift tests on real Kafka: a small pipeline with a reference, a drifting feed, and the verifier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scoring.repository import ModelRepository
 from scoring.training import TrainedModel
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.drift.calibration import Series, calibrate
+from streams.drift.calibration import MonitorSeries, calibrate
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import pipeline_topics
@@ -220,7 +220,7 @@ def _trained(pipeline: Pipeline) -> tuple[TrainedModel, Any]:
     habit[rng.random(rows) < NULLS] = np.nan
     values = (rng.normal(10, 2, rows), habit, rng.normal(0.25, 0.05, rows).clip(0, 1))
     series = [
-        Series(name, times, partitions, value.astype(np.float32).astype(np.float64))
+        MonitorSeries(name, times, partitions, value.astype(np.float32).astype(np.float64))
         for name, value in zip(monitors.names(), values, strict=True)
     ]
     name = pipeline.model.name

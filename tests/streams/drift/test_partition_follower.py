@@ -1,4 +1,4 @@
-"""What is lost on the way is noticed and sought again; what cannot be saved is taken anew; nothing counts twice."""
+"""Gaps are detected and sought back to, failed saves are repeated from the saved state, nothing counts twice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from examples.fraud.pipeline import pipeline as fraud
 from schemas.codec import Undecodable
-from streams.drift.consumer import Followed
 from streams.drift.drift_metrics import DriftMetrics
-from streams.drift.drift_records import Writer
-from streams.drift.following import Following
+from streams.drift.drift_records import DriftRecordBuilder
+from streams.drift.faust_consumer import SequencedMessage
+from streams.drift.partition_follower import PartitionFollower
 from streams.drift.state_store import NotSavedError, ResumePoint
 from streams.drift.track import Observation, TrackState
 from tests.streams.drift.references import UNTIL_MS, reference
@@ -31,7 +31,7 @@ class FakeStore:
         self.out: list[Any] = []
         self.refuse: NotSavedError | None = None
 
-    def take(self, _: Any) -> ResumePoint:
+    def acquire(self, _: Any) -> ResumePoint:
         state = self.states[-1] if self.states else None
         return ResumePoint(state, 0 if state is None else state.position)
 
@@ -60,10 +60,10 @@ class Clock:
         return self.now
 
 
-def message(offset: int, follows: int, value: bytes | None = None) -> Followed:
+def message(offset: int, delivered_until: int, value: bytes | None = None) -> SequencedMessage:
     content = b"%d" % offset if value is None else value
-    one = Followed("features.p", 0, offset, 0.0, 0, [("h", b"1")], b"k", content, None, tp=PLACE)
-    one.follows = follows
+    one = SequencedMessage("features.p", 0, offset, 0.0, 0, [("h", b"1")], b"k", content, None, tp=PLACE)
+    one.delivered_until = delivered_until
     return one
 
 
@@ -73,14 +73,14 @@ def store() -> FakeStore:
 
 
 @pytest.fixture
-def following(store: FakeStore) -> Following:
+def follower(store: FakeStore) -> PartitionFollower:
     metrics = DriftMetrics(CollectorRegistry(), "p", REFERENCE)
-    made = Following(
+    made = PartitionFollower(
         REFERENCE,
         store,
         {"features.p": read},
         {"features.p": ("x",)},
-        Writer(fraud, REFERENCE, 1),
+        DriftRecordBuilder(fraud, REFERENCE, 1),
         metrics,
         clock=Clock(),
     )
@@ -89,83 +89,83 @@ def following(store: FakeStore) -> Following:
     async def seek(positions: dict[TP, int]) -> None:
         made.sought.append(positions)
 
-    async def committed(_: dict[TP, int]) -> None: ...
+    async def commit(_: dict[TP, int]) -> None: ...
 
-    made.seek, made.committed = seek, committed
+    made.seek, made.commit = seek, commit
     return made
 
 
-async def keep_for(following: Following, seconds: float = 0.25) -> None:
+async def keep_for(follower: PartitionFollower, seconds: float = 0.25) -> None:
     stopping = asyncio.Event()
-    task = asyncio.create_task(following.keep(stopping))
+    task = asyncio.create_task(follower.run(stopping))
     await asyncio.sleep(seconds)
     stopping.set()
     await task
 
 
-def test_records_are_saved_with_their_offset(following, store):
+def test_records_are_saved_with_their_offset(follower, store):
     async def scenario() -> None:
-        assert await following.positions({PLACE}) == {PLACE: 0}
-        for offset in (0, 1, 4):  # 2 and 3 are markers of transactions: 4 follows 2
-            following.take(message(offset, min(offset, 2)))
-        await following.release({PLACE})
+        assert await follower.acquire({PLACE}) == {PLACE: 0}
+        for offset in (0, 1, 4):  # 2 and 3 are markers of transactions: 4 delivered_until 2
+            follower.process(message(offset, min(offset, 2)))
+        await follower.release({PLACE})
 
     asyncio.run(scenario())
     assert (store.states[-1].position, store.states[-1].observed) == (5, 3)
 
 
-def test_a_gap_is_sought_again_and_nothing_after_it_is_taken_before(following, store):
+def test_a_gap_is_sought_again_and_nothing_after_it_is_taken_before(follower, store):
     async def scenario() -> None:
-        await following.positions({PLACE})
-        following.take(message(0, 0))
-        following.take(message(5, 5))  # 1 to 4 were lost
-        following.take(message(6, 6))
-        await keep_for(following)
-        assert following.sought == [{PLACE: 1}]
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0))
+        follower.process(message(5, 5))  # 1 to 4 were lost
+        follower.process(message(6, 6))
+        await keep_for(follower)
+        assert follower.sought == [{PLACE: 1}]
         for offset in range(1, 7):
-            following.take(message(offset, offset))
-        await following.release({PLACE})
+            follower.process(message(offset, offset))
+        await follower.release({PLACE})
 
     asyncio.run(scenario())
     assert (store.states[-1].position, store.states[-1].observed) == (7, 7)
 
 
-def test_what_comes_again_is_passed(following, store):
+def test_what_comes_again_is_passed(follower, store):
     async def scenario() -> None:
-        await following.positions({PLACE})
+        await follower.acquire({PLACE})
         for offset in (0, 1, 0, 1, 2):
-            following.take(message(offset, offset))
-        await following.release({PLACE})
+            follower.process(message(offset, offset))
+        await follower.release({PLACE})
 
     asyncio.run(scenario())
     assert store.states[-1].observed == 3
 
 
-def test_after_a_failed_save_the_partition_is_taken_anew_from_what_was_saved(following, store):
+def test_after_a_failed_save_the_partition_is_taken_anew_from_what_was_saved(follower, store):
     async def scenario() -> None:
-        await following.positions({PLACE})
-        following.take(message(0, 0))
-        await keep_for(following, 1.0)
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0))
+        await keep_for(follower, 1.0)
         store.refuse = NotSavedError("no broker", lost=False)
-        following.take(message(1, 1))
-        await keep_for(following, 1.0)
+        follower.process(message(1, 1))
+        await keep_for(follower, 1.0)
         store.refuse = None
-        following.take(message(2, 2))  # of a partition that is not followed now
-        await keep_for(following, 1.0)
-        assert following.sought[-1] == {PLACE: 1}
+        follower.process(message(2, 2))  # of a partition that is not followed now
+        await keep_for(follower, 1.0)
+        assert follower.sought[-1] == {PLACE: 1}
         for offset in (1, 2):
-            following.take(message(offset, offset))
-        await following.release({PLACE})
+            follower.process(message(offset, offset))
+        await follower.release({PLACE})
 
     asyncio.run(scenario())
     assert [state.observed for state in store.states] == [1, 3]
 
 
-def test_garbage_goes_out_with_the_state_that_passed_it(following, store):
+def test_garbage_goes_out_with_the_state_that_passed_it(follower, store):
     async def scenario() -> None:
-        await following.positions({PLACE})
-        following.take(message(0, 0, b"garbage"))
-        await following.release({PLACE})
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0, b"garbage"))
+        await follower.release({PLACE})
 
     asyncio.run(scenario())
     assert [(letter.topic, letter.value, letter.headers[0]) for letter in store.out] == [

@@ -1,13 +1,13 @@
-"""faust's Kafka consumer, made fit for state that is kept with its offsets.
+"""faust's Kafka consumer, adapted to state that is saved together with its offsets.
 
 Three things differ from faust's own (0.11):
 
-- it reads committed records only, which faust does in its exactly-once mode alone;
-- where faust seeks to the committed offset, after each rebalance and at some other times, it seeks to the position
-  that the state names: where the two disagree, the state is right;
-- each record says which offset it follows. faust can lose what lies in its queues when a rebalance interrupts it
-  (faust-streaming/faust#216, #596), and offsets alone cannot tell that from transaction markers. So a gap is seen, and
-  the position sought again.
+- It reads committed records only; faust does so in its exactly-once mode alone.
+- Where faust seeks to the committed offset (after each rebalance and at some other times), it seeks to the position in
+  the saved state. If the two disagree, the state is right.
+- Each record carries ``delivered_until``: the offset up to which everything before it was delivered. faust can lose
+  queued records when a rebalance interrupts it (faust-streaming/faust#216, #596), and offsets alone cannot tell such a
+  gap from transaction markers. The follower detects the gap and seeks back.
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ _COMMIT_S = 10.0
 Positions = Callable[[set[TP]], Awaitable[dict[TP, int]]]
 
 
-class Followed(ConsumerMessage):  # type: ignore[misc]  # faust has no types
-    """A record that knows the offset up to which everything before it was delivered."""
+class SequencedMessage(ConsumerMessage):  # type: ignore[misc]  # faust has no types
+    """A record with ``delivered_until``: the offset up to which everything before it was delivered."""
 
-    __slots__ = ("follows",)
-    follows: int
+    __slots__ = ("delivered_until",)
+    delivered_until: int
 
 
-class _Fetched(NamedTuple):
+class _SequencedRecord(NamedTuple):
     record: Any
-    follows: int
+    delivered_until: int
 
 
 class StatefulTransport(Transport):  # type: ignore[misc]
-    """A transport whose consumers ask ``positions`` where to go on, for all that was just assigned."""
+    """A transport whose consumers call ``positions`` for the offsets at which newly assigned partitions resume."""
 
     def __init__(self, *args: Any, positions: Positions, **options: Any) -> None:
         super().__init__(*args, **options)
         self.positions = positions
 
     def create_consumer(self, callback: Any, **options: Any) -> StatefulConsumer:
-        """The hook of faust for its own consumer."""
+        """Faust's hook: returns the consumer to use."""
         return StatefulConsumer(self, callback=callback, loop=self.loop, **options)
 
 
 class StatefulConsumer(Consumer):  # type: ignore[misc]
-    """See the module."""
+    """faust's consumer with the three changes that the module describes."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every assigned partition to the position of its state."""
+        """Seek every assigned partition to the position in its saved state."""
         positions: dict[TP, int] = await self.transport.positions(self.assignment())
-        # A rebalance may have come in between: only what is still ours can be sought.
+        # A rebalance may have happened meanwhile: only partitions that are still assigned can be sought.
         kept = {tp: at for tp, at in positions.items() if tp in self.assignment()}
         await self._thread.seek_wait(kept)
         return kept
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> bool:
-        """Commit offsets, for others to see how far this group is; False if that failed, which harms nothing."""
+        """Commit offsets so that the group's lag is visible; False on failure, which is harmless: the state counts."""
         committed: bool = await self._thread.commit(positions)
         return committed
 
-    def _to_message(self, tp: TP, fetched: _Fetched) -> Followed:
+    def _to_message(self, tp: TP, fetched: _SequencedRecord) -> SequencedMessage:
         record = fetched.record
-        message = Followed(
+        message = SequencedMessage(
             record.topic,
             record.partition,
             record.offset,
@@ -91,7 +91,7 @@ class StatefulConsumer(Consumer):  # type: ignore[misc]
             tp,
             generation_id=self.app.consumer_generation_id,
         )
-        message.follows = fetched.follows
+        message.delivered_until = fetched.delivered_until
         return message
 
 
@@ -113,14 +113,14 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
         active_partitions: set[TP],
         timeout: float | None = None,  # noqa: ASYNC109 - faust's signature
         max_records: int | None = None,
-    ) -> dict[TP, list[_Fetched]]:
+    ) -> dict[TP, list[_SequencedRecord]]:
         records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
-        return {tp: list(self._followed(tp, found)) for tp, found in records.items()}
+        return {tp: list(self._sequence(tp, fetched)) for tp, fetched in records.items()}
 
-    def _followed(self, tp: TP, records: list[Any]) -> Iterator[_Fetched]:
-        # Counted from record to record: aiokafka's own position may lie beyond a marker, where no record was.
+    def _sequence(self, tp: TP, records: list[Any]) -> Iterator[_SequencedRecord]:
+        # Computed from the records: aiokafka's own position may already be beyond a transaction marker.
         for record in records:
-            yield _Fetched(record, self._delivered.get(tp, record.offset))
+            yield _SequencedRecord(record, self._delivered.get(tp, record.offset))
             self._delivered[tp] = record.offset + 1
 
     async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
@@ -134,6 +134,6 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
             if wanted:
                 await asyncio.wait_for(consumer.commit(wanted), _COMMIT_S)
         except (KafkaError, TimeoutError) as error:
-            _log.warning("positions not committed (%s); the state holds them", error or type(error).__name__)
+            _log.warning("positions not committed (%s); the saved state has them", error or type(error).__name__)
             return False
         return True

@@ -1,0 +1,225 @@
+"""Follows the partitions assigned to one instance: acquires them with their state, processes, saves, releases.
+
+Failure handling:
+
+- *Killed*: the next owner resumes from the saved state and repeats the records after it. Alerts after that state were
+  never visible.
+- *A save fails*: the partition is dropped and acquired again, from the state in Kafka.
+- *Cut off while another instance took over*: saves are fenced; the group revokes the partition once it is reachable.
+- *faust lost records*: ``delivered_until`` of the next record shows the gap; the follower seeks back to it.
+- *A record cannot be decoded*: it goes to ``<topic>.dlq``, in the transaction of the first state beyond it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from faust.types import TP
+
+from penstock.kafka.records import Produced
+from schemas.codec import Undecodable, UnknownSchema
+from streams.drift.drift_metrics import DriftMetrics
+from streams.drift.drift_records import DriftRecordBuilder, ObservationReader
+from streams.drift.drift_reference import DriftReference
+from streams.drift.faust_consumer import SequencedMessage
+from streams.drift.state_store import NotSavedError, TrackStore
+from streams.drift.track import DriftAlert, Track
+
+_log = logging.getLogger(__name__)
+
+# A state is saved with every alert, and at the latest after this many records or seconds.
+SAVE_EVERY_RECORDS = 5_000
+SAVE_EVERY_S = 2.0
+_POLL_S = 0.1
+# After a fence: longer than the group needs to reassign the partition (session timeout, 10 s).
+_FENCED_PAUSE_S = 12.0
+_RETRY_S = 1.0
+
+
+@dataclass
+class _AssignedPartition:
+    """An acquired partition: its track, and the alerts and records to publish with the next save."""
+
+    track: Track
+    saved: int
+    alerts: list[DriftAlert] = field(default_factory=list)
+    outbox: list[Produced] = field(default_factory=list)
+    saved_at: float = 0.0
+    has_gap: bool = False
+    save_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def is_due(self, now: float) -> bool:
+        behind = self.track.position - self.saved
+        return bool(self.outbox) or behind >= SAVE_EVERY_RECORDS or (behind > 0 and now - self.saved_at >= SAVE_EVERY_S)
+
+
+class PartitionFollower:
+    """Follows the partitions that the consumer group assigns to this instance. Runs in one event loop.
+
+    Set :attr:`seek` and :attr:`commit` before use: they move the consumer and commit offsets.
+
+    Args:
+        reference: The drift reference of the served model version.
+        store: Loads and saves the tracks' states.
+        readers: One per topic: decodes a record's value to an observation.
+        monitors: The monitors that each topic feeds.
+        records: Builds alerts and dead letters.
+        metrics: The app's metrics.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reference: DriftReference,
+        store: TrackStore,
+        readers: Mapping[str, ObservationReader],
+        monitors: Mapping[str, tuple[str, ...]],
+        records: DriftRecordBuilder,
+        metrics: DriftMetrics,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._reference = reference
+        self._store = store
+        self._readers = readers
+        self._monitors = monitors
+        self._records = records
+        self._metrics = metrics
+        self._clock = clock
+        self._partitions: dict[TP, _AssignedPartition] = {}
+        self._lock = asyncio.Lock()
+        self._retry_at: dict[TP, float] = {}
+        self.seek: Callable[[dict[TP, int]], Awaitable[None]]
+        self.commit: Callable[[dict[TP, int]], Awaitable[None]]
+
+    async def acquire(self, assigned: set[TP]) -> dict[TP, int]:
+        """Acquire the partitions that are not followed yet; returns each followed partition's next offset."""
+        async with self._lock:
+            new = [tp for tp in assigned if tp not in self._partitions and tp not in self._retry_at]
+            await asyncio.gather(*(self._acquire(tp) for tp in new))
+            return {tp: self._partitions[tp].track.position for tp in assigned if tp in self._partitions}
+
+    async def release(self, partitions: set[TP]) -> None:
+        """Save these partitions' states, then stop following them."""
+        for tp in partitions:
+            await self._save(tp)
+        async with self._lock:
+            for tp in partitions:
+                self._forget(tp)
+                self._retry_at.pop(tp, None)
+
+    def process(self, message: SequencedMessage) -> None:
+        """Process one record. A record after a gap is skipped: it is delivered again after the seek."""
+        partition = self._partitions.get(message.tp)
+        if partition is None or message.offset < partition.track.position:
+            return
+        if message.delivered_until > partition.track.position:
+            if not partition.has_gap:
+                self._metrics.gaps.inc()
+                where = f"{message.topic}[{message.partition}]"
+                gap = (partition.track.position, message.delivered_until)
+                _log.warning("%s: records from %d to %d were lost; seeking back", where, *gap)
+                partition.has_gap = True
+            return
+        self._feed(partition, message)
+
+    def _feed(self, partition: _AssignedPartition, message: SequencedMessage) -> None:
+        track, before = partition.track, partition.track.observed
+        try:
+            observation = self._readers[message.topic](message.value or b"")
+        except (Undecodable, UnknownSchema) as error:
+            where = (message.topic, message.partition, message.offset)
+            headers = list(message.headers or ())
+            letter = self._records.dead_letter(where, message.key, message.value, headers, error, _now_ms())
+            partition.outbox.append(letter)
+            _log.warning("dead letter: %s[%d]@%d: %s", *where, error.what)
+            track.process(message.offset, None)
+            self._metrics.record(message.topic, "dead_letter")
+            return
+        alerts = track.process(message.offset, observation)
+        self._metrics.record(message.topic, "monitored" if track.observed > before else "passed")
+        for alert in alerts:
+            partition.alerts.append(alert)
+            partition.outbox.append(self._records.alert(alert, track.topic, track.partition, _now_ms()))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until ``stopping`` is set: save due states, seek back to gaps, acquire dropped partitions again."""
+        while not stopping.is_set():
+            await self._seek_gaps_and_retries()
+            positions = {}
+            for tp, partition in list(self._partitions.items()):
+                if partition.is_due(self._clock()) and await self._save(tp):
+                    positions[tp] = partition.saved
+            if positions:
+                await self.commit(positions)
+            try:
+                await asyncio.wait_for(stopping.wait(), _POLL_S)
+            except TimeoutError:
+                continue
+
+    async def _acquire(self, tp: TP) -> None:
+        try:
+            resume = await asyncio.to_thread(self._store.acquire, tuple(tp))
+        except NotSavedError as error:
+            _log.warning("%s cannot be followed yet: %s", tp, error)
+            self._retry_at[tp] = self._clock() + _RETRY_S
+            return
+        names = self._monitors[tp.topic]
+        track = (
+            Track(self._reference, names, tp.topic, tp.partition, resume.start)
+            if resume.state is None
+            else Track.from_state(resume.state, self._reference, names, tp.topic, tp.partition)
+        )
+        self._partitions[tp] = _AssignedPartition(track, saved=track.position, saved_at=self._clock())
+        _log.info("%s[%d] is followed from %d", tp.topic, tp.partition, track.position)
+
+    async def _seek_gaps_and_retries(self) -> None:
+        now = self._clock()
+        due = {tp for tp, at in self._retry_at.items() if at <= now}
+        for tp in due:
+            del self._retry_at[tp]
+        gaps = {tp for tp, partition in self._partitions.items() if partition.has_gap}
+        if due or gaps:
+            await self.seek(await self.acquire(due | gaps))
+            for tp in gaps & self._partitions.keys():
+                self._partitions[tp].has_gap = False
+
+    async def _save(self, tp: TP) -> bool:
+        partition = self._partitions.get(tp)
+        if partition is None:  # released while another was saved
+            return False
+        async with partition.save_lock:
+            if partition.track.position == partition.saved:
+                return False
+            state, alerts, outbox = partition.track.state(), partition.alerts, partition.outbox
+            partition.alerts, partition.outbox = [], []
+            begin = self._clock()
+            try:
+                size = await asyncio.to_thread(self._store.save, tuple(tp), state, outbox, _now_ms())
+            except NotSavedError as error:
+                self._metrics.not_saved()
+                _log.warning("%s[%d]: state not saved (%s); acquiring it again", tp.topic, tp.partition, error)
+                if self._partitions.get(tp) is partition:
+                    self._forget(tp)
+                    self._retry_at[tp] = self._clock() + (_FENCED_PAUSE_S if error.lost else _RETRY_S)
+                return False
+            partition.saved, partition.saved_at = state.position, self._clock()
+        self._metrics.save_seconds.observe(partition.saved_at - begin)
+        self._metrics.saved(partition.track, alerts, size)
+        for alert in alerts:
+            _log.info("drift: %s (%.4g > %.4g)", alert.alert_id, alert.crossing.statistic, alert.crossing.threshold)
+        return True
+
+    def _forget(self, tp: TP) -> None:
+        partition = self._partitions.pop(tp, None)
+        self._store.release(tuple(tp))
+        if partition is not None:
+            self._metrics.released(partition.track)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
