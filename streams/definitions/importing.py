@@ -71,7 +71,10 @@ def source_files(module: str) -> dict[Path, Path]:
     if root is None:
         file = Path(str(sys.modules[module].__file__))
         folder, name = import_root(file)
-        return _package_files(folder, name.partition(".")[0]) if "." in name else {Path(file.name): file}
+        if "." in name:
+            return _package_files(folder, name.partition(".")[0])
+        imported = (getattr(one, "__file__", None) for one in list(sys.modules.values()))
+        return {Path(path).relative_to(folder): Path(path) for path in imported if path and Path(path).parent == folder}
     if root.only is not None:
         return _package_files(root.folder, root.only)
     files = (Path(one.__file__) for key, one in sys.modules.items() if key.startswith(f"{prefix}.") and one.__file__)

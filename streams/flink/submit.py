@@ -163,13 +163,13 @@ def _jars(settings: Settings) -> tuple[str, ...]:
 @contextmanager
 def _python_files(pipeline: Pipeline) -> Iterator[tuple[str, ...]]:
     """A folder with the modules of the Python columns, for the workers; they have Penstock itself."""
-    columns = [column for column in pipeline.derived.values() if isinstance(column, PythonColumn)]
-    if not columns:
+    modules = {one.function.__module__ for one in pipeline.derived.values() if isinstance(one, PythonColumn)}
+    if not modules:
         yield ()
         return
     with tempfile.TemporaryDirectory(prefix="penstock-job-") as folder:
-        for column in columns:
-            for name, file in source_files(column.function.__module__).items():
+        for module in modules:
+            for name, file in source_files(module).items():
                 target = Path(folder) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, target)

@@ -104,7 +104,8 @@ def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
             "the job does not say how it was started: another release submitted it",
             where=f"{flink.url}, job {job.id}",
             safe="the job runs on",
-            next=f"penstock job stop {project.reference}, then job start {project.name} --from-savepoint latest",
+            next=f"penstock job stop {project.reference}, then "
+            f"penstock job start {project.reference} --from-savepoint latest",
         ) from error
 
 

@@ -124,11 +124,12 @@ def read_cases(path: str | Path) -> list[Case]:
             next="see docs/guides/testing-features.md",
         ) from error
     beside = path.parent / found.pipeline
-    pipeline = load_pipeline(str(beside) if beside.is_file() else found.pipeline)
+    reference = str(beside) if beside.is_file() else found.pipeline
+    pipeline = load_pipeline(reference)
     cases = []
     for case in found.cases:
         for number, step in enumerate(case.steps, 1):
-            _check_names(pipeline, step, f"{path}, case {case.name!r}, event {number}")
+            _check_names(pipeline, reference, step, f"{path}, case {case.name!r}, event {number}")
         events = tuple(_event(step, found.defaults) for step in case.steps)
         cases.append(Case(path, case.name, pipeline, case.steps, events, found.tolerance))
     return cases
@@ -141,7 +142,7 @@ def _event(step: Step, defaults: Mapping[str, Any]) -> Event:
     return Event(step.raw if step.event is None else {**defaults, **step.event}, received, step.source)
 
 
-def _check_names(pipeline: Pipeline, step: Step, where: str) -> None:
+def _check_names(pipeline: Pipeline, reference: str, step: Step, where: str) -> None:
     """Refuse unknown names: a misspelt name would never be compared."""
     known = {view.name: {*view.feature_names(), *ENVELOPE} for view in pipeline.views}
     known["event"] = set(pipeline.column_types())
@@ -153,5 +154,5 @@ def _check_names(pipeline: Pipeline, step: Step, where: str) -> None:
             raise PenstockError(
                 f"{view} has no {', '.join(unknown)}",
                 where=where,
-                next=f"penstock features describe {pipeline.name} {view}",
+                next=f"penstock features describe {reference} {view}",
             )

@@ -1,7 +1,8 @@
 """The plan model: everything that a pipeline's definition means, as plain data (JSON).
 
 The PyFlink job assembles its graph from the plan, the JVM kernel computes by it, and the oracle, the sinks and the
-scorer read their columns from it. :mod:`streams.plan.compiler` makes plans; nothing here knows the definition language.
+scorer read their columns from it. :mod:`streams.plan.compiler` makes plans. Of the definition
+language, this module knows only the specs of the aggregates and the units of durations.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def _most_frequent(window: WindowContents) -> list[Any]:
 
 
 def _most_frequent_error(window: WindowContents) -> float:
-    # No distance tells one list from another: tests/streams/test_kernel_semantics.py holds such lists to their error.
+    # No distance tells one list from another: tests/streams/kernel/test_semantics.py holds such lists to their error.
     return 0.0 if len(window.distinct) <= MOST_COUNTED else math.inf
 
 

@@ -112,6 +112,17 @@ def test_the_files_of_a_function_are_its_own_and_those_imported_beside_it(tmp_pa
     assert files == {Path(name): tmp_path / name for name in ("helpers.py", "pipeline.py")}
 
 
+def test_the_files_are_the_same_if_the_folder_is_on_the_python_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shouting_helpers.py").write_text("def change(user):\n    return user\n")
+    file = write(tmp_path, "ads", "shouting.py", imports="import shouting_helpers", function="shouting_helpers.change")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = loud(file).function.__module__
+    assert module == "shouting_helpers"
+    assert source_files(module) == {Path(name): tmp_path / name for name in ("shouting.py", "shouting_helpers.py")}
+
+
 def test_the_files_of_a_package_are_all_of_it(tmp_path: Path) -> None:
     (tmp_path / "acme").mkdir()
     for name in ("__init__.py", "data.csv", "later.py"):

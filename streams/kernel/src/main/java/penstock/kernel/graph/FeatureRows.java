@@ -62,7 +62,7 @@ final class FeatureRows {
     return new RowType(fields);
   }
 
-  /** The same name as {@code streams.derivation.feature_column} gives. */
+  /** The same name as {@code streams.plan.derivation.feature_column} gives. */
   private static String columnOf(String name) {
     return name.replace(".", "__");
   }

@@ -10,8 +10,8 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * The plan of a pipeline. {@code streams/plan/compiler.py} writes it and documents its parts; parts
- * that the kernel does not need are ignored.
+ * The plan of a pipeline. {@code streams/plan/compiler.py} makes it, {@code streams/plan/model.py}
+ * documents its parts; parts that the kernel does not need are ignored.
  */
 public record Plan(
     String pipeline,

@@ -10,7 +10,7 @@ import penstock.kernel.plan.Binary;
 
 /**
  * The event ids that one key has seen within the horizon of event time; see {@code
- * streams.reference.accepted}.
+ * streams.oracle.reference.accepted}.
  */
 public final class SeenIds {
   private final Map<String, Long> times;
