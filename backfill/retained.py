@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from backfill.planning import Partition, RetainedTopic
+from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record, read_topic
 from penstock.kafka.topics import admin_client, require_topics
@@ -66,10 +67,19 @@ def first_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> 
 
 
 def offsets_at(kafka: KafkaAccess, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-    """Where the first record of each partition is whose Kafka timestamp is ``time_ms`` or later; the end if none is."""
-    admin, partitions = admin_client(kafka), list(partitions)
-    ends = _offsets(admin, topic, dict.fromkeys(partitions, OffsetSpec.latest()))
-    return _starts(admin, topic, time_ms, ends)
+    """Where the first record of each partition is whose Kafka timestamp is ``time_ms`` or later; the end if none is.
+
+    Raises:
+        PenstockError: if the topic cannot be read.
+    """
+    admin = admin_client(kafka)
+    try:
+        ends = _offsets(admin, topic, dict.fromkeys(partitions, OffsetSpec.latest()))
+        return _starts(admin, topic, time_ms, ends)
+    except KafkaException as error:
+        raise PenstockError(
+            f"topic {topic} cannot be read: {error.args[0].str()}", where=str(kafka), next="penstock status"
+        ) from error
 
 
 def _starts(admin: AdminClient, topic: str, time_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
@@ -84,7 +94,8 @@ def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -
         isolation_level=IsolationLevel.READ_COMMITTED,
         request_timeout=_TIMEOUT_S,
     )
-    return {partition.partition: future.result(_TIMEOUT_S).offset for partition, future in futures.items()}
+    # Longer than the request may take: Kafka's error says more than that of a future.
+    return {partition.partition: future.result(2 * _TIMEOUT_S).offset for partition, future in futures.items()}
 
 
 def _event_times(source: Source, schemas: Path, settings: Settings, records: Iterable[Record]) -> list[int]:

@@ -26,6 +26,7 @@ from examples.flights.replay import messages as flight_messages
 from examples.fraud.simulation import WorldConfig
 from examples.fraud.world import messages as fraud_messages
 from penstock.errors import PenstockError
+from penstock.home import HOME_VARIABLE
 from penstock.kafka.access import KafkaAccess
 from penstock.paths import ROOT
 from scoring.repository import ModelRepository
@@ -66,9 +67,11 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
         sys.exit(130)
     finally:
         if keep:
-            console.print(f"the stack is up; look around with: export PENSTOCK_PII_KEY_FILE={folder / 'pii.key'}")
-            console.print(f'  and: eval "$(penstock status --home {stack.home} --env)"')
-            console.print(f"  stop it with: penstock down --home {stack.home}")
+            console.print("the stack is up; to look around:")
+            for name, path in ((HOME_VARIABLE, stack.home), ("PENSTOCK_PII_KEY_FILE", folder / "pii.key")):
+                click.echo(f"export {name}={shlex.quote(str(path))}")  # whole, so that it can be copied
+            console.print("to stop it:")
+            click.echo(stack.command("down"))
         else:
             console.print("stopping the stack …", style="dim")
             # A second Ctrl-C must not leave servers behind.

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Self
 
 from penstock.settings import Settings
-from schemas.contract import Pii
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector, VectorState
@@ -56,13 +55,12 @@ class OnlineFeatures:
             ValueError: if the view's entity is named by another number of columns.
             PenstockError: if a value is personal and there is no key.
         """
-        columns = self._plan.key_columns(self._plan.view(view))
+        plan = self._plan.view(view)
+        columns, personal = self._plan.key_columns(plan), self._plan.hashed_columns(plan)
         if len(values) != len(columns):
             raise ValueError(f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values")
         text = entity_text(values[0]) if len(values) == 1 else composite_text(values)
         assert text is not None  # no value is None
-        hashed = {field.name for source in self._plan.sources for field in source.fields if field.pii is Pii.HASH}
-        personal = [column in hashed for column in columns]
         if not any(personal):
             return text
         return hashed_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())

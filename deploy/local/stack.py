@@ -82,7 +82,7 @@ class Stack:
                 not become healthy.
         """
         report = progress or (lambda *_: None)
-        services = _select(only)
+        services = select_services(only)
         with self._locked():
             if self._supervision.alive and self._ports_differ:
                 raise PenstockError(
@@ -301,15 +301,24 @@ class Stack:
             yield
 
 
-def _select(only: Iterable[str] | None) -> list[Service]:
+def select_services(only: Iterable[str] | None) -> list[Service]:
+    """The services of these names (None: all) and those that they need, in the order of `SERVICES`.
+
+    Raises:
+        PenstockError: if there is no service of a name.
+    """
     names = list(SERVICES) if only is None else list(only)
     unknown = sorted(set(names) - set(SERVICES))
     if unknown:
         raise PenstockError(f"no such service: {', '.join(unknown)}", next=f"use some of {', '.join(SERVICES)}")
-    needed = {
-        _SERVICE_OF[first].name for name in names for program in SERVICES[name].programs for first in program.after
-    }
-    return [service for name, service in SERVICES.items() if name in needed.union(names)]
+    selected = set(names)
+    while needed := {other for name in selected for other in _needs(SERVICES[name])} - selected:
+        selected |= needed
+    return [service for name, service in SERVICES.items() if name in selected]
+
+
+def _needs(service: Service) -> set[str]:
+    return {_SERVICE_OF[first].name for program in service.programs for first in program.after}
 
 
 def _known(name: str) -> str:

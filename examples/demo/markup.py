@@ -9,14 +9,13 @@ Element = ET.Element
 Child = Element | str
 
 
-def el(tag: str, attributes: dict[str, str | float] | None = None, /, *children: Child) -> Element:
+def el(tag: str, attributes: dict[str, str] | None = None, /, *children: Child) -> Element:
     """An element with its attributes and, in order, its children: elements or text.
 
     >>> html(el("p", {"class": "note"}, "a < b ", el("b", {}, "so")))
     '<p class="note">a &lt; b <b>so</b></p>'
     """
-    made = ET.Element(tag, {name: _attribute(value) for name, value in (attributes or {}).items()})
-    return extended(made, children)
+    return extended(ET.Element(tag, attributes or {}), children)
 
 
 def extended(parent: Element, children: Iterable[Child]) -> Element:
@@ -34,8 +33,3 @@ def extended(parent: Element, children: Iterable[Child]) -> Element:
 def html(element: Element) -> str:
     """The element as HTML text."""
     return ET.tostring(element, encoding="unicode", method="html")
-
-
-def _attribute(value: str | float) -> str:
-    # A tenth of a pixel is seen by nobody, and more digits are most of a plot's size.
-    return value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")

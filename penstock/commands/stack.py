@@ -18,7 +18,7 @@ from rich.text import Text
 
 from deploy.local.ports import Ports, parse_overrides
 from deploy.local.services import PROGRAMS, SERVICES
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, select_services
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.paths import DEFAULT_HOME
@@ -64,8 +64,7 @@ def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, ti
     stack = Stack(home, _ports(home, port, free_ports))
     was_running = stack.running
     names = [name.strip() for name in only.split(",") if name.strip()] if only else None
-    services = [SERVICES[name] for name in names or SERVICES if name in SERVICES]
-    board = _Board([program.name for service in services for program in service.programs])
+    board = _Board([program.name for service in select_services(names) for program in service.programs])
     try:
         with board:
             stack.up(names, progress=board.report, timeout_s=timeout)

@@ -8,7 +8,7 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Consumed(NamedTuple):
-    """A record of the features topic, unchanged."""
+    """A record as Kafka has it; ``str()`` gives ``topic[partition]@offset``."""
 
     topic: str
     partition: int

@@ -195,7 +195,7 @@ class TransactionalProducer:
         if producer is None:
             raise OutcomeUnknownError("no producer")
         deadline = Deadline.after(timeout_s, self._clock)
-        refused: list[tuple[str, KafkaError]] = []
+        refused: list[tuple[Produced, KafkaError]] = []
         try:
             self._retry(deadline, producer.begin_transaction)
             for record in records:
@@ -257,13 +257,13 @@ class TransactionalProducer:
 
 
 def _produce(
-    producer: TransactionClient, record: Produced, deadline: Deadline, refused: list[tuple[str, KafkaError]]
+    producer: TransactionClient, record: Produced, deadline: Deadline, refused: list[tuple[Produced, KafkaError]]
 ) -> None:
-    """Pass one record to the client; adds its origin to ``refused`` if the broker refuses the record itself."""
+    """Pass one record to the client; adds it to ``refused`` if the broker refuses the record itself."""
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
         if error is not None and error.code() in _REFUSED:
-            refused.append((record.origin, error))
+            refused.append((record, error))
 
     while True:
         try:
@@ -283,7 +283,7 @@ def _produce(
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() in _REFUSED:
-                refused.append((record.origin, error))
+                refused.append((record, error))
             raise _AbortRequiredError(error) from failure
         else:
             return
@@ -362,12 +362,12 @@ def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool =
     return lambda: Producer(config, logger=_log)
 
 
-def _record_refused(origin: str, error: KafkaError) -> PenstockError:
+def _record_refused(record: Produced, error: KafkaError) -> PenstockError:
     return PenstockError(
         f"Kafka refuses the record written for this one: {error.str()}",
-        where=origin,
+        where=record.origin,
         safe="nothing of the batch was written, and its offsets are not committed",
-        next="set max.message.bytes (or message.timestamp.after.max.ms) of the predictions topics, and start again",
+        next=f"set max.message.bytes (or message.timestamp.after.max.ms) of topic {record.topic}, and start again",
     )
 
 

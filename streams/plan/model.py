@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.contract import ColumnType, ContractField
+from schemas.contract import ColumnType, ContractField, Pii
 from schemas.feature_types import FeatureType
 from streams.definitions.aggregates.spec import SPECS, Operation
 from streams.definitions.windows import LIFETIME_MS, span
@@ -234,3 +234,8 @@ class PipelinePlan(_Plan):
     def key_columns(self, view: ViewPlan) -> tuple[str, ...]:
         """The columns of an event that name the view's entity; ``view.key`` itself may be made of several."""
         return next((composite.columns for composite in self.composites if composite.name == view.key), (view.key,))
+
+    def hashed_columns(self, view: ViewPlan) -> tuple[bool, ...]:
+        """Whether each of the view's :meth:`key_columns` is personal, so that it is known by its hash alone."""
+        hashed = {field.name for source in self.sources for field in source.fields if field.pii is Pii.HASH}
+        return tuple(column in hashed for column in self.key_columns(view))

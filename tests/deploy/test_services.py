@@ -12,7 +12,7 @@ from deploy.local.ports import Ports
 from deploy.local.services import PROGRAMS, SERVICES, Layout, Program, Service
 from deploy.local.services.base import StopPhase
 from deploy.local.services.triton import TRITON
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, select_services
 from deploy.local.versions import server_versions
 
 _ALL = list(SERVICES.values())
@@ -104,3 +104,10 @@ def test_versions_come_from_the_names_of_jars_and_wheels(monkeypatch: pytest.Mon
         "apache-flink": "2.2.1",
         "nvidia-pytriton": "0.7.0",
     }
+
+
+def test_a_service_is_selected_with_all_that_it_needs_and_all_that_those_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    ui = Program(name="ui", command=lambda _: [], ready=lambda _: "", stops=StopPhase.WRITERS, after=("jobmanager",))
+    service = Service(name="ui", ports={}, programs=(ui,), prepare=lambda _: None)
+    monkeypatch.setitem(SERVICES, "ui", service)
+    assert [one.name for one in select_services(["ui"])] == ["zookeeper", "flink", "ui"]

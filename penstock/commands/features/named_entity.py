@@ -9,7 +9,6 @@ import redis
 
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from schemas.contract import Pii
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector
@@ -49,7 +48,7 @@ def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, setting
 
 def hint_at_hash(plan: PipelinePlan, view: ViewPlan) -> None:
     """Of an entity that is not there: perhaps it was given as the personal value itself."""
-    personal = _personal(plan, view)
+    personal = [name for name, hashed in zip(plan.key_columns(view), plan.hashed_columns(view), strict=True) if hashed]
     if personal:
         click.echo(
             f"{', '.join(sorted(personal))} is personal, known by its hash alone: for the value itself, use --hash"
@@ -59,23 +58,17 @@ def hint_at_hash(plan: PipelinePlan, view: ViewPlan) -> None:
 def _hashed(plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
     """The entity with its personal parts hashed; of several parts each is hashed by itself."""
     columns = plan.key_columns(view)
-    personal = _personal(plan, view)
-    if not personal:
+    personal = plan.hashed_columns(view)
+    if not any(personal):
         raise PenstockError(
             f"{', '.join(columns)}, the key of view {view.name}, is no personal data and is stored as it is",
             next="leave out --hash",
         )
     key = settings.pii.require_key().get_secret_value().encode()
     try:
-        return hashed_text(value, [name in personal for name in columns], key)
+        return hashed_text(value, personal, key)
     except ValueError as error:
         raise PenstockError(
             f"view {view.name} is keyed by {len(columns)} columns",
             next=f"give {'|'.join(columns)}, with a \\ before each | or \\ within a value",
         ) from error
-
-
-def _personal(plan: PipelinePlan, view: ViewPlan) -> set[str]:
-    """The columns of the view's key that are known by their hash alone."""
-    hashed = {field.name for source in plan.sources for field in source.fields if field.pii is Pii.HASH}
-    return hashed & set(plan.key_columns(view))
