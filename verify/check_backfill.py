@@ -21,8 +21,8 @@ from streams.oracle.reference import Timed
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_events import Judged
-from verify.check_features import History, chains, check_vector, derived_mismatches
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.check_features import History, chains, check_vector, derived_mismatches, reach_ms
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.findings import Findings
 from verify.published import Position, Published, clocks
 
@@ -250,32 +250,22 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
 
 def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
-    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
-    first: dict[Position, tuple[int, int]] = {}
-    for record in records:
-        part = record.value[view.name]
-        if part is None:
-            continue
-        emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
-        emissions[part["entity"], part["epoch"]].append(emission)
-        if record.position not in first or record.offset < first[record.position][0]:
-            first[record.position] = record.offset, emission.attempt
+    first = _first_emissions(record for record in records if record.value[view.name] is not None)
     seen = {}
-    for (entity, _), of_entity in emissions.items():
+    for (entity, _), of_entity in emissions_of(view, records).items():
         for chain, fresh in chains(of_entity, FeatureFindings(), entity):
             places = [_Place(0, emission.position) for emission in chain]
             for index in range(fresh, len(chain)):
                 position = chain[index].position
-                if first[position][1] == chain[index].attempt:
+                if first[position].value["attempt"] == chain[index].attempt:
                     seen[entity, position] = places, index
     return seen
 
 
 def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
     """The events that are still in a window at the time of the newest one."""
-    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
     newest = max((events[place].time for place in places), default=0)
-    return [place for place in places if events[place].time > newest - longest]
+    return [place for place in places if events[place].time > newest - reach_ms(view)]
 
 
 def _check_by_oracle(

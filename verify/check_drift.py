@@ -90,7 +90,7 @@ def check_drift(
     for key, state in latest.items():
         reference = read_reference(repository.folder(key.model, key.version))
         if reference.hash != key.reference or key.topic not in monitors_by_topic(pipeline):
-            findings.mismatch(f"state {key}: the model version has another reference now")
+            findings.mismatch(f"state {key}: the reference of this model version has changed")
             continue
         for alert in _replay(pipeline, key, reference, state, records[key.topic], findings):
             name = (str(key.version), alert.alert_id)
@@ -98,10 +98,10 @@ def check_drift(
             _compare(alert, by_id.get(name), findings)
     for version, name in by_id.keys() - expected:
         findings.extra += 1
-        findings.note(f"alert {name} (model version {version}) follows from no record")
+        findings.note(f"alert {name} (model version {version}) is not given by a replay of the records")
     findings.unfollowed = _unfollowed(pipeline, latest, records)
     if findings.unfollowed:
-        findings.note(f"{findings.unfollowed} records lie beyond what the detectors have saved")
+        findings.note(f"{findings.unfollowed} records come after the saved states of the detectors")
     return findings
 
 
@@ -126,10 +126,10 @@ def _replay(
     track.position = state.position  # a state's position also covers unreadable offsets
     where = f"state of {key.topic}[{key.partition}]"
     if state.observed != len(counted):
-        findings.mismatch(f"{where} counted {state.observed} events, there are {len(counted)}")
+        findings.mismatch(f"{where} counted {state.observed} events, the topic has {len(counted)}")
     for field, value in track.state():
         if value != getattr(state, field):
-            findings.mismatch(f"{where}: {field} is not what a replay gives")
+            findings.mismatch(f"{where}: {field} differs from a replay")
     return alerts
 
 

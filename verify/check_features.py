@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from schemas.feature_types import FeatureValue
 from streams.oracle.derived_features import derived_features
 from streams.oracle.order import Arrival, may_be_late
 from streams.oracle.reference import Timed, agrees, tolerance, vector
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
 
-# Mathematics libraries may differ in a logarithm's last bit.
-MATHEMATICS = 1e-12
+# DuckDB's and Flink's mathematics libraries may differ in a logarithm's last bit.
+_RELATIVE_TOLERANCE = 1e-12
 
 
 def check_features(
@@ -52,11 +53,11 @@ def check_features(
         event = events.get(record.position)
         if event is None:
             findings.unexpected += 1
-            findings.mismatch(f"{_where(record)}: no valid event at source {record.position}")
+            findings.mismatch(f"{record.place_in('features')}: no valid event at source {record.position}")
         else:
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
-    located = [(_where(record), record.value) for record in records]
+    located = [(record.place_in("features"), record.value) for record in records]
     compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
     findings.checked += compared
     for text in different:
@@ -74,8 +75,8 @@ def derived_mismatches(
 ) -> tuple[int, list[str]]:
     """Compare the job's derived features with DuckDB's on the same values; return the count and the mismatches.
 
-    The oracle checks the values themselves, so here only the mathematics libraries may differ. Each record is given
-    with its place, for messages; ``views`` names the views that the records hold.
+    Each record is given with its place, for messages; ``views`` names the views that the records hold. The oracle
+    checks the values that the expressions read.
     """
     checked, found = 0, []
     derived = derived_features(plan, [value for _, value in records], views)
@@ -86,13 +87,14 @@ def derived_mismatches(
                 continue
             checked += 1
             engine = value[view][feature]
-            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
-                found.append(f"{where}: {name} is {engine!r}, the record's values make it {wanted!r}")
+            if not sql_values_agree(engine, wanted):
+                found.append(f"{where}: {name} is {engine!r}, its expression gives {wanted!r}")
     return checked, found
 
 
-def _where(record: Published) -> str:
-    return f"features[{record.partition}]@{record.offset}"
+def sql_values_agree(engine: FeatureValue, oracle: FeatureValue) -> bool:
+    """Whether two results of one SQL expression on the same values are equal, but for rounding."""
+    return agrees(engine, oracle, _RELATIVE_TOLERANCE * abs(oracle) if isinstance(oracle, float) else 0.0)
 
 
 def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
 
 
 def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, findings: FeatureFindings) -> None:
-    value = record.value
+    value, where = record.value, record.place_in("features")
     expected: dict[str, Any] = {
         "event_id": event.event_id,
         "event_time": event.time,
@@ -111,22 +113,22 @@ def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, f
     }
     for name, wanted in expected.items():
         if value[name] != wanted:
-            findings.mismatch(f"{_where(record)}: {name} is {value[name]!r}, the event's is {wanted!r}")
+            findings.mismatch(f"{where}: {name} is {value[name]!r}, the event has {wanted!r}")
     for name, _ in plan.passthrough:
         if f"event.{name}" in record.lacks:
             continue
         carried, own = value["event"][name], event.row[name]
-        if not agrees(carried, own, MATHEMATICS * abs(own) if isinstance(own, float) else 0.0):
-            findings.mismatch(f"{_where(record)}: event.{name} is {carried!r}, the event's is {own!r}")
+        if not sql_values_agree(carried, own):
+            findings.mismatch(f"{where}: event.{name} is {carried!r}, the event has {own!r}")
     if (record.partition, record.key) != (event.position.partition, event.key):
-        findings.mismatch(f"{_where(record)}: key or partition is not that of its event {event.position}")
+        findings.mismatch(f"{where}: key or partition differs from its event {event.position}")
     for view in plan.views:
         if view.name in record.lacks:
             continue
         entity = event.row[view.key]
         part = value[view.name]
         if (part is None) != (entity is None) or (part is not None and part["entity"] != entity_text(entity)):
-            findings.mismatch(f"{_where(record)}: {view.id} is about another entity than the event's {view.key}")
+            findings.mismatch(f"{where}: the entity of {view.id} differs from the event's {view.key}")
 
 
 def _check_view(
@@ -139,12 +141,7 @@ def _check_view(
     rng: random.Random,
     excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
-    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
-    for record in records:
-        part = record.value[view.name]
-        if part is not None:
-            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
-            emissions[part["entity"], part["epoch"]].append(emission)
+    emissions = emissions_of(view, records)
     updates = updates_of(view, others)
     triggering = by_entity(view, events.values()) if updates else {}
     first_epoch = min((epoch for _, epoch in emissions), default=0)

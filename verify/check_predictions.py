@@ -65,7 +65,7 @@ def check_predictions(
     seen: set[Position] = set()
     judged: list[tuple[Published, Published]] = []
     for prediction in predictions:
-        where = f"predictions[{prediction.partition}]@{prediction.offset}"
+        where = prediction.place_in("predictions")
         if prediction.position in seen:
             findings.duplicates += 1
             findings.note(f"{where}: event {prediction.position} was already predicted")
@@ -105,7 +105,7 @@ def _check_references(
     # A view that was removed, or has a new version, cannot be compared.
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
-    where = f"predictions[{prediction.partition}]@{prediction.offset}"
+    where = prediction.place_in("predictions")
     for name, wanted in expected.items():
         if value[name] != wanted:
             findings.mismatch(f"{where}: {name} is {value[name]!r}, should be {wanted!r}")
@@ -124,7 +124,7 @@ def _check_scores(
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
         scores = scorer_of(version)(vectors)
         for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
-            where = f"predictions[{prediction.partition}]@{prediction.offset}"
+            where = prediction.place_in("predictions")
             if prediction.value["vector"] != vector.astype("<f4").tobytes():
                 findings.mismatch(f"{where}: the vector is not that of its feature record")
             if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:

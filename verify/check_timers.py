@@ -15,8 +15,8 @@ from typing import Any
 from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, agrees, asked_at, later, tolerance
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.check_features import MATHEMATICS, History, chains, reach_ms, source_of
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.check_features import History, chains, reach_ms, source_of, sql_values_agree
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.published import Position, Published
 from verify.updates import Others, updates_of
 
@@ -74,12 +74,7 @@ def _chains(
     view: ViewPlan, events: Mapping[Position, JudgedEvent], records: Sequence[Published]
 ) -> dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]]:
     """The chain of each attempt, in the order of the attempts, by (entity, epoch)."""
-    emissions: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
-    for record in records:
-        part = record.value[view.name]
-        if part is not None and not record.is_timer and record.position in events:
-            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
-            emissions[part["entity"], part["epoch"]].append(emission)
+    emissions = emissions_of(view, (record for record in records if record.position in events))
     found: dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]] = defaultdict(list)
     for key, of_entity in emissions.items():
         for chain, fresh in chains(of_entity, FeatureFindings(), key[0]):
@@ -91,7 +86,7 @@ def _chains(
 def _check_envelope(
     plan: PipelinePlan, view: ViewPlan, last: JudgedEvent, record: Published, findings: FeatureFindings
 ) -> None:
-    value, where = record.value, _where(record)
+    value, where = record.value, record.place_in("features")
     expected: dict[str, Any] = {
         "event_id": "",
         "event": dict.fromkeys(value["event"]),
@@ -99,20 +94,21 @@ def _check_envelope(
     }
     for name, wanted in expected.items():
         if value[name] != wanted:
-            findings.mismatch(f"{where}: a timer's {name} is {value[name]!r}, not {wanted!r}")
+            findings.mismatch(f"{where}: {name} of a timer is {value[name]!r}, should be {wanted!r}")
     if (record.partition, record.key) != (last.position.partition, last.key):
-        findings.mismatch(f"{where}: a timer's key or partition is not that of the entity's last event")
+        findings.mismatch(f"{where}: key or partition of a timer differs from the entity's last event")
     if any(value[other.name] is not None for other in plan.views if other is not view):
-        findings.mismatch(f"{where}: a timer of {view.id} brings other views")
+        findings.mismatch(f"{where}: a timer of {view.id} contains other views")
 
 
 def _check_vector(view: ViewPlan, history: History, record: Published, findings: FeatureFindings) -> int:
     """Compare one vector with the oracle's; returns the number of rows visited."""
     part = record.value[view.name]
+    where = f"{view.id} {part['entity']}, {record.place_in('features')}"
     rows = history.until(part["seq"] - 1, reach_ms(view))
-    newest, as_of, where = max(row.time for row in rows), part["as_of"], f"{view.id} {part['entity']}, {_where(record)}"
+    newest, as_of = max(row.time for row in rows), part["as_of"]
     if record.value["event_time"] != newest or as_of <= newest or part["late"]:
-        findings.mismatch(f"{where}: a timer as of {as_of}, of events until {newest}")
+        findings.mismatch(f"{where}: a timer with as_of {as_of}, after the last event at {newest}")
     oracle = later(view, rows, as_of)
     for feature in view.features:
         findings.checked += 1
@@ -133,9 +129,6 @@ def _check_derived(plan: PipelinePlan, view: ViewPlan, records: Sequence[Publish
             findings.checked += 1
             engine = record.value[view.name][feature.name]
             wanted = computed[f"{view.name}.{feature.name}"] if feature.name in own else None
-            if not agrees(engine, wanted, MATHEMATICS * abs(wanted) if isinstance(wanted, float) else 0.0):
-                findings.mismatch(f"{_where(record)}: {feature.name} is {engine!r}, its values make it {wanted!r}")
-
-
-def _where(record: Published) -> str:
-    return f"features[{record.partition}]@{record.offset}"
+            if not sql_values_agree(engine, wanted):
+                where = record.place_in("features")
+                findings.mismatch(f"{where}: {feature.name} is {engine!r}, its expression gives {wanted!r}")

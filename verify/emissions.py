@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from streams.oracle.reference import Row
+from streams.plan.model import ViewPlan
 from verify.findings import Findings
-from verify.published import Position
+from verify.published import Position, Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,14 @@ class ViewEmission(NamedTuple):
     seq: int
     position: Position
     part: Mapping[str, Any]
+
+
+def emissions_of(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, int], list[ViewEmission]]:
+    """What the view emitted for events, by (entity, epoch), in the order of ``records``; timers are left out."""
+    found: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
+    for record in records:
+        part = record.value[view.name]
+        if part is not None and not record.is_timer:
+            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
+            found[part["entity"], part["epoch"]].append(emission)
+    return found

@@ -45,6 +45,10 @@ class Published:
     value: Mapping[str, Any]
     lacks: frozenset[str] = NOTHING
 
+    def place_in(self, topic: str) -> str:
+        """The record's place for messages: ``topic[partition]@offset``."""
+        return f"{topic}[{self.partition}]@{self.offset}"
+
     @property
     def is_timer(self) -> bool:
         """Whether a timer, not an event, triggered this feature record."""

@@ -85,12 +85,12 @@ class PipelineReport(BaseModel):
             "dead_letter_mismatches": "dead letters do not match the invalid events",
             "redis_mismatches": "vectors in Redis are not the latest",
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
-            "backfill_mismatches": "backfilled values or rows are not what was served",
-            "drift_alerts_missing": "drift alerts were never published",
-            "drift_alerts_extra": "drift alerts follow from no record",
-            "drift_alert_duplicates": "drift alerts were published again",
-            "drift_unfollowed": "records were not followed by the drift detectors",
-            "drift_mismatches": "drift alerts or states say something else than a replay",
+            "backfill_mismatches": "backfilled values or rows differ from what was served",
+            "drift_alerts_missing": "drift alerts are missing",
+            "drift_alerts_extra": "drift alerts are not given by a replay of the records",
+            "drift_alert_duplicates": "drift alerts were published more than once",
+            "drift_unfollowed": "records were not read by the drift detectors",
+            "drift_mismatches": "drift alerts or states differ from a replay",
         }
         found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
         if self.predictions != self.events_valid:
@@ -98,9 +98,9 @@ class PipelineReport(BaseModel):
         if self.dead_letters != self.events_invalid:
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
         if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:
-            found.append("drift was injected, and no alert says so")
+            found.append("drift was injected, and no alert reported it")
         if self.model is not None and self.model.auc <= self.model.auc_without_windows:
-            found.append(f"the model (AUC {self.model.auc:.3f}) does not beat the one without windowed features")
+            found.append(f"the model (AUC {self.model.auc:.3f}) is not better than the one without windowed features")
         return found
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from cassandra.query import tuple_factory
 
 from backfill.parquet import read_backfill
-from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from schemas.codec import Decoder, Rejection, decode_event
-from schemas.committed import writer_schemas
-from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import auc, score_baseline, score_onnx
 from sinks.stores import cassandra as cassandra_store
 from sinks.stores import redis as redis_store
-from streams.definitions.pipeline import Labels, Pipeline
+from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import DriftFindings, check_drift
@@ -32,6 +28,7 @@ from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.judged_sources import judged_source
+from verify.labels import known_labels
 from verify.measured import Measured
 from verify.published import Position, Published, published
 from verify.report import ModelReport, PipelineReport, percentiles
@@ -186,7 +183,8 @@ def _quality(
     pipeline = project.pipeline
     if pipeline.labels is None:
         return None
-    labels = _labels(pipeline.labels, settings.kafka.access, project.schemas)
+    topic = read_topic(settings.kafka.access, pipeline.labels.topic)
+    labels = known_labels(pipeline.labels, topic, project.schemas)
     by_offset = {Position(r.partition, r.offset): r.value for r in records}
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
@@ -206,23 +204,3 @@ def _quality(
         auc_without_windows=round(auc(baseline, truth), 4),
         evaluated=len(later),
     )
-
-
-def _labels(labels: Labels, kafka: KafkaAccess, schemas: Path) -> Mapping[str, int]:
-    """The label of each labelled event; of several labels, the one with the latest time."""
-    id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
-    assert id_field is not None
-    assert time_field is not None
-    writers = Decoder(*writer_schemas(labels.contract, schemas))
-    latest: dict[str, tuple[int, int]] = {}
-    for record in read_topic(kafka, labels.topic):
-        decoded = decode_event(
-            record.value, labels.contract, writers, kafka_timestamp_ms=2**62, max_future_ms=0, max_bytes=2**20
-        )
-        value = None if isinstance(decoded, Rejection) else getattr(decoded, labels.value)
-        if isinstance(decoded, Rejection) or value is None:
-            continue
-        event_id, known_at = getattr(decoded, id_field), getattr(decoded, time_field)
-        if event_id not in latest or known_at >= latest[event_id][0]:
-            latest[event_id] = known_at, int(value)
-    return {event_id: value for event_id, (_, value) in latest.items()}

@@ -198,7 +198,7 @@ def test_a_derived_feature_must_follow_from_its_own_row_whatever_was_served(tmp_
     assert check(tmp_path / "right", with_ratio(emitted(REPLAYED), 0.0), live, plan=plan).mismatches == 0
     wrong = check(tmp_path / "wrong", with_ratio(emitted(REPLAYED), 1.0), live, plan=plan)
     assert (wrong.checked, wrong.mismatches) == (4 * (len(VIEW.features) + 1), 4)
-    assert wrong.examples[0].endswith("v.r is 1.5, the record's values make it 0.5")
+    assert wrong.examples[0].endswith("v.r is 1.5, its expression gives 0.5")
 
 
 def test_rows_that_are_not_in_the_order_of_a_replay_are_found(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_derived_feature_is_held_against_the_values_of_its_own_record() -> Non
         record.value["v"]["half"] = value  # type: ignore[index]
     findings = check_features(plan, events, records, budget=10**6, seed=1)
     assert (findings.checked, findings.mismatches) == (4, 1)
-    assert findings.examples[0].endswith("v.half is 0.75, the record's values make it 1.0")
+    assert findings.examples[0].endswith("v.half is 0.75, its expression gives 1.0")
 
 
 def test_the_budget_bounds_the_work_and_the_report_says_how_much_was_checked() -> None:

@@ -70,7 +70,7 @@ def test_a_count_that_does_not_fit_the_events_fails_the_run(name: str) -> None:
 def test_a_model_that_windows_do_not_help_fails_the_run() -> None:
     model = ModelReport(name="m", version="1", auc=0.8, auc_without_windows=0.8, evaluated=10)
     (failure,) = PipelineReport(**HELD | {"model": model}).failures()
-    assert "does not beat" in failure
+    assert "is not better than" in failure
 
 
 def test_an_injected_drift_that_nothing_noticed_fails_the_run() -> None:

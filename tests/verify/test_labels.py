@@ -1,0 +1,43 @@
+"""The verifier's rule for labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
+from penstock.kafka.reading import Record
+from verify.labels import known_labels
+
+
+class Verdict(Contract, name="verdict_for_verify", version=1):
+    """Whether a tap was fraud; null withdraws the label."""
+
+    tap: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: float | None
+
+
+def label(value: Any, known_at: int, timestamp: int = 100) -> tuple[bytes, int]:
+    return json.dumps({"tap": "t1", "known_at": known_at, "fraud": value}).encode(), timestamp
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([label(1, 2_000)], {"t1": 1}, id="one label"),
+        pytest.param([label(1, 3_000), label(0, 2_000)], {"t1": 1}, id="the latest time counts"),
+        pytest.param([label(1, 2_000, 200), label(0, 2_000, 100)], {"t1": 1}, id="of equal times, the last received"),
+        pytest.param([label(1, 2_000), label(None, 3_000)], {}, id="a later null withdraws the label"),
+        pytest.param([label(None, 2_000), label(0, 3_000)], {"t1": 0}, id="a label after a null counts"),
+        pytest.param([label(1, 2_000), label(0.5, 3_000)], {"t1": 1}, id="neither 0 nor 1 does not count"),
+        pytest.param([label(1, 2_000), (b"{", 100)], {"t1": 1}, id="a broken record does not count"),
+    ],
+)
+def test_the_last_known_label_counts(values: list[tuple[bytes, int]], expected: dict[str, int]) -> None:
+    records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
+    assert known_labels(labels, records, Path("nothing is committed")) == expected
