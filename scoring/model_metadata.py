@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from penstock.errors import PenstockError
+
 INPUT, OUTPUT = "features", "score"
+
+
+class ModelNotLoaded(PenstockError):  # noqa: N818 - a state, not a defect
+    """The server has no version of the model ready."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.training import ModelManifest, TrainedModel
 
 Backend = Literal["python", "onnxruntime"]
@@ -139,15 +139,18 @@ class ModelRepository:
             self.configure(model, version)
         return version
 
-    def metadata(self, model: str) -> ModelMetadata | None:
-        """Describes the current version as a server on this repository would; None for a model that was never trained.
+    def metadata(self, model: str) -> ModelMetadata:
+        """Describes the current version as a server on this repository would.
 
         Raises:
+            ModelNotLoaded: for a model that was never trained.
             PenstockError: if the configuration, or the version that it names, cannot be read.
         """
         serving = self.serving_config(model)
         if serving is None:
-            return None
+            raise ModelNotLoaded(
+                f"model {model} has no version yet", where=str(self.root), next="penstock model train PIPELINE"
+            )
         views = self.manifest(model, serving.version).views
         return ModelMetadata(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
 

@@ -11,8 +11,8 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.topics import admin_client
-from scoring.model_metadata import ModelMetadata
-from scoring.servers.protocol import ModelLoadError, ModelNotLoaded, ModelServer, ModelServerUnavailable
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
+from scoring.servers.protocol import ModelLoadError, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 

@@ -35,9 +35,7 @@ def load_version(
     server.versions(model)  # checks connectivity before anything changes
     config = repository.configure(model, chosen, backend)
     try:
-        metadata = repository.metadata(model)
-        assert metadata is not None  # configured just now
-        server.load(metadata)
+        server.load(repository.metadata(model))
     except ModelLoadError as error:
         repository.restore(model, before)
         raise PenstockError(

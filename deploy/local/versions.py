@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-
 from deploy.local.services import SERVICES
+from deploy.local.services.base import printed_version
+from penstock.paths import java_home
 
 
 def server_versions() -> dict[str, str]:
@@ -17,8 +15,5 @@ def server_versions() -> dict[str, str]:
 
 
 def _java_version() -> str | None:
-    if shutil.which("java") is None:
-        return None
-    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
-    match = re.search(r'version "(\S+)"', done.stdout + done.stderr)
-    return match[1] if match else None
+    home = java_home()
+    return None if home is None else printed_version([str(home / "bin" / "java"), "-version"], r'version "(\S+)"')

@@ -7,7 +7,7 @@ import onnxruntime
 
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import InferenceError, ModelLoadError, ModelNotLoaded, VersionState
+from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState
 from scoring.vectors import FloatArray
 
 
@@ -26,14 +26,7 @@ class OnnxServer:
 
     def metadata(self, model: str) -> ModelMetadata:
         """Describe the version that the repository's configuration names, loaded or not: it can be loaded at once."""
-        found = self._repository.metadata(model)
-        if found is None:
-            raise ModelNotLoaded(
-                f"model {model} has no version yet",
-                where=str(self._repository.root),
-                next="penstock model train PIPELINE",
-            )
-        return found
+        return self._repository.metadata(model)
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None = None) -> FloatArray:  # noqa: ARG002 - the call returns when it is done
         """See :meth:`ModelServer.infer`."""

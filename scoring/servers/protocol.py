@@ -17,10 +17,6 @@ class ModelServerUnavailable(PenstockError):  # noqa: N818 - a temporary conditi
     """The server cannot be reached, does not answer in time, or refuses to answer a question about its state."""
 
 
-class ModelNotLoaded(PenstockError):  # noqa: N818 - a state, not a defect
-    """The server has no version of the model ready."""
-
-
 class ModelLoadError(PenstockError):
     """The server cannot load a model version; the message gives the server's reason."""
 

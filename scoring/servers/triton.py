@@ -13,11 +13,10 @@ from tritonclient.utils import InferenceServerException
 
 from penstock.errors import PenstockError
 from penstock.triton import TritonAccess
-from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import (
     InferenceError,
     ModelLoadError,
-    ModelNotLoaded,
     ModelServerUnavailable,
     VersionState,
 )

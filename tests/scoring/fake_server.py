@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import ModelMetadata
-from scoring.servers.protocol import InferenceError, ModelNotLoaded, VersionState
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
+from scoring.servers.protocol import InferenceError, VersionState
 from scoring.vectors import FloatArray
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import ModelMetadata
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import ModelNotLoaded, ModelServerUnavailable
+from scoring.servers.protocol import ModelServerUnavailable
 from scoring.startup import check_model, describe_model
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan

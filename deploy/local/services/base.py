@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +155,15 @@ def wheel_version(package: str, environment: str) -> str | None:
     packages = site_packages(environment)
     found = packages.glob(f"{package}-*.dist-info") if packages else ()
     return next((info.name.removeprefix(f"{package}-").removesuffix(".dist-info") for info in found), None)
+
+
+def printed_version(command: Sequence[str], pattern: str) -> str | None:
+    """The first group of ``pattern`` in what a command prints about itself; None if the program is not installed."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    match = re.search(pattern, done.stdout + done.stderr)
+    return match[1] if match else None
 
 
 def write(path: Path, text: str, *, executable: bool = False) -> None:

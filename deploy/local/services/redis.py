@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 
 import redis
 
-from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, write
+from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, printed_version, write
 from penstock.errors import PenstockError
 
 
@@ -50,14 +48,6 @@ def _ready(layout: Layout) -> str:
     return str(info["redis_version"]) if isinstance(info, dict) else ""
 
 
-def _version() -> str | None:
-    if shutil.which("redis-server") is None:
-        return None
-    done = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False)
-    match = re.search(r"v=(\S+)", done.stdout)
-    return match[1] if match else None
-
-
 REDIS = Service(
     name="redis",
     ports={"redis": 16379},
@@ -65,5 +55,5 @@ REDIS = Service(
     prepare=prepare,
     address=lambda ports: f"Redis :{ports['redis']}",
     client_environment=lambda layout: {"PENSTOCK_REDIS_URL": f"redis://{HOST}:{layout.ports['redis']}/0"},
-    versions={"redis-server": _version},
+    versions={"redis-server": lambda: printed_version(["redis-server", "--version"], r"v=(\S+)")},
 )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import ModelMetadata
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
 from scoring.servers.onnx import OnnxServer
-from scoring.servers.protocol import InferenceError, ModelLoadError, ModelNotLoaded, VersionState
+from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState
 from scoring.startup import load_fallback
 from scoring.training import TrainedModel
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes

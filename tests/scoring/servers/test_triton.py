@@ -5,11 +5,10 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from penstock.triton import TritonAccess
-from scoring.model_metadata import ModelMetadata
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import (
     InferenceError,
     ModelLoadError,
-    ModelNotLoaded,
     ModelServerUnavailable,
     VersionState,
 )
