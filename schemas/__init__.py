@@ -1,5 +1,6 @@
-"""Contracts and records: what may enter, what leaves, and how both are written on the wire.
+"""Event contracts, Penstock's own records, and the encoding of both.
 
-Nothing here knows the definition language. The committed schemas of a pipeline lie beside its file; ``committed``
-compares and writes them.
+Lives here: contracts and their Avro form, the codec, compatibility rules, the committed schemas (``committed`` for a
+pipeline's, ``history`` for Penstock's own records), dead letters and the event producer. The definition language may
+not be imported here.
 """

@@ -1,8 +1,8 @@
 """The Avro schema of a contract, its canonical form and its fingerprint.
 
-The schema is the contract in a form that producers in any language read. What Avro cannot say (ranges, lengths,
-patterns, allowed values, roles, personal data) is carried in ``penstock.*`` attributes, which Avro readers ignore, so
-that a committed ``.avsc`` alone tells everything about a version: see :func:`fields_of`.
+Producers in any language read this schema. Avro cannot express ranges, lengths, patterns, allowed values, roles and
+personal data, so the schema keeps them in ``penstock.*`` attributes, which Avro readers ignore. A committed ``.avsc``
+alone therefore describes a contract version completely: :func:`fields_of` restores its fields.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _CONSTRAINTS = (
 
 
 def contract_schema(contract: type[Contract]) -> dict[str, Any]:
-    """The Avro record of a contract: its fields in order, ``T | None`` as a union, defaults carried.
+    """Return the Avro record of a contract: fields in order, ``T | None`` as a union, defaults kept.
 
-    Only a field with a default has an Avro default: one without must be written, even if it may be null. The same
-    contract always gives the same schema, key order included, so that committed files can be compared as text.
+    Only a field with a default has an Avro default. Producers must write every other field, even a nullable one. Equal
+    contracts give equal schemas, key order included, so committed files can be compared as text.
     """
     return {
         "type": "record",
@@ -46,20 +46,20 @@ def contract_schema(contract: type[Contract]) -> dict[str, Any]:
     }
 
 
-def canonical(schema: Any) -> str:
-    """The parsing canonical form: what matters for reading, without docs, defaults and attributes."""
+def canonical_form(schema: Any) -> str:
+    """Return Avro's parsing canonical form: the schema without docs, defaults and attributes."""
     form: str = to_parsing_canonical_form(schema)
     return form
 
 
 def fingerprint(schema: Any) -> bytes:
-    """CRC-64-AVRO of the canonical form as 8 bytes, little endian: how single-object encoding names a schema."""
-    # fastavro prints the bytes in the order in which they go on the wire.
-    return bytes.fromhex(_fastavro_fingerprint(canonical(schema), "CRC-64-AVRO"))
+    """Return the schema id of single-object encoding: CRC-64-AVRO of the canonical form, 8 bytes, little endian."""
+    # fastavro prints the bytes in wire order.
+    return bytes.fromhex(_fastavro_fingerprint(canonical_form(schema), "CRC-64-AVRO"))
 
 
-def parsed(schema: Any) -> Any:
-    """The schema ready for fastavro, without logical types: a time is its epoch milliseconds, in and out.
+def parse_avro(schema: Any) -> Any:
+    """Parse a schema for fastavro, without logical types: times are read and written as epoch milliseconds.
 
     Raises:
         fastavro.schema.SchemaParseException, fastavro.schema.UnknownType: if it is not an Avro schema.
@@ -68,7 +68,7 @@ def parsed(schema: Any) -> Any:
 
 
 def fields_of(schema: dict[str, Any]) -> tuple[ContractField, ...]:
-    """The contract fields behind a schema made by :func:`contract_schema`; its exact inverse."""
+    """Return the contract fields of a schema; the exact inverse of :func:`contract_schema`."""
     return tuple(_contract_field(field) for field in schema["fields"])
 
 

@@ -1,9 +1,9 @@
-"""Reading and writing values: Penstock's own records, and raw events as producers sent them.
+"""Encodes and decodes record values: Penstock's own records, and raw events from producers.
 
-Penstock's records use Avro single-object encoding (``C3 01``, the schema's fingerprint, the Avro binary);
-:class:`Encoder` and :class:`Decoder` parse their schemas once and are then cheap per record. A raw event may be JSON,
-single-object Avro or Confluent-framed Avro: :func:`decode_event` says what it is or why it is refused, by exactly the
-rules of the job's JVM kernel (``docs/concepts/contracts.md`` lists them), of which it is the oracle.
+Penstock's records use Avro single-object encoding (``C3 01``, the schema's fingerprint, the Avro binary).
+:class:`Encoder` and :class:`Decoder` parse their schemas once, so each record is cheap. A raw event may be JSON,
+single-object Avro or Confluent-framed Avro. :func:`decode_event` decodes and validates it by the same rules as the
+job's JVM kernel (listed in ``docs/concepts/contracts.md``); the kernel is tested against it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastavro import schemaless_reader, schemaless_writer
 from pydantic import ValidationError
 
 from penstock.errors import PenstockError
-from schemas.avro import fingerprint, parsed
+from schemas.avro import fingerprint, parse_avro
 from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
 
 MARKER = b"\xc3\x01"
@@ -37,20 +37,20 @@ Reason = Literal[
     "penstock.FutureEvent",
 ]
 Registry = Callable[[int], Any]
-"""Schema id -> the writer's schema, made ready by :func:`schemas.avro.parsed`; raises :class:`UnknownSchema`."""
+"""Maps a schema id to the writer's schema, parsed by :func:`schemas.avro.parse_avro`; raises :class:`UnknownSchema`."""
 
 
-class UnknownSchema(PenstockError):  # noqa: N818 - named as the reason it becomes
+class UnknownSchema(PenstockError):  # noqa: N818 - has the name of its dead-letter reason
     """The bytes name a schema that the reader does not know."""
 
 
-class Undecodable(PenstockError):  # noqa: N818 - named as the reason it becomes
-    """The bytes are not what they claim to be."""
+class Undecodable(PenstockError):  # noqa: N818 - has the name of its dead-letter reason
+    """The bytes do not have the encoding that they claim."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why an event is a dead letter. ``message`` names the field, never a value of it."""
+    """Why an event becomes a dead letter. ``message`` may name a field but never quotes its value."""
 
     reason: Reason
     stage: Literal["decode", "validate"]
@@ -58,18 +58,19 @@ class Rejection:
 
 
 class Encoder:
-    """Writes records of one schema. Not to be shared between threads: it reuses its buffer."""
+    """Encodes records of one schema. Not thread-safe: it reuses its buffer."""
 
     def __init__(self, schema: Any) -> None:
         self.header = MARKER + fingerprint(schema)
-        self._schema = parsed(schema)
+        self._schema = parse_avro(schema)
         self._buffer = io.BytesIO()
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
-        """The record as single-object bytes; a field with a default may be left out.
+        """Return the record in single-object encoding; a field with a default may be missing.
 
         Raises:
-            ValueError: from fastavro, if a field is missing (as TypeError, OverflowError: if one does not fit).
+            ValueError: if a field is missing (from fastavro).
+            TypeError, OverflowError: if a value does not fit its field (from fastavro).
         """
         buffer = self._buffer
         buffer.seek(0)
@@ -80,22 +81,22 @@ class Encoder:
 
 
 class Decoder:
-    """Reads records written with any of the given schemas, each with the schema it was written with."""
+    """Decodes records written with any of the given schemas, each with its own writer's schema."""
 
     def __init__(self, *schemas: Any) -> None:
-        self._schemas = {fingerprint(schema): parsed(schema) for schema in schemas}
+        self._schemas = {fingerprint(schema): parse_avro(schema) for schema in schemas}
 
     def decode(self, value: bytes, where: str | None = None) -> dict[str, Any]:
-        """The record in ``value``; ``where`` (such as ``topic[partition]@offset``) goes into the error.
+        """Return the record in ``value``; errors show ``where``, such as ``topic[partition]@offset``.
 
         Raises:
-            Undecodable: if ``value`` is not single-object encoding, ends early or goes on after the record.
-            UnknownSchema: if it was written with a schema that this decoder was not given.
+            Undecodable: if ``value`` is not single-object encoding, is truncated, or has bytes after the record.
+            UnknownSchema: if it was written with a schema that this decoder does not have.
         """
         return read_avro(value, HEADER_LENGTH, self.schema_of(value, where), where)
 
     def schema_of(self, value: bytes, where: str | None = None) -> Any:
-        """The schema that ``value`` was written with, parsed; raises as :meth:`decode`, if it does not name one."""
+        """Return the parsed writer's schema of ``value``; raises the errors of :meth:`decode`."""
         if value[:2] != MARKER or len(value) < HEADER_LENGTH:
             raise Undecodable(
                 "not Avro single-object encoding: it must begin with C3 01 and a fingerprint", where=where
@@ -119,19 +120,21 @@ def decode_event(
     max_bytes: int,
     registry: Registry | None = None,
 ) -> Contract | Rejection:
-    """The event in the value of a raw record, or why it is refused; a function of its arguments alone.
+    """Decode and validate a raw record's value: return the event, or why it is refused.
+
+    Pure apart from ``registry``.
 
     Args:
         value: The record's value; None is a tombstone.
-        contract: What the event must be.
-        writers: Knows every schema that producers may have written with (all committed versions of the contract).
-        kafka_timestamp_ms: The record's Kafka timestamp, against which the clock guard holds the event time.
-        max_future_ms: How far the event time may be ahead of it.
-        max_bytes: A longer value is refused unread.
+        contract: The contract that the event must fit.
+        writers: Has every schema that producers may have used: all committed versions of the contract.
+        kafka_timestamp_ms: The record's Kafka timestamp; negative if it has none.
+        max_future_ms: How far the event time may be ahead of the Kafka timestamp.
+        max_bytes: The longest value that is decoded.
         registry: Finds the schema of a Confluent-framed value; without one such values are refused.
 
     Raises:
-        PenstockError: only if the registry cannot be asked: that is no fault of the event.
+        PenstockError: only if the registry cannot be reached; the event is then neither valid nor refused.
     """
     if value is None:
         return Rejection("penstock.Tombstone", "decode", "the record has no value")
@@ -143,12 +146,12 @@ def decode_event(
         return Rejection("penstock.UnknownSchema", "decode", error.what)
     except Undecodable as error:
         return Rejection("penstock.Undecodable", "decode", error.what)
-    # A record without a timestamp (-1) has nothing to hold its event time against.
+    # Without a Kafka timestamp (-1) there is no limit for the event time.
     return _validate(row, contract, None if kafka_timestamp_ms < 0 else kafka_timestamp_ms + max_future_ms)
 
 
-def columns(event: Contract, contract: type[Contract], pii_key: bytes) -> dict[str, Any]:
-    """The event as a row, once personal values are hashed (keyed) or dropped (null): all that may leave the job."""
+def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict[str, Any]:
+    """Return the event's columns with personal values hashed (keyed) or null, as they may leave the job."""
     row: dict[str, Any] = {}
     for field in contract_fields(contract):
         value = getattr(event, field.name)
@@ -179,7 +182,7 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
     except ValidationError as error:
         return Rejection("penstock.InvalidField", "validate", _first_problem(error))
     event_time = field_with_role(contract, Role.EVENT_TIME)
-    assert event_time is not None  # the contract's own check
+    assert event_time is not None  # Contract checks this when the class is created
     if latest_ms is not None and getattr(event, event_time) > latest_ms:
         message = f"{event_time}: further ahead of the record's Kafka timestamp than the source allows"
         return Rejection("penstock.FutureEvent", "validate", message)
@@ -187,16 +190,18 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
 
 
 def read_avro(value: bytes, start: int, writer: Any, where: str | None, reader: Any = None) -> dict[str, Any]:
-    """The record from ``start`` on, written with one parsed schema and given by another (default: the same).
+    """Return the record that begins at byte ``start``, resolved from the writer's to the reader's parsed schema.
+
+    Without ``reader``, the record keeps the writer's form.
 
     Raises:
-        Undecodable: if the bytes are no such record.
+        Undecodable: if the bytes are not such a record.
     """
     buffer = io.BytesIO(value)
     buffer.seek(start)
     try:
         record = schemaless_reader(buffer, writer, reader)
-    except Exception as error:  # noqa: BLE001 - garbage may raise anything, and its text may quote the value
+    except Exception as error:  # noqa: BLE001 - garbage may raise anything, and its message may quote the value
         raise Undecodable(f"the Avro bytes do not fit their schema ({type(error).__name__})", where=where) from None
     if buffer.tell() != len(value):
         raise Undecodable(f"{len(value) - buffer.tell()} bytes follow the Avro record", where=where)
@@ -207,7 +212,7 @@ def read_avro(value: bytes, start: int, writer: Any, where: str | None, reader: 
 
 def _read_json(value: bytes) -> dict[str, Any]:
     try:
-        # Decoded first: json.loads would guess UTF-16 and -32, and take a byte order mark.
+        # json.loads on bytes would also accept UTF-16, UTF-32 and a byte order mark.
         document = _JSON.decode(value.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise Undecodable(f"not UTF-8 (byte {error.start})") from None
@@ -235,12 +240,12 @@ def _check_depth(document: Any) -> None:
     raise Undecodable(f"JSON nested deeper than {MAX_JSON_DEPTH}")
 
 
-def _integer(token: str) -> int:
+def _parse_integer(token: str) -> int:
     _check_digits(token)
     return int(token)
 
 
-def _float(token: str) -> float:
+def _parse_float(token: str) -> float:
     _check_digits(token)
     return float(token)
 
@@ -250,15 +255,15 @@ def _check_digits(token: str) -> None:
         raise Undecodable(f"a number of more than {MAX_NUMBER_DIGITS} digits")
 
 
-def _constant(token: str) -> float:
+def _refuse_constant(token: str) -> float:
     raise Undecodable(f"{token} is not JSON")
 
 
-_JSON = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+_JSON = json.JSONDecoder(parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse_constant)
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Field and rule of the first problem, without the input; model-wide rules name their field themselves."""
+    """Return field and rule of the first error, without the input; errors of model validators name their field."""
     first = error.errors(include_url=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     return ": ".join([*(str(part) for part in first["loc"]), message])

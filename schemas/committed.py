@@ -1,12 +1,12 @@
-"""The committed schemas: what past versions meant, against which every change of a definition is checked.
+"""The committed schemas of a pipeline; every change of a definition is checked against them.
 
-Under the folder ``schemas`` beside the pipeline's file::
+They lie in the folder ``schemas`` beside the pipeline's file::
 
     avro/<contract>/v<version>.avsc              every version of a contract
-    records/features.<pipeline>/<hash>.avsc      every form that the records of a features topic have had
+    records/features.<pipeline>/<hash>.avsc      every schema that the features topic's records have had
     views/<pipeline>/<view>@<version>.json       every version of a feature view, with its hash
 
-Files are never edited by hand: ``penstock schemas export`` writes them, ``penstock schemas check`` compares.
+Do not edit these files: ``penstock schemas export`` writes them, ``penstock schemas check`` compares them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Kind = Literal["missing", "stale", "changed", "breaking"]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that the committed schemas say otherwise.
+    """A difference between a definition and the committed schemas.
 
-    ``missing`` and ``stale`` (only descriptions differ) are cured by exporting; ``changed`` means that a version no
-    longer means what it meant; ``breaking``, that a new version breaks readers or writers of an old one.
+    ``missing``: not committed yet. ``stale``: only descriptions differ. An export fixes both. ``changed``: the
+    definition changed without a new version. ``breaking``: a new version breaks readers or writers of an old one.
     """
 
     kind: Kind
@@ -45,15 +45,15 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Forms:
-    """Everything of a pipeline that is committed.
+class PipelineForms:
+    """The current contracts, records and views of a pipeline, in the form in which they are committed.
 
     Args:
-        pipeline: Its name.
-        reference: How the user named it, for the commands that messages propose.
-        contracts: The contracts that it reads.
-        records: The present schema of the records that it publishes, by topic.
-        views: Hash and definition of each of its views, by ``name@version``.
+        pipeline: The pipeline's name.
+        reference: The pipeline as the user named it; messages repeat it in the commands that they propose.
+        contracts: The contracts that the pipeline reads.
+        records: The current schema of the records that it publishes, by topic.
+        views: Hash and definition of each view, by ``name@version``.
     """
 
     pipeline: str
@@ -63,16 +63,16 @@ class Forms:
     views: Mapping[str, dict[str, Any]]
 
 
-def export(forms: Forms, root: Path) -> list[Path]:
-    """Write what is missing or stale; returns the files written. A version that changed is left as it is.
+def export(forms: PipelineForms, root: Path) -> list[Path]:
+    """Write the missing and stale files, and return them.
 
     Raises:
-        PenstockError: if a committed version changed, or a new one breaks an old one; nothing is written then.
+        PenstockError: if a committed version changed, or a new one breaks an old one; no file is written.
     """
-    serious = [p for p in problems(forms, root) if p.kind in ("changed", "breaking")]
-    if serious:
+    blocking = [p for p in problems(forms, root) if p.kind in ("changed", "breaking")]
+    if blocking:
         raise PenstockError(
-            serious[0].what, where=as_typed(serious[0].file), safe="no file was written", next=serious[0].next
+            blocking[0].what, where=as_typed(blocking[0].file), safe="no file was written", next=blocking[0].next
         )
     written = []
     for file, content in _files(forms, root):
@@ -83,8 +83,8 @@ def export(forms: Forms, root: Path) -> list[Path]:
     return written
 
 
-def problems(forms: Forms, root: Path) -> list[Problem]:
-    """All that is wrong between a pipeline's definitions and the committed schemas; empty when all is well."""
+def problems(forms: PipelineForms, root: Path) -> list[Problem]:
+    """Return every difference between a pipeline's definitions and its committed schemas."""
     found: list[Problem] = []
     for contract in forms.contracts:
         found += _contract_problems(forms, contract, root)
@@ -93,15 +93,15 @@ def problems(forms: Forms, root: Path) -> list[Problem]:
             found += _view_problems(forms, file, json.loads(content))
         elif not file.exists():
             name = file.relative_to(root)
-            found.append(Problem("missing", f"{name} is not committed", file, _export(forms)))
+            found.append(Problem("missing", f"{name} is not committed", file, _export_command(forms)))
     return found
 
 
-def require_unchanged(forms: Forms, root: Path) -> None:
-    """Refuse to go on with a definition that changed under an old version; one that is not committed yet may.
+def require_unchanged(forms: PipelineForms, root: Path) -> None:
+    """Check that no committed version changed and no new version breaks an old one; uncommitted ones are allowed.
 
     Raises:
-        PenstockError: naming the first such version, the field that changed, and how to make a new version.
+        PenstockError: for the first such version; names the field that changed, and how to make a new version.
     """
     for problem in problems(forms, root):
         if problem.kind in ("changed", "breaking"):
@@ -109,49 +109,50 @@ def require_unchanged(forms: Forms, root: Path) -> None:
 
 
 def writer_schemas(contract: type[Contract], root: Path) -> list[dict[str, Any]]:
-    """The Avro schemas that producers may have written events of ``contract`` with: all committed, and its own."""
+    """Return the schemas that producers of ``contract`` may have used: all committed versions, and the current one."""
     schemas = [schema for _, schema in _committed_versions(contract, root)]
-    return _distinct([*schemas, contract_schema(contract)])
+    return _without_duplicates([*schemas, contract_schema(contract)])
 
 
 def record_schemas(topic: str, current: dict[str, Any], root: Path) -> list[dict[str, Any]]:
-    """The Avro schemas that records on a topic of ours may have: all committed, and the present one."""
-    return _distinct([*(_load(file) for file in sorted((root / "records" / topic).glob("*.avsc"))), current])
+    """Return the schemas that records on a Penstock topic may have: all committed ones, and ``current``."""
+    return _without_duplicates([*(_load(file) for file in sorted((root / "records" / topic).glob("*.avsc"))), current])
 
 
-def record_file(topic: str, form: str, root: Path) -> Path:
-    """Where a form of the records on a topic is committed, by its fingerprint in hexadecimal."""
-    return root / "records" / topic / f"{form}.avsc"
+def record_file(topic: str, fingerprint_hex: str, root: Path) -> Path:
+    """Return the committed file of a schema of a topic's records, by the schema's fingerprint in hexadecimal."""
+    return root / "records" / topic / f"{fingerprint_hex}.avsc"
 
 
-def _files(forms: Forms, root: Path) -> Iterator[tuple[Path, str]]:
-    """Every file that a pipeline's definitions stand for, with its content."""
+def _files(forms: PipelineForms, root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every file that an export of the definitions has, with its content."""
     for contract in forms.contracts:
-        yield _version_file(contract, root), _text(contract_schema(contract))
+        yield _current_file(contract, root), _json_text(contract_schema(contract))
     for topic, schema in forms.records.items():
-        yield record_file(topic, fingerprint(schema).hex(), root), _text(schema)
+        yield record_file(topic, fingerprint(schema).hex(), root), _json_text(schema)
     for view, content in forms.views.items():
-        yield root / "views" / forms.pipeline / f"{view}.json", _text(content)
+        yield root / "views" / forms.pipeline / f"{view}.json", _json_text(content)
 
 
-def _contract_problems(forms: Forms, contract: type[Contract], root: Path) -> Iterator[Problem]:
+def _contract_problems(forms: PipelineForms, contract: type[Contract], root: Path) -> Iterator[Problem]:
     name, version = contract.contract_name, contract.contract_version
-    file, fields = _version_file(contract, root), contract_fields(contract)
+    file, fields = _current_file(contract, root), contract_fields(contract)
     versions = _committed_versions(contract, root)
     committed = dict(versions).get(version)
     if committed is not None:
         changes = list(_field_changes(fields_of(committed), fields))
-        edit = f"give the contract version={max(v for v, _ in versions) + 1}, then {_export(forms)}"
+        edit = f"give the contract version={max(v for v, _ in versions) + 1}, then {_export_command(forms)}"
         for change in changes:
             yield Problem("changed", f"contract {name} v{version} is committed and has changed: {change}", file, edit)
         if not changes and committed != contract_schema(contract):
-            yield Problem("stale", f"{name} v{version}: only descriptions or the promise changed", file, _export(forms))
+            what = f"{name} v{version}: only descriptions or the compatibility changed"
+            yield Problem("stale", what, file, _export_command(forms))
     for old, schema in versions:
         if old < version:
             for broken in breaks(contract.compatibility, old=fields_of(schema), new=fields):
                 what = f"contract {name} v{version} breaks v{old} ({contract.compatibility}): {broken}"
                 edit = "undo that change, add a new field beside the old one, or declare compatibility='NONE'"
-                yield Problem("breaking", what, _avsc(contract, old, root), edit)
+                yield Problem("breaking", what, _contract_file(contract, old, root), edit)
 
 
 def _field_changes(old: tuple[ContractField, ...], new: tuple[ContractField, ...]) -> Iterator[str]:
@@ -168,34 +169,34 @@ def _field_changes(old: tuple[ContractField, ...], new: tuple[ContractField, ...
         yield f"{next(b for b, a in zip(before, after, strict=True) if b != a)}: moved; Avro writes fields in order"
 
 
-def _view_problems(forms: Forms, file: Path, content: dict[str, Any]) -> Iterator[Problem]:
+def _view_problems(forms: PipelineForms, file: Path, content: dict[str, Any]) -> Iterator[Problem]:
     committed = _load(file)
     view = file.stem.partition("@")[0]
     latest = max(int(f.stem.partition("@")[2]) for f in file.parent.glob(f"{view}@*.json"))
-    edit = f"give View(name={view!r}) version={latest + 1}, then {_export(forms)}"
+    edit = f"give View(name={view!r}) version={latest + 1}, then {_export_command(forms)}"
     for change in _differences(committed["definition"], content["definition"], ""):
         yield Problem("changed", f"view {file.stem} is committed and has changed: {change}", file, edit)
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
-    """Each leaf that differs, as ``path: was ..., is ...``."""
+    """Yield each leaf that differs, as ``path: was ..., is ...``."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old | new:
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (was, now) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(was, now, f"{path}[{_label(was) or number}]")
+            yield from _differences(was, now, f"{path}[{_item_name(was) or number}]")
     elif old != new:
-        yield f"{path}: was {_short(old)}, is {_short(new)}"
+        yield f"{path}: was {_value_text(old)}, is {_value_text(new)}"
 
 
-def _short(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(_label(item) or json.dumps(item) for item in value)}]"
+        return f"[{', '.join(_item_name(item) or json.dumps(item) for item in value)}]"
     return "nothing" if value is None else json.dumps(value)
 
 
-def _label(item: Any) -> str | None:
+def _item_name(item: Any) -> str | None:
     return item.get("name") or item.get("label") if isinstance(item, dict) else None
 
 
@@ -215,21 +216,21 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _version_file(contract: type[Contract], root: Path) -> Path:
-    return _avsc(contract, contract.contract_version, root)
+def _current_file(contract: type[Contract], root: Path) -> Path:
+    return _contract_file(contract, contract.contract_version, root)
 
 
-def _avsc(contract: type[Contract], version: int, root: Path) -> Path:
+def _contract_file(contract: type[Contract], version: int, root: Path) -> Path:
     return root / "avro" / contract.contract_name / f"v{version}.avsc"
 
 
-def _distinct(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_duplicates(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({fingerprint(schema): schema for schema in schemas}.values())
 
 
-def _export(forms: Forms) -> str:
+def _export_command(forms: PipelineForms) -> str:
     return f"penstock schemas export {forms.reference}"
 
 
-def _text(content: dict[str, Any]) -> str:
+def _json_text(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,8 +1,8 @@
-"""May readers of one contract version read what writers of another wrote? Rules as pure functions, problems as data.
+"""Compatibility rules: can readers of one contract version read the events of another?
 
-The structural rules are Avro's schema resolution (fields by name, promotion of long to double, unions with null,
-defaults). Penstock readers also validate, so a tighter constraint breaks a reader of old data just as a missing field
-does, and is treated alike.
+Pure functions that return each problem as a :class:`Break`. The structural rules are Avro's schema resolution: fields
+by name, promotion of long to double, unions with null, defaults. Penstock readers also validate, so a tighter
+constraint breaks a reader of old data just as a missing field does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Fields = Sequence[ContractField]
 
 @dataclass(frozen=True)
 class Break:
-    """One reason why data of the writer may not be readable: which field, and what about it."""
+    """One reason why a reader may refuse a writer's events: the field, and what is wrong with it."""
 
     field: str
     what: str
@@ -27,35 +27,35 @@ class Break:
 
 
 def breaks(compatibility: Compatibility, *, old: Fields, new: Fields) -> list[Break]:
-    """What a change from ``old`` to ``new`` breaks, under the contract's promise.
+    """Return what a change from ``old`` to ``new`` breaks, given the contract's declared compatibility.
 
     BACKWARD: readers of the new version can read events of the old. FORWARD: readers of the old version can read
-    events of the new. FULL: both. NONE: nothing is promised. Under any promise but NONE, the event id and the event
-    time stay where they are: whoever joins or orders by them reads another field otherwise.
+    events of the new. FULL: both. NONE: no promise. Under all but NONE, the event id and the event time must stay in
+    the same fields: a consumer that joins or orders by them would otherwise read another field.
     """
     if compatibility == "NONE":
         return []
     found = list(_moved_roles(old, new))
     if compatibility in ("BACKWARD", "FULL"):
-        found += unreadable(reader=new, writer=old)
+        found += reader_breaks(reader=new, writer=old)
     if compatibility in ("FORWARD", "FULL"):
-        found += unreadable(reader=old, writer=new)
+        found += reader_breaks(reader=old, writer=new)
     return list(dict.fromkeys(found))
 
 
-def unreadable(*, reader: Fields, writer: Fields) -> list[Break]:
-    """Every way in which an event that is valid for ``writer`` may be refused by ``reader``."""
+def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
+    """Return every reason why ``reader`` may refuse an event that is valid for ``writer``."""
     written = {field.name: field for field in writer}
     found: list[Break] = []
     for field in reader:
         if field.name in written:
-            found += _unreadable_field(field, written[field.name])
+            found += _field_breaks(field, written[field.name])
         elif field.required:
             found.append(Break(field.name, "required by readers, never written: give it a default"))
     return found
 
 
-def _unreadable_field(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
     if reader.type != writer.type and (writer.type, reader.type) != ("long", "double"):
         yield Break(reader.name, f"written as {writer.type}, read as {reader.type}")
         return
@@ -63,42 +63,42 @@ def _unreadable_field(reader: ContractField, writer: ContractField) -> Iterator[
         yield Break(reader.name, "may be written as null, which readers refuse")
     if not writer.required and reader.required:
         yield Break(reader.name, "may be left out by writers, required by readers")
-    yield from _unreadable_number(reader, writer)
-    yield from _unreadable_text(reader, writer)
+    yield from _number_breaks(reader, writer)
+    yield from _text_breaks(reader, writer)
 
 
-def _unreadable_number(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+def _number_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
     if reader.minimum is not None and (
         writer.minimum is None
         or writer.minimum < reader.minimum
         or (writer.minimum == reader.minimum and reader.minimum_exclusive and not writer.minimum_exclusive)
     ):
         allowed = f"{'>' if reader.minimum_exclusive else '>='} {reader.minimum}"
-        yield Break(reader.name, f"readers want {allowed}, writers may write less")
+        yield Break(reader.name, f"readers require {allowed}, writers may write less")
     if reader.maximum is not None and (
         writer.maximum is None
         or writer.maximum > reader.maximum
         or (writer.maximum == reader.maximum and reader.maximum_exclusive and not writer.maximum_exclusive)
     ):
         allowed = f"{'<' if reader.maximum_exclusive else '<='} {reader.maximum}"
-        yield Break(reader.name, f"readers want {allowed}, writers may write more")
+        yield Break(reader.name, f"readers require {allowed}, writers may write more")
 
 
-def _unreadable_text(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+def _text_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
     if reader.enum is not None:
         removed = sorted(set(writer.enum or ()) - set(reader.enum))
         if writer.enum is None:
-            yield Break(reader.name, f"readers want one of {', '.join(reader.enum)}, writers may write any text")
+            yield Break(reader.name, f"readers require one of {', '.join(reader.enum)}, writers may write any text")
         elif removed:
             yield Break(reader.name, f"readers do not know the value {', '.join(removed)}")
     shortest, longest = _lengths(writer)
     if reader.min_length and shortest < reader.min_length:
-        yield Break(reader.name, f"readers want at least {reader.min_length} characters, writers may write fewer")
+        yield Break(reader.name, f"readers require at least {reader.min_length} characters, writers may write fewer")
     if reader.max_length is not None and (longest is None or longest > reader.max_length):
-        yield Break(reader.name, f"readers want at most {reader.max_length} characters, writers may write more")
-    # Whether one pattern's language contains another's is not decided here: a pattern is kept, or dropped.
+        yield Break(reader.name, f"readers require at most {reader.max_length} characters, writers may write more")
+    # This does not decide whether one pattern's language contains another's: a pattern may only stay or go.
     if reader.pattern is not None and reader.pattern != writer.pattern:
-        yield Break(reader.name, f"readers want the pattern {reader.pattern}, which writers do not promise")
+        yield Break(reader.name, f"readers require the pattern {reader.pattern}, which writers do not guarantee")
 
 
 def _lengths(field: ContractField) -> tuple[int, int | None]:

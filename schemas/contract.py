@@ -1,7 +1,7 @@
-"""Event contracts: what a source's events look like, which fields play which role, and what is personal.
+"""Event contracts: the fields of a source's events, their roles, and which of them hold personal data.
 
-A contract is a pydantic model. Everything else that describes the event (Avro schema, JSON Schema, the kernel's
-validation plan, the table in the docs) is derived from it, so that nothing is defined twice::
+A contract is a pydantic model. Every other description of the event (Avro schema, JSON Schema, the kernel's validation
+plan, the table in the docs) is derived from it::
 
     class CardTransaction(Contract, name="card_transaction", version=1):
         transaction_id: Annotated[str, EVENT_ID, Field(max_length=36)]
@@ -11,7 +11,7 @@ validation plan, the table in the docs) is derived from it, so that nothing is d
         merchant_city: str | None = None
 
 Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool`` and ``Literal`` of strings, each optionally
-``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so a producer may be newer.
+``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers may add fields first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
 
 
 class Role(Enum):
-    """What a field means to the pipeline; put one in the field's ``Annotated``."""
+    """What the pipeline uses a field for; declared in the field's ``Annotated``."""
 
     EVENT_ID = "event_id"
     EVENT_TIME = "event_time"
@@ -45,7 +45,7 @@ class Role(Enum):
 
 
 class Pii(Enum):
-    """How a personal field is treated before anything leaves the job."""
+    """How the job protects a personal field before its value leaves the job."""
 
     HASH = "hash"
     DROP = "drop"
@@ -56,10 +56,11 @@ PII_HASH, PII_DROP = Pii.HASH, Pii.DROP
 
 
 class ContractField(BaseModel):
-    """One field of a contract in plain terms: the unit of the kernel's validation plan.
+    """One field of a contract as plain data; the kernel's validation plan consists of these.
 
-    Bounds are inclusive unless ``*_exclusive``; lengths count Unicode code points; ``pattern`` must match the whole
-    value only if it is anchored (search semantics, the regex subset shared by Rust, Java and Python).
+    Bounds are inclusive unless ``*_exclusive`` is set. Lengths count Unicode code points. ``pattern`` has search
+    semantics: it matches the whole value only if it is anchored. It uses the regex subset shared by Rust, Java and
+    Python.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,10 +84,10 @@ class ContractField(BaseModel):
 
 
 class Contract(BaseModel):
-    """Base of all event contracts; see the module's docstring for the form.
+    """Base class of all event contracts; the module's docstring shows one.
 
     Raises:
-        TypeError: at class creation, when a field's type is not supported or the roles do not fit.
+        TypeError: when the class is created, if a field's type is not supported or the roles do not fit.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
@@ -96,14 +97,14 @@ class Contract(BaseModel):
     compatibility: ClassVar[Compatibility]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the class arguments through to ``__pydantic_init_subclass__``, which runs once the fields are known."""
+        """Pass the class arguments on to ``__pydantic_init_subclass__``, which runs once the fields are known."""
         super().__init_subclass__()
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]
         cls, *, name: str, version: int, compatibility: Compatibility = "BACKWARD", **kwargs: Any
     ) -> None:
-        """Record the contract's identity and refuse what could not be carried to every part of the pipeline."""
+        """Set the contract's name, version and compatibility, and refuse fields that the pipeline does not support."""
         super().__pydantic_init_subclass__(**kwargs)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
         fields = contract_fields(cls)
@@ -117,7 +118,7 @@ class Contract(BaseModel):
             _check_field(name, field)
 
     @model_validator(mode="after")
-    def _values_can_be_written(self) -> Contract:
+    def _check_values_fit_avro(self) -> Contract:
         for name, value in self.__dict__.items():
             if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
                 raise ValueError(f"{name}: integer does not fit 64 bits")
@@ -128,18 +129,18 @@ class Contract(BaseModel):
 
 @cache
 def contract_fields(contract: type[Contract]) -> tuple[ContractField, ...]:
-    """The fields of a contract, in declaration order, in the plain form that other parts derive from."""
+    """Return the fields of a contract as plain data, in declaration order."""
     return tuple(_field(contract, name, info) for name, info in contract.model_fields.items())
 
 
 @cache
 def field_with_role(contract: type[Contract], role: Role) -> str | None:
-    """Name of the (first) field that plays ``role``, or None."""
+    """Return the name of the first field with ``role``, or None."""
     return next((f.name for f in contract_fields(contract) if role in f.roles), None)
 
 
 def pii_hash(key: bytes, value: str) -> str:
-    """Keyed hash of a personal value: the first 128 bits of HMAC-SHA256, as 32 hex digits."""
+    """Return the keyed hash of a personal value: the first 128 bits of HMAC-SHA256, as 32 hex digits."""
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
-"""Dead letters: the record that could not be used, verbatim, and in its headers where it came from and why.
+"""Dead letters: refused records, kept verbatim, with origin and reason in their headers.
 
-The header names are those of Kafka Connect, so that its users and their tools find what they know. A message never
-quotes a value of the event: dead-letter topics are read by people who may not see personal data.
+The header names are those of Kafka Connect, so tools made for it work here. A message never quotes a value of the
+event: people who may not see personal data read dead-letter topics.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class DeadLetter:
     """A record that was refused.
 
     Args:
-        topic: Where the record was read, with partition and offset.
-        partition: Its partition.
-        offset: Its offset.
-        stage: What was being done: ``decode``, ``validate``, ``score``.
-        component: What refused it, such as ``penstock.job`` or ``penstock.scorer``.
-        reason: The class of reason, such as ``penstock.InvalidField``.
-        message: For a person; names fields, never their values.
+        topic: The topic from which the record was read.
+        partition: The record's partition on that topic.
+        offset: The record's offset in that partition.
+        stage: The step that failed: ``decode``, ``validate`` or ``score``.
+        component: The component that refused the record, such as ``penstock.job`` or ``penstock.scorer``.
+        reason: The reason's class, such as ``penstock.InvalidField``.
+        message: An explanation for people; may name fields but never quotes their values.
         key: The record's key, verbatim.
         value: The record's value, verbatim; None for a tombstone.
         original_headers: The record's own headers, verbatim and in order.
@@ -51,7 +51,7 @@ class DeadLetter:
     original_headers: Headers = ()
 
     def headers(self) -> list[tuple[str, bytes | None]]:
-        """The headers to publish: the record's own, then Penstock's."""
+        """Return the headers to publish: the record's own, then Penstock's."""
         texts = (
             self.topic,
             str(self.partition),
@@ -68,30 +68,30 @@ class DeadLetter:
 
     @classmethod
     def read(cls, key: bytes | None, value: bytes | None, headers: Headers | None) -> DeadLetter:
-        """The dead letter in a record of a dead-letter topic.
+        """Return the dead letter in a record of a dead-letter topic.
 
-        A record that was refused twice (replayed, and refused again) carries two sets; the last is the one meant and
-        the earlier ones belong to the original.
+        A record that was replayed and refused again has two sets of headers. The last set describes this dead letter;
+        the earlier ones belong to the original record.
 
         Raises:
-            ValueError: if a header is missing, so that the record is not a dead letter of Penstock.
+            ValueError: if a header is missing: the record is not a dead letter of Penstock.
         """
-        own = list(headers or ())
-        found: dict[str, str] = {}
+        original = list(headers or ())
+        texts: dict[str, str] = {}
         for name in NAMES:
-            last = max((i for i, (header, _) in enumerate(own) if header == name), default=None)
+            last = max((i for i, (header, _) in enumerate(original) if header == name), default=None)
             if last is None:
                 raise ValueError(f"not a dead letter: header {name} is missing")
-            found[name] = (own.pop(last)[1] or b"").decode()
+            texts[name] = (original.pop(last)[1] or b"").decode()
         return cls(
-            topic=found[TOPIC],
-            partition=int(found[PARTITION]),
-            offset=int(found[OFFSET]),
-            stage=found[STAGE],
-            component=found[COMPONENT],
-            reason=found[REASON],
-            message=found[MESSAGE],
+            topic=texts[TOPIC],
+            partition=int(texts[PARTITION]),
+            offset=int(texts[OFFSET]),
+            stage=texts[STAGE],
+            component=texts[COMPONENT],
+            reason=texts[REASON],
+            message=texts[MESSAGE],
             key=key,
             value=value,
-            original_headers=tuple(own),
+            original_headers=tuple(original),
         )

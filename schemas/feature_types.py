@@ -1,6 +1,6 @@
-"""The types of features and their values: those of columns, and lists of them, such as ``string[]``.
+"""The types of features and of their values: column types, and lists of them such as ``string[]``.
 
-The elements of a list are never null. An empty window has no list but null, unless the aggregate counts.
+List elements are never null. A list feature of an empty window is null, except that a histogram has zeros.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from schemas.contract import ColumnType
 ListType = Literal["string[]", "long[]", "double[]", "boolean[]"]
 FeatureType = ColumnType | ListType
 Value: TypeAlias = str | int | float | bool | None
-"""What a column holds in one row."""
+"""The value of a column in one row."""
 FeatureValue: TypeAlias = str | int | float | bool | list[Any] | None
 
 _LISTS: dict[ColumnType, ListType] = {
@@ -25,7 +25,7 @@ _ELEMENTS: dict[FeatureType, ColumnType] = {whole: element for element, whole in
 
 
 def list_of(element: ColumnType) -> ListType:
-    """The list type of these elements.
+    """Return the list type with elements of type ``element``.
 
     >>> list_of("long")
     'long[]'
@@ -34,7 +34,7 @@ def list_of(element: ColumnType) -> ListType:
 
 
 def element_of(kind: FeatureType) -> ColumnType | None:
-    """The type of a list's elements; None if it is no list.
+    """Return the type of a list's elements; None if ``kind`` is not a list.
 
     >>> element_of("long[]"), element_of("long")
     ('long', None)

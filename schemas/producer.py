@@ -1,4 +1,4 @@
-"""A producer for upstream services: sends events that are valid under their contract, and reports failed deliveries.
+"""The event producer for upstream services: validates events, sends them to Kafka, and reports failed deliveries.
 
 ::
 
@@ -6,8 +6,8 @@
     with EventProducer(CardTransaction, "events.card", kafka=kafka, key="card_id") as producer:
         producer.send(CardTransaction(...))
 
-Events go out with all replicas' acknowledgement and without duplicates of the client's own making (idempotence), in
-partitions chosen as Java clients choose them, so that producers in any language agree on an entity's partition.
+Events need the acknowledgement of all replicas, and the client's retries make no duplicates (idempotence). Partitions
+are chosen as in Java clients, so producers in any language agree on an entity's partition.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from schemas.codec import Encoder
 from schemas.contract import Contract
 from schemas.registry import registry_client
 
-_FIXED = {
+_FIXED_CONFIG = {
     "acks": "all",
     "enable.idempotence": True,
-    # Java's default partitioner for keys; librdkafka's own default (CRC32) would put an entity elsewhere.
+    # The partitioner of Java clients; librdkafka's default (CRC32) would choose another partition for an entity.
     "partitioner": "murmur2_random",
 }
 _METADATA_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 
 
-class InvalidEvent(PenstockError, ValueError):  # noqa: N818 - named as what the caller handed in
-    """The event does not fit its contract, or does not fit into a Kafka message; it was not sent."""
+class InvalidEvent(PenstockError, ValueError):  # noqa: N818 - describes what the caller passed
+    """The event does not fit its contract or is too large for a Kafka message; it was not sent."""
 
 
-class DeliveryFailed(PenstockError):  # noqa: N818 - named as what happened
-    """Kafka did not take some events. ``events`` are those, in the order in which they failed: send them again.
+class DeliveryFailed(PenstockError):  # noqa: N818 - describes what happened
+    """Kafka did not accept some events. ``events`` has them in the order in which they failed: send them again.
 
-    A broker refuses a batch as a whole, so an innocent event may be among them.
+    A broker refuses a whole batch, so some of these events may be valid.
     """
 
     def __init__(self, what: str, *, where: str, events: Sequence[Contract]) -> None:
@@ -54,27 +54,27 @@ class DeliveryFailed(PenstockError):  # noqa: N818 - named as what happened
             what,
             where=where,
             safe="every other event that was sent before is acknowledged or still on its way",
-            next="send the failed events again (the error's .events), once the cause is gone",
+            next="remove the cause, then send the failed events again (the error's .events)",
         )
         self.events = tuple(events)
 
 
 class EventProducer:
-    """Sends events of one contract to one topic. Not to be shared between threads.
+    """Sends events of one contract to one topic. Not thread-safe.
 
     Args:
-        contract: What every event must be.
+        contract: The contract that every event must fit.
         topic: The source's topic; must exist.
-        kafka: Brokers, TLS and login; ``Settings().kafka.access`` has those of the environment.
+        kafka: Brokers, TLS and login; ``Settings().kafka.access`` reads them from the environment.
         key: The field whose value is the record's key, normally the source's ``key``; None spreads events at random.
         encoding: ``avro`` (single-object encoding, or Confluent framing with a registry) or ``json``.
         registry_url: A Confluent schema registry; the schema is registered under ``<topic>-value``.
-        config: More librdkafka settings (buffers, ``delivery.timeout.ms``); what this class promises
-            (acknowledgement, idempotence, partitioner) cannot be changed.
+        config: More librdkafka settings (buffers, ``delivery.timeout.ms``); acknowledgement, idempotence and
+            partitioner cannot be changed.
 
     Raises:
         PenstockError: if Kafka cannot be reached or the topic does not exist.
-        ValueError: if ``config`` or ``key`` contradicts the above.
+        ValueError: if ``config`` sets a fixed setting, ``key`` is not a field, or JSON is combined with a registry.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class EventProducer:
         registry_url: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        if fixed := sorted(set(config or ()) & {*_FIXED, *kafka.client()}):
+        if fixed := sorted(set(config or ()) & {*_FIXED_CONFIG, *kafka.client()}):
             raise ValueError(f"config may not set {', '.join(fixed)}")
         if key is not None and key not in contract.model_fields:
             raise ValueError(f"key {key!r} is not a field of contract {contract.contract_name}")
@@ -96,12 +96,12 @@ class EventProducer:
             raise ValueError("a schema registry is for encoding='avro'")
         self._contract, self._topic, self._key = contract, topic, key
         self._serialize = _serializer(contract, topic, encoding, registry_url)
-        # Events by number: those not known to be in Kafka; of those that failed, where and why.
+        # By event number: events that are not acknowledged, and place and reason of each failure.
         self._numbers = itertools.count()
         self._pending: dict[int, Contract] = {}
         self._failed: dict[int, tuple[str, str]] = {}
         self._fatal: KafkaError | None = None
-        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED})
+        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED_CONFIG})
         self._require_topic(kafka)
 
     def send(
@@ -111,23 +111,23 @@ class EventProducer:
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Hand one event over for delivery; waits while the buffer is full.
+        """Queue one event for delivery; blocks while the buffer is full.
 
         Args:
-            event: An instance of the contract, or the fields of one.
-            timestamp_ms: The record's Kafka timestamp; now by default.
+            event: An instance of the contract, or its fields.
+            timestamp_ms: The record's Kafka timestamp, epoch ms; now by default.
             headers: The record's headers.
 
         Raises:
-            InvalidEvent: if the event does not fit the contract, or is too large; nothing else is affected.
-            DeliveryFailed: if events sent earlier did not arrive; this one was not sent.
-            PenstockError: if the producer can no longer go on (a fatal error of the client).
+            InvalidEvent: if the event does not fit the contract or is too large; other events are not affected.
+            DeliveryFailed: if Kafka did not accept events sent earlier; this one was not sent.
+            PenstockError: if the client has a fatal error; make a new producer.
         """
-        valid = self._valid(event)
+        valid = self._validate(event)
         value = self._serialize(valid)
         key = getattr(valid, self._key) if self._key else None
         extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
-        self._served(partial(self._producer.poll, 0))
+        self._run_callbacks(partial(self._producer.poll, 0))
         self._raise_failures()
         number = next(self._numbers)
         while True:
@@ -137,17 +137,17 @@ class EventProducer:
                     value=value,
                     key=None if key is None else str(key).encode(),
                     headers=list(headers),
-                    on_delivery=partial(self._delivered, number),
+                    on_delivery=partial(self._on_delivery, number),
                     **extra,
                 )
             except BufferError:
-                # Ends by itself: what Kafka does not take within delivery.timeout.ms fails, and is raised here.
-                self._served(partial(self._producer.poll, _POLL_S))
+                # The loop ends: events that Kafka does not accept within delivery.timeout.ms fail and are raised here.
+                self._run_callbacks(partial(self._producer.poll, _POLL_S))
                 self._raise_failures()
             except KafkaException as error:
-                raise self._refused(error.args[0], len(value)) from error
+                raise self._produce_error(error.args[0], len(value)) from error
             else:
-                # No report can have come yet: they come with poll and flush.
+                # Delivery reports arrive only in poll and flush, so none came before this line.
                 self._pending[number] = valid
                 return
 
@@ -155,9 +155,9 @@ class EventProducer:
         """Wait until all events are acknowledged.
 
         Raises:
-            DeliveryFailed: if some were not, or not yet (those may still arrive).
+            DeliveryFailed: if some failed, or are not acknowledged within ``timeout_s`` (those may still arrive).
         """
-        waiting = self._served(partial(self._producer.flush, timeout_s))
+        waiting = self._run_callbacks(partial(self._producer.flush, timeout_s))
         self._raise_failures()
         if waiting:
             raise DeliveryFailed(
@@ -175,10 +175,10 @@ class EventProducer:
         except DeliveryFailed as failed:
             if error is None:
                 raise
-            # The caller's own error is the news; that events were lost on the way out must not be silent either.
+            # The caller's error stays the main one; the lost events must still be reported.
             error.add_note(str(failed))
 
-    def _valid(self, event: Contract | Mapping[str, Any]) -> Contract:
+    def _validate(self, event: Contract | Mapping[str, Any]) -> Contract:
         if isinstance(event, self._contract):
             return event
         if isinstance(event, Contract):
@@ -197,7 +197,7 @@ class EventProducer:
                 safe="it was not sent",
             ) from None
 
-    def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
             del self._pending[number]
             return
@@ -205,12 +205,12 @@ class EventProducer:
         place = self._topic if partition is None or partition < 0 else f"{self._topic}[{partition}]"
         self._failed[number] = place, error.str()
 
-    def _served(self, call: Callable[[], int]) -> int:
-        """Poll or flush. A fatal error is raised there, once: the reason of the failures that come with it."""
+    def _run_callbacks(self, call: Callable[[], int]) -> int:
+        """Poll or flush, which run the delivery callbacks; keep a fatal error, which the client raises only once."""
         try:
             return call()
         except (KafkaException, SystemError) as error:
-            # SystemError: while the error was being raised, the client called `_delivered`, and its report was lost.
+            # SystemError: the client called `_on_delivery` while it raised the error, and that report was lost.
             fatal = error.__cause__ if isinstance(error, SystemError) else error
             if not isinstance(fatal, KafkaException):
                 raise
@@ -219,31 +219,31 @@ class EventProducer:
 
     def _raise_failures(self) -> None:
         if self._fatal is not None and not len(self._producer):
-            # Nothing is under way any more: what was not reported has failed too.
+            # Nothing is in flight any more: events without a report have failed too.
             lost = (self._topic, self._fatal.str())
             self._failed = {**dict.fromkeys(self._pending, lost), **self._failed}
         if self._failed:
             failed, self._failed = self._failed, {}
             reason = next(iter(failed.values()))[1] if self._fatal is None else self._fatal.str()
             raise DeliveryFailed(
-                f"Kafka did not take {len(failed)} events: {reason}",
+                f"Kafka did not accept {len(failed)} events: {reason}",
                 where=", ".join(sorted({place for place, _ in failed.values()})),
                 events=[self._pending.pop(number) for number in failed],
             )
 
-    def _refused(self, error: KafkaError, size: int) -> PenstockError:
+    def _produce_error(self, error: KafkaError, size: int) -> PenstockError:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return InvalidEvent(
                 f"the event is {size:,} bytes, more than a message may have (message.max.bytes)",
                 where=self._topic,
                 safe="it was not sent; other events are not affected",
-                next="send less in one event: contracts bound their texts with max_length",
+                next="send smaller events: limit text fields in the contract with max_length",
             )
         return PenstockError(
-            f"the producer cannot go on: {error.str()}",
+            f"the producer has failed: {error.str()}",
             where=self._topic,
             safe="acknowledged events are in Kafka",
-            next="close this producer and make a new one; send again what was not acknowledged",
+            next="close this producer, make a new one, and send the unacknowledged events again",
         )
 
     def _require_topic(self, kafka: KafkaAccess) -> None:
@@ -253,10 +253,10 @@ class EventProducer:
             raise PenstockError(
                 f"Kafka cannot be reached: {error.args[0].str()}", where=str(kafka), next="penstock status"
             ) from error
-        found = metadata.topics[self._topic].error
-        if found is not None:
+        topic_error = metadata.topics[self._topic].error
+        if topic_error is not None:
             raise PenstockError(
-                f"topic {self._topic} cannot be written: {found.str()}",
+                f"topic {self._topic} cannot be written: {topic_error.str()}",
                 where=str(kafka),
                 next="create it: penstock topics create PIPELINE",
             )

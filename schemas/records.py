@@ -1,6 +1,6 @@
-"""Avro schemas of what Penstock itself publishes: the envelope of feature records, predictions and drift alerts.
+"""Avro schemas of the records that Penstock publishes: the envelope of feature records, predictions, drift alerts.
 
-The part of a feature record that depends on a pipeline is in :mod:`streams.plan.feature_records`.
+The part of a feature record that depends on the pipeline is in :mod:`streams.plan.feature_records`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 TIMER = "timer"
-"""The ``trigger`` of a feature record that no event caused: an idle entity's vector, as of a later time."""
+"""The ``trigger`` of a feature record that a timer caused: the later feature values of an idle entity."""
 
 SOURCE_FIELDS: list[dict[str, Any]] = [
     {"name": "topic", "type": "string"},
@@ -23,14 +23,14 @@ EMISSION_FIELDS: list[dict[str, Any]] = [
     {"name": "seq", "type": "long"},
     {"name": "as_of", "type": "long", "doc": "epoch ms"},
 ]
-"""Which emission of which entity: part of a view's record, and of each view that a prediction names."""
+"""Which emission of which entity: in each view of a feature record, and for each view in a prediction."""
 
 VIEW_FIELDS: list[dict[str, Any]] = [*EMISSION_FIELDS, {"name": "late", "type": "boolean"}]
-"""What each view's part of a feature record has before its features: who, which emission, as of when."""
+"""The fields that precede the features in each view of a feature record: entity, emission and time."""
 
 
 def feature_envelope(event_fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a feature record has beside its views; ``event_fields`` are the columns of the event that it keeps."""
+    """Return the fields of a feature record outside its views; ``event_fields`` are the event columns that it keeps."""
     return [
         {"name": "event_id", "type": "string"},
         {"name": "event_time", "type": "long", "doc": "epoch ms"},

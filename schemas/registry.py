@@ -1,6 +1,6 @@
-"""Confluent framing: the schemas behind its ids, from a schema registry, by confluent-kafka's own client.
+"""Looks up the schemas of Confluent-framed events in a schema registry, with confluent-kafka's client.
 
-A registry is never needed for a first run: without its URL, events are single-object Avro or JSON.
+A registry is optional: without its URL, events are single-object Avro or JSON.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ import json
 from typing import Any
 
 from penstock.errors import PenstockError
-from schemas.avro import parsed
+from schemas.avro import parse_avro
 from schemas.codec import Registry, UnknownSchema
 
 _NOT_FOUND = (404, 40403)
 
 
 def registry_schemas(url: str, timeout_s: float = 10.0) -> Registry:
-    """A lookup of writer schemas by Confluent id, for :func:`schemas.codec.decode_event`; each is asked for once.
+    """Return a lookup of writer schemas by Confluent id for :func:`schemas.codec.decode_event`; it fetches each once.
 
-    The lookup raises :class:`UnknownSchema` if the registry has no such id, or it is not an Avro schema (a fault of the
-    event), and PenstockError if the registry cannot be asked (not a fault of the event: try again).
+    The lookup raises :class:`UnknownSchema` if the registry has no such id or its schema is not Avro: the event is
+    refused. It raises PenstockError if the registry cannot be reached: try again.
     """
     client = registry_client(url, timeout_s)
-    known: dict[int, Any] = {}
+    schemas: dict[int, Any] = {}
 
     def lookup(schema_id: int) -> Any:
-        if schema_id not in known:
-            known[schema_id] = _fetch(client, url, schema_id)
-        return known[schema_id]
+        if schema_id not in schemas:
+            schemas[schema_id] = _fetch(client, url, schema_id)
+        return schemas[schema_id]
 
     return lookup
 
 
 def registry_client(url: str, timeout_s: float = 10.0) -> Any:
-    """confluent-kafka's ``SchemaRegistryClient``.
+    """Return confluent-kafka's ``SchemaRegistryClient``.
 
     Raises:
         PenstockError: if confluent-kafka was installed without its registry client.
     """
     try:
-        # Imported on use: its dependencies are wanted only where a registry is.
+        # Imported here: only installations with a registry need its dependencies.
         from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415
     except ImportError as error:
         raise PenstockError(
@@ -64,15 +64,15 @@ def _fetch(client: Any, url: str, schema_id: int) -> Any:
     if schema.schema_type != "AVRO":
         raise UnknownSchema(f"schema {schema_id} of the registry is {schema.schema_type}, not Avro")
     try:
-        return parsed(json.loads(schema.schema_str))
+        return parse_avro(json.loads(schema.schema_str))
     except Exception as error:
         raise UnknownSchema(f"schema {schema_id} of the registry is not valid Avro ({type(error).__name__})") from error
 
 
 def _unreachable(url: str, error: Exception) -> PenstockError:
     return PenstockError(
-        f"the schema registry cannot be asked ({type(error).__name__})",
+        f"the schema registry cannot be reached ({type(error).__name__})",
         where=url,
-        safe="no event was refused for it",
-        next="start it, or set PENSTOCK_SCHEMA_REGISTRY_URL to where it is",
+        safe="no event was refused because of this",
+        next="start the registry, or set PENSTOCK_SCHEMA_REGISTRY_URL to its address",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Registry, Rejection, columns, decode_event
+from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.oracle.derived_columns import derive
@@ -68,7 +68,7 @@ def judge_events(
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
         else:
-            valid.append((record, columns(decoded, contract, pii_key) | event_type))
+            valid.append((record, event_row(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
     judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]

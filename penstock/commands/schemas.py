@@ -98,7 +98,7 @@ def show(reference: str, form: str) -> None:
 
 def own_records() -> dict[str, dict[str, Any]]:
     """The present forms of the records that Penstock itself publishes, beside those of a pipeline's features."""
-    return {**history.AVRO_RECORDS, "drift_state": history.without_prose(TrackState.model_json_schema())}
+    return {**history.AVRO_RECORDS, "drift_state": history.without_descriptions(TrackState.model_json_schema())}
 
 
 def json_schema(contract: type[Contract]) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from schemas.committed import Forms
+from schemas.committed import PipelineForms
 from streams.definitions.loading import load_pipeline, pipeline_file
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import FeaturesDecoder, features_decoder
-from streams.plan.forms import committed_forms
 from streams.plan.model import PipelinePlan
+from streams.plan.pipeline_forms import pipeline_forms
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Project:
         return self.pipeline.name
 
     @cached_property
-    def forms(self) -> Forms:
+    def forms(self) -> PipelineForms:
         """What it commits."""
-        return committed_forms(self.pipeline, self.plan, self.reference)
+        return pipeline_forms(self.pipeline, self.plan, self.reference)
 
     def features_decoder(self) -> FeaturesDecoder:
         """Reads the features topic: today's records, and those of all committed forms."""

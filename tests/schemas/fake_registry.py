@@ -1,7 +1,7 @@
 """The endpoints of a Confluent schema registry that confluent-kafka's client uses, in memory.
 
-A fake of the protocol, for no registry server can be had from the package registries: it shows that framing and ids are
-handled as the real client demands, not how a real registry judges compatibility.
+A fake, because no package registry offers a registry server. It tests framing and ids with the real client; it does not
+check compatibility as a real registry does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class FakeRegistry:
-    """Schemas by id (from 1), and how often each path was asked for."""
+    """Schemas by id (from 1), and the requests received, in order."""
 
     def __init__(self) -> None:
         self.schemas: list[dict[str, Any]] = []

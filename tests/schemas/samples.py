@@ -1,4 +1,4 @@
-"""Contracts that the tests of this folder share, and a way to make one from plain fields."""
+"""The sample contract of these tests, and contracts made from plain fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW_MS = 1_700_000_000_000
 
 
 class Sample(Contract, name="sample", version=2):
-    """One field of each kind; the subject of decode_cases.json."""
+    """One field of each kind; decode_cases.json tests this contract."""
 
     event_id: Annotated[str, EVENT_ID, Field(min_length=1, max_length=8)]
     event_time: Annotated[int, EVENT_TIME]

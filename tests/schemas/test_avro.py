@@ -8,7 +8,7 @@ from fastavro.schema import parse_schema
 from pydantic import Field
 
 from penstock import EVENT_TIME, Contract
-from schemas.avro import canonical, contract_schema, fields_of, fingerprint
+from schemas.avro import canonical_form, contract_schema, fields_of, fingerprint
 from schemas.contract import ContractField, contract_fields
 from tests.schemas.samples import Sample, contract_of
 
@@ -27,14 +27,15 @@ from tests.schemas.samples import Sample, contract_of
         ("string", -8142146995180207161),
     ],
 )
-def test_fingerprints_are_those_of_avros_own_test_data(schema: str, value: int) -> None:
+def test_fingerprints_match_avros_own_test_data(schema: str, value: int) -> None:
     assert fingerprint(schema) == value.to_bytes(8, "little", signed=True)
 
 
 def test_the_canonical_form_ignores_docs_defaults_and_attributes() -> None:
     bare = {"type": "record", "name": "a", "namespace": "n", "fields": [{"name": "x", "type": "long"}]}
     rich = {**bare, "doc": "d", "penstock.version": 3, "fields": [{**bare["fields"][0], "default": 1, "doc": "d"}]}
-    assert canonical(bare) == canonical(rich) == '{"name":"n.a","type":"record","fields":[{"name":"x","type":"long"}]}'
+    form = '{"name":"n.a","type":"record","fields":[{"name":"x","type":"long"}]}'
+    assert canonical_form(bare) == canonical_form(rich) == form
     assert fingerprint(bare) == fingerprint(rich)
 
 
@@ -69,7 +70,7 @@ def test_a_default_that_is_not_null_puts_its_branch_first() -> None:
     parse_schema(contract_schema(contract))
 
 
-def test_a_committed_schema_tells_all_about_the_contract() -> None:
+def test_a_committed_schema_restores_the_contracts_fields() -> None:
     schema = json.loads(json.dumps(contract_schema(Sample)))
     assert fields_of(schema) == contract_fields(Sample)
 

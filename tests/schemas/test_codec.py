@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
-from schemas.avro import contract_schema, fields_of, fingerprint, parsed
-from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchema, columns, decode_event
+from schemas.avro import contract_schema, fields_of, fingerprint, parse_avro
+from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchema, decode_event, event_row
 from schemas.contract import Contract, contract_fields, pii_hash
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
 
@@ -39,7 +39,7 @@ def decode(value: bytes | None, *writers: Any, **options: Any) -> Contract | Rej
 
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=[case["name"] for case in CASES["cases"]])
-def test_each_value_is_what_the_shared_cases_say(case: dict[str, Any]) -> None:
+def test_each_shared_case_decodes_as_it_states(case: dict[str, Any]) -> None:
     value = case["text"].encode() if "text" in case else bytes.fromhex(case["hex"]) if "hex" in case else None
     result = decode(
         value,
@@ -57,14 +57,14 @@ def test_each_value_is_what_the_shared_cases_say(case: dict[str, Any]) -> None:
         assert result.model_dump() == case["event"]
 
 
-def test_the_shared_cases_are_about_the_contract_tested_here() -> None:
+def test_the_shared_cases_have_the_fields_of_the_sample_contract() -> None:
     assert CASES["fields"] == [field.model_dump(mode="json") for field in contract_fields(Sample)]
     assert fields_of(CASES["writer_schemas"][1]) == contract_fields(Sample)
 
 
 @FOUND_BY_HYPOTHESIS
 @given(events)
-def test_what_is_encoded_as_avro_is_decoded_alike(event: dict[str, Any]) -> None:
+def test_avro_decodes_to_the_encoded_event(event: dict[str, Any]) -> None:
     assert Decoder(SCHEMA).decode(Encoder(SCHEMA).encode(event)) == event
 
 
@@ -80,7 +80,7 @@ def test_avro_and_json_of_an_event_are_the_same_event(event: dict[str, Any]) -> 
     st.binary(max_size=64), st.sampled_from([b"", b"\x00", b"\x00\x00\x00\x00\x01", b"\xc3\x01" + fingerprint(SCHEMA)])
 )
 def test_garbage_is_refused_and_never_raises(garbage: bytes, header: bytes) -> None:
-    result = decode(header + garbage, SCHEMA, registry=lambda _: parsed(SCHEMA))
+    result = decode(header + garbage, SCHEMA, registry=lambda _: parse_avro(SCHEMA))
     assert isinstance(result, Rejection | Sample)
 
 
@@ -108,7 +108,7 @@ def test_an_encoder_writes_marker_fingerprint_and_datum() -> None:
     assert value.startswith(b"\xc3\x01" + fingerprint(SCHEMA) + b"\x04e1")
 
 
-def test_an_encoder_leaves_nothing_behind_of_a_longer_record() -> None:
+def test_an_encoder_drops_the_bytes_of_a_longer_earlier_record() -> None:
     encoder = Encoder(SCHEMA)
     long, short = {**SAMPLE_EVENT, "card": "x" * 1000}, SAMPLE_EVENT
     encoder.encode(long)
@@ -122,7 +122,7 @@ def test_an_encoder_recovers_from_a_record_that_did_not_fit() -> None:
     assert encoder.encode(SAMPLE_EVENT) == Encoder(SCHEMA).encode(SAMPLE_EVENT)
 
 
-def test_a_decoder_picks_the_schema_that_was_written_with() -> None:
+def test_a_decoder_uses_the_writers_schema() -> None:
     old = {"type": "record", "name": "r", "fields": [{"name": "a", "type": "long"}]}
     new = {"type": "record", "name": "r", "fields": [{"name": "a", "type": "string"}]}
     decoder = Decoder(old, new)
@@ -130,7 +130,7 @@ def test_a_decoder_picks_the_schema_that_was_written_with() -> None:
     assert decoder.decode(Encoder(new).encode({"a": "x"})) == {"a": "x"}
 
 
-def test_an_unknown_schema_says_where_and_what_is_known() -> None:
+def test_an_unknown_schema_error_names_the_record_and_the_known_fingerprints() -> None:
     value = Encoder(SCHEMA).encode(SAMPLE_EVENT)
     with pytest.raises(UnknownSchema) as error:
         Decoder("long").decode(value, where="features.fraud[2]@17")
@@ -139,7 +139,7 @@ def test_an_unknown_schema_says_where_and_what_is_known() -> None:
     assert fingerprint("long").hex() in error.value.what
 
 
-def test_undecodable_bytes_say_where() -> None:
+def test_an_undecodable_error_names_the_record() -> None:
     with pytest.raises(Undecodable) as error:
         Decoder(SCHEMA).decode(Encoder(SCHEMA).encode(SAMPLE_EVENT)[:-1], where="features.fraud[2]@17")
     assert error.value.where == "features.fraud[2]@17"
@@ -151,14 +151,14 @@ def test_times_stay_epoch_milliseconds() -> None:
 
 def test_confluent_framing_is_read_with_the_registrys_schema() -> None:
     datum = Encoder(SCHEMA).encode(SAMPLE_EVENT)[10:]
-    asked: list[int] = []
+    requested: list[int] = []
 
     def registry(schema_id: int) -> Any:
-        asked.append(schema_id)
-        return parsed(SCHEMA)
+        requested.append(schema_id)
+        return parse_avro(SCHEMA)
 
     assert decode(b"\x00\x00\x00\x01\x02" + datum, registry=registry) == Sample(**SAMPLE_EVENT)
-    assert asked == [258]
+    assert requested == [258]
 
 
 def test_a_confluent_id_that_the_registry_does_not_know_is_an_unknown_schema() -> None:
@@ -169,15 +169,15 @@ def test_a_confluent_id_that_the_registry_does_not_know_is_an_unknown_schema() -
     assert result == Rejection("penstock.UnknownSchema", "decode", "no such id")
 
 
-def test_a_registry_that_cannot_be_asked_is_no_fault_of_the_event() -> None:
+def test_an_unreachable_registry_raises_instead_of_refusing_the_event() -> None:
     def registry(schema_id: int) -> Any:
-        raise PenstockError("the schema registry cannot be asked")
+        raise PenstockError("the schema registry cannot be reached")
 
-    with pytest.raises(PenstockError, match="cannot be asked"):
+    with pytest.raises(PenstockError, match="cannot be reached"):
         decode(b"\x00\x00\x00\x00\x07abc", registry=registry)
 
 
-def test_columns_hash_and_drop_what_is_personal() -> None:
-    row = columns(Sample(**SAMPLE_EVENT), Sample, b"key")
+def test_an_event_row_has_personal_values_hashed_or_dropped() -> None:
+    row = event_row(Sample(**SAMPLE_EVENT), Sample, b"key")
     assert row == {**SAMPLE_EVENT, "card": pii_hash(b"key", "4111"), "country": None}
-    assert row["card"] != columns(Sample(**SAMPLE_EVENT), Sample, b"other key")["card"]
+    assert row["card"] != event_row(Sample(**SAMPLE_EVENT), Sample, b"other key")["card"]

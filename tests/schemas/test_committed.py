@@ -15,7 +15,7 @@ from schemas.committed import Problem, record_schemas, writer_schemas
 from schemas.contract import Contract, ContractField
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
-from streams.plan.forms import committed_forms
+from streams.plan.pipeline_forms import pipeline_forms
 from tests.schemas.samples import contract_of
 
 ID = ContractField(name="id", type="string", roles=(EVENT_ID,))
@@ -48,18 +48,18 @@ def pipeline_of(
 
 
 def export(pipeline: Pipeline, root: Path) -> list[Path]:
-    return committed.export(committed_forms(pipeline, compile_plan(pipeline)), root)
+    return committed.export(pipeline_forms(pipeline, compile_plan(pipeline)), root)
 
 
 def problems(pipeline: Pipeline, root: Path) -> list[Problem]:
-    return committed.problems(committed_forms(pipeline, compile_plan(pipeline)), root)
+    return committed.problems(pipeline_forms(pipeline, compile_plan(pipeline)), root)
 
 
 def require_unchanged(pipeline: Pipeline, root: Path) -> None:
-    committed.require_unchanged(committed_forms(pipeline, compile_plan(pipeline)), root)
+    committed.require_unchanged(pipeline_forms(pipeline, compile_plan(pipeline)), root)
 
 
-def test_an_export_leaves_nothing_to_complain_about(tmp_path: Path) -> None:
+def test_after_an_export_there_are_no_problems(tmp_path: Path) -> None:
     pipeline = pipeline_of(payment())
     export(pipeline, tmp_path)
     assert problems(pipeline, tmp_path) == []
@@ -78,7 +78,7 @@ def test_an_export_writes_contracts_views_and_the_features_record(tmp_path: Path
     assert [str(file.parent) for file in written if file.parts[0] == "records"] == ["records/features.pay"]
 
 
-def test_what_is_not_committed_is_missing_with_the_command_that_cures_it(tmp_path: Path) -> None:
+def test_an_uncommitted_schema_is_missing_and_the_problem_names_the_export_command(tmp_path: Path) -> None:
     found = problems(pipeline_of(payment()), tmp_path)
     assert {problem.kind for problem in found} == {"missing"}
     assert {problem.next for problem in found} == {"penstock schemas export pay"}
@@ -118,7 +118,7 @@ def test_a_new_description_is_no_new_version_and_is_exported(tmp_path: Path) -> 
     assert problems(described, tmp_path) == []
 
 
-def test_a_new_version_that_readers_of_old_events_can_live_with_is_exported(tmp_path: Path) -> None:
+def test_a_compatible_new_version_is_exported(tmp_path: Path) -> None:
     export(pipeline_of(payment()), tmp_path)
     note = ContractField(name="note", type="string", nullable=True, required=False)
     export(pipeline_of(payment(AMOUNT, note, version=2)), tmp_path)
@@ -130,14 +130,14 @@ def test_a_new_version_that_breaks_an_old_one_is_refused_by_field(tmp_path: Path
     tighter = pipeline_of(payment(AMOUNT.model_copy(update={"minimum": 1}), version=2))
     found = [problem for problem in problems(tighter, tmp_path) if problem.kind == "breaking"]
     assert [problem.what for problem in found] == [
-        "contract payment v2 breaks v1 (BACKWARD): amount: readers want >= 1, writers may write less"
+        "contract payment v2 breaks v1 (BACKWARD): amount: readers require >= 1, writers may write less"
     ]
     with pytest.raises(PenstockError, match="payment v2 breaks v1"):
         export(tighter, tmp_path)
     assert not (tmp_path / "avro" / "payment" / "v2.avsc").exists()
 
 
-def test_a_new_version_is_held_against_every_older_one(tmp_path: Path) -> None:
+def test_a_new_version_is_checked_against_every_older_one(tmp_path: Path) -> None:
     export(pipeline_of(payment()), tmp_path)
     without = pipeline_of(payment(AMOUNT, version=2, compatibility="NONE"))
     export(without, tmp_path)
@@ -148,7 +148,7 @@ def test_a_new_version_is_held_against_every_older_one(tmp_path: Path) -> None:
     ]
 
 
-def test_a_contract_that_promises_nothing_may_break(tmp_path: Path) -> None:
+def test_compatibility_none_allows_breaks(tmp_path: Path) -> None:
     export(pipeline_of(payment()), tmp_path)
     tighter = payment(AMOUNT.model_copy(update={"minimum": 1}), version=2, compatibility="NONE")
     assert {problem.kind for problem in problems(pipeline_of(tighter), tmp_path)} == {"missing"}
@@ -164,7 +164,7 @@ def test_a_view_that_changed_under_its_version_is_refused_with_the_edit_that_mak
     assert found[0].next == "give View(name='spend') version=2, then penstock schemas export pay"
 
 
-def test_a_window_more_is_named_with_the_windows(tmp_path: Path) -> None:
+def test_an_added_window_is_reported_with_the_lists_of_windows(tmp_path: Path) -> None:
     export(pipeline_of(payment()), tmp_path)
     more = pipeline_of(payment(), windows=("1h", "24h", "7d"))
     whats = [problem.what for problem in problems(more, tmp_path) if problem.kind == "changed"]
@@ -177,7 +177,7 @@ def test_a_new_version_of_a_view_is_exported_beside_the_old(tmp_path: Path) -> N
     assert sorted(file.name for file in (tmp_path / "views" / "pay").iterdir()) == ["spend@1.json", "spend@2.json"]
 
 
-def test_a_job_may_start_with_what_is_not_committed_but_not_with_what_changed(tmp_path: Path) -> None:
+def test_require_unchanged_allows_uncommitted_versions_but_not_changed_ones(tmp_path: Path) -> None:
     pipeline = pipeline_of(payment())
     require_unchanged(pipeline, tmp_path)
     export(pipeline, tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock import EVENT_ID, EVENT_TIME
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
-from schemas.compatibility import Break, breaks, unreadable
+from schemas.compatibility import Break, breaks, reader_breaks
 from schemas.contract import ColumnType, Contract, ContractField, contract_fields
 from tests.schemas.samples import contract_of
 
@@ -29,15 +29,17 @@ def read(value: bytes, reader: type[Contract], writer: type[Contract]) -> Contra
 
 
 def readings(event: dict[str, Any], writer: type[Contract], reader: type[Contract]) -> list[Contract | Rejection]:
-    """What the reader makes of the event, written as JSON and (where every field is there) as Avro."""
+    """Read the event as the reader does: from JSON and, if it has every field, from Avro."""
     values = [json.dumps(event).encode()]
     if {"t", "x"} <= event.keys():
         values.append(Encoder(contract_schema(writer)).encode(event))
-    assert all(not isinstance(read(value, writer, writer), Rejection) for value in values), "the writer's own is valid"
+    assert all(not isinstance(read(value, writer, writer), Rejection) for value in values), (
+        "the writer refuses its own event"
+    )
     return [read(value, reader, writer) for value in values]
 
 
-# Old field, new field, an event that is valid for the old and that the new refuses, and what is said of it.
+# Old field, new field, an event that the old one accepts and the new one refuses, and part of the message.
 BREAKING: dict[str, tuple[ContractField | None, ContractField | None, dict[str, Any], str]] = {
     "a required field is added": (None, field("long"), {}, "never written"),
     "null is forbidden": (field("long", nullable=True), field("long"), {"x": None}, "null"),
@@ -120,36 +122,36 @@ def versions(old: ContractField | None, new: ContractField | None) -> tuple[type
 def test_a_change_that_breaks_readers_is_found_and_named(name: str) -> None:
     old, new, _, says = BREAKING[name]
     writer, reader = versions(old, new)
-    found = unreadable(reader=contract_fields(reader), writer=contract_fields(writer))
+    found = reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer))
     assert [b.field for b in found] == ["x"]
     assert says in found[0].what
 
 
 @pytest.mark.parametrize("name", BREAKING)
-def test_what_is_called_breaking_does_break(name: str) -> None:
+def test_readers_do_refuse_events_after_a_breaking_change(name: str) -> None:
     old, new, event, _ = BREAKING[name]
     writer, reader = versions(old, new)
     assert all(isinstance(reading, Rejection) for reading in readings({"t": 0, **event}, writer, reader))
 
 
 @pytest.mark.parametrize("name", COMPATIBLE)
-def test_a_change_that_breaks_nobody_is_let_through(name: str) -> None:
+def test_a_compatible_change_has_no_breaks(name: str) -> None:
     writer, reader = versions(*COMPATIBLE[name])
-    assert unreadable(reader=contract_fields(reader), writer=contract_fields(writer)) == []
+    assert reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer)) == []
 
 
 @pytest.mark.parametrize(
     ("compatibility", "new_reads_old", "old_reads_new"),
     [("BACKWARD", True, False), ("FORWARD", False, True), ("FULL", True, True), ("NONE", False, False)],
 )
-def test_each_promise_covers_its_direction(compatibility: Any, new_reads_old: bool, old_reads_new: bool) -> None:
+def test_each_compatibility_covers_its_direction(compatibility: Any, new_reads_old: bool, old_reads_new: bool) -> None:
     narrow, wide = [field("long", minimum=0)], [field("long")]
     assert bool(breaks(compatibility, old=wide, new=narrow)) == new_reads_old
     assert bool(breaks(compatibility, old=narrow, new=wide)) == old_reads_new
 
 
 @pytest.mark.parametrize(("role", "name"), [(EVENT_ID, "event_id"), (EVENT_TIME, "event_time")])
-def test_the_event_id_and_the_event_time_stay_where_they_are(role: Any, name: str) -> None:
+def test_moving_the_event_id_or_event_time_to_another_field_is_a_break(role: Any, name: str) -> None:
     old = [field("long", roles=(role,)), ContractField(name="y", type="long")]
     new = [field("long"), ContractField(name="y", type="long", roles=(role,))]
     assert breaks("BACKWARD", old=old, new=new) == [Break("x", f"the {name} was x, and is now y")]
@@ -183,15 +185,15 @@ def with_some_defaults(fields: list[ContractField], optional: set[str]) -> list[
 
 @FOUND_BY_HYPOTHESIS
 @given(shapes, shapes, st.sets(st.sampled_from(["x", "y", "z"])))
-def test_structure_is_judged_as_fastavro_resolves_it(
+def test_structural_rules_agree_with_fastavros_resolution(
     written: list[ContractField], read_as: list[ContractField], optional: set[str]
 ) -> None:
     writer, reader = contract_of(*written), contract_of(*with_some_defaults(read_as, optional))
     events = [
         {"t": 0, **{f.name: None if f.nullable and f.name == null else VALUES[f.type] for f in written}}
-        for null in ("nobody", "x", "y", "z")
+        for null in ("none", "x", "y", "z")
     ]
-    found = unreadable(reader=contract_fields(reader), writer=contract_fields(writer))
+    found = reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer))
     assert (found == []) == all(fastavro_resolves(event, writer, reader) for event in events)
 
 
@@ -221,9 +223,9 @@ ranges = st.builds(
 
 @FOUND_BY_HYPOTHESIS
 @given(ranges, ranges, st.none() | st.integers(-4, 4))
-def test_what_is_called_readable_is_read(written: ContractField, read_as: ContractField, value: int | None) -> None:
+def test_without_breaks_readers_accept(written: ContractField, read_as: ContractField, value: int | None) -> None:
     writer, reader = contract_of(written), contract_of(read_as)
     event = {"t": 0, "x": value}
     valid = not isinstance(read(json.dumps(event).encode(), writer, writer), Rejection)
-    if valid and not unreadable(reader=contract_fields(reader), writer=contract_fields(writer)):
+    if valid and not reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer)):
         assert not any(isinstance(reading, Rejection) for reading in readings(event, writer, reader))

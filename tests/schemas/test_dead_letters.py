@@ -24,7 +24,7 @@ def test_a_dead_letter_is_read_as_it_was_written() -> None:
     assert DeadLetter.read(LETTER.key, LETTER.value, LETTER.headers()) == LETTER
 
 
-def test_the_header_names_are_kafka_connects() -> None:
+def test_the_header_names_are_those_of_kafka_connect() -> None:
     assert LETTER.headers()[3:] == [
         ("__connect.errors.topic", b"events.card"),
         ("__connect.errors.partition", b"3"),
@@ -40,19 +40,19 @@ def test_the_records_own_headers_come_first_verbatim_and_in_order() -> None:
     assert LETTER.headers()[:3] == list(LETTER.original_headers)
 
 
-def test_a_tombstone_stays_one() -> None:
+def test_a_tombstone_keeps_its_null_value() -> None:
     letter = replace(LETTER, key=None, value=None)
     assert DeadLetter.read(None, None, letter.headers()) == letter
 
 
-def test_a_record_refused_twice_tells_the_last_refusal_and_keeps_the_first() -> None:
+def test_a_record_refused_twice_reports_the_last_refusal_and_keeps_the_first() -> None:
     again = replace(LETTER, topic="events.card.dlq", offset=0, original_headers=tuple(LETTER.headers()))
     read = DeadLetter.read(again.key, again.value, again.headers())
     assert (read.topic, read.offset) == ("events.card.dlq", 0)
     assert DeadLetter.read(read.key, read.value, read.original_headers) == LETTER
 
 
-def test_a_record_without_the_headers_is_no_dead_letter() -> None:
+def test_a_record_without_the_headers_is_not_a_dead_letter() -> None:
     headers = [item for item in LETTER.headers() if item[0] != MESSAGE]
     with pytest.raises(ValueError, match=r"__connect\.errors\.exception\.message"):
         DeadLetter.read(None, None, headers)

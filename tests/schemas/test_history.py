@@ -16,7 +16,7 @@ from schemas.history import (
     AVRO_RECORDS,
     HistoryDecoder,
     commit,
-    committed_forms,
+    committed_schemas,
     history_problems,
     record_decoder,
 )
@@ -45,7 +45,7 @@ PREDICTION: dict[str, Any] = {
 
 
 def changed(*added: dict[str, Any], nested: tuple[dict[str, Any], ...] = (), **types: Any) -> dict[str, Any]:
-    """Tomorrow's predictions: fields are added to the record, to its views, or have other types."""
+    """A later prediction schema: fields added to the record or to its views, or fields of other types."""
     schema = copy.deepcopy(PREDICTION_SCHEMA)
     schema["fields"] += added
     for field in schema["fields"]:
@@ -58,28 +58,28 @@ def changed(*added: dict[str, Any], nested: tuple[dict[str, Any], ...] = (), **t
 REASONS = {"name": "reasons", "type": {"type": "array", "items": "string"}, "default": []}
 
 
-def test_todays_records_are_committed_and_read_those_of_all_earlier_releases() -> None:
+def test_current_schemas_are_committed_and_read_the_records_of_all_earlier_releases() -> None:
     assert list(history_problems(own_records())) == []
 
 
 @pytest.mark.parametrize("name", list(AVRO_RECORDS))
-def test_a_reader_knows_every_committed_form(name: str) -> None:
-    assert committed_forms(name)
-    for form in committed_forms(name):
+def test_a_decoder_knows_every_committed_schema(name: str) -> None:
+    assert committed_schemas(name)
+    for schema in committed_schemas(name):
         with pytest.raises(Exception, match="do not fit"):
-            record_decoder(name).decode(Encoder(form).header)
+            record_decoder(name).decode(Encoder(schema).header)
 
 
-def test_a_record_of_an_earlier_release_is_given_in_todays_form() -> None:
-    tomorrow = changed(REASONS)
-    decoder = HistoryDecoder(tomorrow, [PREDICTION_SCHEMA])
+def test_a_record_of_an_earlier_release_is_resolved_to_the_current_schema() -> None:
+    later = changed(REASONS)
+    decoder = HistoryDecoder(later, [PREDICTION_SCHEMA])
     assert decoder.decode(Encoder(PREDICTION_SCHEMA).encode(PREDICTION)) == PREDICTION | {"reasons": []}
 
 
-def test_a_record_of_today_is_given_as_it_is() -> None:
-    tomorrow = changed(REASONS)
+def test_a_current_record_is_returned_unchanged() -> None:
+    later = changed(REASONS)
     record = PREDICTION | {"reasons": ["amount"]}
-    assert HistoryDecoder(tomorrow, [PREDICTION_SCHEMA]).decode(Encoder(tomorrow).encode(record)) == record
+    assert HistoryDecoder(later, [PREDICTION_SCHEMA]).decode(Encoder(later).encode(record)) == record
 
 
 def test_a_record_of_a_later_release_is_unknown() -> None:
@@ -88,7 +88,7 @@ def test_a_record_of_a_later_release_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tomorrow", "problem"),
+    ("later", "problem"),
     [
         (changed({"name": "reasons", "type": "string"}), "Prediction.reasons was added without a default"),
         (changed(score="float"), 'Prediction.score was "double", is "float"'),
@@ -96,21 +96,21 @@ def test_a_record_of_a_later_release_is_unknown() -> None:
     ],
 )
 def test_a_change_that_leaves_earlier_records_unreadable_is_refused(
-    tmp_path: Path, tomorrow: dict[str, Any], problem: str
+    tmp_path: Path, later: dict[str, Any], problem: str
 ) -> None:
     commit({"prediction": PREDICTION_SCHEMA}, tmp_path)
-    found = list(history_problems({"prediction": tomorrow}, tmp_path))
-    assert found[0] == "the present form of prediction is not committed"
+    found = list(history_problems({"prediction": later}, tmp_path))
+    assert found[0] == "the current schema of prediction is not committed"
     assert problem in found[1]
 
 
 def test_an_addition_with_a_default_only_has_to_be_committed(tmp_path: Path) -> None:
     commit({"prediction": PREDICTION_SCHEMA}, tmp_path)
-    tomorrow = {"prediction": changed(REASONS)}
-    assert list(history_problems(tomorrow, tmp_path)) == ["the present form of prediction is not committed"]
-    assert len(commit(tomorrow, tmp_path)) == 1
-    assert list(history_problems(tomorrow, tmp_path)) == []
-    assert len(committed_forms("prediction", tmp_path)) == 2
+    later = {"prediction": changed(REASONS)}
+    assert list(history_problems(later, tmp_path)) == ["the current schema of prediction is not committed"]
+    assert len(commit(later, tmp_path)) == 1
+    assert list(history_problems(later, tmp_path)) == []
+    assert len(committed_schemas("prediction", tmp_path)) == 2
 
 
 def test_a_state_kept_as_json_may_gain_fields_with_a_default_only(tmp_path: Path) -> None:
@@ -122,12 +122,12 @@ def test_a_state_kept_as_json_may_gain_fields_with_a_default_only(tmp_path: Path
         inner: Inner
 
     commit({"state": State.model_json_schema()}, tmp_path)
-    tomorrow = json.loads(json.dumps(State.model_json_schema()))
-    tomorrow["$defs"]["Inner"]["properties"] |= {"b": {"type": "integer", "title": "B"}}
-    committed = {"state": tomorrow}
+    later = json.loads(json.dumps(State.model_json_schema()))
+    later["$defs"]["Inner"]["properties"] |= {"b": {"type": "integer", "title": "B"}}
+    committed = {"state": later}
     commit(committed, tmp_path)
     assert list(history_problems(committed, tmp_path)) == []
-    tomorrow["$defs"]["Inner"]["required"].append("b")
+    later["$defs"]["Inner"]["required"].append("b")
     assert "state: Inner.b was added without a default, so earlier records cannot be read" in list(
         history_problems(committed, tmp_path)
     )

@@ -19,8 +19,6 @@ from tests.schemas.samples import Sample
         ({"encoding": "json", "registry_url": "http://127.0.0.1:1"}, "encoding='avro'"),
     ],
 )
-def test_what_contradicts_the_producers_promise_is_refused_before_it_connects(
-    options: dict[str, Any], says: str
-) -> None:
+def test_contradictory_options_are_refused_before_the_producer_connects(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         EventProducer(Sample, "events.any", kafka=KafkaAccess(bootstrap="127.0.0.1:1"), **options)

@@ -39,7 +39,7 @@ def test_an_event_is_read_with_the_schema_behind_its_id(registry: FakeRegistry) 
     assert decode(registry, number) == Sample(**SAMPLE_EVENT)
 
 
-def test_each_id_is_asked_for_once(registry: FakeRegistry) -> None:
+def test_each_id_is_fetched_once(registry: FakeRegistry) -> None:
     number = registry.register({"schema": json.dumps(contract_schema(Sample)), "schemaType": "AVRO"})
     lookup = registry_schemas(registry.url)
     assert lookup(number) is lookup(number)
@@ -65,16 +65,16 @@ def test_an_id_without_an_avro_schema_refuses_the_event(
     assert says in result.message
 
 
-def test_a_registry_in_trouble_is_no_fault_of_the_event(registry: FakeRegistry) -> None:
+def test_a_registry_that_fails_raises_instead_of_refusing_the_event(registry: FakeRegistry) -> None:
     registry.broken = True
-    with pytest.raises(PenstockError, match="cannot be asked") as error:
+    with pytest.raises(PenstockError, match="cannot be reached") as error:
         decode(registry, 1)
     assert not isinstance(error.value, UnknownSchema)
     assert error.value.where == registry.url
 
 
-def test_a_registry_that_is_not_there_is_no_fault_of_the_event() -> None:
+def test_an_absent_registry_raises_instead_of_refusing_the_event() -> None:
     with fake_registry() as gone:
         pass
-    with pytest.raises(PenstockError, match="cannot be asked"):
+    with pytest.raises(PenstockError, match="cannot be reached"):
         decode(gone, 1)

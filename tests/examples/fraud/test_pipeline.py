@@ -6,7 +6,7 @@ from examples.flights.pipeline import pipeline as flights
 from examples.fraud.pipeline import CardTransaction, pipeline
 from examples.fraud.world import messages
 from schemas.avro import contract_schema
-from schemas.codec import Decoder, columns, decode_event
+from schemas.codec import Decoder, decode_event, event_row
 from streams.oracle.derived_columns import derive
 from streams.plan.compiler import compile_plan
 
@@ -19,7 +19,7 @@ def rows():
         for m in messages(7, 2_000)
         if m.kind == "event"
     ]
-    return derive(compile_plan(pipeline), [columns(event, CardTransaction, b"key") for event in events])
+    return derive(compile_plan(pipeline), [event_row(event, CardTransaction, b"key") for event in events])
 
 
 def test_every_aggregate_is_used_by_the_examples():

@@ -9,7 +9,7 @@ from examples.fraud.simulation import DAY_MS, HOUR_MS, START_MS, WorldConfig
 from examples.fraud.world import MALFORMATIONS, FraudConfig, messages
 from examples.messages import EventFormats
 from schemas.avro import contract_schema
-from schemas.codec import MARKER, Decoder, Rejection, columns, decode_event
+from schemas.codec import MARKER, Decoder, Rejection, decode_event, event_row
 from streams.oracle.reference import accepted
 from streams.plan.compiler import compile_plan
 
@@ -165,7 +165,7 @@ def test_a_few_percent_are_fraud(labels):
 
 
 def test_no_personal_value_is_left_once_columns_are_hashed_or_dropped(events):
-    row = columns(events[0], CardTransaction, b"key")
+    row = event_row(events[0], CardTransaction, b"key")
     text = json.dumps(row)
     assert row["cardholder_name"] is None
     assert events[0].card_id not in text

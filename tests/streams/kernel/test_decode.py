@@ -25,7 +25,7 @@ from penstock import (
     count,
 )
 from schemas.avro import contract_schema
-from schemas.codec import MARKER, Decoder, Encoder, Rejection, columns, decode_event
+from schemas.codec import MARKER, Decoder, Encoder, Rejection, decode_event, event_row
 from schemas.contract import pii_hash
 from streams.inprocess.kernel import Kernel
 from streams.plan.compiler import compile_plan
@@ -73,7 +73,7 @@ def by_oracle(value: bytes | None, writers: list[Any]) -> dict[str, Any]:
     )
     if isinstance(decoded, Rejection):
         return {"reason": decoded.reason}
-    return {"columns": columns(decoded, Sample, KEY)}
+    return {"columns": event_row(decoded, Sample, KEY)}
 
 
 def agree(kernel: Kernel, value: bytes | None, writers: list[Any]) -> None:

@@ -13,7 +13,7 @@ from schemas.committed import export
 from schemas.contract import ContractField
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import FeaturesDecoder, features_decoder, features_schema, is_lacking
-from streams.plan.forms import committed_forms
+from streams.plan.pipeline_forms import pipeline_forms
 from tests.schemas.samples import contract_of
 
 CARD = Entity(name="card", key="card")
@@ -100,7 +100,7 @@ def test_todays_records_lack_nothing() -> None:
 
 def test_every_committed_form_is_known_and_no_other(tmp_path: Path) -> None:
     first, second, third = (pipeline_of(*map(view, names)) for names in ("a", "ab", "abc"))
-    export(committed_forms(first, compile_plan(first)), tmp_path)
+    export(pipeline_forms(first, compile_plan(first)), tmp_path)
     decoder = features_decoder(compile_plan(third), tmp_path)
     assert decoder.decode(written_by(first, record_of(a=part(count_1h=4))))["c"] is None
     with pytest.raises(UnknownSchema):

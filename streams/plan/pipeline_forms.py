@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from schemas.committed import Forms
+from schemas.committed import PipelineForms
 from streams.definitions.pipeline import Pipeline
 from streams.plan.feature_records import features_schema
 from streams.plan.hashing import view_definition
 from streams.plan.model import PipelinePlan
 
 
-def committed_forms(pipeline: Pipeline, plan: PipelinePlan, reference: str | None = None) -> Forms:
+def pipeline_forms(pipeline: Pipeline, plan: PipelinePlan, reference: str | None = None) -> PipelineForms:
     """The forms to compare with the committed ones, or to commit; ``reference`` is how the user named the pipeline."""
     views = {
         plan.view(view.name).id: {"hash": plan.view(view.name).hash, "definition": view_definition(pipeline, view)}
         for view in pipeline.views
     }
-    return Forms(
+    return PipelineForms(
         pipeline.name,
         reference or pipeline.name,
         pipeline.contracts,
