@@ -1,4 +1,4 @@
-"""Records of a labels topic to rows of the training set."""
+"""Reads the records of a labels topic as rows of the training set."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _LOGGED_REFUSALS = 5
 
 @dataclass
 class Refusals:
-    """Counts what could not be used, and logs the first few with their place and reason."""
+    """Counts the records that are left out, and logs the first few with place and reason."""
 
     topic: str
     count: int = 0
 
     def add(self, record: Record, reason: str) -> None:
-        """One more."""
+        """Count a record, and log it if it is one of the first."""
         self.count += 1
         if self.count <= _LOGGED_REFUSALS:
             _log.warning("left out %s[%d]@%d: %s", self.topic, record.partition, record.offset, reason)
 
 
 class LabelReader:
-    """Records of a labels topic to rows; ``schemas`` is the folder of the committed schemas.
+    """Reads label records as rows; ``schemas`` is the folder of the committed schemas.
 
     Raises:
-        PenstockError: if the contract does not name the event, or the value is not a boolean or a number.
+        PenstockError: if the contract has no event id, or the label field is not a boolean or a number.
     """
 
     def __init__(self, labels: Labels, schemas: Path) -> None:
@@ -58,9 +58,9 @@ class LabelReader:
         self._writers = Decoder(*writer_schemas(contract, schemas))
 
     def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
-        """One row per usable record, in the order of the records."""
+        """Yield one row per usable record, in record order; ``refused`` counts the others."""
         for record in records:
-            # No clock guard: where history is replayed, the time of a label has nothing to do with Kafka's clock.
+            # No limit on the event time: a replayed label's time is unrelated to its Kafka timestamp.
             label = decode_event(
                 record.value,
                 self._labels.contract,

@@ -1,4 +1,4 @@
-"""What a backfill is, and how far it has come: ``manifest.json`` in its folder."""
+"""The manifest of a backfill: its definition and progress, in ``manifest.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from penstock.time import iso
 from streams.flink.submission import Replay
 from streams.plan.model import PipelinePlan
 
-NAME = "manifest.json"
+_FILE_NAME = "manifest.json"
 
 
 class Part(BaseModel):
-    """A complete part file: rows of one source partition, in the order of their offsets.
+    """A complete part file: rows of one source partition, in the order in which the job wrote them.
 
-    ``next_offset`` is where in the scratch topic the row after it lies.
+    ``next_offset`` is the scratch topic's offset after its last row.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,18 +32,18 @@ class Part(BaseModel):
 
 
 class BackfillManifest(BaseModel):
-    """One backfill.
+    """The definition and progress of one backfill.
 
     Args:
-        state: ``complete`` once all parts are there; only then may they be read.
-        pipeline: Its name.
+        state: ``complete`` once all parts are written; readers refuse any other state.
+        pipeline: The pipeline's name.
         views: ``version:hash`` of each view whose features the rows have, in record order.
-        plan: Hash of the whole plan, which must not change before the backfill is complete.
-        run: Names the job, its consumer group and its scratch topic.
+        plan: Hash of the whole plan; it must not change before the backfill is complete.
+        run: Id of this run, in the names of its job, consumer group and scratch topic.
         replay: The offsets that are replayed, and the range of event time.
         job: Flink's id of the job that was submitted last.
-        checkpoint: The newest checkpoint of it that was seen.
-        parts: The part files so far, in order of partition and offset.
+        checkpoint: That job's newest known checkpoint.
+        parts: The part files written so far, in order of partition and offset.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,36 +66,36 @@ class BackfillManifest(BaseModel):
 
     @property
     def rows(self) -> int:
-        """Rows in all parts so far."""
+        """The rows of all parts written so far."""
         return sum(part.rows for part in self.parts)
 
     @property
     def events(self) -> int:
-        """Raw records that are replayed, refused ones and transaction markers included."""
+        """The number of offsets to replay, refused records and transaction markers included."""
         return sum(offsets.records for offsets in self.replay.sources)
 
     def save(self, folder: Path) -> None:
-        """Write it, at once or not at all."""
-        partial = folder / f".{NAME}"
+        """Write the manifest atomically."""
+        partial = folder / f".{_FILE_NAME}"
         with partial.open("w", encoding="utf-8") as file:
             file.write(self.model_dump_json(indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(folder / NAME)
+        partial.replace(folder / _FILE_NAME)
 
 
 def scratch_topic(pipeline: str, run: str) -> str:
-    """Where a run's rows are until they are files."""
+    """Return the topic that holds a run's rows until they are written to part files."""
     return f"backfill.{pipeline}.{run}"
 
 
 def load_manifest(folder: Path) -> BackfillManifest | None:
-    """The manifest of a folder; None if there is none.
+    """Return the manifest in a folder, or None if there is none.
 
     Raises:
-        PenstockError: if it cannot be read.
+        PenstockError: if the file cannot be read.
     """
-    path = folder / NAME
+    path = folder / _FILE_NAME
     try:
         return BackfillManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -104,14 +104,14 @@ def load_manifest(folder: Path) -> BackfillManifest | None:
         raise PenstockError(
             f"the manifest of the backfill cannot be read: {type(error).__name__}",
             where=str(path),
-            next="name another folder by --out",
+            next="give another folder with --out",
         ) from error
 
 
 def selected_views(plan: PipelinePlan, names: tuple[str, ...], reference: str) -> dict[str, str]:
-    """``version:hash`` of the views of these names, in record order; of all views if there are none.
+    """Return ``version:hash`` of the named views, in record order; of all views if ``names`` is empty.
 
-    ``reference`` is how the user named the pipeline.
+    ``reference`` is the pipeline as the user named it.
 
     Raises:
         PenstockError: if the pipeline has no such view.
@@ -125,24 +125,24 @@ def selected_views(plan: PipelinePlan, names: tuple[str, ...], reference: str) -
 
 
 def plan_hash(plan: PipelinePlan) -> str:
-    """Changes with anything that the job computes."""
+    """Return a hash that changes with anything that the job computes."""
     return hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:16]
 
 
-def require_same(
+def require_same_backfill(
     manifest: BackfillManifest, plan: PipelinePlan, views: dict[str, str], from_ms: int, to_ms: int, folder: Path
 ) -> None:
-    """Check that a folder holds the very backfill that is asked for.
+    """Check that the manifest in a folder is of the requested backfill.
 
     Raises:
-        PenstockError: if it holds another, or the definition changed before it was complete.
+        PenstockError: if it is of another, or the definition changed before it was complete.
     """
     replay = manifest.replay
     differences = []
     if manifest.pipeline != plan.pipeline:
         differences.append(f"it is of pipeline {manifest.pipeline}")
     elif manifest.views != views:
-        differences.append(f"its views are {_views(manifest.views)}, not {_views(views)}")
+        differences.append(f"its views are {_view_names(manifest.views)}, not {_view_names(views)}")
     if (replay.from_ms, replay.to_ms) != (from_ms, to_ms):
         differences.append(f"its range is {iso(replay.from_ms)} to {iso(replay.to_ms)}")
     if not differences and manifest.state == "running" and manifest.plan != plan_hash(plan):
@@ -152,9 +152,9 @@ def require_same(
             f"the folder holds another backfill: {'; '.join(differences)}",
             where=str(folder),
             safe="nothing was changed",
-            next="name another folder by --out, or delete this one",
+            next="give another folder with --out, or delete this one",
         )
 
 
-def _views(views: dict[str, str]) -> str:
+def _view_names(views: dict[str, str]) -> str:
     return ", ".join(f"{name}@{version}" for name, version in views.items())

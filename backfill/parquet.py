@@ -1,10 +1,10 @@
-"""A backfill as Parquet: one row per event, one file per so many rows of one source partition.
+"""Writes and reads a backfill as Parquet: one row per event, at most ``ROWS_PER_PART`` rows of one partition a file.
 
 Columns: ``event_id``, ``event_time``, ``source.partition``, ``source.offset``, ``source.timestamp``,
 ``event.<column>``, and for each view ``<view>.entity``, ``.as_of``, ``.late``, ``.seq`` and ``.<feature>``, all null
-where the event has no such entity. Times are timestamps in UTC. ``seq`` counts within the replay: it tells the order,
-and is not what was served. Rows are in the order of their source partition and, within it, in that in which the views
-took them: by offset or, if the source is taken by event time, by that.
+if the event has no such entity. Times are timestamps in UTC. ``seq`` counts within the replay: it gives the order of
+rows, and differs from the served ``seq``. Rows are ordered by source partition and, within it, as the views processed
+them: by offset, or by event time if the source's order is ``event_time``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VIEW_FIELDS = {"entity": pa.string(), "as_of": _TIME, "late": pa.bool_(), "seq"
 
 
 def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
-    """The columns of a backfill with these views."""
+    """Return the Parquet schema of a backfill with these views."""
     fields = [
         ("event_id", pa.string()),
         ("event_time", _TIME),
@@ -49,8 +49,8 @@ def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
     return pa.schema(fields)
 
 
-class Rows:
-    """Feature records to rows.
+class RowBuilder:
+    """Converts feature records to rows.
 
     Args:
         plan: The pipeline's plan.
@@ -63,7 +63,7 @@ class Rows:
         self._passthrough = [name for name, _ in plan.passthrough]
 
     def batch(self, records: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-        """The rows of decoded feature records, in their order."""
+        """Return the rows of decoded feature records, in the same order."""
         source = [record["source"] for record in records]
         columns: list[list[Any]] = [
             [record["event_id"] for record in records],
@@ -77,11 +77,11 @@ class Rows:
         return pa.record_batch(arrays, schema=self.schema)
 
 
-class Written:
-    """The source offsets of one partition that have their row: a bit each.
+class WrittenOffsets:
+    """A bit set of the source offsets of one partition whose rows are written.
 
     Args:
-        start: The first offset that can have one.
+        start: The first offset that can have a row.
         end: The offset after the last.
     """
 
@@ -90,47 +90,53 @@ class Written:
         self._bits = bytearray((max(0, end - start) + 7) // 8)
 
     def add(self, offset: int) -> bool:
-        """Note an offset; False if it was noted before."""
-        place = offset - self._start
-        new = not self._bits[place >> 3] & (1 << (place & 7))
-        self._bits[place >> 3] |= 1 << (place & 7)
-        return new
+        """Add an offset; return False if the set has it already."""
+        index = offset - self._start
+        is_new = not self._bits[index >> 3] & (1 << (index & 7))
+        self._bits[index >> 3] |= 1 << (index & 7)
+        return is_new
 
     def add_part(self, folder: Path, part: Part) -> None:
-        """Note the rows of a part."""
+        """Add the offsets of a part's rows."""
         for offset in pq.read_table(folder / part.file, columns=["source.offset"])["source.offset"].to_pylist():
             self.add(offset)
 
 
 def write_part(
-    folder: Path, partition: int, number: int, records: Iterator[Record], decoder: Decoder, rows: Rows, written: Written
+    folder: Path,
+    partition: int,
+    number: int,
+    records: Iterator[Record],
+    decoder: Decoder,
+    rows: RowBuilder,
+    written: WrittenOffsets,
 ) -> Part | None:
-    """Write the next part of a partition, at once or not at all.
+    """Write the next part of a partition; the file appears complete or not at all.
 
     Args:
-        folder: Where to.
+        folder: The backfill's folder.
         partition: The source partition.
-        number: How many parts of it there are already.
-        records: Records of the scratch topic; those of one part are taken.
-        decoder: Decodes them.
-        rows: Makes rows of them.
-        written: The rows so far: a record of the same source offset was written twice by the job, when it was restored
-            from an older checkpoint, and is left out.
+        number: The part's number within the partition, from 0.
+        records: Records of the scratch topic; the function consumes those of one part.
+        decoder: Decodes the records.
+        rows: Converts them to rows.
+        written: The offsets that have a row already; the function adds those of this part. A record with such an offset
+            is left out: the job wrote it again after it was restored from an older checkpoint.
 
     Returns:
-        The part; None if there are no more rows.
+        The part, or None if there are no more rows.
     """
     name = f"part-{partition:05}-{number:05}.parquet"
     partial, count, next_offset = folder / f".{name}", 0, 0
     writer = None
     try:
         while count < ROWS_PER_PART:
-            some = list(islice(records, _ROWS_PER_GROUP))
-            if not some:
+            chunk = list(islice(records, _ROWS_PER_GROUP))
+            if not chunk:
                 break
-            next_offset = some[-1].offset + 1
-            found = (decoder.decode(record.value or b"") for record in some)
-            batch = [features for features in found if written.add(features["source"]["offset"])]
+            next_offset = chunk[-1].offset + 1
+            decoded = (decoder.decode(record.value or b"") for record in chunk)
+            batch = [features for features in decoded if written.add(features["source"]["offset"])]
             if not batch:
                 continue
             if writer is None:
@@ -148,52 +154,52 @@ def write_part(
 
 @dataclass(frozen=True)
 class Backfill:
-    """A complete backfill: ``manifest`` says what it is."""
+    """A complete backfill; ``manifest`` has its pipeline, views and range."""
 
     folder: Path
     manifest: BackfillManifest
 
     def columns(self) -> list[str]:
-        """The names of the columns."""
+        """Return the column names."""
         return list(pq.read_schema(self.folder / self.manifest.parts[0].file).names)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, those of a source partition together; of all columns by default."""
+        """Yield all rows, grouped by source partition; with all columns by default."""
         for part in self.manifest.parts:
             with pq.ParquetFile(self.folder / part.file) as file:
                 for batch in file.iter_batches(_ROWS_PER_GROUP, columns=columns):
                     yield batch if columns is None else batch.select(columns)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows at once."""
+        """Return all rows as one table; with all columns by default."""
         schema = pq.read_schema(self.folder / self.manifest.parts[0].file)
         chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         return pa.Table.from_batches(self.batches(columns), schema=chosen)
 
 
 def read_backfill(folder: Path) -> Backfill:
-    """The backfill in a folder.
+    """Open the backfill in a folder.
 
     Raises:
-        PenstockError: if there is none, it is not complete, or a part is missing or damaged.
+        PenstockError: if the folder has none, it is not complete, or a part is missing or damaged.
     """
     manifest = load_manifest(folder)
     if manifest is None:
         raise PenstockError(
-            "there is no backfill", where=str(folder), next="penstock backfill run PIPELINE --out FOLDER"
+            "the folder has no backfill", where=str(folder), next="penstock backfill run PIPELINE --out FOLDER"
         )
     if manifest.state != "complete":
         raise PenstockError(
             "the backfill is not complete",
             where=str(folder),
-            next=f"the command that began it, once more: penstock backfill run {manifest.pipeline} ... --out {folder}",
+            next=f"run the same command again: penstock backfill run {manifest.pipeline} ... --out {folder}",
         )
     for part in manifest.parts:
         try:
-            found = pq.read_metadata(folder / part.file).num_rows
+            row_count = pq.read_metadata(folder / part.file).num_rows
         except (OSError, pa.ArrowInvalid):
-            found = -1
-        if found != part.rows:
+            row_count = -1
+        if row_count != part.rows:
             raise PenstockError(
                 f"part {part.file} of the backfill is missing or damaged",
                 where=str(folder),

@@ -1,7 +1,8 @@
-"""One backfill from its plan to its files; the same call again, after whatever ended it, carries on.
+"""Runs a backfill from its plan to its files; after an interruption, the same call continues it.
 
-What is known is in the folder's manifest, written before it is acted upon: the offsets to replay, then the job, then
-each part. The job's rows go to a scratch topic, exactly once, and become files when the job has finished.
+The manifest in the folder records each step: the offsets to replay before the job is submitted, then the job, its
+checkpoints, and each part. The job writes its rows to a scratch topic, exactly once. When it has finished, they are
+written to part files.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from urllib.parse import unquote, urlsplit
 from confluent_kafka import KafkaException
 
 from backfill import scratch
-from backfill.manifest import BackfillManifest, load_manifest, plan_hash, require_same, scratch_topic, selected_views
-from backfill.parquet import Rows, Written, write_part
-from backfill.planning import plan_replay, start_ms
+from backfill.manifest import (
+    BackfillManifest,
+    load_manifest,
+    plan_hash,
+    require_same_backfill,
+    scratch_topic,
+    selected_views,
+)
+from backfill.parquet import RowBuilder, WrittenOffsets, write_part
+from backfill.planning import plan_replay, replay_start_ms
 from backfill.progress_bar import ProgressBar
-from backfill.retained import first_offsets, retained
+from backfill.retention import first_offsets, read_retained_topic
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
@@ -38,17 +46,17 @@ from streams.plan.project import Project
 
 _LOCK = ".lock"
 _POLL_S = 0.5
-# A JobManager that restarts is back in seconds; a supervised one, or one that takes over, in less than this.
-_FLINK_AWAY_S = 180.0
-_FLINK_FORGOT_S = 10.0
-_CANCEL_S = 30.0
-# Restarts without a checkpoint between them: what fails so often will fail again.
-_MOST_RESTARTS = 5
+# Longer than a restart of the JobManager or a takeover by another one.
+_FLINK_DOWN_LIMIT_S = 180.0
+_JOB_UNKNOWN_LIMIT_S = 10.0
+_CANCEL_TIMEOUT_S = 30.0
+# So many restarts without a checkpoint between them mean that the job will not recover.
+_MAX_RESTARTS = 5
 
 
 @dataclass(frozen=True)
 class BackfillRequest:
-    """The arguments of a backfill: event times [from, to) in epoch ms, and views by name (none: all)."""
+    """The arguments of a backfill: event times in [from_ms, to_ms), epoch ms, and view names (empty: all views)."""
 
     from_ms: int
     to_ms: int
@@ -56,7 +64,7 @@ class BackfillRequest:
 
 
 class StoppedError(Exception):
-    """A backfill was asked to stop, and has: the same call carries on."""
+    """A backfill was stopped on request; the same call continues it."""
 
 
 def run_backfill(
@@ -69,13 +77,13 @@ def run_backfill(
 ) -> BackfillManifest:
     """Replay the range into Parquet files under ``folder`` and return the complete manifest.
 
-    It changes nothing that the live pipeline uses. A folder that holds the same backfill, unfinished, is carried on
-    with; one that is complete is left as it is.
+    The live pipeline is not affected. If the folder has the same backfill, an unfinished one is continued and a
+    complete one is left as it is.
 
     Raises:
-        StoppedError: ``stop`` was set; the job is cancelled and its last checkpoint kept.
-        PenstockError: if the range is not possible, a view does not exist, the folder holds something else or is in
-            use, the job fails, or Kafka or Flink cannot be reached.
+        StoppedError: if ``stop`` was set; the job is cancelled, and its last checkpoint is kept.
+        PenstockError: if the range is not possible, a view does not exist, the folder has other content or is in use,
+            the job fails, or Kafka or Flink cannot be reached.
     """
     plan = project.plan
     views = selected_views(plan, request.views, project.reference)
@@ -91,11 +99,11 @@ def run_backfill(
                     shutil.rmtree(folder)
                 raise
         else:
-            require_same(manifest, plan, views, request.from_ms, request.to_ms, folder)
+            require_same_backfill(manifest, plan, views, request.from_ms, request.to_ms, folder)
         if manifest.state == "running":
             with Flink(settings.flink.rest) as flink:
-                _Replayer(project, settings, manifest, folder, flink, progress, stop).run()
-            _write(plan, settings, manifest, folder, progress, stop)
+                _JobSupervisor(project, settings, manifest, folder, flink, progress, stop).run()
+            _write_parts(plan, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
                 shutil.rmtree(folder)
@@ -111,7 +119,7 @@ def _plan_backfill(
 ) -> BackfillManifest:
     if any(path.name != _LOCK for path in folder.iterdir()):
         raise PenstockError(
-            "the folder holds something else than a backfill", where=str(folder), next="name another folder by --out"
+            "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
         )
     plan, run = project.plan, uuid.uuid4().hex[:8]
     from_ms, to_ms = request.from_ms, request.to_ms
@@ -123,7 +131,7 @@ def _plan_backfill(
         run=run,
         replay=plan_replay(
             plan,
-            [retained(project, source, settings, start_ms(plan, from_ms)) for source in sources],
+            [read_retained_topic(project, source, settings, replay_start_ms(plan, from_ms)) for source in sources],
             from_ms=from_ms,
             to_ms=to_ms,
             scratch=scratch_topic(project.name, run),
@@ -134,8 +142,8 @@ def _plan_backfill(
     return manifest
 
 
-class _Replayer:
-    """Sees to it that the job runs, until it has finished."""
+class _JobSupervisor:
+    """Submits the job, or attaches to it, and resubmits it if it is lost, until it has finished."""
 
     def __init__(
         self,
@@ -159,14 +167,14 @@ class _Replayer:
         """Attach to the job, or submit it, and wait until it has finished.
 
         Raises:
-            StoppedError: if told to stop meanwhile.
+            StoppedError: if ``stop`` was set; the job is then cancelled.
         """
         try:
-            job = self._found() if self._manifest.job is None else self._found_in_time()
+            job = self._find_job() if self._manifest.job is None else self._await_job()
             if job is None or job.state in ("FAILED", "CANCELED"):
                 self._submit(job)
             elif job.is_active:
-                self._progress.note(f"job {job.id} goes on")
+                self._progress.note(f"attached to job {job.id}, which is running")
             self._watch()
         except StoppedError:
             self._cancel()
@@ -176,55 +184,55 @@ class _Replayer:
         if self._stop.wait(_POLL_S):
             raise StoppedError
 
-    def _found(self) -> Job | None:
-        """The run's job; of several (it was submitted again) the one that is active, or the latest."""
-        found = self._flink.jobs(self._manifest.job_name)
-        return max(found, key=lambda job: (job.is_active, job.start_ms), default=None)
+    def _find_job(self) -> Job | None:
+        """Return the run's job; of several (it was resubmitted), the active one or the latest."""
+        jobs = self._flink.jobs(self._manifest.job_name)
+        return max(jobs, key=lambda job: (job.is_active, job.start_ms), default=None)
 
-    def _found_in_time(self) -> Job | None:
-        """The same, but None only if Flink answers, and has not known the job for a while.
+    def _await_job(self) -> Job | None:
+        """Wait for Flink to know the job; return None if it answers but does not list the job for a while.
 
-        A JobManager that takes over, or is started anew, needs its time.
+        A JobManager that starts or takes over needs some seconds to recover its jobs.
         """
         started, unknown_since = time.monotonic(), None
         while True:
             now = time.monotonic()
             try:
-                job = self._found()
+                job = self._find_job()
             except PenstockError:
                 unknown_since = None
-                if now - started > _FLINK_AWAY_S:
+                if now - started > _FLINK_DOWN_LIMIT_S:
                     raise
             else:
                 unknown_since = now if unknown_since is None else unknown_since
-                if job is not None or now - unknown_since > _FLINK_FORGOT_S:
+                if job is not None or now - unknown_since > _JOB_UNKNOWN_LIMIT_S:
                     return job
             self._pause()
 
     def _cancel(self) -> None:
-        """Cancel the job, if Flink can be had in time: it may be recovering, or away."""
-        deadline, asked = time.monotonic() + _CANCEL_S, False
+        """Cancel the job; give up after a while, since Flink may be recovering or unreachable."""
+        deadline, is_requested = time.monotonic() + _CANCEL_TIMEOUT_S, False
         while time.monotonic() < deadline:
             try:
-                job = self._found()
+                job = self._find_job()
                 if job is None or not job.is_active:
                     return
-                if not asked:
+                if not is_requested:
                     self._flink.cancel(job.id)
-                    asked = True
+                    is_requested = True
             except PenstockError as error:
                 self._progress.note(f"not cancelled yet: {error.what}")
             time.sleep(_POLL_S)
-        self._progress.note("the job could not be cancelled and goes on; the same command attaches to it")
+        self._progress.note("the job could not be cancelled and keeps running; the same command attaches to it")
 
     def _submit(self, before: Job | None) -> None:
-        """Submit the job from its newest checkpoint or, if there is none, from the start."""
+        """Submit the job from its newest checkpoint, or from the start if there is none."""
         manifest, settings = self._manifest, self._settings
         if before is not None:
-            self._note(self._flink.detailed(before))
-        checkpoint = _newest(manifest.checkpoint)
-        if checkpoint is not None and scratch.is_whole(settings.kafka.access, manifest.replay.topic):
-            self._progress.note(f"the job goes on from its checkpoint {checkpoint}")
+            self._save_checkpoint(self._flink.detailed(before))
+        checkpoint = _newest_checkpoint(manifest.checkpoint)
+        if checkpoint is not None and scratch.has_all_records(settings.kafka.access, manifest.replay.topic):
+            self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
             checkpoint = manifest.checkpoint = None
             self._require_retained()
@@ -241,46 +249,46 @@ class _Replayer:
             first = first_offsets(self._settings.kafka.access, source.topic, offsets.start)
             if any(first[partition] > start for partition, start in offsets.start.items()):
                 raise PenstockError(
-                    "retention has deleted what this backfill reads since it was planned",
+                    "since this backfill was planned, retention has deleted records that it reads",
                     where=source.topic,
-                    next=f"delete {self._folder} and run it again: it says which range is possible",
+                    next=f"delete {self._folder} and run the command again: it names the possible range",
                 )
 
     def _watch(self) -> None:
         manifest, topics = self._manifest, [source.topic for source in self._project.pipeline.sources]
         checkpoints, restarts, read = -1, 0, 0
         with Lag(self._settings.kafka.access) as lag:
-            self._progress.step("replay", manifest.events, _replayed(lag, manifest, topics))
+            self._progress.start_step("replay", manifest.events, _replayed_records(lag, manifest, topics))
             while True:
-                job = self._found_in_time()
+                job = self._await_job()
                 if job is None:
-                    # A JobManager without high availability forgets its jobs when it is started anew.
-                    self._progress.note("Flink does not know the job any more")
+                    # A JobManager without high availability loses its jobs when it restarts.
+                    self._progress.note("Flink has lost the job")
                     self._submit(None)
                     continue
                 if job.state == "FINISHED":
-                    self._progress.done(manifest.events)
+                    self._progress.update(manifest.events)
                     return
                 self._pause()
                 try:
                     job = self._flink.detailed(job)
-                    self._note(job)
-                    read = _replayed(lag, manifest, topics)
+                    self._save_checkpoint(job)
+                    read = _replayed_records(lag, manifest, topics)
                 except (PenstockError, KafkaException):
-                    # Away for the moment; if it lasts, the next look at the job says so.
+                    # Often temporary; if Flink stays unreachable, the next _await_job raises.
                     continue
                 if job.checkpoints != checkpoints:
                     checkpoints, restarts = job.checkpoints, job.restarts
-                self._require_well(job, job.restarts - restarts)
-                self._progress.done(read)
+                self._require_healthy(job, job.restarts - restarts)
+                self._progress.update(read)
 
-    def _note(self, job: Job) -> None:
+    def _save_checkpoint(self, job: Job) -> None:
         if job.checkpoint is not None and job.checkpoint != self._manifest.checkpoint:
             self._manifest.checkpoint = job.checkpoint
             self._manifest.save(self._folder)
 
-    def _require_well(self, job: Job, restarts: int) -> None:
-        if job.is_active and restarts < _MOST_RESTARTS:
+    def _require_healthy(self, job: Job, restarts: int) -> None:
+        if job.is_active and restarts < _MAX_RESTARTS:
             return
         if job.is_active:
             self._flink.cancel(job.id)
@@ -288,13 +296,13 @@ class _Replayer:
         raise PenstockError(
             f"the job of the backfill {ended}" + (f": {job.failure}" if job.failure else ""),
             where=f"{self._flink.url}, job {job.id}",
-            safe="the live pipeline is untouched, and the job's last checkpoint is kept",
-            next="penstock logs taskmanager; then the same command, which carries on",
+            safe="the live pipeline is not affected, and the job's last checkpoint is kept",
+            next="penstock logs taskmanager; then run the same command, which continues the backfill",
         )
 
 
-def _replayed(lag: Lag, manifest: BackfillManifest, topics: Sequence[str]) -> int:
-    """Records that the job has read, as of its last checkpoint."""
+def _replayed_records(lag: Lag, manifest: BackfillManifest, topics: Sequence[str]) -> int:
+    """Return how many records the job had read at its last checkpoint."""
     read = 0
     for topic, offsets in zip(topics, manifest.replay.sources, strict=True):
         committed = lag.committed_offsets(manifest.job_name, topic)
@@ -303,10 +311,10 @@ def _replayed(lag: Lag, manifest: BackfillManifest, topics: Sequence[str]) -> in
     return read
 
 
-def _newest(checkpoint: str | None) -> str | None:
-    """The newest complete checkpoint beside the one that was seen last; None if it is gone.
+def _newest_checkpoint(checkpoint: str | None) -> str | None:
+    """Return the newest complete checkpoint of the same job as ``checkpoint``; None if there is none.
 
-    A file system of this machine is looked at; elsewhere (an object store) the one that was seen is taken as it is.
+    Only local files are searched. On another file system, such as an object store, ``checkpoint`` is returned as is.
     """
     if checkpoint is None:
         return None
@@ -319,7 +327,7 @@ def _newest(checkpoint: str | None) -> str | None:
     return None if newest is None else newest.as_uri()
 
 
-def _write(
+def _write_parts(
     plan: PipelinePlan,
     settings: Settings,
     manifest: BackfillManifest,
@@ -327,46 +335,48 @@ def _write(
     progress: ProgressBar,
     stop: threading.Event,
 ) -> None:
-    """Turn the rows on the scratch topic into part files, after those that are there already."""
+    """Write the scratch topic's rows to part files, after those that exist."""
     topic = manifest.replay.topic
-    if not scratch.is_whole(settings.kafka.access, topic):
+    if not scratch.has_all_records(settings.kafka.access, topic):
         raise PenstockError(
-            "the rows that the job wrote are gone", where=f"topic {topic}", next=f"delete {folder}, and run it again"
+            "rows that the job wrote have been deleted",
+            where=f"topic {topic}",
+            next=f"delete {folder} and run the command again",
         )
-    decoder, rows = Decoder(features_schema(plan)), Rows(plan, manifest.views)
+    decoder, rows = Decoder(features_schema(plan)), RowBuilder(plan, manifest.views)
     with Lag(settings.kafka.access) as lag:
         ends = lag.end_offsets(topic)
-    progress.step("write", sum(ends.values()))
-    before = 0
+    progress.start_step("write", sum(ends.values()))
+    done = 0
     for partition, end in sorted(ends.items()):
         parts = [part for part in manifest.parts if part.partition == partition]
         start = parts[-1].next_offset if parts else 0
-        written = Written(manifest.replay.start.get(partition, 0), manifest.replay.end.get(partition, 0))
-        for part in parts:
-            written.add_part(folder, part)
+        written = WrittenOffsets(manifest.replay.start.get(partition, 0), manifest.replay.end.get(partition, 0))
+        for earlier in parts:
+            written.add_part(folder, earlier)
         records = read_topic(settings.kafka.access, topic, start={partition: start}, end=ends)
         while True:
-            new = write_part(folder, partition, len(parts), records, decoder, rows, written)
-            if new is None:
+            part = write_part(folder, partition, len(parts), records, decoder, rows, written)
+            if part is None:
                 break
-            parts.append(new)
-            manifest.parts.append(new)
+            parts.append(part)
+            manifest.parts.append(part)
             manifest.save(folder)
-            progress.done(before + new.next_offset)
+            progress.update(done + part.next_offset)
             if stop.is_set():
                 raise StoppedError
-        before += end
-        progress.done(before)
+        done += end
+        progress.update(done)
 
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process, whatever ends it."""
+    """Hold the folder's lock; the system releases it when the process ends."""
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise PenstockError(
-                "another process is writing this backfill", where=str(folder), next="wait for it, or end it"
+                "another process is writing this backfill", where=str(folder), next="wait until it ends, or stop it"
             ) from error
         yield

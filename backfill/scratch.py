@@ -1,34 +1,34 @@
-"""The topic that a backfill's job writes to, and the job's consumer group: made for a run, deleted with it."""
+"""Creates and deletes the scratch topic of a backfill, and deletes the consumer group of its job."""
 
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from backfill.retained import first_offsets
+from backfill.retention import first_offsets
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.topics import admin_client, partition_counts
 
 _TIMEOUT_S = 30.0
-_GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
-# One that is abandoned empties itself.
+_NOT_FOUND = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
+# The topic of an abandoned backfill becomes empty by itself.
 _RETENTION_MS = 7 * 86_400_000
 _MAX_BYTES = 32 * 2**20
 
 
 def create(kafka: KafkaAccess, topic: str, partitions: int) -> None:
-    """Create the topic, empty; one of that name that is there already is deleted first.
+    """Create the topic; an existing topic of that name is deleted first.
 
     Raises:
-        PenstockError: if Kafka cannot be reached or refuses.
+        PenstockError: if Kafka cannot be reached or refuses the request.
     """
     admin = admin_client(kafka)
     if topic in partition_counts(admin, kafka):
         _delete_topic(admin, topic)
     config = {"retention.ms": str(_RETENTION_MS), "max.message.bytes": str(_MAX_BYTES)}
     try:
-        # As many replicas as the broker gives by default.
+        # -1: the broker's default replication factor.
         request = NewTopic(topic, partitions, -1, config=config)
         admin.create_topics([request], operation_timeout=_TIMEOUT_S)[topic].result(_TIMEOUT_S)
     except KafkaException as error:
@@ -37,8 +37,8 @@ def create(kafka: KafkaAccess, topic: str, partitions: int) -> None:
         ) from error
 
 
-def is_whole(kafka: KafkaAccess, topic: str) -> bool:
-    """Whether the topic is there, with all that was ever written to it.
+def has_all_records(kafka: KafkaAccess, topic: str) -> bool:
+    """Return whether the topic exists and retention has deleted nothing from it.
 
     Raises:
         PenstockError: if Kafka cannot be reached.
@@ -48,7 +48,7 @@ def is_whole(kafka: KafkaAccess, topic: str) -> bool:
 
 
 def delete(kafka: KafkaAccess, topic: str, group: str) -> None:
-    """Delete the topic and the consumer group, as far as they are there.
+    """Delete the topic and the consumer group, if they exist.
 
     Raises:
         PenstockError: if Kafka cannot be reached.
@@ -59,7 +59,7 @@ def delete(kafka: KafkaAccess, topic: str, group: str) -> None:
     try:
         admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result(_TIMEOUT_S)
     except KafkaException as error:
-        if error.args[0].code() not in _GONE:
+        if error.args[0].code() not in _NOT_FOUND:
             raise
 
 
@@ -67,5 +67,5 @@ def _delete_topic(admin: AdminClient, topic: str) -> None:
     try:
         admin.delete_topics([topic], operation_timeout=_TIMEOUT_S)[topic].result(_TIMEOUT_S)
     except KafkaException as error:
-        if error.args[0].code() not in _GONE:
+        if error.args[0].code() not in _NOT_FOUND:
             raise

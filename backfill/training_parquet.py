@@ -1,4 +1,4 @@
-"""The training set of a pipeline: the features of a backfill, the labels as they arrived."""
+"""Reads a pipeline's training set: the features of a backfill, joined to the labels topic."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from scoring.vectors import FloatArray
 from streams.plan.project import Project
 
 
-def training_set(project: Project, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None) -> TrainingSet:
-    """The events of the backfill that are labelled so far, as known at ``until_ms`` (event time; None: all of it).
+def read_training_set(
+    project: Project, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None
+) -> TrainingSet:
+    """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
 
-    The labels topic is read committed, from its beginning to its end at the time of the call. A label that breaks its
-    contract is left out, logged and counted.
+    The labels topic is read committed, from its start to its end at the time of the call. Labels that break their
+    contract are left out, logged and counted.
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
-            needs; the pipeline has no labels or its label is no yes or no; or Kafka cannot be reached.
+            needs; the pipeline has no labels, or its label is not binary; or Kafka cannot be reached.
     """
     pipeline = project.pipeline
     labels = pipeline.labels
     if labels is None:
         raise PenstockError(
-            f"pipeline {pipeline.name} declares no labels, so there is nothing to learn from",
-            next="give it labels=Labels(topic=..., contract=..., value=...)",
+            f"pipeline {pipeline.name} declares no labels, which a training set needs",
+            next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
         )
     inputs = pipeline.model.inputs
     views = view_versions(project.plan, inputs)
@@ -51,22 +53,22 @@ def training_set(project: Project, kafka: KafkaAccess, backfill: Backfill, until
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:
-    """Check that the backfill has what the model needs, as the pipeline defines it now.
+    """Check that the backfill has the views and columns of the model's inputs, as the pipeline defines them now.
 
     Raises:
-        PenstockError: if it has not.
+        PenstockError: if it lacks one; the message names it.
     """
-    pipeline, held = project.pipeline, backfill.manifest.views
+    pipeline, available = project.pipeline, backfill.manifest.views
     reasons = []
     if backfill.manifest.pipeline != pipeline.name:
         reasons.append(f"it is of pipeline {backfill.manifest.pipeline}")
-    elif missing := [name for name in views if name not in held]:
+    elif missing := [name for name in views if name not in available]:
         reasons.append(f"it has no view {', '.join(missing)}")
     else:
         reasons += [
-            f"view {name} is {held[name]} there and {now} in the pipeline"
+            f"view {name} is {available[name]} there and {now} in the pipeline"
             for name, now in views.items()
-            if held[name] != now
+            if available[name] != now
         ]
         columns = set(backfill.columns())
         absent = [name for name in pipeline.model.inputs if name not in columns]
@@ -83,20 +85,20 @@ def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) 
 def feature_rows(
     inputs: tuple[str, ...], views: Mapping[str, str], batches: Iterator[pa.RecordBatch]
 ) -> Iterator[FeatureRow]:
-    """One row per event, in the order of the batches; vectors are made as the scorer makes them."""
+    """Yield one row per event, in the order of the batches; vectors equal those of the scorer."""
     for batch in batches:
         vectors = _vectors(inputs, batch)
-        times, ids = _longs(batch, "event_time"), batch.column("event_id").to_pylist()
+        times, ids = _int64_values(batch, "event_time"), batch.column("event_id").to_pylist()
         as_of = [batch.column(f"{view}.as_of").cast("int64").to_pylist() for view in views]
         positions = zip(
-            *(_longs(batch, f"source.{name}") for name in ("timestamp", "partition", "offset")), strict=True
+            *(_int64_values(batch, f"source.{name}") for name in ("timestamp", "partition", "offset")), strict=True
         )
         for i, (event_id, position) in enumerate(zip(ids, positions, strict=True)):
-            seen = [column[i] for column in as_of if column[i] is not None]
+            known = [column[i] for column in as_of if column[i] is not None]
             yield FeatureRow(
                 event_id=event_id,
                 event_time_ms=times[i],
-                known_at_ms=max(seen, default=times[i]),
+                known_at_ms=max(known, default=times[i]),
                 partition=position[1],
                 position=position,
                 vector=vectors[i].copy(),  # a row must not keep its whole batch in memory
@@ -109,7 +111,7 @@ def _columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
 
 
 def _vectors(inputs: tuple[str, ...], batch: pa.RecordBatch) -> FloatArray:
-    """As :class:`scoring.vectors.Vectorizer`: through double to float32, null as NaN, a boolean as 0 or 1."""
+    """Convert as :class:`scoring.vectors.Vectorizer` does: double, then float32; null is NaN, a boolean 0 or 1."""
     matrix = np.empty((batch.num_rows, len(inputs)), dtype=np.float64)
     for place, name in enumerate(inputs):
         values = batch.column(name)
@@ -122,6 +124,6 @@ def _vectors(inputs: tuple[str, ...], batch: pa.RecordBatch) -> FloatArray:
         return matrix.astype(np.float32)
 
 
-def _longs(batch: pa.RecordBatch, name: str) -> list[Any]:
+def _int64_values(batch: pa.RecordBatch, name: str) -> list[Any]:
     values: list[Any] = batch.column(name).cast("int64").to_pylist()
     return values

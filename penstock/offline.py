@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backfill.parquet import Backfill
 from backfill.parquet import read_backfill as _read_backfill
-from backfill.training_parquet import training_set
+from backfill.training_parquet import read_training_set as _read_training_set
 from penstock.settings import Settings
 from scoring.training_set import TrainingSet
 from streams.plan.project import open_project
@@ -49,4 +49,4 @@ def read_training_set(
         PenstockError: if the backfill does not fit the pipeline, the pipeline has no labels, or Kafka cannot be
             reached.
     """
-    return training_set(open_project(pipeline), (settings or Settings()).kafka.access, backfill, until_ms)
+    return _read_training_set(open_project(pipeline), (settings or Settings()).kafka.access, backfill, until_ms)

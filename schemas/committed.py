@@ -31,8 +31,9 @@ Kind = Literal["missing", "stale", "changed", "breaking"]
 class Problem:
     """A difference between a definition and the committed schemas.
 
-    ``missing``: not committed yet. ``stale``: only descriptions differ. An export fixes both. ``changed``: the
-    definition changed without a new version. ``breaking``: a new version breaks readers or writers of an old one.
+    ``missing``: not committed yet. ``stale``: only descriptions or the declared compatibility differ. An export fixes
+    both. ``changed``: the definition changed without a new version. ``breaking``: a new version breaks readers or
+    writers of an old one.
     """
 
     kind: Kind

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
-from backfill.parquet import Backfill, Rows, Written, read_backfill, write_part
+from backfill.parquet import Backfill, RowBuilder, WrittenOffsets, read_backfill, write_part
 from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, run_backfill
 from penstock.kafka.reading import Record
@@ -51,8 +51,8 @@ def write_backfill(
             topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
         ),
     )
-    decoder, written = Decoder(features_schema(plan)), Written(0, len(records))
-    part = write_part(folder, 0, 0, iter(scratch), decoder, Rows(plan, manifest.views), written)
+    decoder, written = Decoder(features_schema(plan)), WrittenOffsets(0, len(records))
+    part = write_part(folder, 0, 0, iter(scratch), decoder, RowBuilder(plan, manifest.views), written)
     assert part is not None
     manifest.parts.append(part)
     manifest.save(folder)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backfill.parquet import read_backfill
-from backfill.training_parquet import training_set
+from backfill.training_parquet import read_training_set
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import readable
@@ -53,7 +53,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     """
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
-    data = training_set(project, settings.kafka.access, read_backfill(folder), until_ms)
+    data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms)
     trained = train(data, seed)
     reference = build_reference(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)

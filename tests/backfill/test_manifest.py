@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backfill.manifest import BackfillManifest, Part, load_manifest, plan_hash, require_same, selected_views
+from backfill.manifest import BackfillManifest, Part, load_manifest, plan_hash, require_same_backfill, selected_views
 from penstock.errors import PenstockError
 from streams.flink.submission import Replay
 from tests.plans import make_plan, view_of
@@ -69,7 +69,7 @@ def test_an_unknown_view_is_refused_with_those_that_exist_and_the_command_that_s
 
 
 def test_the_same_arguments_carry_on(tmp_path: Path) -> None:
-    require_same(manifest(), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
+    require_same_backfill(manifest(), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_another_backfill_in_the_folder_is_refused_with_the_difference(
     tmp_path: Path, held: BackfillManifest, views: dict[str, str], to_ms: int, says: str
 ) -> None:
     with pytest.raises(PenstockError, match=says) as refused:
-        require_same(held, PLAN, views, 7, to_ms, tmp_path)
-    assert refused.value.next == "name another folder by --out, or delete this one"
+        require_same_backfill(held, PLAN, views, 7, to_ms, tmp_path)
+    assert refused.value.next == "give another folder with --out, or delete this one"
 
 
 def test_a_complete_backfill_outlives_changes_that_do_not_touch_its_views(tmp_path: Path) -> None:
-    require_same(manifest(plan="another", state="complete"), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
+    require_same_backfill(manifest(plan="another", state="complete"), PLAN, {"a": "1:h"}, 7, 9, tmp_path)

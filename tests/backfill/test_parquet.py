@@ -12,7 +12,7 @@ import pytest
 
 from backfill import parquet
 from backfill.manifest import load_manifest
-from backfill.parquet import Rows, Written, read_backfill, write_part
+from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
@@ -64,8 +64,8 @@ def scratch(*records: dict[str, Any]) -> Iterator[Record]:
         yield Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(one), headers=())
 
 
-def write(folder: Path, records: Iterator[Record], number: int = 0, written: Written | None = None) -> Any:
-    rows, written = Rows(PLAN, ("a", "b")), written or Written(0, 10)
+def write(folder: Path, records: Iterator[Record], number: int = 0, written: WrittenOffsets | None = None) -> Any:
+    rows, written = RowBuilder(PLAN, ("a", "b")), written or WrittenOffsets(0, 10)
     return write_part(folder, 0, number, records, Decoder(features_schema(PLAN)), rows, written)
 
 
@@ -104,7 +104,7 @@ def test_parts_are_cut_and_carried_on_with_where_the_last_one_ended(
     records = [record(i) for i in range(6)]
     first = write(tmp_path, scratch(*records))
     assert (first.rows, first.next_offset) == (4, 4)
-    written = Written(0, 6)
+    written = WrittenOffsets(0, 6)
     written.add_part(tmp_path, first)
     rest = (one for one in scratch(*records) if one.offset >= first.next_offset - 1)
     second = write(tmp_path, rest, number=1, written=written)
@@ -127,7 +127,7 @@ def test_a_part_that_could_not_be_finished_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_backfill_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PenstockError, match="there is no backfill"):
+    with pytest.raises(PenstockError, match="the folder has no backfill"):
         read_backfill(tmp_path)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backfill.planning import Partition, RetainedTopic, plan_replay, reach_ms, start_ms
+from backfill.planning import RetainedPartition, RetainedTopic, lookback_ms, plan_replay, replay_start_ms
 from penstock.errors import PenstockError
 from streams.definitions.windows import Window
 from streams.flink.submission import Replay
@@ -28,11 +28,11 @@ def plan(event_id: str | None = "id") -> PipelinePlan:
     return make_plan(fields=[], views=[view], source=source)
 
 
-REACH = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
+LOOKBACK = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
 
 
-def topic(**partitions: Partition) -> RetainedTopic:
-    held = {int(name[1:]): one for name, one in partitions.items()} or {0: Partition(0, 40, 1_000, 0)}
+def topic(**partitions: RetainedPartition) -> RetainedTopic:
+    held = {int(name[1:]): one for name, one in partitions.items()} or {0: RetainedPartition(0, 40, 1_000, 0)}
     return RetainedTopic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
 
 
@@ -47,36 +47,45 @@ def refusal(held: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOU
 
 
 def test_a_replay_begins_one_window_and_hop_and_the_horizon_of_duplicates_before_the_range() -> None:
-    assert reach_ms(plan()) == REACH
+    assert lookback_ms(plan()) == LOOKBACK
 
 
 def test_a_source_without_event_ids_has_no_horizon() -> None:
-    assert reach_ms(plan(event_id=None)) == REACH - HOUR // 2
+    assert lookback_ms(plan(event_id=None)) == LOOKBACK - HOUR // 2
 
 
 def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
     forever = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
-    assert (reach_ms(forever), start_ms(forever, 50 * HOUR)) == (None, 0)
+    assert (lookback_ms(forever), replay_start_ms(forever, 50 * HOUR)) == (None, 0)
     plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
     with pytest.raises(PenstockError, match="retention has deleted records"):
         plan_replay(
-            forever, [topic(p0=Partition(1, 1, 9, 0))], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p"
+            forever,
+            [topic(p0=RetainedPartition(1, 1, 9, 0))],
+            from_ms=50 * HOUR,
+            to_ms=60 * HOUR,
+            scratch="s",
+            reference="p",
         )
 
 
 def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
-    replay = replay_of(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 7, 9, 0)))
+    replay = replay_of(topic(p0=RetainedPartition(0, 40, 1_000, 0), p1=RetainedPartition(0, 7, 9, 0)))
     assert (replay.start, replay.end) == ({0: 40, 1: 7}, {0: 1_000, 1: 9})
 
 
 def test_a_partition_with_nothing_to_replay_is_not_read() -> None:
-    replay = replay_of(topic(p0=Partition(0, 40, 1_000, 0), p1=Partition(0, 9, 9, 0), p2=Partition(0, 0, 0, None)))
+    replay = replay_of(
+        topic(
+            p0=RetainedPartition(0, 40, 1_000, 0), p1=RetainedPartition(0, 9, 9, 0), p2=RetainedPartition(0, 0, 0, None)
+        )
+    )
     assert replay.start.keys() == replay.end.keys() == {0}
 
 
 def test_a_dense_topic_is_read_ahead_for_a_shorter_time_than_a_sparse_one() -> None:
-    sparse = replay_of(topic(p0=Partition(0, 0, 1_000, 0)))
-    dense = replay_of(topic(p0=Partition(0, 0, 10_000_000, 0)))
+    sparse = replay_of(topic(p0=RetainedPartition(0, 0, 1_000, 0)))
+    dense = replay_of(topic(p0=RetainedPartition(0, 0, 10_000_000, 0)))
     assert sparse.max_ahead_ms > 100 * dense.max_ahead_ms >= 100_000
 
 
@@ -86,8 +95,10 @@ def test_an_empty_range_is_refused(from_ms: int, to_ms: int) -> None:
 
 
 def test_a_topic_without_a_valid_event_is_refused() -> None:
-    nothing = RetainedTopic(partitions={0: Partition(0, 5, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
-    assert "holds no valid event" in refusal(nothing)
+    nothing = RetainedTopic(
+        partitions={0: RetainedPartition(0, 5, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0
+    )
+    assert "has no valid event" in refusal(nothing)
 
 
 def test_a_range_up_to_the_newest_event_is_possible_and_one_beyond_it_is_refused_with_what_is_possible() -> None:
@@ -102,24 +113,24 @@ def test_a_range_before_the_oldest_event_is_refused() -> None:
 
 
 def test_a_range_that_needs_what_retention_has_deleted_is_refused_with_the_first_that_is_possible() -> None:
-    held = topic(p0=Partition(100, 100, 1_000, 40 * HOUR))
-    replay_of(held, from_ms=40 * HOUR + REACH + 1)
-    said = refusal(held, from_ms=40 * HOUR + REACH)
+    held = topic(p0=RetainedPartition(100, 100, 1_000, 40 * HOUR))
+    replay_of(held, from_ms=40 * HOUR + LOOKBACK + 1)
+    said = refusal(held, from_ms=40 * HOUR + LOOKBACK)
     assert "retention has deleted" in said
     assert "--from 1970-01-02T18:32:01.001Z" in said
 
 
 def test_any_partition_may_be_the_one_that_lacks_something() -> None:
-    held = topic(p0=Partition(0, 5, 1_000, 0), p1=Partition(1, 1, 1_000, 60 * HOUR))
+    held = topic(p0=RetainedPartition(0, 5, 1_000, 0), p1=RetainedPartition(1, 1, 1_000, 60 * HOUR))
     assert "retention has deleted" in refusal(held)
 
 
 def test_where_retention_has_left_less_than_the_windows_nothing_is_possible() -> None:
-    assert "none: what retention has left" in refusal(topic(p0=Partition(9, 9, 10, 99 * HOUR)))
+    assert "none: retention has kept" in refusal(topic(p0=RetainedPartition(9, 9, 10, 99 * HOUR)))
 
 
 def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
-    replay_of(topic(p0=Partition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
+    replay_of(topic(p0=RetainedPartition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
 
 
 def of_two(first: RetainedTopic, second: RetainedTopic) -> Replay:
@@ -129,14 +140,19 @@ def of_two(first: RetainedTopic, second: RetainedTopic) -> Replay:
 
 
 def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
-    replay = of_two(topic(p0=Partition(0, 40, 1_000, 0)), topic(p0=Partition(0, 9, 9, 0), p1=Partition(0, 3, 7, 0)))
+    replay = of_two(
+        topic(p0=RetainedPartition(0, 40, 1_000, 0)),
+        topic(p0=RetainedPartition(0, 9, 9, 0), p1=RetainedPartition(0, 3, 7, 0)),
+    )
     assert (replay.start, replay.end) == ({0: 40}, {0: 1_000})
     assert [(one.start, one.end) for one in replay.additional_sources] == [({1: 3}, {1: 7})]
 
 
 def test_what_retention_has_deleted_of_a_further_source_is_missed_too_and_its_end_bounds_nothing() -> None:
-    young = RetainedTopic(partitions={0: Partition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0)
+    young = RetainedTopic(
+        partitions={0: RetainedPartition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0
+    )
     assert of_two(topic(), young).additional_sources[0].end == {0: 5}
     with pytest.raises(PenstockError, match="retention has deleted") as refused:
-        of_two(topic(), topic(p0=Partition(9, 9, 10, 60 * HOUR)))
+        of_two(topic(), topic(p0=RetainedPartition(9, 9, 10, 60 * HOUR)))
     assert refused.value.where == "clicks"

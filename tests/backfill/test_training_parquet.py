@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backfill.parquet import Backfill
-from backfill.training_parquet import feature_rows, require_fit, training_set
+from backfill.training_parquet import feature_rows, read_training_set, require_fit
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, mean
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
@@ -131,4 +131,4 @@ def test_a_backfill_with_the_views_of_the_model_and_no_others_is_enough(tmp_path
 def test_a_pipeline_without_labels_is_a_clear_error(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     with pytest.raises(PenstockError, match="declares no labels"):
-        training_set(project_of(pipeline()), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)
+        read_training_set(project_of(pipeline()), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)

@@ -230,7 +230,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     os.kill(stack.pid("taskmanager"), signal.SIGKILL)
     second = command(bench, wanted, folder)
     assert second.stdout is not None
-    assert "goes on" in second.stdout.readline()
+    assert "attached to job" in second.stdout.readline()
     second.send_signal(signal.SIGINT)
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 130, said
@@ -240,7 +240,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     with ProgressBar(Console(file=third)) as progress:
         run_backfill(bench.project, bench.settings, wanted, folder, progress, threading.Event())
 
-    assert "the job goes on from its checkpoint" in third.getvalue()
+    assert "the job continues from its checkpoint" in third.getvalue()
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
     assert read_backfill(folder).manifest.rows > 3_000
     assert scratch_topics(bench) == []

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from backfill.parquet import Backfill
-from backfill.training_parquet import training_set
+from backfill.training_parquet import read_training_set
 from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
@@ -94,7 +94,7 @@ class ModelWorld:
         return self.run("train", "--backfill", str(self.backfill.folder), *arguments)
 
     def training_set(self, until_ms: int | None = None) -> TrainingSet:
-        return training_set(open_project(str(self.file)), self.kafka, self.backfill, until_ms)
+        return read_training_set(open_project(str(self.file)), self.kafka, self.backfill, until_ms)
 
 
 @pytest.fixture

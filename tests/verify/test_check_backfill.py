@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
-from backfill.parquet import Rows, Written, read_backfill, write_part
+from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
 from streams.flink.submission import Offsets, Replay
@@ -107,7 +107,7 @@ def check(
     for partition in (0, 1):
         mine = [row for row in rows if row["source"]["partition"] == partition]
         scratch = (Record(partition, i, 0, None, encoder.encode(row), ()) for i, row in enumerate(mine))
-        part = write_part(folder, partition, 0, scratch, decoder, Rows(plan, ("v",)), Written(0, 2))
+        part = write_part(folder, partition, 0, scratch, decoder, RowBuilder(plan, ("v",)), WrittenOffsets(0, 2))
         if part is not None:
             manifest.parts.append(part)
     manifest.save(folder)

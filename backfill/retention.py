@@ -1,4 +1,4 @@
-"""What the raw topic still holds: offsets, and the times at both ends of each partition."""
+"""Reads what retention has kept of a topic: offsets, and the event times at both ends of each partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from backfill.planning import Partition, RetainedTopic
+from backfill.planning import RetainedPartition, RetainedTopic
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record, read_topic
@@ -21,12 +21,12 @@ from streams.definitions.sources import Source
 from streams.plan.project import Project
 
 _TIMEOUT_S = 15.0
-# The newest event is seldom the last, since some are late: as many records of each end are looked at.
-_LOOKED_AT = 1_000
+# Records read at each end of a partition: late events make the newest event seldom the last one.
+_SAMPLED_RECORDS = 1_000
 
 
-def retained(project: Project, source: Source, settings: Settings, start_ms: int) -> RetainedTopic:
-    """Look at the topic of one of a pipeline's sources; ``start_ms`` is the time that the partitions' ``start`` is for.
+def read_retained_topic(project: Project, source: Source, settings: Settings, start_ms: int) -> RetainedTopic:
+    """Return the retained records of a source's topic; each partition's ``start`` is for Kafka timestamp ``start_ms``.
 
     Raises:
         PenstockError: if the topic does not exist, or Kafka or the schema registry cannot be reached.
@@ -37,17 +37,17 @@ def retained(project: Project, source: Source, settings: Settings, start_ms: int
     firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
     ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
     starts = _starts(admin, topic, start_ms, ends)
-    heads = {n: min(firsts[n] + _LOOKED_AT, ends[n]) for n in numbers}
-    tails = {n: max(heads[n], ends[n] - _LOOKED_AT) for n in numbers}
-    head = list(read_topic(kafka, topic, start=firsts, end=heads))
-    ends_of_partitions = [*head, *read_topic(kafka, topic, start=tails, end=ends)]
+    head_ends = {n: min(firsts[n] + _SAMPLED_RECORDS, ends[n]) for n in numbers}
+    tail_starts = {n: max(head_ends[n], ends[n] - _SAMPLED_RECORDS) for n in numbers}
+    head = list(read_topic(kafka, topic, start=firsts, end=head_ends))
+    sampled = [*head, *read_topic(kafka, topic, start=tail_starts, end=ends)]
     first_timestamps: dict[int, int] = {}
     for record in head:
         first_timestamps.setdefault(record.partition, record.timestamp)
-    times = _event_times(source, project.schemas, settings, ends_of_partitions)
+    times = _event_times(source, project.schemas, settings, sampled)
     return RetainedTopic(
         partitions={
-            n: Partition(
+            n: RetainedPartition(
                 first=firsts[n],
                 start=starts[n],
                 end=ends[n],
@@ -57,17 +57,17 @@ def retained(project: Project, source: Source, settings: Settings, start_ms: int
         },
         oldest_ms=min(times, default=None),
         newest_ms=max(times, default=None),
-        newest_timestamp=max((record.timestamp for record in ends_of_partitions), default=0),
+        newest_timestamp=max((record.timestamp for record in sampled), default=0),
     )
 
 
 def first_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """The first offset that is retained, of each of these partitions of a topic that exists."""
+    """Return the first retained offset of each of these partitions; the topic must exist."""
     return _offsets(admin_client(kafka), topic, dict.fromkeys(partitions, OffsetSpec.earliest()))
 
 
 def offsets_at(kafka: KafkaAccess, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-    """Where the first record of each partition is whose Kafka timestamp is ``time_ms`` or later; the end if none is.
+    """Return each partition's first offset with a Kafka timestamp of at least ``time_ms``; the end if there is none.
 
     Raises:
         PenstockError: if the topic cannot be read.
@@ -83,18 +83,18 @@ def offsets_at(kafka: KafkaAccess, topic: str, partitions: Iterable[int], time_m
 
 
 def _starts(admin: AdminClient, topic: str, time_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
-    # A negative timestamp has a meaning of its own to Kafka.
+    # Kafka gives negative timestamps special meanings.
     found = _offsets(admin, topic, dict.fromkeys(ends, OffsetSpec.for_timestamp(max(0, time_ms))))
     return {n: end if found[n] < 0 else min(end, found[n]) for n, end in ends.items()}
 
 
-def _offsets(admin: AdminClient, topic: str, wanted: Mapping[int, OffsetSpec]) -> dict[int, int]:
+def _offsets(admin: AdminClient, topic: str, specs: Mapping[int, OffsetSpec]) -> dict[int, int]:
     futures = admin.list_offsets(
-        {TopicPartition(topic, number): spec for number, spec in wanted.items()},
+        {TopicPartition(topic, number): spec for number, spec in specs.items()},
         isolation_level=IsolationLevel.READ_COMMITTED,
         request_timeout=_TIMEOUT_S,
     )
-    # Longer than the request may take: Kafka's error says more than that of a future.
+    # Longer than the request's timeout: Kafka's error says more than the future's TimeoutError.
     return {partition.partition: future.result(2 * _TIMEOUT_S).offset for partition, future in futures.items()}
 
 
