@@ -1,4 +1,4 @@
-"""Records of a labels topic to rows, from real bytes."""
+"""Label rows read from encoded records."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_many_refusals_are_counted_and_few_are_logged(caplog):
     assert len(caplog.records) == 5
 
 
-def test_a_label_in_words_is_refused_before_anything_is_read():
+def test_a_text_label_is_refused_before_any_record_is_read():
     with pytest.raises(PenstockError, match="cannot be joined"):
         LabelReader(Labels(topic="labels.taps", contract=Prose, value="fraud"), SCHEMAS)
 

@@ -1,4 +1,4 @@
-"""The manifest: written at once, and the folder that holds another backfill."""
+"""The manifest: saving and loading it, and a folder with another backfill."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def manifest(**changes: Any) -> BackfillManifest:
     return found.model_copy(update=changes)
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_manifest_is_loaded_unchanged(tmp_path: Path) -> None:
     part = Part(file="part-00000-00000.parquet", partition=0, rows=4, next_offset=6)
     saved = manifest(job="j", checkpoint="file:/chk-3", parts=[part])
     saved.save(tmp_path)
@@ -39,24 +39,24 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert (saved.rows, saved.events, saved.job_name) == (4, 8, "penstock-p-backfill-r")
 
 
-def test_a_folder_without_one_has_none(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_loads_as_none(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}'])
-def test_one_that_cannot_be_read_is_a_clear_error(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_manifest_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(PenstockError, match="cannot be read"):
         load_manifest(tmp_path)
 
 
-def test_a_save_that_was_cut_short_leaves_the_one_before(tmp_path: Path) -> None:
+def test_an_interrupted_save_keeps_the_previous_manifest(tmp_path: Path) -> None:
     manifest().save(tmp_path)
     (tmp_path / ".manifest.json").write_text('{"format": 1, "sta')
     assert load_manifest(tmp_path) == manifest()
 
 
-def test_views_are_those_named_in_record_order_or_all() -> None:
+def test_selected_views_are_the_named_ones_in_record_order_or_all() -> None:
     assert selected_views(PLAN, ("b", "a"), "p") == {"a": "1:h", "b": "1:h"}
     assert selected_views(PLAN, ("b",), "p") == {"b": "1:h"}
     assert selected_views(PLAN, (), "p") == {"a": "1:h", "b": "1:h"}
@@ -68,12 +68,12 @@ def test_an_unknown_view_is_refused_with_those_that_exist_and_the_command_that_s
     assert refused.value.next == "penstock features describe p"
 
 
-def test_the_same_arguments_carry_on(tmp_path: Path) -> None:
+def test_the_same_arguments_are_accepted(tmp_path: Path) -> None:
     require_same_backfill(manifest(), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("held", "views", "to_ms", "says"),
+    ("existing", "views", "to_ms", "says"),
     [
         (manifest(pipeline="other"), {"a": "1:h"}, 9, "it is of pipeline other"),
         (manifest(), {"b": "1:h"}, 9, "its views are a@1:h, not b@1:h"),
@@ -83,12 +83,12 @@ def test_the_same_arguments_carry_on(tmp_path: Path) -> None:
     ],
 )
 def test_another_backfill_in_the_folder_is_refused_with_the_difference(
-    tmp_path: Path, held: BackfillManifest, views: dict[str, str], to_ms: int, says: str
+    tmp_path: Path, existing: BackfillManifest, views: dict[str, str], to_ms: int, says: str
 ) -> None:
     with pytest.raises(PenstockError, match=says) as refused:
-        require_same_backfill(held, PLAN, views, 7, to_ms, tmp_path)
+        require_same_backfill(existing, PLAN, views, 7, to_ms, tmp_path)
     assert refused.value.next == "give another folder with --out, or delete this one"
 
 
-def test_a_complete_backfill_outlives_changes_that_do_not_touch_its_views(tmp_path: Path) -> None:
+def test_a_complete_backfill_stays_valid_if_its_views_are_unchanged(tmp_path: Path) -> None:
     require_same_backfill(manifest(plan="another", state="complete"), PLAN, {"a": "1:h"}, 7, 9, tmp_path)

@@ -1,4 +1,4 @@
-"""Rows to Parquet and back: all types, nulls, parts, and what a reader refuses."""
+"""Rows written to Parquet and read back: types, nulls, parts, and refused folders."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return list(pa.table(plain, names=table.column_names).to_pylist())
 
 
-def test_every_type_and_null_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_every_type_and_null_is_read_as_written(tmp_path: Path) -> None:
     part = write(tmp_path, scratch(*(record(i, values) for i, values in enumerate(VALUES))))
     rows = read(tmp_path / part.file)
     for row, (offset, values) in zip(rows, enumerate(VALUES), strict=True):
@@ -96,9 +96,7 @@ def test_rows_that_a_restored_job_wrote_again_are_left_out(tmp_path: Path) -> No
     assert part.rows == 3
 
 
-def test_parts_are_cut_and_carried_on_with_where_the_last_one_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_part_continues_after_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROWS_PER_PART", 4)
     monkeypatch.setattr(parquet, "_ROWS_PER_GROUP", 2)
     records = [record(i) for i in range(6)]
@@ -116,7 +114,7 @@ def test_no_rows_make_no_part(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_part_that_could_not_be_finished_is_not_there(tmp_path: Path) -> None:
+def test_an_unfinished_part_leaves_no_file(tmp_path: Path) -> None:
     def broken() -> Iterator[Record]:
         yield from scratch(record(0))
         raise ConnectionError
@@ -131,8 +129,8 @@ def test_a_folder_without_a_backfill_is_refused(tmp_path: Path) -> None:
         read_backfill(tmp_path)
 
 
-def test_a_backfill_whose_part_is_gone_is_refused(tmp_path: Path) -> None:
-    from tests.backfill.test_training_parquet import features, pipeline  # noqa: PLC0415 - its definition serves
+def test_a_damaged_or_incomplete_backfill_is_refused(tmp_path: Path) -> None:
+    from tests.backfill.test_training_parquet import features, pipeline  # noqa: PLC0415 - reuses its pipeline
 
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     assert backfill.table(["event_id"]).to_pylist() == [{"event_id": "t1"}]

@@ -1,4 +1,4 @@
-"""Which offsets a range needs, and the ranges that are refused."""
+"""The offsets that a range needs, and the refused ranges."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ LOOKBACK = 2 * HOUR + 120_000 + HOUR // 2 + 1_000
 
 
 def topic(**partitions: RetainedPartition) -> RetainedTopic:
-    held = {int(name[1:]): one for name, one in partitions.items()} or {0: RetainedPartition(0, 40, 1_000, 0)}
-    return RetainedTopic(partitions=held, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
+    retained = {int(name[1:]): one for name, one in partitions.items()} or {0: RetainedPartition(0, 40, 1_000, 0)}
+    return RetainedTopic(partitions=retained, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=100 * HOUR)
 
 
-def replay_of(held: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
-    return plan_replay(plan(), [held], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r", reference="p")
+def replay_of(retained: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> Replay:
+    return plan_replay(plan(), [retained], from_ms=from_ms, to_ms=to_ms, scratch="backfill.p.r", reference="p")
 
 
-def refusal(held: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
+def refusal(retained: RetainedTopic, from_ms: int = 50 * HOUR, to_ms: int = 60 * HOUR) -> str:
     with pytest.raises(PenstockError) as refused:
-        replay_of(held, from_ms, to_ms)
+        replay_of(retained, from_ms, to_ms)
     return str(refused.value)
 
 
@@ -54,7 +54,7 @@ def test_a_source_without_event_ids_has_no_horizon() -> None:
     assert lookback_ms(plan(event_id=None)) == LOOKBACK - HOUR // 2
 
 
-def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
+def test_a_lifetime_window_needs_the_whole_topic() -> None:
     forever = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000), feature(LIFETIME.size, LIFETIME.hop))])
     assert (lookback_ms(forever), replay_start_ms(forever, 50 * HOUR)) == (None, 0)
     plan_replay(forever, [topic()], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
@@ -69,7 +69,7 @@ def test_a_lifetime_window_needs_all_that_the_topic_ever_held() -> None:
         )
 
 
-def test_a_replay_reads_from_the_offset_of_its_reach_to_the_end() -> None:
+def test_a_replay_reads_from_its_start_offset_to_the_end() -> None:
     replay = replay_of(topic(p0=RetainedPartition(0, 40, 1_000, 0), p1=RetainedPartition(0, 7, 9, 0)))
     assert (replay.start, replay.end) == ({0: 40, 1: 7}, {0: 1_000, 1: 9})
 
@@ -101,35 +101,35 @@ def test_a_topic_without_a_valid_event_is_refused() -> None:
     assert "has no valid event" in refusal(nothing)
 
 
-def test_a_range_up_to_the_newest_event_is_possible_and_one_beyond_it_is_refused_with_what_is_possible() -> None:
+def test_a_range_past_the_newest_event_is_refused_with_the_possible_range() -> None:
     replay_of(topic(), to_ms=100 * HOUR + 1)
-    said = refusal(topic(), to_ms=100 * HOUR + 2)
-    assert "ends after the newest event" in said
-    assert "--from 1970-01-01T00:00:00.000Z --to 1970-01-05T04:00:00.001Z" in said
+    message = refusal(topic(), to_ms=100 * HOUR + 2)
+    assert "ends after the newest event" in message
+    assert "--from 1970-01-01T00:00:00.000Z --to 1970-01-05T04:00:00.001Z" in message
 
 
 def test_a_range_before_the_oldest_event_is_refused() -> None:
     assert "before the oldest event" in refusal(topic(), from_ms=-5, to_ms=0)
 
 
-def test_a_range_that_needs_what_retention_has_deleted_is_refused_with_the_first_that_is_possible() -> None:
-    held = topic(p0=RetainedPartition(100, 100, 1_000, 40 * HOUR))
-    replay_of(held, from_ms=40 * HOUR + LOOKBACK + 1)
-    said = refusal(held, from_ms=40 * HOUR + LOOKBACK)
-    assert "retention has deleted" in said
-    assert "--from 1970-01-02T18:32:01.001Z" in said
+def test_a_range_that_needs_deleted_records_is_refused_with_the_possible_range() -> None:
+    retained = topic(p0=RetainedPartition(100, 100, 1_000, 40 * HOUR))
+    replay_of(retained, from_ms=40 * HOUR + LOOKBACK + 1)
+    message = refusal(retained, from_ms=40 * HOUR + LOOKBACK)
+    assert "retention has deleted" in message
+    assert "--from 1970-01-02T18:32:01.001Z" in message
 
 
-def test_any_partition_may_be_the_one_that_lacks_something() -> None:
-    held = topic(p0=RetainedPartition(0, 5, 1_000, 0), p1=RetainedPartition(1, 1, 1_000, 60 * HOUR))
-    assert "retention has deleted" in refusal(held)
+def test_deleted_records_of_any_partition_count() -> None:
+    retained = topic(p0=RetainedPartition(0, 5, 1_000, 0), p1=RetainedPartition(1, 1, 1_000, 60 * HOUR))
+    assert "retention has deleted" in refusal(retained)
 
 
-def test_where_retention_has_left_less_than_the_windows_nothing_is_possible() -> None:
+def test_no_range_is_possible_if_less_than_the_windows_is_retained() -> None:
     assert "none: retention has kept" in refusal(topic(p0=RetainedPartition(9, 9, 10, 99 * HOUR)))
 
 
-def test_a_topic_that_begins_where_it_always_did_has_lost_nothing() -> None:
+def test_a_topic_retained_from_offset_0_allows_any_earlier_start() -> None:
     replay_of(topic(p0=RetainedPartition(0, 0, 1_000, 90 * HOUR)), from_ms=0)
 
 
@@ -139,7 +139,7 @@ def of_two(first: RetainedTopic, second: RetainedTopic) -> Replay:
     return plan_replay(two, [first, second], from_ms=50 * HOUR, to_ms=60 * HOUR, scratch="s", reference="p")
 
 
-def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
+def test_the_topics_of_all_sources_are_replayed_with_their_own_offsets() -> None:
     replay = of_two(
         topic(p0=RetainedPartition(0, 40, 1_000, 0)),
         topic(p0=RetainedPartition(0, 9, 9, 0), p1=RetainedPartition(0, 3, 7, 0)),
@@ -148,7 +148,7 @@ def test_the_topics_of_all_sources_are_read_each_in_a_part_of_its_own() -> None:
     assert [(one.start, one.end) for one in replay.additional_sources] == [({1: 3}, {1: 7})]
 
 
-def test_what_retention_has_deleted_of_a_further_source_is_missed_too_and_its_end_bounds_nothing() -> None:
+def test_deleted_records_of_a_further_source_count_but_its_end_does_not_limit_the_range() -> None:
     young = RetainedTopic(
         partitions={0: RetainedPartition(0, 0, 5, 0)}, oldest_ms=None, newest_ms=None, newest_timestamp=0
     )

@@ -9,7 +9,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 
 
-def test_a_topic_of_a_broker_that_does_not_answer_is_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_broker_is_an_error_that_names_the_topic_and_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "_TIMEOUT_S", 0.2)
     with pytest.raises(PenstockError, match="topic taps cannot be read") as refused:
         retention.offsets_at(KafkaAccess(bootstrap="127.0.0.1:1"), "taps", range(2), 0)

@@ -1,4 +1,4 @@
-"""Backfills to rows of a training set, and those that do not fit."""
+"""Rows of a training set from backfills, and backfills that do not fit the model."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_a_row_becomes_its_vector_in_the_order_of_the_models_inputs(tmp_path: Pa
     assert (row.event_time_ms, row.position) == (1_000, (90, 3, 5))
 
 
-def test_a_row_knows_its_partition_which_the_drift_detectors_follow_one_by_one(tmp_path: Path) -> None:
+def test_a_row_has_its_source_partition(tmp_path: Path) -> None:
     (row,) = rows(write_backfill(pipeline(), tmp_path, [features()]))
     assert row.partition == 3
 
 
-def test_a_vector_knows_as_much_as_the_views_that_the_model_uses(tmp_path: Path) -> None:
+def test_known_at_is_the_latest_as_of_of_the_models_views(tmp_path: Path) -> None:
     (row,) = rows(write_backfill(pipeline(), tmp_path, [features()]))
     assert row.known_at_ms == 1_200
 
@@ -96,14 +96,14 @@ def test_an_event_without_the_entity_of_a_view_has_nulls_for_its_features(tmp_pa
 
 @pytest.mark.parametrize("amount", [None, 0.1, -0.0, 1e300, 16_777_217.0, 5e-324])
 @pytest.mark.parametrize("number", [0, 2**53 + 1, -(2**62)])
-def test_vectors_are_those_that_the_scorer_makes(tmp_path: Path, amount: float | None, number: int) -> None:
+def test_vectors_equal_those_of_the_scorer(tmp_path: Path, amount: float | None, number: int) -> None:
     view = {"entity": "c", "epoch": 1, "seq": 1, "as_of": 1, "late": False}
     record = features(
         event={"amount": amount, "at_night": False}, taps=view | {"count_1h": number, "amount_mean_1h": amount}
     )
     (row,) = rows(write_backfill(pipeline(), tmp_path, [record]))
-    (wanted,) = Vectorizer(INPUTS).vectors([record])
-    assert row.vector.tobytes() == wanted.tobytes()
+    (expected,) = Vectorizer(INPUTS).vectors([record])
+    assert row.vector.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_backfill_that_does_not_fit_the_model_is_refused(
         require_fit(project_of(definition), view_versions(compile_plan(definition), definition.model.inputs), backfill)
 
 
-def test_a_backfill_with_the_views_of_the_model_and_no_others_is_enough(tmp_path: Path) -> None:
+def test_a_backfill_with_only_the_models_views_fits(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()], ("taps",))
     require_fit(project_of(pipeline()), view_versions(compile_plan(pipeline()), INPUTS), backfill)
 
 
-def test_a_pipeline_without_labels_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_pipeline_without_labels_is_refused(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     with pytest.raises(PenstockError, match="declares no labels"):
         read_training_set(project_of(pipeline()), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)
