@@ -27,7 +27,7 @@ from sinks.runner import Sink, group_id
 from sinks.store_interface import EnvironmentVariable, StoreType
 from sinks.store_registry import find_stores
 from streams.definitions.loading import load_pipeline
-from streams.definitions.windows import Duration, span
+from streams.definitions.windows import Duration, duration_text
 from streams.plan.project import open_project
 
 
@@ -94,7 +94,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if _is_json(field):
         default = json.dumps(default)
     elif _is_duration(field):
-        default = span(default)
+        default = duration_text(default)
     return click.Option(
         [f"--{name.replace('_', '-')}"],
         type=_FieldType(field),

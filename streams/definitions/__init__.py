@@ -1,4 +1,5 @@
-"""The definition language: entities, sources, views, aggregates, SQL expressions, monitors, and loading a pipeline.
+"""The definition language: entities, sources, views, aggregates, SQL expressions, monitors; and loading a pipeline.
 
-Definitions are immutable values. They say what is computed, never how; nothing here reads a topic or a store.
+Definitions are immutable values that declare what is computed. How it is computed is up to ``plan`` and the
+engines. Nothing here may access a topic or a store.
 """

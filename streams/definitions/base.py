@@ -1,4 +1,4 @@
-"""What all definitions share: the immutable base model, names, and SQL texts."""
+"""The base of all definitions: the immutable model, and the types of names and SQL texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
-# In Flink 1 / 3.0 is a DECIMAL of six digits, in DuckDB a DOUBLE: a literal with an exponent is a DOUBLE in both.
+# 1 / 3.0 is a DECIMAL with six digits in Flink, but a DOUBLE in DuckDB. A literal with an exponent is always a DOUBLE.
 _DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
 
 
@@ -24,7 +24,7 @@ def _check_name(name: str) -> str:
 def _check_sql(sql: str) -> str:
     decimal = _DECIMAL.search(_TEXT.sub("''", sql))
     if decimal:
-        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal divides to a few digits; write {decimal[0]}e0")
+        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal loses digits in a division; write {decimal[0]}e0")
     return sql
 
 
@@ -33,6 +33,6 @@ Sql = Annotated[str, AfterValidator(_check_sql)]
 
 
 class Definition(BaseModel):
-    """An immutable value that refuses what it does not know."""
+    """An immutable value that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

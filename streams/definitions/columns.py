@@ -1,4 +1,4 @@
-"""Columns that a pipeline computes from one row: by SQL, or by a Python function."""
+"""Columns that a pipeline computes from one row, by SQL or by a Python function."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streams.definitions.importing import public_name
 class Derived(Definition):
     """A column computed from one row by a SQL expression.
 
-    The expression uses the SQL that Flink and DuckDB share (the second is the oracle's): arithmetic, comparison,
-    ``CASE``, ``COALESCE``, ``ABS``, ``FLOOR``, ``MOD``, ``LN``, ``EXP``, ``SQRT``, ``UPPER``, ``||`` and the like.
-    ``/`` between integers is integer division, and a number with a fraction is written with an exponent (``0.5e0``),
-    which makes it a double. Event time is a column of epoch milliseconds.
+    The expression must be valid in both Flink and DuckDB (the oracle's engine): arithmetic, comparison, ``CASE``,
+    ``COALESCE``, ``ABS``, ``FLOOR``, ``MOD``, ``LN``, ``EXP``, ``SQRT``, ``UPPER``, ``||`` and the like. ``/`` between
+    integers is integer division. Write a number with a fraction with an exponent (``0.5e0``): it is then a double.
+    Event time is a column in epoch milliseconds.
     """
 
     sql: Sql
@@ -24,10 +24,10 @@ class Derived(Definition):
 
 
 class PythonColumn(Definition):
-    """A column computed from one row by a Python function: slower by an order of magnitude, so a choice.
+    """A column computed from one row by a Python function; slower than SQL by an order of magnitude.
 
-    ``function`` must be importable (module level), pure, and take the named columns as positional arguments; None
-    stands for null. It runs in the TaskManager's Python (see docs for the measured cost).
+    ``function`` must be importable (module level) and pure. It gets the ``columns`` as positional arguments, null as
+    None. It runs in the TaskManager's Python (the docs have the measured cost).
     """
 
     function: Callable[..., Any]
@@ -36,5 +36,5 @@ class PythonColumn(Definition):
 
     @property
     def reference(self) -> str:
-        """``module:function``, by which the job imports it."""
+        """The name by which the job imports the function: ``module:function``."""
         return f"{public_name(self.function.__module__)}:{self.function.__qualname__}"

@@ -1,7 +1,7 @@
-"""The SQL of derived features: what it names, and its text with those names written as an engine has them.
+"""The SQL of derived features: finds its references, and replaces them by an engine's column names.
 
-A bare name is a feature of the view itself, ``view.feature`` one of another view of the same record, ``event.column`` a
-column of the event. Names are lower case; every other word is SQL.
+A reference is ``feature`` (of the view itself), ``view.feature`` (of another view in the same record) or
+``event.column``. Names are lower case; every other word is SQL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORD = re.compile(
     "false|float|for|from|hour|in|int|integer|interval|is|leading|like|minute|month|not|null|or|second|similar|"
     "smallint|string|substring|then|time|timestamp|to|trailing|trim|true|try_cast|unknown|varchar|when|year"
 )
-# A text, a quoted name or a comment, a number, or a name with what may follow it: a second part, an opening bracket.
+# A text, a quoted name or comment, a number, or a name, perhaps in several parts, perhaps with an opening parenthesis.
 _TOKEN = re.compile(
     r"(?P<text>'(?:[^']|'')*')|(?P<refused>[`\"]|--|/\*)|(?P<number>\d[\w.]*)"
     r"|(?P<name>[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)(?P<call>\s*\()?"
@@ -25,7 +25,7 @@ _TOKEN = re.compile(
 
 
 def references(sql: str, view: str) -> tuple[str, ...]:
-    """What the SQL of a derived feature of ``view`` names, each once, as ``view.feature`` or ``event.column``.
+    """The references in the SQL of a derived feature of ``view``, as ``view.feature`` or ``event.column``.
 
     >>> references("CASE WHEN count_1h > 3 THEN ABS(shop.mean_1h - event.amount) END", "card")
     ('card.count_1h', 'shop.mean_1h', 'event.amount')
@@ -33,22 +33,22 @@ def references(sql: str, view: str) -> tuple[str, ...]:
     Raises:
         ValueError: if a name is quoted or has more than two parts, or there is a comment.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
 
     def note(name: str) -> str:
-        found[name] = None
+        names[name] = None
         return name
 
-    rendered(sql, view, note)
-    return tuple(found)
+    replace_references(sql, view, note)
+    return tuple(names)
 
 
-def rendered(sql: str, view: str, column: Callable[[str], str]) -> str:
-    """The SQL with every name, as :func:`references` gives it, replaced by what ``column`` makes of it."""
+def replace_references(sql: str, view: str, column: Callable[[str], str]) -> str:
+    """The SQL with each reference replaced by ``column(reference)``; raises the errors of :func:`references`."""
 
-    def replaced(token: re.Match[str]) -> str:
+    def replacement(token: re.Match[str]) -> str:
         if token["refused"]:
-            raise ValueError(f"{sql!r}: write names without quotes, of which each engine has its own, and no comments")
+            raise ValueError(f"{sql!r}: write names without quotes, and no comments: engines read them differently")
         name = token["name"]
         if name is None or token["call"] or ("." not in name and (name != name.lower() or _WORD.fullmatch(name))):
             return token[0]
@@ -57,9 +57,9 @@ def rendered(sql: str, view: str, column: Callable[[str], str]) -> str:
             raise ValueError(f"{name!r} in {sql!r}: a name is feature, view.feature or event.column")
         return column(".".join(parts if len(parts) == 2 else (view, name)))
 
-    return _TOKEN.sub(replaced, sql)
+    return _TOKEN.sub(replacement, sql)
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a lower-case name is a word of SQL, and so cannot name a feature."""
+    """Whether a lower-case name is a reserved word of SQL, which cannot name a feature."""
     return _WORD.fullmatch(name) is not None

@@ -1,12 +1,12 @@
-"""Importing a user's Python file by its path, whatever it is called and whatever else is installed.
+"""Imports a user's Python file by its path. Its name need not differ from those of other files and installed modules.
 
-The file and the modules beside it (or, inside a package, that package) are imported under a prefix of their own:
+The file and the modules beside it (or, inside a package, that package) are imported under their own prefix:
 
-- two files of one name in two folders are two modules;
-- inside them, ``import helpers`` finds ``helpers.py`` beside the file, even if something of that name is installed;
-- for everybody else nothing changes: a pipeline called ``redis.py`` hides no installed module.
+- two files with the same name in two folders are two modules;
+- inside them, ``import helpers`` finds ``helpers.py`` beside the file, even if a module of that name is installed;
+- other code is not affected: a pipeline called ``redis.py`` hides no installed module.
 
-A file that is importable under its ordinary name, as those of an installed package are, is imported so.
+A file that Python finds under its ordinary name, such as one of an installed package, is imported under that name.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _PREFIX = "_penstock_user_"
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file, once: the same path gives the same module."""
+    """Import a Python file once: the same path gives the same module."""
     folder, name = import_root(path)
     if _is_installed(name, path):
         return importlib.import_module(name)
     prefix = _PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     if prefix not in _FINDER.roots:
-        only = name.partition(".")[0] if "." in name else None
-        _FINDER.roots[prefix] = _Root(prefix, folder, only)
-        package = ModuleType(prefix)
-        package.__path__ = [str(folder)]
-        sys.modules[prefix] = package
+        package = name.partition(".")[0] if "." in name else None
+        _FINDER.roots[prefix] = _ImportRoot(prefix, folder, package)
+        namespace = ModuleType(prefix)
+        namespace.__path__ = [str(folder)]
+        sys.modules[prefix] = namespace
     importlib.invalidate_caches()
     return importlib.import_module(f"{prefix}.{name}")
 
 
 def import_root(path: Path) -> tuple[Path, str]:
-    """The folder from which a file is imported, and its dotted name there: packages around the file belong to it."""
+    """The folder from which a file is imported, and its dotted name there, enclosing packages included."""
     parts, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)
@@ -53,7 +53,7 @@ def import_root(path: Path) -> tuple[Path, str]:
 
 
 def public_name(module: str) -> str:
-    """The name of a module as its author knows it, without the prefix under which it was imported.
+    """A module's name without the prefix under which it was imported.
 
     >>> public_name("_penstock_user_0123456789abcdef.pipeline"), public_name("examples.fraud.pipeline")
     ('pipeline', 'examples.fraud.pipeline')
@@ -62,9 +62,9 @@ def public_name(module: str) -> str:
 
 
 def source_files(module: str) -> dict[Path, Path]:
-    """The files of an imported module and of what is imported with it, by their paths below the import root.
+    """The files that an imported module needs, by their paths below the import root.
 
-    Of a package, all of it; of a loose file, it and the modules beside it that have been imported.
+    For a module of a package: all files of the package. For a single file: the file and all imported modules beside it.
     """
     prefix, _, name = module.partition(".")
     root = _FINDER.roots.get(prefix)
@@ -75,9 +75,9 @@ def source_files(module: str) -> dict[Path, Path]:
             return _package_files(folder, name.partition(".")[0])
         imported = (getattr(one, "__file__", None) for one in list(sys.modules.values()))
         return {Path(path).relative_to(folder): Path(path) for path in imported if path and Path(path).parent == folder}
-    if root.only is not None:
-        return _package_files(root.folder, root.only)
-    files = (Path(one.__file__) for key, one in sys.modules.items() if key.startswith(f"{prefix}.") and one.__file__)
+    if root.package is not None:
+        return _package_files(root.folder, root.package)
+    files = (Path(m.__file__) for key, m in sys.modules.items() if key.startswith(f"{prefix}.") and m.__file__)
     return {file.relative_to(root.folder): file for file in files}
 
 
@@ -87,18 +87,18 @@ def _package_files(folder: Path, package: str) -> dict[Path, Path]:
 
 
 @dataclass(frozen=True)
-class _Root:
-    """A folder whose modules are imported under a prefix; ``only`` is the package they belong to, if to one."""
+class _ImportRoot:
+    """A folder whose modules are imported under a prefix; with ``package``, only that package of the folder."""
 
     prefix: str
     folder: Path
-    only: str | None
+    package: str | None
 
-    def holds(self, name: str) -> bool:
+    def contains(self, name: str) -> bool:
         if name == "penstock":  # every definition needs it
             return False
-        if self.only is not None:
-            return name == self.only
+        if self.package is not None:
+            return name == self.package
         return (self.folder / f"{name}.py").is_file() or (self.folder / name / "__init__.py").is_file()
 
     def import_(
@@ -109,11 +109,11 @@ class _Root:
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> ModuleType:
-        """What ``import`` calls inside the folder's modules."""
+        """Replace ``__import__`` inside the folder's modules."""
         top = name.partition(".")[0]
-        # A file called json.py that imports json means the installed one.
-        is_itself = globals_ is not None and globals_.get("__name__") == f"{self.prefix}.{top}" and self.only is None
-        if level == 0 and self.holds(top) and not is_itself:
+        # A file json.py that imports json means the installed module.
+        is_itself = globals_ is not None and globals_.get("__name__") == f"{self.prefix}.{top}" and self.package is None
+        if level == 0 and self.contains(top) and not is_itself:
             name = f"{self.prefix}.{name}"
             if not fromlist:
                 importlib.import_module(name)
@@ -122,9 +122,9 @@ class _Root:
 
 
 class _Loader(SourceFileLoader):
-    """Gives a module the ``import`` of its folder before it runs."""
+    """Sets the ``__import__`` of a module's folder before the module runs."""
 
-    def __init__(self, fullname: str, path: str, root: _Root) -> None:
+    def __init__(self, fullname: str, path: str, root: _ImportRoot) -> None:
         super().__init__(fullname, path)
         self._root = root
 
@@ -137,7 +137,7 @@ class _Finder(MetaPathFinder):
     """Finds the modules under the prefixes."""
 
     def __init__(self) -> None:
-        self.roots: dict[str, _Root] = {}
+        self.roots: dict[str, _ImportRoot] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -156,7 +156,7 @@ sys.meta_path.insert(0, _FINDER)
 
 
 def _is_installed(name: str, path: Path) -> bool:
-    """Whether the ordinary import system finds this very file under its ordinary name."""
+    """Whether Python's import system finds this same file under its ordinary name."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

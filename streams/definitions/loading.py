@@ -1,7 +1,7 @@
-"""Finding and loading a pipeline: by its file, its folder, or the name of its folder.
+"""Finds and loads a pipeline by its file, its folder, or the name of its folder.
 
-Names are looked up in the folders of ``PENSTOCK_PIPELINES``, then in Penstock's own ``examples/``. How a file is
-imported is in :mod:`streams.definitions.importing`.
+Names are looked up in the folders of ``PENSTOCK_PIPELINES``, then in Penstock's ``examples/``.
+:mod:`streams.definitions.importing` imports the file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from streams.definitions.pipeline import Pipeline
 
 
 def pipeline_file(reference: str) -> Path:
-    """The file behind ``fraud``, ``examples/fraud`` or ``path/to/pipeline.py``.
+    """The pipeline file of ``fraud``, ``examples/fraud`` or ``path/to/pipeline.py``.
 
     Raises:
-        PenstockError: if there is no such file; the message lists where it looked.
+        PenstockError: if there is no such file; the message lists the paths that were tried.
     """
     candidates = [
         Path(reference),
@@ -31,13 +31,13 @@ def pipeline_file(reference: str) -> Path:
             return candidate.resolve()
     raise PenstockError(
         what=f"there is no pipeline {reference!r}",
-        where="looked at " + ", ".join(str(c) for c in candidates),
-        next="name a pipeline file, or set PENSTOCK_PIPELINES to the folder that holds yours",
+        where="looked for " + ", ".join(str(c) for c in candidates),
+        next="name a pipeline file, or set PENSTOCK_PIPELINES to the folder that contains the pipeline's folder",
     )
 
 
 def load_pipeline(reference: str) -> Pipeline:
-    """Import the file and return its ``pipeline``; the same file is imported once.
+    """Import the pipeline file, once, and return its ``pipeline``.
 
     Raises:
         PenstockError: if there is no such file, or it defines no ``pipeline``.
@@ -54,7 +54,7 @@ def load_pipeline(reference: str) -> Pipeline:
 
 
 def known_pipelines() -> list[str]:
-    """Names of the pipelines that need no path: the folders that hold a ``pipeline.py``, in alphabetical order."""
+    """The names of the pipelines that need no path: folders with a ``pipeline.py``, in alphabetical order."""
     return sorted({file.parent.name for root in _roots() for file in root.glob("*/pipeline.py")})
 
 

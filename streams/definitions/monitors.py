@@ -1,4 +1,4 @@
-"""What a pipeline watches for drift."""
+"""Drift monitors of a pipeline."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import Field
 from streams.definitions.base import Definition
 
 SCORE = "score"
-"""The name of the monitor on the model's score; those on inputs are named as the inputs."""
+"""The name of the monitor on the model's score; monitors on inputs have the names of the inputs."""
 
 
 class Monitors(Definition):
-    """Which of the model's inputs are watched for drift, whether its score is, and how often a false alarm may come.
+    """The model inputs that are monitored for drift, whether the score is, and the rate of false alarms.
 
-    ``inputs`` are model inputs (``view.feature`` or ``event.column``), since the training set is what they are
-    compared with. ``window`` is how many of a partition's latest records are compared with it as a histogram.
-    ``false_alarm_every`` is the number of events after which one false alarm may be expected, of all monitors and
-    detectors on all partitions together: training chooses the detectors' thresholds by it.
+    ``inputs`` must be model inputs (``view.feature`` or ``event.column``), because they are compared with the training
+    set. ``window`` is the number of a partition's latest records that are compared with it as a histogram.
+    ``false_alarm_every`` is the expected number of events per false alarm, over all monitors, detectors and partitions
+    together; training sets the detectors' thresholds accordingly.
     """
 
     inputs: tuple[str, ...] = ()
@@ -27,17 +27,17 @@ class Monitors(Definition):
     false_alarm_every: int = Field(default=1_000_000, ge=10_000)
 
     def names(self) -> tuple[str, ...]:
-        """All monitors: the inputs in their order, then the score."""
+        """The names of all monitors: the inputs in their order, then the score."""
         return (*self.inputs, SCORE) if self.score else self.inputs
 
     def check(self, model_inputs: Collection[str]) -> None:
-        """Check that the monitors can be compared with a training set of these inputs.
+        """Check that each monitored input is an input of the model, once.
 
         Raises:
-            ValueError: naming the first that cannot.
+            ValueError: for the first that is not.
         """
         if not self.names():
-            raise ValueError("monitors: nothing is watched; name inputs, or leave the score on")
+            raise ValueError("monitors: nothing is monitored; name inputs, or leave the score on")
         for name in self.inputs:
             if name not in model_inputs:
                 raise ValueError(

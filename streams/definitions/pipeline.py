@@ -1,8 +1,8 @@
-"""The definition language: a pipeline is one Python file that says what, never how.
+"""The pipeline: the root of a definition, in one Python file.
 
 A pipeline names a source and its contract, the entities, the feature views over them, the model and the labels.
 The job graph, the Avro records, the Redis keys, the Cassandra tables and the training sets are derived from it
-(:mod:`streams.plan.model`). Definitions are immutable values and touch no I/O.
+(:mod:`streams.plan.model`). Definitions are immutable values and do no I/O.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
 from streams.definitions.base import Definition, Name
 from streams.definitions.columns import Derived, PythonColumn
-from streams.definitions.derived_references import check_references, feature_types
+from streams.definitions.feature_dependencies import check_references, feature_types
 from streams.definitions.monitors import Monitors
 from streams.definitions.sources import Source, check_sources
 from streams.definitions.views import Entity, View
 
 
 class Model(Definition):
-    """The model that scores each event, and how its score becomes a decision.
+    """The model that scores each event, and the decision for each score.
 
-    ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's vector.
-    A score of at least ``threshold`` gives ``positive``, else ``negative``.
+    ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's input vector.
+    The decision is ``positive`` for a score of at least ``threshold``, else ``negative``.
     """
 
     name: Name
@@ -38,9 +38,10 @@ class Model(Definition):
 
 
 class Labels(Definition):
-    """The topic that brings the truth, late.
+    """The topic of labels, which arrive later than their events.
 
-    Its contract names the labelled event (EVENT_ID) and the time at which the label was known (EVENT_TIME).
+    In its contract, EVENT_ID is the id of the labelled event, and EVENT_TIME is the time at which the label became
+    known.
     """
 
     topic: str
@@ -49,11 +50,13 @@ class Labels(Definition):
 
 
 class Pipeline(Definition):
-    """Everything about one pipeline. ``passthrough`` names event columns that feature records keep beside model inputs.
+    """One pipeline: sources, entities, views, model, labels and monitors.
 
-    A pipeline scores the events of its ``source``. It may read other topics too (``additional_sources``), each under a
-    contract of its own, keyed and partitioned as the source is. A row then has the columns of all contracts, null where
-    its own lacks them, and ``event__type``: its contract's name, for conditions.
+    A pipeline scores the events of its ``source``. It may read more topics (``additional_sources``), each with its own
+    contract, and keyed and partitioned like the source. A row then has the columns of all contracts, null for columns
+    that its own contract does not have, and ``event__type``: the name of its contract, for conditions.
+
+    Feature records keep the event columns that are model inputs, and those in ``passthrough``.
     """
 
     name: Name
@@ -69,47 +72,47 @@ class Pipeline(Definition):
 
     @property
     def features_topic(self) -> str:
-        """One record per valid event, with every feature of every entity of it."""
+        """The topic of feature records: one per valid event, with all features of all its entities."""
         return f"features.{self.name}"
 
     @property
     def predictions_topic(self) -> str:
-        """One record per valid event, exactly once."""
+        """The topic of predictions: exactly one per valid event."""
         return f"predictions.{self.name}"
 
     @property
     def drift_topic(self) -> str:
-        """Alerts of the monitors."""
+        """The topic of the monitors' alerts."""
         return f"drift.{self.name}"
 
     @property
     def drift_state_topic(self) -> str:
-        """What the drift detectors know, with the offset up to which they know it; compacted."""
+        """The compacted topic of the drift detectors' states, each with the offset that it covers."""
         return f"drift.{self.name}.state"
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All sources, the one whose events are scored first."""
+        """All sources; the one whose events are scored comes first."""
         return (self.source, *self.additional_sources)
 
     @property
     def contracts(self) -> tuple[type[Contract], ...]:
-        """The contracts that it reads: its sources', and that of its labels."""
-        found = [source.contract for source in self.sources]
+        """The contracts that the pipeline reads: those of its sources and of its labels."""
+        contracts = [source.contract for source in self.sources]
         if self.labels is not None:
-            found.append(self.labels.contract)
-        return tuple(dict.fromkeys(found))
+            contracts.append(self.labels.contract)
+        return tuple(dict.fromkeys(contracts))
 
     def column_types(self) -> dict[str, ColumnType]:
-        """All columns of a row: the fields of all contracts, then the derived ones."""
+        """The types of all columns of a row: the fields of all contracts, then the derived columns."""
         types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
         return types | {name: column.type for name, column in self.derived.items()}
 
     def view(self, name: str) -> View:
-        """The view of that name.
+        """The view called ``name``.
 
         Raises:
-            KeyError: if there is none; the message lists those that exist.
+            KeyError: if there is none; the message lists the existing ones.
         """
         for view in self.views:
             if view.name == name:
@@ -140,14 +143,16 @@ class Pipeline(Definition):
         columns = self.column_types()
         for entity in self.entities:
             for name in entity.columns:
-                if _require(columns, name, f"entity {entity.name}") == "double":
-                    raise ValueError(f"entity {entity.name}: a double is no key; derive a string or long from {name}")
+                if _require_column(columns, name, f"entity {entity.name}") == "double":
+                    raise ValueError(
+                        f"entity {entity.name}: a double cannot be a key; derive a string or long from {name}"
+                    )
             if len(set(entity.columns)) < len(entity.columns):
                 raise ValueError(f"entity {entity.name}: a column is named twice in {entity.columns}")
         if self.source.key is not None:
-            _require(columns, self.source.key, "source key")
+            _require_column(columns, self.source.key, "source key")
         for name in self.passthrough:
-            _require(columns, name, "passthrough")
+            _require_column(columns, name, "passthrough")
         for view in self.views:
             if view.entity not in self.entities:
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
@@ -160,20 +165,20 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _model_inputs_are_numbers(self) -> Self:
         columns = self.column_types()
-        sources: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
+        types: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
         for view in self.views:
-            sources |= {f"{view.name}.{name}": kind for name, kind in feature_types(view, columns).items()}
+            types |= {f"{view.name}.{name}": kind for name, kind in feature_types(view, columns).items()}
         for name in self.model.inputs:
-            if name not in sources:
+            if name not in types:
                 raise ValueError(
                     f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>"
                 )
-            if sources[name] == "string":
+            if types[name] == "string":
                 raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
-            if element_of(sources[name]) is not None:
+            if element_of(types[name]) is not None:
                 raise ValueError(
-                    f"model {self.model.name}: input {name} is a list ({sources[name]}), a model takes numbers; "
-                    "give it an aggregate of one value, such as max_, last or count(where=...)"
+                    f"model {self.model.name}: input {name} is a list ({types[name]}), but a model takes numbers; "
+                    "use an aggregate with one value, such as max_, last or count(where=...)"
                 )
         if self.monitors is not None:
             self.monitors.check(self.model.inputs)
@@ -183,13 +188,13 @@ class Pipeline(Definition):
 def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:
     if aggregate.column is None:
         return
-    kind = _require(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
+    kind = _require_column(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
     if SPECS[aggregate.operation].numeric and kind not in ("long", "double"):
         call = f"{aggregate.operation}({aggregate.column})"
         raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 
 
-def _require(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:
+def _require_column(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:
     if name not in columns:
         raise ValueError(f"{where}: no column {name!r}; there are {', '.join(columns)}")
     return columns[name]

@@ -1,4 +1,4 @@
-"""Sources: the Kafka topics of raw events that a pipeline reads, and how several of them fit together."""
+"""Sources: the Kafka topics of raw events that a pipeline reads, and the checks that several of them fit together."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ _GENERATED = re.compile(r"(event|key|where)__")
 
 
 class Source(Definition):
-    """A Kafka topic of raw events under one contract.
+    """A Kafka topic of raw events with one contract.
 
-    ``key`` is the column by which producers partition the topic: for that entity a replay is bit-exact.
-    ``dedup_horizon`` is in event time (default 1 h); ``max_future`` is how far an event's time may be ahead of its
-    Kafka timestamp (default 1 min). An event of more than ``max_bytes`` is refused unread. Dead letters go to
-    ``<topic>.dlq``. Valid events for which ``filter``, a SQL condition on the row, is not true are ignored and
-    counted: for a topic that carries more than the pipeline is about.
-
-    ``order`` is that in which views take the events of an entity: as they arrive, or by (event time, partition,
-    offset), for which each event waits until the watermark has passed it. The watermark stays ``disorder`` behind the
-    least advanced partition; one that has brought nothing for ``idle_after`` is not waited for.
-
-    An event of a source that ``triggers`` gives a feature record, and so a prediction; one of another source changes
-    the windows, and that is all.
+    Args:
+        topic: The topic. Its dead letters go to ``<topic>.dlq``.
+        contract: The contract of its events.
+        key: The column by which producers partition the topic. For that entity a replay is bit-exact.
+        partitions: The number of its partitions.
+        dedup_horizon: Within this event time, an event id that comes again is a duplicate.
+        max_future: How far an event's time may be ahead of its Kafka timestamp.
+        max_bytes: A longer event is refused without decoding it.
+        order: The order in which views process an entity's events: by arrival, or by (event time, partition, offset).
+            For the second, each event waits until the watermark has passed its time.
+        disorder: How far the watermark stays behind the least advanced partition.
+        idle_after: The watermark does not wait for a partition without records for this time.
+        triggers: Whether its events produce feature records, and so predictions. Otherwise they only update windows.
+        filter: A SQL condition on the row. Valid events for which it is not true are counted and ignored. Use it for a
+            topic that also has events of other kinds.
     """
 
     topic: str
@@ -47,27 +50,27 @@ class Source(Definition):
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where events that cannot be used are kept, verbatim, with the reason in their headers."""
+        """The topic of refused events, kept verbatim with the reason in their headers."""
         return f"{self.topic}.dlq"
 
     @property
     def event_id(self) -> str | None:
-        """The field that identifies an event, if the contract names one."""
+        """The field that identifies an event, if the contract has one."""
         return field_with_role(self.contract, Role.EVENT_ID)
 
     @property
     def event_time(self) -> str:
-        """The field that holds event time, in epoch milliseconds."""
+        """The field with the event time, in epoch milliseconds."""
         name = field_with_role(self.contract, Role.EVENT_TIME)
-        assert name is not None  # the contract's own check
+        assert name is not None  # Contract checks this for every subclass
         return name
 
 
 def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
-    """Check that the events of several topics can be brought together.
+    """Check that the events of several topics fit into one row type and one partitioning.
 
     Raises:
-        ValueError: naming the source that does not fit, and why.
+        ValueError: if a source does not fit; names the source and the reason.
     """
     if not first.triggers:
         raise ValueError(
@@ -77,27 +80,27 @@ def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
     for source in additional:
         where = f"source {source.topic}"
         if source.topic in topics:
-            raise ValueError(f"{where}: is named twice; tell its events apart by filter= or where=")
+            raise ValueError(f"{where}: is named twice; separate its events with filter= or where=")
         topics.add(source.topic)
         if source.triggers:
             raise ValueError(f"{where}: only the pipeline's own source can trigger records; give it triggers=False")
         if "event_time" in (first.order, source.order):
-            raise ValueError(f"{where}: events of several topics cannot be taken by event time; leave out order=")
+            raise ValueError(f"{where}: events of several topics cannot be ordered by event time; leave out order=")
         for name in ("key", "partitions"):
             theirs, ours = getattr(source, name), getattr(first, name)
             if theirs != ours:
                 raise ValueError(
                     f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
-                    "partitions of the same number in all topics"
+                    "the same partition number in all topics"
                 )
     if additional:
         _check_columns(first, additional)
 
 
 def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:
-    """Columns of one name must be alike, all events must have the key, and no name may be a generated one."""
-    known = {field.name: (first, field) for field in contract_fields(first.contract)}
-    has_key = first.key in known
+    """Check that columns of one name are alike, all events have the key, and no name could be a generated one."""
+    columns = {field.name: (first, field) for field in contract_fields(first.contract)}
+    has_key = first.key in columns
     for source in additional:
         where = f"source {source.topic}"
         fields = contract_fields(source.contract)
@@ -106,14 +109,14 @@ def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:
                 f"{where}: {source.contract.contract_name} has no field {first.key!r}, the key of all topics"
             )
         for field in fields:
-            other, same = known.setdefault(field.name, (source, field))
+            other_source, other_field = columns.setdefault(field.name, (source, field))
             for name in ("type", "pii"):
-                theirs, ours = getattr(field, name), getattr(same, name)
+                theirs, ours = getattr(field, name), getattr(other_field, name)
                 if theirs != ours:
                     raise ValueError(
-                        f"{where}: the {name} of {field.name} is {theirs}, in {other.topic} it is {ours}; "
-                        "columns of one name must be alike"
+                        f"{where}: the {name} of {field.name} is {theirs}, in {other_source.topic} it is {ours}; "
+                        "columns with the same name must have the same type and pii"
                     )
-    reserved = sorted(name for name in known if _GENERATED.match(name))
+    reserved = sorted(name for name in columns if _GENERATED.match(name))
     if reserved:
         raise ValueError(f"contracts: {', '.join(reserved)} could be a generated column; rename it")

@@ -1,4 +1,4 @@
-"""Entities, and the feature views over them."""
+"""Entities and their feature views."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from streams.definitions.columns import Derived
 from streams.definitions.feature_sql import is_reserved, references
 from streams.definitions.windows import Duration
 
-# What a view's row in the history's table has beside the fields of its part of a record.
+# Columns of a view's history table that are not fields of its part of a feature record.
 _HISTORY_COLUMNS = ("day", "attempt", "event_id")
 
 
 class Entity(Definition):
-    """What features are about: a card, a merchant, an aircraft. ``key`` is the (derived) column that names it.
+    """The subject of features, such as a card, a merchant or an aircraft. ``key`` is the column that identifies it.
 
-    Several columns name it together (``key=("card", "merchant")``: a card at a merchant); where one of them is null,
-    there is no such entity. How its parts become one text is in :mod:`streams.plan.entity_text`.
+    The column may be a derived one. A composite key has several columns (``key=("card", "merchant")``: a card at a
+    merchant); a row in which one of them is null has no such entity. :mod:`streams.plan.entity_text` defines the text
+    of an entity.
     """
 
     name: Name
@@ -29,18 +30,18 @@ class Entity(Definition):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that name it."""
+        """The columns of its key."""
         return (self.key,) if isinstance(self.key, str) else self.key
 
 
 class View(Definition):
-    """A set of features of one entity, versioned as a whole. A version never changes its meaning.
+    """A set of features of one entity, versioned as a whole. The meaning of a version never changes.
 
-    ``derived`` are features computed by SQL from those of the same record: the view's own by their name, another
-    view's as ``view.feature``, the event's columns as ``event.column``; each may use the derived ones before it.
+    ``derived`` features are SQL over the same record: the view's own features by their name, those of another view as
+    ``view.feature``, the event's columns as ``event.column``. Each may use the derived features before it.
 
-    With ``refresh``, the vector of an entity that is idle is emitted again as what it counted leaves its windows, at
-    most once in that time. It changes no value and is no part of what the version means.
+    With ``refresh``, the job emits the vector of an idle entity again when events leave its windows, at most once in
+    that time. ``refresh`` changes no value, so it is not part of the version's meaning.
     """
 
     name: Name
@@ -51,8 +52,8 @@ class View(Definition):
     refresh: Duration | None = None
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What a view does not use is no part of its definition, nor of its hash."""
+    def _without_unused_fields(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``derived`` if there is none: it is then not part of the definition, nor of its hash."""
         fields: dict[str, Any] = serialize(self)
         if not self.derived:
             del fields["derived"]
@@ -68,7 +69,7 @@ class View(Definition):
         return self
 
     def feature_names(self) -> tuple[str, ...]:
-        """All features of the view, in the order of the record: those of its aggregates, then the derived ones."""
+        """All features of the view in record order: those of its aggregates, then the derived ones."""
         return (*(name for aggregate in self.aggregates for name in aggregate.feature_names()), *self.derived)
 
     def inputs(self) -> tuple[str, ...]:
@@ -77,21 +78,21 @@ class View(Definition):
 
 
 def _check_derived(view: View) -> None:
-    """Check what a view can check alone: the names of its derived features, and that each uses only earlier ones.
+    """Check the names of the derived features, and that each uses only features of the view that are before it.
 
     Raises:
-        ValueError: that names the feature and what is wrong with it.
+        ValueError: if one is wrong; names the feature and the reason.
     """
-    known = [name for aggregate in view.aggregates for name in aggregate.feature_names()]
+    earlier = [name for aggregate in view.aggregates for name in aggregate.feature_names()]
     for name, feature in view.derived.items():
         where = f"view {view.name}, {name}"
         if name in (*VIEW_FIELD_NAMES, *_HISTORY_COLUMNS) or is_reserved(name):
-            raise ValueError(f"{where}: a feature cannot be called that, it is a word of records or of SQL")
+            raise ValueError(f"{where}: a feature cannot have this name: records or SQL reserve it")
         for reference in references(feature.sql, view.name):
             scope, _, used = reference.partition(".")
-            if scope != view.name or used in known:
+            if scope != view.name or used in earlier:
                 continue
             if used in view.derived:
                 raise ValueError(f"{where}: {used!r} is defined later; a derived feature may use those before it")
-            raise ValueError(f"{where}: no feature {used!r}; there are {', '.join(known)}")
-        known.append(name)
+            raise ValueError(f"{where}: no feature {used!r}; there are {', '.join(earlier)}")
+        earlier.append(name)

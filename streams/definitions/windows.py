@@ -1,4 +1,4 @@
-"""Durations and windows, as a definition writes them."""
+"""Durations and windows of definitions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FRIENDLY_HOPS_MS = [
     *(n * 3_600_000 for n in (1, 2, 3, 6, 12)),
     86_400_000,
 ]
-# A window that nothing leaves is one of 146 million years in tiles of half of that: every rule of windows holds as it
-# is, no sum of its size and a time of ours runs over, and an entity has one tile (two, if it has events before 1970).
+# A lifetime window is one of 146 million years in tiles of half that size. All rules of windows then apply to it, the
+# sum of its size and a present-day time fits 64 bits, and an entity has one tile (two, with events before 1970).
 LIFETIME_MS = 2**62
 _LIFETIME_HOP_MS = 2**61
 
 
 def duration_ms(text: str | int) -> int:
-    """Milliseconds of ``"90s"``, ``"5m"``, ``"24h"``, ``"7d"`` (an int is taken as milliseconds).
+    """The milliseconds of ``"90s"``, ``"5m"``, ``"24h"`` or ``"7d"``; an int is milliseconds already.
 
     >>> duration_ms("5m")
     300000
@@ -36,10 +36,10 @@ def duration_ms(text: str | int) -> int:
     return int(match[1]) * _UNITS_MS[match[2]]
 
 
-def span(ms: int) -> str:
-    """A duration in the largest unit that divides it, as :func:`duration_ms` reads it back; or ``lifetime``.
+def duration_text(ms: int) -> str:
+    """A duration in the largest unit that divides it, readable by :func:`duration_ms`; or ``lifetime``.
 
-    >>> span(300_000), span(90_000), span(1_500), span(LIFETIME_MS)
+    >>> duration_text(300_000), duration_text(90_000), duration_text(1_500), duration_text(LIFETIME_MS)
     ('5m', '90s', '1500ms', 'lifetime')
     """
     if ms == LIFETIME_MS:
@@ -49,7 +49,7 @@ def span(ms: int) -> str:
 
 
 def default_hop_ms(window_ms: int) -> int:
-    """The hop of a window that names none: about W/60, rounded down to a calendar-friendly value.
+    """The hop of a window that defines none: about W/60, rounded down to a calendar-friendly value.
 
     >>> default_hop_ms(duration_ms("24h")) == duration_ms("15m")
     True
@@ -63,7 +63,7 @@ Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
 class Window(Definition):
     """A sliding window of ``size`` that moves in steps of ``hop`` (epoch aligned); both in milliseconds.
 
-    ``Window.of("lifetime")`` is the one that nothing leaves: all that was ever seen of the entity.
+    ``Window.of("lifetime")`` never drops an event: it has all events of the entity.
     """
 
     size: Duration
@@ -72,10 +72,10 @@ class Window(Definition):
 
     @classmethod
     def of(cls, text: str, hop: str | None = None) -> Window:
-        """``Window.of("1h")``, ``Window.of("1h", hop="30s")``, or ``Window.of("lifetime")``."""
+        """A window from its text: ``Window.of("1h")``, ``Window.of("1h", hop="30s")`` or ``Window.of("lifetime")``."""
         if text == "lifetime":
             if hop is not None:
-                raise ValueError(f"a lifetime has no hop, got {hop!r}: nothing ever leaves it")
+                raise ValueError(f"a lifetime has no hop, got {hop!r}: no event ever leaves it")
             return cls(size=LIFETIME_MS, hop=_LIFETIME_HOP_MS, label=text)
         size = duration_ms(text)
         return cls(size=size, hop=duration_ms(hop) if hop else default_hop_ms(size), label=text)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from schemas.contract import ColumnType
 from schemas.feature_types import FeatureType, Value, element_of
-from streams.definitions.feature_sql import EVENT, rendered
+from streams.definitions.feature_sql import EVENT, replace_references
 from streams.oracle.derived_columns import ARROW, connected, typed
 from streams.plan.derivation import feature_column, number
 from streams.plan.model import DerivedFeaturePlan, PipelinePlan, ViewPlan
@@ -62,7 +62,7 @@ def _computed(
     }
     # A feature that uses nothing has a value per record all the same.
     connection.register("record", pa.table({"__record": pa.array(range(len(records)), pa.int64()), **columns}))
-    sql = rendered(feature.sql, view.name, lambda name: number(f'"{feature_column(name)}"', types[name]))
+    sql = replace_references(feature.sql, view.name, lambda name: number(f'"{feature_column(name)}"', types[name]))
     # Towards zero, as Flink does it; DuckDB would round.
     whole = f"TRUNC(CAST({sql} AS DOUBLE))" if feature.type == "long" else sql
     query = f"SELECT {typed(whole, feature.type)} AS value FROM record ORDER BY __record"  # noqa: S608 - the author's SQL

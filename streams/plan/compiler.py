@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.contract import ColumnType, Pii, contract_fields
 from streams.definitions.columns import Derived
-from streams.definitions.derived_references import columns_used, windows_used
+from streams.definitions.feature_dependencies import columns_used, windows_used
 from streams.definitions.feature_sql import references
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.contract import ColumnType
-from streams.definitions.feature_sql import rendered
+from streams.definitions.feature_sql import replace_references
 from streams.plan.model import ColumnPlan, DerivedFeaturePlan, PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
 
 
 def _feature_value(view: ViewPlan, feature: DerivedFeaturePlan, types: Mapping[str, ColumnType]) -> str:
-    expression = rendered(feature.sql, view.name, lambda name: number(f"`{feature_column(name)}`", types.get(name)))
+    expression = replace_references(
+        feature.sql, view.name, lambda name: number(f"`{feature_column(name)}`", types.get(name))
+    )
     if feature.type in ("double", "long"):
         function = "penstock_finite" if feature.type == "double" else "penstock_whole"
         return f"{function}(TRY_CAST(({expression}) AS DOUBLE))"

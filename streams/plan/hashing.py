@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from streams.definitions.columns import Derived, PythonColumn
-from streams.definitions.derived_references import columns_used, views_used
+from streams.definitions.feature_dependencies import columns_used, views_used
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
 from streams.definitions.views import View

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.contract import ColumnType, ContractField, Pii
 from schemas.feature_types import FeatureType
 from streams.definitions.aggregates.spec import SPECS, Operation
-from streams.definitions.windows import LIFETIME_MS, span
+from streams.definitions.windows import LIFETIME_MS, duration_text
 
 
 class _Plan(BaseModel):
@@ -66,7 +66,7 @@ class FeaturePlan(_Plan):
         buckets = None if self.buckets is None else [f"{edge:g}" for edge in self.buckets]
         listed = buckets and f"[{', '.join(buckets)}]"
         parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
-        parameters |= {"gap": self.gap_ms and span(self.gap_ms)}
+        parameters |= {"gap": self.gap_ms and duration_text(self.gap_ms)}
         given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
         return f"{self.operation}({', '.join([*filter(None, [self.column]), *given])})"
 

@@ -23,7 +23,7 @@ FILES = {
 AGGREGATE = """
 import penstock
 from penstock import *
-from streams.definitions.aggregates.__main__ import generated
+from streams.definitions.aggregates.__main__ import generated_files
 from streams.oracle.reference import Timed, vector
 from tests.plans import make_plan, view_of
 
@@ -33,7 +33,7 @@ feature = {"name": "f", "operation": "spread", "column": "x", "column_type": "do
 (view,) = make_plan(fields=[], views=[view_of(feature | {"window_ms": 60_000, "hop_ms": 1_000})]).views
 history = [Timed(1, {"k": "a", "x": 5.0}), Timed(2, {"k": "a", "x": 2.0})]
 assert vector(view, history).features == {"f": 3.0}
-docs, package = generated().values()
+docs, package = generated_files().values()
 assert "| `spread(x)` | greatest value less the smallest | `double` | null | exact |" in docs
 assert "from streams.definitions.aggregates.spreads import *" in package
 """

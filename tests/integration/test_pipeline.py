@@ -27,7 +27,7 @@ from penstock.kafka.reading import read_topic
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from streams.definitions.windows import span
+from streams.definitions.windows import duration_text
 from streams.plan.project import open_project
 from tests.integration.fraud_run import Run, environment_of, running
 
@@ -86,7 +86,7 @@ def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> Non
     assert not [feature for feature in explained["features"] if "again" in feature]
     assert values["count_7d"] >= 1
     counted = {
-        f"count_{span(w['window_ms'])}".replace("1d", "24h"): sum(
+        f"count_{duration_text(w['window_ms'])}".replace("1d", "24h"): sum(
             tile["values"][name] for tile in w["tiles"] for name in tile["values"] if name.startswith("count_")
         )
         for w in explained["windows"]

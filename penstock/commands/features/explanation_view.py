@@ -14,7 +14,7 @@ from penstock.commands.features.online import shown_or_null
 from penstock.time import readable
 from schemas.feature_types import FeatureValue
 from sinks.vector_format import FeatureVector
-from streams.definitions.windows import span
+from streams.definitions.windows import duration_text
 from streams.plan.model import DerivedFeaturePlan, FeaturePlan, ViewPlan
 
 
@@ -83,15 +83,18 @@ def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Exp
 
 
 def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
-    return feature.sql if isinstance(feature, DerivedFeaturePlan) else f"{feature.call} over {span(feature.window_ms)}"
+    if isinstance(feature, DerivedFeaturePlan):
+        return feature.sql
+    return f"{feature.call} over {duration_text(feature.window_ms)}"
 
 
 def _heading(window: ExplainedWindow) -> Text:
     if window.empties_ms is None:
         return Text.assemble(("lifetime", "bold"), ("  nothing leaves it", "dim"))
+    hop = duration_text(window.hop_ms)
     return Text.assemble(
-        (span(window.window_ms), "bold"),
-        (f"  in tiles of {span(window.hop_ms)}; without another event empty at {readable(window.empties_ms)}", "dim"),
+        (duration_text(window.window_ms), "bold"),
+        (f"  in tiles of {hop}; without another event empty at {readable(window.empties_ms)}", "dim"),
     )
 
 

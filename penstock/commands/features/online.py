@@ -19,7 +19,7 @@ from schemas.feature_types import FeatureValue
 from sinks.cassandra_tables import history_table
 from sinks.stores.redis import redis_key
 from sinks.vector_format import FeatureVector, VectorState
-from streams.definitions.windows import span
+from streams.definitions.windows import duration_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import open_project
 
@@ -126,8 +126,8 @@ def _describe(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
         table.add_row(
             feature.name,
             feature.call,
-            span(feature.window_ms),
-            "" if feature.is_lifetime else span(feature.hop_ms),
+            duration_text(feature.window_ms),
+            "" if feature.is_lifetime else duration_text(feature.hop_ms),
             Text(str(conditions[feature.where])) if feature.where else "",
             feature.type,
         )

@@ -13,7 +13,7 @@ from rich.tree import Tree
 from penstock.commands.features.sizes import StateSize
 from sinks.cassandra_tables import history_table
 from sinks.stores.redis import redis_key
-from streams.definitions.windows import LIFETIME_MS, span
+from streams.definitions.windows import LIFETIME_MS, duration_text
 from streams.plan.model import ColumnPlan, FeaturePlan, PipelinePlan, SourcePlan, ViewPlan
 
 
@@ -82,7 +82,8 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         for column in plan["columns"]:
             columns.add(Text.assemble((column["name"], "cyan"), (f" {column['type']} ", "dim"), column["from"]))
     if dedup is not None:
-        detail = f"within {span(dedup['horizon_ms'])}; keeps {dedup['bytes_per_id']} bytes of each event for so long"
+        horizon = duration_text(dedup["horizon_ms"])
+        detail = f"within {horizon}; keeps {dedup['bytes_per_id']} bytes of each event for so long"
         root.add(_line("drop duplicates", f"by {' and '.join(filter(None, (dedup['key'], dedup['id'])))}", detail))
     for stage in plan["stages"]:
         title = _line("stage", stage["entity"], f"by {', '.join(stage['key'])}")
@@ -148,8 +149,8 @@ def _windows(windows: Iterable[Mapping[str, Any]]) -> Table:
         table.add_column(title, justify="right" if title == "tiles" else "left", no_wrap=title != "aggregates")
     for window in windows:
         table.add_row(
-            span(window["window_ms"]),
-            "" if window["window_ms"] == LIFETIME_MS else span(window["hop_ms"]),
+            duration_text(window["window_ms"]),
+            "" if window["window_ms"] == LIFETIME_MS else duration_text(window["hop_ms"]),
             str(window["tiles"]),
             Text(", ".join(window["aggregates"])),
         )

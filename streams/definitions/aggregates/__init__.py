@@ -1,7 +1,7 @@
 """The aggregates of the definition language: each is one :class:`~streams.definitions.aggregates.spec.AggregateSpec`.
 
-A new aggregate is a spec in a module of this package, and a class in the kernel. Everything else follows; run
-``python -m streams.definitions.aggregates`` to update the table in the docs and the imports for type checkers below.
+To add an aggregate, add a spec to a module of this package and a class to the kernel, then run
+``python -m streams.definitions.aggregates``: it updates the table in the docs and the imports for type checkers below.
 """
 
 from importlib import import_module

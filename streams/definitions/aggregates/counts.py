@@ -1,4 +1,4 @@
-"""How many events there are."""
+"""Counts of events, and their rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts, sums and means in which older events weigh less."""
+"""Exponentially decayed counts, sums and means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _decayed_sum(window: WindowContents) -> float:
 
 
 def _decayed_mean(window: WindowContents) -> float:
-    # Weights as of the newest value: at as_of all of them may be too small to be told from zero.
+    # Weights at the time of the newest value: at as_of all of them may underflow to zero.
     weights = _weights(window, max(window.times))
     return math.fsum(w * v for w, v in zip(weights, window.numbers, strict=True)) / math.fsum(weights)
 

@@ -1,4 +1,4 @@
-"""How many different values there are, and how often this event's value comes."""
+"""The number of distinct values, and the frequency of this event's value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.definitions.aggregates.window_contents import WindowContents
 
 
 def _hll_error(window: WindowContents) -> float:
-    # An HLL with lg k = 12 has 1.6 % standard error: five of them; exact below 192, where it still lists its values.
+    # An HLL with lg k = 12 has a standard error of 1.6 %; the tolerance is five of them. Below 192 values it is exact.
     distinct = len(window.distinct)
     return 0.0 if distinct <= max(191, window.feature.bound or 0) else math.ceil(0.08 * distinct)
 

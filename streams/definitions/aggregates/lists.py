@@ -1,4 +1,4 @@
-"""Lists of values, and the counts of a histogram."""
+"""Aggregates with list values: first, last, largest, smallest and most frequent values, and histograms."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from streams.definitions.aggregates.signatures import of_column_and_buckets, of_
 from streams.definitions.aggregates.spec import AggregateSpec
 from streams.definitions.aggregates.window_contents import WindowContents
 
-MOST_COUNTED = 256
-"""Distinct values of a window that ``most_frequent`` counts exactly; see docs/concepts/semantics.md."""
+MAX_COUNTED_VALUES = 256
+"""``most_frequent`` counts up to this number of distinct values exactly; see docs/concepts/semantics.md."""
 
 
 def _by_time(window: WindowContents) -> list[Any]:
-    """The values by event time; of equal times in arrival order."""
+    """The values by event time; with equal times, in arrival order."""
     return [value for _, value in sorted(window.matching, key=lambda pair: pair[0])]
 
 
@@ -26,8 +26,8 @@ def _most_frequent(window: WindowContents) -> list[Any]:
 
 
 def _most_frequent_error(window: WindowContents) -> float:
-    # No distance tells one list from another: tests/streams/kernel/test_semantics.py holds such lists to their error.
-    return 0.0 if len(window.distinct) <= MOST_COUNTED else math.inf
+    # Lists have no distance, so any list passes here. tests/streams/kernel/test_semantics.py checks the error bound.
+    return 0.0 if len(window.distinct) <= MAX_COUNTED_VALUES else math.inf
 
 
 def _histogram(window: WindowContents) -> list[int]:

@@ -1,16 +1,16 @@
-"""Sums, means and the other moments of a distribution."""
+"""Sums, means and higher moments."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 
-from streams.definitions.aggregates.rounding import ROUNDING, TINY, greatest, mean_error, sum_error
+from streams.definitions.aggregates.rounding import ROUNDING, TINY, greatest_magnitude, mean_error, sum_error
 from streams.definitions.aggregates.signatures import of_column
 from streams.definitions.aggregates.spec import AggregateSpec
 from streams.definitions.aggregates.window_contents import WindowContents
 
-# Of a smaller deviation the fourth power is not a number with all its digits.
+# The fourth power of a smaller deviation is too small for a double with full precision.
 _LEAST_SPREAD = 1e-75
 
 
@@ -33,7 +33,7 @@ def _std(values: Sequence[float]) -> float | None:
 
 
 def _spread(values: Sequence[float]) -> float | None:
-    """The deviation to divide by; None if there are too few values, or all it shows is rounding."""
+    """The standard deviation to divide by; None with too few values, or if it is only rounding error."""
     std = _std(values)
     return std if std is not None and std > max(_LEAST_SPREAD, ROUNDING * abs(_mean(values))) else None
 
@@ -59,44 +59,46 @@ def _zscore(window: WindowContents) -> float | None:
 
 
 def _require_range(window: WindowContents, power: int) -> None:
-    """Check that a double can hold whatever the sums of such powers of deviations may come to.
+    """Check that sums of deviations, raised to this power, stay within the range of a double.
 
     Raises:
-        OverflowError: if it cannot.
+        OverflowError: if they may not.
     """
-    if not math.isfinite((2 * greatest(window)) ** power * len(window.matching) ** 3):
+    if not math.isfinite((2 * greatest_magnitude(window)) ** power * len(window.matching) ** 3):
         raise OverflowError
 
 
 def _variance_error(window: WindowContents) -> float:
     _require_range(window, 2)
-    return ROUNDING * greatest(window) ** 2 + TINY
+    return ROUNDING * greatest_magnitude(window) ** 2 + TINY
 
 
 def _std_error(window: WindowContents) -> float:
     _require_range(window, 2)
-    return ROUNDING * greatest(window) + math.sqrt(TINY)
+    return ROUNDING * greatest_magnitude(window) + math.sqrt(TINY)
 
 
 def _error_of_power(power: int) -> Callable[[WindowContents], float]:
-    """For a moment that is divided by a power of the deviation: rounding grows as values are great beside it."""
+    """The tolerance of a moment divided by a power of the deviation: it grows with their ratio to the deviation."""
 
     def tolerance(window: WindowContents) -> float:
         _require_range(window, power)
         spread = _spread(window.numbers)
-        return 0.0 if spread is None else ROUNDING * len(window.matching) * (1 + greatest(window) / spread) ** power
+        if spread is None:
+            return 0.0
+        return ROUNDING * len(window.matching) * (1 + greatest_magnitude(window) / spread) ** power
 
     return tolerance
 
 
 def _zscore_error(window: WindowContents) -> float:
-    # The value itself may be late and lie far from all that is in the window.
-    own = abs(float(window.current)) if window.current is not None else 0.0
+    # The event itself may be late, and its value far from all values of the window.
+    magnitude = abs(float(window.current)) if window.current is not None else 0.0
     spread = _spread(window.numbers)
     _require_range(window, 2)
-    if spread is None or not math.isfinite(own / spread):
+    if spread is None or not math.isfinite(magnitude / spread):
         return 0.0
-    return ROUNDING * len(window.matching) * (1 + max(own, greatest(window)) / spread) ** 2
+    return ROUNDING * len(window.matching) * (1 + max(magnitude, greatest_magnitude(window)) / spread) ** 2
 
 
 sum_ = AggregateSpec(

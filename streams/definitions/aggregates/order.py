@@ -1,4 +1,4 @@
-"""The first, the last and the previous event: their values and their times."""
+"""Values and times of the first, the last and the previous event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _first(window: WindowContents) -> Value:
 
 
 def _latest(matching: Sequence[TimedValue]) -> TimedValue | None:
-    """Of the greatest time; of several, the one that arrived last."""
+    """The value with the greatest time; of several, the one that arrived last."""
     return max(reversed(matching), key=lambda pair: pair[0], default=None)
 
 

@@ -1,4 +1,4 @@
-"""Values by their rank among the others: the least, the greatest and quantiles."""
+"""Minimum, maximum and quantiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.definitions.aggregates.window_contents import WindowContents
 
 
 def _at_rank(values: Sequence[float], share: float) -> float:
-    """The least value that a share of at least ``share`` of them does not exceed."""
+    """The least value v such that at least ``share`` of the values are <= v."""
     return sorted(values)[max(1, min(math.ceil(share * len(values)), len(values))) - 1]
 
 
@@ -21,7 +21,7 @@ def _quantile(window: WindowContents) -> float:
 
 
 def _kll_error(window: WindowContents) -> float:
-    # A KLL with k = 200 has a rank within 1.33 % at 99 % confidence: twice that, which is five standard errors.
+    # A KLL with k = 200 has a rank error of 1.33 % at 99 % confidence; the tolerance is twice that (5 standard errors).
     if len(window.numbers) <= 200:
         return 0.0
     assert window.feature.q is not None

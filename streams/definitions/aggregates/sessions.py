@@ -1,4 +1,4 @@
-"""Sessions: runs of events with no pause longer than a gap."""
+"""Sessions: runs of events without a pause longer than the gap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.definitions.aggregates.window_contents import WindowContents
 
 
 def _sessions(window: WindowContents) -> list[list[int]]:
-    """Event times, in order, cut wherever the next one is more than a gap later."""
+    """The sorted event times, split into sessions."""
     assert window.feature.gap_ms is not None
     sessions: list[list[int]] = []
     for time in sorted(window.times):
@@ -22,7 +22,7 @@ def _sessions(window: WindowContents) -> list[list[int]]:
 
 
 def _session_count_error(window: WindowContents) -> float:
-    # Of a tile the newest 1,000 sessions can still change: a late event that is older may be one more or one less.
+    # A tile can change only its newest 1,000 sessions. A late event before them may make the count wrong by one.
     if len(_sessions(window)) <= 1_000:
         return 0.0
     return float(sum(time < newest for time, newest in zip(window.times, accumulate(window.times, max), strict=True)))

@@ -1,7 +1,7 @@
-"""The signatures of the aggregates: each function takes the arguments of a call and returns them in one form.
+"""The signatures of the aggregates: each function takes a call's arguments and returns them as a :class:`Call`.
 
-A parameter that only some aggregates have is a field of the same name of
-:class:`~streams.definitions.aggregates.spec.Aggregate`.
+A parameter that only some aggregates have is also a field of :class:`~streams.definitions.aggregates.spec.Aggregate`,
+with the same name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Call(NamedTuple):
-    """The arguments of a call. Without a ``name``, features are called ``<column>_<suffix>``."""
+    """The arguments of a call. Without ``name``, the features are called ``<column>_<suffix>``."""
 
     column: str | None
     over: Over
@@ -28,55 +28,55 @@ class Call(NamedTuple):
 
 
 def of_rows(column: str | None = None, *, over: Over, where: str | None = None, name: str | None = None) -> Call:
-    """Of all rows, or of those with a value in ``column``."""
+    """Aggregate all rows, or those with a value in ``column``."""
     return Call(column, over, where, name)
 
 
 def of_rows_and_gap(
     column: str | None = None, *, gap: str, over: Over, where: str | None = None, name: str | None = None
 ) -> Call:
-    """Of rows; events of one session are at most ``gap`` apart."""
+    """Aggregate rows by sessions, whose events are at most ``gap`` apart."""
     return Call(column, over, where, name, {"gap": gap})
 
 
 def of_rows_and_half_life(
     column: str | None = None, *, half_life: str, over: Over, where: str | None = None, name: str | None = None
 ) -> Call:
-    """Of rows; the weight of each halves in every ``half_life``."""
+    """Aggregate rows; the weight of each halves in every ``half_life``."""
     return Call(column, over, where, name, {"half_life": half_life})
 
 
 def of_column(column: str, *, over: Over, where: str | None = None, name: str | None = None) -> Call:
-    """Of the values of a column."""
+    """Aggregate the values of a column."""
     return Call(column, over, where, name)
 
 
 def of_column_and_half_life(
     column: str, *, half_life: str, over: Over, where: str | None = None, name: str | None = None
 ) -> Call:
-    """Of the values of a column; the weight of each halves in every ``half_life``."""
+    """Aggregate the values of a column; the weight of each halves in every ``half_life``."""
     return Call(column, over, where, name, {"half_life": half_life})
 
 
 def of_column_and_bound(
     column: str, *, bound: int = 1_000, over: Over, where: str | None = None, name: str | None = None
 ) -> Call:
-    """Of the values of a column; exact up to ``bound`` distinct ones."""
+    """Aggregate the values of a column, exactly for up to ``bound`` distinct ones."""
     return Call(column, over, where, name, {"bound": bound})
 
 
 def of_column_and_q(column: str, *, q: float, over: Over, where: str | None = None, name: str | None = None) -> Call:
-    """Of the values of a column; ``q`` is a share of them. The name ends with it, in percent: ``p95``."""
+    """Aggregate the values of a column; ``q`` is a share of them, with which the name ends, in percent: ``p95``."""
     return Call(column, over, where, name, {"q": q}, suffix=f"p{100 * q:g}".replace(".", "_"))
 
 
 def of_column_and_k(column: str, *, k: int, over: Over, where: str | None = None, name: str | None = None) -> Call:
-    """A list of up to ``k`` values of a column."""
+    """List up to ``k`` values of a column."""
     return Call(column, over, where, name, {"k": k})
 
 
 def of_column_and_buckets(
     column: str, *, buckets: Iterable[float], over: Over, where: str | None = None, name: str | None = None
 ) -> Call:
-    """Of the values of a column; ``buckets`` are edges, strictly increasing."""
+    """Count the values of a column in buckets; ``buckets`` are their edges, strictly increasing."""
     return Call(column, over, where, name, {"buckets": tuple(buckets)})

@@ -1,4 +1,4 @@
-"""An aggregate and its use: the spec, which pipelines call as a function, and the definition that the call returns."""
+"""The spec of an aggregate, which pipelines call like a function, and the definition that the call returns."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ P = ParamSpec("P")
 
 SPECS: dict[str, AggregateSpec[...]] = {}
 """All aggregates, by name. Importing :mod:`streams.definitions.aggregates` fills it."""
-MOST_ELEMENTS = 100
-"""How many elements a list may ask for, and how many edges a histogram may have."""
+MAX_ELEMENTS = 100
+"""The maximum number of elements of a list, and of edges of a histogram."""
 _BUILTINS = frozenset(dir(builtins))
 
 
-def _known(operation: str) -> str:
+def _check_operation(operation: str) -> str:
     if operation not in SPECS:
         raise ValueError(f"there is no aggregate {operation!r}; there are {', '.join(sorted(SPECS))}")
     return operation
 
 
-def _windows(value: Any) -> Any:
-    several = (value,) if isinstance(value, str | Window) else value
-    return tuple(Window.of(window) if isinstance(window, str) else window for window in several)
+def _parse_windows(value: Any) -> Any:
+    windows = (value,) if isinstance(value, str | Window) else value
+    return tuple(Window.of(window) if isinstance(window, str) else window for window in windows)
 
 
-def _increasing(edges: tuple[float, ...]) -> tuple[float, ...]:
+def _check_increasing(edges: tuple[float, ...]) -> tuple[float, ...]:
     if any(left >= right for left, right in pairwise(edges)):
         raise ValueError("the edges of the buckets must increase strictly")
     return edges
 
 
-Operation = Annotated[str, AfterValidator(_known)]
-"""The name of an aggregate; any other text is refused."""
-_K = Annotated[int, Field(ge=1, le=MOST_ELEMENTS)]
+Operation = Annotated[str, AfterValidator(_check_operation)]
+"""The name of an aggregate."""
+_K = Annotated[int, Field(ge=1, le=MAX_ELEMENTS)]
 _Edge = Annotated[float, Field(allow_inf_nan=False)]
-_Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MOST_ELEMENTS), AfterValidator(_increasing)]
-# What only some aggregates have: a parameter that is not set is no part of a view's definition, nor of its hash.
+_Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MAX_ELEMENTS), AfterValidator(_check_increasing)]
+# Parameters of only some aggregates. One that is not set is not part of a view's definition, nor of its hash.
 _PARAMETERS = ("half_life", "k", "buckets", "q", "bound", "gap")
 
 
 class Aggregate(Definition):
-    """One aggregate over any number of windows: each window makes one feature, ``<name>_<window>``.
+    """One aggregate over one or more windows; each window gives one feature, ``<name>_<window>``.
 
     ``where`` is a SQL condition on the row (null counts as false). Call an :class:`AggregateSpec` to create one.
     """
 
     operation: Operation
     column: Name | None
-    windows: Annotated[tuple[Window, ...], BeforeValidator(_windows), Field(min_length=1)]
+    windows: Annotated[tuple[Window, ...], BeforeValidator(_parse_windows), Field(min_length=1)]
     where: Sql | None = None
     name: Name
     half_life: Duration | None = None
@@ -80,14 +80,14 @@ class Aggregate(Definition):
     gap: Duration | None = None
 
     @model_validator(mode="after")
-    def _lifetime_is_accepted(self) -> Self:
+    def _check_lifetime(self) -> Self:
         reason = SPECS[self.operation].no_lifetime
         if reason is not None and any(window.size == LIFETIME_MS for window in self.windows):
             raise ValueError(f"{self.name}: {reason}")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unset_parameters(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
         return {name: value for name, value in fields.items() if value is not None or name not in _PARAMETERS}
 
@@ -99,31 +99,31 @@ class Aggregate(Definition):
         return list_of(columns[self.column or ""]) if kind == "column[]" else kind
 
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the features, one per window."""
+        """The names of its features, one per window."""
         return tuple(f"{self.name}_{window.label}" for window in self.windows)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AggregateSpec(Generic[P]):
-    """One aggregate, defined once: everything in Python follows from here. The kernel has its own implementation.
+    """One aggregate. The only definition of it in Python; the kernel has its own implementation.
 
-    Creating a spec adds it to :data:`SPECS`. Calling it, as ``mean("amount", over="1h")``, defines features. It is
-    assigned to :attr:`public_name` at the top level of a module in this package.
+    Creating a spec adds it to :data:`SPECS`. Calling it, as in ``mean("amount", over="1h")``, defines features. Assign
+    it to its :attr:`public_name` at the top level of a module in this package.
 
     Args:
         name: Its name in plans, the operation.
         signature: Takes the arguments of a call; see :mod:`streams.definitions.aggregates.signatures`.
-        type: The type of its features; ``column`` is that of the column.
+        type: The type of its features; ``column`` means the column's type.
         numeric: Whether the column must be a number.
-        empty: The value of an empty window; of a list that is not null, each element.
-        depends_on_event: Whether the value depends on the triggering event. Between events it does not change, until
-            the window has passed the newest event.
+        empty: The value of an empty window; for a list that is not null, the value of each element.
+        depends_on_event: Whether the value depends on the triggering event. Such a value does not change between
+            events, until the newest event has left the window.
         no_lifetime: Why the aggregate refuses a lifetime window; None if it accepts one.
-        oracle: Computes the value from all events of the window, of which there is at least one. Plain and naive: it
-            must share no code with an engine.
-        tolerance: How far a correct engine may be from the oracle, in the feature's unit. Infinite if any value will
-            do. Raises OverflowError where the computation may leave the range of a double.
-        summary: What it computes, for the docs: x is the column, and a parameter is written in capitals.
+        oracle: Computes the value from all events of the window, which has at least one. It must be naive, and must
+            share no code with an engine.
+        tolerance: The allowed difference between an engine and the oracle, in the feature's unit; infinite if any
+            value is correct. Raises OverflowError where the computation may leave the range of a double.
+        summary: What it computes, for the docs; x is the column, and parameters are in capitals.
         when_empty: The docs' text for an empty window; by default the value.
         agreement: The docs' text for ``tolerance``.
     """
@@ -146,8 +146,8 @@ class AggregateSpec(Generic[P]):
             raise ValueError(f"there are two aggregates {self.name!r}; rename one")
         SPECS[self.name] = self
         self.when_empty = self.when_empty or ("null" if self.empty is None else f"{self.empty:g}")
-        # A function of its own: then Python's errors for wrong arguments, and help(), show the aggregate's name.
-        self.signature = self.__wrapped__ = _renamed(self.signature, self.public_name)
+        # A copy of the function with the aggregate's name: Python's errors for wrong arguments, and help(), show it.
+        self.signature = self.__wrapped__ = _copy_with_name(self.signature, self.public_name)
         self.__doc__ = f"{self.summary[0].upper()}{self.summary[1:]}.\n\nSkips nulls. Empty window: {self.when_empty}."
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Aggregate:
@@ -161,7 +161,7 @@ class AggregateSpec(Generic[P]):
             raise ValueError(f"{self.name}({column or ''}) with where={where!r} needs a name of its own: name=...")
         suffix = suffix or self.name
         default = suffix if column is None else f"{column}_{suffix}"
-        # The model's validators turn what a call may give into what the fields hold.
+        # The model's validators convert these arguments into the fields' types.
         fields: dict[str, Any] = {"windows": over, **parameters}
         return Aggregate(operation=self.name, column=column, where=where, name=name or default, **fields)
 
@@ -170,26 +170,26 @@ class AggregateSpec(Generic[P]):
 
     @property
     def public_name(self) -> str:
-        """The name in pipelines: ``sum_``, where Python itself has a ``sum``."""
+        """The name in pipelines: with an underscore (``sum_``) if Python has a builtin of that name."""
         return f"{self.name}_" if self.name in _BUILTINS else self.name
 
     @property
     def needs_column(self) -> bool:
-        """Whether it cannot be of rows."""
+        """Whether a column is required; otherwise it can aggregate rows."""
         return inspect.signature(self.signature).parameters["column"].default is inspect.Parameter.empty
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters that not all aggregates have."""
-        every = ("column", "over", "where", "name")
-        return {name: p for name, p in inspect.signature(self.signature).parameters.items() if name not in every}
+        common = ("column", "over", "where", "name")
+        return {name: p for name, p in inspect.signature(self.signature).parameters.items() if name not in common}
 
 
-def _renamed(function: Callable[P, Call], name: str) -> Callable[P, Call]:
+def _copy_with_name(function: Callable[P, Call], name: str) -> Callable[P, Call]:
     assert isinstance(function, FunctionType)
     code, defaults, closure = function.__code__, function.__defaults__, function.__closure__
-    renamed = FunctionType(code, function.__globals__, name, defaults, closure)
-    renamed.__kwdefaults__ = function.__kwdefaults__
-    renamed.__annotations__ = function.__annotations__
-    renamed.__qualname__ = name
-    return renamed
+    copy = FunctionType(code, function.__globals__, name, defaults, closure)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__annotations__ = function.__annotations__
+    copy.__qualname__ = name
+    return copy

@@ -1,4 +1,4 @@
-"""What an oracle computes an aggregate from: the events of one window."""
+"""The input of an aggregate's oracle: the events of one window."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from schemas.feature_types import FeatureValue, Value
 TimedValue: TypeAlias = tuple[int, str | int | float | bool]
 
 
-class Feature(Protocol):
-    """A planned feature: an aggregate, a window and parameters; durations in milliseconds."""
+class PlannedFeature(Protocol):
+    """A feature of a plan: an aggregate, a window and parameters; durations in milliseconds."""
 
     @property
     def operation(self) -> str:
@@ -26,7 +26,7 @@ class Feature(Protocol):
 
     @property
     def half_life_ms(self) -> int | None:
-        """In this time a weight halves."""
+        """The time in which a weight halves."""
 
     @property
     def gap_ms(self) -> int | None:
@@ -34,7 +34,7 @@ class Feature(Protocol):
 
     @property
     def k(self) -> int | None:
-        """The most elements of a list."""
+        """The maximum number of list elements."""
 
     @property
     def buckets(self) -> tuple[float, ...] | None:
@@ -42,21 +42,26 @@ class Feature(Protocol):
 
     @property
     def q(self) -> float | None:
-        """The share of a quantile."""
+        """The share of values up to a quantile."""
 
     @property
     def bound(self) -> int | None:
-        """Up to so many distinct values the answer is exact."""
+        """The number of distinct values up to which the result is exact."""
 
 
 class WindowContents(NamedTuple):
-    """What one feature sees when an event arrives.
+    """The contents of one feature's window when an event ("this event") arrives.
 
-    ``matching`` are the times and values that count, in arrival order, ``others`` the same without this event's, and
-    ``current`` is this event's value wherever its time lies (None: it does not match). The value of a row is True.
+    Args:
+        feature: The feature.
+        as_of: The time of the window's end, epoch ms.
+        matching: Times and values of the matching events in the window, in arrival order. A feature of rows, without a
+            column, has the value True for each event.
+        others: ``matching`` without this event.
+        current: The value of this event, even if its time is outside the window; None if it does not match.
     """
 
-    feature: Feature
+    feature: PlannedFeature
     as_of: int
     matching: tuple[TimedValue, ...]
     others: tuple[TimedValue, ...]
@@ -64,19 +69,19 @@ class WindowContents(NamedTuple):
 
     @property
     def times(self) -> list[int]:
-        """Event times, in arrival order."""
+        """The event times, in arrival order."""
         return [time for time, _ in self.matching]
 
     @property
     def numbers(self) -> list[float]:
-        """Values as doubles, in arrival order; those that are no numbers are left out."""
+        """The numeric values as doubles, in arrival order."""
         return [float(value) for _, value in self.matching if not isinstance(value, str)]
 
     @property
     def distinct(self) -> set[str | int | float | bool]:
-        """The different values."""
+        """The distinct values."""
         return {value for _, value in self.matching}
 
     def seconds_since(self, time: int) -> float:
-        """From ``time`` to ``as_of``."""
+        """The seconds from ``time`` (epoch ms) to ``as_of``."""
         return (self.as_of - time) / 1000.0

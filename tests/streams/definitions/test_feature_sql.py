@@ -22,7 +22,7 @@ from penstock import (
     last,
     mean,
 )
-from streams.definitions.feature_sql import references, rendered
+from streams.definitions.feature_sql import references, replace_references
 from streams.plan.compiler import compile_plan
 from streams.plan.hashing import view_definition
 from streams.plan.model import PipelinePlan
@@ -97,7 +97,8 @@ def test_names_are_told_from_the_words_of_sql(sql: str, names: tuple[str, ...]) 
 
 def test_the_text_stays_but_for_its_names() -> None:
     assert (
-        rendered("a_1h / other . b_7d || 'a_1h'", "v", lambda name: f"<{name}>") == "<v.a_1h> / <other.b_7d> || 'a_1h'"
+        replace_references("a_1h / other . b_7d || 'a_1h'", "v", lambda name: f"<{name}>")
+        == "<v.a_1h> / <other.b_7d> || 'a_1h'"
     )
 
 
@@ -114,7 +115,7 @@ def test_a_name_that_two_engines_would_read_differently_is_refused(sql: str) -> 
         ({"ratio": "later / 2", "later": "count_1h / 2"}, "by_card, ratio: 'later' is defined later"),
         ({"ratio": "ratio + 1"}, "by_card, ratio: 'ratio' is defined later"),
         ({"count_1h": "count_7d"}, "two features are called count_1h"),
-        ({"late": "count_7d"}, "by_card, late: a feature cannot be called that"),
+        ({"late": "count_7d"}, "by_card, late: a feature cannot have this name"),
         ({"ratio": "count_1h / 0.5"}, "a decimal literal"),
     ],
 )

@@ -24,7 +24,7 @@ def with_monitors(monitors: Monitors | None) -> Pipeline:
         (Monitors(inputs=("event.nothing",)), "monitors: 'event.nothing' is not an input of the model"),
         (Monitors(inputs=("card_spend.last_present_country_7d",)), "is not an input of the model"),
         (Monitors(inputs=("event.amount_eur",) * 2), "monitors: event.amount_eur is named twice"),
-        (Monitors(score=False), "monitors: nothing is watched"),
+        (Monitors(score=False), "monitors: nothing is monitored"),
     ],
 )
 def test_a_monitor_that_makes_no_sense_is_named(monitors, message):

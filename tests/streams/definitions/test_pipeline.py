@@ -248,7 +248,7 @@ def test_an_entity_of_several_columns_has_a_key_column_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "why"), [(("card", "amount"), "a double is no key"), (("card", "card"), "named twice")]
+    ("key", "why"), [(("card", "amount"), "a double cannot be a key"), (("card", "card"), "named twice")]
 )
 def test_an_entity_of_columns_that_make_no_key_is_refused(key: tuple[str, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
@@ -360,7 +360,7 @@ def test_an_event_of_any_source_must_have_the_key() -> None:
 
 
 def test_several_sources_are_not_taken_by_event_time() -> None:
-    with pytest.raises(ValueError, match="cannot be taken by event time"):
+    with pytest.raises(ValueError, match="cannot be ordered by event time"):
         pipeline(additional_sources=(REFUNDS.model_copy(update={"order": "event_time"}),))
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.feature_types import FeatureValue
-from streams.definitions.aggregates.lists import MOST_COUNTED
+from streams.definitions.aggregates.lists import MAX_COUNTED_VALUES
 from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.windows import Window
 from streams.inprocess.kernel import Kernel
@@ -307,7 +307,7 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("hop_ms", [10, 1_000])
 def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kernel: Kernel, hop_ms: int) -> None:
-    rng, counts, most = random.Random(3), Counter[str](), MOST_COUNTED + 1
+    rng, counts, most = random.Random(3), Counter[str](), MAX_COUNTED_VALUES + 1
     events = []
     for i in range(4_000):
         # A third are of the frequent ones, each about 1.5 times as frequent as the next; the others never come again.

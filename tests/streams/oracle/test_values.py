@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from schemas.feature_types import FeatureValue
-from streams.definitions.aggregates.lists import MOST_COUNTED
+from streams.definitions.aggregates.lists import MAX_COUNTED_VALUES
 from streams.definitions.aggregates.spec import SPECS, Operation
 from streams.definitions.aggregates.window_contents import WindowContents
 from streams.oracle.values import allowed_error, reference_value
@@ -177,8 +177,8 @@ def test_of_equally_frequent_values_the_smaller_comes_first() -> None:
 
 
 def test_the_most_frequent_are_exact_up_to_a_number_of_distinct_values() -> None:
-    few = window("most_frequent", [(i, i % MOST_COUNTED) for i in range(1_000)])
-    many = window("most_frequent", [(i, i % (MOST_COUNTED + 1)) for i in range(1_000)])
+    few = window("most_frequent", [(i, i % MAX_COUNTED_VALUES) for i in range(1_000)])
+    many = window("most_frequent", [(i, i % (MAX_COUNTED_VALUES + 1)) for i in range(1_000)])
     assert (allowed_error(few), allowed_error(many)) == (0.0, math.inf)
 
 

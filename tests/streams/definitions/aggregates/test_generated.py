@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from streams.definitions.aggregates.__main__ import COMMAND, generated
+from streams.definitions.aggregates.__main__ import COMMAND, generated_files
 
 
 def test_the_table_in_the_docs_and_the_imports_for_type_checkers_are_up_to_date() -> None:
-    for file, text in generated().items():
+    for file, text in generated_files().items():
         assert file.read_text(encoding="utf-8") == text, f"{file.name} is out of date; run {COMMAND}"

@@ -1,4 +1,4 @@
-"""Derived features across views: whether what they name exists, and on what they depend."""
+"""Dependencies of derived features: checks that they exist, and finds the views, columns and windows behind them."""
 
 from __future__ import annotations
 
@@ -12,66 +12,64 @@ from streams.definitions.views import View
 
 
 def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], dropped: Iterable[str]) -> None:
-    """Check what derived features name of other views and of the event; nobody knows the ``dropped`` columns.
+    """Check the references of derived features to other views and to the event; ``dropped`` columns are not readable.
 
     Raises:
-        ValueError: that names the feature and what is wrong with it.
+        ValueError: if a reference is wrong; names the feature and the reason.
     """
-    known = {name for name in columns if name not in dropped}
+    readable = {name for name in columns if name not in dropped}
     types = {view.name: feature_types(view, columns) for view in views}
     for view in views:
         for name, feature in view.derived.items():
             for reference in references(feature.sql, view.name):
                 scope, _, used = reference.partition(".")
-                there_are = known if scope == EVENT else types.get(scope)
-                if there_are is None:
+                names = readable if scope == EVENT else types.get(scope)
+                if names is None:
                     raise ValueError(f"view {view.name}, {name}: {reference!r}, but there is no view {scope!r}")
-                if used not in there_are:
+                if used not in names:
                     what = f"the event has no column {used!r}" if scope == EVENT else f"no feature {reference!r}"
-                    raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(there_are))}")
+                    raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(names))}")
                 if scope != EVENT and element_of(types[scope][used]) is not None:
-                    raise ValueError(
-                        f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot compute with"
-                    )
+                    raise ValueError(f"view {view.name}, {name}: {reference!r} is a list; SQL features use no lists")
     try:
         TopologicalSorter({view.name: views_used(view) for view in views}).prepare()
     except CycleError as error:
         circle = " to ".join(reversed(error.args[1]))
         raise ValueError(
-            f"derived features refer in a circle, view {circle}: put those that need both views into one of them"
+            f"derived features refer in a circle, view {circle}: define those that need both views in one of them"
         ) from None
 
 
 def feature_types(view: View, columns: Mapping[str, ColumnType]) -> dict[str, FeatureType]:
-    """The types of all features of a view, in the order of the record."""
+    """The types of all features of a view, in record order."""
     types: dict[str, FeatureType] = {name: a.type(columns) for a in view.aggregates for name in a.feature_names()}
     return types | {name: feature.type for name, feature in view.derived.items()}
 
 
 def views_used(view: View) -> list[str]:
-    """The other views whose features a view's derived ones use."""
+    """The other views whose features a view's derived features use."""
     scopes = (name.partition(".")[0] for f in view.derived.values() for name in references(f.sql, view.name))
     return sorted({scope for scope in scopes if scope not in (EVENT, view.name)})
 
 
 def columns_used(view: View) -> list[str]:
-    """The columns of the event that a view's derived features use."""
+    """The event columns that a view's derived features use."""
     names = (name.partition(".") for f in view.derived.values() for name in references(f.sql, view.name))
     return sorted({name for scope, _, name in names if scope == EVENT})
 
 
 def windows_used(views: Mapping[str, View], feature: str) -> set[tuple[int, int]]:
-    """The windows (size and hop in ms) on which ``view.feature`` depends, through whatever other features."""
+    """The windows (size and hop in ms) on which ``view.feature`` depends, directly or through other features."""
     scope, _, name = feature.partition(".")
     if scope == EVENT:
         return set()
     view = views[scope]
     if name in view.derived:
         used = references(view.derived[name].sql, scope)
-        return set().union(*(windows_used(views, one) for one in used))
+        return set().union(*(windows_used(views, reference) for reference in used))
     return {
         (window.size, window.hop)
         for aggregate in view.aggregates
-        for own, window in zip(aggregate.feature_names(), aggregate.windows, strict=True)
-        if own == name
+        for feature_name, window in zip(aggregate.feature_names(), aggregate.windows, strict=True)
+        if feature_name == name
     }
