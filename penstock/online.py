@@ -22,7 +22,7 @@ from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector, VectorState
-from streams.plan.entity_text import composite_text, entity_text, hashed_text
+from streams.plan.entity_text import composite_text, entity_text, stored_entity_text
 from streams.plan.project import open_project
 
 __all__ = ["FeatureVector", "OnlineFeatures", "VectorState"]
@@ -63,7 +63,7 @@ class OnlineFeatures:
         assert text is not None  # no value is None
         if not any(personal):
             return text
-        return hashed_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())
+        return stored_entity_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())
 
     def get(self, view: str, entity: str, at_ms: int | None = None) -> FeatureVector:
         """The vector of an entity as it reads at ``at_ms`` (event time in epoch ms; default: now).

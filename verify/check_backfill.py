@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from backfill.manifest import BackfillManifest
 from backfill.parquet import Backfill
-from streams.oracle.order import Arrival, by_event_time
+from streams.oracle.event_time_order import Arrival, order_by_event_time
 from streams.oracle.reference import Timed
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -101,7 +101,7 @@ def check_backfill(
         first = {place.position: turn for place, turn in order.items()}  # there is no further source
         replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
         partitions = len(backfill.manifest.replay.start)
-        taken = by_event_time(plan.source, partitions, replayed)
+        taken = order_by_event_time(plan.source, partitions, replayed)
         order = {_Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
     everything = {
         _Place(source, position): event

@@ -11,8 +11,8 @@ from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.oracle.derived_columns import derive
-from streams.oracle.order import Arrival
-from streams.oracle.reference import Row, accepted
+from streams.oracle.event_time_order import Arrival
+from streams.oracle.reference import Row, accept_events
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
@@ -117,7 +117,7 @@ def _first_seen(source: SourcePlan, events: list[JudgedEvent]) -> list[bool]:
     if source.event_id is None:
         return [True] * len(events)
     keys = [None if source.key is None else event.row[source.key] for event in events]
-    return accepted(
+    return accept_events(
         [(key, event.event_id, event.time) for key, event in zip(keys, events, strict=True)], source.dedup_horizon_ms
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from schemas.feature_types import FeatureValue
 from streams.oracle.derived_features import derived_features
-from streams.oracle.order import Arrival, may_be_late
+from streams.oracle.event_time_order import Arrival, may_be_out_of_order
 from streams.oracle.reference import Timed, agrees, tolerance, vector
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -63,7 +63,7 @@ def check_features(
     for text in different:
         findings.mismatch(text)
     known = [record for record in records if record.position in events]
-    excused = may_be_late(plan.source, arrivals) if plan.source.order == "event_time" else None
+    excused = may_be_out_of_order(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
         rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
         _check_view(view, events, known, others, findings, budget, rng, excused)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.oracle.derived_features import derived_features
-from streams.oracle.reference import Timed, agrees, asked_at, later, tolerance
+from streams.oracle.reference import Timed, agrees, timer_as_of, timer_features, tolerance
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_features import History, chains, reach_ms, source_of, sql_values_agree
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
@@ -109,11 +109,11 @@ def _check_vector(view: ViewPlan, history: History, record: Published, findings:
     newest, as_of = max(row.time for row in rows), part["as_of"]
     if record.value["event_time"] != newest or as_of <= newest or part["late"]:
         findings.mismatch(f"{where}: a timer with as_of {as_of}, after the last event at {newest}")
-    oracle = later(view, rows, as_of)
+    oracle = timer_features(view, rows, as_of)
     for feature in view.features:
         findings.checked += 1
         engine, wanted = part[feature.name], oracle[feature.name]
-        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, asked_at(feature, rows, as_of))):
+        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, timer_as_of(feature, rows, as_of))):
             findings.mismatch(f"{where}: {feature.name} is {engine!r} at {as_of}, oracle {wanted!r}")
     return len(rows)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder
 from schemas.records import TIMER
-from streams.plan.feature_records import NOTHING, FeaturesDecoder
+from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
 
 
 class Position(NamedTuple):
@@ -43,7 +43,7 @@ class Published:
     offset: int
     key: bytes | None
     value: Mapping[str, Any]
-    lacks: frozenset[str] = NOTHING
+    lacks: frozenset[str] = NO_NAMES
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
@@ -71,5 +71,5 @@ def published(records: Iterable[Record], decoder: Decoder) -> list[Published]:
 
 def _published(record: Record, decoder: Decoder) -> Published:
     value = record.value or b""
-    lacks = decoder.lacks(value) if isinstance(decoder, FeaturesDecoder) else NOTHING
+    lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
     return Published(record.partition, record.offset, record.key, decoder.decode(value), lacks)

@@ -18,7 +18,7 @@ from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
 from streams.drift.drift_reference import DriftReference
 from streams.drift.track import DriftAlert, Observation, describe_alert
-from streams.plan.feature_records import is_lacking
+from streams.plan.feature_records import is_absent
 from streams.plan.project import Project
 
 ObservationReader = Callable[[bytes], Observation | None]
@@ -55,14 +55,14 @@ def _features_reader(project: Project) -> ObservationReader:
 
     def read(value: bytes) -> Observation | None:
         record = decoder.decode(value)
-        return observe(record) if is_comparable(pipeline, decoder.lacks(value)) else None
+        return observe(record) if is_comparable(pipeline, decoder.absent_names(value)) else None
 
     return read
 
 
 def is_comparable(pipeline: Pipeline, lacks: frozenset[str]) -> bool:
     """Whether a record has every monitored field; one that its schema lacks is neither a missing value nor drift."""
-    return pipeline.monitors is None or not any(is_lacking(name, lacks) for name in pipeline.monitors.inputs)
+    return pipeline.monitors is None or not any(is_absent(name, lacks) for name in pipeline.monitors.inputs)
 
 
 def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mapping[str, Any]], Observation | None]:

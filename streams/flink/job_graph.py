@@ -22,7 +22,7 @@ from pyflink.table.udf import udf
 from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
 from streams.flink.submission import DESCRIPTION, KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
-from streams.plan.derivation import derivation_query, feature_query, function_name, function_of
+from streams.plan.derivation import derivation_query, feature_query, function_name, python_function
 from streams.plan.model import ColumnPlan, PipelinePlan
 
 # As many key groups as the largest parallelism that a savepoint may ever be restored with.
@@ -83,7 +83,7 @@ def _derive(
         environment.add_python_file(folder)
         sys.path.insert(0, folder)
     for column in python_columns:
-        function = udf(function_of(column), result_type=_result_type(column))
+        function = udf(python_function(column), result_type=_result_type(column))
         tables.create_temporary_function(function_name(column), function)
     tables.create_temporary_view("events", Table(graph.toTable(tables._j_tenv, events), tables))
     derived = tables.sql_query(derivation_query(plan, list(graph.tableColumns()), "events"))

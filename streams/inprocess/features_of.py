@@ -18,7 +18,7 @@ from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
 from streams.oracle.derived_columns import derive
 from streams.oracle.derived_features import derived_features
-from streams.oracle.order import Arrival, by_event_time
+from streams.oracle.event_time_order import Arrival, order_by_event_time
 from streams.oracle.reference import Row
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, SourcePlan
@@ -164,7 +164,7 @@ def _in_order(plan: PipelinePlan, events: Sequence[Event], rows: Mapping[int, Ro
         time, received = rows[index][plan.source.event_time], events[index].received
         assert isinstance(time, int)
         arrivals.append(Arrival(time, 0, index, time if received is None else received))
-    return [arrival.offset for arrival in by_event_time(plan.source, 1, arrivals)]
+    return [arrival.offset for arrival in order_by_event_time(plan.source, 1, arrivals)]
 
 
 _shared: list[Kernel] = []

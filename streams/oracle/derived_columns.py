@@ -1,6 +1,6 @@
-"""Derived columns by a second engine: DuckDB for the SQL ones, a plain call for the Python ones.
+"""The oracle of derived columns: DuckDB computes those in SQL, a direct call those in Python.
 
-The job computes them in Flink SQL. That both agree on every row is part of what the verifier proves.
+The job computes them in Flink SQL. The verifier checks that both agree on every row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from schemas.contract import ColumnType
 from streams.oracle.reference import Row
-from streams.plan.derivation import function_of
+from streams.plan.derivation import python_function
 from streams.plan.entity_text import composite_text
 from streams.plan.model import ColumnPlan, PipelinePlan
 
@@ -27,11 +27,11 @@ _SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "B
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     """The rows with the plan's derived columns, filters and composite keys added, in the same order.
 
-    A value that its type cannot hold, or that is no finite number, is null.
+    A value that does not fit its type, or is not finite, is null.
     """
     schema = pa.schema([(name, ARROW[kind]) for name, kind in plan.contract_columns.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    with connected() as connection:
+    with duckdb_connection() as connection:
         for by_sql, group in itertools.groupby((*plan.derived, *plan.filters), lambda column: column.sql is not None):
             columns = list(group)
             table = _by_sql(connection, table, columns) if by_sql else _by_call(table, columns)
@@ -43,17 +43,17 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 
 
 @contextmanager
-def connected() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An engine of its own, which divides as Flink does: 7 / 2 is 3."""
+def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection with Flink's integer division: 7 / 2 is 3."""
     with duckdb.connect() as connection:
         connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
         yield connection
 
 
-def typed(sql: str, kind: ColumnType) -> str:
-    """The expression as a value of that type; null if the type cannot hold it, or it is no finite number."""
+def cast_sql(sql: str, kind: ColumnType) -> str:
+    """The SQL that casts an expression to a type; null if the value does not fit the type, or is not finite."""
     value = f"TRY(CAST({sql} AS {_SQL[kind]}))"
-    # Written twice, for a subquery would become a join, which keeps no order of rows.
+    # The value is there twice because DuckDB would make a join of a subquery, and a join does not keep the row order.
     return f"CASE WHEN isfinite({value}) THEN {value} END" if kind == "double" else value
 
 
@@ -63,13 +63,13 @@ def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Ite
     for column in columns:
         assert column.sql is not None
         # A column may use those before it.
-        query = f'SELECT *, {typed(column.sql, column.type)} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
+        query = f'SELECT *, {cast_sql(column.sql, column.type)} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
     return connection.execute(query).to_arrow_table()
 
 
 def _by_call(table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
     for column in columns:
-        function = function_of(column)
+        function = python_function(column)
         arguments = [table.column(name).to_pylist() for name in column.arguments]
         values = [_finite(function(*row)) for row in zip(*arguments, strict=True)]
         table = table.append_column(column.name, pa.array(values, type=ARROW[column.type]))

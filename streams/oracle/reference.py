@@ -1,8 +1,7 @@
-"""The reference semantics: features by naive re-computation from the raw rows, and nothing else.
+"""The oracle of windows: recomputes each value from all raw rows of the entity in the window.
 
-This is the oracle of every engine test and of the verifier. It is written to be checked by eye, not to be fast: each
-value is computed from all rows of the entity that are in the window, with no tiles kept, no merging and no state.
-docs/concepts/semantics.md is its prose.
+Engine tests and the verifier compare with it. It has no tiles, no merging and no state: it should be easy to check by
+eye, and need not be fast. docs/concepts/semantics.md describes the semantics.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Row: TypeAlias = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class ReferenceVector:
-    """One view's features as of an event: what the engine must emit for it."""
+    """The features of one view that an engine must emit for an event."""
 
     as_of: int
     late: bool
@@ -39,7 +38,7 @@ class Timed:
 
 
 def in_window(time: int, as_of: int, window_ms: int, hop_ms: int) -> bool:
-    """Whether an event's tile is one of the tiles ``floor((as_of - W) / h) < i <= floor(as_of / h)``.
+    """Whether the tile i of an event is in the window: ``floor((as_of - W) / h) < i <= floor(as_of / h)``.
 
     >>> in_window(59_999, 120_000, 60_000, 1_000), in_window(61_000, 120_000, 60_000, 1_000)
     (False, True)
@@ -48,7 +47,7 @@ def in_window(time: int, as_of: int, window_ms: int, hop_ms: int) -> bool:
 
 
 def vector(view: ViewPlan, history: Sequence[Timed]) -> ReferenceVector:
-    """The view's vector after the last row of ``history``: all rows of one entity, in the order they arrived."""
+    """The view's vector after the last row of ``history``, which has all rows of one entity in arrival order."""
     as_of = max(timed.time for timed in history)
     newest = history[-1].time
     late = not any(in_window(newest, as_of, f.window_ms, f.hop_ms) for f in view.features)
@@ -59,28 +58,28 @@ def vector(view: ViewPlan, history: Sequence[Timed]) -> ReferenceVector:
     )
 
 
-def later(view: ViewPlan, history: Sequence[Timed], as_of: int) -> dict[str, FeatureValue]:
-    """The view's features at a time after the newest row, when no event asks: what a timer of that time emits.
+def timer_features(view: ViewPlan, history: Sequence[Timed], as_of: int) -> dict[str, FeatureValue]:
+    """The view's features that a timer at ``as_of``, after the newest row, emits.
 
-    What depends on the triggering event stays what it was after the last row of ``history``, as long as the window
-    reaches back to the newest.
+    A feature that depends on the triggering event keeps its value after the last row of ``history`` until the window
+    has passed the newest row.
     """
     newest = max(timed.time for timed in history)
     return {
-        f.name: reference_value(_window_contents(f, history, asked_at(f, history, as_of)))
+        f.name: reference_value(_window_contents(f, history, timer_as_of(f, history, as_of)))
         if in_window(newest, as_of, f.window_ms, f.hop_ms) or not f.depends_on_event
         else f.empty
         for f in view.features
     }
 
 
-def asked_at(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> int:
-    """As of when a feature is computed that a timer of ``as_of`` emits."""
+def timer_as_of(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> int:
+    """The time as of which a timer at ``as_of`` computes a feature."""
     return max(timed.time for timed in history) if feature.depends_on_event else as_of
 
 
 def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[ReferenceVector | None]:
-    """The vector that each row emits, in arrival order; None where the row has no value for the view's entity."""
+    """The vector of each row, in arrival order; None for a row without a value for the view's entity."""
     histories: dict[Value, list[Timed]] = {}
     emitted: list[ReferenceVector | None] = []
     for timed in rows:
@@ -94,11 +93,16 @@ def vectors(view: ViewPlan, rows: Sequence[Timed]) -> list[ReferenceVector | Non
     return emitted
 
 
-def accepted(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> list[bool]:
-    """Which events pass de-duplication: for each (key, event id, event time), in arrival order.
+def accept_events(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> list[bool]:
+    """Whether each event passes de-duplication.
 
     An event is a duplicate if one of the same key and id was accepted with a time later than ``now - horizon``, where
-    ``now`` is the greatest time among the key's accepted events and this one. A null key is as good as the id itself.
+    ``now`` is the greatest time among the key's accepted events and this one. For an event without a key, its id is
+    the key.
+
+    Args:
+        ids: Key, event id and event time (epoch ms) of each event, in arrival order.
+        horizon_ms: The horizon of de-duplication.
     """
     clocks: dict[tuple[bool, Value], int] = {}
     seen: dict[tuple[bool, Value, str], int] = {}
@@ -116,14 +120,14 @@ def accepted(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> list[boo
 
 
 def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> float:
-    """How far a correct engine may be from the oracle, in the feature's unit; see :mod:`streams.oracle.values`."""
+    """The allowed difference between an engine and the oracle; see :func:`~streams.oracle.values.allowed_error`."""
     return allowed_error(_window_contents(feature, history, as_of))
 
 
 def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
-    """Whether the engine's value is the oracle's, or within ``allowed`` of it (negative zero is zero).
+    """Whether the engine's value equals the oracle's within ``allowed`` (negative zero equals zero).
 
-    Lists agree element by element; if ``allowed`` is infinite, any two values do.
+    Lists are compared element by element. If ``allowed`` is infinite, any two values agree.
     """
     if allowed == math.inf:
         return True
@@ -156,7 +160,7 @@ def _window_contents(feature: FeaturePlan, history: Sequence[Timed], as_of: int)
 
 
 def _value(feature: FeaturePlan, row: Row) -> Value:
-    """What a row brings to a feature: the column's value, or True to a count of rows; None if it does not count."""
+    """A row's value for a feature: the column's value, True without a column, or None if the row does not match."""
     if feature.where is not None and row[feature.where] is not True:
         return None
     return True if feature.column is None else row[feature.column]

@@ -1,6 +1,6 @@
-"""The reference value of a feature, and how far an engine may be from it.
+"""The reference value of a feature, and the allowed error of an engine.
 
-How each aggregate is computed is in its spec (:mod:`streams.definitions.aggregates`).
+The spec of each aggregate (:mod:`streams.definitions.aggregates`) defines how it is computed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from streams.definitions.aggregates.window_contents import WindowContents
 
 
 def reference_value(window: WindowContents) -> FeatureValue:
-    """The feature's value; None if no double can hold it."""
+    """The feature's value; None if it is out of the range of a double."""
     if not window.matching:
         return window.feature.empty
     try:
@@ -24,9 +24,9 @@ def reference_value(window: WindowContents) -> FeatureValue:
 
 
 def allowed_error(window: WindowContents) -> float:
-    """How far a correct engine may be from the reference value, in the feature's unit; 0 for most.
+    """The allowed difference between an engine and the reference value, in the feature's unit; 0 for most.
 
-    Infinite where the calculation may leave a double's range on its way: what comes out then is null, or anything.
+    Infinite if the computation may leave the range of a double: its result is then null, or any value.
     """
     tolerance = SPECS[window.feature.operation].tolerance
     if tolerance is None or not window.matching:

@@ -1,4 +1,4 @@
-"""The compiler: turns a pipeline's definition into its plan."""
+"""Compiles a pipeline's definition to its plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.plan.model import (
 
 
 def compile_plan(pipeline: Pipeline) -> PipelinePlan:
-    """The plan of a pipeline; the same definitions always give the same plan."""
+    """The plan of a pipeline; equal definitions give equal plans."""
     columns = pipeline.column_types()
     filters = _filters(pipeline)
     stages = tuple(
@@ -58,7 +58,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
 
 
 def _key(entity: Entity) -> str:
-    """The column of a row that holds the entity: its own, or the one that is made of several."""
+    """The column with the entity: its key, or the text column that joins the columns of a composite key."""
     return entity.key if isinstance(entity.key, str) else f"key__{entity.name}"
 
 
@@ -99,7 +99,7 @@ def _derived(pipeline: Pipeline) -> list[ColumnPlan]:
 
 
 def _filters(pipeline: Pipeline) -> dict[str, str]:
-    """Each distinct condition becomes one boolean column, so that the kernel never evaluates an expression."""
+    """The boolean column of each distinct condition; with these the kernel needs to evaluate no expressions."""
     conditions = [a.where for view in pipeline.views for a in view.aggregates if a.where is not None]
     conditions += [source.filter for source in pipeline.sources if source.filter is not None]
     return {sql: f"where__{number}" for number, sql in enumerate(dict.fromkeys(conditions))}

@@ -1,4 +1,4 @@
-"""What computes a plan's derived columns, filters and derived features: their SQL, and the calls of Python columns."""
+"""The SQL of a plan's derived columns, filters and derived features, and the functions of its Python columns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean
 def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """The query that computes the derived columns and the filters of a plan over the rows of ``table``.
 
-    A column may use those defined before it, so each is one level of the query; filters may use all. Flink's planner
-    merges the levels again. A value that does not fit the column's type, or is no finite number, is null at once: one
-    odd row must not stop the job, and what comes later must not see it.
+    Each column is one level of the query, because it may use the columns before it; filters may use all. Flink's
+    planner merges the levels. A value that does not fit its column's type, or is not finite, becomes null in its own
+    level: one odd row must not stop the job, and later levels must not read the value.
 
     Args:
-        plan: Whose columns to compute.
-        columns: What to select in the end, in this order.
+        plan: The plan.
+        columns: The columns of the result, in order.
         table: The registered table or view to read.
     """
     query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
@@ -40,13 +40,13 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
 def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """The query that computes the derived features of a plan over the features of ``table``, one row per event.
 
-    ``table`` has a column for every input (:func:`feature_column`), in which numbers are doubles; so have the levels
-    of the query, each of which adds one feature. What is no finite number, or does not fit the type, is null by the
-    kernel's functions ``penstock_finite`` and ``penstock_whole``, at once: what comes later must not see it.
+    ``table`` has a column for every input (:func:`feature_column`). Each level of the query adds one feature. Numbers
+    are doubles in all of them. The kernel's functions ``penstock_finite`` and ``penstock_whole`` replace a value that
+    is not finite, or does not fit its type, by null in its own level: later levels must not read it.
 
     Args:
-        plan: Whose features to compute.
-        columns: What to select in the end, in this order.
+        plan: The plan.
+        columns: The columns of the result, in order.
         table: The registered table or view to read.
     """
     query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
@@ -59,7 +59,7 @@ def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
 
 def _feature_value(view: ViewPlan, feature: DerivedFeaturePlan, types: Mapping[str, ColumnType]) -> str:
     expression = replace_references(
-        feature.sql, view.name, lambda name: number(f"`{feature_column(name)}`", types.get(name))
+        feature.sql, view.name, lambda name: long_as_double(f"`{feature_column(name)}`", types.get(name))
     )
     if feature.type in ("double", "long"):
         function = "penstock_finite" if feature.type == "double" else "penstock_whole"
@@ -68,19 +68,19 @@ def _feature_value(view: ViewPlan, feature: DerivedFeaturePlan, types: Mapping[s
 
 
 def feature_column(name: str) -> str:
-    """The column of the table of features that holds ``view.feature`` or ``event.column``."""
+    """The column name of ``view.feature`` or ``event.column`` in the table of features."""
     return name.replace(".", "__")
 
 
-def number(column: str, kind: ColumnType | None) -> str:
-    """A column as the SQL of a derived feature sees it: a long is a double, so that its division is no integer's."""
+def long_as_double(column: str, kind: ColumnType | None) -> str:
+    """The SQL of a derived feature's input. A long is cast to double, to avoid integer division."""
     return f"CAST({column} AS DOUBLE)" if kind == "long" else column
 
 
-def function_of(column: ColumnPlan) -> Callable[..., Any]:
-    """The function of a Python column, which gives null where the author's raises or gives another type.
+def python_function(column: ColumnPlan) -> Callable[..., Any]:
+    """The function of a Python column; it returns None where the author's function raises or returns another type.
 
-    One odd event must not stop the job. Every failure that doubles their number is logged, without any value.
+    One odd event must not stop the job. Failures number 1, 2, 4, 8, ... are logged, without any value.
     """
     assert column.python is not None
     module, _, path = column.python.partition(":")
@@ -103,7 +103,7 @@ def function_of(column: ColumnPlan) -> Callable[..., Any]:
 
 
 def function_name(column: ColumnPlan) -> str:
-    """Under which name the function of a Python column is registered."""
+    """The name under which the function of a Python column is registered."""
     return f"python__{column.name}"
 
 
@@ -116,7 +116,11 @@ def _expression(column: ColumnPlan) -> str:
 
 
 def _typed(value: Any, kind: ColumnType) -> Any:
-    """The value as the column's type has it; NumPy's scalars become Python's."""
+    """The value in the Python type of the column; NumPy scalars become Python scalars.
+
+    Raises:
+        TypeError: if the value is of another type, or an integer that 64 bits cannot hold.
+    """
     value = value.item() if hasattr(value, "item") else value
     if value is None:
         return None
@@ -124,5 +128,5 @@ def _typed(value: Any, kind: ColumnType) -> Any:
         value = float(value)
     fits = not isinstance(value, int) or -(2**63) <= value < 2**63
     if type(value) is not _PYTHON_TYPES[kind] or not fits:
-        raise TypeError(f"{type(value).__name__} is no {kind}")
+        raise TypeError(f"{type(value).__name__} is not a {kind}")
     return value

@@ -1,7 +1,7 @@
-r"""Entities as text: how records, keys and tables write one, also where several columns name it together.
+r"""Entities as text, as records, keys and tables write them.
 
-The parts of a composite entity are joined by ``|``; a ``|`` or ``\`` within a part has a ``\`` before it. So the text
-of one entity is never that of another, and of plain parts it can be read as it is.
+``|`` joins the parts of a composite entity; a ``|`` or ``\`` within a part is escaped by ``\``, and all else stays as
+it is. So two entities never have the same text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PART = re.compile(r"(?:[^\\|]|\\.)*", re.DOTALL)
 
 
 def entity_text(entity: Value) -> str:
-    """An entity named by one column.
+    """The text of an entity with a key of one column.
 
     >>> entity_text(7), entity_text(True)
     ('7', 'true')
@@ -26,7 +26,7 @@ def entity_text(entity: Value) -> str:
 
 
 def composite_text(parts: Sequence[Value]) -> str | None:
-    r"""An entity named by several columns; None if any of them has no value.
+    r"""The text of an entity with a composite key; None if one of its parts is None.
 
     >>> composite_text(["4111", 7]), composite_text(["a|b", "c"]), composite_text(["4111", None])
     ('4111|7', 'a\\|b|c', None)
@@ -35,28 +35,33 @@ def composite_text(parts: Sequence[Value]) -> str | None:
     return "|".join(texts) if len(texts) == len(parts) else None
 
 
-def parts_of(entity: str) -> list[str]:
-    r"""The parts, as text, of a composite entity.
+def split_entity(entity: str) -> list[str]:
+    r"""The parts of a composite entity's text, unescaped.
 
-    >>> parts_of(r"a\|b|c")
+    >>> split_entity(r"a\|b|c")
     ['a|b', 'c']
     """
     parts, at = [], 0
     while True:
         match = _PART.match(entity, at)
-        assert match is not None  # it matches nothing, too
+        assert match is not None  # the pattern also matches the empty text
         parts.append(re.sub(r"\\(.)", r"\1", match[0], flags=re.DOTALL))
         at = match.end() + 1
         if at > len(entity):
             return parts
 
 
-def hashed_text(entity: str, personal: Sequence[bool], key: bytes) -> str:
-    """The entity as it is stored, from its values: ``personal`` says which of its columns are hashed with ``key``.
+def stored_entity_text(entity: str, personal: Sequence[bool], key: bytes) -> str:
+    """The text under which records and stores have an entity: its personal parts are hashed with ``key``.
+
+    Args:
+        entity: The text of the entity, with the values of its key columns.
+        personal: Whether each of its key columns is personal data.
+        key: The key of the hashes.
 
     Raises:
-        ValueError: if it has not as many parts as there are columns.
+        ValueError: if the entity does not have one part for each key column.
     """
-    parts = [entity] if len(personal) == 1 else parts_of(entity)
+    parts = [entity] if len(personal) == 1 else split_entity(entity)
     stored = [pii_hash(key, part) if hashed else part for part, hashed in zip(parts, personal, strict=True)]
     return stored[0] if len(stored) == 1 else composite_text(stored) or ""

@@ -1,4 +1,4 @@
-"""Feature records of a pipeline: their Avro schema, and reading those that earlier definitions wrote."""
+"""Feature records of a pipeline: their Avro schema, and a decoder that also reads records of earlier definitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.feature_types import element_of
 from schemas.records import ENVELOPE_NAMES, VIEW_FIELDS, feature_envelope
 from streams.plan.model import Output, PipelinePlan, ViewPlan
 
-NOTHING: frozenset[str] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
 _AVRO = {"string": "string", "long": "long", "double": "double", "boolean": "boolean"}
 
 
@@ -30,7 +30,7 @@ def features_schema(plan: PipelinePlan) -> dict[str, Any]:
 
 
 def view_schema(view: ViewPlan) -> dict[str, Any]:
-    """Schema of one view's part of a feature record: who, which emission, as of when, and the named features."""
+    """Schema of one view's part of a feature record: entity, emission, ``as_of`` and features."""
     features = [{"name": feature.name, "type": _feature_type(feature)} for feature in view.outputs]
     return {"type": "record", "name": f"{view.name}_v{view.version}", "fields": [*VIEW_FIELDS, *features]}
 
@@ -41,71 +41,74 @@ def _feature_type(feature: Output) -> Any:
     return ["null", kind] if feature.empty is None else kind
 
 
-class _Form(NamedTuple):
-    """An earlier form: what of today's records it has, and what it lacks."""
+class _EarlierSchema(NamedTuple):
+    """The current views and columns that an earlier schema has, and the names of those that it does not have."""
 
     views: tuple[str, ...]
     columns: tuple[str, ...]
-    lacks: frozenset[str]
+    absent: frozenset[str]
 
 
 class FeaturesDecoder(Decoder):
-    """Gives every record of a features topic in the form of today's definitions.
+    """Decodes every record of a features topic to the current schema.
 
-    A view that the record's own form does not have in the present version is null, and so is a column of the event
-    that it does not carry. What it has beyond that, such as a view that was removed, is left out.
+    A view is null if the record's own schema does not have it in the current version; an event column is null if that
+    schema does not have it. Other fields of the record, such as a view that was removed, are left out.
 
     Args:
-        current: The schema of today's records.
-        earlier: Those of records that may still be on the topic.
+        current: The schema of the current definition.
+        earlier: The schemas of earlier definitions, whose records may still be on the topic.
     """
 
     def __init__(self, current: dict[str, Any], earlier: Iterable[dict[str, Any]] = ()) -> None:
-        forms = {fingerprint(schema): schema for schema in (*earlier, current)}
-        super().__init__(*forms.values())
+        schemas = {fingerprint(schema): schema for schema in (*earlier, current)}
+        super().__init__(*schemas.values())
         self._views, self._columns = _views(current), _columns(current)
-        del forms[fingerprint(current)]
-        self._earlier = {MARKER + key: self._form(schema) for key, schema in forms.items()}
+        del schemas[fingerprint(current)]
+        self._earlier = {MARKER + key: self._compare(schema) for key, schema in schemas.items()}
 
     def decode(self, value: bytes, where: str | None = None) -> dict[str, Any]:
-        """As :meth:`Decoder.decode`."""
+        """Like :meth:`Decoder.decode`."""
         record = super().decode(value, where)
-        form = self._earlier.get(value[:HEADER_LENGTH])
-        if form is None:
+        schema = self._earlier.get(value[:HEADER_LENGTH])
+        if schema is None:
             return record
         event = record["event"]
         return (
             {name: record[name] for name in ENVELOPE_NAMES}
-            | {"event": {name: event[name] if name in form.columns else None for name in self._columns}}
-            | {name: record[name] if name in form.views else None for name in self._views}
+            | {"event": {name: event[name] if name in schema.columns else None for name in self._columns}}
+            | {name: record[name] if name in schema.views else None for name in self._views}
         )
 
-    def lacks(self, value: bytes) -> frozenset[str]:
-        """Which views, and which columns of the event (``event.<column>``), are null only for the record's form."""
-        form = self._earlier.get(value[:HEADER_LENGTH])
-        return NOTHING if form is None else form.lacks
+    def absent_names(self, value: bytes) -> frozenset[str]:
+        """The views and event columns (``event.<column>``) that are null because the record's schema is older."""
+        schema = self._earlier.get(value[:HEADER_LENGTH])
+        return NO_NAMES if schema is None else schema.absent
 
-    def _form(self, schema: dict[str, Any]) -> _Form:
-        theirs, columns = _views(schema), _columns(schema)
-        views = tuple(name for name, version in self._views.items() if theirs.get(name) == version)
-        kept = tuple(name for name in self._columns if columns.get(name) == self._columns[name])
-        lacks = {*(self._views.keys() - set(views)), *(f"event.{name}" for name in self._columns.keys() - set(kept))}
-        return _Form(views, kept, frozenset(lacks))
+    def _compare(self, schema: dict[str, Any]) -> _EarlierSchema:
+        its_views, its_columns = _views(schema), _columns(schema)
+        views = tuple(name for name, version in self._views.items() if its_views.get(name) == version)
+        columns = tuple(name for name in self._columns if its_columns.get(name) == self._columns[name])
+        absent = {
+            *(self._views.keys() - set(views)),
+            *(f"event.{name}" for name in self._columns.keys() - set(columns)),
+        }
+        return _EarlierSchema(views, columns, frozenset(absent))
 
 
 def features_decoder(plan: PipelinePlan, root: Path) -> FeaturesDecoder:
-    """Reads the features topic of a pipeline: today's records, and those of all forms committed under ``root``."""
+    """The decoder of a pipeline's features topic, for the current schema and all schemas committed under ``root``."""
     schema = features_schema(plan)
     return FeaturesDecoder(schema, record_schemas(plan.features_topic, schema, root))
 
 
-def is_lacking(name: str, lacks: frozenset[str]) -> bool:
-    """Whether a model's input (``view.feature`` or ``event.column``) is null only for a record's form."""
-    return name in lacks or name.partition(".")[0] in lacks
+def is_absent(name: str, absent: frozenset[str]) -> bool:
+    """Whether a model input (``view.feature`` or ``event.column``), or its view, is in ``absent``."""
+    return name in absent or name.partition(".")[0] in absent
 
 
 def _views(schema: dict[str, Any]) -> dict[str, bytes]:
-    """Each view of a record's schema, and the fingerprint of its part: name, version and features."""
+    """Each view of a feature schema, and the fingerprint of its part (which covers name, version and features)."""
     fields = [field for field in schema["fields"] if field["name"] not in ENVELOPE_NAMES]
     return {
         field["name"]: fingerprint(next(branch for branch in field["type"] if branch != "null")) for field in fields

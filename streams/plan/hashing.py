@@ -1,4 +1,4 @@
-"""What gives a view its meaning, and the hash of it: a version whose hash changes no longer means what it meant."""
+"""The meaning of a view as plain data, and its hash. If the hash of a view version changes, so did its meaning."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from streams.definitions.views import View
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
-    """The view's meaning as plain data: itself, its derived columns, and the sources' rules for what is an event.
+    """The view's meaning as plain data: itself, its derived columns, and the rules of the sources.
 
-    Of other views whose features it uses, their versions and hashes.
+    Other views whose features it uses are in it by version and hash.
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{view_hash(pipeline, other)}" for other in others}
-    additional = [_events_of(source) for source in pipeline.additional_sources]
+    additional = [_source_rules(source) for source in pipeline.additional_sources]
     definition = {
         "view": view.model_dump(mode="json", exclude={"refresh"}),
-        "derived": {name: _meaning(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
-        "source": _events_of(pipeline.source),
+        "derived": {name: _column_definition(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
+        "source": _source_rules(pipeline.source),
         **({"additional_sources": additional} if additional else {}),
     }
     return definition | ({"views": used} if used else {})
 
 
-def _events_of(source: Source) -> dict[str, Any]:
-    """Which events of a source there are, and their order; nothing of defaults that older definitions lack."""
+def _source_rules(source: Source) -> dict[str, Any]:
+    """A source's rules for valid events and their order. Options added later appear only if they are set."""
     rules: dict[str, Any] = {
         "topic": source.topic,
         "contract": source.contract.contract_name,
@@ -45,14 +45,14 @@ def _events_of(source: Source) -> dict[str, Any]:
     return rules if source.filter is None else rules | {"filter": source.filter}
 
 
-def _meaning(column: Derived | PythonColumn) -> dict[str, Any]:
+def _column_definition(column: Derived | PythonColumn) -> dict[str, Any]:
     if isinstance(column, Derived):
         return {"sql": column.sql, "type": column.type}
     return {"python": column.reference, "columns": column.columns, "type": column.type}
 
 
 def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
-    """Derived columns that the view depends on, through other derived columns too (each can use only earlier ones)."""
+    """The derived columns on which the view depends, directly or through others (each can use only earlier ones)."""
     texts = [
         *view.entity.columns,
         *(a.column or "" for a in view.aggregates),
@@ -69,6 +69,6 @@ def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
 
 
 def view_hash(pipeline: Pipeline, view: View) -> str:
-    """The hash of :func:`view_definition`: two views with the same hash mean the same."""
+    """The hash of :func:`view_definition`: two views with the same hash have the same meaning."""
     canonical = json.dumps(view_definition(pipeline, view), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""The plan model: everything that a pipeline's definition means, as plain data (JSON).
+"""The plan model: a compiled pipeline as plain data (JSON).
 
-The PyFlink job assembles its graph from the plan, the JVM kernel computes by it, and the oracle, the sinks and the
-scorer read their columns from it. :mod:`streams.plan.compiler` makes plans. Of the definition
-language, this module knows only the specs of the aggregates and the units of durations.
+The PyFlink job builds its graph from the plan, the JVM kernel computes by it, and the oracle, the sinks and the scorer
+take their columns from it. :mod:`streams.plan.compiler` makes plans. From the definition language, this module may
+import only the specs of the aggregates and the units of durations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Plan(BaseModel):
 
 
 EVENT_TYPE = "event__type"
-"""The column that holds the name of an event's contract, where a pipeline has several sources."""
+"""The column with the name of an event's contract, in pipelines with several sources."""
 
 
 class FeaturePlan(_Plan):
@@ -46,23 +46,23 @@ class FeaturePlan(_Plan):
 
     @property
     def depends_on_event(self) -> bool:
-        """Whether the value depends on the triggering event, and stays what it was between events."""
+        """Whether the value depends on the triggering event, and so does not change between events."""
         return SPECS[self.operation].depends_on_event
 
     @property
     def empty(self) -> int | float | list[int | float | None] | None:
-        """What an empty window gives: 0 for counts, null for the rest."""
+        """The value of an empty window: 0 for counts, else null."""
         empty = SPECS[self.operation].empty
         return empty if self.buckets is None else [empty] * (len(self.buckets) + 1)
 
     @property
     def is_lifetime(self) -> bool:
-        """Whether nothing ever leaves its window."""
+        """Whether the window is a lifetime, which no event leaves."""
         return self.window_ms == LIFETIME_MS
 
     @property
     def call(self) -> str:
-        """The aggregate as its definition writes it, without window and condition."""
+        """The aggregate as in the definition, without window and condition."""
         buckets = None if self.buckets is None else [f"{edge:g}" for edge in self.buckets]
         listed = buckets and f"[{', '.join(buckets)}]"
         parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
@@ -72,10 +72,10 @@ class FeaturePlan(_Plan):
 
 
 class DerivedFeaturePlan(_Plan):
-    """One feature computed by SQL from others of the same record.
+    """One feature computed by SQL from other features of the same record.
 
-    ``inputs`` are all that the SQL names, as ``view.feature`` or ``event.column``. ``windows`` are those (size and hop
-    in ms) on which it depends through them.
+    ``inputs`` are the references in the SQL, as ``view.feature`` or ``event.column``. ``windows`` (size and hop in ms)
+    are those on which it depends through them.
     """
 
     name: str
@@ -86,19 +86,18 @@ class DerivedFeaturePlan(_Plan):
 
     @property
     def empty(self) -> None:
-        """What it is when nothing is known: null."""
+        """The value in an empty vector: null."""
         return
 
 
 Output: TypeAlias = FeaturePlan | DerivedFeaturePlan
-"""What a record holds of a view: it has a name, a type, and a value when nothing is known."""
+"""A feature of a view in a record: it has a name, a type, and a value for an entity without events (``empty``)."""
 
 
 class ViewPlan(_Plan):
-    """One view: the features of its aggregates, those derived from them, and the hash of all that gives them meaning.
+    """One view: the features of its aggregates, the derived features, and the hash of the view's meaning.
 
-    Whoever stores, serves or reads what a view puts on a record follows :attr:`outputs`; ``features`` are what the
-    kernel and the oracle compute.
+    Code that stores, serves or reads records uses :attr:`outputs`; the kernel and the oracle compute ``features``.
     """
 
     name: str
@@ -113,12 +112,12 @@ class ViewPlan(_Plan):
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """All features, in the order of the record."""
+        """All features, in record order."""
         return (*self.features, *self.derived)
 
     @property
     def own_derived(self) -> tuple[DerivedFeaturePlan, ...]:
-        """The derived features that need nothing but the view itself: a timer's record has no more to compute from."""
+        """The derived features that use only this view: a timer's record has no other view and no event."""
         own = {f"{self.name}.{feature.name}" for feature in self.features}
         found = []
         for feature in self.derived:
@@ -129,12 +128,12 @@ class ViewPlan(_Plan):
 
     @property
     def id(self) -> str:
-        """``name@version``: how state, Redis keys and tables are told apart."""
+        """``name@version``, by which state, Redis keys and tables are named."""
         return f"{self.name}@{self.version}"
 
     @property
     def longest_window_ms(self) -> int | None:
-        """After this long without an event every window of the view is empty; None if one of them is a lifetime."""
+        """The time without an event after which all windows are empty; None if one of them is a lifetime."""
         if any(feature.is_lifetime for feature in self.features):
             return None
         return max(feature.window_ms for feature in self.features)
@@ -150,7 +149,7 @@ class StagePlan(_Plan):
 
 
 class ColumnPlan(_Plan):
-    """A column computed per row, by SQL or by a Python function (exactly one of the two is set)."""
+    """A column computed per row, by SQL or by a Python function; exactly one of the two is set."""
 
     name: str
     type: ColumnType
@@ -167,7 +166,7 @@ class CompositePlan(_Plan):
 
 
 class SourcePlan(_Plan):
-    """Where events come from and what makes one valid; ``filter`` is the name of a boolean column of the row."""
+    """A topic of events, and the rules for valid ones; ``filter`` is the name of a boolean column of the row."""
 
     topic: str
     dead_letter_topic: str
@@ -189,7 +188,7 @@ class SourcePlan(_Plan):
 
 
 class PipelinePlan(_Plan):
-    """The whole plan of a pipeline. ``passthrough`` are the event columns kept on the feature record."""
+    """The plan of a pipeline. ``passthrough`` are the event columns on the feature record."""
 
     pipeline: str
     source: SourcePlan
@@ -203,12 +202,12 @@ class PipelinePlan(_Plan):
 
     @property
     def sources(self) -> tuple[SourcePlan, ...]:
-        """All sources, the one whose events are scored first."""
+        """All sources; the one whose events are scored comes first."""
         return (self.source, *self.additional_sources)
 
     @property
     def contract_columns(self) -> dict[str, ColumnType]:
-        """The columns of a row before any is derived: the fields of all contracts, and the event's type if need be."""
+        """The columns of a row without derived ones: all contract fields and, with several sources, ``event__type``."""
         columns = {field.name: field.type for source in self.sources for field in source.fields}
         return columns | ({EVENT_TYPE: "string"} if self.additional_sources else {})
 
@@ -219,23 +218,27 @@ class PipelinePlan(_Plan):
 
     @property
     def derived_features(self) -> tuple[tuple[ViewPlan, DerivedFeaturePlan], ...]:
-        """The derived features of all views, each after those that it uses."""
+        """The derived features of all views, each after the features that it uses."""
         found = {f"{view.name}.{feature.name}": (view, feature) for view in self.views for feature in view.derived}
         uses = {name: [used for used in feature.inputs if used in found] for name, (_, feature) in found.items()}
         return tuple(found[name] for name in TopologicalSorter(uses).static_order())
 
     def view(self, name: str) -> ViewPlan:
-        """The plan of the view of that name; KeyError, listing the names, if there is none."""
+        """The plan of the view called ``name``.
+
+        Raises:
+            KeyError: if there is none; the message lists the existing ones.
+        """
         for view in self.views:
             if view.name == name:
                 return view
         raise KeyError(f"pipeline {self.pipeline} has no view {name!r}; it has {', '.join(v.name for v in self.views)}")
 
     def key_columns(self, view: ViewPlan) -> tuple[str, ...]:
-        """The columns of an event that name the view's entity; ``view.key`` itself may be made of several."""
+        """The event columns of the view's key; ``view.key`` itself may join several."""
         return next((composite.columns for composite in self.composites if composite.name == view.key), (view.key,))
 
     def hashed_columns(self, view: ViewPlan) -> tuple[bool, ...]:
-        """Whether each of the view's :meth:`key_columns` is personal, so that it is known by its hash alone."""
+        """Whether each of the view's :meth:`key_columns` is personal data, of which only the hash is kept."""
         hashed = {field.name for source in self.sources for field in source.fields if field.pii is Pii.HASH}
         return tuple(column in hashed for column in self.key_columns(view))

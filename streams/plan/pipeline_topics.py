@@ -1,7 +1,7 @@
 """The topics of a pipeline, derived from its definition.
 
-Raw, feature and prediction topics have the same number of partitions. A record keeps its partition all the way: the
-order of an entity's events, and the memory of what is scored, never cross partitions.
+Raw, feature and prediction topics have the same number of partitions, and a record keeps its partition number in all
+of them. So the order of an entity's events, and the state of what is scored, never cross partitions.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from penstock.kafka.names import Topic, dead_letters_of
 from streams.definitions.pipeline import Pipeline
 
-# A dead letter carries a refused event verbatim, and "too large" is one of the reasons to refuse it.
+# A dead letter has the refused event verbatim, and one reason to refuse an event is that it is too large.
 _DEAD_LETTER_MAX_BYTES = 32 * 1024 * 1024
-# A state is read whole by who takes over a partition: what was overwritten must soon be gone. Kafka's default segment
-# of 1 GiB is never compacted while it is written to.
+# A consumer that takes over a partition reads its whole state topic, so overwritten states must be compacted soon.
+# Kafka does not compact the active segment, by default of 1 GiB.
 _LATEST_STATE = {
     "cleanup.policy": "compact",
     "segment.bytes": str(16 * 1024 * 1024),
@@ -21,7 +21,7 @@ _LATEST_STATE = {
 
 
 def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
-    """Every topic that the pipeline reads or writes."""
+    """All topics that the pipeline reads or writes."""
     partitions = pipeline.source.partitions
     dead_letters = {"max.message.bytes": str(_DEAD_LETTER_MAX_BYTES)}
     topics = []

@@ -1,4 +1,4 @@
-"""A pipeline as commands work on it: loaded and compiled once, with the folder of its committed schemas."""
+"""A pipeline as commands use it: loaded and compiled once, with the folder of its committed schemas."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from streams.plan.pipeline_forms import pipeline_forms
 
 @dataclass(frozen=True)
 class Project:
-    """One pipeline, and all that is derived from its definition.
+    """One pipeline: its definition, its plan and its committed schemas.
 
     Args:
-        reference: How the user named it; messages repeat it in the commands that they propose.
-        pipeline: Its definition.
-        plan: Its plan.
-        schemas: The folder of its committed schemas, which need not exist yet.
+        reference: The pipeline as the user named it, for the commands that messages propose.
+        pipeline: The definition.
+        plan: The plan.
+        schemas: The folder of the committed schemas, which need not exist yet.
     """
 
     reference: str
@@ -33,7 +33,7 @@ class Project:
 
     @classmethod
     def of(cls, pipeline: Pipeline, schemas: Path, reference: str | None = None) -> Project:
-        """The project of a definition in memory; ``reference`` is its name unless given."""
+        """The project of a definition in memory; ``reference`` is by default its name."""
         return cls(reference or pipeline.name, pipeline, compile_plan(pipeline), schemas)
 
     @property
@@ -47,12 +47,12 @@ class Project:
         return pipeline_forms(self.pipeline, self.plan, self.reference)
 
     def features_decoder(self) -> FeaturesDecoder:
-        """Reads the features topic: today's records, and those of all committed forms."""
+        """The decoder of the features topic, for the current schema and all committed ones."""
         return features_decoder(self.plan, self.schemas)
 
 
 def open_project(reference: str) -> Project:
-    """Load and compile the pipeline that a user names: by its file, its folder, or the name of its folder.
+    """Load and compile a pipeline by its file, its folder, or the name of its folder.
 
     Raises:
         PenstockError: if there is no such pipeline, or its file defines none.

@@ -20,7 +20,7 @@ from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.definitions.pipeline import Pipeline
 from streams.oracle.derived_features import derived_features
-from streams.oracle.reference import Timed, accepted, agrees, tolerance, vector
+from streams.oracle.reference import Timed, accept_events, agrees, tolerance, vector
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
 from streams.plan.pipeline_topics import pipeline_topics
@@ -273,7 +273,7 @@ def check_cards(bench: JobBench, sent: list[dict[str, Any]], records: list[dict[
     no duplicate.
     """
     rows = [row(event) for event in sent]
-    verdicts = accepted([(r["card"], r["id"], r["time"]) for r in rows], bench.plan.source.dedup_horizon_ms)
+    verdicts = accept_events([(r["card"], r["id"], r["time"]) for r in rows], bench.plan.source.dedup_horizon_ms)
     emitted: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         emitted.setdefault(record["event_id"], []).append(record)

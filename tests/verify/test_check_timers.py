@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.oracle.reference import Timed, later, vector
+from streams.oracle.reference import Timed, timer_features, vector
 from tests.plans import make_plan, view_of
 from verify.check_timers import check_timers
 from verify.emissions import FeatureFindings, JudgedEvent
@@ -40,7 +40,7 @@ def served(attempt: int = 1) -> list[Published]:
 
 
 def timer(seq: int, as_of: int, *, attempt: int = 1, part: dict[str, Any] | None = None, **changes: Any) -> Published:
-    values = {"as_of": as_of} | later(VIEW, history(seq), as_of) | (part or {})
+    values = {"as_of": as_of} | timer_features(VIEW, history(seq), as_of) | (part or {})
     return record(seq, values, attempt=attempt, **({"event_id": "", "trigger": "timer"} | changes))
 
 

@@ -12,7 +12,7 @@ from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
 from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector
-from streams.plan.entity_text import hashed_text
+from streams.plan.entity_text import stored_entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
 
@@ -66,7 +66,7 @@ def _hashed(plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) 
         )
     key = settings.pii.require_key().get_secret_value().encode()
     try:
-        return hashed_text(value, personal, key)
+        return stored_entity_text(value, personal, key)
     except ValueError as error:
         raise PenstockError(
             f"view {view.name} is keyed by {len(columns)} columns",

@@ -10,7 +10,7 @@ from examples.fraud.world import MALFORMATIONS, FraudConfig, messages
 from examples.messages import EventFormats
 from schemas.avro import contract_schema
 from schemas.codec import MARKER, Decoder, Rejection, decode_event, event_row
-from streams.oracle.reference import accepted
+from streams.oracle.reference import accept_events
 from streams.plan.compiler import compile_plan
 
 SEED, LIMIT = 7, 12_000
@@ -106,7 +106,7 @@ def test_duplicates_are_the_same_bytes_and_are_dropped_within_the_horizon():
     first_bytes = {}
     for message, (_, transaction_id, _) in zip(sent, ids, strict=True):
         assert first_bytes.setdefault(transaction_id, message.value) == message.value
-    verdicts = accepted(ids, pipeline.source.dedup_horizon)
+    verdicts = accept_events(ids, pipeline.source.dedup_horizon)
     assert verdicts == [m.kind == "event" for m in sent]
 
 

@@ -16,7 +16,7 @@ from streams.definitions.aggregates.lists import MAX_COUNTED_VALUES
 from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.windows import Window
 from streams.inprocess.kernel import Kernel
-from streams.oracle.reference import Timed, accepted, agrees, asked_at, later, tolerance, vectors
+from streams.oracle.reference import Timed, accept_events, agrees, timer_as_of, timer_features, tolerance, vectors
 from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from tests.plans import make_plan, view_of
@@ -173,7 +173,7 @@ def are_accepted(plan: PipelinePlan, events: list[dict[str, Any]]) -> list[bool]
             (event[source.key] if source.key else None, event[str(source.event_id)], event[source.event_time])
             for event in (events[i] for i in places)
         ]
-        for place, verdict in zip(places, accepted(ids, source.dedup_horizon_ms), strict=True):
+        for place, verdict in zip(places, accept_events(ids, source.dedup_horizon_ms), strict=True):
             verdicts[place] = verdict
     return verdicts
 
@@ -217,7 +217,7 @@ def test_the_kernel_computes_what_the_oracle_does_and_neither_timers_nor_a_resto
             check(view, history, oracle.as_of, got["features"], oracle.features)
             for delay, features in zip(delays, got.get("later", []), strict=True):
                 time = oracle.as_of + delay
-                check(view, history, time, features, later(view, history, time), timer=True)
+                check(view, history, time, features, timer_features(view, history, time), timer=True)
 
 
 def check(
@@ -231,7 +231,7 @@ def check(
 ) -> None:
     for feature in view.features:
         got, wanted = engine[feature.name], oracle[feature.name]
-        allowed = tolerance(feature, history, asked_at(feature, history, as_of) if timer else as_of)
+        allowed = tolerance(feature, history, timer_as_of(feature, history, as_of) if timer else as_of)
         assert agrees(got, wanted, allowed), f"{feature}: {got!r}, oracle {wanted!r}, as of {as_of}"
 
 

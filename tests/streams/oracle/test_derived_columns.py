@@ -1,4 +1,4 @@
-"""DuckDB as the second engine of derived columns: null where a value does not fit, integers as in Flink."""
+"""The oracle of derived columns: null where a value does not fit its type, integer division as in Flink."""
 
 from __future__ import annotations
 

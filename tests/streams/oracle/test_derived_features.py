@@ -1,4 +1,4 @@
-"""Derived features by DuckDB: from a record's own values, by the rules that the job's SQL follows too."""
+"""The oracle of derived features: DuckDB on a record's own values, with the rules of the job's SQL."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_counts_divide_as_doubles() -> None:
 
 
 @pytest.mark.parametrize("sql", ["a / b", "LN(b)", "LN(b - 1)", "EXP(a * 1000)", "CAST(b || 'x' AS DOUBLE)"])
-def test_what_is_no_finite_number_is_null(sql: str) -> None:
+def test_a_value_that_is_not_finite_is_null(sql: str) -> None:
     assert value(sql, "v.a", "v.b", b=0) is None
 
 
@@ -60,13 +60,13 @@ def test_a_feature_without_inputs_has_a_value_for_each_record() -> None:
     assert derived_features(found, records, VIEWS) == [{"v.d": 0.5}, {"v.d": 0.5}]
 
 
-def test_a_later_feature_sees_null_where_an_earlier_one_was_no_number() -> None:
+def test_a_later_feature_reads_null_where_an_earlier_one_was_not_finite() -> None:
     found = plan(derived("d", "a / b", "v.a", "v.b"), derived("e", "COALESCE(d, 1e0)", "v.d"))
     record = {"event": {"x": 0.5}, "v": {"a": 7, "b": 0}, "w": None}
     assert derived_features(found, [record], VIEWS) == [{"v.d": None, "v.e": 1.0}]
 
 
-def test_a_record_that_holds_a_derived_feature_gives_that_to_those_after_it() -> None:
+def test_a_derived_feature_uses_the_records_own_value_of_an_earlier_one() -> None:
     found = plan(derived("d", "a / b", "v.a", "v.b"), derived("e", "d * 2", "v.d"))
     record = {"event": {"x": 0.5}, "v": {"a": 7, "b": 2, "d": 10.0}, "w": None}
     assert derived_features(found, [record], VIEWS) == [{"v.d": 3.5, "v.e": 20.0}]
@@ -78,7 +78,7 @@ def test_a_view_that_the_event_does_not_have_gives_nulls() -> None:
     assert derived_features(found, [record], VIEWS) == [{"v.d": 7.0, "v.e": None}]
 
 
-def test_features_of_or_from_a_view_that_the_records_do_not_hold_are_left_out() -> None:
+def test_features_of_a_view_that_is_not_in_the_records_or_that_use_one_are_left_out() -> None:
     found = plan(
         derived("d", "w.c + a", "w.c", "v.a"), derived("e", "a + b", "v.a", "v.b"), of_w=(derived("f", "c", "w.c"),)
     )

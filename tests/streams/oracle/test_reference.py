@@ -1,10 +1,10 @@
-"""The oracle is checked by hand-computed cases: everything else is checked against it."""
+"""The oracle of windows, against cases computed by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from streams.oracle.reference import Timed, accepted, agrees, in_window, tolerance, vector, vectors
+from streams.oracle.reference import Timed, accept_events, agrees, in_window, tolerance, vector, vectors
 from streams.plan.model import FeaturePlan, ViewPlan
 
 MINUTE = 60_000
@@ -33,7 +33,7 @@ def rows(*values: tuple[int, float | None]) -> list[Timed]:
     return [Timed(time, {"k": "a", "x": x, "big": None if x is None else x > 5}) for time, x in values]
 
 
-def test_a_window_holds_its_first_tile_but_never_more_than_its_length() -> None:
+def test_a_window_has_its_oldest_tile_whole_but_never_covers_more_than_its_length() -> None:
     assert in_window(1_000, 60_999, MINUTE, 1_000)
     assert not in_window(999, 60_999, MINUTE, 1_000)
     assert not in_window(1_999, 61_000, MINUTE, 1_000)
@@ -47,7 +47,7 @@ def test_the_current_event_counts() -> None:
     assert vector(view(feature("count", None)), rows((5, 1.0))).features == {"count": 1}
 
 
-def test_nulls_are_skipped_by_everything_but_the_count_of_rows() -> None:
+def test_all_aggregates_but_the_count_of_rows_skip_nulls() -> None:
     history = rows((1, None), (2, 3.0), (3, None))
     assert vector(view(feature("count", None)), history).features["count"] == 3
     assert vector(view(feature("count", "x")), history).features["count"] == 1
@@ -69,12 +69,12 @@ def test_std_is_the_sample_deviation_and_needs_two_values() -> None:
     assert vector(view(feature("std")), rows((1, 2.0), (2, 4.0))).features["std"] == pytest.approx(2**0.5)
 
 
-def test_last_goes_by_event_time_and_ties_by_arrival() -> None:
+def test_last_is_by_event_time_and_then_by_arrival() -> None:
     history = rows((9, 1.0), (9, 2.0), (5, 3.0))
     assert vector(view(feature("last")), history).features["last"] == 2.0
 
 
-def test_time_since_last_counts_only_what_the_condition_lets_through() -> None:
+def test_time_since_last_uses_only_events_that_fulfil_the_condition() -> None:
     late = vector(view(feature("time_since_last", None, where="big")), rows((1_000, 9.0), (4_500, 1.0)))
     assert late.features["time_since_last"] == 3.5
 
@@ -103,16 +103,16 @@ def test_a_row_without_the_entity_emits_nothing_and_entities_do_not_mix() -> Non
 
 def test_the_same_id_within_the_horizon_is_a_duplicate_of_its_own_key_only() -> None:
     stream = [("a", "1", 0), ("a", "1", 0), ("b", "1", 0), ("a", "2", 5), (None, "1", 0), (None, "1", 3)]
-    assert accepted(stream, 10) == [True, False, True, True, True, False]
+    assert accept_events(stream, 10) == [True, False, True, True, True, False]
 
 
 def test_the_same_id_after_the_horizon_is_a_new_event() -> None:
-    assert accepted([("a", "1", 0), ("a", "2", 9), ("a", "1", 0)], 10) == [True, True, False]
-    assert accepted([("a", "1", 0), ("a", "2", 10), ("a", "1", 0)], 10) == [True, True, True]
+    assert accept_events([("a", "1", 0), ("a", "2", 9), ("a", "1", 0)], 10) == [True, True, False]
+    assert accept_events([("a", "1", 0), ("a", "2", 10), ("a", "1", 0)], 10) == [True, True, True]
 
 
 def test_a_duplicate_does_not_move_the_clock() -> None:
-    assert accepted([("a", "1", 0), ("a", "1", 9), ("a", "1", 10)], 10) == [True, False, True]
+    assert accept_events([("a", "1", 0), ("a", "1", 9), ("a", "1", 10)], 10) == [True, False, True]
 
 
 def test_exact_aggregates_have_no_tolerance_and_sums_a_relative_one() -> None:
@@ -121,7 +121,7 @@ def test_exact_aggregates_have_no_tolerance_and_sums_a_relative_one() -> None:
     assert tolerance(feature("sum"), history, 2) == pytest.approx(8e-9)
 
 
-def test_agreement_knows_null_from_zero_and_text_from_numbers() -> None:
+def test_null_does_not_agree_with_zero_nor_text_with_a_number() -> None:
     assert not agrees(0, None, 1.0)
     assert not agrees(None, 0, 1.0)
     assert not agrees("0", 0, 1.0)

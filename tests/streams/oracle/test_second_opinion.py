@@ -1,8 +1,8 @@
-"""A second opinion on windows: DuckDB's window SQL, with frames aligned to tiles, against the kernel and the oracle.
+"""The kernel and the oracle against DuckDB's window functions, with frames aligned to tiles.
 
-A window of n tiles at ``as_of`` holds the tile of ``as_of`` and the n - 1 before it. As a frame over an entity's rows,
-in the order of tile and arrival, that is a ``RANGE`` from the beginning of the oldest of these tiles to the current
-row. It says the same wherever the hop divides the window and no event is late.
+A window of n tiles at ``as_of`` has the tile of ``as_of`` and the n - 1 before it. As a frame over an entity's rows,
+ordered by tile and arrival, that is a ``RANGE`` from the beginning of the oldest of these tiles to the current row.
+Both are equal if the hop divides the window and no event is late.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "k", "type": "string", "nullable": True},
     {"name": "x", "type": "double", "nullable": True},
 ]
-# What SQL calls it; approx_distinct is exact while there are few.
+# The SQL of each aggregate; approx_distinct is exact for few values.
 SQL = {
     "count": "count(x)",
     "first": "first_value(x IGNORE NULLS)",
@@ -56,18 +56,19 @@ def test_kernel_and_oracle_agree_with_the_window_functions_of_a_database(kernel:
     answers = kernel.features(plan.model_dump(mode="json"), rows)
     stream = [Timed(row["time"], row) for row in rows]
     (view,) = plan.views
-    seen: dict[str, list[Timed]] = {}
-    for timed, oracle, answer, opinion in zip(stream, vectors(view, stream), answers, expected, strict=True):
+    histories: dict[str, list[Timed]] = {}
+    for timed, oracle, answer, by_sql in zip(stream, vectors(view, stream), answers, expected, strict=True):
         assert oracle is not None
         assert answer is not None
-        history = seen.setdefault(str(timed.row["k"]), [])
+        history = histories.setdefault(str(timed.row["k"]), [])
         history.append(timed)
         for feature in view.features:
             allowed = tolerance(feature, history, oracle.as_of)
-            # Its word for a moment without spread is NaN.
-            wanted = None if isinstance(found := opinion[feature.name], float) and math.isnan(found) else found
-            assert agrees(answer["v"]["features"][feature.name], wanted, allowed), (feature.name, timed)
-            assert agrees(oracle.features[feature.name], wanted, allowed), (feature.name, timed)
+            # DuckDB gives NaN for a moment without spread.
+            value = by_sql[feature.name]
+            value = None if isinstance(value, float) and math.isnan(value) else value
+            assert agrees(answer["v"]["features"][feature.name], value, allowed), (feature.name, timed)
+            assert agrees(oracle.features[feature.name], value, allowed), (feature.name, timed)
 
 
 def _plan(hop: int, tiles: int, where: str | None) -> PipelinePlan:
@@ -89,9 +90,9 @@ def _plan(hop: int, tiles: int, where: str | None) -> PipelinePlan:
 
 
 def _rows(chance: random.Random, hop: int) -> list[dict[str, Any]]:
-    """In the order of time, with ties and gaps; fewer than the 1000 that the frame reckons with.
+    """Rows in time order, with ties and gaps; fewer than the 1000 for which the frame has room.
 
-    DuckDB's higher moments are differences of sums of powers: of quarters they are exact.
+    DuckDB computes higher moments as differences of sums of powers. For multiples of a quarter these are exact.
     """
     rows, clock = [], 0
     for number in range(150):

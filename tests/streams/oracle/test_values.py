@@ -1,4 +1,4 @@
-"""The reference values, by hand and against DuckDB's functions: everything else is checked against them."""
+"""The reference values, against values computed by hand and DuckDB's functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WINDOW_MS = 60_000
 def window(
     operation: Operation, matching: list[tuple[int, Any]], *, current: Any = None, as_of: int | None = None
 ) -> WindowContents:
-    """What a feature sees when the last of ``matching`` has just arrived, or else a ``current`` that does not match."""
+    """The window when the last of ``matching`` has just arrived, or else a ``current`` event that does not match."""
     feature = FeaturePlan(
         name="f",
         operation=operation,
@@ -54,7 +54,7 @@ def value(operation: Operation, *matching: tuple[int, Any], as_of: int | None = 
 
 
 @pytest.mark.parametrize("operation", list(SPECS))
-def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
+def test_an_empty_window_has_the_value_of_its_spec(operation: Operation) -> None:
     empty = SPECS[operation].empty
     assert reference_value(window(operation, [])) == ([0, 0, 0] if operation == "histogram" else empty)
     assert allowed_error(window(operation, [])) == 0.0
@@ -74,7 +74,7 @@ def test_an_empty_window_gives_what_its_kind_says(operation: Operation) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 50])
-def test_numbers_agree_with_a_database(operation: Operation, function: str, size: int) -> None:
+def test_numbers_agree_with_duckdb(operation: Operation, function: str, size: int) -> None:
     rng = random.Random(f"{operation}/{size}")
     values = [rng.lognormvariate(2, 1) for _ in range(size)]
     rows = ", ".join(f"({v!r}::DOUBLE)" for v in values)
@@ -90,7 +90,7 @@ def test_equal_values_have_no_spread() -> None:
         assert value(operation, *same) is None
 
 
-def test_a_zscore_is_of_the_event_that_asks() -> None:
+def test_a_zscore_is_of_the_current_event() -> None:
     assert value("zscore", (1, 0.0), (2, 0.0), (3, 3.0)) == pytest.approx(2 / 3**0.5)
     assert value("zscore", (1, 3.0), (2, 0.0), (3, 0.0)) == pytest.approx(-1 / 3**0.5)
 
@@ -111,7 +111,7 @@ def test_a_late_value_is_compared_with_the_latest_in_event_time() -> None:
     assert value("changed", (5, "a"), (9, "b"), (1, "b")) is False
 
 
-def test_the_time_since_the_previous_event_leaves_out_the_event_that_asks() -> None:
+def test_the_time_since_the_previous_event_leaves_out_the_current_event() -> None:
     assert value("time_since_previous", (1_000, 1), (3_500, 1)) == 2.5
     assert value("time_since_previous", (1_000, 1)) is None
 
@@ -137,12 +137,12 @@ def test_a_median_is_the_least_value_that_half_of_them_do_not_exceed() -> None:
     assert value("quantile", *enumerate([9.0, 1.0, 5.0, 2.0])) == 2.0
 
 
-def test_a_frequency_is_of_the_value_that_asks() -> None:
+def test_a_frequency_is_of_the_current_value() -> None:
     assert value("frequency", (1, "a"), (2, "b"), (3, "a")) == 2
     assert reference_value(window("frequency", [(1, "a"), (2, "a")], current="b")) == 0
 
 
-def test_more_values_than_can_be_counted_may_be_too_low_by_a_share_of_all() -> None:
+def test_a_frequency_beyond_the_bound_may_be_too_low_by_a_share_of_all_values() -> None:
     assert allowed_error(window("frequency", [(i, "abc"[i % 3]) for i in range(8)])) == 0
     assert allowed_error(window("frequency", [(i, "abcd"[i % 4]) for i in range(8)])) == 2
 
@@ -154,18 +154,18 @@ def test_sessions_are_cut_where_the_gap_is_exceeded() -> None:
     assert value("session_length", *events, (5_000, 1)) == 1.001
 
 
-def test_a_decayed_mean_survives_weights_that_are_too_small_for_a_double() -> None:
+def test_a_decayed_mean_is_right_if_the_weights_underflow() -> None:
     assert value("decayed_mean", (0, 3.0), as_of=10_000_000) == 3.0
     assert value("decayed_sum", (0, 3.0), as_of=10_000_000) == 0.0
 
 
-def test_the_first_and_the_last_few_begin_at_their_end_and_ties_go_by_arrival() -> None:
+def test_first_k_is_oldest_first_and_last_k_newest_first_with_ties_by_arrival() -> None:
     events = ((5, "a"), (9, "b"), (5, "c"), (9, "d"), (1, "e"))
     assert value("first_k", *events) == ["e", "a"]
     assert value("last_k", *events) == ["d", "b"]
 
 
-def test_the_top_and_the_bottom_few_are_doubles_and_repeat_what_comes_twice() -> None:
+def test_top_k_and_bottom_k_are_doubles_and_repeat_equal_values() -> None:
     events = ((1, 3), (2, 7), (3, 7), (4, -1))
     assert value("top_k", *events) == [7.0, 7.0]
     assert value("bottom_k", *events) == [-1.0, 3.0]
@@ -186,6 +186,6 @@ def test_an_edge_belongs_to_the_bucket_above_it() -> None:
     assert value("histogram", *enumerate([0.9, 1.0, 1, 4.9, 5.0, 100])) == [1, 3, 2]
 
 
-def test_fewer_values_than_were_asked_for_make_a_shorter_list() -> None:
+def test_fewer_than_k_values_give_a_shorter_list() -> None:
     for operation in ("first_k", "last_k", "top_k", "bottom_k", "most_frequent"):
         assert value(operation, (1, 2.0)) == [2.0]

@@ -1,4 +1,4 @@
-"""The SQL of derived columns."""
+"""The SQL of derived columns and derived features."""
 
 from __future__ import annotations
 

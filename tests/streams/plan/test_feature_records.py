@@ -1,4 +1,4 @@
-"""A features topic outlives the definitions that wrote it."""
+"""The current definition reads the records of earlier ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.codec import Encoder, UnknownSchema
 from schemas.committed import export
 from schemas.contract import ContractField
 from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import FeaturesDecoder, features_decoder, features_schema, is_lacking
+from streams.plan.feature_records import FeaturesDecoder, features_decoder, features_schema, is_absent
 from streams.plan.pipeline_forms import pipeline_forms
 from tests.schemas.samples import contract_of
 
@@ -63,42 +63,42 @@ def test_a_view_that_was_added_is_null_in_older_records_and_the_rest_is_as_it_wa
     value = written_by(old, record_of(a=part(count_1h=4)))
     decoder = decoder_of(new, old)
     assert decoder.decode(value) == record_of(a=part(count_1h=4), b=None)
-    assert decoder.lacks(value) == {"b"}
-    assert is_lacking("b.count_1h", decoder.lacks(value))
-    assert not is_lacking("a.count_1h", decoder.lacks(value))
+    assert decoder.absent_names(value) == {"b"}
+    assert is_absent("b.count_1h", decoder.absent_names(value))
+    assert not is_absent("a.count_1h", decoder.absent_names(value))
 
 
 def test_a_view_of_another_version_is_null_although_its_features_have_the_same_names() -> None:
     old, new = pipeline_of(view("a", 1)), pipeline_of(view("a", 2))
     value = written_by(old, record_of(a=part(count_1h=4)))
     assert decoder_of(new, old).decode(value)["a"] is None
-    assert decoder_of(new, old).lacks(value) == {"a"}
+    assert decoder_of(new, old).absent_names(value) == {"a"}
 
 
 def test_a_view_that_was_removed_is_left_out() -> None:
     old, new = pipeline_of(view("a"), view("b")), pipeline_of(view("a"))
     value = written_by(old, record_of(a=part(count_1h=4), b=part(count_1h=9)))
     assert decoder_of(new, old).decode(value) == record_of(a=part(count_1h=4))
-    assert decoder_of(new, old).lacks(value) == frozenset()
+    assert decoder_of(new, old).absent_names(value) == frozenset()
 
 
 def test_a_column_that_was_not_carried_is_null() -> None:
     old, new = pipeline_of(view("a"), passthrough=("amount",)), pipeline_of(view("a"), passthrough=("id",))
     value = written_by(old, record_of(a=part(count_1h=4)))
     assert decoder_of(new, old).decode(value)["event"] == {"id": None}
-    assert decoder_of(new, old).lacks(value) == {"event.id"}
-    assert is_lacking("event.id", decoder_of(new, old).lacks(value))
+    assert decoder_of(new, old).absent_names(value) == {"event.id"}
+    assert is_absent("event.id", decoder_of(new, old).absent_names(value))
 
 
-def test_todays_records_lack_nothing() -> None:
+def test_records_of_the_current_schema_have_no_absent_names() -> None:
     old, new = pipeline_of(view("a")), pipeline_of(view("a"), view("b"))
     record = record_of(a=part(count_1h=4), b=None)
     value = written_by(new, record)
     assert decoder_of(new, old).decode(value) == record
-    assert decoder_of(new, old).lacks(value) == frozenset()
+    assert decoder_of(new, old).absent_names(value) == frozenset()
 
 
-def test_every_committed_form_is_known_and_no_other(tmp_path: Path) -> None:
+def test_the_decoder_knows_the_committed_schemas_and_no_others(tmp_path: Path) -> None:
     first, second, third = (pipeline_of(*map(view, names)) for names in ("a", "ab", "abc"))
     export(pipeline_forms(first, compile_plan(first)), tmp_path)
     decoder = features_decoder(compile_plan(third), tmp_path)
