@@ -1,4 +1,4 @@
-"""What the SQL of a derived feature names, and how it is refused by name."""
+"""The references in the SQL of derived features, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def plan(*views: View) -> PipelinePlan:
         ("1e0", ()),
     ],
 )
-def test_names_are_told_from_the_words_of_sql(sql: str, names: tuple[str, ...]) -> None:
+def test_references_are_distinguished_from_words_of_sql(sql: str, names: tuple[str, ...]) -> None:
     assert references(sql, "v") == names
 
 
-def test_the_text_stays_but_for_its_names() -> None:
+def test_only_references_are_replaced() -> None:
     assert (
         replace_references("a_1h / other . b_7d || 'a_1h'", "v", lambda name: f"<{name}>")
         == "<v.a_1h> / <other.b_7d> || 'a_1h'"
@@ -119,7 +119,7 @@ def test_a_name_that_two_engines_would_read_differently_is_refused(sql: str) -> 
         ({"ratio": "count_1h / 0.5"}, "a decimal literal"),
     ],
 )
-def test_a_derived_feature_that_makes_no_sense_is_refused_in_its_view(derived: dict[str, str], message: str) -> None:
+def test_a_view_refuses_a_wrong_derived_feature(derived: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         card(**derived)
 
@@ -133,7 +133,7 @@ def test_a_derived_feature_that_makes_no_sense_is_refused_in_its_view(derived: d
         ("event.email", "the event has no column 'email'"),
     ],
 )
-def test_what_another_view_or_the_event_does_not_have_is_refused_by_the_pipeline(sql: str, message: str) -> None:
+def test_a_pipeline_refuses_references_to_unknown_views_features_and_columns(sql: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pipeline(card(ratio=sql), shop())
 
@@ -143,7 +143,7 @@ def test_views_that_refer_to_each_other_are_refused() -> None:
         pipeline(card(a="by_shop.amount_mean_1h / 2"), shop(b="by_card.count_1h / 2"))
 
 
-def test_a_feature_is_planned_with_all_that_it_names_and_the_windows_behind_that() -> None:
+def test_the_plan_of_a_derived_feature_has_its_references_and_the_windows_behind_them() -> None:
     found = plan(
         card(ratio="by_shop.doubled / amount_mean_7d", odd="ratio + event.amount"), shop(doubled="amount_mean_1h * 2")
     )
@@ -160,7 +160,7 @@ def test_features_are_computed_after_those_that_they_use() -> None:
     assert [feature.name for feature in found.view("by_card").outputs][-2:] == ["ratio", "odd"]
 
 
-def test_columns_of_the_event_that_features_use_are_carried_on_the_record() -> None:
+def test_the_record_has_the_event_columns_that_features_use() -> None:
     assert plan(card(ratio="event.cents / amount_mean_7d")).passthrough == (("cents", "double"),)
 
 
@@ -177,7 +177,7 @@ def test_the_hash_covers_the_sql_the_columns_and_the_views_behind_it() -> None:
     assert list(view_definition(used, used.views[0])["derived"]) == ["cents"]
 
 
-def test_a_view_without_derived_features_is_defined_as_it_always_was() -> None:
+def test_the_definition_of_a_view_without_derived_features_does_not_mention_them() -> None:
     definition = view_definition(pipeline(card()), card())
     assert "derived" not in definition["view"]
     assert "views" not in definition

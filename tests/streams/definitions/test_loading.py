@@ -1,4 +1,4 @@
-"""Pipelines are loaded by their path: whatever they are called, and whatever else is installed or loaded."""
+"""Pipelines are loaded by their path; their names may be those of other files and of installed modules."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_two_files_of_one_name_in_two_folders_are_two_pipelines(tmp_path: Path) 
     assert [load_pipeline(file).name for file in (ads, pay, ads)] == ["ads", "pay", "ads"]
 
 
-def test_the_same_file_is_loaded_once_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_loaded_once_by_whatever_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "ads", "ads")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PENSTOCK_PIPELINES", str(tmp_path))
@@ -64,7 +64,7 @@ def test_the_same_file_is_loaded_once_however_it_is_named(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", ["redis", "streams", "penstock", "json", "pipeline"])
-def test_a_pipeline_may_be_called_like_an_installed_module_and_hides_none(tmp_path: Path, name: str) -> None:
+def test_a_pipeline_with_the_name_of_an_installed_module_does_not_hide_it(tmp_path: Path, name: str) -> None:
     before = sys.modules.get(name)
     file = write(tmp_path, "ads", f"{name}.py", imports="import json, redis\nredis.Redis, json.dumps")
     assert load_pipeline(file).name == "ads"
@@ -72,7 +72,7 @@ def test_a_pipeline_may_be_called_like_an_installed_module_and_hides_none(tmp_pa
     assert str(tmp_path) not in sys.path
 
 
-def test_each_pipeline_has_the_helpers_beside_it_even_if_they_are_called_like_installed_modules(tmp_path: Path) -> None:
+def test_a_pipeline_imports_the_helpers_beside_it_even_if_their_names_are_installed(tmp_path: Path) -> None:
     imports = "import helpers\nfrom redis import change as redis_change\nimport streams"
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -100,11 +100,11 @@ def test_an_installed_pipeline_is_the_module_that_others_import() -> None:
     assert load_pipeline("fraud") is examples.fraud.pipeline.pipeline
 
 
-def test_a_function_is_known_by_the_name_that_its_author_sees(tmp_path: Path) -> None:
+def test_the_reference_of_a_function_does_not_show_the_import_prefix(tmp_path: Path) -> None:
     assert loud(write(tmp_path / "x" / "y", "ads")).reference == "pipeline:shout"
 
 
-def test_the_files_of_a_function_are_its_own_and_those_imported_beside_it(tmp_path: Path) -> None:
+def test_the_source_files_of_a_module_are_its_own_and_the_imported_ones_beside_it(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def change(user):\n    return user\n")
     (tmp_path / "unrelated.py").write_text("raise SystemExit\n")
     file = write(tmp_path, "ads", imports="import helpers", function="helpers.change")
@@ -112,7 +112,7 @@ def test_the_files_of_a_function_are_its_own_and_those_imported_beside_it(tmp_pa
     assert files == {Path(name): tmp_path / name for name in ("helpers.py", "pipeline.py")}
 
 
-def test_the_files_are_the_same_if_the_folder_is_on_the_python_path(
+def test_the_source_files_are_the_same_if_the_folder_is_on_the_python_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shouting_helpers.py").write_text("def change(user):\n    return user\n")
@@ -123,7 +123,7 @@ def test_the_files_are_the_same_if_the_folder_is_on_the_python_path(
     assert source_files(module) == {Path(name): tmp_path / name for name in ("shouting.py", "shouting_helpers.py")}
 
 
-def test_the_files_of_a_package_are_all_of_it(tmp_path: Path) -> None:
+def test_the_source_files_of_a_package_are_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "acme").mkdir()
     for name in ("__init__.py", "data.csv", "later.py"):
         (tmp_path / "acme" / name).touch()
@@ -132,7 +132,7 @@ def test_the_files_of_a_package_are_all_of_it(tmp_path: Path) -> None:
     assert source_files(loud(file).function.__module__).keys() == {Path("acme") / name for name in names}
 
 
-def test_an_error_inside_the_file_is_the_authors_own(tmp_path: Path) -> None:
+def test_an_error_inside_the_file_is_raised_unchanged(tmp_path: Path) -> None:
     file = write(tmp_path, "ads", imports="import nowhere_to_be_found")
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         load_pipeline(file)
@@ -145,7 +145,7 @@ def test_a_file_without_a_pipeline_says_what_to_assign(tmp_path: Path) -> None:
     assert refused.value.where == str(tmp_path / "redis.py")
 
 
-def test_a_file_that_failed_can_be_mended_and_loaded_again(tmp_path: Path) -> None:
+def test_a_file_that_failed_can_be_fixed_and_loaded_again(tmp_path: Path) -> None:
     broken = tmp_path / "pipeline.py"
     broken.write_text("raise RuntimeError\n")
     with pytest.raises(RuntimeError):

@@ -1,4 +1,4 @@
-"""Monitors that cannot be compared with a training set are refused where they are written, by name."""
+"""A pipeline refuses monitors that cannot be compared with a training set; the error names them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_monitors(monitors: Monitors | None) -> Pipeline:
         (Monitors(score=False), "monitors: nothing is monitored"),
     ],
 )
-def test_a_monitor_that_makes_no_sense_is_named(monitors, message):
+def test_the_error_names_a_wrong_monitor(monitors, message):
     with pytest.raises(ValidationError, match=message):
         with_monitors(monitors)
 

@@ -1,4 +1,4 @@
-"""A definition that makes no sense is refused where it is written, by name."""
+"""Wrong definitions are refused when they are created, with an error that names them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_quantile_is_named_by_its_percentile() -> None:
 
 
 @pytest.mark.parametrize("q", [0, 1, 95])
-def test_a_quantile_is_between_none_and_all(q: float) -> None:
+def test_a_quantile_is_between_0_and_1(q: float) -> None:
     with pytest.raises(ValueError, match="q"):
         quantile("amount", q=q, over="1h")
 
@@ -160,7 +160,7 @@ def test_a_contract_needs_exactly_one_event_time() -> None:
             x: int
 
 
-def test_an_unsupported_field_type_is_refused_by_name() -> None:
+def test_the_error_for_an_unsupported_field_type_names_the_field() -> None:
     with pytest.raises(TypeError, match=r"Listed\.tags"):
 
         class Listed(Contract, name="listed", version=1):
@@ -219,7 +219,7 @@ def test_a_decimal_literal_is_refused_with_the_double_to_write(sql: str) -> None
 
 
 @pytest.mark.parametrize("sql", ["amount / 60e0", "amount > 0.5e0", "name = 'v1.5'", "f2 > 3", "1.5E3 < amount"])
-def test_doubles_integers_names_and_texts_are_no_decimal_literals(sql: str) -> None:
+def test_doubles_integers_names_and_texts_are_not_decimal_literals(sql: str) -> None:
     assert Derived(sql=sql, type="boolean").sql == sql
 
 
@@ -229,7 +229,7 @@ def test_a_view_named_as_a_field_of_the_record_is_refused() -> None:
         pipeline(views=(view,))
 
 
-def test_a_text_feature_is_no_model_input() -> None:
+def test_a_text_feature_cannot_be_a_model_input() -> None:
     view = View(name="v", version=1, entity=CARD, aggregates=(last("card", over="1h"),))
     model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
     with pytest.raises(ValueError, match=r"v\.card_last_1h is a string"):
@@ -250,12 +250,12 @@ def test_an_entity_of_several_columns_has_a_key_column_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("key", "why"), [(("card", "amount"), "a double cannot be a key"), (("card", "card"), "named twice")]
 )
-def test_an_entity_of_columns_that_make_no_key_is_refused(key: tuple[str, ...], why: str) -> None:
+def test_an_entity_with_a_wrong_key_is_refused(key: tuple[str, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         pipeline(entities=(CARD, Entity(name="pair", key=key)))
 
 
-def test_a_list_feature_is_no_model_input_and_no_monitor() -> None:
+def test_a_list_feature_cannot_be_a_model_input_or_a_monitor() -> None:
     view = View(name="v", version=1, entity=CARD, aggregates=(top_k("amount", k=3, over="1h"),))
     model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
     with pytest.raises(ValueError, match=r"v\.amount_top_k_1h is a list \(double\[\]\).*such as max_"):
@@ -284,7 +284,7 @@ def test_a_list_has_1_to_100_elements(k: Any) -> None:
         ([float("nan")], "finite number"),
     ],
 )
-def test_edges_of_buckets_that_make_no_histogram_are_refused(buckets: Any, message: str) -> None:
+def test_wrong_bucket_edges_are_refused(buckets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         histogram("amount", buckets=buckets, over="1h")
 
@@ -295,7 +295,7 @@ def test_a_list_of_the_largest_needs_numbers() -> None:
         pipeline(views=(view,))
 
 
-def test_a_parameter_that_an_aggregate_does_not_have_is_no_part_of_its_definition() -> None:
+def test_the_definition_of_an_aggregate_has_no_parameters_that_are_not_set() -> None:
     assert set(count(over="1h").model_dump()) == {"operation", "column", "windows", "where", "name"}
     assert last_k("card", k=2, over="1h").model_dump()["k"] == 2
     assert histogram("amount", buckets=[1, 2], over="1h").model_dump()["buckets"] == (1.0, 2.0)
@@ -323,7 +323,7 @@ def test_a_row_has_the_columns_of_all_sources_and_the_type_of_its_event() -> Non
     assert "event__type" not in compile_plan(pipeline()).contract_columns
 
 
-def test_a_view_means_something_else_with_another_source_or_other_events_of_it() -> None:
+def test_the_hash_of_a_view_changes_with_the_sources_and_their_filters() -> None:
     def hash_of(*also: Source) -> str:
         return compile_plan(pipeline(additional_sources=also)).view("spending").hash
 
@@ -331,7 +331,7 @@ def test_a_view_means_something_else_with_another_source_or_other_events_of_it()
     assert len({hash_of(), hash_of(REFUNDS), hash_of(picky)}) == 3
 
 
-def test_what_a_source_accepts_is_a_filter_column_as_other_conditions_are() -> None:
+def test_the_filter_of_a_source_is_a_filter_column_like_other_conditions() -> None:
     plan = compile_plan(pipeline(additional_sources=(REFUNDS.model_copy(update={"filter": "large"}),)))
     assert [(source.filter) for source in plan.sources] == [None, "where__0"]
     assert [column.sql for column in plan.filters] == ["large"]
@@ -359,7 +359,7 @@ def test_an_event_of_any_source_must_have_the_key() -> None:
         pipeline(additional_sources=(REFUNDS.model_copy(update={"contract": Keyless}),))
 
 
-def test_several_sources_are_not_taken_by_event_time() -> None:
+def test_several_sources_cannot_be_ordered_by_event_time() -> None:
     with pytest.raises(ValueError, match="cannot be ordered by event time"):
         pipeline(additional_sources=(REFUNDS.model_copy(update={"order": "event_time"}),))
 

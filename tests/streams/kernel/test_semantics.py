@@ -1,4 +1,4 @@
-"""The window kernel against the naive oracle: random definitions and events, no cluster."""
+"""The kernel's windows against the oracle: random definitions and events, without a cluster."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         "window_ms": window,
         "hop_ms": hop,
     }
-    alike = draw(st.booleans())
-    if before and alike:
-        # Over the same values in one window, aggregates share accumulators.
+    same_window = draw(st.booleans())
+    if before and same_window:
+        # Aggregates of the same values in the same window share accumulators.
         window = {key: before[-1][key] for key in window}
     return {
         "name": name,
@@ -117,7 +117,7 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 0.1, 5.0, 7.0, 3.0, 9.0, 1e15, -1e15, 1e-300]),
     st.floats(-1e6, 1e6, allow_nan=False),
 )
-# All that a contract without bounds lets in. With them most tolerances are wide, so only some examples have them.
+# Values that a contract without bounds accepts. They make most tolerances wide, so only some examples have them.
 EXTREMES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 1.7976931348623157e308, -1.7e308, 1e200, -1e154, 1e103, 1e77]),
     st.sampled_from([5e-324, -5e-324, 2.2250738585072014e-308, 1e-160, -1e-80, 1e-75, 3e-54]),
@@ -127,7 +127,7 @@ EXTREMES = st.one_of(
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Events whose times move on in steps, with ties, far gaps and late ones; ids and keys that come again."""
+    """Events with ties, long gaps and late times; some ids and keys are repeated."""
     clock, found = draw(st.sampled_from([0, -500, 1_772_366_400_123])), []
     numbers = draw(st.sampled_from([NUMBERS, NUMBERS, NUMBERS, EXTREMES]))
     for number in range(draw(st.integers(1, 30))):
@@ -165,7 +165,7 @@ def of_sources(plan: PipelinePlan, rows: list[dict[str, Any]]) -> list[dict[str,
 
 
 def are_accepted(plan: PipelinePlan, events: list[dict[str, Any]]) -> list[bool]:
-    """Which events pass de-duplication; an id is one of its source."""
+    """Whether each event passes de-duplication, which is separate for each source."""
     verdicts = [False] * len(events)
     for number, source in enumerate(plan.sources):
         places = [i for i, event in enumerate(events) if event["__source"] == number]
@@ -189,7 +189,7 @@ def with_composites(row: dict[str, Any]) -> dict[str, Any]:
     snapshot_every=st.sampled_from([0, 1, 3]),
     delays=st.lists(st.sampled_from([1, 9, 60, 500, 12_000]), max_size=2),
 )
-def test_the_kernel_computes_what_the_oracle_does_and_neither_timers_nor_a_restored_state_change_it(
+def test_kernel_and_oracle_agree_also_with_timers_and_restored_state(
     kernel: Kernel, plan: PipelinePlan, events: list[dict[str, Any]], snapshot_every: int, delays: list[int]
 ) -> None:
     events = of_sources(plan, events)
@@ -201,7 +201,7 @@ def test_the_kernel_computes_what_the_oracle_does_and_neither_timers_nor_a_resto
     stream = [Timed(t, e) for t, e, is_new in zip(times, events, verdicts, strict=True) if is_new]
     for view in plan.views:
         seqs: dict[str, int] = {}
-        seen: dict[str, list[Timed]] = {}
+        histories: dict[str, list[Timed]] = {}
         for timed, oracle, answer in zip(stream, vectors(view, stream), emitted, strict=True):
             got = answer[view.name]
             assert (got is None) == (oracle is None)
@@ -210,7 +210,7 @@ def test_the_kernel_computes_what_the_oracle_does_and_neither_timers_nor_a_resto
             entity = timed.row[view.key]
             assert isinstance(entity, str)
             seqs[entity] = seqs.get(entity, 0) + 1
-            history = seen.setdefault(entity, [])
+            history = histories.setdefault(entity, [])
             history.append(timed)
             head = (got["entity"], got["seq"], got["as_of"], got["late"])
             assert head == (entity, seqs[entity], oracle.as_of, oracle.late)
@@ -230,12 +230,12 @@ def check(
     timer: bool = False,
 ) -> None:
     for feature in view.features:
-        got, wanted = engine[feature.name], oracle[feature.name]
+        got, expected = engine[feature.name], oracle[feature.name]
         allowed = tolerance(feature, history, timer_as_of(feature, history, as_of) if timer else as_of)
-        assert agrees(got, wanted, allowed), f"{feature}: {got!r}, oracle {wanted!r}, as of {as_of}"
+        assert agrees(got, expected, allowed), f"{feature}: {got!r}, oracle {expected!r}, as of {as_of}"
 
 
-def test_an_event_without_an_entity_in_the_middle_of_a_chain_skips_that_view_alone(kernel: Kernel) -> None:
+def test_an_event_without_the_entity_of_a_middle_stage_skips_only_that_view(kernel: Kernel) -> None:
     row_count = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None}
     stages = [
         {
@@ -307,10 +307,10 @@ def test_a_sketch_of_many_values_stays_within_its_error(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("hop_ms", [10, 1_000])
 def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kernel: Kernel, hop_ms: int) -> None:
-    rng, counts, most = random.Random(3), Counter[str](), MAX_COUNTED_VALUES + 1
+    rng, counts = random.Random(3), Counter[str]()
     events = []
     for i in range(4_000):
-        # A third are of the frequent ones, each about 1.5 times as frequent as the next; the others never come again.
+        # A third of the events have a frequent value, each about 1.5 times as frequent as the next. Others are unique.
         value = f"often{min(int(rng.expovariate(0.4)), 9)}" if rng.random() < 0.33 else f"once{i}"
         counts[value] += 1
         events.append(dict.fromkeys(("j", "x", "n", "b", "w0", "w1")) | {"id": f"{i}", "time": i, "k": "a", "s": value})
@@ -322,7 +322,8 @@ def test_the_most_frequent_of_very_many_values_are_found_within_their_error(kern
     assert answers[-1] is not None
     found = answers[-1]["v"]["features"]["m"]
     assert len(found) == 5
-    for better, value in pairwise(found):
-        assert counts[better] >= counts[value] - 4_000 / most
+    error = 4_000 / (MAX_COUNTED_VALUES + 1)
+    for value, following in pairwise(found):
+        assert counts[value] >= counts[following] - error
     left_out = max(count for value, count in counts.items() if value not in found)
-    assert min(counts[value] for value in found) >= left_out - 4_000 / most
+    assert min(counts[value] for value in found) >= left_out - error

@@ -1,4 +1,4 @@
-"""What the kernel bounds, beyond the bound: the errors that are stated, and the same bits whenever asked."""
+"""Aggregates with bounded state, beyond their bound: the stated errors, and the same bits in every run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan(*features: dict[str, Any]) -> dict[str, Any]:
 
 
 def events(values: list[float], step_ms: int = 20, late_ms: int = 0) -> list[dict[str, Any]]:
-    """One value every ``step_ms``, some of them late, and a number that is the same for both of a pair."""
+    """An event every ``step_ms``, every seventh ``late_ms`` late; two events in a row share their number ``n``."""
     return [
         dict.fromkeys(("j", "s", "b", "w0", "w1"))
         | {"id": f"{i}", "time": 10_000 + i * step_ms - (i % 7 == 0) * late_ms, "k": "a", "x": value, "n": i // 2}
@@ -51,40 +51,40 @@ def values(seed: int, count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("window", [WINDOW, {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}])
-def test_a_quantile_of_many_values_is_one_of_them_and_its_rank_within_the_sketchs_error(
+def test_a_quantile_of_many_values_is_one_of_them_with_a_rank_within_the_sketchs_error(
     kernel: Kernel, window: dict[str, int]
 ) -> None:
-    rows, wanted = events(values(1, 6_000)), {"p5": 0.05, "p50": 0.5, "p99": 0.99}
-    answers = features(kernel, plan(*(quantile(q, **window) for q in wanted.values())), rows)
+    rows, quantiles = events(values(1, 6_000)), {"p5": 0.05, "p50": 0.5, "p99": 0.99}
+    answers = features(kernel, plan(*(quantile(q, **window) for q in quantiles.values())), rows)
     for number in range(500, 6_000, 500):
         newest = rows[number]["time"]
-        held = sorted(row["x"] for row in rows[: number + 1] if in_window(row["time"], newest, **window))
-        for name, q in wanted.items():
+        in_order = sorted(row["x"] for row in rows[: number + 1] if in_window(row["time"], newest, **window))
+        for name, q in quantiles.items():
             found = answers[number][name]
-            low, high = bisect.bisect_left(held, found), bisect.bisect_right(held, found)
+            low, high = bisect.bisect_left(in_order, found), bisect.bisect_right(in_order, found)
             assert high > low
-            assert low / len(held) - 0.027 <= q <= high / len(held) + 0.027
+            assert low / len(in_order) - 0.027 <= q <= high / len(in_order) + 0.027
 
 
 @pytest.mark.parametrize("late_ms", [0, 4_000])
 @pytest.mark.parametrize("every", [1, 37])
-def test_a_restored_quantile_goes_on_with_the_same_bits(kernel: Kernel, late_ms: int, every: int) -> None:
-    rows, wanted = events(values(2, 2_500), step_ms=5, late_ms=late_ms), plan(quantile(0.5), quantile(0.95))
-    assert features(kernel, wanted, rows, every) == features(kernel, wanted, rows)
+def test_a_restored_quantile_gives_the_same_bits(kernel: Kernel, late_ms: int, every: int) -> None:
+    rows, quantiles = events(values(2, 2_500), step_ms=5, late_ms=late_ms), plan(quantile(0.5), quantile(0.95))
+    assert features(kernel, quantiles, rows, every) == features(kernel, quantiles, rows)
 
 
 def test_another_process_gives_the_same_bits(kernel: Kernel) -> None:
-    rows, wanted = events(values(3, 2_500)), plan(quantile(0.5), distinct(100))
-    again = Kernel()
+    rows, sketches = events(values(3, 2_500)), plan(quantile(0.5), distinct(100))
+    other = Kernel()
     try:
-        # What another pipeline did in the meantime must not show.
-        features(again, plan(quantile(0.5)), events(values(4, 1_000)))
-        assert features(again, wanted, rows) == features(kernel, wanted, rows)
+        # Another pipeline in the same process must not change the result.
+        features(other, plan(quantile(0.5)), events(values(4, 1_000)))
+        assert features(other, sketches, rows) == features(kernel, sketches, rows)
     finally:
-        again.close()
+        other.close()
 
 
-def test_what_is_asked_of_a_sketch_does_not_show_in_what_it_says_later(kernel: Kernel) -> None:
+def test_queries_of_a_sketch_do_not_change_its_later_results(kernel: Kernel) -> None:
     rows = events(values(5, 2_000))
     alone, beside = plan(quantile(0.5)), plan(quantile(0.5), quantile(0.01), quantile(0.99))
     assert [f["p50"] for f in features(kernel, alone, rows)] == [f["p50"] for f in features(kernel, beside, rows)]
@@ -98,28 +98,28 @@ def test_distinct_values_are_counted_exactly_to_the_bound_and_estimated_beyond(k
     assert found[-1] != 2_500 or found[-3] != 2_499
 
 
-def test_distinct_values_are_exact_again_when_enough_of_them_have_left(kernel: Kernel) -> None:
+def test_distinct_values_are_exact_again_after_enough_of_them_have_left_the_window(kernel: Kernel) -> None:
     rows = events([0.0] * 600, step_ms=10)
     rows.append(rows[-1] | {"id": "later", "time": rows[-1]["time"] + 58_000})
     assert features(kernel, plan(distinct(200)), rows)[-1]["d"] == len({r["n"] for r in rows if r["time"] >= 14_000})
 
 
 @pytest.mark.parametrize("every", [0, 50])
-def test_a_frequency_beyond_its_bound_is_never_too_high_and_too_low_by_no_more_than_a_share(
+def test_a_frequency_beyond_its_bound_is_too_low_by_a_bounded_share_and_never_too_high(
     kernel: Kernel, every: int
 ) -> None:
     rng = random.Random(6)
     kind = {"operation": "frequency", "column": "n", "column_type": "long", "where": None, "type": "long"}
-    wanted = plan(kind | WINDOW | {"name": "f", "bound": 20})
+    frequency = plan(kind | WINDOW | {"name": "f", "bound": 20})
     rows = [row | {"n": int(rng.paretovariate(0.6)) % 1_000} for row in events([0.0] * 3_000)]
-    found = features(kernel, wanted, rows, every)
+    found = features(kernel, frequency, rows, every)
     exact = 0
     for number in range(0, 3_000, 41):
         newest = rows[number]
-        held = [row["n"] for row in rows[: number + 1] if in_window(row["time"], newest["time"], **WINDOW)]
-        low = held.count(newest["n"]) - found[number]["f"]
-        assert 0 <= low <= len(held) / 21
-        exact += low == 0
+        window = [row["n"] for row in rows[: number + 1] if in_window(row["time"], newest["time"], **WINDOW)]
+        too_low_by = window.count(newest["n"]) - found[number]["f"]
+        assert 0 <= too_low_by <= len(window) / 21
+        exact += too_low_by == 0
     assert exact < 70
 
 
@@ -129,32 +129,32 @@ def session(what: str, **window: int) -> dict[str, Any]:
 
 
 def test_thousands_of_sessions_in_one_tile_are_counted_and_only_the_newest_thousand_can_change(kernel: Kernel) -> None:
-    forever = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
-    wanted = plan(session("count", **forever), session("length", **forever))
+    lifetime = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    sessions = plan(session("count", **lifetime), session("length", **lifetime))
     rows = events([0.0] * 1_500)
     joins, comes_too_late = rows[-500]["time"] + 10, rows[200]["time"] + 10
     rows += [rows[-1] | {"id": f"late{i}", "time": time} for i, time in enumerate((joins, comes_too_late, 0))]
-    found = features(kernel, wanted, rows, every=100)
+    found = features(kernel, sessions, rows, every=100)
     assert [f["count"] for f in found[:1_500]] == list(range(1, 1_501))
     assert [(f["count"], f["length"]) for f in found[1_500:]] == [(1_499, 0.0)] * 3
 
 
-def test_a_quantile_sketch_is_read_by_the_library_for_python(kernel: Kernel) -> None:
+def test_the_python_library_reads_a_quantile_sketch(kernel: Kernel) -> None:
     rows = events(values(8, 20_000))
     (written,) = kernel.ask({"sketches": {"plan": plan(quantile(0.5)), "rows": rows}})
     sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
-    forever = quantile(0.9, window_ms=LIFETIME.size, hop_ms=LIFETIME.hop)
+    lifetime = quantile(0.9, window_ms=LIFETIME.size, hop_ms=LIFETIME.hop)
     assert (sketch.n, sketch.k) == (20_000, 200)
     assert sketch.get_quantile(0.9, inclusive=True) == pytest.approx(sorted(r["x"] for r in rows)[18_000], rel=0.2)
-    # The same values at other times toss other coins; one of few values has tossed none.
+    # KLL's coin tosses also depend on the events' times; a sketch of few values has tossed no coins.
     few = rows[:150]
-    (written,) = kernel.ask({"sketches": {"plan": plan(forever), "rows": few}})
+    (written,) = kernel.ask({"sketches": {"plan": plan(lifetime), "rows": few}})
     sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
-    assert sketch.get_quantile(0.9, inclusive=True) == features(kernel, plan(forever), few)[-1]["p90"]
+    assert sketch.get_quantile(0.9, inclusive=True) == features(kernel, plan(lifetime), few)[-1]["p90"]
 
 
 @pytest.mark.parametrize("count", [10, 300, 20_000])
-def test_a_sketch_of_distinct_values_is_read_by_the_library_for_python(kernel: Kernel, count: int) -> None:
+def test_the_python_library_reads_a_sketch_of_distinct_values(kernel: Kernel, count: int) -> None:
     rows = events([0.0] * count, step_ms=1)
     (written,) = kernel.ask({"sketches": {"plan": plan(distinct(1)), "rows": rows}})
     sketch = datasketches.hll_sketch.deserialize(base64.b64decode(written))

@@ -23,14 +23,14 @@ def test_the_kernel_has_these_aggregates_and_no_others() -> None:
     assert sorted(name.lower() for name in operations) == sorted(SPECS)
 
 
-def test_each_spec_is_found_under_its_public_name_wherever_it_is_defined() -> None:
+def test_the_packages_have_each_spec_under_its_public_name() -> None:
     modules = [import_module(f"{aggregates.__name__}.{module.name}") for module in iter_modules(aggregates.__path__)]
     defined = {k: v for module in modules for k, v in vars(module).items() if isinstance(v, AggregateSpec)}
     assert defined == {spec.public_name: spec for spec in SPECS.values()}
     assert all(getattr(penstock, name) is getattr(aggregates, name) is spec for name, spec in defined.items())
 
 
-def test_a_name_that_python_itself_has_gets_an_underscore() -> None:
+def test_a_name_of_a_python_builtin_gets_an_underscore() -> None:
     assert {spec.public_name for spec in SPECS.values() if spec.public_name != spec.name} == {"sum_", "min_", "max_"}
 
 
@@ -51,7 +51,7 @@ def test_a_condition_needs_a_name() -> None:
         count("x", over="1h", where="y")
 
 
-def test_help_shows_what_an_aggregate_computes_and_takes() -> None:
+def test_help_shows_an_aggregates_summary_and_parameters() -> None:
     assert inspect.getdoc(mean) == "Arithmetic mean.\n\nSkips nulls. Empty window: null."
     assert list(inspect.signature(quantile).parameters) == ["column", "q", "over", "where", "name"]
     assert inspect.signature(distinct).parameters["bound"].default == 1_000
@@ -65,6 +65,6 @@ def test_an_unknown_operation_is_refused_with_the_known_ones() -> None:
         FeaturePlan.model_validate(planned | {"operation": "meen", "window_ms": 1, "hop_ms": 1})
 
 
-def test_a_name_is_taken_once() -> None:
+def test_two_aggregates_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="there are two aggregates 'mean'"):
         AggregateSpec(name="mean", signature=of_column, type="double", oracle=SPECS["mean"].oracle, summary="another")
