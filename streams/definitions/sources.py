@@ -23,13 +23,13 @@ class Source(Definition):
         contract: The contract of its events.
         key: The column by which producers partition the topic. For that entity a replay is bit-exact.
         partitions: The number of its partitions.
-        dedup_horizon: Within this event time, an event id that comes again is a duplicate.
-        max_future: How far an event's time may be ahead of its Kafka timestamp.
+        dedup_horizon: Within this event time (default 1 h), an event with the same key and id is a duplicate.
+        max_future: How far an event's time may be ahead of its Kafka timestamp (default 1 min).
         max_bytes: A longer event is refused without decoding it.
         order: The order in which views process an entity's events: by arrival, or by (event time, partition, offset).
             For the second, each event waits until the watermark has passed its time.
-        disorder: How far the watermark stays behind the least advanced partition.
-        idle_after: The watermark does not wait for a partition without records for this time.
+        disorder: How far the watermark stays behind the least advanced partition (default 30 s).
+        idle_after: The watermark does not wait for a partition without valid events for this time (default 1 min).
         triggers: Whether its events produce feature records, and so predictions. Otherwise they only update windows.
         filter: A SQL condition on the row. Valid events for which it is not true are counted and ignored. Use it for a
             topic that also has events of other kinds.

@@ -53,7 +53,7 @@ def _check_increasing(edges: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Operation = Annotated[str, AfterValidator(_check_operation)]
-"""The name of an aggregate."""
+"""The name of an aggregate; other texts are refused."""
 _K = Annotated[int, Field(ge=1, le=MAX_ELEMENTS)]
 _Edge = Annotated[float, Field(allow_inf_nan=False)]
 _Edges = Annotated[tuple[_Edge, ...], Field(min_length=1, max_length=MAX_ELEMENTS), AfterValidator(_check_increasing)]
