@@ -30,7 +30,7 @@ def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], d
                     what = f"the event has no column {used!r}" if scope == EVENT else f"no feature {reference!r}"
                     raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(names))}")
                 if scope != EVENT and element_of(types[scope][used]) is not None:
-                    raise ValueError(f"view {view.name}, {name}: {reference!r} is a list, which SQL features cannot use")
+                    raise ValueError(f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot use")
     try:
         TopologicalSorter({view.name: views_used(view) for view in views}).prepare()
     except CycleError as error:
