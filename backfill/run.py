@@ -229,7 +229,7 @@ class _JobSupervisor:
         """Submit the job from its newest checkpoint, or from the start if there is none."""
         manifest, settings = self._manifest, self._settings
         if before is not None:
-            self._save_checkpoint(self._flink.detailed(before))
+            self._save_checkpoint(self._flink.with_details(before))
         checkpoint = _newest_checkpoint(manifest.checkpoint)
         if checkpoint is not None and scratch.has_all_records(settings.kafka.access, manifest.replay.topic):
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
@@ -271,7 +271,7 @@ class _JobSupervisor:
                     return
                 self._pause()
                 try:
-                    job = self._flink.detailed(job)
+                    job = self._flink.with_details(job)
                     self._save_checkpoint(job)
                     read = _replayed_records(lag, manifest, topics)
                 except (PenstockError, KafkaException):

@@ -1,6 +1,6 @@
 """The feature job on Flink.
 
-``lifecycle`` starts, stops and shows a job, ``upgrade`` gives it other definitions or another parallelism, ``submit``
-hands it to Flink, ``rest`` is Flink's REST interface. ``job_graph`` alone needs PyFlink: it runs in the *jobs*
-environment and gets all it needs as a ``submission``.
+``lifecycle`` starts, stops and shows a job. ``upgrade`` replaces its definitions or its parallelism. ``submit`` submits
+it to Flink. ``rest`` is the client of Flink's REST interface. Only ``job_graph`` needs PyFlink: it runs in the *jobs*
+environment, and its whole input is a ``submission``.
 """

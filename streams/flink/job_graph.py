@@ -1,12 +1,11 @@
-"""The PyFlink job of a pipeline: assembled from the plan, placed around the JVM kernel, submitted to the cluster.
+"""Assembles the PyFlink job of a pipeline from its plan, around the JVM kernel, and submits it to the cluster.
 
 Runs in the *jobs* environment as ``python -m streams.flink.job_graph``, with a
 :class:`streams.flink.submission.Submission` as JSON on standard input; :mod:`streams.flink.submit` is its only caller.
-Python defines the graph. Per event only the kernel runs, and Flink SQL or Python functions where a pipeline derives
-columns by them.
+Python only defines the graph. Per event, the kernel runs, and the Flink SQL and Python functions of derived columns.
 """
 
-# ruff: noqa: SLF001 - PyFlink hands out its Java objects only so
+# ruff: noqa: SLF001 - PyFlink gives no other access to its Java objects
 from __future__ import annotations
 
 import os
@@ -21,29 +20,35 @@ from pyflink.table import DataTypes, StreamTableEnvironment, Table
 from pyflink.table.udf import udf
 from pyflink.util.java_utils import add_jars_to_context_class_loader, to_jarray
 
-from streams.flink.submission import DESCRIPTION, KAFKA_VARIABLE, PII_KEY_VARIABLE, Submission, Submitted
+from streams.flink.submission import (
+    DESCRIPTION_PARAMETER,
+    KAFKA_VARIABLE,
+    PII_KEY_VARIABLE,
+    Submission,
+    SubmissionResult,
+)
 from streams.plan.derivation import derivation_query, feature_query, function_name, python_function
 from streams.plan.model import ColumnPlan, PipelinePlan
 
-# As many key groups as the largest parallelism that a savepoint may ever be restored with.
+# The number of key groups, and so the highest parallelism that a savepoint of the job can be restored with.
 MAX_PARALLELISM = 128
 
 
 def main() -> None:
-    """Submit the job that standard input describes; the last line of standard output is a :class:`Submitted`."""
+    """Submit the job given on standard input; print a :class:`SubmissionResult` as the last line of standard output."""
     submission = Submission.model_validate_json(sys.stdin.read())
     job_id = submit(submission, os.environ[KAFKA_VARIABLE], os.environ.get(PII_KEY_VARIABLE, "").encode())
-    sys.stdout.write(Submitted(job_id=job_id).model_dump_json() + "\n")
+    sys.stdout.write(SubmissionResult(job_id=job_id).model_dump_json() + "\n")
 
 
 def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | None:
     """Assemble the graph, submit it, and return the job's id without waiting for the job to run.
 
-    A rehearsal is assembled only: what would be refused is found without a job. It has no id.
+    A dry run only assembles the graph, so that its errors show without a job; it returns None.
     """
-    environment = _environment(submission)
+    environment = _remote_environment(submission)
     assemble(environment, submission, kafka, personal_key)
-    if submission.rehearsal:
+    if submission.dry_run:
         environment._j_stream_execution_environment.getStreamGraph(False)
         return None
     client = environment.execute_async(submission.name)
@@ -51,32 +56,32 @@ def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | Non
 
 
 def assemble(environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes) -> None:
-    """Add the job's operators to ``environment``: read, windows, write, and SQL before and after the windows."""
+    """Add the job's operators to ``environment``: read, SQL, windows, SQL, write."""
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
     # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
     new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
     graph = new_graph(submission.kernel.model_dump_json(), kafka, personal_key)
     events = graph.read(environment._j_stream_execution_environment)
     if graph.computesColumns():
-        events = _derive(environment, graph, events, plan, submission)
+        events = _add_derived_columns(environment, graph, events, plan, submission)
     events = graph.windows(events)
     if graph.computesFeatures():
-        events = _derive_features(environment, graph, events, plan)
+        events = _add_derived_features(environment, graph, events, plan)
     graph.write(events)
 
 
-def _derive_features(environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan) -> Any:
-    """Send the events, which have their views now, through a table once more: SQL adds the derived features."""
+def _add_derived_features(environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan) -> Any:
+    """Add the derived features by SQL: the events, now with their views, pass through a table again."""
     tables = StreamTableEnvironment.create(environment)
     tables.create_temporary_view("features", Table(graph.toFeatureTable(tables._j_tenv, events), tables))
     derived = tables.sql_query(feature_query(plan, list(graph.featureTableColumns()), "features"))
     return graph.fromFeatureTable(tables._j_tenv, derived._j_table)
 
 
-def _derive(
+def _add_derived_columns(
     environment: StreamExecutionEnvironment, graph: Any, events: Any, plan: PipelinePlan, submission: Submission
 ) -> Any:
-    """Send the events through a table, where SQL and Python functions add their columns."""
+    """Add the derived columns by SQL and Python functions: the events pass through a table."""
     tables = StreamTableEnvironment.create(environment)
     python_columns = [column for column in plan.derived if column.python is not None]
     for folder in submission.python_files if python_columns else ():
@@ -103,13 +108,13 @@ def _result_type(column: ColumnPlan) -> Any:
 
 
 def _require_python_mode(environment: StreamExecutionEnvironment, mode: str) -> None:
-    """Flink falls back from threads to processes without a word; the latency would not be what was promised."""
+    """Raise if Flink chose another mode: it falls back from threads to slower processes without a message."""
     used = get_gateway().jvm.penstock.kernel.graph.PythonMode.of(environment._j_stream_execution_environment)
     if used != mode:
-        raise RuntimeError(f"Python columns would run in mode {used!r}, not {mode!r} as the submission asks")
+        raise RuntimeError(f"Python columns would run in mode {used!r}, but the job's option is {mode!r}")
 
 
-def _environment(submission: Submission) -> StreamExecutionEnvironment:
+def _remote_environment(submission: Submission) -> StreamExecutionEnvironment:
     rest = urlsplit(submission.flink_rest)
     assert rest.hostname is not None
     assert rest.port is not None
@@ -118,20 +123,20 @@ def _environment(submission: Submission) -> StreamExecutionEnvironment:
     configuration = Configuration()
     for name, value in job_settings(submission).items():
         configuration.set_string(name, value)
-    # Unless they are given apart, the environment puts the defaults in place of what is configured.
+    # Passed as an argument of its own: otherwise the environment overwrites the configured values with defaults.
     restore = jvm.org.apache.flink.runtime.jobgraph.SavepointRestoreSettings.fromConfiguration(
         configuration._j_configuration
     )
     remote = jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment(
         rest.hostname, rest.port, configuration._j_configuration, to_jarray(jvm.String, []), None, restore
     )
-    shown = Configuration().set_string(DESCRIPTION, submission.description.model_dump_json())
-    remote.getConfig().setGlobalJobParameters(shown._j_configuration)
+    job_parameters = Configuration().set_string(DESCRIPTION_PARAMETER, submission.description.model_dump_json())
+    remote.getConfig().setGlobalJobParameters(job_parameters._j_configuration)
     return StreamExecutionEnvironment(remote)
 
 
 def job_settings(submission: Submission) -> dict[str, str]:
-    """Flink's configuration of the job."""
+    """The job's configuration, as Flink's option names and values."""
     options = submission.description.options
     settings = {
         "pipeline.jars": ";".join(submission.jars),
@@ -141,11 +146,11 @@ def job_settings(submission: Submission) -> dict[str, str]:
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "parallelism.default": str(options.parallelism),
         "execution.attached": "false",
-        # A record must not wait for its buffer to fill.
+        # Records do not wait for a network buffer to fill.
         "execution.buffer-timeout.interval": "1 ms",
         "state.backend.type": {"heap": "hashmap", "rocksdb": "rocksdb"}[options.state_backend],
         "execution.checkpointing.interval": f"{options.checkpoint_interval_ms} ms",
-        # Large states take longer than the interval to write: then at least as long without as with a snapshot.
+        # If a snapshot takes longer than the interval, the job still runs for one interval without a snapshot.
         "execution.checkpointing.min-pause": f"{options.checkpoint_interval_ms} ms",
         "execution.checkpointing.timeout": "5 min",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
@@ -161,10 +166,10 @@ def job_settings(submission: Submission) -> dict[str, str]:
         settings["execution.checkpointing.incremental"] = "true"
     if submission.savepoint is not None:
         settings["execution.state-recovery.path"] = submission.savepoint
-        # A savepoint stays the user's: the job writes its own checkpoints and can be started from it again.
-        # A backfill's checkpoint is of use to nobody else, and is deleted when there is a newer one.
+        # NO_CLAIM: Flink never deletes the savepoint, and the user can start from it again.
+        # CLAIM: only the backfill uses its checkpoint, so Flink deletes it once a newer one exists.
         backfill = submission.kernel.replay is not None
-        settings["execution.state-recovery.ignore-unclaimed-state"] = str(submission.drops_state).lower()
+        settings["execution.state-recovery.ignore-unclaimed-state"] = str(submission.drop_state).lower()
         settings["execution.state-recovery.claim-mode"] = "CLAIM" if backfill else "NO_CLAIM"
     return settings
 

@@ -1,6 +1,6 @@
 """Starts the feature job of a pipeline, stops it with a savepoint, and shows its status.
 
-Submission itself needs PyFlink (:mod:`streams.flink.submit`); everything else is Flink's REST interface
+Jobs are submitted through PyFlink (:mod:`streams.flink.submit`); everything else uses Flink's REST interface
 (:mod:`streams.flink.rest`).
 """
 
@@ -21,10 +21,11 @@ from streams.flink.submit import submit_job
 from streams.plan.project import Project
 
 LATEST = "latest"
+"""In place of a savepoint's path: the savepoint of the last :func:`stop`."""
 _RUNNING_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 300.0
-_END_TIMEOUT_S = 60.0
-# Also how often a backfill's progress is known.
+_CANCEL_TIMEOUT_S = 60.0
+# A backfill's progress is known at each checkpoint.
 _BACKFILL_CHECKPOINT_MS = 2_000
 
 
@@ -43,36 +44,37 @@ def start(
     settings: Settings,
     *,
     savepoint: str | None = None,
-    drops_state: bool = False,
+    drop_state: bool = False,
     **options: Any,
 ) -> Job:
     """Submit the pipeline's job and return once all its tasks run.
 
     Args:
         project: What to run.
-        settings: Where Kafka and Flink are, and the key of personal data.
-        savepoint: Path of a savepoint or retained checkpoint to continue from, or :data:`LATEST` for the one that the
-            last :func:`stop` left. None starts with empty windows and a new epoch, at the consumer group's committed
+        settings: The addresses of Kafka and Flink, and the key of personal data.
+        savepoint: Path of a savepoint or retained checkpoint to continue from, or :data:`LATEST` for the savepoint of
+            the last :func:`stop`. None starts with empty windows and a new epoch, at the consumer group's committed
             offsets (the topic's beginning for a new group).
-        drops_state: Go on although the savepoint holds state of stages that the pipeline does not have any more.
-        **options: How it runs: the fields of :class:`streams.flink.submission.Options`.
+        drop_state: Start even if the savepoint has state of stages that the pipeline no longer has.
+        **options: The fields of :class:`streams.flink.submission.Options`.
 
     Raises:
         PenstockError: if a topic, a jar, the key or Flink is missing, the definition changed under an old version, a
-            job of that name runs already, or Flink refuses the job. Nothing runs then.
+            job of that name runs already, or Flink refuses the job: no job was started then. Also if the job does not
+            run after two minutes, or keeps restarting: it still exists then.
     """
-    chosen = Options(**options)
+    job_options = Options(**options)
     require_ready(project, settings)
     with Flink(settings.flink.rest) as flink:
-        _require_none_running(flink, project)
+        _require_no_active_job(flink, project)
         job_id = submit_job(
             project,
             settings,
-            chosen,
+            job_options,
             name=job_name(project),
             group=job_group(project),
-            savepoint=_savepoint(project, settings, savepoint),
-            drops_state=drops_state,
+            savepoint=_savepoint_path(project, settings, savepoint),
+            drop_state=drop_state,
         )
         return _await_running(flink, job_id, project)
 
@@ -80,14 +82,15 @@ def start(
 def start_backfill(
     project: Project, settings: Settings, *, name: str, replay: Replay, checkpoint: str | None = None
 ) -> str:
-    """Submit the same job over a bounded part of the raw topic; returns its id without waiting for it to run.
+    """Submit the same job over a bounded part of the raw topics; returns its id without waiting for it to run.
 
     Args:
         project: What to run.
-        settings: Where Kafka and Flink are, and the key of personal data.
-        name: The job's name, and that of its consumer group.
-        replay: What to read, and where the rows go.
-        checkpoint: The retained checkpoint of the same backfill to continue from; the new job takes it over.
+        settings: The addresses of Kafka and Flink, and the key of personal data.
+        name: The name of the job and of its consumer group.
+        replay: The offsets to read, and the topic for the rows.
+        checkpoint: The retained checkpoint of the same backfill to continue from; Flink deletes it when a newer one
+            exists.
 
     Raises:
         PenstockError: as :func:`start`.
@@ -99,7 +102,7 @@ def start_backfill(
         partitions=project.pipeline.source.partitions,
         pipeline=project.reference,
     )
-    # One task sees all partitions, and so their order.
+    # A single task reads all partitions, so that it can order them.
     options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
     return submit_job(project, settings, options, name=name, group=name, savepoint=checkpoint, replay=replay)
 
@@ -108,18 +111,18 @@ def stop(project: Project, settings: Settings) -> str:
     """Stop the job with a savepoint; returns the savepoint's path, from which :func:`start` can continue.
 
     Raises:
-        PenstockError: if no job of the pipeline runs, or the savepoint fails (the job then goes on).
+        PenstockError: if no job of the pipeline runs, or the savepoint fails (the job keeps running then).
     """
     with Flink(settings.flink.rest) as flink:
         path = flink.stop(require_running(flink, project).id, _STOP_TIMEOUT_S)
-    remembered = _latest_file(project, settings)
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    remembered.write_text(path + "\n", encoding="utf-8")
+    path_file = _latest_savepoint_file(project, settings)
+    path_file.parent.mkdir(parents=True, exist_ok=True)
+    path_file.write_text(path + "\n", encoding="utf-8")
     return path
 
 
-def end(project: Project, settings: Settings) -> None:
-    """Cancel whatever runs, or tries to, under the pipeline's name, and wait until it has ended; no savepoint is made.
+def cancel(project: Project, settings: Settings) -> None:
+    """Cancel every active job of the pipeline without a savepoint, and wait until it has ended.
 
     Raises:
         PenstockError: if Flink cannot be reached, or a job does not end.
@@ -128,22 +131,22 @@ def end(project: Project, settings: Settings) -> None:
         for job in flink.jobs(job_name(project)):
             if job.is_active:
                 flink.cancel(job.id)
-                flink.await_end(job.id, _END_TIMEOUT_S)
+                flink.await_end(job.id, _CANCEL_TIMEOUT_S)
 
 
 def status(project: Project, settings: Settings) -> Job | None:
-    """The pipeline's job, the latest if there have been several; None if Flink knows none.
+    """The pipeline's active or else its latest job; None if Flink knows none.
 
     Raises:
         PenstockError: if Flink cannot be reached.
     """
     with Flink(settings.flink.rest) as flink:
         jobs = sorted(flink.jobs(job_name(project)), key=lambda job: (job.is_active, job.start_ms))
-        return flink.detailed(jobs[-1]) if jobs else None
+        return flink.with_details(jobs[-1]) if jobs else None
 
 
 def require_ready(project: Project, settings: Settings) -> None:
-    """Check the preconditions of a job that Flink does not check itself.
+    """Check those preconditions of a job that Flink does not check.
 
     Raises:
         PenstockError: if a topic is missing, or a definition changed under an old version.
@@ -160,61 +163,61 @@ def require_ready(project: Project, settings: Settings) -> None:
 
 
 def require_running(flink: Flink, project: Project) -> Job:
-    """The pipeline's job.
+    """The pipeline's active job.
 
     Raises:
-        PenstockError: if there is none that runs, or is on its way to.
+        PenstockError: if it has none.
     """
-    job = _running(flink, project)
+    job = _active_job(flink, project)
     if job is None:
         raise PenstockError(
-            f"no job {job_name(project)} is running", where=flink.url, next=f"penstock job status {project.reference}"
+            f"job {job_name(project)} is not running", where=flink.url, next=f"penstock job status {project.reference}"
         )
     return job
 
 
-def _running(flink: Flink, project: Project) -> Job | None:
+def _active_job(flink: Flink, project: Project) -> Job | None:
     return next((job for job in flink.jobs(job_name(project)) if job.is_active), None)
 
 
-def _require_none_running(flink: Flink, project: Project) -> None:
-    job = _running(flink, project)
+def _require_no_active_job(flink: Flink, project: Project) -> None:
+    job = _active_job(flink, project)
     if job is not None:
         raise PenstockError(
-            f"job {job.name} is {job.state} already",
+            f"job {job.name} is already {job.state}",
             where=f"{flink.url}, job {job.id}",
             safe="nothing was changed",
             next=f"penstock job stop {project.reference}",
         )
 
 
-def _savepoint(project: Project, settings: Settings, savepoint: str | None) -> str | None:
+def _savepoint_path(project: Project, settings: Settings, savepoint: str | None) -> str | None:
     if savepoint != LATEST:
         return savepoint
-    remembered = _latest_file(project, settings)
-    if not remembered.is_file():
+    path_file = _latest_savepoint_file(project, settings)
+    if not path_file.is_file():
         raise PenstockError(
-            f"no savepoint of {project.name} is remembered",
-            where=str(remembered),
-            next=f"penstock job start {project.reference} --from-savepoint PATH, or without it to start empty",
+            f"no latest savepoint of {project.name} is recorded",
+            where=str(path_file),
+            next=f"penstock job start {project.reference} --from-savepoint PATH; without it, the job starts empty",
         )
-    return remembered.read_text(encoding="utf-8").strip()
+    return path_file.read_text(encoding="utf-8").strip()
 
 
-def _latest_file(project: Project, settings: Settings) -> Path:
-    """Where the path of the last savepoint is kept."""
+def _latest_savepoint_file(project: Project, settings: Settings) -> Path:
+    """The file with the path of the last savepoint."""
     return settings.flink.state / "latest-savepoints" / project.name
 
 
 def _await_running(flink: Flink, job_id: str, project: Project) -> Job:
     deadline = time.monotonic() + _RUNNING_TIMEOUT_S
     while True:
-        job = flink.detailed(flink.job(job_id))
+        job = flink.with_details(flink.job(job_id))
         if job.state == "RUNNING" and job.tasks_running == job.tasks:
             return job
         if not job.is_active or time.monotonic() > deadline or job.restarts > 2:
             raise PenstockError(
-                f"job {job.name} does not run: it is {job.state}, {job.tasks_running} of {job.tasks} tasks run"
+                f"job {job.name} did not start: it is {job.state}, {job.tasks_running} of {job.tasks} tasks are running"
                 + (f"; {job.failure}" if job.failure else ""),
                 where=f"{flink.url}, job {job_id}",
                 next=f"penstock job status {project.reference}; penstock logs taskmanager",

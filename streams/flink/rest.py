@@ -1,4 +1,4 @@
-"""Flink's REST interface, as far as jobs are started, stopped and looked at."""
+"""A client of Flink's REST interface: finds, inspects, stops and cancels jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 
 from penstock.errors import PenstockError
 
-# A JobManager that is busy with a savepoint or starved of CPU answers late; one that is not there, at once.
+# A JobManager that writes a savepoint or lacks CPU answers late; a missing one refuses the connection at once.
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _POLL_S = 0.2
 
@@ -21,15 +21,15 @@ class Job:
     """A job as Flink reports it.
 
     Args:
-        id: Flink's id of it, new with every submission.
+        id: Flink's job id, new with every submission.
         name: ``penstock-<pipeline>``.
-        state: Flink's word for it: ``RUNNING``, ``RESTARTING``, ``FINISHED``, ...
-        start_ms: When it was submitted, epoch ms.
-        tasks: How many tasks it has.
-        tasks_running: How many of them run.
-        restarts: How often it was restarted after a failure.
-        checkpoints: How many checkpoints were completed.
-        checkpoint: Where the newest completed checkpoint lies.
+        state: As Flink names it: ``RUNNING``, ``RESTARTING``, ``FINISHED``, ...
+        start_ms: The time of submission, epoch ms.
+        tasks: The number of tasks.
+        tasks_running: The number of running tasks.
+        restarts: The number of restarts after failures.
+        checkpoints: The number of completed checkpoints.
+        checkpoint: The path of the newest completed checkpoint.
         failure: The first lines of the newest failure.
     """
 
@@ -46,12 +46,12 @@ class Job:
 
     @property
     def is_active(self) -> bool:
-        """Whether it runs or is on its way to run."""
+        """Whether it has not ended: it runs, starts, restarts or is being stopped."""
         return self.state not in ("FINISHED", "CANCELED", "FAILED")
 
 
 class Flink:
-    """A JobManager, by the base URL of its REST interface. A context manager."""
+    """A client of one JobManager, given the base URL of its REST interface. A context manager."""
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
@@ -66,7 +66,7 @@ class Flink:
         self._http.close()
 
     def jobs(self, name: str) -> list[Job]:
-        """All jobs of that name that the JobManager remembers, in no order."""
+        """All jobs of that name that the JobManager knows, ended ones included, in no order."""
         return [_job(job) for job in self._get("/jobs/overview")["jobs"] if job["name"] == name]
 
     def job(self, job_id: str) -> Job:
@@ -80,7 +80,7 @@ class Flink:
                 return _job(job)
         raise PenstockError(f"Flink does not know job {job_id}", where=self.url)
 
-    def detailed(self, job: Job) -> Job:
+    def with_details(self, job: Job) -> Job:
         """The same job with its restarts, checkpoints and newest failure."""
         checkpoints = self._get(f"/jobs/{job.id}/checkpoints")
         completed = (checkpoints.get("latest") or {}).get("completed") or {}
@@ -96,10 +96,10 @@ class Flink:
     def stop(self, job_id: str, timeout_s: float) -> str:
         """Stop a job with a savepoint and wait for it; returns the savepoint's path.
 
-        The savepoint is in Flink's canonical form, which every state backend reads.
+        The savepoint has Flink's canonical format, which every state backend reads.
 
         Raises:
-            PenstockError: if the savepoint fails or takes too long; the job goes on then.
+            PenstockError: if the savepoint fails (the job keeps running), or is not complete after ``timeout_s``.
         """
         trigger = self._request("POST", f"/jobs/{job_id}/stop", json={"drain": False, "formatType": "CANONICAL"})[
             "request-id"
@@ -114,7 +114,7 @@ class Flink:
                 raise PenstockError(
                     f"the savepoint failed: {_first_lines(operation['failure-cause']['stack-trace'])}",
                     where=f"{self.url}, job {job_id}",
-                    safe="the job goes on",
+                    safe="the job keeps running",
                     next="penstock logs jobmanager",
                 )
             time.sleep(_POLL_S)
@@ -123,25 +123,25 @@ class Flink:
         )
 
     def parameters(self, job_id: str) -> dict[str, str]:
-        """What the job was submitted with as its parameters, for everybody to see."""
+        """The parameters that the job was submitted with; Flink shows them to all users."""
         parameters: dict[str, str] = self._get(f"/jobs/{job_id}/config")["execution-config"]["user-config"]
         return parameters
 
-    def slots(self, job_id: str) -> int:
-        """As many tasks per operator as the job could have: the slots that are free, and its own."""
+    def available_slots(self, job_id: str) -> int:
+        """The maximum number of tasks per operator for the job: the free slots and its own."""
         vertices = self._get(f"/jobs/{job_id}")["vertices"]
         own = max((vertex["parallelism"] for vertex in vertices), default=0)
         return int(self._get("/overview")["slots-available"]) + own
 
     def cancel(self, job_id: str) -> None:
-        """Ask for a job to end at once, without a savepoint; its last checkpoint is kept."""
+        """Request that a job ends at once, without a savepoint; Flink keeps its last checkpoint."""
         self._send("PATCH", f"/jobs/{job_id}?mode=cancel")
 
     def await_end(self, job_id: str, timeout_s: float) -> None:
         """Wait until a job that was stopped or cancelled has ended.
 
         Raises:
-            PenstockError: if it takes longer.
+            PenstockError: if it has not ended after ``timeout_s``.
         """
         deadline = time.monotonic() + timeout_s
         while self.job(job_id).is_active:
@@ -166,7 +166,7 @@ class Flink:
             raise PenstockError(
                 f"Flink cannot be reached ({type(error).__name__})",
                 where=self.url,
-                next="penstock up, or set PENSTOCK_FLINK_REST",
+                next="penstock up; for another cluster: set PENSTOCK_FLINK_REST",
             ) from error
         if answer.is_error:
             errors = answer.json().get("errors", []) if "json" in answer.headers.get("content-type", "") else []

@@ -1,7 +1,7 @@
 """The request that :mod:`streams.flink.submit` passes to :mod:`streams.flink.job_graph`, which submits a job.
 
-The two run in different environments, so this module needs pydantic only. Secrets are not part of the request: the key
-of personal data and the Kafka credentials are passed as environment variables.
+The two run in different environments, so this module may import nothing but pydantic. The request holds no secret: the
+key of personal data and the Kafka credentials are passed as environment variables.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 PII_KEY_VARIABLE = "PENSTOCK_PII_KEY"
-DESCRIPTION = "penstock"
-"""The job's parameter that holds a :class:`Description`."""
+DESCRIPTION_PARAMETER = "penstock"
+"""The name of the job parameter that holds a :class:`Description`."""
 KAFKA_VARIABLE = "PENSTOCK_KAFKA_JAVA_PROPERTIES"
 """A JSON object: :meth:`penstock.kafka.access.KafkaAccess.java`."""
 
 
 class Options(BaseModel):
-    """How a job runs; its definitions say what it computes.
+    """How a job runs. What it computes is in its definitions.
 
     Args:
-        parallelism: How many tasks each operator gets; at 1 all stages run chained in one task.
+        parallelism: Tasks per operator; at 1 all stages run chained in one task.
         exactly_once: Whether features are published in Kafka transactions, visible at each checkpoint.
-        checkpoint_interval_ms: How often state is saved; also how much is done again after a failure.
-        python_mode: How Python columns run: ``thread`` inside the JVM, ``process`` beside it.
-        forget_after_days: How long an event may wait in the raw topic, or be late: the state of an entity is kept for
-            so long beyond its longest window.
-        state_backend: Where state lives: ``heap``, as objects, or ``rocksdb``, serialized on the TaskManager's disk.
+        checkpoint_interval_ms: Time between checkpoints; a failure repeats at most the work since the last one.
+        python_mode: Where Python columns run: ``thread`` inside the JVM, ``process`` in processes beside it.
+        state_backend: Where state is kept: ``heap``, as objects, or ``rocksdb``, serialized on the TaskManager's disk.
+        forget_after_days: How long the state of an entity is kept beyond its longest window: at least as long as an
+            event may wait in the raw topic or be late.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,19 +40,19 @@ class Options(BaseModel):
     forget_after_days: int = 30
 
     def arguments(self) -> str:
-        """What to append to ``penstock job start PIPELINE`` for the same; nothing if that is what it does anyway."""
+        """The options other than the defaults, as text to append to ``penstock job start PIPELINE``."""
         given = self.model_dump(exclude_defaults=True)
         return "".join(f" --{name.replace('_', '-')}{'' if on is True else f' {on}'}" for name, on in given.items())
 
 
 class Description(BaseModel):
-    """A running job's description: Flink shows it among the job's parameters, so it holds no secret.
+    """What a job runs. Flink shows it among the job's parameters, so it holds no secret.
 
     Args:
-        options: How it runs.
-        plan: A hash of its plan.
-        views: The hash of each of its views, by ``name@version``.
-        entities: Its stages.
+        options: The job's options.
+        plan: The hash of its plan.
+        views: The hash of each view, by ``name@version``.
+        entities: The entity of each stage.
         form: The fingerprint of its feature records' schema, in hexadecimal.
     """
 
@@ -71,13 +71,13 @@ class Submission(BaseModel):
     Args:
         name: The job's name in Flink.
         flink_rest: Base URL of the JobManager.
-        jars: URLs of the connector and the kernel.
-        description: What the job is to say of itself; its options hold for the job.
+        jars: URLs of the connector jars and the kernel jar.
+        description: The job's description, published as a job parameter; its options apply to the job.
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
-        drops_state: Whether it may continue from state of stages that it does not have any more.
-        python_files: Folders that hold the modules of Python columns, for the workers' path.
-        kernel: The kernel's own request; see ``penstock.kernel.graph.JobRequest``.
-        rehearsal: Whether to assemble the job only, and not to submit it.
+        drop_state: Whether the savepoint may have state of stages that the job no longer has.
+        python_files: Folders with the modules of Python columns, for the Python path of Flink's workers.
+        kernel: The kernel's part; see ``penstock.kernel.graph.JobRequest``.
+        dry_run: Whether to assemble the job without submitting it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,18 +87,18 @@ class Submission(BaseModel):
     jars: tuple[str, ...]
     description: Description
     savepoint: str | None
-    drops_state: bool
+    drop_state: bool
     python_files: tuple[str, ...]
     kernel: KernelRequest
-    rehearsal: bool
+    dry_run: bool
 
 
 class Offsets(BaseModel):
     """A bounded part of a topic.
 
     Args:
-        start: The first offset to read of each partition; a partition that is not named is not read.
-        end: The offset before which reading ends, of the same partitions.
+        start: The first offset to read, by partition; other partitions are not read.
+        end: The offset before which reading ends, for the same partitions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,21 +108,21 @@ class Offsets(BaseModel):
 
     @property
     def records(self) -> int:
-        """How many there are, transaction markers included."""
+        """The number of offsets, those of transaction markers included."""
         return sum(self.end.values()) - sum(self.start.values())
 
 
 class Replay(Offsets):
-    """The part of a request that makes a job a backfill; see ``penstock.kernel.replay.Replay``.
+    """What a backfill reads and publishes; see ``penstock.kernel.replay.Replay``.
 
     Args:
-        topic: Where the features go, instead of the pipeline's topic.
-        start: Of the source whose events give rows, as :class:`Offsets`.
-        end: The same.
-        additional_sources: What to read of each further source, in the plan's order.
-        from_ms: Event time from which on rows are published.
-        to_ms: Event time before which rows are published.
-        max_ahead_ms: How far, by Kafka's timestamps, a partition may be read ahead of the others.
+        topic: The topic for the features, instead of the pipeline's.
+        start: As in :class:`Offsets`, for the first source, whose events give rows.
+        end: As in :class:`Offsets`, for the first source.
+        additional_sources: The offsets of each further source, in the plan's order.
+        from_ms: Rows are published from this event time on.
+        to_ms: Rows are published before this event time.
+        max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
     """
 
     topic: str
@@ -133,14 +133,14 @@ class Replay(Offsets):
 
     @property
     def sources(self) -> tuple[Offsets, ...]:
-        """What to read of each source, in the plan's order."""
+        """The offsets of all sources, in the plan's order."""
         return (self, *self.additional_sources)
 
 
 class KernelRequest(BaseModel):
-    """The kernel's part: plan and schemas as JSON texts, and what names the job in Kafka.
+    """The kernel's part: plan and schemas as JSON texts, and the job's consumer group.
 
-    ``writers`` are the schemas that each source's producers may have written with.
+    ``writers`` are, for each source, the schemas that its producers may have used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -156,8 +156,8 @@ class KernelRequest(BaseModel):
     replay: Replay | None = None
 
 
-class Submitted(BaseModel):
-    """The answer: the last line of the process's standard output; without an id if it was a rehearsal."""
+class SubmissionResult(BaseModel):
+    """The result: the last line of the process's standard output. A dry run has no job id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -32,14 +32,14 @@ from streams.flink.submission import (
     Options,
     Replay,
     Submission,
-    Submitted,
+    SubmissionResult,
 )
 from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 
-# The JVM ends before optimised code or a concurrent collector could pay off.
-_BRIEF_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# For a JVM that ends within seconds: no optimising compiler, no concurrent garbage collector.
+_JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _SUBMIT_TIMEOUT_S = 180.0
 _DAY_MS = 86_400_000
 
@@ -52,40 +52,40 @@ def submit_job(
     name: str,
     group: str,
     savepoint: str | None = None,
-    drops_state: bool = False,
+    drop_state: bool = False,
     replay: Replay | None = None,
 ) -> str:
     """Submit a job and return its id without waiting for it to run.
 
     Args:
         project: What to run.
-        settings: Where Kafka and Flink are, and the key of personal data.
+        settings: The addresses of Kafka and Flink, and the key of personal data.
         options: How to run it.
         name: The job's name.
         group: Its consumer group.
-        savepoint: Path of what to continue from.
-        drops_state: Whether what it continues from may hold state of stages that are gone.
-        replay: What makes it a backfill.
+        savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
+        drop_state: Whether the savepoint may have state of stages that the job no longer has.
+        replay: The offsets of a backfill; None runs the live job.
 
     Raises:
-        PenstockError: if a jar, the key or Flink is missing, or the job is refused.
+        PenstockError: if a jar, the key or Flink is missing, or Flink refuses the job.
     """
-    job_id = _build_and_submit(project, settings, options, name, group, savepoint, drops_state, replay, rehearsal=False)
+    job_id = _build_and_submit(project, settings, options, name, group, savepoint, drop_state, replay, dry_run=False)
     assert job_id is not None
     return job_id
 
 
-def rehearse(project: Project, settings: Settings, options: Options, *, name: str, group: str) -> None:
-    """Assemble the same job without submitting it.
+def dry_run_job(project: Project, settings: Settings, options: Options, *, name: str, group: str) -> None:
+    """Assemble the job as :func:`submit_job` does, without submitting it.
 
     Raises:
-        PenstockError: as :func:`submit_job`, as far as that can be known without Flink.
+        PenstockError: as :func:`submit_job`, apart from the errors of a running Flink.
     """
-    _build_and_submit(project, settings, options, name, group, None, False, None, rehearsal=True)
+    _build_and_submit(project, settings, options, name, group, None, False, None, dry_run=True)
 
 
 def description_of(project: Project, options: Options) -> Description:
-    """The description of a job of these definitions."""
+    """The description of a job with these definitions and options."""
     plan = project.plan
     return Description(
         options=options,
@@ -97,10 +97,10 @@ def description_of(project: Project, options: Options) -> Description:
 
 
 def personal_key_of(plan: PipelinePlan, settings: Settings) -> str:
-    """The key with which the pipeline's personal data is hashed; empty if it has none to hash.
+    """The key that hashes the pipeline's personal data; empty if no field is hashed.
 
     Raises:
-        PenstockError: if it needs a key and none is configured.
+        PenstockError: if the pipeline needs a key and none is configured.
     """
     hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
     return settings.pii.require_key().get_secret_value() if hashes else ""
@@ -113,10 +113,10 @@ def _build_and_submit(
     name: str,
     group: str,
     savepoint: str | None,
-    drops_state: bool,
+    drop_state: bool,
     replay: Replay | None,
     *,
-    rehearsal: bool,
+    dry_run: bool,
 ) -> str | None:
     plan = project.plan
     personal_key = personal_key_of(plan, settings)
@@ -142,12 +142,12 @@ def _build_and_submit(
             jars=jars,
             description=description_of(project, options),
             savepoint=savepoint,
-            drops_state=drops_state,
+            drop_state=drop_state,
             python_files=python_files,
             kernel=kernel,
-            rehearsal=rehearsal,
+            dry_run=dry_run,
         )
-        return _submit(submission, personal_key, settings)
+        return _run_job_graph(submission, personal_key, settings)
 
 
 def _jars(settings: Settings) -> tuple[str, ...]:
@@ -156,14 +156,16 @@ def _jars(settings: Settings) -> tuple[str, ...]:
     if not kernel.is_file():
         raise PenstockError("the kernel is not built", where=str(kernel), next="make setup")
     if not connectors:
-        raise PenstockError("Flink's Kafka connector is missing", where=str(settings.jars / "flink"), next="make setup")
+        raise PenstockError(
+            "Flink's Kafka connector jar is missing", where=str(settings.jars / "flink"), next="make setup"
+        )
     return tuple(path.resolve().as_uri() for path in (*connectors, kernel))
 
 
 @contextmanager
 def _python_files(pipeline: Pipeline) -> Iterator[tuple[str, ...]]:
-    """A folder with the modules of the Python columns, for the workers; they have Penstock itself."""
-    modules = {one.function.__module__ for one in pipeline.derived.values() if isinstance(one, PythonColumn)}
+    """A temporary folder with the modules of the Python columns; Flink's workers have Penstock itself."""
+    modules = {column.function.__module__ for column in pipeline.derived.values() if isinstance(column, PythonColumn)}
     if not modules:
         yield ()
         return
@@ -176,19 +178,19 @@ def _python_files(pipeline: Pipeline) -> Iterator[tuple[str, ...]]:
         yield (folder,)
 
 
-def _submit(submission: Submission, personal_key: str, settings: Settings) -> str | None:
+def _run_job_graph(submission: Submission, personal_key: str, settings: Settings) -> str | None:
     python = jobs_python()
     home = java_home()
     if not python.exists() or home is None:
-        raise PenstockError("the environment that submits jobs is missing", where=str(python), next="make setup")
+        raise PenstockError("the jobs environment or Java is missing", where=str(python), next="make setup")
     if not settings.flink.conf_dir.is_dir():
-        # Without it Flink's client fails in Java, with nothing that says why.
+        # Without it Flink's client fails with a Java error that does not name the cause.
         raise PenstockError(
-            "there is no configuration of Flink",
+            "Flink's configuration folder is missing",
             where=str(settings.flink.conf_dir),
             safe="no job was started",
             next="penstock up; for a stack in another folder: export PENSTOCK_HOME=FOLDER; "
-            "for a cluster of your own: set PENSTOCK_FLINK_CONF_DIR",
+            "for another cluster: set PENSTOCK_FLINK_CONF_DIR",
         )
     logs = settings.flink.state / "log"
     logs.mkdir(parents=True, exist_ok=True)
@@ -204,14 +206,14 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
     if settings.flink.home is not None:
         environment["FLINK_HOME"] = str(settings.flink.home)
     try:
-        # Flink's client leaves what it packed in Java's folder for temporary files.
+        # Flink's client does not delete its files in Java's temporary folder.
         with tempfile.TemporaryDirectory(prefix="penstock-submit-") as scratch:
-            done = subprocess.run(
+            finished = subprocess.run(
                 [str(python), "-m", "streams.flink.job_graph"],
                 input=submission.model_dump_json(),
                 capture_output=True,
                 text=True,
-                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_BRIEF_JVM}"},
+                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_JVM_OPTIONS}"},
                 # Without this, an orphaned process would still submit the job. Its JVM ends with it.
                 preexec_fn=end_with_parent,
                 timeout=_SUBMIT_TIMEOUT_S,
@@ -219,25 +221,27 @@ def _submit(submission: Submission, personal_key: str, settings: Settings) -> st
             )
     except subprocess.TimeoutExpired as error:
         raise PenstockError(
-            f"submission took more than {_SUBMIT_TIMEOUT_S:.0f} s", where=settings.flink.rest, next="penstock status"
+            f"the submission did not finish within {_SUBMIT_TIMEOUT_S:.0f} s",
+            where=settings.flink.rest,
+            next="penstock status",
         ) from error
-    if done.returncode:
+    if finished.returncode:
         log = logs / f"submit-{submission.name}.log"
-        log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        cause = _cause(done.stderr)
+        log.write_text(finished.stdout + finished.stderr, encoding="utf-8")
+        cause = _innermost_message(finished.stderr)
         needs_python = "ClassNotFoundException" in cause and ".python." in cause
         raise PenstockError(
-            f"the job was refused: {cause}",
+            f"the submission failed: {cause}",
             where=str(log),
             safe="no job was started",
-            next="put Flink's opt/flink-python-*.jar into the cluster's lib folder" if needs_python else None,
+            next="copy Flink's opt/flink-python-*.jar into the cluster's lib folder" if needs_python else None,
         )
-    return Submitted.model_validate_json(done.stdout.strip().splitlines()[-1]).job_id
+    return SubmissionResult.model_validate_json(finished.stdout.strip().splitlines()[-1]).job_id
 
 
-def _cause(stderr: str) -> str:
+def _innermost_message(stderr: str) -> str:
     """The innermost message of a Java or Python traceback."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     lines = [line for line in lines if not re.match(r"at [\w.$/<>]+\(|\.\.\. \d+ more", line)]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return causes[-1] if causes else lines[-1].removeprefix(": ") if lines else "it said nothing"
+    return causes[-1] if causes else lines[-1].removeprefix(": ") if lines else "no message on standard error"

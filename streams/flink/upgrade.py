@@ -1,8 +1,8 @@
 """Upgrade or rescale a running job: ``penstock job upgrade | rescale``.
 
-Both stop the job with a savepoint and start the new one from it. All checks that can run beforehand run while the old
-job still runs. If the new job does not start nevertheless, nothing is lost: events wait in the raw topic, and the error
-names the command that continues.
+Both stop the job with a savepoint and start the new job from it. All possible checks run before the old job is stopped.
+If the new job still does not start, nothing is lost: events wait in the raw topic, and the error names the command that
+continues.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from penstock.settings import Settings
 from schemas.committed import record_file
 from streams.flink import lifecycle
 from streams.flink.rest import Flink, Job
-from streams.flink.submission import DESCRIPTION, Description, Options
-from streams.flink.submit import description_of, rehearse
+from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Options
+from streams.flink.submit import description_of, dry_run_job
 from streams.plan.project import Project
 
 
 @dataclass(frozen=True)
-class JobChange:
+class ReplacedJob:
     """The result of an upgrade or a rescale.
 
     Args:
         job: The new job.
         savepoint: The savepoint that it started from.
         options: Its options.
-        added: Views (``name@version``) that began empty.
+        added: Views (``name@version``) that started empty.
         removed: Views whose state was dropped.
     """
 
@@ -40,129 +40,129 @@ class JobChange:
     removed: tuple[str, ...]
 
 
-def upgrade(project: Project, settings: Settings) -> JobChange:
-    """Replace the running job by one of the current definitions and the current release, with the same options.
+def upgrade(project: Project, settings: Settings) -> ReplacedJob:
+    """Replace the running job by a job with the current definitions and release, and the same options.
 
-    Views that mean the same go on where they were, new ones begin empty, the state of those that are gone is dropped.
+    Unchanged views keep their state, new views start empty, and the state of removed views is dropped.
 
     Raises:
-        PenstockError: if no job runs, a view changed under an old version, records of the job could not be read any
-            more afterwards, or the new job would not start: the job runs on then. If the new job does not come up, it
-            is stopped, and the error has the command with which to go on.
+        PenstockError: if no job runs, a view changed under an old version, a schema of feature records is not
+            committed, or the dry run of the new job fails: the old job keeps running then. Also if the new job does not
+            start: it is cancelled, and the error names the command that continues.
     """
     with Flink(settings.flink.rest) as flink:
-        before, running = _running(flink, project)
-    wanted = description_of(project, running.options)
-    _require_same_meaning(running, wanted, project)
-    _require_readable(running, wanted, project)
-    return _replace_job(project, settings, before, running, wanted)
+        old_job, running = _running_job(flink, project)
+    target = description_of(project, running.options)
+    _require_unchanged_views(running, target, project)
+    _require_committed_records(running, target, project)
+    return _replace_job(project, settings, old_job, running, target)
 
 
-def rescale(project: Project, settings: Settings, parallelism: int) -> JobChange:
-    """Give the running job ``parallelism`` tasks per operator; everything else stays as it is.
+def rescale(project: Project, settings: Settings, parallelism: int) -> ReplacedJob:
+    """Replace the running job by one with ``parallelism`` tasks per operator and nothing else changed.
 
     Raises:
         PenstockError: if no job runs, its definitions are not the current ones, or Flink has too few slots: the job
-            runs on then. Else as :func:`upgrade`.
+            keeps running then. Otherwise as :func:`upgrade`.
     """
     with Flink(settings.flink.rest) as flink:
-        before, running = _running(flink, project)
-        slots = flink.slots(before.id)
+        old_job, running = _running_job(flink, project)
+        slots = flink.available_slots(old_job.id)
     options = running.options.model_copy(update={"parallelism": parallelism})
-    wanted = description_of(project, options)
-    if running.plan != wanted.plan:
+    target = description_of(project, options)
+    if running.plan != target.plan:
         raise PenstockError(
-            "the definitions are not those of the running job",
-            where=f"{settings.flink.rest}, job {before.id}",
-            safe="the job runs on as it was",
-            next=f"penstock job upgrade {project.reference}, then this again",
+            "the current definitions are not those of the running job",
+            where=f"{settings.flink.rest}, job {old_job.id}",
+            safe="the job keeps running unchanged",
+            next=f"penstock job upgrade {project.reference}, then repeat this command",
         )
     if parallelism > slots:
         raise PenstockError(
             f"Flink has {slots} slots for this job, not {parallelism}",
             where=settings.flink.rest,
-            safe="the job runs on as it was",
+            safe="the job keeps running unchanged",
             next="start more TaskManagers, or choose a lower parallelism",
         )
-    return _replace_job(project, settings, before, running, wanted)
+    return _replace_job(project, settings, old_job, running, target)
 
 
-def _running(flink: Flink, project: Project) -> tuple[Job, Description]:
+def _running_job(flink: Flink, project: Project) -> tuple[Job, Description]:
     """The running job and its description."""
     job = lifecycle.require_running(flink, project)
     if job.state != "RUNNING" or job.tasks_running < job.tasks:
         raise PenstockError(
-            f"job {job.name} is {job.state}, {job.tasks_running} of {job.tasks} tasks run: it cannot save its state",
+            f"job {job.name} cannot write a savepoint: it is {job.state}, {job.tasks_running} of {job.tasks} tasks run",
             where=f"{flink.url}, job {job.id}",
             safe="nothing was changed",
             next=f"penstock job status {project.reference}",
         )
     try:
-        return job, Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION, ""))
+        return job, Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION_PARAMETER, ""))
     except ValidationError as error:
         raise PenstockError(
-            "the job does not say how it was started: another release submitted it",
+            "the job has no description that this release can read: another release submitted it",
             where=f"{flink.url}, job {job.id}",
-            safe="the job runs on",
+            safe="the job keeps running",
             next=f"penstock job stop {project.reference}, then "
             f"penstock job start {project.reference} --from-savepoint latest",
         ) from error
 
 
-def _require_same_meaning(running: Description, wanted: Description, project: Project) -> None:
-    """Refuse views that changed under the same version: definitions that are not committed can change unnoticed."""
-    for view, meaning in wanted.views.items():
-        if running.views.get(view, meaning) != meaning:
+def _require_unchanged_views(running: Description, target: Description, project: Project) -> None:
+    """Refuse views that changed under the same version: no other check covers definitions that are not committed."""
+    for view, view_hash in target.views.items():
+        if running.views.get(view, view_hash) != view_hash:
             name, _, version = view.partition("@")
             raise PenstockError(
-                f"view {view} is not what the running job computes under that version",
+                f"view {view} differs from the running job's view of the same version",
                 where=f"pipeline {project.name}",
-                safe="the job runs on as it was",
-                next=f"give View(name={name!r}) version={int(version) + 1}, then this again",
+                safe="the job keeps running unchanged",
+                next=f"give View(name={name!r}) version={int(version) + 1}, then repeat this command",
             )
 
 
-def _require_readable(running: Description, wanted: Description, project: Project) -> None:
-    """Refuse uncommitted record schemas: readers look up the schema of a record among the committed ones only."""
-    if running.form == wanted.form:
+def _require_committed_records(running: Description, target: Description, project: Project) -> None:
+    """Refuse record schemas that are not committed: readers find the schema of a record among the committed ones."""
+    if running.form == target.form:
         return
-    for form, whose in ((running.form, "the running job"), (wanted.form, "the present definitions")):
-        file = record_file(project.plan.features_topic, form, project.schemas)
+    for fingerprint, owner in ((running.form, "the running job"), (target.form, "the current definitions")):
+        file = record_file(project.plan.features_topic, fingerprint, project.schemas)
         if not file.is_file():
             raise PenstockError(
-                f"the form that records of {whose} have is not committed: no reader could tell what they hold",
+                f"the schema of the records of {owner} is not committed, so no reader could decode them",
                 where=str(file),
-                safe="the job runs on as it was",
-                next=f"with the definitions of {whose}: penstock schemas export {project.reference}",
+                safe="the job keeps running unchanged",
+                next=f"with the definitions of {owner}: penstock schemas export {project.reference}",
             )
 
 
 def _replace_job(
-    project: Project, settings: Settings, before: Job, running: Description, wanted: Description
-) -> JobChange:
-    options = wanted.options
+    project: Project, settings: Settings, old_job: Job, running: Description, target: Description
+) -> ReplacedJob:
+    options = target.options
     lifecycle.require_ready(project, settings)
-    rehearse(project, settings, options, name=before.name, group=lifecycle.job_group(project))
-    drops_state = not set(running.entities) <= set(wanted.entities)
+    dry_run_job(project, settings, options, name=old_job.name, group=lifecycle.job_group(project))
+    drop_state = not set(running.entities) <= set(target.entities)
     savepoint = lifecycle.stop(project, settings)
     try:
-        job = lifecycle.start(project, settings, savepoint=savepoint, drops_state=drops_state, **options.model_dump())
+        job = lifecycle.start(project, settings, savepoint=savepoint, drop_state=drop_state, **options.model_dump())
     except PenstockError as error:
-        # A job that keeps restarting would block the next start.
-        lifecycle.end(project, settings)
-        drop = " --drop-state" if drops_state else ""
+        # Otherwise a job that keeps restarting would block the next start.
+        lifecycle.cancel(project, settings)
+        drop = " --drop-state" if drop_state else ""
         start = f"penstock job start {project.reference} --from-savepoint {savepoint}"
         raise PenstockError(
-            f"the job was stopped, and the new one does not run: {error.what}",
+            f"the old job was stopped, and the new one did not start: {error.what}",
             where=error.where,
-            safe=f"nothing is lost: its state is in {savepoint}, and events wait in their topic",
-            next=f"mend it, then {start}{drop}{options.arguments()}; "
-            f"or with the former definitions and release: {start}{running.options.arguments()}",
+            safe=f"nothing is lost: the state is in {savepoint}, and events wait in their topic",
+            next=f"fix the cause, then {start}{drop}{options.arguments()}; "
+            f"or with the old definitions and release: {start}{running.options.arguments()}",
         ) from error
-    return JobChange(
+    return ReplacedJob(
         job=job,
         savepoint=savepoint,
         options=options,
-        added=tuple(view for view in wanted.views if view not in running.views),
-        removed=tuple(view for view in running.views if view not in wanted.views),
+        added=tuple(view for view in target.views if view not in running.views),
+        removed=tuple(view for view in running.views if view not in target.views),
     )

@@ -44,7 +44,7 @@ def job(settings: Settings) -> Iterator[Settings]:
     create_topics(pipeline_topics(PIPELINE), settings.kafka.access)
     lifecycle.start(PROJECT, settings)
     yield settings
-    lifecycle.end(PROJECT, settings)
+    lifecycle.cancel(PROJECT, settings)
 
 
 def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:

@@ -110,7 +110,7 @@ def bench(
     file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
     bench = prepared(open_project(str(file)), Settings())
     yield bench
-    lifecycle.end(bench.project, bench.settings)
+    lifecycle.cancel(bench.project, bench.settings)
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:

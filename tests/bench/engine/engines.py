@@ -102,7 +102,7 @@ def _penstock(
         job = lifecycle.start(project, site.settings, state_backend=backend, python_mode=python)
     except PenstockError:
         # What was submitted and does not run must not begin to beside the others.
-        lifecycle.end(project, site.settings)
+        lifecycle.cancel(project, site.settings)
         raise
     with _job(site, job.id) as alive:
         yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)
@@ -178,7 +178,7 @@ def _job(site: Site, job_id: str) -> Iterator[Callable[[], None]]:
         def alive() -> None:
             job = flink.job(job_id)
             if not job.is_active:
-                job = flink.detailed(job)
+                job = flink.with_details(job)
                 raise PenstockError(f"job {job.name} is {job.state}: {job.failure}", where=flink.url)
 
         try:

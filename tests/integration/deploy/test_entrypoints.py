@@ -124,7 +124,7 @@ def fraud(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             for name in _LASTING:
                 if (process := getattr(containers[name], "process", None)) is not None and process.poll() is None:
                     process.kill()
-            lifecycle.end(project, settings)
+            lifecycle.cancel(project, settings)
             unload_model(pipeline, settings)
 
 

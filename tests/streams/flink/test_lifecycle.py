@@ -1,4 +1,4 @@
-"""What the client of a job makes of what Flink and the submission say; the rest needs a cluster."""
+"""How Flink's answers and errors are read. Everything else about jobs needs a cluster."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ import pytest
 
 from penstock.errors import PenstockError
 from streams.flink.rest import Flink
-from streams.flink.submit import _cause
+from streams.flink.submit import _innermost_message
 
 
-def test_the_innermost_cause_of_a_java_error_is_named() -> None:
+def test_the_error_shows_the_innermost_cause_of_a_java_exception() -> None:
     stderr = (
         "Traceback\npy4j: An error\n: a.B: outer\n\tat a.B.c(D.java:1)\n"
         "Caused by: a.E: inner\n\tat a.E.f(G.java:2)\n\t... 3 more\n"
     )
 
-    assert _cause(stderr) == "a.E: inner"
+    assert _innermost_message(stderr) == "a.E: inner"
 
 
-def test_a_java_error_without_a_cause_is_named_itself() -> None:
-    assert _cause("py4j.Error: calling\n: java.lang.Oops: why\n\tat a.B.c(D.java:1)\n") == "java.lang.Oops: why"
+def test_the_error_shows_a_java_exception_without_a_cause() -> None:
+    assert (
+        _innermost_message("py4j.Error: calling\n: java.lang.Oops: why\n\tat a.B.c(D.java:1)\n")
+        == "java.lang.Oops: why"
+    )
 
 
 def flink(answer: Callable[[httpx.Request], httpx.Response]) -> Flink:
     return Flink("http://flink", transport=httpx.MockTransport(answer))
 
 
-def test_a_failed_savepoint_says_why_and_that_the_job_goes_on() -> None:
+def test_a_failed_savepoint_shows_the_reason_and_that_the_job_keeps_running() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             return httpx.Response(202, json={"request-id": "r"})
@@ -39,10 +42,10 @@ def test_a_failed_savepoint_says_why_and_that_the_job_goes_on() -> None:
 
     with flink(answer) as client, pytest.raises(PenstockError, match="disk full") as failed:
         client.stop("j", 1)
-    assert failed.value.safe == "the job goes on"
+    assert failed.value.safe == "the job keeps running"
 
 
-def test_a_savepoint_in_progress_is_waited_for() -> None:
+def test_stop_waits_for_a_savepoint_in_progress() -> None:
     answers = iter(
         [
             {"status": {"id": "IN_PROGRESS"}},
@@ -60,7 +63,7 @@ def test_a_savepoint_in_progress_is_waited_for() -> None:
         assert client.stop("j", 5) == "file:/s"
 
 
-def test_an_error_of_flink_is_told_in_its_first_lines() -> None:
+def test_an_error_shows_the_first_lines_of_flinks_message() -> None:
     def answer(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(404, json={"errors": ["NotFound: job j\nat a\nat b"]})
 

@@ -1,4 +1,4 @@
-"""What submission refuses before it starts a process."""
+"""Errors of submission before it starts a process."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.flink.submission import Options
-from streams.flink.submit import rehearse
+from streams.flink.submit import dry_run_job
 from streams.plan.project import Project
 from tests.sinks.payments import payments
 
 
-def test_a_missing_configuration_of_flink_says_how_to_name_the_stack(
+def test_the_error_for_a_missing_flink_configuration_names_the_next_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENSTOCK_PII_KEY", "a key of the tests, long enough to be one")
     settings = Settings()
     elsewhere = settings.flink.model_copy(update={"conf_dir": tmp_path / "conf", "state": tmp_path})
     settings = settings.model_copy(update={"flink": elsewhere})
-    with pytest.raises(PenstockError, match="no configuration of Flink") as refused:
-        rehearse(Project.of(payments("pay"), tmp_path), settings, Options(), name="n", group="g")
+    with pytest.raises(PenstockError, match="configuration folder is missing") as refused:
+        dry_run_job(Project.of(payments("pay"), tmp_path), settings, Options(), name="n", group="g")
     assert refused.value.where == str(tmp_path / "conf")
     assert "export PENSTOCK_HOME=FOLDER" in str(refused.value.next)

@@ -1,4 +1,4 @@
-"""What an upgrade refuses before it stops anything, and what it says; that it changes no value is the golden run's."""
+"""Upgrades that are refused before the job is stopped. The golden run checks that an upgrade changes no value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.flink import rest as flink_rest
 from streams.flink import upgrade
-from streams.flink.submission import DESCRIPTION, Description, Options
+from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Options
 from streams.flink.submit import description_of
 from streams.plan.project import Project
 from tests.sinks.payments import payments
@@ -25,10 +25,10 @@ HTTP_CLIENT = httpx.Client
 
 
 class Cluster:
-    """A JobManager with one job, which must not be stopped."""
+    """A JobManager with one job; any request that would change it fails the test."""
 
     def __init__(self, description: Description | None, slots: int = 8) -> None:
-        self.parameters = {} if description is None else {DESCRIPTION: description.model_dump_json()}
+        self.parameters = {} if description is None else {DESCRIPTION_PARAMETER: description.model_dump_json()}
         self.slots = slots
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -61,31 +61,27 @@ def with_views(*views: View) -> Project:
     return Project.of(RUNNING.model_copy(update={"views": views}), RUNNING_PROJECT.schemas)
 
 
-def test_a_view_that_means_something_else_under_its_version_is_refused_while_the_job_runs(
-    cluster: Cluster, settings: Settings
-) -> None:
+def test_a_view_changed_under_the_same_version_is_refused(cluster: Cluster, settings: Settings) -> None:
     card = Entity(name="card", key="card")
     changed = View(name="spending", version=1, entity=card, aggregates=(count(over="2h"),))
-    with pytest.raises(PenstockError, match="spending@1 is not what the running job computes") as refused:
+    with pytest.raises(PenstockError, match="spending@1 differs from the running job's view") as refused:
         upgrade.upgrade(with_views(changed), settings)
-    assert refused.value.safe == "the job runs on as it was"
-    assert refused.value.next == "give View(name='spending') version=2, then this again"
+    assert refused.value.safe == "the job keeps running unchanged"
+    assert refused.value.next == "give View(name='spending') version=2, then repeat this command"
 
 
-def test_records_that_no_reader_could_read_any_more_are_a_reason_not_to_upgrade(
-    cluster: Cluster, settings: Settings
-) -> None:
-    with pytest.raises(PenstockError, match="the running job have is not committed"):
+def test_an_uncommitted_record_schema_is_refused(cluster: Cluster, settings: Settings) -> None:
+    with pytest.raises(PenstockError, match="records of the running job is not committed"):
         upgrade.upgrade(with_views(RUNNING.views[0]), settings)
 
 
-def test_a_job_of_another_release_is_left_alone(cluster: Cluster, settings: Settings) -> None:
+def test_a_job_of_another_release_is_refused(cluster: Cluster, settings: Settings) -> None:
     cluster.parameters = {}
-    with pytest.raises(PenstockError, match="does not say how it was started"):
+    with pytest.raises(PenstockError, match="another release submitted it"):
         upgrade.upgrade(RUNNING_PROJECT, settings)
 
 
-def test_a_rescale_does_not_bring_other_definitions_with_it(cluster: Cluster, settings: Settings) -> None:
+def test_a_rescale_with_changed_definitions_is_refused(cluster: Cluster, settings: Settings) -> None:
     with pytest.raises(PenstockError, match="definitions are not those of the running job"):
         upgrade.rescale(with_views(RUNNING.views[0]), settings, 3)
 
@@ -96,12 +92,12 @@ def test_a_rescale_beyond_the_slots_is_refused(cluster: Cluster, settings: Setti
         upgrade.rescale(RUNNING_PROJECT, settings, 5)
 
 
-def test_the_options_of_a_job_are_told_as_what_to_type() -> None:
+def test_options_are_shown_as_command_line_arguments() -> None:
     assert Options().arguments() == ""
     options = Options(parallelism=3, exactly_once=True, state_backend="rocksdb")
     assert options.arguments() == " --parallelism 3 --exactly-once --state-backend rocksdb"
 
 
-def test_what_a_job_says_of_itself_is_read_back(cluster: Cluster) -> None:
-    text = json.loads(cluster.parameters[DESCRIPTION])
+def test_a_job_description_is_read_back(cluster: Cluster) -> None:
+    text = json.loads(cluster.parameters[DESCRIPTION_PARAMETER])
     assert Description.model_validate(text) == description_of(RUNNING_PROJECT, Options(parallelism=2))
