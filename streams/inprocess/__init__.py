@@ -1,1 +1,1 @@
-"""Features without a cluster: the kernel as a child process, and unit tests of features on top of it."""
+"""Features without a cluster: the kernel as a child process, and feature tests that use it."""

@@ -1,4 +1,4 @@
-"""Tests of features as data: events and what each must become; docs/guides/testing-features.md has the format."""
+"""Reads files of feature tests: events and their expected outcomes. docs/guides/testing-features.md has the format."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from streams.definitions.pipeline import Pipeline
 from streams.inprocess.features_of import Event, time_ms
 
 _REASONS = tuple(reason.removeprefix("penstock.") for reason in Reason.__args__)  # type: ignore[attr-defined]
-# Fields of a view's outcome beside its features.
+# The fields of a view's outcome besides its features.
 ENVELOPE = ("entity", "seq", "as_of", "late")
 
 
-class _Part(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Step(_Part):
-    """One event and what is expected of it."""
+class Step(_StrictModel):
+    """One event and its expected outcome."""
 
     event: dict[str, JsonValue] | None = None
     raw: str | None = None
@@ -39,41 +39,41 @@ class Step(_Part):
     source: str | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if (self.event is None) == (self.raw is None):
             raise ValueError("give either event (its fields) or raw (the text of a message)")
         if (self.expect is not None) + (self.refused is not None) + self.duplicate + self.ignored > 1:
-            raise ValueError("an event is emitted (expect), refused, a duplicate or ignored: expect one of them")
+            raise ValueError("give only one of expect, refused, duplicate and ignored")
         if self.message is not None and self.refused is None:
-            raise ValueError("message is part of the message of a refusal: it goes with refused")
+            raise ValueError("message is part of the message of a refusal: give it together with refused")
         if self.refused is not None and self.reason not in Reason.__args__:  # type: ignore[attr-defined]
-            raise ValueError(f"refused is one of {', '.join(_REASONS)}")
+            raise ValueError(f"refused must be one of {', '.join(_REASONS)}")
         return self
 
     @property
     def reason(self) -> str | None:
-        """The reason of the expected refusal, as dead letters carry it."""
+        """The reason of the expected refusal, as in the headers of a dead letter."""
         return self.refused and f"penstock.{self.refused.removeprefix('penstock.')}"
 
     @property
-    def expects(self) -> bool:
-        """Whether anything is expected of it beyond being emitted."""
+    def has_expectation(self) -> bool:
+        """Whether it has an expectation other than to be emitted."""
         return bool(self.expect) or self.refused is not None or self.duplicate or self.ignored
 
 
-class _Case(_Part):
+class _Case(_StrictModel):
     name: str
     about: str | None = None
     steps: tuple[Step, ...] = Field(min_length=1, alias="events")
 
     @model_validator(mode="after")
-    def _expects_something(self) -> Self:
-        if not any(step.expects for step in self.steps):
-            raise ValueError("nothing is expected of any of its events")
+    def _check_expectations(self) -> Self:
+        if not any(step.has_expectation for step in self.steps):
+            raise ValueError("no event has an expectation")
         return self
 
 
-class _File(_Part):
+class _File(_StrictModel):
     pipeline: str
     about: str | None = None
     tolerance: float = Field(default=1e-9, ge=0)
@@ -81,17 +81,17 @@ class _File(_Part):
     cases: tuple[_Case, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
+    def _check_names_are_unique(self) -> Self:
         names = [case.name for case in self.cases]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two cases are called {', '.join(twice)}")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"several cases have the name {', '.join(repeated)}")
         return self
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case of a file: it begins with empty windows. ``tolerance`` is relative, for numbers with a fraction."""
+    """One case of a file; it starts with empty windows. ``tolerance`` is relative, for numbers with a fraction."""
 
     file: Path
     name: str
@@ -105,45 +105,45 @@ class Case:
 
 
 def read_cases(path: str | Path) -> list[Case]:
-    """The cases of a file, which names its pipeline: by a path from the file, or as the command line does.
+    """The cases of a file. The file names its pipeline by a path relative to itself, or as on the command line.
 
     Raises:
-        PenstockError: if there is no such file or pipeline, the file has another form, or it expects what the pipeline
-            has not.
+        PenstockError: if the file or the pipeline does not exist, or the file does not follow the format or names a
+            view, feature or column that the pipeline does not have.
     """
     path = Path(path)
     try:
-        found = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PenstockError(f"the file cannot be read: {error}", where=str(path)) from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()]
         raise PenstockError(
-            "it is no file of feature tests: " + "; ".join(problems[:5]),
+            "this is not a valid file of feature tests: " + "; ".join(problems[:5]),
             where=str(path),
             next="see docs/guides/testing-features.md",
         ) from error
-    beside = path.parent / found.pipeline
-    reference = str(beside) if beside.is_file() else found.pipeline
+    relative = path.parent / content.pipeline
+    reference = str(relative) if relative.is_file() else content.pipeline
     pipeline = load_pipeline(reference)
     cases = []
-    for case in found.cases:
+    for case in content.cases:
         for number, step in enumerate(case.steps, 1):
-            _check_names(pipeline, reference, step, f"{path}, case {case.name!r}, event {number}")
-        events = tuple(_event(step, found.defaults) for step in case.steps)
-        cases.append(Case(path, case.name, pipeline, case.steps, events, found.tolerance))
+            _require_known_names(pipeline, reference, step, f"{path}, case {case.name!r}, event {number}")
+        events = tuple(_event(step, content.defaults) for step in case.steps)
+        cases.append(Case(path, case.name, pipeline, case.steps, events, content.tolerance))
     return cases
 
 
 def _event(step: Step, defaults: Mapping[str, Any]) -> Event:
     received = time_ms(step.received) if isinstance(step.received, str) else step.received
     if isinstance(received, str):
-        raise PenstockError(f"received is neither epoch milliseconds nor ISO 8601: {received!r}")
+        raise PenstockError(f"received must be epoch milliseconds or ISO 8601, not {received!r}")
     return Event(step.raw if step.event is None else {**defaults, **step.event}, received, step.source)
 
 
-def _check_names(pipeline: Pipeline, reference: str, step: Step, where: str) -> None:
-    """Refuse unknown names: a misspelt name would never be compared."""
+def _require_known_names(pipeline: Pipeline, reference: str, step: Step, where: str) -> None:
+    """Refuse unknown views, features and columns: otherwise a misspelt name would never be compared."""
     known = {view.name: {*view.feature_names(), *ENVELOPE} for view in pipeline.views}
     known["event"] = set(pipeline.column_types())
     for view, expected in (step.expect or {}).items():

@@ -1,4 +1,4 @@
-"""Computes what a job would emit for given events, without a cluster."""
+"""Computes the features that a job would emit for given events, without a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.oracle.reference import Row
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, SourcePlan
 
-# Hashes personal data in tests, which need no secret: the hashes differ from those of production.
+# The key of personal data in tests. It is no secret; the hashes differ from those in production.
 PII_KEY = b"penstock.testing"
 
 
@@ -31,10 +31,12 @@ PII_KEY = b"penstock.testing"
 class Event:
     """An event as a producer sends it.
 
-    ``value`` is its fields, or the bytes (or text) of a message. Its time may be a datetime or ISO 8601 (UTC unless it
-    says otherwise); a missing event id becomes ``event-<number>``. ``received`` is when Kafka had it, in epoch ms, by
-    default the event's own time: the clock guard compares the two. ``source`` names the contract of an event of one of
-    the pipeline's other sources.
+    Attributes:
+        value: Its fields, or the bytes or text of a message. In fields, the event time may be a datetime or ISO 8601
+            (UTC unless it has an offset), and a missing event id becomes ``event-<number>``.
+        received: Its Kafka timestamp in epoch ms, which the clock guard compares with the event time. By default the
+            event time.
+        source: The name of its contract; by default that of the pipeline's first source.
     """
 
     value: Mapping[str, Any] | bytes | str | None
@@ -44,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Features:
-    """One view's part of what an event emits. ``late``: it was older than every window, and changed nothing."""
+    """One view's part of a feature record. ``late``: the event is older than every window, and changed nothing."""
 
     entity: str
     seq: int
@@ -55,18 +57,18 @@ class Features:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an event: it was refused, or dropped as a duplicate, or emitted with the features of each view.
+    """The outcome of an event: emitted with the features of each view, refused, a duplicate, ignored or an update.
 
-    ``outcome["view.feature"]`` is a feature, ``outcome["event.column"]`` a column, derived or not, of the event.
+    ``outcome["view.feature"]`` is a feature, ``outcome["event.column"]`` a column of the event, derived or not.
 
     Attributes:
-        views: By name; None for a view whose entity the event has no value for.
-        columns: Of the event, derived ones included; none if it was refused or a duplicate.
-        refused: The reason, as dead letters carry it (``penstock.InvalidField``), or None.
-        message: Why it was refused, in words.
-        duplicate: Whether an event of its key and id was had before.
-        ignored: Whether it is valid, and its source does not accept it.
-        updates: Whether it changed the windows and gives no record, as its source does not trigger.
+        views: The features by view name; None for a view for whose entity the event has no value.
+        columns: The columns of an emitted event, derived ones included.
+        refused: The reason, as in the headers of a dead letter (``penstock.InvalidField``), or None.
+        message: The explanation of the refusal.
+        duplicate: Whether an earlier event had its key and id.
+        ignored: Whether it is valid, but the filter of its source does not accept it.
+        updates: Whether it changed the windows without a record, because its source is not the trigger.
     """
 
     views: Mapping[str, Features | None] = field(default_factory=dict)
@@ -79,15 +81,15 @@ class Outcome:
 
     @property
     def emitted(self) -> bool:
-        """Whether there is a record of it."""
+        """Whether a feature record is emitted for it."""
         return self.refused is None and not (self.duplicate or self.ignored or self.updates)
 
     def __getitem__(self, name: str) -> FeatureValue:
         if not self.emitted:
-            why = "is a duplicate" if self.duplicate else "is ignored" if self.ignored else "only updates"
+            reason = "is a duplicate" if self.duplicate else "is ignored" if self.ignored else "only updates windows"
             if self.refused:
-                why = f"was refused: {self.refused}, {self.message}"
-            raise KeyError(f"{name}: this event {why}")
+                reason = f"was refused: {self.refused}, {self.message}"
+            raise KeyError(f"{name}: this event {reason}")
         view, _, feature = name.partition(".")
         if view == "event" and feature in self.columns:
             return self.columns[feature]
@@ -104,33 +106,33 @@ class Outcome:
 def features_of(
     pipeline: Pipeline, events: Iterable[Event | Mapping[str, Any]], *, kernel: Kernel | None = None
 ) -> list[Outcome]:
-    """What becomes of each event, from empty windows on, in the order given (which is that of arrival).
+    """The outcome of each event, from empty windows on; the given order is the arrival order.
 
-    A source that is taken by event time is so here too: then windows see the events in the order of their time, as far
-    as they come within its disorder.
+    If the source's order is event time, the windows see the events in event-time order, within the source's
+    disorder.
 
     Args:
         pipeline: The definitions.
-        events: Fields of events, or :class:`Event`.
-        kernel: By default one of this process, which starts with the first call and serves all later ones.
+        events: The fields of each event, or an :class:`Event`.
+        kernel: By default the shared kernel of this process, which the first call starts.
 
     Raises:
         PenstockError: if Java or the kernel is missing, or the kernel fails.
     """
     plan = compile_plan(pipeline)
-    sent = [event if isinstance(event, Event) else Event(event) for event in events]
+    events_sent = [event if isinstance(event, Event) else Event(event) for event in events]
     kernel = kernel or shared_kernel()
-    decoded = _decoded(pipeline, plan, sent, kernel)
-    numbers = [_source_of(plan, event) for event in sent]
+    decoded = _decode(pipeline, plan, events_sent, kernel)
+    numbers = [_source_number(plan, event) for event in events_sent]
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
     rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
-    accepts = [source.filter for source in plan.sources]
-    taken = [index for index, row in rows.items() if (name := accepts[numbers[index]]) is None or row[name] is True]
-    taken = _in_order(plan, sent, rows, taken)
-    events_taken = [{**rows[index], "__source": numbers[index]} for index in taken]
-    computed = kernel.features(plan.model_dump(mode="json"), events_taken)
-    _add_derived(plan, [rows[index] for index in taken], computed)
-    answers = dict(zip(taken, computed, strict=True))
+    filters = [source.filter for source in plan.sources]
+    accepted = [index for index, row in rows.items() if (name := filters[numbers[index]]) is None or row[name] is True]
+    accepted = _window_order(plan, events_sent, rows, accepted)
+    rows_accepted = [{**rows[index], "__source": numbers[index]} for index in accepted]
+    computed = kernel.features(plan.model_dump(mode="json"), rows_accepted)
+    _add_derived_features(plan, [rows[index] for index in accepted], computed)
+    answers = dict(zip(accepted, computed, strict=True))
     return [
         Outcome(refused=answer["reason"], message=answer["message"])
         if "columns" not in answer
@@ -141,26 +143,28 @@ def features_of(
     ]
 
 
-def _add_derived(plan: PipelinePlan, rows: Sequence[Row], answers: Sequence[dict[str, Any] | None]) -> None:
-    """The kernel computes no SQL: derived features come from the second engine."""
+def _add_derived_features(plan: PipelinePlan, rows: Sequence[Row], answers: Sequence[dict[str, Any] | None]) -> None:
+    """Add derived features to ``answers`` in place. The oracle computes them, because the kernel runs no SQL."""
     emitted = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer is not None]
     records = [
         {"event": row} | {name: view and view["features"] for name, view in answer.items()} for row, answer in emitted
     ]
-    found = derived_features(plan, records, [view.name for view in plan.views])
-    for (_, answer), derived in zip(emitted, found, strict=True):
+    derived_values = derived_features(plan, records, [view.name for view in plan.views])
+    for (_, answer), derived in zip(emitted, derived_values, strict=True):
         for view in plan.views:
             if answer[view.name] is not None:
                 of_view = {feature.name: derived[f"{view.name}.{feature.name}"] for feature in view.derived}
                 answer[view.name]["features"] |= of_view
 
 
-def _in_order(plan: PipelinePlan, events: Sequence[Event], rows: Mapping[int, Row], taken: list[int]) -> list[int]:
-    """The numbers of the events as windows see them: of one partition, received when they happened or as they say."""
+def _window_order(
+    plan: PipelinePlan, events: Sequence[Event], rows: Mapping[int, Row], accepted: list[int]
+) -> list[int]:
+    """The indices of the accepted events in the order of the windows, as if all came from one partition."""
     if plan.source.order == "arrival":
-        return taken
+        return accepted
     arrivals = []
-    for index in taken:
+    for index in accepted:
         time, received = rows[index][plan.source.event_time], events[index].received
         assert isinstance(time, int)
         arrivals.append(Arrival(time, 0, index, time if received is None else received))
@@ -171,7 +175,7 @@ _shared: list[Kernel] = []
 
 
 def shared_kernel() -> Kernel:
-    """The kernel of this process."""
+    """The shared kernel of this process; started if it does not run."""
     if _shared and not _shared[0].alive:
         _shared.pop().close()
     if not _shared:
@@ -180,24 +184,24 @@ def shared_kernel() -> Kernel:
     return _shared[0]
 
 
-def _decoded(
+def _decode(
     pipeline: Pipeline, plan: PipelinePlan, events: Sequence[Event], kernel: Kernel
 ) -> Sequence[Mapping[str, Any]]:
     encoded: dict[int, list[dict[str, Any]]] = {}
     for number, event in enumerate(events, 1):
         value, timestamp = record_of(plan, number, event)
         record = {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": timestamp}
-        encoded.setdefault(_source_of(plan, event), []).append(record)
+        encoded.setdefault(_source_number(plan, event), []).append(record)
     key = base64.b64encode(PII_KEY).decode()
     answers = {}
     for source, records in encoded.items():
         writers = [json.dumps(contract_schema(pipeline.sources[source].contract))]
         answers[source] = iter(kernel.decode(plan.model_dump(mode="json"), writers, key, records, source))
-    return [next(answers[_source_of(plan, event)]) for event in events]
+    return [next(answers[_source_number(plan, event)]) for event in events]
 
 
-def _source_of(plan: PipelinePlan, event: Event) -> int:
-    """The number of the event's source."""
+def _source_number(plan: PipelinePlan, event: Event) -> int:
+    """The number of the event's source in the plan."""
     contracts = [source.contract for source in plan.sources]
     if event.source is None:
         return 0
@@ -207,21 +211,21 @@ def _source_of(plan: PipelinePlan, event: Event) -> int:
 
 
 def record_of(plan: PipelinePlan, number: int, event: Event) -> tuple[bytes | None, int]:
-    """Value and timestamp of the Kafka record that brings an event, the ``number``-th."""
+    """The value and timestamp of the Kafka record of an event. ``number`` counts from 1 and makes a missing id."""
     value, received = event.value, event.received
     if isinstance(value, Mapping):
-        source = plan.sources[_source_of(plan, event)]
-        value = _fields(source, number, value)
+        source = plan.sources[_source_number(plan, event)]
+        value = _complete_fields(source, number, value)
         time = value.get(source.event_time)
         received = time if received is None and type(time) is int else received
         value = json.dumps(value)
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
-    # Without a time (-1) no clock guards it: bytes say theirs to the decoder alone.
+    # -1 disables the clock guard: the time of a raw message is not known before it is decoded.
     return value, -1 if received is None else received
 
 
-def _fields(source: SourcePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+def _complete_fields(source: SourcePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(value)
     time = fields.get(source.event_time)
     if isinstance(time, datetime):
@@ -234,7 +238,7 @@ def _fields(source: SourcePlan, number: int, value: Mapping[str, Any]) -> dict[s
 
 
 def time_ms(text: str) -> int | str:
-    """Epoch milliseconds of ISO 8601; any other text as it is, for the contract to refuse."""
+    """Epoch milliseconds of an ISO 8601 text. Returns any other text unchanged: the contract then refuses it."""
     try:
         return epoch_ms(datetime.fromisoformat(text))
     except ValueError:
@@ -247,7 +251,7 @@ def _outcome(row: Row, views: Mapping[str, Any] | None, triggers: bool) -> Outco
     if not triggers:
         return Outcome(updates=True)
     return Outcome(
-        # Two underscores mark what the planner made of a definition: filters and composite keys.
+        # Columns with two underscores come from the planner: filters and composite keys.
         columns={name: value for name, value in row.items() if "__" not in name},
         views={
             name: None

@@ -1,4 +1,4 @@
-"""The kernel as a child process, without Flink's runtime: one JSON request and one answer per line.
+"""Runs the kernel as a child process, without Flink's runtime: one JSON request and one JSON response per line.
 
 It runs the same code as a job, so it computes the same values. It needs Java and the jars, but no cluster.
 """
@@ -20,21 +20,21 @@ from penstock.paths import KERNEL_JAR, java_home, site_packages
 
 
 class Kernel:
-    """Asks the kernel; one process serves many requests, one at a time. It ends with this process, or by ``close``.
+    """A kernel process that serves many requests, one at a time. It ends with this process, or by ``close``.
 
     Args:
-        jar: The kernel.
-        flink_home: A Flink distribution; by default the one in the environment of jobs.
+        jar: The kernel's jar.
+        flink_home: A Flink distribution; by default the one in the jobs environment.
 
     Raises:
-        PenstockError: if Java, the kernel's jar or Flink's are missing; from any request, if the kernel fails.
+        PenstockError: if Java, the kernel's jar or Flink's jars are missing; from every request, if the kernel fails.
     """
 
     def __init__(self, jar: Path = KERNEL_JAR, flink_home: Path | None = None) -> None:
         command = [str(_java()), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        command += ["-cp", f"{_existing(jar)}:{_flink_jars(flink_home)}", "penstock.kernel.Cli"]
+        command += ["-cp", f"{_require_jar(jar)}:{_flink_jars(flink_home)}", "penstock.kernel.Cli"]
         self._lock = threading.Lock()
-        # An unread pipe would fill up and block the process.
+        # A file: a pipe that nobody reads would fill up and block the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process = subprocess.Popen(
             command,
@@ -43,51 +43,60 @@ class Kernel:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
-            # Ctrl-C is this process's to handle; the child ends when its input does.
+            # Ctrl-C must reach only this process; the child ends when its input is closed.
             start_new_session=True,
         )
 
     def features(
         self, plan: dict[str, Any], rows: list[dict[str, Any]], snapshot_every: int = 0, later: Sequence[int] = ()
     ) -> list[dict[str, Any] | None]:
-        """The views of each row, which has every column, derived ones included; None for a duplicate.
+        """The views of each row; None for a duplicate.
 
-        ``__source`` in a row is the number of its source in the plan, 0 if it is left out.
-
-        After every ``snapshot_every`` rows all states are written and read back (0: never). A view also has, of each of
-        the milliseconds in ``later``, the features that a timer would emit so long after its ``as_of``.
+        Args:
+            plan: The plan as JSON.
+            rows: Rows with all columns, derived ones included. ``__source`` is the number of the row's source in the
+                plan (default 0).
+            snapshot_every: Write and read back all states after so many rows; 0: never.
+            later: Durations in ms. For each, a view also has the features that a timer would emit so long after its
+                ``as_of``.
         """
         request = {"plan": plan, "rows": rows, "snapshot_every": snapshot_every, "later": list(later)}
-        return cast("list[dict[str, Any] | None]", self.ask({"features": request}))
+        return cast("list[dict[str, Any] | None]", self.request({"features": request}))
 
     def decode(
         self, plan: dict[str, Any], writers: list[str], key: str | None, records: list[dict[str, Any]], source: int = 0
     ) -> list[dict[str, Any]]:
-        """The columns of each record of the plan's source of that number, or the reason for which it is refused.
+        """The columns of each record, or the reason for its refusal.
 
-        ``writers`` are the schemas of Avro values, ``key`` hashes personal data; that and the records' ``value`` are in
-        base64, their ``timestamp`` is Kafka's.
+        Args:
+            plan: The plan as JSON.
+            writers: The schemas of Avro values.
+            key: The key that hashes personal data, in base64.
+            records: For each record its ``value`` in base64, and its Kafka ``timestamp``.
+            source: The number of the records' source in the plan.
         """
         request = {"plan": plan, "writers": writers, "key": key, "records": records, "source": source}
-        return cast("list[dict[str, Any]]", self.ask({"decode": request}))
+        return cast("list[dict[str, Any]]", self.request({"decode": request}))
 
-    def ask(self, request: dict[str, Any]) -> Any:
-        """The answer to any request that ``penstock.kernel.Cli`` knows."""
+    def request(self, message: dict[str, Any]) -> Any:
+        """Send a request of ``penstock.kernel.Cli`` and return its response."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         line = ""
         with self._lock, contextlib.suppress(BrokenPipeError):
-            stdin.write(json.dumps(request) + "\n")
+            stdin.write(json.dumps(message) + "\n")
             stdin.flush()
             line = stdout.readline()
         if not line:
-            raise PenstockError(f"the kernel ended: {self._why()}", safe="nothing was read or written")
+            raise PenstockError(
+                f"the kernel process ended: {self._error_message()}", safe="nothing was read or written"
+            )
         return json.loads(line)
 
     @property
     def alive(self) -> bool:
-        """Whether it still takes requests."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     def close(self) -> None:
@@ -112,23 +121,25 @@ class Kernel:
     ) -> None:
         self.close()
 
-    def _why(self) -> str:
-        """The innermost error message on its standard error."""
+    def _error_message(self) -> str:
+        """The innermost error message on the process's standard error."""
         self._process.wait(10)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
-        told = [line for line in lines if line.startswith(("Caused by: ", "Exception in thread ", "Error: "))]
-        return told[-1].removeprefix("Caused by: ") if told else f"code {self._process.returncode}, {lines[-1:]}"
+        errors = [line for line in lines if line.startswith(("Caused by: ", "Exception in thread ", "Error: "))]
+        return (
+            errors[-1].removeprefix("Caused by: ") if errors else f"exit code {self._process.returncode}, {lines[-1:]}"
+        )
 
 
 def _java() -> Path:
     home = java_home()
     if home is None:
-        raise PenstockError("there is no Java 17", next="make setup")
+        raise PenstockError("Java 17 is missing", next="make setup")
     return home / "bin" / "java"
 
 
-def _existing(jar: Path) -> Path:
+def _require_jar(jar: Path) -> Path:
     if not jar.is_file():
         raise PenstockError("the kernel is not built", where=str(jar), next="make setup")
     return jar
@@ -139,5 +150,5 @@ def _flink_jars(flink_home: Path | None) -> str:
         return f"{flink_home}/lib/*"
     packages = site_packages("jobs")
     if packages is None:
-        raise PenstockError("the environment of jobs, which brings Flink, is missing", next="make setup")
+        raise PenstockError("the jobs environment, which contains Flink, is missing", next="make setup")
     return f"{packages}/pyflink/lib/*"

@@ -1,4 +1,4 @@
-"""Prints verdicts on a terminal, as a test runner does."""
+"""Prints the verdicts of feature tests on a terminal."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.inprocess.features_of import Event
-from streams.inprocess.verdicts import CaseVerdict, Missed
+from streams.inprocess.verdicts import CaseVerdict, FailedEvent
 
 _MAX_EVENT = 400
 
 
-def show(console: Console, verdict: CaseVerdict) -> None:
-    """One line for a case, and for a failed one the values that differ, by event."""
+def print_verdict(console: Console, verdict: CaseVerdict) -> None:
+    """Print one line for a case; for a failed case also the values that differ, by event."""
     mark = Text("✓ ", "green") if verdict.passed else Text("✗ ", "bold red")
     counts = f"  {len(verdict.outcomes)} events, {verdict.compared} compared"
     console.print(Text.assemble("  ", mark, verdict.case.name, (counts, "dim")), highlight=False, soft_wrap=True)
-    for missed in verdict.missed:
-        _show_missed(console, missed, verdict.case.events[missed.number - 1])
+    for failed_event in verdict.failed_events:
+        _print_failed_event(console, failed_event, verdict.case.events[failed_event.number - 1])
 
 
-def show_total(console: Console, verdicts: Sequence[CaseVerdict], seconds: float) -> None:
+def print_total(console: Console, verdicts: Sequence[CaseVerdict], seconds: float) -> None:
     """Print how many cases passed and failed."""
     failed = sum(not verdict.passed for verdict in verdicts)
     head = Text(f"{failed} failed, ", "bold red") if failed else Text()
@@ -36,18 +36,18 @@ def show_total(console: Console, verdicts: Sequence[CaseVerdict], seconds: float
 def failure_text(verdict: CaseVerdict) -> str:
     """The report of a case as plain text."""
     text = io.StringIO()
-    show(Console(file=text, no_color=True, width=120), verdict)
+    print_verdict(Console(file=text, no_color=True, width=120), verdict)
     return text.getvalue()
 
 
-def _show_missed(console: Console, missed: Missed, event: Event) -> None:
+def _print_failed_event(console: Console, failed_event: FailedEvent, event: Event) -> None:
     value = event.value
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = shown if len(shown) <= _MAX_EVENT else shown[:_MAX_EVENT] + " ..."
-    console.print(Text.assemble(f"    event {missed.number}  ", (shown, "dim")), highlight=False, soft_wrap=True)
+    console.print(Text.assemble(f"    event {failed_event.number}  ", (shown, "dim")), highlight=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("", "", "expected", "actual"):
         table.add_column(title, overflow="fold")
-    for difference in missed.differences:
+    for difference in failed_event.differences:
         table.add_row("     ", difference.name, Text(difference.expected, "green"), Text(difference.actual, "red"))
     console.print(table)

@@ -1,4 +1,4 @@
-"""Compares the outcomes of a case's events with what the case expects. Pure rules: no kernel, no file."""
+"""Compares the outcomes of a case's events with its expectations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.inprocess.kernel import Kernel
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that is not what was expected."""
+    """A value that differs from the expected one."""
 
     name: str
     expected: str
@@ -21,8 +21,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Missed:
-    """What differs for one event, which is the ``number``-th of its case."""
+class FailedEvent:
+    """The differences of one event. ``number`` is its position in the case, from 1."""
 
     number: int
     differences: tuple[Difference, ...]
@@ -30,17 +30,17 @@ class Missed:
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """The result of a case: the events' outcomes, how many values were compared, and the events that differ."""
+    """The result of a case: the outcome of each event, the number of compared values, and the events that differ."""
 
     case: Case
     outcomes: tuple[Outcome, ...]
     compared: int
-    missed: tuple[Missed, ...]
+    failed_events: tuple[FailedEvent, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether all is as expected."""
-        return not self.missed
+        """Whether all values are as expected."""
+        return not self.failed_events
 
 
 def run_case(case: Case, kernel: Kernel | None = None) -> CaseVerdict:
@@ -51,40 +51,44 @@ def run_case(case: Case, kernel: Kernel | None = None) -> CaseVerdict:
 def judge(case: Case, outcomes: Sequence[Outcome]) -> CaseVerdict:
     """The verdict on the outcomes of a case's events.
 
-    An event without an expectation must be emitted: an unexpected refusal or duplicate is a mistake in the event, and
-    would otherwise leave a test that tests less than it says.
+    An event without an expectation must be emitted. An unexpected refusal or duplicate is a mistake in the event, with
+    which the test would check less than it claims.
     """
-    missed, compared = [], 0
+    failed_events, compared = [], 0
     for number, (step, outcome) in enumerate(zip(case.steps, outcomes, strict=True), 1):
         pairs = _pairs(step, outcome)
         compared += len(pairs)
         differences = tuple(
-            Difference(name, _words(wanted), _words(got))
-            for name, wanted, got in pairs
-            if not same(wanted, got, case.tolerance)
+            Difference(name, _text(expected), _text(actual))
+            for name, expected, actual in pairs
+            if not matches(expected, actual, case.tolerance)
         )
         if differences:
-            missed.append(Missed(number, differences))
-    return CaseVerdict(case, tuple(outcomes), compared, tuple(missed))
+            failed_events.append(FailedEvent(number, differences))
+    return CaseVerdict(case, tuple(outcomes), compared, tuple(failed_events))
 
 
-def same(wanted: Any, got: Any, tolerance: float) -> bool:
-    """Whether a value is the expected one, which may be ``{"approx": x, "within": y}``.
+def matches(expected: Any, actual: Any, tolerance: float) -> bool:
+    """Whether a value matches the expected one, which may be ``{"approx": x, "within": y}``.
 
     Integers, texts, flags and null must be equal. Where one of two numbers has a fraction they may differ by
     ``tolerance`` times the greater magnitude. Lists and objects must agree in each part.
     """
-    if isinstance(wanted, Mapping) and wanted.keys() == {"approx", "within"}:
-        return _is_number(got) and abs(got - wanted["approx"]) <= wanted["within"]
-    if isinstance(wanted, Mapping) and isinstance(got, Mapping):
-        return wanted.keys() == got.keys() and all(same(wanted[name], got[name], tolerance) for name in wanted)
-    if isinstance(wanted, list) and isinstance(got, list):
-        return len(wanted) == len(got) and all(same(w, g, tolerance) for w, g in zip(wanted, got, strict=True))
-    if _is_number(wanted) and _is_number(got):
-        if isinstance(wanted, int) and isinstance(got, int):
-            return wanted == got
-        return bool(wanted == got) or abs(wanted - got) <= tolerance * max(abs(wanted), abs(got))
-    return type(wanted) is type(got) and bool(wanted == got)
+    if isinstance(expected, Mapping) and expected.keys() == {"approx", "within"}:
+        return _is_number(actual) and abs(actual - expected["approx"]) <= expected["within"]
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        return expected.keys() == actual.keys() and all(
+            matches(expected[name], actual[name], tolerance) for name in expected
+        )
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(
+            matches(w, g, tolerance) for w, g in zip(expected, actual, strict=True)
+        )
+    if _is_number(expected) and _is_number(actual):
+        if isinstance(expected, int) and isinstance(actual, int):
+            return expected == actual
+        return bool(expected == actual) or abs(expected - actual) <= tolerance * max(abs(expected), abs(actual))
+    return type(expected) is type(actual) and bool(expected == actual)
 
 
 def _is_number(value: Any) -> bool:
@@ -92,47 +96,47 @@ def _is_number(value: Any) -> bool:
 
 
 def _pairs(step: Step, outcome: Outcome) -> list[tuple[str, Any, Any]]:
-    """What is compared for an event: name, expected and actual value."""
-    fate, expected_fate = _fate(outcome), _expected_fate(step, outcome)
-    if fate != expected_fate or step.expect is None:
-        got = fate if outcome.message is None or fate == expected_fate else f"{fate}: {outcome.message}"
-        pairs = [("event", _Word(expected_fate), _Word(got))]
-        if fate == expected_fate and step.message is not None and step.message not in (outcome.message or ""):
-            pairs.append(("message", _Word(f"... {step.message} ..."), _Word(outcome.message or "")))
+    """The values to compare for an event: name, expected, actual."""
+    result, expected_result = _actual_result(outcome), _expected_result(step, outcome)
+    if result != expected_result or step.expect is None:
+        actual = result if outcome.message is None or result == expected_result else f"{result}: {outcome.message}"
+        pairs = [("event", _PlainText(expected_result), _PlainText(actual))]
+        if result == expected_result and step.message is not None and step.message not in (outcome.message or ""):
+            pairs.append(("message", _PlainText(f"... {step.message} ..."), _PlainText(outcome.message or "")))
         return pairs
-    return [pair for view, wanted in step.expect.items() for pair in _view_pairs(view, wanted, outcome)]
+    return [pair for view, expected in step.expect.items() for pair in _view_pairs(view, expected, outcome)]
 
 
-class _Word(str):
-    """Text that is not a value; shown without quotes."""
+class _PlainText(str):
+    """A text that is printed without quotes."""
 
     __slots__ = ()
 
 
-def _fate(outcome: Outcome) -> str:
-    fates = {"duplicate": outcome.duplicate, "ignored": outcome.ignored, "updates": outcome.updates}
-    return next((fate for fate, is_so in fates.items() if is_so), outcome.refused or "emitted")
+def _actual_result(outcome: Outcome) -> str:
+    results = {"duplicate": outcome.duplicate, "ignored": outcome.ignored, "updates": outcome.updates}
+    return next((result for result, is_so in results.items() if is_so), outcome.refused or "emitted")
 
 
-def _expected_fate(step: Step, outcome: Outcome) -> str:
+def _expected_result(step: Step, outcome: Outcome) -> str:
     if step.duplicate or step.ignored:
         return "duplicate" if step.duplicate else "ignored"
-    # Of an event that gives no record there is nothing more to expect.
+    # An event of a source that is not the trigger gives no record: then "updates" is the normal result.
     return step.reason or ("updates" if outcome.updates and step.expect is None else "emitted")
 
 
-def _view_pairs(view: str, wanted: Mapping[str, Any] | None, outcome: Outcome) -> list[tuple[str, Any, Any]]:
-    got = {"values": outcome.columns} if view == "event" else _as_mapping(outcome.views[view])
-    if wanted is None or got is None:
-        shown = None if got is None else _Word("a vector")
-        return [(view, None if wanted is None else _Word("a vector"), shown)]
+def _view_pairs(view: str, expected: Mapping[str, Any] | None, outcome: Outcome) -> list[tuple[str, Any, Any]]:
+    actual = {"values": outcome.columns} if view == "event" else _as_mapping(outcome.views[view])
+    if expected is None or actual is None:
+        shown = None if actual is None else _PlainText("a vector")
+        return [(view, None if expected is None else _PlainText("a vector"), shown)]
     return [
         (
             f"{view}.{name}",
             time_ms(value) if name == "as_of" and isinstance(value, str) else value,
-            got[name] if name in got and name in ENVELOPE else got["values"][name],
+            actual[name] if name in actual and name in ENVELOPE else actual["values"][name],
         )
-        for name, value in wanted.items()
+        for name, value in expected.items()
     ]
 
 
@@ -140,8 +144,8 @@ def _as_mapping(features: Features | None) -> dict[str, Any] | None:
     return None if features is None else {name: getattr(features, name) for name in (*ENVELOPE, "values")}
 
 
-def _words(value: Any) -> str:
-    if isinstance(value, _Word):
+def _text(value: Any) -> str:
+    if isinstance(value, _PlainText):
         return str(value)
     if isinstance(value, Mapping) and value.keys() == {"approx", "within"}:
         return f"{value['approx']} ± {value['within']}"

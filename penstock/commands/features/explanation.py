@@ -95,7 +95,7 @@ def explain(
         found = {place: answer["features"] for place, answer in answers.items()}
     places = [place for place, answer in answers.items() if answer["as_of"] == reached]
     place = next((p for p in reversed(places) if not _differing(view, found[p], vector)), places[-1])
-    state = kernel.ask({"states": {"plan": plan_json, "rows": events[: place + 1]}})
+    state = kernel.request({"states": {"plan": plan_json, "rows": events[: place + 1]}})
     (entity,) = (e for e in state["entities"] if (e["stage"], e["entity"]) == (view.entity, vector.entity))
     windows = [_window(described, as_of, reached) for described in entity["windows"] if described["view"] == view.name]
     return Explanation(

@@ -19,7 +19,7 @@ from penstock.settings import Settings
 from sinks.vector_format import VectorState
 from streams.inprocess.cases import read_cases
 from streams.inprocess.kernel import Kernel
-from streams.inprocess.report import show, show_total
+from streams.inprocess.report import print_total, print_verdict
 from streams.inprocess.verdicts import run_case
 from streams.plan.project import open_project
 
@@ -106,7 +106,7 @@ def test(files: tuple[Path, ...], part: str) -> None:
             console.print(f"[bold]{cases[0].pipeline.name}[/]  [dim]{file}[/]", highlight=False, soft_wrap=True)
         for case in cases:
             verdicts.append(run_case(case))
-            show(console, verdicts[-1])
-    show_total(console, verdicts, time.monotonic() - began)
+            print_verdict(console, verdicts[-1])
+    print_total(console, verdicts, time.monotonic() - began)
     # A run without any case fails.
     click.get_current_context().exit(0 if verdicts and all(verdict.passed for verdict in verdicts) else 1)

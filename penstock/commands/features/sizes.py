@@ -101,7 +101,7 @@ def _state(plan: PipelinePlan, constant: Sequence[str], times: Sequence[int], ke
         if plan.source.event_id is not None:
             row[plan.source.event_id] = f"{number:0{_ID_LENGTH}}"
         rows.append(row)
-    return cast("dict[str, Any]", kernel.ask({"states": {"plan": plan.model_dump(mode="json"), "rows": rows}}))
+    return cast("dict[str, Any]", kernel.request({"states": {"plan": plan.model_dump(mode="json"), "rows": rows}}))
 
 
 def _value(kind: ColumnType, number: int) -> str | int | float | bool:

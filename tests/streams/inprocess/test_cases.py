@@ -1,4 +1,4 @@
-"""Files of feature tests: what is refused, and where it says so; and the command that runs them."""
+"""Files of feature tests: refused files and their messages, and the command that runs the tests."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PIPELINE = str(Path(__file__).parents[2] / "corpus" / "pipeline.py")
 GOOD = {"event": {"time": 1000}, "expect": {"edges": {"count_10s": 1}}}
 
 
-def written(folder: Path, *events: Any, **parts: Any) -> Path:
+def write_file(folder: Path, *events: Any, **parts: Any) -> Path:
     file = folder / "f.json"
-    whole = {"pipeline": PIPELINE, "defaults": {"k": "a"}, "cases": [{"name": "c", "events": events}]}
-    file.write_text(json.dumps(whole | parts), encoding="utf-8")
+    content = {"pipeline": PIPELINE, "defaults": {"k": "a"}, "cases": [{"name": "c", "events": events}]}
+    file.write_text(json.dumps(content | parts), encoding="utf-8")
     return file
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "message"),
     [
-        ({"event": {"time": 1}}, "nothing is expected"),
+        ({"event": {"time": 1}}, "no event has an expectation"),
         ({"event": {"time": 1}, "raw": "x"}, "either event"),
         ({"expect": {"edges": None}}, "either event"),
-        (GOOD | {"duplicate": True}, "expect one of them"),
-        (GOOD | {"message": "x"}, "goes with refused"),
+        (GOOD | {"duplicate": True}, "give only one of"),
+        (GOOD | {"message": "x"}, "together with refused"),
         ({"event": {}, "refused": "Invalid"}, "InvalidField"),
         (GOOD | {"expected": 1}, "expected"),
         ({"event": {"time": 1}, "expect": {"edge": {"count_10s": 1}}}, "no view 'edge'"),
@@ -40,33 +40,33 @@ def written(folder: Path, *events: Any, **parts: Any) -> Path:
         (GOOD | {"received": "noon"}, "received"),
     ],
 )
-def test_a_file_that_says_something_odd_is_refused_and_says_what(tmp_path: Path, event: Any, told: str) -> None:
-    with pytest.raises(PenstockError, match=told):
-        read_cases(written(tmp_path, event))
+def test_an_invalid_file_is_refused_with_the_reason(tmp_path: Path, event: Any, message: str) -> None:
+    with pytest.raises(PenstockError, match=message):
+        read_cases(write_file(tmp_path, event))
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match="cannot be read"):
         read_cases(tmp_path / "none.json")
     (tmp_path / "f.json").write_text("pipeline: fraud", encoding="utf-8")
     with pytest.raises(PenstockError, match="cannot be read"):
         read_cases(tmp_path / "f.json")
     with pytest.raises(PenstockError, match="no pipeline 'none'"):
-        read_cases(written(tmp_path, GOOD, pipeline="none"))
+        read_cases(write_file(tmp_path, GOOD, pipeline="none"))
     twice = [{"name": "c", "events": [GOOD]}] * 2
-    with pytest.raises(PenstockError, match="two cases are called c"):
-        read_cases(written(tmp_path, cases=twice))
+    with pytest.raises(PenstockError, match="several cases have the name c"):
+        read_cases(write_file(tmp_path, cases=twice))
 
 
-def test_defaults_are_part_of_every_event_that_does_not_say_otherwise(tmp_path: Path) -> None:
+def test_defaults_fill_the_fields_that_an_event_does_not_set(tmp_path: Path) -> None:
     one, other = {"event": {"time": 1}}, {"event": {"time": 1, "k": None}, "expect": {"edges": None}}
-    (case,) = read_cases(written(tmp_path, one, other))
+    (case,) = read_cases(write_file(tmp_path, one, other))
     assert [event.value for event in case.events] == [{"k": "a", "time": 1}, {"k": None, "time": 1}]
 
 
-def test_a_case_is_checked_from_python(tmp_path: Path) -> None:
+def test_check_case_raises_for_a_failed_case(tmp_path: Path) -> None:
     good, bad = read_cases(
-        written(
+        write_file(
             tmp_path,
             cases=[
                 {"name": "good", "events": [GOOD]},
@@ -79,10 +79,10 @@ def test_a_case_is_checked_from_python(tmp_path: Path) -> None:
         check_case(bad)
 
 
-def test_the_command_line_succeeds_if_every_case_does(tmp_path: Path) -> None:
+def test_the_command_exits_with_0_if_every_case_passes(tmp_path: Path) -> None:
     bad = {"event": {"time": 1000}, "expect": {"edges": {"count_10s": 2}}}
     cases = [{"name": "good", "events": [GOOD]}, {"name": "bad", "events": [bad]}]
-    file = str(written(tmp_path, cases=cases))
+    file = str(write_file(tmp_path, cases=cases))
 
     all_of_them = CliRunner().invoke(cli, ["features", "test", file])
     assert all_of_them.exit_code == 1
@@ -92,4 +92,4 @@ def test_the_command_line_succeeds_if_every_case_does(tmp_path: Path) -> None:
 
     assert CliRunner().invoke(cli, ["features", "test", file, "-k", "good"]).exit_code == 0
     nothing = CliRunner().invoke(cli, ["features", "test", file, "-k", "nothing"])
-    assert nothing.exit_code == 1, "nothing that ran is nothing that passed"
+    assert nothing.exit_code == 1, "a run without any case must fail"

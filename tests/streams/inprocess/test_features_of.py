@@ -1,4 +1,4 @@
-"""Rows in, vectors out: what users of ``penstock.testing`` call."""
+"""``features_of``, the function that users of ``penstock.testing`` call."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_time_is_epoch_milliseconds_or_iso_8601_or_a_datetime(time: object) -> N
     assert only["event.time"] == 5000
 
 
-def test_an_event_without_an_id_gets_one_of_its_own() -> None:
+def test_an_event_without_an_id_gets_a_unique_one() -> None:
     outcomes = features_of(pipeline, [{"time": 1, "k": "a"}, {"time": 1, "k": "a"}])
     assert [outcome["event.id"] for outcome in outcomes] == ["event-1", "event-2"]
 
@@ -63,7 +63,7 @@ def test_a_feature_of_a_missing_entity_is_none() -> None:
     assert only["edges.count_10s"] is None
 
 
-def test_what_is_refused_says_why_and_has_no_features() -> None:
+def test_a_refused_event_has_a_reason_and_no_features() -> None:
     refused, garbage = features_of(fraud, [PAYMENT | {"amount": -1.0}, Event(b"\xff")])
     assert refused.refused == "penstock.InvalidField"
     assert refused.message is not None
@@ -80,7 +80,7 @@ def test_a_duplicate_has_no_features() -> None:
         copy["edges.count_10s"]
 
 
-def test_a_misspelt_feature_lists_those_that_exist() -> None:
+def test_the_error_for_a_misspelt_feature_lists_the_known_ones() -> None:
     (only,) = features_of(pipeline, [{"time": 1, "k": "a"}])
     with pytest.raises(KeyError, match="x_sum_10s"):
         only["edges.x_summ_10s"]
@@ -88,7 +88,7 @@ def test_a_misspelt_feature_lists_those_that_exist() -> None:
         only["edge.x_sum_10s"]
 
 
-def test_a_clock_that_is_ahead_of_kafka_is_refused_when_the_time_of_receipt_is_given() -> None:
+def test_an_event_ahead_of_its_kafka_timestamp_is_refused() -> None:
     guarded, free = features_of(pipeline, [Event({"time": 61_001}, received=1_000), Event({"time": 61_001})])
     assert guarded.refused == "penstock.FutureEvent"
     assert free.emitted
@@ -102,7 +102,7 @@ def test_personal_data_is_hashed_and_dropped_as_in_production() -> None:
     assert only["event.cardholder_name"] is None
 
 
-def test_a_source_that_is_taken_by_event_time_is_so_here_too() -> None:
+def test_a_source_in_event_time_order_is_sorted_before_the_windows() -> None:
     source = pipeline.source.model_copy(update={"order": "event_time"})
     by_time = pipeline.model_copy(update={"source": source})
     events = [{"time": 2000, "k": "a"}, {"time": 1000, "k": "a"}]
@@ -111,20 +111,20 @@ def test_a_source_that_is_taken_by_event_time_is_so_here_too() -> None:
     assert (arrival, event_time) == ([1, 2], [2, 1])
 
 
-def test_a_kernel_that_has_ended_says_so() -> None:
+def test_a_request_to_an_ended_kernel_is_an_error() -> None:
     with Kernel() as kernel:
         kernel._process.kill()
-        with pytest.raises(PenstockError, match="the kernel ended"):
+        with pytest.raises(PenstockError, match="the kernel process ended"):
             features_of(pipeline, [{"time": 1}], kernel=kernel)
         assert not kernel.alive
 
 
-def test_a_request_that_the_kernel_cannot_serve_is_an_error_with_its_reason() -> None:
-    with Kernel() as kernel, pytest.raises(PenstockError, match=r"the kernel ended.*Source"):
+def test_an_invalid_request_is_an_error_with_the_kernels_message() -> None:
+    with Kernel() as kernel, pytest.raises(PenstockError, match=r"the kernel process ended.*Source"):
         kernel.features({"pipeline": 1, "source": "none"}, [])
 
 
-def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ignored() -> None:
+def test_events_of_another_source_update_windows_and_filtered_events_are_ignored() -> None:
     refunds = REFUNDS.model_copy(update={"filter": "back > 1"})
     refund = {"refunded": 2_000, "card": "c", "back": 5.0}
     outcomes = features_of(
@@ -142,10 +142,10 @@ def test_events_of_another_source_update_and_what_a_source_does_not_accept_is_ig
     assert (ignored.ignored, refused.refused) == (True, "penstock.InvalidField")
     assert [outcome["spending.count_1h"] for outcome in (first, last)] == [1, 3]
     assert last["spending.amount_mean_1h"] == 150.0
-    with pytest.raises(KeyError, match="only updates"):
+    with pytest.raises(KeyError, match="only updates windows"):
         updating["spending.count_1h"]
 
 
-def test_a_source_that_the_pipeline_does_not_have_is_an_error_that_lists_those_it_has() -> None:
+def test_the_error_for_an_unknown_source_lists_the_known_ones() -> None:
     with pytest.raises(PenstockError, match="it has payment, refund"):
         features_of(two_sources(additional_sources=(REFUNDS,)), [Event({}, source="refnud")])

@@ -1,4 +1,4 @@
-"""What counts as what was expected."""
+"""Comparison of outcomes with expectations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from streams.inprocess.cases import Case, Step
 from streams.inprocess.features_of import Event, Features, Outcome
 from streams.inprocess.report import failure_text
-from streams.inprocess.verdicts import judge, same
+from streams.inprocess.verdicts import judge, matches
 from tests.corpus.pipeline import pipeline
 
 EMITTED = Outcome(columns={"x": 1.0}, views={"edges": Features("a", 2, 1000, False, {"count_10s": 3}), "other": None})
@@ -20,8 +20,8 @@ def verdict(outcome: Outcome, **step: Any) -> list[tuple[str, str, str]]:
     event = Event({"time": 1})
     case = Case(Path("f.json"), "c", pipeline, (Step(event={"time": 1}, **step),), (event,), 1e-9)
     found = judge(case, [outcome])
-    assert found.passed == (not found.missed)
-    return [(d.name, d.expected, d.actual) for missed in found.missed for d in missed.differences]
+    assert found.passed == (not found.failed_events)
+    return [(d.name, d.expected, d.actual) for failed_event in found.failed_events for d in failed_event.differences]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def verdict(outcome: Outcome, **step: Any) -> list[tuple[str, str, str]]:
     ],
 )
 def test_values_agree_by_type_and_within_the_tolerance(wanted: Any, got: Any, agree: bool) -> None:
-    assert same(wanted, got, 1e-9) is agree
+    assert matches(wanted, got, 1e-9) is agree
 
 
 def test_features_that_are_not_named_are_not_compared() -> None:
@@ -71,13 +71,13 @@ def test_as_of_may_be_written_as_a_time() -> None:
     assert verdict(EMITTED, expect={"edges": {"as_of": "1970-01-01T00:00:01Z"}}) == []
 
 
-def test_a_view_is_expected_to_be_skipped_by_null() -> None:
+def test_null_expects_a_skipped_view() -> None:
     assert verdict(EMITTED, expect={"other": None}) == []
     assert verdict(EMITTED, expect={"edges": None}) == [("edges", "null", "a vector")]
     assert verdict(EMITTED, expect={"other": {"count_10s": 1}}) == [("other", "a vector", "null")]
 
 
-def test_a_refusal_or_a_duplicate_that_nobody_expects_is_a_failure() -> None:
+def test_an_unexpected_refusal_or_duplicate_is_a_failure() -> None:
     refused = Outcome(refused="penstock.InvalidField", message="x: no number")
     assert verdict(refused) == [("event", "emitted", "penstock.InvalidField: x: no number")]
     assert verdict(Outcome(duplicate=True), expect={"edges": {"seq": 1}}) == [("event", "emitted", "duplicate")]
@@ -92,7 +92,7 @@ def test_a_refusal_is_expected_by_its_reason_and_part_of_its_message() -> None:
     assert verdict(EMITTED, refused="Tombstone") == [("event", "penstock.Tombstone", "emitted")]
 
 
-def test_a_failure_tells_the_event_and_the_values() -> None:
+def test_a_failure_shows_the_event_and_the_values() -> None:
     event = Event({"time": 1, "s": "[bold]"})
     step = Step(event={"time": 1}, expect={"edges": {"count_10s": 4}})
     text = failure_text(judge(Case(Path("f.json"), "three", pipeline, (step,), (event,), 0), [EMITTED]))

@@ -141,14 +141,14 @@ def test_thousands_of_sessions_in_one_tile_are_counted_and_only_the_newest_thous
 
 def test_the_python_library_reads_a_quantile_sketch(kernel: Kernel) -> None:
     rows = events(values(8, 20_000))
-    (written,) = kernel.ask({"sketches": {"plan": plan(quantile(0.5)), "rows": rows}})
+    (written,) = kernel.request({"sketches": {"plan": plan(quantile(0.5)), "rows": rows}})
     sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
     lifetime = quantile(0.9, window_ms=LIFETIME.size, hop_ms=LIFETIME.hop)
     assert (sketch.n, sketch.k) == (20_000, 200)
     assert sketch.get_quantile(0.9, inclusive=True) == pytest.approx(sorted(r["x"] for r in rows)[18_000], rel=0.2)
     # KLL's coin tosses also depend on the events' times; a sketch of few values has tossed no coins.
     few = rows[:150]
-    (written,) = kernel.ask({"sketches": {"plan": plan(lifetime), "rows": few}})
+    (written,) = kernel.request({"sketches": {"plan": plan(lifetime), "rows": few}})
     sketch = datasketches.kll_doubles_sketch.deserialize(base64.b64decode(written))
     assert sketch.get_quantile(0.9, inclusive=True) == features(kernel, plan(lifetime), few)[-1]["p90"]
 
@@ -156,7 +156,7 @@ def test_the_python_library_reads_a_quantile_sketch(kernel: Kernel) -> None:
 @pytest.mark.parametrize("count", [10, 300, 20_000])
 def test_the_python_library_reads_a_sketch_of_distinct_values(kernel: Kernel, count: int) -> None:
     rows = events([0.0] * count, step_ms=1)
-    (written,) = kernel.ask({"sketches": {"plan": plan(distinct(1)), "rows": rows}})
+    (written,) = kernel.request({"sketches": {"plan": plan(distinct(1)), "rows": rows}})
     sketch = datasketches.hll_sketch.deserialize(base64.b64decode(written))
     found = features(kernel, plan(distinct(1) | {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}), rows)[-1]["d"]
     assert round(sketch.get_estimate()) == found
