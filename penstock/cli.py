@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from penstock.commands.errors import print_error
 from penstock.commands.lazy import Entry, LazyGroup
 from penstock.errors import PenstockError
 
@@ -18,17 +19,17 @@ COMMANDS = {
     "status": Entry("penstock.commands.stack:status", "Show every program's state, pid, ports and health.", _STACK),
     "logs": Entry("penstock.commands.stack:logs", "Print the log of one program.", _STACK),
     "topics": Entry("penstock.commands.topics:topics", "Create a pipeline's topics, or show them.", _PIPELINE),
-    "job": Entry("penstock.commands.job:job", "Start, stop (with savepoint) or show a feature job.", _PIPELINE),
-    "sink": Entry("penstock.commands.sink:sink", "Carry features and predictions to Redis and Cassandra.", _PIPELINE),
+    "job": Entry("penstock.commands.job:job", "Start, stop (with a savepoint) or show a feature job.", _PIPELINE),
+    "sink": Entry("penstock.commands.sink:sink", "Write features and predictions to Redis and Cassandra.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
     "model": Entry("penstock.commands.model:model", "Train, load and show a pipeline's model.", _PIPELINE),
     "backfill": Entry(
-        "penstock.commands.backfill:backfill", "Replay history into Parquet, as it was served.", _PIPELINE
+        "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
     ),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),
-    "verify": Entry("penstock.commands.verify:verify", "Check a run against the naive oracle, end to end.", _CHECK),
+    "verify": Entry("penstock.commands.verify:verify", "Check a run against the oracle, end to end.", _CHECK),
 }
 
 
@@ -40,7 +41,7 @@ published as predictions.
 
 \b
 First steps:
-  make demo           see all of it run
+  make demo           run both example pipelines
   penstock up         start the local stack
   penstock status     check its health
 """
@@ -57,18 +58,9 @@ cli = click.version_option(package_name="penstock")(
 
 
 def main() -> None:
-    """Runs the command line; an error that a person can act upon is printed without a traceback."""
+    """Run the command line; print a PenstockError without a traceback and exit with 1."""
     try:
         cli(prog_name="penstock")
     except PenstockError as error:
-        _print(error)
+        print_error(error)
         sys.exit(1)
-
-
-def _print(error: PenstockError) -> None:
-    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(error.what, err=True)
-    for label, text in (("where", error.where), ("safe", error.safe), ("next", error.next)):
-        if text:
-            click.secho(f"  {label + ':':<7}", dim=True, nl=False, err=True)
-            click.echo(text, err=True)

@@ -10,7 +10,7 @@ class PenstockError(Exception):
         what: What happened, one sentence, no trailing full stop needed.
         where: The location: `topic[partition]@offset`, a file, a field, `host:port`.
         safe: The data that is not lost or damaged, where a user might doubt it.
-        next: The next command to run or thing to do.
+        next: The next command to run, or what else to do.
     """
 
     def __init__(
@@ -19,7 +19,7 @@ class PenstockError(Exception):
         *,
         where: str | None = None,
         safe: str | None = None,
-        next: str | None = None,  # noqa: A002 - reads as what it is at every call
+        next: str | None = None,  # noqa: A002 - the name of the field in every call and message
     ) -> None:
         self.what = what
         self.where = where

@@ -1,4 +1,4 @@
-"""``penstock backfill``: history through the code of the live job, into Parquet."""
+"""``penstock backfill``: writes the features of past events to Parquet."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ from streams.plan.project import open_project
 
 @click.group()
 def backfill() -> None:
-    """Replay history through the code of the live job, into Parquet."""
+    """Write the features of past events to Parquet, computed by the code of the live job."""
 
 
 @backfill.command()
 @click.argument("pipeline")
-@click.option("--from", "from_ms", type=EventTime(), required=True, help="Rows of events from this event time on.")
-@click.option("--to", "to_ms", type=EventTime(), required=True, help="Rows of events before this event time.")
+@click.option("--from", "from_ms", type=EventTime(), required=True, help="Event time of the first row.")
+@click.option("--to", "to_ms", type=EventTime(), required=True, help="Event time after the last row (exclusive).")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Path) -> None:
     """Write the features of past events of PIPELINE, as they were served, to Parquet files.
 
-    The live job is not touched. After an interruption, the same command continues. Ctrl-C cancels the job and keeps
-    its progress.
+    The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
     stop = threading.Event()
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        # An exception raised here could pass through a library's C code, which would turn it into another one.
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        # An exception raised here may pass through C code of a library, which would replace it.
         stop.set()
         signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
+        signal.signal(number, request_stop)
     try:
         with ProgressBar(Console()) as progress:
             request = BackfillRequest(from_ms, to_ms, views)
             manifest = run_backfill(open_project(pipeline), Settings(), request, out, progress, stop)
     except StoppedError:
-        click.echo("\nstopped; what the job has done is kept, and the same command carries on from there", err=True)
-        click.echo(f"to give it up, delete {out}; its topic empties itself within a week", err=True)
+        click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
+        click.echo(f"to discard it, delete {out}; Kafka deletes the records of its topic within a week", err=True)
         sys.exit(130)
     click.echo(
         f"{manifest.rows:,} rows of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "

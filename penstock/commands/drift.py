@@ -27,7 +27,7 @@ from streams.drift.track import Track
 from streams.plan.project import open_project
 
 _LATEST = 15
-# Minimum width for the table of monitors: in a pipe rich assumes 80 columns and would truncate it.
+# Minimum width of the table of monitors: in a pipe rich assumes 80 columns and would truncate it.
 _WIDTH = 110
 
 
@@ -44,19 +44,19 @@ def drift() -> None:
     default="0",
     show_default=True,
     show_envvar=True,
-    help="Name of this instance, unique within the pipeline; keep it across restarts.",
+    help="Name of this instance, unique within the pipeline and the same across restarts.",
 )
 @metrics_option
 def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
-    """Follow the features and predictions of PIPELINE until stopped (SIGTERM or Ctrl-C).
+    """Monitor the features and predictions of PIPELINE until stopped (SIGTERM or Ctrl-C).
 
-    Compares them with the training data of the model version served at start, and publishes each change that a
-    detector finds to drift.PIPELINE, exactly once. Start more instances to share the partitions. Restart them after
-    loading another model version.
+    Compares them with the training data of the model version that is current at start, and publishes an alert for each
+    detected change to drift.PIPELINE, exactly once. Several instances share the partitions. Restart them after loading
+    another model version.
     """
     from streams.drift.app import run_drift  # noqa: PLC0415 - faust takes a second to import
 
-    # While a broker is unreachable aiokafka logs ten errors a second; the app logs the cause once.
+    # aiokafka logs ten errors a second while a broker is unreachable; the app logs the cause once.
     configure_logging(faust=logging.WARNING, mode=logging.WARNING, aiokafka=logging.CRITICAL)
     project, settings = open_project(pipeline), Settings()
     progress = ProgressTracker(time.monotonic)
@@ -70,7 +70,7 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
 def status(pipeline: str, alerts: int) -> None:
     """Show the detectors' state and the latest alerts of PIPELINE.
 
-    The state is the last one saved for the model version that is served now.
+    The state is the last one that was saved for the current model version.
     """
     from streams.drift.app import serving_reference  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def status(pipeline: str, alerts: int) -> None:
             if state is not None:
                 tracks.append(Track.from_state(state, reference, names, topic, partition))
     console.print(
-        f"compared with the training of {reference.model} version {version}, until {_minute(reference.until_ms)}"
+        f"compared with the training data of {reference.model} version {version}, until {_minute(reference.until_ms)}"
     )
     console.print(_monitor_table(reference, tracks))
     decoder = record_decoder("drift_alert")
@@ -104,7 +104,7 @@ def status(pipeline: str, alerts: int) -> None:
 
 
 def _monitor_table(reference: DriftReference, tracks: list[Track]) -> Table:
-    """One row per monitor: each statistic's worst partition against its threshold."""
+    """One row per monitor: each statistic's maximum over the partitions, and its threshold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("monitor", no_wrap=True)
     for title in ("events", "mean", "in training", "psi", "kl", "missing"):

@@ -1,4 +1,4 @@
-"""Groups whose commands are imported when they are used: ``--help`` must not load what a command needs."""
+"""Groups that import a command only when it is used, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Entry:
 
     Args:
         target: ``module:attribute`` of the click command.
-        summary: What help says of it; empty: the command's own short help, for which it is imported.
-        section: The heading of help under which it stands.
+        summary: Its line in the help; if empty, the short help of the command, which is imported for it.
+        section: Its heading in the help.
     """
 
     target: str
@@ -25,7 +25,7 @@ class Entry:
     section: str = "Commands"
 
     def load(self) -> click.Command:
-        """Imports the command."""
+        """Import the command."""
         module, _, attribute = self.target.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         if not isinstance(command, click.Command):
@@ -45,12 +45,12 @@ class LazyGroup(click.Group):
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Imports a command."""
+        """Import a command."""
         entry = self.entries.get(cmd_name)
         return entry.load() if entry is not None else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """One section per purpose."""
+        """Write one list of commands per section."""
         limit = formatter.width - 6 - max(map(len, self.entries))
         for section in dict.fromkeys(entry.section for entry in self.entries.values()):
             rows = [

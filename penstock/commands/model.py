@@ -1,4 +1,4 @@
-"""``penstock model``: train a pipeline's model, load it into the model server, show what is served."""
+"""``penstock model``: train a pipeline's model, load it into the model server, show its versions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _READ = ("features_read", "labels_read")
 
 @click.group()
 def model() -> None:
-    """Train a pipeline's model, load it into Triton, show what is served."""
+    """Train a pipeline's model, load it into Triton, show its versions."""
 
 
 @model.command("train")
@@ -40,14 +40,17 @@ def model() -> None:
     "folder",
     required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The features to train on: a folder that `penstock backfill run` has written.",
+    help="The features to train on: a folder written by `penstock backfill run`.",
 )
 @click.option(
-    "--until", "until_ms", type=EventTime(), help="Ignore what became known after this event time (default: no limit)."
+    "--until",
+    "until_ms",
+    type=EventTime(),
+    help="Ignore what became known after this event time (default: no limit).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
 def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) -> None:
-    """Train on the features of a backfill and the labels known by a time, and write the next version.
+    """Train on the features of a backfill and the labels known until --until, and write the next version.
 
     The version is not served until `penstock model load`.
     """
@@ -74,15 +77,15 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 @click.option(
     "--backend",
     type=click.Choice(["python", "onnxruntime"]),
-    help="python runs on the CPU, onnxruntime on a GPU (default: unchanged; at first python).",
+    help="python runs on the CPU, onnxruntime on a GPU (default: as before; for a new model python).",
 )
 def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
-    """Make a version the current one; the previous version is still served beside it."""
+    """Make a version the current one; the previous version stays loaded."""
     name = load_pipeline(pipeline).model.name
     with _server() as (server, repository):
         config = load_version(repository, server, name, version, backend)
-    beside = f", version {config.previous} beside it" if config.previous else ""
-    click.echo(f"{server.name} serves {name} version {config.version}{beside} ({config.backend} backend)")
+    also_loaded = f", version {config.previous} stays loaded" if config.previous else ""
+    click.echo(f"{server.name} serves {name} version {config.version} ({config.backend} backend){also_loaded}")
 
 
 @model.command()
@@ -92,13 +95,13 @@ def unload(pipeline: str) -> None:
     name = load_pipeline(pipeline).model.name
     with _server() as (server, _):
         server.unload(name)
-    click.echo(f"{server.name} no longer serves {name}; penstock model load {pipeline} brings it back")
+    click.echo(f"{server.name} no longer serves {name}; to serve it again: penstock model load {pipeline}")
 
 
 @model.command()
 @click.argument("pipeline")
 def status(pipeline: str) -> None:
-    """Show all versions, how well they scored in validation, and their state on the model server."""
+    """Show all versions, their validation metrics, and their state on the model server."""
     name = load_pipeline(pipeline).model.name
     with _server() as (server, repository):
         repository.newest(name)

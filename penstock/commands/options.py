@@ -1,4 +1,4 @@
-"""Options and types of parameters that several commands share."""
+"""Options and parameter types that several commands share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from penstock.time import parse
 
 
 class EventTime(click.ParamType):
-    """Epoch milliseconds (13 digits), or ISO 8601 (UTC unless it says otherwise)."""
+    """Epoch milliseconds (13 digits), or ISO 8601 (UTC unless it has an offset)."""
 
     name = "MS|ISO"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Epoch milliseconds."""
+        """Convert the text to epoch milliseconds."""
         if isinstance(value, int):
             return value
         try:
@@ -27,5 +27,5 @@ metrics_option = click.option(
     type=click.IntRange(0, 65_535),
     envvar="PENSTOCK_METRICS_PORT",
     show_envvar=True,
-    help="Serve /metrics and /healthz on this port (0: a free one, told in the log).",
+    help="Serve /metrics and /healthz on this port (0: a free port, named in the log).",
 )

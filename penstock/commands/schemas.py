@@ -1,4 +1,4 @@
-"""``penstock schemas``: export contracts, check them against what is committed, show them."""
+"""``penstock schemas``: export contracts, check them against the committed schemas, show them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penstock.commands.errors import print_error
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
 from schemas import committed, history
@@ -32,14 +33,16 @@ def schemas() -> None:
 
 @schemas.command()
 @click.argument("pipeline", required=False)
-@click.option("--records", is_flag=True, help="Commit the forms of Penstock's own records, after a change of its code.")
+@click.option(
+    "--records", is_flag=True, help="Write the schemas of Penstock's own records, after a change of its code."
+)
 def export(pipeline: str | None, records: bool) -> None:
-    """Write the schemas of PIPELINE that are not committed yet into the folder schemas beside its file.
+    """Write those schemas of PIPELINE that are not committed yet, into the folder `schemas` beside its file.
 
-    A committed version that has changed is refused: make a new version instead.
+    A changed definition of a committed version is refused: give it a new version.
     """
     if (pipeline is None) is not records:
-        raise click.UsageError("name a pipeline, or give --records")
+        raise click.UsageError("give either a pipeline or --records")
     if pipeline is None:
         written, pipeline = history.commit(own_records()), _OWN
     else:
@@ -53,26 +56,29 @@ def export(pipeline: str | None, records: bool) -> None:
 @schemas.command()
 @click.argument("pipeline", required=False)
 def check(pipeline: str | None) -> None:
-    """Fail if PIPELINE (or any known one) differs from its committed schemas, or breaks readers of old versions."""
+    """Fail if PIPELINE differs from its committed schemas or breaks readers of old ones (default: all pipelines)."""
     names = [pipeline] if pipeline else known_pipelines()
-    failed = False
+    has_problems = False
     for name in names:
         project = open_project(name)
         found = committed.problems(project.forms, project.schemas)
         for problem in found:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(problem), err=True)
+            print_error(PenstockError(problem.what, where=as_typed(problem.file), next=problem.next))
         click.echo(f"{name}: {len(found)} problems" if found else f"{name}: contracts and views are as committed")
-        failed = failed or bool(found)
+        has_problems = has_problems or bool(found)
     if pipeline is None:
-        broken = list(history.history_problems(own_records()))
-        for what in broken:
-            error = PenstockError(what, where=as_typed(history.HISTORY), next="penstock schemas export --records")
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-        click.echo(f"{_OWN}: {len(broken)} problems" if broken else f"{_OWN}: as committed, earlier forms are readable")
-        failed = failed or bool(broken)
-    if failed:
+        record_problems = list(history.history_problems(own_records()))
+        for problem_text in record_problems:
+            print_error(
+                PenstockError(problem_text, where=as_typed(history.HISTORY), next="penstock schemas export --records")
+            )
+        click.echo(
+            f"{_OWN}: {len(record_problems)} problems"
+            if record_problems
+            else f"{_OWN}: as committed, earlier versions are readable"
+        )
+        has_problems = has_problems or bool(record_problems)
+    if has_problems:
         sys.exit(1)
 
 
@@ -84,7 +90,7 @@ def check(pipeline: str | None) -> None:
     type=click.Choice(["table", "avro", "json"]),
     default="table",
     show_default=True,
-    help="A table to read, the Avro schema, or JSON Schema.",
+    help="The output: a table, the Avro schema, or a JSON Schema.",
 )
 def show(reference: str, form: str) -> None:
     """Show a contract, or the contract of a pipeline's source."""
@@ -97,7 +103,7 @@ def show(reference: str, form: str) -> None:
 
 
 def own_records() -> dict[str, dict[str, Any]]:
-    """The present forms of the records that Penstock itself publishes, beside those of a pipeline's features."""
+    """The current schemas of the records that Penstock publishes, other than feature records."""
     return {**history.AVRO_RECORDS, "drift_state": history.without_descriptions(TrackState.model_json_schema())}
 
 
@@ -133,7 +139,7 @@ def _contract(reference: str) -> type[Contract]:
         raise PenstockError(
             f"there is no contract or pipeline {reference!r}",
             where=f"contracts: {', '.join(contracts) or 'none'}; pipelines: {', '.join(pipelines) or 'none'}",
-            next="name one of these, or the path of a pipeline file",
+            next="give one of these names, or the path of a pipeline file",
         ) from error
     return pipeline.source.contract
 

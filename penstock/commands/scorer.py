@@ -29,7 +29,7 @@ def scorer() -> None:
     default="0",
     show_default=True,
     show_envvar=True,
-    help="Name of this scorer among those of the pipeline; keep it over restarts, give each its own.",
+    help="Name of this instance, unique within the pipeline and the same across restarts.",
 )
 @click.option(
     "--max-batch",
@@ -43,14 +43,14 @@ def scorer() -> None:
     type=click.IntRange(0, 1000),
     default=5,
     show_default=True,
-    help="How long to collect a batch under load; an idle scorer scores a record at once.",
+    help="Time to collect a batch under load; an idle scorer scores a record at once.",
 )
 @click.option(
     "--deadline-ms",
     type=click.IntRange(1, 10_000),
     default=200,
     show_default=True,
-    help="How long Triton may take for a batch before this process scores it.",
+    help="Time limit for Triton per batch; after it, this process scores the batch.",
 )
 @metrics_option
 def run(
@@ -58,8 +58,8 @@ def run(
 ) -> None:
     """Score the features of PIPELINE until stopped (SIGTERM or Ctrl-C).
 
-    Each micro-batch is one call to Triton and one Kafka transaction of predictions, dead letters and offsets. When
-    Triton fails or is late, this process scores with the same model version, and the prediction records that route.
+    Each batch is one call to Triton and one Kafka transaction with predictions, dead letters and offsets. If Triton
+    fails or is late, this process scores with the same model version, and the prediction has route "fallback".
     """
     configure_logging()
     stop = threading.Event()

@@ -1,7 +1,6 @@
-"""``penstock sink`` runs and rewinds sinks.
+"""``penstock sink``: runs and rewinds sinks.
 
-Its commands and options follow from what each module in :mod:`sinks.stores` declares; the code here depends on no
-particular store.
+The modules in :mod:`sinks.stores` declare the commands and their options; no code here depends on a particular store.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from streams.plan.project import open_project
 
 @click.group()
 def sink() -> None:
-    """Carry features and predictions to Redis and Cassandra."""
+    """Write features and predictions to Redis and Cassandra."""
 
 
 @sink.group()
 def run() -> None:
-    """Run a sink in the foreground; start more of them to share the partitions."""
+    """Run a sink in the foreground. Several processes share the partitions."""
 
 
 def run_command(store_type: StoreType[Any]) -> click.Command:
@@ -71,7 +70,7 @@ def _run(store_type: StoreType[Any], options: Any, reference: str, metrics_port:
 
 
 class _FieldType(click.ParamType):
-    """The type of an option that a field of an options model describes; the model validates the value."""
+    """The type of an option that a field of an options model declares; the field validates the value."""
 
     def __init__(self, field: FieldInfo) -> None:
         annotated: Any = Annotated[field.annotation, field]
@@ -122,9 +121,9 @@ for _store_type in _STORES.values():
 @click.argument("store", type=click.Choice(list(_STORES)))
 @click.argument("pipeline")
 def rewind(store: str, pipeline: str) -> None:
-    """Fill a store again that has lost its data: its stopped sink will read its topics from the start.
+    """Restore a store that lost data: make its stopped sink read its topics from the start.
 
-    Records that the store still has are recognised; nothing is written twice.
+    Records that the store still has are not written twice.
     """
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
     topics = _STORES[store].topics(definition)

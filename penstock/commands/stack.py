@@ -43,7 +43,7 @@ def _port_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "port",
         multiple=True,
         metavar="NAME=PORT",
-        help="Another port for a service, e.g. kafka=29092; also PENSTOCK_PORTS, comma separated. The stack keeps it.",
+        help="Another port for a service from now on, e.g. kafka=29092; also PENSTOCK_PORTS, comma separated.",
     )(command)
 
 
@@ -53,28 +53,30 @@ def _port_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--only",
     metavar="NAMES",
-    help=f"Start only these services and what they need, comma separated: {', '.join(SERVICES)}.",
+    help=f"Start only these services and those that they need, comma separated: {', '.join(SERVICES)}.",
 )
 @click.option("--timeout", type=float, default=120, show_default=True, help="Seconds for each program to become ready.")
 def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, timeout: float) -> None:
     """Start the local stack and wait until every service is healthy.
 
-    Services that run already keep running. If a port is taken, nothing starts.
+    Running services keep running. If a port is in use, nothing starts.
     """
     stack = Stack(home, _ports(home, port, free_ports))
     was_running = stack.running
     names = [name.strip() for name in only.split(",") if name.strip()] if only else None
-    board = _Board([program.name for service in select_services(names) for program in service.programs])
+    progress_table = _ProgressTable(
+        [program.name for service in select_services(names) for program in service.programs]
+    )
     try:
-        with board:
-            stack.up(names, progress=board.report, timeout_s=timeout)
+        with progress_table:
+            stack.up(names, progress=progress_table.report, timeout_s=timeout)
     except KeyboardInterrupt:
         if not was_running:
-            click.echo("interrupted: stopping what was started", err=True)
+            click.echo("interrupted: stopping the services that were started", err=True)
             stack.down()
         sys.exit(130)
     click.echo("  ".join(service.address(stack.ports) for service in SERVICES.values() if service.address))
-    if not _is_found_by_other_commands(stack):
+    if not _is_used_by_other_commands(stack):
         click.echo(f"for other commands to use this stack: export {HOME_VARIABLE}={shlex.quote(str(stack.home))}")
 
 
@@ -82,11 +84,11 @@ def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, ti
 @_home_option
 @click.option("--wipe", is_flag=True, help="Also delete the stack's folder with all its data.")
 def down(home: Path, wipe: bool) -> None:
-    """Stop the local stack, and what a killed one left running."""
+    """Stop the local stack, also processes left by a killed one."""
     started = time.monotonic()
     stack = Stack(home)
     if not home.exists():
-        click.echo("nothing to stop: there is no stack here")
+        click.echo(f"nothing to stop: there is no stack in {home}")
         return
     count = stack.down(wipe=wipe)
     done = f"stopped {count} process{'' if count == 1 else 'es'}" if count else "nothing was running"
@@ -97,7 +99,7 @@ def down(home: Path, wipe: bool) -> None:
 @_home_option
 @click.option("--env", "show_environment", is_flag=True, help="Print the PENSTOCK_* variables of this stack instead.")
 def status(home: Path, show_environment: bool) -> None:
-    """Show every program's state; exits 0 if at least one runs and all that run are healthy, else 1."""
+    """Show every program's state. Exits with 0 if a program runs and all running ones are healthy, else with 1."""
     stack = Stack(home)
     if show_environment:
         for name, value in stack.environment().items():
@@ -128,19 +130,19 @@ def status(home: Path, show_environment: bool) -> None:
 @_home_option
 @click.argument("name", type=click.Choice([*PROGRAMS, "supervisord"]))
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
-@click.option("-n", "--lines", type=int, default=100, show_default=True, help="How many lines from the end.")
+@click.option("-n", "--lines", type=int, default=100, show_default=True, help="The number of lines, from the end.")
 def logs(home: Path, name: str, follow: bool, lines: int) -> None:
     """Print the log of one program."""
     stack = Stack(home)
     path = stack.log(name)
     if not path.exists():
         raise PenstockError(f"{name} has not logged anything yet", where=str(path), next=stack.command("up"))
-    # Replaces this process, so that ending the command ends tail.
+    # Replaces this process by tail, so that a signal to the command ends tail.
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
 
 
-def _is_found_by_other_commands(stack: Stack) -> bool:
-    """Whether the settings of this shell lead to the stack."""
+def _is_used_by_other_commands(stack: Stack) -> bool:
+    """Whether other commands in this shell use this stack."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return Path(home).resolve() == stack.home
@@ -148,7 +150,7 @@ def _is_found_by_other_commands(stack: Stack) -> bool:
 
 
 def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:
-    """The ports to use: options win over PENSTOCK_PORTS, that over the ports of the last start, those over defaults."""
+    """The ports, in order of precedence: options, PENSTOCK_PORTS, the ports of the last start, defaults."""
     overrides = {**parse_overrides([os.environ.get("PENSTOCK_PORTS", "")]), **parse_overrides(options)}
     if not overrides and not free:
         return None
@@ -156,7 +158,7 @@ def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:
     return base.with_overrides(overrides)
 
 
-class _Board:
+class _ProgressTable:
     """The progress of a start: a table that updates in place on a terminal, a line per event elsewhere."""
 
     def __init__(self, names: list[str]) -> None:
@@ -190,7 +192,7 @@ class _Board:
 
 
 def _console(stream: Any) -> Console:
-    # People and scripts read piped output: do not fold it at 80 columns.
+    # In a pipe rich assumes 80 columns and would fold the output.
     return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
 
 

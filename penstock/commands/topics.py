@@ -19,12 +19,12 @@ def topics() -> None:
 
 @topics.command()
 @click.argument("pipeline")
-@click.option("--replication", default=1, show_default=True, help="Replication factor of the topics that are created.")
+@click.option("--replication", default=1, show_default=True, help="Replication factor of new topics.")
 def create(pipeline: str, replication: int) -> None:
-    """Create the topics that PIPELINE reads and writes; those that exist are left alone."""
-    loaded = load_pipeline(pipeline)
-    created = create_topics(pipeline_topics(loaded), Settings().kafka.access, replication=replication)
-    for topic in pipeline_topics(loaded):
+    """Create the topics that PIPELINE reads and writes; existing topics are not changed."""
+    definition = load_pipeline(pipeline)
+    created = create_topics(pipeline_topics(definition), Settings().kafka.access, replication=replication)
+    for topic in pipeline_topics(definition):
         click.echo(
             f"{'created' if topic.name in created else 'exists '}  {topic.name}  ({topic.partitions} partitions)"
         )
@@ -33,14 +33,14 @@ def create(pipeline: str, replication: int) -> None:
 @topics.command()
 @click.argument("pipeline")
 def show(pipeline: str) -> None:
-    """Show the topics of PIPELINE and whether each exists with the right number of partitions."""
+    """Show the topics of PIPELINE, and whether each exists with the right number of partitions."""
     kafka = Settings().kafka.access
     existing = partition_counts(admin_client(kafka), kafka)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("topic", "partitions", "state"):
         table.add_column(title)
     for topic in pipeline_topics(load_pipeline(pipeline)):
-        found = existing.get(topic.name)
-        state = "missing" if found is None else "ok" if found == topic.partitions else f"has {found} partitions"
+        count = existing.get(topic.name)
+        state = "missing" if count is None else "ok" if count == topic.partitions else f"has {count} partitions"
         table.add_row(topic.name, str(topic.partitions), state)
     Console().print(table)

@@ -33,7 +33,7 @@ _PACKAGES = (
 
 @click.command()
 @click.argument("pipelines", nargs=-1, required=True)
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here, as JSON.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="The file for the report, as JSON.")
 @click.option(
     "--measured",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -44,10 +44,15 @@ _PACKAGES = (
     "backfills",
     multiple=True,
     metavar="PIPELINE=FOLDER",
-    help="Also compare this complete backfill with what was served.",
+    help="Also compare this complete backfill with the served features.",
 )
-@click.option("--budget", default=15_000_000, show_default=True, help="Oracle work per view, in rows times features.")
-@click.option("--seed", default=1, show_default=True, help="Seed of what is sampled within the budget.")
+@click.option(
+    "--budget",
+    default=15_000_000,
+    show_default=True,
+    help="Limit of the oracle's work per view, in rows times features.",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed for the samples within the budget.")
 def verify(
     pipelines: tuple[str, ...],
     report: Path | None,
@@ -56,30 +61,29 @@ def verify(
     budget: int,
     seed: int,
 ) -> None:
-    """Check everything that PIPELINES published and stored against a naive re-computation from the raw events.
+    """Check everything that PIPELINES published and stored against a naive recomputation from the raw events.
 
-    The pipelines should be at rest: no new events, all consumers caught up. Exits 1 if anything does not hold.
+    The pipelines must be idle: no new events, and no consumer has lag. Exits with 1 if a check fails.
     """
     settings = Settings()
-    witnessed = json.loads(measured.read_text()) if measured else {}
+    measurements = json.loads(measured.read_text()) if measured else {}
     folders = _folders(backfills, pipelines)
-    found = {}
+    reports = {}
     for name in pipelines:
-        seen = Measured.model_validate(witnessed[name]) if name in witnessed else None
-        found[name] = verify_pipeline(
-            open_project(name), settings, seen, budget=budget, seed=seed, backfill=folders.get(name)
+        measurement = Measured.model_validate(measurements[name]) if name in measurements else None
+        reports[name] = verify_pipeline(
+            open_project(name), settings, measurement, budget=budget, seed=seed, backfill=folders.get(name)
         )
-    failures = {name: one.failures() for name, one in found.items()}
-    result = Report(held=not any(failures.values()), pipelines=found, versions=_versions())
+    failures = {name: checks.failures() for name, checks in reports.items()}
+    result = Report(held=not any(failures.values()), pipelines=reports, versions=_versions())
     if report is not None:
         report.write_text(result.model_dump_json(indent=2) + "\n")
-    for name, one in found.items():
-        click.echo(
-            f"{name}: {'held' if not failures[name] else 'did not hold'}; {one.model_dump_json(exclude={'examples'})}"
-        )
+    for name, checks in reports.items():
+        passed = "held" if not failures[name] else "did not hold"
+        click.echo(f"{name}: {passed}; {checks.model_dump_json(exclude={'examples'})}")
         for failure in failures[name]:
             click.echo(f"  {failure}", err=True)
-        for example in one.examples:
+        for example in checks.examples:
             click.echo(f"    {example}", err=True)
     sys.exit(0 if result.held else 1)
 
@@ -89,7 +93,7 @@ def _folders(backfills: tuple[str, ...], pipelines: tuple[str, ...]) -> dict[str
     for text in backfills:
         name, _, folder = text.partition("=")
         if name not in pipelines or not folder:
-            raise click.BadParameter(f"{text!r} is not PIPELINE=FOLDER of one of {', '.join(pipelines)}")
+            raise click.BadParameter(f"{text!r} is not PIPELINE=FOLDER with a pipeline of {', '.join(pipelines)}")
         folders[name] = Path(folder)
     return folders
 

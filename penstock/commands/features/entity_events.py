@@ -1,4 +1,4 @@
-"""One entity's events, as the raw topics still hold them."""
+"""Reads the events of one entity that the raw topics still have."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from verify.updates import by_entity
 
 
 def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, settings: Settings) -> list[Row]:
-    """The rows that the view's windows can hold at ``as_of``, in the order in which a replay brings them.
+    """The rows of the entity that can be in the view's windows at ``as_of``, in the order of a replay.
 
-    All partitions are read from the first record that may be of such an event; of a lifetime, from the beginning.
+    Reads all partitions from the first record that can have such an event; for a lifetime, from the beginning.
 
     Raises:
         PenstockError: if a topic cannot be read.
     """
-    found: list[tuple[tuple[int, ...], int, JudgedEvent]] = []
+    events: list[tuple[tuple[int, ...], int, JudgedEvent]] = []
     for number, source in enumerate(project.plan.sources):
         start = None
         if view.longest_window_ms is not None:
-            # An event is at most so much ahead of the time when Kafka had it.
+            # An event time is at most max_future_ms ahead of its Kafka timestamp.
             oldest = as_of - view.longest_window_ms - source.max_future_ms
             start = offsets_at(settings.kafka.access, source.topic, range(source.partitions), oldest)
         judged = judged_source(project, number, settings, start)
-        read = clocks(judged.timestamps.items())
+        clock = clocks(judged.timestamps.items())
         for event in by_entity(view, judged.events.values()).get(entity, []):
-            turn = event.time if source.order == "event_time" else read[event.position]
-            found.append(((turn, number, *event.position), number, event))
-    found.sort(key=lambda one: one[0])
-    return [{**event.row, "__source": number} for _, number, event in found]
+            order_key = event.time if source.order == "event_time" else clock[event.position]
+            events.append(((order_key, number, *event.position), number, event))
+    events.sort(key=lambda item: item[0])
+    return [{**event.row, "__source": number} for _, number, event in events]

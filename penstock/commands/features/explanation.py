@@ -1,4 +1,4 @@
-"""Explains an entity's vector: recomputes the tiles behind it from the entity's events."""
+"""Explains an entity's vector: recomputes its tiles from the entity's events."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from streams.plan.model import PipelinePlan, ViewPlan
 
 @dataclass(frozen=True)
 class Tile:
-    """The events of a hop's time: what each feature would be of them alone, and when they leave the window.
+    """The events of one hop: the value of each feature over these events alone, and when they leave the window.
 
-    ``start_ms`` is None in a lifetime, ``leaves_ms`` too.
+    ``start_ms`` and ``leaves_ms`` are None in a lifetime.
     """
 
     start_ms: int | None
@@ -29,9 +29,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class ExplainedWindow:
-    """A window's tiles that hold events, oldest first.
+    """The tiles of a window that contain events, oldest first.
 
-    ``empties_ms`` is when readers begin to find it empty, if no event comes; None in a lifetime.
+    ``empties_ms`` is the event time from which the window reads as empty if no event arrives; None in a lifetime.
     """
 
     window_ms: int
@@ -42,12 +42,12 @@ class ExplainedWindow:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An entity's vector, computed again.
+    """A recomputed vector of an entity.
 
     Attributes:
-        events: How many events it is made of: those of the entity that were read, up to the one of the vector.
-        values: Of the view's aggregates, computed again.
-        differing: Those that the store has otherwise.
+        events: The number of the entity's events that were read, up to the event of the vector.
+        values: The recomputed values of the view's aggregates.
+        differing: The aggregates whose stored values differ.
         windows: Every window of the view, shortest first.
     """
 
@@ -60,55 +60,55 @@ class Explanation:
 def explain(
     plan: PipelinePlan, view: ViewPlan, rows: Sequence[Row], vector: FeatureVector, kernel: Kernel, reference: str
 ) -> Explanation:
-    """The tiles behind a stored vector.
+    """Recompute a stored vector and its tiles.
 
-    Of several events that may have been the vector's, as they are of the same ``as_of``, the one is taken that gives
-    its values; if none does, the last.
+    Several events can have the vector's ``as_of``. The last of them that gives the stored values is used; if none does,
+    the last.
 
     Args:
         plan: The pipeline's plan.
         view: One of its views.
-        rows: The entity's events, at least those that its windows hold at ``vector.as_of``, in the order in which the
-            view took them; each with every column, and ``__source`` where it is not of the first source.
-        vector: What the store has, as it was emitted; not MISSING.
-        kernel: Computes.
-        reference: How the user named the pipeline.
+        rows: The entity's events in the order of the view, at least those in its windows at ``vector.as_of``; each with
+            every column, and with ``__source`` if it is not of the first source.
+        vector: The stored vector as it was emitted; not MISSING.
+        kernel: The kernel that recomputes it.
+        reference: The pipeline as the user typed it, for the next command.
 
     Raises:
-        PenstockError: if none of the rows can have been the vector's.
+        PenstockError: if no row is as old as the vector.
     """
     as_of = vector.as_of
     assert as_of is not None
     plan_json, events = plan.model_dump(mode="json"), [dict(row) for row in rows]
-    answers = _of_view(kernel.features(plan_json, events), view)
-    reached = max((answer["as_of"] for answer in answers.values() if answer["as_of"] <= as_of), default=None)
-    if reached is None:
+    answers = _view_answers(kernel.features(plan_json, events), view)
+    newest_as_of = max((answer["as_of"] for answer in answers.values() if answer["as_of"] <= as_of), default=None)
+    if newest_as_of is None:
         raise PenstockError(
-            f"no event of {view.entity} {vector.entity} up to its vector's time is in the topic any more",
+            f"the topic no longer has any event of {view.entity} {vector.entity} up to the as_of of its vector",
             safe="nothing was changed",
             next=f"penstock features get {reference} {view.name} {vector.entity}",
         )
-    if reached < as_of:  # a timer's vector
-        later = _of_view(kernel.features(plan_json, events, later=[as_of - reached]), view)
-        found = {place: answer["later"][0] for place, answer in later.items()}
+    if newest_as_of < as_of:  # a timer emitted the vector
+        later = _view_answers(kernel.features(plan_json, events, later=[as_of - newest_as_of]), view)
+        values_by_row = {index: answer["later"][0] for index, answer in later.items()}
     else:
-        found = {place: answer["features"] for place, answer in answers.items()}
-    places = [place for place, answer in answers.items() if answer["as_of"] == reached]
-    place = next((p for p in reversed(places) if not _differing(view, found[p], vector)), places[-1])
-    state = kernel.request({"states": {"plan": plan_json, "rows": events[: place + 1]}})
+        values_by_row = {index: answer["features"] for index, answer in answers.items()}
+    indices = [index for index, answer in answers.items() if answer["as_of"] == newest_as_of]
+    index = next((i for i in reversed(indices) if not _differing(view, values_by_row[i], vector)), indices[-1])
+    state = kernel.request({"states": {"plan": plan_json, "rows": events[: index + 1]}})
     (entity,) = (e for e in state["entities"] if (e["stage"], e["entity"]) == (view.entity, vector.entity))
-    windows = [_window(described, as_of, reached) for described in entity["windows"] if described["view"] == view.name]
+    windows = [_window(window, as_of, newest_as_of) for window in entity["windows"] if window["view"] == view.name]
     return Explanation(
-        events=place + 1,
-        values=found[place],
-        differing=_differing(view, found[place], vector),
+        events=index + 1,
+        values=values_by_row[index],
+        differing=_differing(view, values_by_row[index], vector),
         windows=tuple(sorted(windows, key=lambda window: window.window_ms)),
     )
 
 
-def _of_view(answers: Sequence[Mapping[str, Any] | None], view: ViewPlan) -> dict[int, Mapping[str, Any]]:
-    """What each row that is no duplicate gave of the view, by the row's place."""
-    return {place: answer[view.name] for place, answer in enumerate(answers) if answer is not None}
+def _view_answers(answers: Sequence[Mapping[str, Any] | None], view: ViewPlan) -> dict[int, Mapping[str, Any]]:
+    """The view's answer for each row that is not a duplicate, by the row's index."""
+    return {index: answer[view.name] for index, answer in enumerate(answers) if answer is not None}
 
 
 def _differing(view: ViewPlan, values: Mapping[str, FeatureValue], vector: FeatureVector) -> tuple[str, ...]:
@@ -116,10 +116,10 @@ def _differing(view: ViewPlan, values: Mapping[str, FeatureValue], vector: Featu
     return tuple(name for name in names if not agrees(values[name], vector.values[name], 0.0))
 
 
-def _window(described: Mapping[str, Any], as_of: int, newest_ms: int) -> ExplainedWindow:
-    window_ms, hop_ms = described["window_ms"], described["hop_ms"]
+def _window(window: Mapping[str, Any], as_of: int, newest_ms: int) -> ExplainedWindow:
+    window_ms, hop_ms = window["window_ms"], window["hop_ms"]
     if window_ms == LIFETIME_MS:
-        tiles = tuple(Tile(None, None, tile["values"]) for tile in described["tiles"])
+        tiles = tuple(Tile(None, None, tile["values"]) for tile in window["tiles"])
         return ExplainedWindow(window_ms, hop_ms, None, tiles)
     return ExplainedWindow(
         window_ms=window_ms,
@@ -127,7 +127,7 @@ def _window(described: Mapping[str, Any], as_of: int, newest_ms: int) -> Explain
         empties_ms=newest_ms // hop_ms * hop_ms + window_ms,
         tiles=tuple(
             Tile(start, start + window_ms, tile["values"])
-            for tile in described["tiles"]
+            for tile in window["tiles"]
             if (start := tile["index"] * hop_ms) + window_ms > as_of
         ),
     )

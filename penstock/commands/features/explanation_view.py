@@ -1,4 +1,4 @@
-"""Prints an explanation on a terminal, or gives it as data."""
+"""Prints an explanation on a terminal, or converts it to JSON data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.commands.features.explanation import ExplainedWindow, Explanation
-from penstock.commands.features.online import shown_or_null
+from penstock.commands.features.online import value_text
 from penstock.time import readable
 from schemas.feature_types import FeatureValue
 from sinks.vector_format import FeatureVector
@@ -19,7 +19,7 @@ from streams.plan.model import DerivedFeaturePlan, FeaturePlan, ViewPlan
 
 
 def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> dict[str, Any]:
-    """The explanation as plain data; times in epoch ms."""
+    """The explanation as JSON data; times in epoch ms. ``again`` is the recomputed value where it differs."""
     return {
         "view": view.id,
         "entity": vector.entity,
@@ -45,22 +45,22 @@ def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> 
     }
 
 
-def show_explanation(
+def print_explanation(
     console: Console, view: ViewPlan, vector: FeatureVector, explanation: Explanation, *, topic: str, tiles: int
 ) -> None:
-    """The vector, and of each window its newest ``tiles`` tiles."""
+    """Print the vector, and the newest ``tiles`` tiles of each window."""
     assert vector.as_of is not None
     console.print(Text.assemble((view.id, "bold"), f"  {view.entity} ", (vector.entity, "bold")))
     console.print(
         f"[dim]as of[/] {readable(vector.as_of)} [dim]seq[/] {vector.seq}  "
-        f"[dim]computed again from {explanation.events} of its events in {topic}[/]",
+        f"[dim]recomputed from {explanation.events} events in {topic}[/]",
         highlight=False,
     )
     console.print(_values(view, vector.values, explanation))
     for name in explanation.differing:
         console.print(
-            f"[yellow]{name}[/] is {shown_or_null(explanation.values[name])} by the events that are in the topic: "
-            "some are there no more, or the job took them in another order",
+            f"[yellow]{name}[/] is {value_text(explanation.values[name])} if recomputed: the topic no longer has all "
+            "events, or the job processed them in another order",
             highlight=False,
         )
     for window in explanation.windows:
@@ -68,7 +68,7 @@ def show_explanation(
         console.print(_heading(window))
         console.print(_tiles(view, window, tiles))
         if len(window.tiles) > tiles:
-            console.print(f"[dim]and {len(window.tiles) - tiles} older: --tiles {len(window.tiles)}[/]")
+            console.print(f"[dim]and {len(window.tiles) - tiles} older tiles: --tiles {len(window.tiles)}[/]")
 
 
 def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Explanation) -> Table:
@@ -78,7 +78,7 @@ def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Exp
     table.add_column("from")
     for feature in view.outputs:
         mark = " ≠" if feature.name in explanation.differing else ""
-        table.add_row(feature.name + mark, shown_or_null(values[feature.name]), Text(_origin(feature), "dim"))
+        table.add_row(feature.name + mark, value_text(values[feature.name]), Text(_origin(feature), "dim"))
     return table
 
 
@@ -90,16 +90,18 @@ def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
 
 def _heading(window: ExplainedWindow) -> Text:
     if window.empties_ms is None:
-        return Text.assemble(("lifetime", "bold"), ("  nothing leaves it", "dim"))
-    hop = duration_text(window.hop_ms)
+        return Text.assemble(("lifetime", "bold"), ("  no event leaves it", "dim"))
     return Text.assemble(
         (duration_text(window.window_ms), "bold"),
-        (f"  in tiles of {hop}; without another event empty at {readable(window.empties_ms)}", "dim"),
+        (
+            f"  in tiles of {duration_text(window.hop_ms)}; without another event, empty at {readable(window.empties_ms)}",
+            "dim",
+        ),
     )
 
 
 def _tiles(view: ViewPlan, window: ExplainedWindow, count: int) -> Table:
-    """Newest first; each value is what the feature would be of this tile alone."""
+    """Newest first; each value is that of the feature over the events of this tile alone."""
     names = [f.name for f in view.features if (f.window_ms, f.hop_ms) == (window.window_ms, window.hop_ms)]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     if window.empties_ms is not None:
@@ -108,7 +110,7 @@ def _tiles(view: ViewPlan, window: ExplainedWindow, count: int) -> Table:
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for tile in list(reversed(window.tiles))[:count]:
-        values = [shown_or_null(tile.values[name]) for name in names]
+        values = [value_text(tile.values[name]) for name in names]
         if tile.start_ms is None or tile.leaves_ms is None:
             table.add_row(*values)
         else:

@@ -1,4 +1,4 @@
-"""``penstock features``: its commands, each imported when it is used."""
+"""The group ``penstock features``; each command is imported when it is used."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ features = LazyGroup(
         "plan": Entry(f"{_KERNEL}:plan"),
         "test": Entry(f"{_KERNEL}:test"),
     },
-    help="Describe and test feature views; get an entity's latest vector, or have it explained.",
+    help="Describe and test feature views; get or explain an entity's latest vector.",
 )

@@ -1,4 +1,4 @@
-"""The view and the entity that a command names, and its vector in the online store."""
+"""Resolves the view and the entity given to a command, and reads the vector from the online store."""
 
 from __future__ import annotations
 
@@ -17,27 +17,39 @@ from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
 
 hash_option = click.option(
-    "--hash", "hashed", is_flag=True, help="ENTITY is the personal value itself: hash it first (- reads it from stdin)."
+    "--hash", "hashed", is_flag=True, help="ENTITY is the personal value, not its hash (- reads it from stdin)."
 )
 
 
-def view_of(project: Project, name: str) -> ViewPlan:
-    """The view of that name; a PenstockError with the next command if there is none."""
+def require_view(project: Project, name: str) -> ViewPlan:
+    """The view of that name.
+
+    Raises:
+        PenstockError: if the pipeline has no such view.
+    """
     try:
         return project.plan.view(name)
     except KeyError as error:
         raise PenstockError(error.args[0], next=f"penstock features describe {project.reference}") from error
 
 
-def entity_of(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings, *, hashed: bool) -> str:
-    """The entity that the arguments ENTITY and --hash name, as records have it."""
+def resolve_entity(plan: PipelinePlan, view: ViewPlan, text: str, settings: Settings, *, hashed: bool) -> str:
+    """The entity given by ENTITY and --hash, as in feature records.
+
+    Raises:
+        PenstockError: if ``hashed`` is set and the entity has no personal part or cannot be parsed.
+    """
     if not hashed:
         return text
     return _hashed(plan, view, sys.stdin.readline().rstrip("\n") if text == "-" else text, settings)
 
 
-def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> FeatureVector:
-    """The vector in Redis as it reads at ``now_ms``; a PenstockError if Redis does not answer."""
+def read_vector(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, settings: Settings) -> FeatureVector:
+    """The vector in Redis as it reads at ``now_ms``.
+
+    Raises:
+        PenstockError: if Redis does not answer.
+    """
     try:
         return FeatureReader(plan, connect(settings.redis)).get(view.name, entity, now_ms)
     except redis.RedisError as error:
@@ -46,29 +58,29 @@ def stored(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, setting
         ) from error
 
 
-def hint_at_hash(plan: PipelinePlan, view: ViewPlan) -> None:
-    """Of an entity that is not there: perhaps it was given as the personal value itself."""
+def print_hash_hint(plan: PipelinePlan, view: ViewPlan) -> None:
+    """After an entity was not found: point to --hash if its key is personal data."""
     personal = [name for name, hashed in zip(plan.key_columns(view), plan.hashed_columns(view), strict=True) if hashed]
     if personal:
         click.echo(
-            f"{', '.join(sorted(personal))} is personal, known by its hash alone: for the value itself, use --hash"
+            f"{', '.join(sorted(personal))} is personal data and stored as a hash: for the value itself, use --hash"
         )
 
 
 def _hashed(plan: PipelinePlan, view: ViewPlan, value: str, settings: Settings) -> str:
-    """The entity with its personal parts hashed; of several parts each is hashed by itself."""
+    """The entity with its personal parts hashed, each on its own."""
     columns = plan.key_columns(view)
     personal = plan.hashed_columns(view)
     if not any(personal):
         raise PenstockError(
-            f"{', '.join(columns)}, the key of view {view.name}, is no personal data and is stored as it is",
-            next="leave out --hash",
+            f"the key of view {view.name} ({', '.join(columns)}) has no personal data and is stored without a hash",
+            next="repeat the command without --hash",
         )
     key = settings.pii.require_key().get_secret_value().encode()
     try:
         return stored_entity_text(value, personal, key)
     except ValueError as error:
         raise PenstockError(
-            f"view {view.name} is keyed by {len(columns)} columns",
+            f"view {view.name} is keyed by {len(columns)} columns, and ENTITY has another number of values",
             next=f"give {'|'.join(columns)}, with a \\ before each | or \\ within a value",
         ) from error

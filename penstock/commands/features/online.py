@@ -1,4 +1,4 @@
-"""``penstock features describe | get``: what features are, and an entity's latest vector."""
+"""``penstock features describe | get``: shows feature definitions, and an entity's latest vector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from penstock.commands.features.named_entity import entity_of, hash_option, hint_at_hash, stored, view_of
+from penstock.commands.features.named_entity import (
+    hash_option,
+    print_hash_hint,
+    read_vector,
+    require_view,
+    resolve_entity,
+)
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import iso, readable
@@ -35,23 +41,23 @@ _COLOURS = {
 @click.argument("pipeline")
 @click.argument("view")
 @click.argument("entity")
-@click.option("--at", type=EventTime(), help="Event time at which to read (epoch ms or ISO 8601, UTC); default now.")
+@click.option("--at", type=EventTime(), help="Read at this event time (epoch ms or ISO 8601, UTC); default now.")
 @hash_option
 def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
-    r"""Show an entity's features as the online store has them.
+    r"""Show an entity's features from the online store.
 
-    An entity that is personal data is known by its hash alone, as records and predictions show it; --hash makes it
-    from the value, with the pipeline's PII key. One that several columns name is written as their values joined by |,
-    with a \ before each | or \ within a value.
+    If the entity is personal data, give its hash as in records and predictions, or the value with --hash, which hashes
+    it with the PII key. For an entity of several columns, join their values by |, with a \ before each | or \ within a
+    value.
     """
     project, settings = open_project(pipeline), Settings()
-    plan, view_plan = project.plan, view_of(project, view)
-    entity = entity_of(plan, view_plan, entity, settings, hashed=hashed)
+    plan, view_plan = project.plan, require_view(project, view)
+    entity = resolve_entity(plan, view_plan, entity, settings, hashed=hashed)
     now_ms = time.time_ns() // 1_000_000 if at is None else at
-    vector = stored(plan, view_plan, entity, now_ms, settings)
-    _show(Console(), view_plan, vector, now_ms, at is None)
+    vector = read_vector(plan, view_plan, entity, now_ms, settings)
+    _print_vector(Console(), view_plan, vector, now_ms, at is None)
     if vector.state is VectorState.MISSING and not hashed:
-        hint_at_hash(plan, view_plan)
+        print_hash_hint(plan, view_plan)
     click.get_current_context().exit(1 if vector.state is VectorState.MISSING else 0)
 
 
@@ -59,14 +65,14 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
 @click.argument("pipeline")
 @click.argument("view", required=False)
 def describe(pipeline: str, view: str | None) -> None:
-    """Show what the features of a pipeline, or of one view, are and where they are kept."""
+    """Show the features of a pipeline, or of one view, and where they are stored."""
     project, console = open_project(pipeline), Console()
     plan = project.plan
-    for view_plan in (view_of(project, view),) if view else plan.views:
-        _describe(console, plan, view_plan)
+    for view_plan in (require_view(project, view),) if view else plan.views:
+        _print_view(console, plan, view_plan)
 
 
-def _show(console: Console, view: ViewPlan, vector: FeatureVector, now_ms: int, at_now: bool) -> None:
+def _print_vector(console: Console, view: ViewPlan, vector: FeatureVector, now_ms: int, at_now: bool) -> None:
     console.print(
         Text.assemble(
             (view.id, "bold"),
@@ -77,7 +83,7 @@ def _show(console: Console, view: ViewPlan, vector: FeatureVector, now_ms: int, 
         )
     )
     if vector.as_of is None:
-        console.print(f"[dim]nothing is stored for this {view.entity}: it has had no event, or none for long[/]")
+        console.print(f"[dim]nothing is stored for this {view.entity}: it had no event yet, or none for a long time[/]")
         return
     console.print(
         f"[dim]as of[/] {readable(vector.as_of)} [dim](read at {readable(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "
@@ -87,27 +93,27 @@ def _show(console: Console, view: ViewPlan, vector: FeatureVector, now_ms: int, 
     table.add_column("feature")
     table.add_column("value", justify="right")
     for name, value in vector.values.items():
-        table.add_row(name, shown_or_null(value))
+        table.add_row(name, value_text(value))
     console.print(table)
     if at_now and vector.state in (VectorState.STALE, VectorState.EXPIRED):
-        console.print(f"[dim]windows that have passed read as empty; as it was then: --at {iso(vector.as_of)}[/]")
+        console.print(f"[dim]expired windows read as empty; for the values at that time: --at {iso(vector.as_of)}[/]")
 
 
-def shown_or_null(value: FeatureValue) -> Text:
-    """A feature's value for people, or a pale null."""
-    return Text("null", "dim") if value is None else Text(_shown(value))
+def value_text(value: FeatureValue) -> Text:
+    """A feature's value for a terminal, or a dimmed null."""
+    return Text("null", "dim") if value is None else Text(_value_text(value))
 
 
-def _shown(value: FeatureValue) -> str:
+def _value_text(value: FeatureValue) -> str:
     if isinstance(value, list):
-        # Without separators of thousands, which look like the list's; texts quoted, as they may be empty.
+        # No thousands separators: they look like the list's. Texts are quoted because they may be empty.
         return (
             f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)}]"
         )
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
-def _describe(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
+def _print_view(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
     conditions = {column.name: column.sql for column in plan.filters}
     console.print(
         Text.assemble(

@@ -1,4 +1,4 @@
-"""What ``penstock features plan`` says: the way of an event through a pipeline, and what its windows take."""
+"""Content of ``penstock features plan``: the path of an event through a pipeline, and the size of its state."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from streams.plan.model import ColumnPlan, FeaturePlan, PipelinePlan, SourcePlan
 def overview(
     plan: PipelinePlan, sizes: Sequence[StateSize], *, id_bytes: int, events_per_tile: int, entities: int
 ) -> dict[str, Any]:
-    """The plan as plain data, in the order in which an event meets its parts.
+    """The plan and the state sizes as JSON data, in the order in which an event passes through the pipeline.
 
-    ``entities`` is how many of each stage to reckon with: if each has had one event in every window, or if each is hot.
+    ``entities`` is the number of entities per stage in the estimate of the state.
     """
     source = plan.source
     by_entity = {size.entity: size for size in sizes}
@@ -66,12 +66,12 @@ def overview(
 
 
 def tree(plan: Mapping[str, Any]) -> Tree:
-    """The overview for a terminal."""
+    """The overview as a tree for the terminal."""
     dedup = plan["deduplication"]
     root = Tree(Text(plan["pipeline"], "bold"), guide_style="dim")
     for source in plan["sources"]:
         title = _line("source", source["topic"], f"{source['partitions']} partitions, by {source['key'] or 'no key'}")
-        branch = root.add(title if source["triggers"] else title.append("  updates windows, gives no record"))
+        branch = root.add(title if source["triggers"] else title.append("  updates windows, emits no record"))
         branch.add(_line("decode", source["contract"], f"{len(source['fields'])} fields"))
         branch.add(_line("refused", source["refused_to"]))
         if source["filter"] is not None:
@@ -82,8 +82,9 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         for column in plan["columns"]:
             columns.add(Text.assemble((column["name"], "cyan"), (f" {column['type']} ", "dim"), column["from"]))
     if dedup is not None:
-        horizon = duration_text(dedup["horizon_ms"])
-        detail = f"within {horizon}; keeps {dedup['bytes_per_id']} bytes of each event for so long"
+        detail = (
+            f"within {duration_text(dedup['horizon_ms'])}; keeps {dedup['bytes_per_id']} bytes per event for that time"
+        )
         root.add(_line("drop duplicates", f"by {' and '.join(filter(None, (dedup['key'], dedup['id'])))}", detail))
     for stage in plan["stages"]:
         title = _line("stage", stage["entity"], f"by {', '.join(stage['key'])}")
@@ -109,7 +110,7 @@ def tree(plan: Mapping[str, Any]) -> Tree:
 
 
 def state_table(plan: Mapping[str, Any]) -> RenderableType:
-    """What the state takes, per entity and for many of them."""
+    """The size of the state, per entity and for ``entities`` of them."""
     count = plan["estimate"]["entities"]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     for title in ("state of one", "sparse", "hot", f"of {count:,}: sparse", "hot"):
@@ -121,14 +122,14 @@ def state_table(plan: Mapping[str, Any]) -> RenderableType:
         total = plan["estimate"]
         table.add_row(Text("all", "bold"), "", "", size(total["sparse_bytes"]), size(total["hot_bytes"]))
     note = (
-        f"sparse: one event in each window; hot: {plan['events_per_tile']} and more in each of its tiles, all values "
-        "different. Bytes as the kernel writes them to a checkpoint."
+        f"sparse: one event in each window; hot: at least {plan['events_per_tile']} events in each tile, "
+        "all values different. Bytes in a checkpoint."
     )
     return Group(table, Text(note, "dim"))
 
 
 def size(count: int) -> str:
-    """Bytes for people, to three digits.
+    """A number of bytes with its unit, to three digits.
 
     >>> size(999), size(1_234), size(56_789_000)
     ('999 B', '1.23 kB', '56.8 MB')

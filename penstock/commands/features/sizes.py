@@ -1,4 +1,4 @@
-"""Measures the state size of an entity: the kernel takes synthetic events and writes its state."""
+"""Measures the state size of an entity: the kernel processes synthetic events and writes its state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streams.plan.model import PipelinePlan, StagePlan
 # Text columns of the synthetic events have this many characters.
 TEXT_LENGTH = 12
 _ID_LENGTH = 36
-# A midnight, where tiles of every usual hop begin: then a window whose hop does not divide it has the most of them.
+# A midnight, where tiles of every usual hop begin: a window that its hop does not divide then has the most tiles.
 _AS_OF = 1_772_323_200_000
 
 
 @dataclass(frozen=True)
 class WindowStateSize:
-    """How many tiles a window of a view has when all of them hold events."""
+    """The number of tiles of a window, if each contains events."""
 
     view: str
     window_ms: int
@@ -30,13 +30,13 @@ class WindowStateSize:
 
 @dataclass(frozen=True)
 class StateSize:
-    """The state of one entity of a stage, in bytes as a checkpoint has them.
+    """The size of the state of one entity of a stage, in bytes of a checkpoint.
 
     Attributes:
         entity: The stage's entity.
         sparse_bytes: With one event in every window.
         hot_bytes: With events in every tile of every window.
-        windows: The tiles that it then has.
+        windows: The windows of the hot entity.
     """
 
     entity: str
@@ -46,16 +46,16 @@ class StateSize:
 
 
 def state_sizes(plan: PipelinePlan, kernel: Kernel, events_per_tile: int) -> list[StateSize]:
-    """The state of one entity of every stage.
+    """The state size of one entity of every stage.
 
-    Every event has a value of its own in every column but the entity's, and passes every filter: it is the largest that
-    so many events can leave. Each window sends ``events_per_tile`` to each of its tiles; all windows take all of them.
+    It is the largest for so many events: they differ in every column except the entity's, and pass every filter. There
+    are ``events_per_tile`` events for each tile of each window, and all windows get all events.
     """
     return [_stage_size(plan, stage, kernel, events_per_tile) for stage in plan.stages]
 
 
 def bytes_per_id(plan: PipelinePlan, kernel: Kernel) -> int:
-    """Bytes that de-duplication keeps per event within its horizon, beside the states; ids have 36 characters."""
+    """Bytes per event that deduplication keeps within its horizon, for ids of 36 characters."""
     one, many = 1, 101
     sizes = [
         _state(plan, (plan.source.key,) if plan.source.key else (), [_AS_OF] * count, kernel) for count in (one, many)
@@ -77,20 +77,20 @@ def _stage_size(plan: PipelinePlan, stage: StagePlan, kernel: Kernel, events_per
 
 
 def _tile_starts(window_ms: int, hop_ms: int) -> Iterable[int]:
-    """The beginnings of all tiles of a window; of a lifetime, of the one since the epoch."""
+    """The start times of all tiles of a window; a lifetime has one tile, from the epoch."""
     oldest, newest = (_AS_OF - window_ms) // hop_ms + 1, _AS_OF // hop_ms
     return (tile * hop_ms for tile in range(max(0, oldest), newest + 1))
 
 
 def _entity(plan: PipelinePlan, stage: StagePlan, times: Sequence[int], kernel: Kernel) -> dict[str, Any]:
     key = plan.key_columns(stage.views[0])
-    found = [e for e in _state(plan, key, times, kernel)["entities"] if e["stage"] == stage.entity]
-    (entity,) = found
+    matching = [e for e in _state(plan, key, times, kernel)["entities"] if e["stage"] == stage.entity]
+    (entity,) = matching
     return cast("dict[str, Any]", entity)
 
 
 def _state(plan: PipelinePlan, constant: Sequence[str], times: Sequence[int], kernel: Kernel) -> dict[str, Any]:
-    """What the kernel keeps of events at these times, which are alike in the ``constant`` columns alone."""
+    """The kernel's state after events at these times, which have equal values in the ``constant`` columns only."""
     types = plan.contract_columns | {column.name: column.type for column in plan.derived}
     rows = []
     for number, time in enumerate(times):

@@ -1,4 +1,4 @@
-"""The tiles behind a vector, and when they leave it."""
+"""The tiles behind a vector, and when they leave their windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from penstock.commands.features.explanation import Explanation, explain
-from penstock.commands.features.explanation_view import as_data, show_explanation
+from penstock.commands.features.explanation_view import as_data, print_explanation
 from penstock.errors import PenstockError
 from schemas.feature_types import FeatureValue
 from sinks.vector_format import FeatureVector, VectorState
@@ -49,7 +49,7 @@ def explained(kernel: Kernel, plan: PipelinePlan, rows: list[dict[str, Any]], st
 ROWS = [row(1, 5_000, 1.0), row(2, 31_000, 2.0), row(3, 32_000, 4.0), row(4, 70_000, 8.0)]
 
 
-def test_each_tile_has_what_the_features_are_of_it_alone_and_leaves_a_window_after_it_began(kernel: Kernel) -> None:
+def test_a_tile_has_the_features_of_its_events_and_leaves_a_window_length_after_its_start(kernel: Kernel) -> None:
     found = explained(kernel, plan_with(COUNT | MINUTE, SUM | MINUTE), ROWS, vector(70_000, n=3, s=14.0))
     (window,) = found.windows
     assert [(t.start_ms, t.leaves_ms, t.values) for t in window.tiles] == [
@@ -65,24 +65,24 @@ def test_events_after_the_vector_do_not_count(kernel: Kernel) -> None:
     assert (found.events, found.values, found.differing) == (3, {"s": 7.0}, ())
 
 
-def test_of_events_with_one_as_of_the_one_that_gives_the_vector_is_explained(kernel: Kernel) -> None:
+def test_among_events_with_the_same_as_of_the_one_with_the_stored_values_is_explained(kernel: Kernel) -> None:
     rows = [row(1, 5_000, 1.0), row(2, 5_000, 2.0), row(3, 4_000, 4.0)]
     for events, total in ((1, 1.0), (2, 3.0), (3, 7.0)):
         assert explained(kernel, plan_with(SUM | MINUTE), rows, vector(5_000, s=total)).events == events
 
 
-def test_a_value_that_the_events_do_not_give_is_named(kernel: Kernel) -> None:
+def test_a_value_that_differs_from_the_recomputed_one_is_listed(kernel: Kernel) -> None:
     found = explained(kernel, plan_with(SUM | MINUTE, LAST | MINUTE), ROWS[:2], vector(31_000, s=99.0, l=2.0))
     assert (found.values, found.differing) == ({"s": 3.0, "l": 2.0}, ("s",))
 
 
-def test_of_a_timers_vector_only_the_tiles_that_it_counts_are_shown(kernel: Kernel) -> None:
+def test_a_timers_vector_shows_only_the_tiles_in_its_windows(kernel: Kernel) -> None:
     found = explained(kernel, plan_with(SUM | MINUTE), ROWS[:3], vector(65_000, s=6.0))
     assert (found.values, found.differing) == ({"s": 6.0}, ())
     assert [tile.start_ms for tile in found.windows[0].tiles] == [30_000]
 
 
-def test_nothing_leaves_a_lifetime(kernel: Kernel) -> None:
+def test_no_event_leaves_a_lifetime(kernel: Kernel) -> None:
     found = explained(kernel, plan_with(SUM | EVER), ROWS, vector(70_000, s=15.0))
     (window,) = found.windows
     assert window.empties_ms is None
@@ -90,35 +90,35 @@ def test_nothing_leaves_a_lifetime(kernel: Kernel) -> None:
 
 
 def test_a_vector_whose_events_are_gone_is_refused(kernel: Kernel) -> None:
-    with pytest.raises(PenstockError, match="in the topic any more"):
+    with pytest.raises(PenstockError, match="the topic no longer has any event"):
         explained(kernel, plan_with(SUM | MINUTE), ROWS[3:], vector(32_000, s=7.0))
 
 
-def test_an_explanation_is_shown_with_its_newest_tiles_and_what_differs(kernel: Kernel) -> None:
+def test_the_terminal_shows_the_newest_tiles_and_differences(kernel: Kernel) -> None:
     plan, stored = (
         plan_with(COUNT | MINUTE, SUM | MINUTE, SUM | EVER | {"name": "all"}),
         vector(70_000, n=3, s=1.0, all=15.0),
     )
     found = explained(kernel, plan, ROWS, stored)
     console = Console(record=True, width=160, no_color=True)
-    show_explanation(console, plan.view("v"), stored, found, topic="events", tiles=1)
+    print_explanation(console, plan.view("v"), stored, found, topic="events", tiles=1)
     text = console.export_text()
     for part in (
         "v@1  e a",
-        "computed again from 4 of its events in events",
+        "recomputed from 4 events in events",
         "s ≠",
-        "s is 14 by the events",
+        "s is 14 if recomputed",
         "sum(x) over 1m",
-        "1m  in tiles of 10s; without another event empty at 1970-01-01 00:02:10.000",
+        "1m  in tiles of 10s; without another event, empty at 1970-01-01 00:02:10.000",
         "1970-01-01 00:01:10.000+00:00",
-        "and 1 older: --tiles 2",
-        "lifetime  nothing leaves it",
+        "and 1 older tiles: --tiles 2",
+        "lifetime  no event leaves it",
     ):
         assert part in text, text
     assert "00:00:30.000" not in text
 
 
-def test_as_data_it_has_every_tile_and_the_values_computed_again(kernel: Kernel) -> None:
+def test_the_json_data_has_every_tile_and_the_recomputed_values(kernel: Kernel) -> None:
     plan, stored = plan_with(COUNT | MINUTE), vector(70_000, n=2)
     data = as_data(plan.view("v"), stored, explained(kernel, plan, ROWS, stored))
     assert data["features"] == [{"name": "n", "value": 2, "from": "count() over 1m", "again": 3}]

@@ -1,4 +1,4 @@
-"""What a pipeline's windows take, and how it is shown."""
+"""State sizes, and how ``features plan`` shows them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_hot_entity_has_events_in_every_tile_of_its_window(
     assert [(w.view, w.window_ms, w.hop_ms, w.tiles) for w in stage.windows] == [("v", window_ms, hop_ms, tiles)]
 
 
-def test_counts_take_the_same_however_many_events_a_tile_has_and_sketches_do_not(kernel: Kernel) -> None:
+def test_the_size_of_sketches_grows_with_the_events_of_a_tile_and_that_of_counts_does_not(kernel: Kernel) -> None:
     window = {"window_ms": 60_000, "hop_ms": 1_000}
     counts = with_features(COUNT | window)
     sketches = with_features(COUNT | window | {"operation": "approx_distinct", "column": "x", "column_type": "double"})
@@ -51,12 +51,12 @@ def test_counts_take_the_same_however_many_events_a_tile_has_and_sketches_do_not
     assert sizes["sketches", 20] > 5 * sizes["sketches", 1]
 
 
-def test_a_sparse_entity_takes_a_small_part_of_a_hot_one(kernel: Kernel) -> None:
+def test_a_sparse_entity_is_smaller_than_a_hot_one(kernel: Kernel) -> None:
     for stage in state_sizes(compile_plan(pipeline), kernel, 1):
         assert 0 < stage.sparse_bytes < stage.hot_bytes
 
 
-def test_every_id_within_the_horizon_is_remembered(kernel: Kernel) -> None:
+def test_deduplication_keeps_the_bytes_of_an_id_per_event(kernel: Kernel) -> None:
     assert 36 < bytes_per_id(compile_plan(pipeline), kernel) < 72
 
 
@@ -85,7 +85,7 @@ def test_derived_features_come_after_the_windows(kernel: Kernel) -> None:
     assert "derive 1 features" in [text.label.plain for text in tree(found).children]  # type: ignore[union-attr]
 
 
-def test_the_command_shows_the_same_as_a_tree_and_as_data() -> None:
+def test_the_command_prints_a_tree_or_json() -> None:
     tree = CliRunner().invoke(cli, ["features", "plan", "fraud", "--entities", "1000"])
     assert tree.exit_code == 0, tree.output
     for part in ("events.transactions", "card_spend@1", "stage terminal", "features.fraud", "of 1,000: sparse"):
