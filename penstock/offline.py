@@ -1,10 +1,10 @@
-"""For analysts: read backfills, and the training sets that are made of them.
+"""Reads backfills, and training sets made of them, for analysts.
 
 ::
 
     from penstock.offline import read_backfill, read_training_set
 
-    backfill = read_backfill("march")  # a folder that `penstock backfill run` has written
+    backfill = read_backfill("march")  # a folder written by `penstock backfill run`
     for batch in backfill.batches(["event_id", "card_spend.amount_sum_1h"]):
         batch.to_pandas()
     data = read_training_set("ads/pipeline.py", backfill)
@@ -26,10 +26,10 @@ __all__ = ["Backfill", "TrainingSet", "read_backfill", "read_training_set"]
 
 
 def read_backfill(folder: str | Path) -> Backfill:
-    """The rows of a complete backfill; nothing is read before its batches are.
+    """Open a complete backfill. Rows are read only when its batches are.
 
     Raises:
-        PenstockError: if the folder holds no complete backfill.
+        PenstockError: if the folder has no complete backfill.
     """
     return _read_backfill(Path(folder))
 
@@ -37,16 +37,16 @@ def read_backfill(folder: str | Path) -> Backfill:
 def read_training_set(
     pipeline: str, backfill: Backfill, until_ms: int | None = None, settings: Settings | None = None
 ) -> TrainingSet:
-    """The labelled events of a backfill, with their vectors as they were served.
+    """The labelled events of a backfill, with their vectors as served.
 
     Args:
         pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
         backfill: The features.
-        until_ms: Know nothing later than this event time, in epoch ms (default: all that was read).
-        settings: Where Kafka is, which has the labels; by default those of the environment.
+        until_ms: Ignore what became known after this event time, in epoch ms (default: no limit).
+        settings: The address of Kafka, which has the labels; by default from the environment.
 
     Raises:
-        PenstockError: if the backfill does not fit the pipeline, the pipeline has no labels, or Kafka cannot be
+        PenstockError: if the backfill is not of this pipeline, the pipeline has no labels, or Kafka cannot be
             reached.
     """
     return _read_training_set(open_project(pipeline), (settings or Settings()).kafka.access, backfill, until_ms)

@@ -1,4 +1,4 @@
-"""For serving systems: read the latest vector of an entity from Redis.
+"""Reads the latest vector of an entity from Redis, for serving systems.
 
 ::
 
@@ -8,7 +8,7 @@
         vector = features.get("card_spend", features.entity("card_spend", "4111-1111"))
         vector.values["amount_sum_1h"]
 
-A vector reads as it is at the time of the call: a window with no recent event reads as empty.
+Values are as of the time of the call: a window whose events have all left it reads as empty.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["FeatureVector", "OnlineFeatures", "VectorState"]
 
 
 class OnlineFeatures:
-    """The online store of one pipeline. Not to be shared between threads.
+    """The online store of one pipeline. Do not share it between threads.
 
     Args:
         pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
-        settings: Where Redis is, and the key of personal data; by default those of the environment.
+        settings: The address of Redis and the key of personal data; by default from the environment.
 
     Raises:
         PenstockError: if there is no such pipeline.
@@ -46,19 +46,21 @@ class OnlineFeatures:
         self._reader = FeatureReader(self._plan, self._client)
 
     def entity(self, view: str, *values: str | int | bool) -> str:
-        """The entity of these values (one for each column that names it), as the store knows it.
+        """The entity with these values, one for each of its columns, as the store names it.
 
         Personal values are hashed with the pipeline's key.
 
         Raises:
             KeyError: if there is no such view.
-            ValueError: if the view's entity is named by another number of columns.
-            PenstockError: if a value is personal and there is no key.
+            ValueError: if the view's entity has another number of columns.
+            PenstockError: if a value is personal and no key is set.
         """
         plan = self._plan.view(view)
         columns, personal = self._plan.key_columns(plan), self._plan.hashed_columns(plan)
         if len(values) != len(columns):
-            raise ValueError(f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values")
+            raise ValueError(
+                f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values, not {len(values)}"
+            )
         text = entity_text(values[0]) if len(values) == 1 else composite_text(values)
         assert text is not None  # no value is None
         if not any(personal):
@@ -74,9 +76,9 @@ class OnlineFeatures:
         """
         return self.get_many([(view, entity)], at_ms)[0]
 
-    def get_many(self, wanted: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[FeatureVector]:
-        """The vectors of several ``(view, entity)``, in order, in one round trip; else as :meth:`get`."""
-        return self._reader.get_many(wanted, time.time_ns() // 1_000_000 if at_ms is None else at_ms)
+    def get_many(self, keys: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[FeatureVector]:
+        """The vectors of several ``(view, entity)`` pairs, in order, in one round trip; otherwise as :meth:`get`."""
+        return self._reader.get_many(keys, time.time_ns() // 1_000_000 if at_ms is None else at_ms)
 
     def close(self) -> None:
         """Disconnect."""

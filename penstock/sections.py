@@ -27,7 +27,7 @@ class Section(BaseModel):
     section: ClassVar[str]
 
     def secret(self, name: str) -> SecretStr | None:
-        """A secret, from the environment or else from its file; None if neither is set.
+        """A secret from the environment, or else from its file; None if neither is set.
 
         Raises:
             PenstockError: if the file cannot be read.
@@ -60,7 +60,7 @@ class Backend(Section):
     """A server with an address and optional TLS; it has the fields of :class:`penstock.tls.Tls`."""
 
     enable_tls: ClassVar[str]
-    """The setting that turns TLS on, for an error's next step."""
+    """The setting that enables TLS, for the next step of an error."""
 
     @property
     def encrypts(self) -> bool:
@@ -93,26 +93,27 @@ class KafkaSettings(Backend):
 
     bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="whether Kafka's connections are encrypted (SSL) and begin with a login (SASL)"
+        "PLAINTEXT", description="whether Kafka connections use encryption (SSL) and authentication (SASL)"
     )
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"] | None = Field(
-        None, description="how to log in: with name and password, or with tokens of an OpenID provider (OAUTHBEARER)"
+        None,
+        description="user name and password (SCRAM, PLAIN), or tokens of an OpenID provider (OAUTHBEARER)",
     )
-    username: str | None = Field(None, description="the name, for SCRAM and PLAIN")
-    password: SecretStr | None = Field(None, description="its password")
-    password_file: Path | None = Field(None, description="a file that holds it")
-    token_url: str | None = Field(None, description="the provider's token endpoint, for OAUTHBEARER")
-    client_id: str | None = Field(None, description="the client's id there")
-    client_secret: SecretStr | None = Field(None, description="the client's secret there")
-    client_secret_file: Path | None = Field(None, description="a file that holds it")
-    scope: str | None = Field(None, description="the scope to ask for, if the provider wants one")
-    ca_file: Path | None = Field(None, description="authorities that sign brokers; by default the system's")
-    certificate_file: Path | None = Field(None, description="the client's certificate, where brokers ask for it")
-    key_file: Path | None = Field(None, description="its private key, PKCS#8")
+    username: str | None = Field(None, description="Kafka user name, for SCRAM and PLAIN")
+    password: SecretStr | None = Field(None, description="Kafka password, for SCRAM and PLAIN")
+    password_file: Path | None = Field(None, description="file with the Kafka password")
+    token_url: str | None = Field(None, description="token endpoint of the OpenID provider, for OAUTHBEARER")
+    client_id: str | None = Field(None, description="client id at the OpenID provider")
+    client_secret: SecretStr | None = Field(None, description="client secret at the OpenID provider")
+    client_secret_file: Path | None = Field(None, description="file with the client secret")
+    scope: str | None = Field(None, description="scope of the token, if the OpenID provider requires one")
+    ca_file: Path | None = Field(None, description="CA certificates for the brokers; default: the system's")
+    certificate_file: Path | None = Field(None, description="client certificate, if brokers require one")
+    key_file: Path | None = Field(None, description="private key of the client certificate, PKCS#8")
 
     @property
     def access(self) -> KafkaAccess:
-        """The access of this process's Kafka clients.
+        """How Kafka clients of this process connect.
 
         Raises:
             PenstockError: if a file with a secret cannot be read.
@@ -147,21 +148,21 @@ class KafkaSettings(Backend):
         if protocol.startswith("SASL") != (mechanism is not None):
             raise self._contradiction(
                 f"kafka.security_protocol is {protocol}, kafka.sasl_mechanism is {mechanism or 'not set'}",
-                "set a mechanism with SASL_SSL or SASL_PLAINTEXT, and only with them",
+                "set a mechanism if and only if the protocol is SASL_SSL or SASL_PLAINTEXT",
             )
         password, token = ("username", "password"), ("token_url", "client_id", "client_secret")
         needed: Sequence[str] = () if mechanism is None else token if mechanism == "OAUTHBEARER" else password
         missing = [name for name in needed if not self._is_set(name)]
         if missing:
             raise self._contradiction(
-                f"{mechanism} needs {self._named(missing)}", "a secret goes into a file: <name>_file"
+                f"{mechanism} needs {self._named(missing)}", "set them; for a secret, name a file with <name>_file"
             )
         optional = ("scope",) if mechanism == "OAUTHBEARER" else ()
         idle = [n for n in (*password, *token, "scope") if self._is_set(n) and n not in (*needed, *optional)]
         if idle:
             raise self._contradiction(
                 f"{self._named(idle)} would not be used: kafka.sasl_mechanism is {mechanism or 'not set'}",
-                "set the mechanism that they are for, or leave them out",
+                "set the mechanism that uses them, or remove them",
             )
         self._refuse_credentials_in("token_url")
         return self
@@ -173,13 +174,13 @@ class RedisSettings(Backend):
     section = "redis"
     enable_tls = "redis.url to rediss://..."
 
-    url: str = Field("redis://127.0.0.1:16379/0", description="Redis, the online store; rediss:// encrypts")
-    username: str | None = Field(None, description="the ACL user; by default Redis's own `default`")
-    password: SecretStr | None = Field(None, description="its password")
-    password_file: Path | None = Field(None, description="a file that holds it")
-    ca_file: Path | None = Field(None, description="authorities that sign Redis; by default the system's")
-    certificate_file: Path | None = Field(None, description="the client's certificate, where Redis asks for it")
-    key_file: Path | None = Field(None, description="its private key")
+    url: str = Field("redis://127.0.0.1:16379/0", description="URL of Redis, the online store; rediss:// for TLS")
+    username: str | None = Field(None, description="Redis ACL user; default: Redis's user `default`")
+    password: SecretStr | None = Field(None, description="password of the Redis user")
+    password_file: Path | None = Field(None, description="file with the Redis password")
+    ca_file: Path | None = Field(None, description="CA certificates for Redis; default: the system's")
+    certificate_file: Path | None = Field(None, description="client certificate, if Redis requires one")
+    key_file: Path | None = Field(None, description="private key of the client certificate")
 
     @property
     def encrypts(self) -> bool:
@@ -203,15 +204,15 @@ class CassandraSettings(Backend):
     contact_points: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1",), description="Cassandra hosts, comma separated"
     )
-    port: int = Field(19042, description="Cassandra's port for clients")
-    keyspace: str = Field("penstock", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="the keyspace")
-    username: str | None = Field(None, description="the role; none by default")
-    password: SecretStr | None = Field(None, description="its password")
-    password_file: Path | None = Field(None, description="a file that holds it")
-    tls: bool = Field(False, description="whether connections are encrypted")
-    ca_file: Path | None = Field(None, description="authorities that sign nodes; by default the system's")
-    certificate_file: Path | None = Field(None, description="the client's certificate, where nodes ask for it")
-    key_file: Path | None = Field(None, description="its private key")
+    port: int = Field(19042, description="Cassandra's client port")
+    keyspace: str = Field("penstock", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="Cassandra keyspace")
+    username: str | None = Field(None, description="Cassandra role; default: none")
+    password: SecretStr | None = Field(None, description="password of the Cassandra role")
+    password_file: Path | None = Field(None, description="file with the Cassandra password")
+    tls: bool = Field(False, description="whether Cassandra connections use TLS")
+    ca_file: Path | None = Field(None, description="CA certificates for Cassandra nodes; default: the system's")
+    certificate_file: Path | None = Field(None, description="client certificate, if Cassandra nodes require one")
+    key_file: Path | None = Field(None, description="private key of the client certificate")
 
     @property
     def encrypts(self) -> bool:
@@ -238,12 +239,12 @@ class TritonSettings(Backend):
     enable_tls = "triton.tls to true"
 
     grpc: str = Field("127.0.0.1:18001", description="host:port of Triton's gRPC endpoint")
-    tls: bool = Field(False, description="whether its connections are encrypted")
-    ca_file: Path | None = Field(None, description="authorities that sign Triton; by default gRPC's own list")
-    certificate_file: Path | None = Field(None, description="the client's certificate, where Triton asks for it")
-    key_file: Path | None = Field(None, description="its private key")
+    tls: bool = Field(False, description="whether gRPC connections to Triton use TLS")
+    ca_file: Path | None = Field(None, description="CA certificates for Triton; default: gRPC's own list")
+    certificate_file: Path | None = Field(None, description="client certificate, if Triton requires one")
+    key_file: Path | None = Field(None, description="private key of the client certificate")
     http: str = Field("http://127.0.0.1:18000", description="base URL of Triton's HTTP endpoint")
-    metrics: str = Field("http://127.0.0.1:18002/metrics", description="Triton's own metrics")
+    metrics: str = Field("http://127.0.0.1:18002/metrics", description="URL of Triton's metrics")
 
     @property
     def access(self) -> TritonAccess:
@@ -261,12 +262,17 @@ class FlinkSettings(Section):
 
     section = "flink"
 
-    rest: str = Field("http://127.0.0.1:18081", description="base URL of the JobManager")
-    conf_dir: Path = Field(DEFAULT_HOME / "flink" / "conf", description="FLINK_CONF_DIR of job submission")
-    state: Path = Field(
-        DEFAULT_HOME / "flink", description="where job submission keeps its logs and where the last savepoints lie"
+    rest: str = Field("http://127.0.0.1:18081", description="base URL of Flink's REST interface")
+    conf_dir: Path = Field(
+        DEFAULT_HOME / "flink" / "conf", description="Flink's configuration folder for job submission (FLINK_CONF_DIR)"
     )
-    home: Path | None = Field(None, description="FLINK_HOME; by default the one in the jobs environment")
+    state: Path = Field(
+        DEFAULT_HOME / "flink",
+        description="folder for the logs of job submission and the paths of the latest savepoints",
+    )
+    home: Path | None = Field(
+        None, description="Flink distribution for job submission (FLINK_HOME); default: that of the jobs environment"
+    )
 
 
 class PiiSettings(Section):
@@ -274,19 +280,19 @@ class PiiSettings(Section):
 
     section = "pii"
 
-    key: SecretStr | None = Field(None, description="key of the keyed hash of personal data")
-    key_file: Path | None = Field(None, description="a file that holds it")
+    key: SecretStr | None = Field(None, description="key that hashes personal data")
+    key_file: Path | None = Field(None, description="file with the key that hashes personal data")
 
     def require_key(self) -> SecretStr:
         """The key with which personal data is hashed.
 
         Raises:
-            PenstockError: neither PENSTOCK_PII_KEY nor PENSTOCK_PII_KEY_FILE gives one.
+            PenstockError: if neither PENSTOCK_PII_KEY nor PENSTOCK_PII_KEY_FILE is set, or the key is empty.
         """
         key = self.secret("key")
         if key is None or not key.get_secret_value():
             raise PenstockError(
-                "this pipeline has personal data and there is no key to hash it with",
+                "the pipeline has personal data, but no key to hash it with is set",
                 safe="nothing was read or written",
                 next="set PENSTOCK_PII_KEY_FILE to a file with at least 32 random characters",
             )
@@ -297,7 +303,9 @@ def refuse_credentials(name: str, url: str | None, section: str = "") -> None:
     """Raise if a URL holds a name or password: URLs are shown in errors and logs."""
     if "@" in urlsplit(url or "").netloc:
         raise contradiction(
-            f"{name} holds credentials, and is shown", "name and password have their own settings", section
+            f"{name} contains credentials, and URLs appear in errors and logs",
+            "use the settings for user name and password",
+            section,
         )
 
 
@@ -307,6 +315,6 @@ def contradiction(what: str, remedy: str, section: str = "") -> PenstockError:
 
 
 def source_of(section: str = "") -> str:
-    """Where a user sets the settings of a section; without one, the top-level settings."""
+    """Where a user sets the settings of a section; by default the top-level settings."""
     variables, table = (f"PENSTOCK_{section.upper()}_...", f"[{section}] in ") if section else ("PENSTOCK_...", "")
     return f"the environment ({variables}), or {table}the file that PENSTOCK_CONFIG_FILE names"

@@ -42,12 +42,12 @@ class Settings(BaseSettings):
     """Settings of a Penstock process; the defaults are those of the local stack that `penstock up` starts.
 
     They come from the environment (``PENSTOCK_<NAME>``, ``PENSTOCK_<SECTION>_<NAME>``) and from the TOML file that
-    PENSTOCK_CONFIG_FILE names, with a table for each section; the environment wins. Variables that are no settings are
-    ignored, names in the file that are none are errors. If PENSTOCK_HOME is set, the defaults are those of the stack in
-    that folder.
+    PENSTOCK_CONFIG_FILE names, with a table for each section. The environment takes precedence. Unknown variables are
+    ignored; unknown names in the file are errors. If PENSTOCK_HOME is set, the defaults are those of the stack in that
+    folder.
 
     Raises:
-        PenstockError: if a value does not fit, settings contradict each other, or the file cannot be used.
+        PenstockError: if a value is invalid, settings contradict each other, or the file cannot be read.
     """
 
     model_config = SettingsConfigDict(
@@ -66,16 +66,16 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     model_repository: Path = Field(DEFAULT_HOME / "models", description="Triton's model repository")
     flink: FlinkSettings = FlinkSettings()
-    jars: Path = Field(JARS, description="the folder of connector and kernel jars")
-    schema_registry_url: str | None = Field(None, description="a Confluent schema registry; none by default")
+    jars: Path = Field(JARS, description="folder of the connector and kernel jars")
+    schema_registry_url: str | None = Field(None, description="URL of a Confluent schema registry; default: none")
     pii: PiiSettings = PiiSettings()
-    metrics_host: str = Field("127.0.0.1", description="the address that /metrics endpoints listen on")
+    metrics_host: str = Field("127.0.0.1", description="address that /metrics endpoints listen on")
 
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except (ValidationError, SettingsError) as error:
-            raise _refused(error) from None
+            raise _invalid_settings(error) from None
 
     @classmethod
     def settings_customise_sources(
@@ -86,9 +86,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before the file, and the file before the stack in PENSTOCK_HOME."""
+        """In order of precedence: the environment, the file, the stack in PENSTOCK_HOME."""
         environment, stack = _Variables(settings_cls, os.environ), _Variables(settings_cls, stack_environment())
-        return init_settings, environment, InitSettingsSource(settings_cls, _file()), stack
+        return init_settings, environment, InitSettingsSource(settings_cls, _read_config_file()), stack
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its name as errors and the file have it, ``kafka.bootstrap``, and its field of the model."""
+    """One setting: its name in errors and in the file (``kafka.bootstrap``), and its field of the model."""
 
     name: str
     field: FieldInfo
@@ -110,7 +110,7 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value is never shown, and refused in the configuration file."""
+        """Whether it is a secret: never shown, and refused in the configuration file."""
         return self.field.annotation == SecretStr | None
 
 
@@ -128,7 +128,7 @@ def all_settings() -> dict[str, Setting]:
 
 
 class _Variables(EnvSettingsSource):
-    """The variables that are settings; others with our prefix belong to commands or, in Kubernetes, to services."""
+    """The variables that are settings. Others with this prefix belong to commands or, in Kubernetes, to services."""
 
     def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
         self._variables = variables
@@ -139,8 +139,8 @@ class _Variables(EnvSettingsSource):
         return {name.lower(): value for name, value in self._variables.items() if name.lower() in known}
 
 
-def _file() -> dict[str, Any]:
-    """Read the configuration file; rejects secrets, because such files are copied and committed."""
+def _read_config_file() -> dict[str, Any]:
+    """Read the configuration file. Refuses secrets, because such files are copied and committed."""
     path = os.environ.get(CONFIG_FILE)
     if not path:
         return {}
@@ -148,7 +148,7 @@ def _file() -> dict[str, Any]:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PenstockError(
-            f"the configuration file cannot be used: {error}", where=path, next=f"see {CONFIG_FILE}"
+            f"the configuration file cannot be read: {error}", where=path, next=f"correct the file, or {CONFIG_FILE}"
         ) from None
     names = {f"{table}.{name}" for table, values in found.items() if isinstance(values, dict) for name in values}
     for setting in all_settings().values():
@@ -156,15 +156,15 @@ def _file() -> dict[str, Any]:
             raise PenstockError(
                 f"{setting.name} is a secret and must not be in the configuration file",
                 where=path,
-                next=f"put it into a file of its own, named by {setting.name}_file, or into {setting.variable}",
+                next=f"put it into a separate file and name that in {setting.name}_file, or set {setting.variable}",
             )
     return found
 
 
-def _refused(error: ValidationError | SettingsError) -> PenstockError:
-    # Never the value: it may be a secret.
+def _invalid_settings(error: ValidationError | SettingsError) -> PenstockError:
+    # Do not show the value: it may be a secret.
     if isinstance(error, SettingsError):
-        return PenstockError(f"a setting cannot be read: {error}", where=source_of())
+        return PenstockError(f"a setting is invalid: {error}", where=source_of())
     known = all_settings()
     problems = []
     for problem in error.errors(include_url=False, include_input=False):

@@ -1,4 +1,4 @@
-"""Unit tests of features: rows in, vectors out, with production semantics and no cluster.
+"""Unit tests of features without a cluster: events in, vectors out, with the semantics of production.
 
 For pytest::
 
@@ -8,7 +8,7 @@ For pytest::
         first, second = features_of(pipeline, [payment(amount=10.0), payment(amount=5.0)])
         assert second["card_spend.amount_eur_sum_1h"] == 15.0
 
-docs/guides/testing-features.md has more, and the form of data files (:func:`read_cases`).
+docs/guides/testing-features.md has more examples and the format of test files (:func:`read_cases`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", 
 
 
 def check_case(case: Case) -> None:
-    """Run one case of a data file.
+    """Run one case of a test file.
 
     Raises:
-        AssertionError: if an event does not become what the case expects; it shows the event and the values.
+        AssertionError: if an outcome differs from the case's expectation; the message shows the event and the values.
     """
     verdict = run_case(case)
     if not verdict.passed:

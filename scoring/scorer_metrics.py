@@ -42,22 +42,25 @@ class ScorerMetrics:
                 pipeline
             )
 
-        self.scored = counter("scored", "Events scored and committed, by who answered", "route", (PRIMARY, FALLBACK))
+        self.scored = counter("scored", "Committed predictions, by route", "route", (PRIMARY, FALLBACK))
         self.skipped = counter(
-            "skipped", "Records passed over: emitted again, or by a timer", "reason", ("again", "timer")
+            "skipped",
+            "Records skipped: re-emitted after a failure, or emitted by a timer",
+            "reason",
+            ("again", "timer"),
         )
         self.dead_letters = counter(
-            "dead_letters", "Records that could not be scored, by where that showed", "stage", ("decode", "infer")
+            "dead_letters", "Records that could not be scored, by the stage that failed", "stage", ("decode", "infer")
         )
         self.transaction_failures = counter(
             "transaction_failures",
-            "Transactions that were aborted, or whose outcome had to be asked for",
+            "Transactions that were aborted, or whose outcome was unknown at first",
             "outcome",
             ("aborted", "unknown"),
         )
         self.triton_failures = Counter(
             "penstock_scorer_triton_failures",
-            "Calls that Triton failed or answered too late",
+            "Calls to Triton that failed or exceeded --deadline-ms",
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)
@@ -65,7 +68,7 @@ class ScorerMetrics:
         self._fill = histogram("batch_fill_ratio", "Records per batch, as a share of --max-batch", _FILL)
         self.age = histogram(
             "event_age_seconds",
-            "From the raw event's Kafka timestamp to its committed prediction; the oldest of each batch",
+            "Time from the raw event's Kafka timestamp to the committed prediction; the oldest event of each batch",
             AGE_BUCKETS_S,
         )
         stages = Histogram(
@@ -78,7 +81,7 @@ class ScorerMetrics:
         self._stages = {stage: stages.labels(pipeline, stage) for stage in STAGES}
         self._model = Gauge(
             "penstock_scorer_model_info",
-            "1 for the model version that answers",
+            "1 for the model version in use",
             ["pipeline", "model", "version"],
             registry=registry,
         )

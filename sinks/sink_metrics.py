@@ -16,19 +16,17 @@ _WRITE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 # Up to a full batch: if batches are always full, the sink is the bottleneck.
 _BATCH = (1, 3, 10, 30, 100, 300, 999, 1_000)
 
-_PAUSED = Gauge("penstock_sink_paused", "1 while the store does not take records", _LABELS)
+_PAUSED = Gauge("penstock_sink_paused", "1 while the store accepts no records", _LABELS)
 _STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", _LABELS)
 _LOSSES = Counter(
-    "penstock_sink_store_losses", "Partitions read again because the store had lost what it acknowledged", _LABELS
+    "penstock_sink_store_losses", "Partitions read again because the store lost acknowledged writes", _LABELS
 )
 _RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", [*_LABELS, "topic", "outcome"])
 _BATCHES = Histogram("penstock_sink_batch_records", "Records per write", _LABELS, buckets=_BATCH)
-_WRITES = Histogram(
-    "penstock_sink_write_seconds", "Time per write, those that failed included", _LABELS, buckets=_WRITE_S
-)
+_WRITES = Histogram("penstock_sink_write_seconds", "Time per write, failed writes included", _LABELS, buckets=_WRITE_S)
 _AGE = Histogram(
     "penstock_sink_record_age_seconds",
-    "From a record's Kafka timestamp to its acknowledgement by the store; the oldest of each write",
+    "Time from a record's Kafka timestamp to its acknowledgement by the store; the oldest record of each write",
     _LABELS,
     buckets=AGE_BUCKETS_S,
 )

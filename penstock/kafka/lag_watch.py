@@ -138,17 +138,17 @@ class LagWatch(Collector):
         """The metrics, at each scrape by Prometheus."""
         now_ms, labels = time.time_ns() // 1_000_000, ["pipeline", "part"]
         records = GaugeMetricFamily(
-            "penstock_consumer_lag_records", "Records that wait to be done", labels=[*labels, "topic", "partition"]
+            "penstock_consumer_lag_records", "Records that wait to be processed", labels=[*labels, "topic", "partition"]
         )
         seconds = GaugeMetricFamily(
             "penstock_consumer_lag_seconds",
-            "Age of the oldest record that is not done, by its Kafka timestamp; 0 when caught up",
+            "Age of the oldest waiting record, by its Kafka timestamp; 0 when caught up",
             labels=[*labels, "topic", "partition"],
         )
         updated = GaugeMetricFamily(
-            "penstock_consumer_lag_updated_timestamp_seconds", "When Kafka last told the lag", labels=labels
+            "penstock_consumer_lag_updated_timestamp_seconds", "Time of the last measured lag", labels=labels
         )
-        healthy = GaugeMetricFamily("penstock_service_healthy", "1 if /healthz answers 200", labels=labels)
+        healthy = GaugeMetricFamily("penstock_service_healthy", "1 if /healthz returns 200", labels=labels)
         with self._lock:
             found, positions, updated_s = dict(self._lags), dict(self._positions), self._updated_s
         for partition, lag in sorted(found.items()):

@@ -26,7 +26,7 @@ from penstock.kafka.records import Produced
 
 _log = logging.getLogger(__name__)
 
-# The broker refuses the record itself: a retry cannot help, and to skip the record would leave a gap.
+# The broker refuses the record itself: a retry would fail again, and skipping the record would leave a gap.
 _REFUSED = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
 )
@@ -374,10 +374,10 @@ def _record_refused(record: Produced, error: KafkaError) -> PenstockError:
 def _not_allowed(transactional_id: str, error: KafkaError) -> PenstockError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         return PenstockError(
-            "another scorer runs with the name of this instance, and has taken over",
+            "another process of the same instance has replaced this one",
             where=transactional_id,
             safe="nothing of this process's last batch was written",
-            next="give each scorer its own --instance",
+            next="give each process of this service its own --instance",
         )
     return PenstockError(
         f"Kafka does not allow the transaction: {error.str()}",

@@ -17,7 +17,7 @@ class DriftMetrics:
         self._pipeline = pipeline
         self._records = Counter(
             "penstock_drift_records",
-            "Records followed: monitored, passed (known to training, counted before, of another version), dead_letter",
+            "Records read: monitored, passed (known to training, counted before, of another version), dead_letter",
             ["pipeline", "topic", "outcome"],
             registry=registry,
         )
@@ -26,7 +26,7 @@ class DriftMetrics:
         )
         self._statistic = Gauge(
             "penstock_drift_statistic",
-            "psi, kl and missing of the latest window",
+            "Value of psi, kl and missing in the latest window",
             ["pipeline", "monitor", "detector", "partition"],
             registry=registry,
         )
@@ -38,19 +38,24 @@ class DriftMetrics:
         )
         thresholds = Gauge(
             "penstock_drift_threshold",
-            "What psi, kl and missing must not exceed, as calibrated",
+            "Calibrated threshold of psi, kl and missing",
             ["pipeline", "monitor", "detector"],
             registry=registry,
         )
         self._saves = Counter(
-            "penstock_drift_state_saves", "States written, or not", ["pipeline", "outcome"], registry=registry
+            "penstock_drift_state_saves",
+            "Saves of the detectors' state, by outcome",
+            ["pipeline", "outcome"],
+            registry=registry,
         )
-        self._size = Gauge("penstock_drift_state_bytes", "Size of the last state", ["pipeline"], registry=registry)
+        self._size = Gauge(
+            "penstock_drift_state_bytes", "Size of the last saved state", ["pipeline"], registry=registry
+        )
         self.save_seconds = Histogram(
-            "penstock_drift_save_seconds", "Time of a save", ["pipeline"], registry=registry, buckets=_SAVE_S
+            "penstock_drift_save_seconds", "Time to save the state", ["pipeline"], registry=registry, buckets=_SAVE_S
         ).labels(pipeline)
         self.gaps = Counter(
-            "penstock_drift_gaps", "Records missed and sought again", ["pipeline"], registry=registry
+            "penstock_drift_gaps", "Gaps in the records, which were read again", ["pipeline"], registry=registry
         ).labels(pipeline)
         # Initialise at 0: rate() misses the first event of a series that only starts with it.
         for outcome in ("written", "failed"):

@@ -228,7 +228,7 @@ def test_a_full_queue_is_drained():
 
 def test_another_process_of_the_same_instance_stops_this_one_and_its_transaction_is_aborted():
     rig = started({"offsets": [OTHER_INSTANCE]})
-    with pytest.raises(PenstockError, match="another scorer") as stopped:
+    with pytest.raises(PenstockError, match="another process of the same instance") as stopped:
         rig.write()
     assert "--instance" in stopped.value.next
     assert rig.calls[-1] == "abort"
