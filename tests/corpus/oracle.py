@@ -1,4 +1,4 @@
-"""What becomes of a case's events by the reference semantics alone, as the verifier judges a topic: no kernel."""
+"""The outcomes of a case's events by the oracle, computed as the verifier does for a topic, without the kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from verify.published import Position
 
 
 def outcomes_of(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
-    """What the reference makes of each event."""
+    """The oracle's outcome of each event."""
     plan = compile_plan(pipeline)
     records = []
     for number, event in enumerate(events, 1):

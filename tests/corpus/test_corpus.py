@@ -19,7 +19,7 @@ CASES = [case for file in sorted(Path(__file__).parent.glob("*.json")) for case 
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_oracle_and_the_kernel_give_what_the_case_expects(kernel: Kernel, case: Case) -> None:
+def test_the_oracle_and_the_kernel_pass_the_case(kernel: Kernel, case: Case) -> None:
     oracle = judge(case, outcomes_of(case.pipeline, case.events))
     assert oracle.passed, f"the oracle\n{failure_text(oracle)}"
 
@@ -33,7 +33,7 @@ def test_names_differ_over_all_files() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_aggregate_that_the_language_has_is_in_the_corpus() -> None:
+def test_every_aggregate_is_in_the_corpus() -> None:
     (pipeline,) = {id(case.pipeline): case.pipeline for case in CASES}.values()
     expected = {
         name for case in CASES for step in case.steps for view in (step.expect or {}).values() for name in view or {}

@@ -234,7 +234,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     second.send_signal(signal.SIGINT)
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 130, said
-    assert "the same command carries on" in said
+    assert "the same command continues" in said
     (tmp_path / "gate").unlink()
     third = StringIO()
     with ProgressBar(Console(file=third)) as progress:

@@ -47,7 +47,7 @@ def job(settings: Settings) -> Iterator[Settings]:
     lifecycle.cancel(PROJECT, settings)
 
 
-def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
+def test_a_real_job_passes_every_case(job: Settings) -> None:
     plan = compile_plan(PIPELINE)
     events = [(case, event) for number, case in enumerate(CASES) for event in _own(case, f"{number}/")]
     producer = Producer(job.kafka.access.client())
@@ -68,7 +68,7 @@ def test_a_real_job_gives_what_every_case_expects(job: Settings) -> None:
 
 
 def _own(case: Case, prefix: str) -> Iterator[Event]:
-    """The case's events, whose entities and ids are those of no other case."""
+    """The case's events, with entities and ids that no other case has."""
     for number, event in enumerate(case.events, 1):
         if not isinstance(event.value, Mapping):
             yield event
@@ -87,7 +87,7 @@ def _without(outcome: Outcome, prefix: str) -> Outcome:
 
 
 def _outcomes(plan: PipelinePlan, settings: Settings, count: int) -> dict[int, Outcome]:
-    """What became of each record, by offset; of those that are nowhere, that they were duplicates."""
+    """The outcome of each record, by offset; a record without any output is a duplicate."""
     expected = sum(not step.duplicate for case in CASES for step in case.steps)
     decoder = Decoder(features_schema(plan))
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""The feature job on a real Flink cluster and Kafka, through everything that may happen to it."""
+"""The feature job on a real Flink cluster and Kafka: results, restarts, failures, refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.streams.job_bench import (
 
 @pytest.fixture(autouse=True)
 def personal_key(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of personal data, as an operator gives it."""
+    """Set the key of personal data in the environment."""
     monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
 
 
@@ -47,7 +47,7 @@ def bench(personal_key: None, suffix: str, tmp_path: Path) -> Iterator[JobBench]
     lifecycle.cancel(bench.project, bench.settings)
 
 
-def test_raw_events_become_what_the_oracle_computes_and_the_rest_dead_letters(bench: JobBench) -> None:
+def test_features_equal_the_oracles_and_invalid_events_become_dead_letters(bench: JobBench) -> None:
     events = payments(300, seed=1)
     sent = [event for number, event in enumerate(events) for _ in range(2 if number % 50 == 0 else 1)]
     payment = Encoder(contract_schema(bench.pipeline.source.contract))
@@ -136,9 +136,7 @@ def test_a_job_without_its_state_starts_a_newer_epoch(bench: JobBench) -> None:
     assert min(view["seq"] for view in new) == 1
 
 
-def test_a_task_manager_killed_in_mid_stream_loses_nothing_and_repeats_itself_exactly(
-    bench: JobBench, stack: Stack
-) -> None:
+def test_a_killed_task_manager_loses_nothing_and_re_emits_equal_records(bench: JobBench, stack: Stack) -> None:
     events = payments(3_000, seed=5)
     lifecycle.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     for start in range(0, 3_000, 250):
@@ -176,7 +174,7 @@ def test_exactly_once_shows_each_record_once_although_the_task_manager_is_killed
 
 
 @pytest.mark.parametrize("mode", ["thread", "process"])
-def test_a_python_column_is_computed_where_it_was_asked_to_be(
+def test_a_python_column_runs_in_the_requested_mode(
     stack_environment: dict[str, str], suffix: str, tmp_path: Path, mode: str
 ) -> None:
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
@@ -199,7 +197,7 @@ def test_a_python_column_is_computed_where_it_was_asked_to_be(
         assert record["event"]["initial"] == (shop[:1] if shop else None)
 
 
-def test_a_start_says_what_is_missing(
+def test_the_error_of_a_start_names_what_is_missing(
     stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = define(tmp_path, suffix)
@@ -215,7 +213,7 @@ def test_a_start_says_what_is_missing(
     nowhere = settings.flink.model_copy(update={"rest": "http://127.0.0.1:1"})
     with pytest.raises(PenstockError, match="Flink cannot be reached"):
         lifecycle.start(project, settings.model_copy(update={"flink": nowhere}))
-    with pytest.raises(PenstockError, match="no savepoint"):
+    with pytest.raises(PenstockError, match="no latest savepoint"):
         lifecycle.start(project, settings, savepoint=lifecycle.LATEST)
     with pytest.raises(PenstockError, match=r"job .* is not running"):
         lifecycle.stop(project, settings)
@@ -231,7 +229,7 @@ def test_a_start_says_what_is_missing(
 def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
     started = lifecycle.start(bench.project, bench.settings)
 
-    with pytest.raises(PenstockError, match="RUNNING already"):
+    with pytest.raises(PenstockError, match="already RUNNING"):
         lifecycle.start(bench.project, bench.settings)
 
     found = lifecycle.status(bench.project, bench.settings)
@@ -239,7 +237,7 @@ def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
     assert (found.id, found.state, found.restarts) == (started.id, "RUNNING", 0)
 
 
-def test_the_key_of_personal_data_is_nowhere_in_what_flink_shows(bench: JobBench) -> None:
+def test_flink_does_not_show_the_key_of_personal_data(bench: JobBench) -> None:
     started = lifecycle.start(bench.project, bench.settings)
 
     for path in (f"/jobs/{started.id}", f"/jobs/{started.id}/config", f"/jobs/{started.id}/plan", "/jobmanager/config"):

@@ -1,4 +1,4 @@
-"""A service's lag as /metrics shows it, on a real broker: markers are none, and being stuck does not hide it."""
+"""A service's lag in /metrics, on a real broker: markers do not count, and a stuck service reports it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def transactions(kafka: KafkaAccess, topic: str, batches: list[int], *, abort: b
         (producer.abort_transaction if abort else producer.commit_transaction)(20)
 
 
-def test_markers_of_transactions_are_no_lag(watched: Watched, kafka: KafkaAccess) -> None:
+def test_transaction_markers_are_not_lag(watched: Watched, kafka: KafkaAccess) -> None:
     transactions(kafka, watched.topic, [3, 2])  # records at 0..2 and 4..5, markers at 3 and 6
     eventually(lambda: watched.shown("records") == 7)
     assert (watched.shown("seconds") or 0) > 0
@@ -67,14 +67,14 @@ def test_markers_of_transactions_are_no_lag(watched: Watched, kafka: KafkaAccess
     assert watched.shown("records", 1) == 0
 
 
-def test_records_of_an_aborted_transaction_are_no_lag(watched: Watched, kafka: KafkaAccess) -> None:
+def test_records_of_an_aborted_transaction_are_not_lag(watched: Watched, kafka: KafkaAccess) -> None:
     transactions(kafka, watched.topic, [3], abort=True)
     eventually(lambda: watched.shown("records") == 0)
     time.sleep(0.5)
     assert watched.shown("records") == 0
 
 
-def test_the_age_is_that_of_the_oldest_record_not_done(watched: Watched, kafka: KafkaAccess) -> None:
+def test_the_age_is_that_of_the_oldest_waiting_record(watched: Watched, kafka: KafkaAccess) -> None:
     producer, now_ms = Producer(kafka.client()), time.time_ns() // 1_000_000
     for age_s in (500, 100, 0):
         producer.produce(watched.topic, b"x", partition=1, timestamp=now_ms - age_s * 1000)
@@ -84,7 +84,7 @@ def test_the_age_is_that_of_the_oldest_record_not_done(watched: Watched, kafka: 
     eventually(lambda: 100 <= (watched.shown("seconds", 1) or 0) < 140)
 
 
-def test_one_that_is_stuck_is_unhealthy_by_its_lag_alone(watched: Watched, kafka: KafkaAccess) -> None:
+def test_a_stuck_service_is_unhealthy(watched: Watched, kafka: KafkaAccess) -> None:
     eventually(lambda: watched.shown("records") == 0)
     assert watched.progress.health().ok
     transactions(kafka, watched.topic, [5])
@@ -93,7 +93,7 @@ def test_one_that_is_stuck_is_unhealthy_by_its_lag_alone(watched: Watched, kafka
     eventually(lambda: watched.progress.health().ok)
 
 
-def test_partitions_that_went_to_another_are_shown_no_more(watched: Watched, stack: Stack) -> None:
+def test_revoked_partitions_are_not_reported(watched: Watched, stack: Stack) -> None:
     eventually(lambda: watched.shown("records") == 0)
     watched.watch.revoked([(watched.topic, 0)])
     eventually(lambda: watched.shown("records") is None)

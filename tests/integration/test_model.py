@@ -241,7 +241,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     finally:
         done.set()
         asking.join()
-    assert "version 2, version 1 beside it" in loaded.output
+    assert "version 2 (python backend), version 1 stays loaded" in loaded.output
     assert wrong == []
     assert len(asked) > 10
     triton = TritonServer(world.settings.triton.access)

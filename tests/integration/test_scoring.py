@@ -140,7 +140,7 @@ def test_a_second_process_of_the_same_instance_ends_the_first(bench):
         first.wait_for_log("assigned")
         with bench.scoring("0", *EAGER) as second:
             second.wait_for_log("assigned")
-            assert "give each scorer its own --instance" in first.wait_for_error()
+            assert "give each process of this service its own --instance" in first.wait_for_error()
     with bench.scoring("0"):
         assert_exactly_once(bench)
 

@@ -1,4 +1,4 @@
-"""The command line: listed in sections without importing anything heavy, errors without a traceback."""
+"""The command line: help in sections without slow imports, errors without a traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_help_lists_the_stack_commands_with_their_summaries() -> None:
     assert "Local stack:" in output
 
 
-def test_every_command_of_the_table_loads_and_documents_itself() -> None:
+def test_every_command_loads_and_has_help() -> None:
     context = click.Context(module.cli)
     for name in module.cli.list_commands(context):
         command = module.cli.get_command(context, name)
@@ -37,7 +37,7 @@ def test_help_imports_no_client_library() -> None:
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_an_error_for_a_person_is_printed_with_its_next_step_and_no_traceback(
+def test_a_penstock_error_is_printed_with_its_next_step_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:

@@ -1,4 +1,4 @@
-"""What ``penstock`` exports, and what importing a part of it does not import."""
+"""The exports of ``penstock``, and the imports that they do not cause."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ penstock.AggregateSpec
 """
 
 
-def test_the_modules_of_the_foundation_import_nothing_that_is_built_on_them() -> None:
+def test_lower_modules_import_no_higher_module() -> None:
     names = [f"penstock.{name}" for name in FOUNDATION]
     subprocess.run([sys.executable, "-c", IMPORT_FOUNDATION, *names], cwd=ROOT, check=True)
 
@@ -75,7 +75,7 @@ def test_only_pipelines_and_tests_import_from_the_facade() -> None:
     assert imports == []
 
 
-def test_every_exported_name_is_there_and_listed() -> None:
+def test_every_exported_name_exists_and_is_listed() -> None:
     found: dict[str, object] = {}
     exec("from penstock import *", found)
     assert set(penstock.__all__) <= set(found)

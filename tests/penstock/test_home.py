@@ -1,4 +1,4 @@
-"""PENSTOCK_HOME: it stands for the variables of the stack in that folder."""
+"""PENSTOCK_HOME selects the variables of the stack in that folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_without_it_there_are_no_variables(monkeypatch: pytest.MonkeyPatch) -> N
     assert stack_environment() == {}
 
 
-def test_the_variables_are_those_that_the_stack_has_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_are_read_from_the_stacks_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path))
     saved = {"id": "x", "ports": {}, "environment": {"PENSTOCK_KAFKA_BOOTSTRAP": "127.0.0.1:1"}}
     (tmp_path / "stack.json").write_text(json.dumps(saved), encoding="utf-8")

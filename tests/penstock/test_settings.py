@@ -1,4 +1,4 @@
-"""Settings: defaults are the default stack's, the environment overrides, the key is a secret."""
+"""Settings: the defaults are those of the default stack, the environment takes precedence, secrets stay hidden."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_defaults_are_the_default_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_defaults_are_those_of_the_default_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Settings()
     for name, value in Stack(ports=Ports()).environment().items():
         monkeypatch.setenv(name, value)
@@ -43,7 +43,7 @@ def test_a_stacks_environment_sets_every_address(tmp_path: Path, monkeypatch: py
     assert settings.model_repository == tmp_path / "models"
 
 
-def test_the_stack_in_penstock_home_gives_the_defaults_and_the_environment_and_the_file_win(
+def test_penstock_home_gives_defaults_below_the_environment_and_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = Stack(tmp_path / "stack", Ports({"kafka": 1, "redis": 2, "cassandra": 3}))
@@ -88,7 +88,7 @@ def test_a_key_file_that_cannot_be_read_is_an_error_with_its_path(
         Settings().pii.require_key()
 
 
-def test_a_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "penstock.toml"
     file.write_text('[kafka]\nbootstrap = "file:1"\n[cassandra]\nport = 7\ncontact_points = ["a", "b"]\n')
     monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(file))
@@ -108,7 +108,7 @@ def test_a_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: py
         ('[redis]\npassword = "hush"', "redis.password is a secret and must not be in the configuration file"),
     ],
 )
-def test_a_file_with_a_typing_error_or_a_secret_is_refused(
+def test_a_file_with_an_unknown_name_or_a_secret_is_refused(
     text: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "penstock.toml").write_text(text, encoding="utf-8")
@@ -118,7 +118,7 @@ def test_a_file_with_a_typing_error_or_a_secret_is_refused(
     assert "hush" not in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(tmp_path / "absent"))
     with pytest.raises(PenstockError, match="absent"):
         Settings()
@@ -150,7 +150,7 @@ NAME = {"username": "sink", "password": "hush"}
         ("cassandra", {"port": "hush"}, r"cassandra.port \(PENSTOCK_CASSANDRA_PORT\): Input should be a valid integer"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused_and_no_secret_is_shown(
+def test_contradicting_settings_are_refused_and_no_secret_is_shown(
     section: str, values: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(PenstockError, match=complaint) as refused:
@@ -166,13 +166,13 @@ def test_an_error_in_a_section_names_its_variables_and_its_table() -> None:
     assert "[redis] in the file" in refused.value.where
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(PenstockError, match=r"kafka\.security_protocol.*; cassandra\.port") as refused:
         Settings(kafka={"security_protocol": "hush"}, cassandra={"port": "hush"})
     assert "hush" not in str(refused.value)
 
 
-def test_variables_that_are_no_settings_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = Settings()
     for name in ("KAFKA", "KAFKA_PORT", "KAFKA_PASWORD", "CASSANDRA_REPLICATION", "PII", "METRICS_PORT"):
         monkeypatch.setenv(f"PENSTOCK_{name}", "something else")
@@ -208,7 +208,7 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
     assert "hush" not in f"{settings!r} {settings} {settings.kafka.access!r} {settings.model_dump()}"
 
 
-def test_every_secret_can_come_from_a_file_and_no_other_setting_sounds_like_one() -> None:
+def test_every_secret_can_come_from_a_file_and_no_other_setting_is_named_like_one() -> None:
     secrets = {name for name, setting in all_settings().items() if setting.is_secret}
     assert all(f"{name}_file" in all_settings() for name in secrets)
     sounds = re.compile(r"password|secret|pii.key")
@@ -221,7 +221,7 @@ def test_each_section_is_named_as_its_field() -> None:
     assert all(section.section == name for name, section in sections.items())
 
 
-def test_with_tls_every_backend_gets_its_files() -> None:
+def test_every_backend_with_tls_gets_its_files() -> None:
     settings = Settings(redis={"url": "rediss://h:1/0", "ca_file": "ca"}, cassandra={"tls": True})
     tls = settings.redis.encryption
     assert tls is not None

@@ -1,4 +1,4 @@
-"""Telemetry: health is judged by work, metrics and health are served where they were asked for."""
+"""Telemetry: health depends on progress; metrics and health are served on the given port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def progress(clock: Clock) -> ProgressTracker:
     return started
 
 
-def test_one_that_does_not_start_is_unhealthy_after_its_grace_time(clock: Clock) -> None:
+def test_a_service_that_does_not_start_is_unhealthy_after_its_start_time(clock: Clock) -> None:
     progress = ProgressTracker(clock, stall_s=10, start_s=30)
     clock.now += 30
     assert progress.health().ok
@@ -42,13 +42,13 @@ def test_one_that_does_not_start_is_unhealthy_after_its_grace_time(clock: Clock)
     assert progress.health() == Health(False, "not started after 31 s")
 
 
-def test_one_that_is_caught_up_is_healthy_however_long_nothing_comes(clock: Clock, progress: ProgressTracker) -> None:
+def test_an_idle_service_stays_healthy(clock: Clock, progress: ProgressTracker) -> None:
     progress.behind(0)
     clock.now += 1e6
     assert progress.health() == Health(True, "caught up")
 
 
-def test_one_that_is_behind_and_moves_is_healthy(clock: Clock, progress: ProgressTracker) -> None:
+def test_a_service_with_lag_and_progress_is_healthy(clock: Clock, progress: ProgressTracker) -> None:
     for _ in range(100):
         progress.behind(1_000_000)
         clock.now += 9
@@ -56,7 +56,7 @@ def test_one_that_is_behind_and_moves_is_healthy(clock: Clock, progress: Progres
         assert progress.health().ok
 
 
-def test_one_that_is_behind_and_does_not_move_is_unhealthy_and_says_since_when(
+def test_a_service_with_lag_and_no_progress_is_unhealthy_and_says_since_when(
     clock: Clock, progress: ProgressTracker
 ) -> None:
     progress.behind(5)
@@ -67,9 +67,7 @@ def test_one_that_is_behind_and_does_not_move_is_unhealthy_and_says_since_when(
     assert progress.health() == Health(False, "7 records behind, the last progress 11 s ago")
 
 
-def test_after_a_quiet_time_the_first_record_has_the_full_time_to_be_done(
-    clock: Clock, progress: ProgressTracker
-) -> None:
+def test_the_first_record_after_an_idle_time_has_the_full_time(clock: Clock, progress: ProgressTracker) -> None:
     progress.behind(0)
     clock.now += 1_000
     progress.behind(1)
@@ -77,7 +75,7 @@ def test_after_a_quiet_time_the_first_record_has_the_full_time_to_be_done(
     assert progress.health().ok
 
 
-def test_an_unknown_lag_is_no_reason_to_be_restarted(clock: Clock, progress: ProgressTracker) -> None:
+def test_a_service_with_unknown_lag_is_healthy(clock: Clock, progress: ProgressTracker) -> None:
     progress.behind(5)
     progress.behind(None)
     clock.now += 1_000
@@ -88,7 +86,7 @@ def test_an_unknown_lag_is_no_reason_to_be_restarted(clock: Clock, progress: Pro
     assert not progress.health().ok
 
 
-def test_metrics_are_served_as_prometheus_reads_them() -> None:
+def test_metrics_are_served_in_prometheus_format() -> None:
     registry = CollectorRegistry()
     Counter("penstock_things", "Things", ["pipeline"], registry=registry).labels("fraud").inc(3)
     with serve(0, "127.0.0.1", lambda: Health(True, "well"), registry) as port:
@@ -111,7 +109,7 @@ def test_nothing_else_is_served() -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
 
 
-def test_a_taken_port_is_named_with_what_to_do() -> None:
+def test_the_error_for_a_port_in_use_names_the_port_and_the_next_step() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,4 +1,4 @@
-"""The kernel, started once for all tests that ask it."""
+"""The kernel, started once for all tests that use it."""
 
 from __future__ import annotations
 

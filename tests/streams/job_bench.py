@@ -1,4 +1,4 @@
-"""A small pipeline and what its tests need around a real job: events in, feature records and dead letters out."""
+"""Helpers for tests of a real job: a small pipeline, its events, feature records and dead letters."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ pipeline = Pipeline(
 
 @dataclass(frozen=True)
 class JobBench:
-    """One pipeline on one stack, with its topics made."""
+    """One pipeline on one stack, with its topics."""
 
     project: Project
     settings: Settings
@@ -214,7 +214,7 @@ def define(folder: Path, suffix: str, *, python: bool = False, source: str = "",
 
 
 def prepared(project: Project, settings: Settings) -> JobBench:
-    """The bench of a pipeline, with its topics made."""
+    """The bench of a pipeline, after creating its topics."""
     create_topics(pipeline_topics(project.pipeline), settings.kafka.access)
     return JobBench(project, settings)
 
@@ -252,7 +252,7 @@ def row(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_derived(bench: JobBench, records: list[dict[str, Any]]) -> Counter[str]:
-    """Hold the derived features of every record against DuckDB; returns how often each had a value."""
+    """Assert that the derived features of every record equal DuckDB's; returns how often each had a value."""
     filled: Counter[str] = Counter()
     views = [view.name for view in bench.plan.views]
     for record, found in zip(records, derived_features(bench.plan, records, views), strict=True):
@@ -267,7 +267,7 @@ def check_derived(bench: JobBench, records: list[dict[str, Any]]) -> Counter[str
 
 
 def check_cards(bench: JobBench, sent: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
-    """Hold the records' by_card view against the oracle: a card's events come in the order in which they were sent.
+    """Assert that the records' by_card view equals the oracle's; a card's events arrive in the order of sending.
 
     Of a record that was emitted several times each emission must hold, and there must be one for each event that is
     no duplicate.

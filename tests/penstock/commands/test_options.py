@@ -1,4 +1,4 @@
-"""Parameters of the command line."""
+"""Parameter types of the command line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def test_an_event_time_becomes_epoch_milliseconds() -> None:
     assert EventTime().convert(5, None, None) == 5
 
 
-def test_a_wrong_event_time_is_an_error_of_usage() -> None:
+def test_an_invalid_event_time_is_a_usage_error() -> None:
     with pytest.raises(click.BadParameter, match="neither epoch milliseconds nor ISO 8601"):
         EventTime().convert("yesterday", None, None)

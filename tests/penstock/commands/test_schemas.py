@@ -36,7 +36,7 @@ pipeline = Pipeline(
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with one known pipeline that is read anew each time, as by a new process."""
+    """The working directory, with one known pipeline that every command loads again, as a new process would."""
     (tmp_path / "visits").mkdir()
     monkeypatch.setenv("PENSTOCK_PIPELINES", str(tmp_path))
     monkeypatch.setattr("penstock.commands.schemas.known_pipelines", lambda: ["visits"])
@@ -87,13 +87,13 @@ def test_an_export_refuses_a_changed_view_and_writes_nothing(folder: Path) -> No
     assert result.exception.safe == "no file was written"
 
 
-def test_an_export_says_which_files_it_wrote(folder: Path) -> None:
+def test_an_export_lists_the_files_that_it_wrote(folder: Path) -> None:
     define(folder)
     assert "wrote visits/schemas/avro/visit/v1.avsc" in run("export", "visits").output
 
 
 @pytest.mark.parametrize("reference", ["visit", "visits"])
-def test_a_contract_is_shown_by_its_name_or_its_pipelines(folder: Path, reference: str) -> None:
+def test_a_contract_is_found_by_its_name_or_its_pipeline(folder: Path, reference: str) -> None:
     define(folder)
     assert json.loads(run("show", reference, "--format", "avro").output)["name"] == "visit"
 
@@ -105,7 +105,7 @@ def test_a_table_shows_type_constraints_and_roles(folder: Path) -> None:
     assert "entity; who came" in output
 
 
-def test_an_unknown_contract_lists_those_that_exist(folder: Path) -> None:
+def test_the_error_for_an_unknown_contract_lists_the_known_ones(folder: Path) -> None:
     define(folder)
     result = run("show", "nope")
     assert isinstance(result.exception, PenstockError)

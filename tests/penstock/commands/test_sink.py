@@ -1,4 +1,4 @@
-"""The commands and options of ``penstock sink``, as they follow from what stores declare."""
+"""The commands and options of ``penstock sink``, which stores declare."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_store_can_be_run_and_rewound(store: str) -> None:
     assert store in penstock("rewind", "--help").output
 
 
-def test_durations_are_shown_as_a_person_writes_them() -> None:
+def test_durations_are_shown_with_units() -> None:
     shown = penstock("run", "cassandra", "--help").output
     assert "--history-ttl DURATION" in shown
     assert "[default: 90d]" in shown

@@ -1,4 +1,4 @@
-"""How to reach Kafka, in the words of each client."""
+"""The Kafka access settings of each client library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tls(tmp_path: Path) -> Tls:
     ("encrypted", "login", "protocol"),
     [(False, None, "PLAINTEXT"), (True, None, "SSL"), (False, LOGIN, "SASL_PLAINTEXT"), (True, TOKEN, "SASL_SSL")],
 )
-def test_the_protocol_follows_from_what_is_given(
+def test_the_protocol_follows_from_tls_and_login(
     encrypted: bool, login: PasswordLogin | TokenLogin | None, protocol: str, tls: Tls
 ) -> None:
     access = KafkaAccess(bootstrap="b:1", tls=tls if encrypted else None, login=login)
@@ -47,13 +47,13 @@ def test_quotes_and_backslashes_of_a_password_are_escaped_for_java() -> None:
     assert r'password="se\"cr\\et";' in KafkaAccess(bootstrap="b:1", login=LOGIN).java()["sasl.jaas.config"]
 
 
-def test_java_finds_its_login_modules_under_the_connectors_name_for_them() -> None:
+def test_java_login_modules_have_the_connectors_shaded_names() -> None:
     shaded = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
     for login, module in ((LOGIN, "scram.ScramLoginModule"), (TOKEN, "oauthbearer.OAuthBearerLoginModule")):
         assert KafkaAccess(bootstrap="b:1", login=login).java()["sasl.jaas.config"].startswith(f"{shaded}.{module} ")
 
 
-def test_java_gets_the_texts_of_the_files_and_librdkafka_their_paths(tls: Tls) -> None:
+def test_java_gets_the_content_of_tls_files_and_librdkafka_their_paths(tls: Tls) -> None:
     access = KafkaAccess(bootstrap="b:1", tls=tls)
     assert access.java()["ssl.truststore.certificates"] == "CA"
     assert access.java()["ssl.keystore.certificate.chain"] == "CERTIFICATE"
@@ -74,6 +74,6 @@ def test_faust_gets_every_broker() -> None:
     }
 
 
-def test_a_tls_file_that_is_none_is_an_error_that_names_it(tls: Tls) -> None:
+def test_the_error_for_an_invalid_tls_file_names_it(tls: Tls) -> None:
     with pytest.raises(PenstockError, match=str(tls.ca_file)):
         tls.context()

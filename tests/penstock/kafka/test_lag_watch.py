@@ -1,4 +1,4 @@
-"""Lag by position and end, with a look where offsets cannot tell."""
+"""Lag from positions and end offsets; the first waiting record is read where offsets alone are not enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = 5_000
 
 
 class Topic:
-    """Records at given offsets; remembers what was asked."""
+    """Records at given offsets; records the queries."""
 
     def __init__(self, records: Mapping[Partition, Mapping[int, int]]) -> None:
         self.records = records
@@ -32,7 +32,7 @@ class Topic:
         }
 
 
-def test_at_the_end_the_lag_is_zero_and_nobody_is_asked() -> None:
+def test_at_the_end_the_lag_is_zero_without_a_read() -> None:
     topic = Topic({})
     assert lags({A: 7}, {A: 7}, topic.first_waiting, NOW) == {A: PartitionLag(NOW, 0, None)}
     assert topic.asked == []
@@ -44,27 +44,27 @@ def test_an_empty_partition_that_was_never_read_is_caught_up() -> None:
     assert topic.asked == []
 
 
-def test_markers_beyond_the_last_record_are_no_lag() -> None:
+def test_markers_after_the_last_record_are_not_lag() -> None:
     topic = Topic({A: {6: 100}})
     assert lags({A: 7}, {A: 9}, topic.first_waiting, NOW) == {A: PartitionLag(NOW, 0, None)}
 
 
-def test_the_lag_counts_from_the_first_record_that_waits() -> None:
+def test_the_lag_counts_from_the_first_waiting_record() -> None:
     topic = Topic({A: {9: 1_000, 10: 2_000}})
     assert lags({A: 7}, {A: 11}, topic.first_waiting, NOW) == {A: PartitionLag(NOW, 2, Waiting(9, 1_000))}
 
 
-def test_one_that_never_did_a_record_is_behind_from_the_beginning_that_is_left() -> None:
+def test_a_new_consumer_has_a_lag_from_the_first_retained_record() -> None:
     topic = Topic({A: {50: 1_000}})
     assert lags({A: OFFSET_BEGINNING}, {A: 60}, topic.first_waiting, NOW)[A].records == 10
 
 
-def test_a_record_that_came_after_the_end_was_asked_for_is_one_at_least() -> None:
+def test_a_record_after_the_known_end_counts_as_at_least_one() -> None:
     topic = Topic({A: {9: 1_000}})
     assert lags({A: 7}, {A: 9}, topic.first_waiting, NOW)[A].records == 1
 
 
-def test_a_partition_that_does_not_answer_is_not_given_a_lag() -> None:
+def test_a_partition_that_does_not_answer_has_no_lag() -> None:
     assert lags({A: 1, B: 5}, {A: 5, B: 5}, lambda _: {}, NOW) == {B: PartitionLag(NOW, 0, None)}
     assert lags({A: 1}, {}, lambda _: {}, NOW) == {}
 

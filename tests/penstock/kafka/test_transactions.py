@@ -205,7 +205,7 @@ def test_a_call_that_never_returns_is_abandoned():
     released.set()
 
 
-def test_a_record_that_the_broker_refuses_stops_the_scorer_and_names_it():
+def test_a_record_that_the_broker_refuses_stops_the_service_and_is_named():
     rig = started({"delivery": [TOO_LARGE], "commit": [ABORTABLE]})
     with pytest.raises(PenstockError, match="refuses") as stopped:
         rig.write()
@@ -213,7 +213,7 @@ def test_a_record_that_the_broker_refuses_stops_the_scorer_and_names_it():
     assert rig.calls[-1] == "abort"
 
 
-def test_a_record_that_the_client_refuses_stops_the_scorer_too():
+def test_a_record_that_the_client_refuses_stops_the_service():
     rig = started({"produce": [TOO_LARGE]})
     with pytest.raises(PenstockError, match="refuses"):
         rig.write()
@@ -240,7 +240,7 @@ def test_start_waits_for_an_unreachable_broker():
     assert len(rig.made) == 3
 
 
-def test_waiting_for_the_broker_ends_when_the_process_shall_stop():
+def test_waiting_for_the_broker_ends_when_the_process_is_stopping():
     rig = ProducerRig({"init": [TIMED_OUT]}, stopping=lambda: len(rig.made) > 0)
     assert not rig.producer.start()
 
