@@ -26,8 +26,8 @@ def backfill() -> None:
 
 @backfill.command()
 @click.argument("pipeline")
-@click.option("--from", "from_ms", type=EventTime(), required=True, help="Event time of the first row.")
-@click.option("--to", "to_ms", type=EventTime(), required=True, help="Event time after the last row (exclusive).")
+@click.option("--from", "from_ms", type=EventTime(), required=True, help="Write rows from this event time on.")
+@click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Path) -> None:
