@@ -65,8 +65,9 @@ class FeaturePlan(_Plan):
         """The aggregate as in the definition, without window and condition."""
         buckets = None if self.buckets is None else [f"{edge:g}" for edge in self.buckets]
         listed = buckets and f"[{', '.join(buckets)}]"
+        durations = {"gap": self.gap_ms, "half_life": self.half_life_ms}
         parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
-        parameters |= {"gap": self.gap_ms and duration_text(self.gap_ms)}
+        parameters |= {name: ms and duration_text(ms) for name, ms in durations.items()}
         given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
         return f"{self.operation}({', '.join([*filter(None, [self.column]), *given])})"
 

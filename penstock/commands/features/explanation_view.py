@@ -91,12 +91,10 @@ def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
 def _heading(window: ExplainedWindow) -> Text:
     if window.empties_ms is None:
         return Text.assemble(("lifetime", "bold"), ("  no event leaves it", "dim"))
+    hop, empties = duration_text(window.hop_ms), readable(window.empties_ms)
     return Text.assemble(
         (duration_text(window.window_ms), "bold"),
-        (
-            f"  in tiles of {duration_text(window.hop_ms)}; without another event, empty at {readable(window.empties_ms)}",
-            "dim",
-        ),
+        (f"  in tiles of {hop}; without another event, empty at {empties}", "dim"),
     )
 
 
