@@ -18,8 +18,8 @@ Kind = Literal["event", "duplicate", "malformed", "label"]
 class Message:
     """One Kafka record to send.
 
-    ``event_time_ms`` is its simulated time: for a label, when it becomes known; for a malformed event, the time of the
-    event that it was made from. ``expected`` is the dead-letter reason of a malformed event, None for all other kinds.
+    ``event_time_ms`` is its event time, epoch ms: for a label, when it becomes known; for a malformed event, the time
+    of the event that it was made from. ``expected`` is the dead-letter reason of a malformed event, else None.
     """
 
     topic: str
@@ -33,7 +33,7 @@ class Message:
 class EventFormats:
     """Encodes the events of one contract in both formats that an input topic accepts.
 
-    It does not validate them: the pipeline does, and malformed events are encoded here too.
+    It does not validate events, so that it can also encode malformed ones.
     """
 
     def __init__(self, contract: type[Contract]) -> None:
@@ -45,5 +45,5 @@ class EventFormats:
         return self._avro.encode(event)
 
     def json(self, event: Mapping[str, Any]) -> bytes:
-        """The event as JSON; Python's NaN is written as the token ``NaN``, as careless producers do."""
+        """The event as JSON. NaN becomes the token ``NaN``, which is not valid JSON but is what some producers send."""
         return self._json.encode(event).encode()

@@ -1,6 +1,6 @@
-"""Produces an example's input to a stack that runs already: `python -m examples.play fraud --per-second 200`.
+"""Sends an example's messages to a running stack: `python -m examples.play fraud --per-second 200`.
 
-The demo does not need it. Topics must exist: `penstock topics create fraud`.
+The topics must exist: `penstock topics create fraud`. The demo sends its messages itself.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from examples.demo.producing import Upstream
+from examples.demo.producer import DemoProducer
 from examples.flights.replay import messages as flight_messages
-from examples.fraud.world import messages as fraud_messages
+from examples.fraud.delivery import messages as fraud_messages
 from examples.messages import Message
 from penstock.settings import Settings
 
-_WORLDS: dict[str, Callable[[int], Iterator[Message]]] = {
+_MESSAGES: dict[str, Callable[[int], Iterator[Message]]] = {
     "fraud": fraud_messages,
     "flights": lambda _seed: flight_messages(),
 }
 
 
 @click.command()
-@click.argument("pipeline", type=click.Choice(list(_WORLDS)))
+@click.argument("pipeline", type=click.Choice(list(_MESSAGES)))
 @click.option(
     "--messages",
     type=click.IntRange(1),
@@ -37,9 +37,9 @@ _WORLDS: dict[str, Callable[[int], Iterator[Message]]] = {
 @click.option("--seed", default=7, show_default=True, help="Seed of the generated data.")
 def play(pipeline: str, messages: int, per_second: float | None, seed: int) -> None:
     """Produce the events and labels of an example to its topics; the same seed gives the same messages."""
-    upstream = Upstream(Settings().kafka.access)
-    upstream.produce(itertools.islice(_WORLDS[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
-    click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(upstream.counts.items())))
+    producer = DemoProducer(Settings().kafka.access)
+    producer.produce(itertools.islice(_MESSAGES[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
+    click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(producer.counts.items())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads the topics after a run and summarises them for the report: scores, labels, alerts, importance."""
+"""Reads the topics after a run and summarises them for the report: scores, labels, alerts, feature importance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.definitions.pipeline import Labels
 from streams.plan.project import Project
 from verify.measured import Measured
 
-# Four steps per power of ten of the odds: a good resolution for rare and for common scores.
+# Four bins per power of ten of the odds, which resolves small and large scores equally well.
 SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))
 _LEAST_IN_BIN = 30
 
@@ -31,8 +31,8 @@ class _EvidenceModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Bin(_EvidenceModel):
-    """Labelled predictions with similar scores: their mean score, number, and number of positives."""
+class CalibrationBin(_EvidenceModel):
+    """Labelled predictions with similar scores: their mean score, how many there are, and how many are positive."""
 
     mean_score: float
     labelled: int
@@ -45,15 +45,15 @@ class Bin(_EvidenceModel):
 
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share."""
-        found = binomtest(self.positives, self.labelled).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        interval = binomtest(self.positives, self.labelled).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
 
 class Scores(_EvidenceModel):
     """Published scores of one range of event time. ``histogram`` counts them between :data:`SCORE_EDGES`.
 
-    ``flagged`` counts scores at or above the threshold. For the ``labelled`` events: ``positives``, the ``expected``
-    positives (the sum of their scores), ``flagged_labelled`` and ``flagged_positives``.
+    ``flagged`` counts scores at or above the threshold. Of the ``labelled`` events, ``positives`` are positive;
+    ``expected`` is the number of positives that the scores predict: the sum of the scores.
     """
 
     predictions: int
@@ -62,13 +62,11 @@ class Scores(_EvidenceModel):
     labelled: int
     positives: int
     expected: float
-    flagged_labelled: int
-    flagged_positives: int
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
 
 
-class AlertFact(_EvidenceModel):
-    """One alert of a drift detector; times are event time, epoch ms."""
+class ReportedAlert(_EvidenceModel):
+    """One published drift alert; ``at_ms`` is event time, epoch ms."""
 
     at_ms: int
     monitor: str
@@ -82,8 +80,8 @@ class AlertFact(_EvidenceModel):
 class Evidence(_EvidenceModel):
     """The report's data for one pipeline.
 
-    Scores are those of events later than the training data: ``before`` the injected drift, and ``after`` it (None
-    without drift). ``monitors`` names all monitors, with alerts or without.
+    The scores are those of events later than the training data: ``before`` the injected drift and ``after`` it (None
+    without drift). ``monitors`` names all monitors, also those without alerts. Times are event time, epoch ms.
     """
 
     begin_ms: int
@@ -95,11 +93,11 @@ class Evidence(_EvidenceModel):
     before: Scores
     after: Scores | None
     monitors: tuple[str, ...]
-    alerts: tuple[AlertFact, ...]
+    alerts: tuple[ReportedAlert, ...]
     importance: tuple[Importance, ...]
 
 
-def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
+def collect_evidence(project: Project, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
     """Read the pipeline's predictions, alerts and labels, and its model's manifest.
 
     Raises:
@@ -112,8 +110,8 @@ def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measur
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
     times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
     scores = np.array([p["score"] for p in predictions])
-    known = _truth(pipeline.labels, kafka, project.schemas) if pipeline.labels else {}
-    truth = np.array([known.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
+    labels = _labels_by_event(pipeline.labels, kafka, project.schemas) if pipeline.labels else {}
+    truth = np.array([labels.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
     later = times > until
@@ -126,15 +124,15 @@ def gather(project: Project, kafka: KafkaAccess, models: ModelRepository, measur
         drift_from_ms=drift,
         threshold=threshold,
         positive=pipeline.model.positive,
-        before=summed(scores[before], truth[before], threshold),
-        after=None if drift is None else summed(scores[times >= drift], truth[times >= drift], threshold),
+        before=summarise_scores(scores[before], truth[before], threshold),
+        after=None if drift is None else summarise_scores(scores[times >= drift], truth[times >= drift], threshold),
         monitors=monitors.names() if monitors else (),
-        alerts=alerts_of(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
+        alerts=decode_alerts(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
         importance=models.manifest(name, models.newest(name)).importance,
     )
 
 
-def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: float) -> Scores:
+def summarise_scores(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: float) -> Scores:
     """Summarise scores [N] with their labels in ``truth`` [N]: 1, 0, or -1 if unknown."""
     labelled, flagged = truth >= 0, scores >= threshold
     clipped = np.clip(scores, SCORE_EDGES[0], SCORE_EDGES[-1])
@@ -145,26 +143,24 @@ def summed(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: floa
         labelled=int(labelled.sum()),
         positives=int((truth == 1).sum()),
         expected=round(float(scores[labelled].sum()), 2),
-        flagged_labelled=int((labelled & flagged).sum()),
-        flagged_positives=int(((truth == 1) & flagged).sum()),
         bins=tuple(_bins(scores[labelled], truth[labelled])),
     )
 
 
-def alerts_of(values: Iterable[bytes]) -> tuple[AlertFact, ...]:
-    """The alerts in the records of a drift topic, by event time; a repeated alert has the same id and counts once."""
+def decode_alerts(values: Iterable[bytes]) -> tuple[ReportedAlert, ...]:
+    """The alerts on a drift topic by event time; alerts of one model version with the same id count once."""
     decoder = record_decoder("drift_alert")
-    found = {}
+    alerts = {}
     for value in values:
         alert = decoder.decode(value)
-        found[alert["model_version"], alert["alert_id"]] = AlertFact(
+        alerts[alert["model_version"], alert["alert_id"]] = ReportedAlert(
             at_ms=alert["event_time"],
             **{name: alert[name] for name in ("monitor", "detector", "statistic", "threshold", "reference", "current")},
         )
-    return tuple(sorted(found.values(), key=lambda alert: alert.at_ms))
+    return tuple(sorted(alerts.values(), key=lambda alert: alert.at_ms))
 
 
-def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]:
+def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[CalibrationBin]:
     """Group neighbouring scores, at least ``_LEAST_IN_BIN`` per bin; the last bin takes the rest."""
     order = np.argsort(scores, kind="stable")
     scores, truth = scores[order], truth[order]
@@ -181,11 +177,11 @@ def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Bin]
     for begin, end in pairwise(ends):
         if end > begin:
             mean = round(float(scores[begin:end].mean()), 6)
-            yield Bin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
+            yield CalibrationBin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
 
 
-def _truth(labels: Labels, kafka: KafkaAccess, schemas: Path) -> dict[str, int]:
-    """The label of each event, by event id; of several labels, the one that was known last."""
+def _labels_by_event(labels: Labels, kafka: KafkaAccess, schemas: Path) -> dict[str, int]:
+    """The label of each event, by event id; of several labels, the one that became known last."""
     latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
     for row in LabelReader(labels, schemas).rows(read_topic(kafka, labels.topic)):
         rank = row.known_at_ms, row.position

@@ -1,4 +1,4 @@
-"""The report's plots: which data, on which axes, and the sentence that reads each."""
+"""The report's plots: the data, axes, legend and caption of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,21 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
 from examples.demo import scales
-from examples.demo.evidence import SCORE_EDGES, AlertFact, Evidence, Scores
+from examples.demo.evidence import SCORE_EDGES, Evidence, ReportedAlert, Scores
 from examples.demo.formats import clock, day, milliseconds, percent
-from examples.demo.plots import Paint, Point, bar, diagonal, dot, line, outline, reading, rule, span, whisker
+from examples.demo.plots import (
+    Paint,
+    Point,
+    bar,
+    diagonal,
+    dot,
+    histogram,
+    hover_column,
+    line,
+    span,
+    vertical_line,
+    whisker,
+)
 from examples.demo.timeline import Timeline
 
 _STAGES = {"produced": "c3", "features": "c1", "predictions": "c2"}
@@ -38,13 +50,13 @@ _DETECTORS = {
 _PERCENTILES = {"p50": "c1", "p95": "c2", "p99": "c4"}
 _SHADES = ("even", "odd")
 _MOST_USEFUL = 15
-# More would be finer than a pointer, and most of the file.
-_COLUMNS = 240
+# Hover columns per plot. More would be too narrow to point at, and would dominate the size of the page.
+_MAX_COLUMNS = 240
 
 
 @dataclass(frozen=True)
-class Key:
-    """An entry of a plot's legend: a line, or the mark with that Matplotlib marker."""
+class LegendEntry:
+    """An entry of a plot's legend: a line ("-") or a Matplotlib marker."""
 
     text: str
     colour: str
@@ -54,12 +66,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot with its heading, the sentence that reads it, and its legend. ``wide`` ones take the page's width."""
+    """A plot with its title, caption and legend; heights in pixels. A ``wide`` one takes the full width of the page."""
 
     title: str
-    reading: str
+    caption: str
     paint: Paint
-    keys: tuple[Key, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
     height: float = 250
     narrow_height: float = 270
     wide: bool = False
@@ -67,24 +79,24 @@ class Figure:
 
 def throughput(timeline: Timeline) -> Figure:
     """Records per second of each stage."""
-    step = float(math.ceil(max(1.0, timeline.phases[-1].to_s / _COLUMNS)))
+    step = float(math.ceil(max(1.0, timeline.phases[-1].to_s / _MAX_COLUMNS)))
     rates = {stage: points for stage in _STAGES if (points := timeline.rates(stage, step))}
 
-    def within(phase: str, stage: str) -> list[float]:
-        found = timeline.phase(phase)
-        return [rate for at, rate in rates.get(stage, ()) if found and found.from_s < at + 1 and at < found.to_s]
+    def rates_in(name: str, stage: str) -> list[float]:
+        phase = timeline.phase(name)
+        return [rate for at, rate in rates.get(stage, ()) if phase and phase.from_s < at + 1 and at < phase.to_s]
 
     columns = (
         (at, at + step, [f"{s}: {points[n][1] if n < len(points) else 0:,.0f}/s" for s, points in rates.items()])
         for n, (at, _) in enumerate(rates.get("produced", ()))
     )
-    return _over_time(
+    return _timeline_figure(
         timeline,
         "Throughput",
-        f"In the burst up to {max(within('burst', 'features'), default=0):,.0f} feature records and "
-        f"{max(within('burst', 'predictions'), default=0):,.0f} predictions in a second; live, a median of "
-        f"{float(np.median(within('live', 'predictions') or [0])):,.0f} predictions a second.",
-        partial(scales.from_zero, label="records per second", high=_highest(rates.values())),
+        f"The burst peaked at {max(rates_in('burst', 'features'), default=0):,.0f} feature records per second and "
+        f"{max(rates_in('burst', 'predictions'), default=0):,.0f} predictions per second. Live traffic had a median of "
+        f"{float(np.median(rates_in('live', 'predictions') or [0])):,.0f} predictions per second.",
+        partial(scales.from_zero, label="records per second", high=_maximum(rates.values())),
         [(stage, _STAGES[stage], [*points, (points[-1][0] + step, 0)]) for stage, points in rates.items()],
         columns,
         drawstyle="steps-post",
@@ -92,53 +104,54 @@ def throughput(timeline: Timeline) -> Figure:
 
 
 def lag(timeline: Timeline) -> Figure:
-    """Records that each consumer is behind."""
-    seen = {name: points for name in _CONSUMERS if (points := timeline.lag(name))}
-    most = {name: _highest([points]) for name, points in seen.items()}
-    last = sum(points[-1][1] for name, points in seen.items() if name != "features")
-    worst = max(most, key=lambda name: most[name], default="")
-    sentence = (
-        f"Largest: the {_CONSUMERS[worst][0]}, {most[worst]:,.0f} records. "
-        f"At the end {'everything was caught up' if last == 0 else f'{last:,.0f} records were left'}; "
-        "the feature job commits at checkpoints, so its lag is a saw."
+    """The lag of each consumer in records."""
+    lags = {name: points for name in _CONSUMERS if (points := timeline.lag(name))}
+    largest = {name: _maximum([points]) for name, points in lags.items()}
+    remaining = sum(points[-1][1] for name, points in lags.items() if name != "features")
+    worst = max(largest, key=lambda name: largest[name], default="")
+    caption = (
+        f"The largest lag was {largest[worst]:,.0f} records ({_CONSUMERS[worst][0]}). At the end "
+        f"{'all consumers had caught up' if remaining == 0 else f'{remaining:,.0f} records were left'}. "
+        "The feature job commits its offsets at checkpoints, so its lag falls in steps."
         if worst
-        else "No consumer was watched."
+        else "No lag was measured."
     )
     columns = (
-        (now.at_s, then.at_s, [f"{_CONSUMERS[n][0]}: {lag:,} behind" for n, lag in now.lags.items() if n in seen])
-        for now, then in pairwise(timeline.samples[:: math.ceil(len(timeline.samples) / _COLUMNS) or 1])
+        (now.at_s, then.at_s, [f"{_CONSUMERS[n][0]}: {lag:,} behind" for n, lag in now.lags.items() if n in lags])
+        for now, then in pairwise(timeline.samples[:: math.ceil(len(timeline.samples) / _MAX_COLUMNS) or 1])
     )
-    scale = partial(scales.from_zero, label="records behind", high=max(most.values(), default=1))
-    curves = [(*_CONSUMERS[name], points) for name, points in seen.items()]
-    return _over_time(timeline, "Lag", sentence, scale, curves, columns)
+    scale = partial(scales.from_zero, label="records behind", high=max(largest.values(), default=1))
+    curves = [(*_CONSUMERS[name], points) for name, points in lags.items()]
+    return _timeline_figure(timeline, "Lag", caption, scale, curves, columns)
 
 
 def latency(timeline: Timeline) -> Figure:
-    """Percentiles of raw event to committed prediction, second by second."""
-    seen, live = timeline.latencies, timeline.phase("live")
-    low, high = min((s.p50 for s in seen), default=1), max((s.p99 for s in seen), default=1_000)
-    slowest = max((s.p99 for s in seen if live and live.from_s <= s.at_s < live.to_s), default=None)
+    """Latency from raw event to committed prediction: percentiles of each second."""
+    seconds, live = timeline.latencies, timeline.phase("live")
+    low, high = min((s.p50 for s in seconds), default=1), max((s.p99 for s in seconds), default=1_000)
+    slowest = max((s.p99 for s in seconds if live and live.from_s <= s.at_s < live.to_s), default=None)
     columns = (
         (
             s.at_s,
             s.at_s + 1,
             [f"{s.count:,} predictions", *(f"{p} {milliseconds(getattr(s, p))}" for p in _PERCENTILES)],
         )
-        for s in seen
+        for s in seconds
     )
-    return _over_time(
+    return _timeline_figure(
         timeline,
         "Latency",
-        "From a raw event's Kafka timestamp to its committed prediction. History waits for its model, a burst queues; "
-        f"live, the slowest second had a p99 of {milliseconds(slowest) if slowest else 'n/a'}.",
+        "From a raw event's Kafka timestamp to its committed prediction. Events of the history wait for the first "
+        "model, and events of the burst wait in the queue. In live traffic, the slowest second had a p99 of "
+        f"{milliseconds(slowest) if slowest else 'n/a'}.",
         partial(scales.log, label="milliseconds", low=max(low, 0.1), high=high, text=milliseconds),
-        [(name, colour, _with_gaps(timeline, name)) for name, colour in _PERCENTILES.items()],
+        [(name, colour, _percentile_points(timeline, name)) for name, colour in _PERCENTILES.items()],
         columns,
     )
 
 
 def live_latency(latencies_ms: Sequence[float]) -> Figure:
-    """How the latencies of live traffic are spread."""
+    """The distribution of the latencies of live traffic."""
     values = np.maximum(np.asarray(latencies_ms, dtype=float), 0.1)
     first, last = np.floor(np.log10(values.min()) * 10) / 10, np.ceil(np.log10(values.max()) * 10) / 10
     edges = (10 ** np.arange(first, last + 0.15, 0.1)).tolist()
@@ -148,18 +161,18 @@ def live_latency(latencies_ms: Sequence[float]) -> Figure:
     def paint(ax: Axes) -> None:
         scales.log(ax.xaxis, "raw event to committed prediction", values.min(), values.max(), milliseconds)
         scales.linear(ax.yaxis, "share of live predictions", max(shares), percent)
-        outline(ax, edges, shares, 0, "c1")
-        rule(ax, p50, "p50", side="right")
-        rule(ax, p95, "p95", side="left")
-        rule(ax, p99, "p99", side="right")
+        histogram(ax, edges, shares, 0, "c1")
+        vertical_line(ax, p50, "p50", side="right")
+        vertical_line(ax, p95, "p95", side="left")
+        vertical_line(ax, p99, "p99", side="right")
         for (low, high), share in zip(pairwise(edges), shares, strict=True):
             tip = f"{milliseconds(round(low, 1))} to {milliseconds(round(high, 1))}"
-            reading(ax, low, high, f"{tip}\n{percent(share)} of the predictions")
+            hover_column(ax, low, high, f"{tip}\n{percent(share)} of the predictions")
 
     return Figure(
         "Live latency",
-        f"Of {len(values):,} live predictions half arrived within {milliseconds(round(p50))}, 95 % within "
-        f"{milliseconds(round(p95))}, 99 % within {milliseconds(round(p99))}.",
+        f"Of {len(values):,} live predictions, 50 % arrived within {milliseconds(round(p50))}, 95 % within "
+        f"{milliseconds(round(p95))} and 99 % within {milliseconds(round(p99))}.",
         paint,
     )
 
@@ -179,26 +192,26 @@ def scores(evidence: Evidence) -> Figure:
         scales.probability(ax.xaxis, "score", edges[0], edges[-1])
         scales.log(ax.yaxis, "share of predictions", floor, max(filled), percent)
         for (key, _), each in zip(series, shares, strict=True):
-            outline(ax, edges, each, floor, key.colour)
-        rule(ax, evidence.threshold, f"{evidence.positive} from {evidence.threshold:g}")
+            histogram(ax, edges, each, floor, key.colour)
+        vertical_line(ax, evidence.threshold, f"{evidence.positive} from {evidence.threshold:g}")
         for (begin, end), *each in zip(pairwise(edges), *shares, strict=True):
-            told = (f"{key.text}: {percent(share)}" for (key, _), share in zip(series, each, strict=True))
-            reading(ax, begin, end, "\n".join([f"score {begin:.2g} to {end:.2g}", *told]))
+            lines = (f"{key.text}: {percent(share)}" for (key, _), share in zip(series, each, strict=True))
+            hover_column(ax, begin, end, "\n".join([f"score {begin:.2g} to {end:.2g}", *lines]))
 
     return Figure(
         "Scores",
-        f"Share of predictions by score, both logarithmic. Decided as {evidence.positive}: {', '.join(flagged)}.",
+        f"Distribution of the scores; both axes are logarithmic. Decision “{evidence.positive}”: {', '.join(flagged)}.",
         paint,
         tuple(replace(key, marker="s") for key, _ in series),
     )
 
 
 def calibration(evidence: Evidence) -> Figure:
-    """Published scores against what the events turned out to be."""
+    """Published scores against the share of events that turned out to be positive."""
     series = _series(evidence)
     ends = [p for _, s in series for b in s.bins for p in (b.mean_score, *b.interval()) if 0 < p < 0.9995]
     low, high = max(min(ends, default=0.01), 1e-4), min(max(ends, default=0.99), 1 - 1e-4)
-    said = [f"{key.text} they promised {s.expected:,.0f} and {s.positives:,} came" for key, s in series]
+    totals = [f"{key.text} {s.expected:,.0f} predicted and {s.positives:,} observed" for key, s in series]
 
     def paint(ax: Axes) -> None:
         scales.probability(ax.xaxis, "mean published score", low, high)
@@ -216,8 +229,9 @@ def calibration(evidence: Evidence) -> Figure:
 
     return Figure(
         "Calibration",
-        f"Positives among {sum(s.labelled for _, s in series):,} labelled events later than the training, with "
-        f"95 % intervals; on the line a score keeps its promise, a hollow mark is none at all: {'; '.join(said)}.",
+        f"Share of positives by score, with 95 % intervals, for {sum(s.labelled for _, s in series):,} labelled events "
+        "later than the training data. Calibrated scores lie on the dashed line; a hollow mark is a bin without "
+        f"positives. All positives: {'; '.join(totals)}.",
         paint,
         tuple(key for key, _ in series),
         height=400,
@@ -225,7 +239,7 @@ def calibration(evidence: Evidence) -> Figure:
 
 
 def importance(evidence: Evidence) -> Figure:
-    """The inputs without which the model loses the most."""
+    """The inputs that the model depends on most, by permutation importance."""
     top = evidence.importance[:_MOST_USEFUL]
     views = list(dict.fromkeys(one.input.partition(".")[0] for one in top))
     colour = {view: f"c{n % 6 + 1}" for n, view in enumerate(views)}
@@ -241,21 +255,21 @@ def importance(evidence: Evidence) -> Figure:
 
     return Figure(
         "Most useful features",
-        f"AUC lost on the validation part when one input is shuffled: most by {best.input}, {best.loss:.3f}. "
-        "Inputs that tell the same share their worth."
+        "Permutation importance: the AUC lost on the validation data when one input is shuffled. The largest loss is "
+        f"{best.loss:.3f} ({best.input}). Inputs that carry the same information share their importance."
         if best
-        else "The model's manifest does not say.",
+        else "The model's manifest states no importance.",
         paint,
-        tuple(Key(view, colour[view], "s") for view in views),
+        tuple(LegendEntry(view, colour[view], "s") for view in views),
         height=46 + 27 * max(1, len(top)),
         narrow_height=46 + 30 * max(1, len(top)),
     )
 
 
 def drift(evidence: Evidence) -> Figure:
-    """What each monitor reported, over event time."""
+    """The alerts of each monitor over event time."""
     alerts, since = evidence.alerts, evidence.drift_from_ms
-    found = [d for d in _DETECTORS if any(a.detector == d for a in alerts)]
+    detectors = [d for d in _DETECTORS if any(a.detector == d for a in alerts)]
     begin = max(evidence.begin_ms, evidence.trained_until_ms - (evidence.end_ms - evidence.trained_until_ms) // 3)
 
     def paint(ax: Axes) -> None:
@@ -263,19 +277,19 @@ def drift(evidence: Evidence) -> Figure:
         row = dict(zip(evidence.monitors, scales.rows(ax, evidence.monitors), strict=True))
         span(ax, begin, evidence.trained_until_ms, "reference")
         if since is not None:
-            rule(ax, since, "drift injected", "bad")
+            vertical_line(ax, since, "drift injected", "bad")
         for alert in alerts:
             if alert.monitor in row:
-                place = (found.index(alert.detector) - (len(found) - 1) / 2) * 0.13
-                _alert(ax, row[alert.monitor] + place, alert, since)
+                offset = (detectors.index(alert.detector) - (len(detectors) - 1) / 2) * 0.13
+                _alert(ax, row[alert.monitor] + offset, alert, since)
 
     return Figure(
         "Drift",
-        _drift_reading(evidence),
+        _drift_caption(evidence),
         paint,
         (
-            *(Key(_DETECTORS[d][0], _DETECTORS[d][2], _DETECTORS[d][1]) for d in found),
-            *((Key("false alarm", "bad", "o", hollow=True),) if false_alarms(evidence) else ()),
+            *(LegendEntry(_DETECTORS[d][0], _DETECTORS[d][2], _DETECTORS[d][1]) for d in detectors),
+            *((LegendEntry("false alarm", "bad", "o", hollow=True),) if false_alarms(evidence) else ()),
         ),
         height=64 + 30 * max(1, len(evidence.monitors)),
         narrow_height=64 + 46 * max(1, len(evidence.monitors)),
@@ -284,12 +298,12 @@ def drift(evidence: Evidence) -> Figure:
 
 
 def false_alarms(evidence: Evidence) -> int:
-    """Alerts before the injected drift; without one nothing can be called false."""
+    """The number of alerts before the injected drift; 0 without injected drift."""
     since = evidence.drift_from_ms
     return sum(alert.at_ms < since for alert in evidence.alerts) if since is not None else 0
 
 
-def _alert(ax: Axes, y: float, alert: AlertFact, since: int | None) -> None:
+def _alert(ax: Axes, y: float, alert: ReportedAlert, since: int | None) -> None:
     name, marker, colour = _DETECTORS[alert.detector]
     false = since is not None and alert.at_ms < since
     tip = (
@@ -300,61 +314,65 @@ def _alert(ax: Axes, y: float, alert: AlertFact, since: int | None) -> None:
     dot(ax, alert.at_ms, y, "bad" if false else colour, tip, marker=marker, hollow=false)
 
 
-def _drift_reading(evidence: Evidence) -> str:
+def _drift_caption(evidence: Evidence) -> str:
     alerts, since = evidence.alerts, evidence.drift_from_ms
     if since is None:
-        return f"{len(alerts):,} alerts. No drift was injected here: the data are real, and so are their changes."
+        return f"{len(alerts):,} alerts. The data are real and no drift was injected, so no alert counts as false."
     after = [alert for alert in alerts if alert.at_ms >= since]
     if not after:
-        return f"No alert after the drift of {day(since)}; {false_alarms(evidence):,} before it."
+        return f"Drift was injected on {day(since)}. Alerts after it: none; false alarms: {false_alarms(evidence):,}."
     first = min(after, key=lambda alert: alert.at_ms)
     hours = (first.at_ms - since) / 3_600_000
-    noticed = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"
+    delay = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"
     return (
-        f"Injected on {day(since)}, noticed {noticed} of event time later by {_DETECTORS[first.detector][0]} on "
-        f"{first.monitor}; {len(after):,} alerts since; false alarms before: {false_alarms(evidence):,}."
+        f"Drift was injected on {day(since)}. The first alert came {delay} of event time later ({first.monitor}, "
+        f"{_DETECTORS[first.detector][0]}). Alerts after the drift: {len(after):,}; false alarms before: "
+        f"{false_alarms(evidence):,}."
     )
 
 
-def _over_time(
+def _timeline_figure(
     timeline: Timeline,
     title: str,
-    sentence: str,
+    caption: str,
     scale: Callable[[Axis], None],
     curves: Sequence[tuple[str, str, Sequence[Point]]],
     columns: Iterable[tuple[float, float, list[str]]],
-    **how: Any,
+    **line_options: Any,
 ) -> Figure:
-    """Curves (name, colour, points) over the run's phases; columns (from, to, lines) tell their values."""
+    """A figure of curves (name, colour, points) over the run's phases, with tooltips (from, to, lines) in columns."""
     tips = [(low, high, "\n".join([f"{clock(low)} after the start", *lines])) for low, high, lines in columns]
 
     def paint(ax: Axes) -> None:
         scale(ax.yaxis)
         scales.seconds(ax.xaxis, "time since the pipeline's start", timeline.phases[-1].to_s)
         for number, phase in enumerate(timeline.phases):
-            # Every other one is shaded, so that neighbours are told apart.
+            # Every other phase is shaded, so that neighbours can be distinguished.
             span(ax, phase.from_s, phase.to_s, phase.name, "strong" if phase.name == "live" else _SHADES[number % 2])
         for _, colour, points in curves:
-            line(ax, points, colour, **how)
+            line(ax, points, colour, **line_options)
         for low, high, tip in tips:
-            reading(ax, low, high, tip)
+            hover_column(ax, low, high, tip)
 
-    return Figure(title, sentence, paint, tuple(Key(name, colour) for name, colour, _ in curves), wide=True)
+    return Figure(title, caption, paint, tuple(LegendEntry(name, colour) for name, colour, _ in curves), wide=True)
 
 
-def _with_gaps(timeline: Timeline, percentile: str) -> list[Point]:
-    """A percentile at the middle of each second; NaN where none was seen for over two seconds."""
+def _percentile_points(timeline: Timeline, percentile: str) -> list[Point]:
+    """A percentile at the middle of each second, with NaN in gaps of more than two seconds."""
     points = [(second.at_s + 0.5, max(getattr(second, percentile), 0.1)) for second in timeline.latencies]
     gaps = [(now[0] + 1, math.nan) for now, then in pairwise(points) if then[0] - now[0] > 2.5]
     return sorted([*points, *gaps])
 
 
-def _highest(curves: Iterable[Sequence[Point]]) -> float:
+def _maximum(curves: Iterable[Sequence[Point]]) -> float:
     return max((y for points in curves for _, y in points), default=0.0)
 
 
-def _series(evidence: Evidence) -> list[tuple[Key, Scores]]:
-    """The scores of each stretch of event time, with the look of its marks."""
+def _series(evidence: Evidence) -> list[tuple[LegendEntry, Scores]]:
+    """The scores before and after the drift, each with its legend entry."""
     if evidence.after is None:
-        return [(Key("after the training", "c1", "o"), evidence.before)]
-    return [(Key("before the drift", "c1", "o"), evidence.before), (Key("after the drift", "c2", "s"), evidence.after)]
+        return [(LegendEntry("after the training", "c1", "o"), evidence.before)]
+    return [
+        (LegendEntry("before the drift", "c1", "o"), evidence.before),
+        (LegendEntry("after the drift", "c2", "s"), evidence.after),
+    ]

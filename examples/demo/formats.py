@@ -1,4 +1,4 @@
-"""Numbers as text: short enough for a tick, exact enough for a sentence."""
+"""Formats numbers, durations and times as text for the plots and the page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def milliseconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, with as many digits as it needs.
+    """A share in percent, with three significant digits.
 
     >>> [percent(share) for share in (0, 0.25, 0.0123, 0.00012)]
     ['0 %', '25 %', '1.23 %', '0.012 %']

@@ -1,4 +1,4 @@
-"""Elements of HTML and SVG, escaped and well-formed by construction."""
+"""Builds HTML and SVG from elements, so that text is escaped and tags are closed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Child = Element | str
 
 
 def el(tag: str, attributes: dict[str, str] | None = None, /, *children: Child) -> Element:
-    """An element with its attributes and, in order, its children: elements or text.
+    """An element with attributes and children (elements or text).
 
     >>> html(el("p", {"class": "note"}, "a < b ", el("b", {}, "so")))
     '<p class="note">a &lt; b <b>so</b></p>'
     """
-    return extended(ET.Element(tag, attributes or {}), children)
+    return append_children(ET.Element(tag, attributes or {}), children)
 
 
-def extended(parent: Element, children: Iterable[Child]) -> Element:
-    """The element itself, with these children after those that it has."""
+def append_children(parent: Element, children: Iterable[Child]) -> Element:
+    """Append the children to an element and return it."""
     for child in children:
         if not isinstance(child, str):
             parent.append(child)

@@ -1,8 +1,8 @@
-"""Matplotlib plots as small SVG for a page: colours and fonts come from the style sheet, and so the colour scheme.
+"""Draws Matplotlib plots as small inline SVG that takes colours and fonts from the page's style sheet.
 
-A plot is a function that paints on a Matplotlib ``Axes`` with the marks below; :func:`draw` makes the picture. Colours
-are names of the style sheet's variables (``c1`` ... ``c6``, ``bad``, ``muted``). Marks tell their values in a
-``<title>``, which browsers show as a tooltip.
+A plot is a function that paints on a Matplotlib ``Axes`` with the marks below; :func:`draw` returns the SVG. Colours
+are names of the style sheet's variables (``c1`` ... ``c6``, ``bad``, ``muted``), so that plots follow the light or dark
+scheme. A mark states its values in a ``<title>``, which browsers show as a tooltip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from matplotlib.text import Text
 Paint = Callable[[Axes], None]
 Point = tuple[float, float]
 
-# Matplotlib wants real colours: these stand for the style sheet's variables until the picture is done.
+# Matplotlib accepts only real colours. These are placeholders that _inline_svg replaces by the style sheet's variables.
 _NAMES = ("ink", "muted", "grid", "page", "odd", "strong", "bad", "c1", "c2", "c3", "c4", "c5", "c6")
 COLOURS = {name: f"#c0de{number:02x}" for number, name in enumerate(_NAMES)} | {"even": "none"}
 _MUTED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -50,113 +50,116 @@ _LOOK = {
 }
 _WHISKER: dict[str, Any] = {"linewidth": 1.3, "alpha": 0.75}
 _DASHED: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (4, 4))}
-# Pixels around the plane. Plots under one another have their left edges in line.
+# Margins around the plot area in pixels; the same for all plots, so that their left edges align.
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 58.0, 14.0, 8.0, 42.0, 16.0
 
 
 def draw(paint: Paint, width: float, height: float, description: str, look: str = "") -> ET.Element:
-    """What ``paint`` paints, as an ``<svg>`` of that shape (pixels) that scales to the room it is given.
+    """Draw a plot as an ``<svg>`` element.
 
-    ``description`` is what it says without eyes. The same plot always gives the same picture.
+    ``width`` and ``height`` (pixels) give its aspect ratio: it scales to the width of its container. ``description`` is
+    the text for screen readers, ``look`` a CSS class. The output is deterministic.
     """
     with style.context(["default", _LOOK]):
         figure = Figure((width / 72, height / 72), dpi=72, frameon=False)
         figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - _RIGHT / width)
         ax = figure.add_subplot()
         paint(ax)
-        # The y axis is named in the corner; rules and spans between that and the plane.
+        # The label of the y axis is in the top corner; labels of lines and spans are between it and the plot area.
         ax.yaxis.label.set(rotation=0, ha="left", va="top")
         ax.yaxis.set_label_coords(0, 1, transform=figure.transFigure)
         lines_above = bool(ax.get_ylabel()) + bool(ax.texts)
         figure.subplots_adjust(top=1 - (_TOP + lines_above * _LINE) / height)
-        _thin_out(ax.get_xticklabels())
+        _hide_overlapping(ax.get_xticklabels())
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = _inlined(file.getvalue())
+    svg = _inline_svg(file.getvalue())
     svg.attrib = {"class": f"plot {look}".strip(), "viewBox": f"0 0 {width:g} {height:g}"}
     svg.attrib |= {"role": "img", "aria-label": description}
     return svg
 
 
-def line(ax: Axes, points: Sequence[Point], colour: str, **how: Any) -> None:
-    """Points joined by a line, with a gap where y is NaN; ``how`` goes to ``Axes.plot``."""
-    _tell(ax.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[colour], **how)[0])
+def line(ax: Axes, points: Sequence[Point], colour: str, **options: Any) -> None:
+    """Points joined by a line, with a gap where y is NaN; ``options`` are those of ``Axes.plot``."""
+    _set_tooltip(ax.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[colour], **options)[0])
 
 
-def outline(ax: Axes, edges: Iterable[float], heights: Iterable[float], floor: float, colour: str) -> None:
+def histogram(ax: Axes, edges: Iterable[float], heights: Iterable[float], floor: float, colour: str) -> None:
     """A histogram, filled down to ``floor``."""
     edges, tops = np.clip(list(edges), *ax.get_xlim()), np.maximum(list(heights), floor)
     ax.stairs(tops, edges, baseline=floor, fill=True, color=COLOURS[colour], alpha=0.13)
-    _tell(ax.stairs(tops, edges, baseline=floor, color=COLOURS[colour]))
+    _set_tooltip(ax.stairs(tops, edges, baseline=floor, color=COLOURS[colour]))
 
 
 def bar(ax: Axes, y: float, value: float, spread: Point, colour: str, tip: str) -> None:
     """A bar from 0 to ``value`` on a row, with a whisker over ``spread``."""
-    _tell(ax.barh(y, value, 0.36, color=COLOURS[colour], linewidth=0)[0], tip, "mark bar")
+    _set_tooltip(ax.barh(y, value, 0.36, color=COLOURS[colour], linewidth=0)[0], tip, "mark bar")
     ax.plot(spread, (y, y), color=COLOURS["ink"], **_WHISKER)
 
 
 def dot(ax: Axes, x: float, y: float, colour: str, tip: str, marker: str = "o", *, hollow: bool = False) -> None:
-    """A point with a Matplotlib marker; at the plane's edge if it lies beyond."""
+    """A point with a Matplotlib marker; a point outside the plot area is drawn at its edge."""
     own, page = COLOURS[colour], COLOURS["page"]
     edge, wide = (own, 1.8) if hollow or marker == "x" else (page, 1)
-    place = _within(x, ax.get_xlim()), _within(y, ax.get_ylim())
-    _tell(ax.plot(*place, marker, ms=8, mfc=page if hollow else own, mec=edge, mew=wide)[0], tip)
+    place = _clamp(x, ax.get_xlim()), _clamp(y, ax.get_ylim())
+    _set_tooltip(ax.plot(*place, marker, ms=8, mfc=page if hollow else own, mec=edge, mew=wide)[0], tip)
 
 
 def whisker(ax: Axes, x: float, spread: Point, colour: str) -> None:
-    """A thin line over ``spread`` on the y axis, as far as it lies within the plane."""
-    x, limits = _within(x, ax.get_xlim()), ax.get_ylim()
-    ax.plot((x, x), [_within(y, limits) for y in spread], color=COLOURS[colour], **_WHISKER)
+    """A thin vertical line over ``spread``, cut at the edges of the plot area."""
+    x, limits = _clamp(x, ax.get_xlim()), ax.get_ylim()
+    ax.plot((x, x), [_clamp(y, limits) for y in spread], color=COLOURS[colour], **_WHISKER)
 
 
-def rule(ax: Axes, at: float, label: str, colour: str = "muted", side: Literal["left", "right"] | None = None) -> None:
-    """A dashed line across the plane at an x, named above it on one side: by default on that with more room."""
-    at = _within(at, ax.get_xlim())
+def vertical_line(
+    ax: Axes, at: float, label: str, colour: str = "muted", side: Literal["left", "right"] | None = None
+) -> None:
+    """A dashed vertical line with a label above it; by default the label is on the side with more room."""
+    at = _clamp(at, ax.get_xlim())
     along = ax.transAxes.inverted().transform(ax.transData.transform((at, 0)))[0]
     ax.axvline(at, color=COLOURS[colour], **_DASHED)
-    _above(ax, at, label, colour, side or ("right" if along < 0.5 else "left"))
+    _label_above(ax, at, label, colour, side or ("right" if along < 0.5 else "left"))
 
 
 def span(ax: Axes, low: float, high: float, label: str, look: str = "odd") -> None:
-    """A part of the x axis, shaded by its ``look`` (even, odd, strong), named above if it is strong or has room."""
+    """A shaded range of the x axis; ``look`` is even, odd or strong. Only strong ones keep a label that is too wide."""
     shaded = ax.axvspan(low, high, color=COLOURS[look], linewidth=0, zorder=0)
-    _tell(shaded, label, "span")
-    name = _above(ax, low, label, "muted", "right")
+    _set_tooltip(shaded, label, "span")
+    name = _label_above(ax, low, label, "muted", "right")
     if look != "strong" and name.get_window_extent().width + 4 > shaded.get_window_extent().width:
         name.remove()
 
 
 def diagonal(ax: Axes) -> None:
-    """Where y equals x."""
+    """The dashed line y = x."""
     (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
     ends = max(x_low, y_low), min(x_high, y_high)
     ax.plot(ends, ends, color=COLOURS["muted"], **_DASHED)
 
 
-def reading(ax: Axes, low: float, high: float, tip: str) -> None:
-    """An invisible column of the x axis, which tells the values there as a tooltip."""
+def hover_column(ax: Axes, low: float, high: float, tip: str) -> None:
+    """An invisible column over a range of the x axis, with a tooltip."""
     column = Rectangle((low, 0), high - low, 1, color="none", transform=ax.get_xaxis_transform(), zorder=9)
-    _tell(ax.add_artist(column), tip, "reading")
+    _set_tooltip(ax.add_artist(column), tip, "hover")
 
 
-def _tell(artist: Artist, tip: str = "", look: str = "mark") -> None:
-    """Gives the artist's group a class and a tooltip. They travel as its id; :func:`_inlined` unpacks them."""
+def _set_tooltip(artist: Artist, tip: str = "", look: str = "mark") -> None:
+    """Set the class and tooltip of the artist's SVG group, encoded in its id; :func:`_inline_svg` decodes them."""
     artist.set_gid(json.dumps([look, tip]))
 
 
-def _above(ax: Axes, x: float, label: str, colour: str, side: Literal["left", "right"]) -> Text:
+def _label_above(ax: Axes, x: float, label: str, colour: str, side: Literal["left", "right"]) -> Text:
     shift, anchor = (2, "left") if side == "right" else (-2, "right")
     place: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "ha": anchor}
     return ax.annotate(label, (x, 1), (shift, 5), color=COLOURS[colour], **place)
 
 
-def _within(value: float, limits: Point) -> float:
+def _clamp(value: float, limits: Point) -> float:
     return min(max(value, min(limits)), max(limits))
 
 
-def _thin_out(labels: Iterable[Text]) -> None:
-    """Hides each label that would run into the one before."""
+def _hide_overlapping(labels: Iterable[Text]) -> None:
+    """Hide each label that would overlap the one before it."""
     free_from = -np.inf
     for label in labels:
         box = label.get_window_extent()
@@ -164,8 +167,8 @@ def _thin_out(labels: Iterable[Text]) -> None:
         free_from = box.x1 + 6 if label.get_visible() else free_from
 
 
-def _inlined(text: str) -> ET.Element:
-    """Matplotlib's file as part of a page: no ids, namespaces, global rules or fonts, and colours as variables."""
+def _inline_svg(text: str) -> ET.Element:
+    """Matplotlib's SVG without ids, namespaces, global styles and fonts, and with colours as CSS variables."""
     text = re.sub(r'<style.*?</style>| xmlns(:\w+)?="[^"]*"|(?<= )xlink:(?=href=")', "", text)
     text = re.sub(r"#c0de(\w\w)", lambda match: f"var(--{_NAMES[int(match[1], 16)]})", text)
     svg = ET.fromstring(text)  # noqa: S314 - what Matplotlib has just written
@@ -179,7 +182,7 @@ def _inlined(text: str) -> ET.Element:
             node.tag, node.attrib = "path", {"d": shapes[node.attrib["href"]], "transform": place}
         elif node.tag == "text":
             del node.attrib["transform"]
-        node.attrib = {key: _rounded(value) for key, value in node.attrib.items()}
+        node.attrib = {key: _round_numbers(value) for key, value in node.attrib.items()}
         if look := re.sub(r"(font-|fill: none)[^;]*(; )?", "", look):
             node.set("style", look)
         if name.startswith("["):
@@ -188,20 +191,20 @@ def _inlined(text: str) -> ET.Element:
                 node.insert(0, ET.Element("title"))
                 node[0].text = tip
     for node in svg.iter():
-        node[:] = _content(node)
+        node[:] = _without_bare_groups(node)
     return svg
 
 
-def _content(node: ET.Element) -> Iterator[ET.Element]:
-    """Its children, without definitions and bare groups."""
+def _without_bare_groups(node: ET.Element) -> Iterator[ET.Element]:
+    """The children of a node without definitions; a group without attributes is replaced by its children."""
     for child in node:
         if child.tag == "g" and not child.attrib:
-            yield from _content(child)
+            yield from _without_bare_groups(child)
         elif child.tag != "defs":
             yield child
 
 
-def _rounded(places: str) -> str:
-    """A tenth of a pixel is seen by nobody, and more digits are most of a plot's size."""
+def _round_numbers(places: str) -> str:
+    """Round coordinates to a tenth of a pixel: more digits are invisible, and would be most of a plot's size."""
     places = re.sub(r"\d+\.\d+", lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), places)
     return re.sub(r"\s+(?=[A-Zz]|$)|(?<=[A-Z])\s+", "", places)

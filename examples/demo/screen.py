@@ -14,12 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.watching import Alarm, HighScore
+from examples.demo.output_readers import HighScore, ShownAlert
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.25
 _RATE_WINDOW_S = 3.0
-_ENTITY = 24
+_MAX_ENTITY_CHARS = 24
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -48,7 +48,7 @@ class Meter:
 
 @dataclass
 class ScreenState:
-    """The content of the screen: the demo writes it, the screen reads it."""
+    """The content of the screen, set by the demo."""
 
     pipeline: str = ""
     step: str = ""
@@ -57,7 +57,7 @@ class ScreenState:
     lags: dict[str, int] = field(default_factory=dict)
     latencies_ms: Sequence[float] = ()
     high_scores: Sequence[HighScore] = ()
-    alarms: Sequence[Alarm] = ()
+    alerts: Sequence[ShownAlert] = ()
 
 
 class Screen:
@@ -100,7 +100,7 @@ class Screen:
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the state, unless it was shown a moment ago."""
+        """Show the state; does nothing if it was shown a moment ago."""
         now = time.monotonic()
         if now - self._shown_at < (_REFRESH_S if self._live is not None else _LINE_EVERY_S):
             return
@@ -134,8 +134,8 @@ class Screen:
             parts += [Text(), self._latency()]
         if state.high_scores:
             parts += [Text(), self._scores()]
-        if state.alarms:
-            parts += [Text(), self._alarms()]
+        if state.alerts:
+            parts += [Text(), self._alerts()]
         title = f"penstock demo · {state.pipeline}" if state.pipeline else "penstock demo"
         return Panel(Group(*parts), title=title, subtitle=f"{now - self._started:.0f} s", padding=(1, 2), width=84)
 
@@ -159,17 +159,17 @@ class Screen:
         )
 
     def _scores(self) -> Table:
-        table = _table("latest high scores", "score", "decision")
+        table = _table("latest high scores", "score")
         for high in reversed(self.state.high_scores):
-            entity = high.entity if len(high.entity) <= _ENTITY else f"{high.entity[:_ENTITY]}…"
-            table.add_row(entity, Text(f"{high.score:.3f}", style="red"), high.decision)
+            entity = high.entity if len(high.entity) <= _MAX_ENTITY_CHARS else f"{high.entity[:_MAX_ENTITY_CHARS]}…"
+            table.add_row(entity, Text(f"{high.score:.3f}", style="red"))
         return table
 
-    def _alarms(self) -> Table:
+    def _alerts(self) -> Table:
         table = _table("latest drift alerts", "expected", "now", "detector")
-        for alarm in reversed(self.state.alarms):
-            current = Text(f"{alarm.current:.3g}", style="yellow")
-            table.add_row(alarm.monitor, f"{alarm.expected:.3g}", current, alarm.detector)
+        for alert in reversed(self.state.alerts):
+            current = Text(f"{alert.current:.3g}", style="yellow")
+            table.add_row(alert.monitor, f"{alert.expected:.3g}", current, alert.detector)
         return table
 
 

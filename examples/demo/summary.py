@@ -1,4 +1,4 @@
-"""The demo's summary on the terminal: the main figures and the verdict."""
+"""Prints the demo's summary on the terminal: the most important numbers and the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from verify.report import PipelineReport, Report
 
 
-def show(report: Report, console: Console, paths: Sequence[str]) -> None:
+def print_summary(report: Report, console: Console, paths: Sequence[str]) -> None:
     """Print the summary of a verified run; ``paths`` are the files of the full report."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
     table.add_column("")
@@ -23,9 +23,9 @@ def show(report: Report, console: Console, paths: Sequence[str]) -> None:
         values = [column[row][1] for column in columns]
         table.add_row(Text(label, style="bold" if not any(v.plain for v in values) else ""), *values)
     verdict = (
-        Text("✓ held: what was served is what the raw events give", style="bold green")
+        Text("✓ passed: everything served matches the raw events", style="bold green")
         if report.held
-        else Text("✗ did not hold", style="bold red")
+        else Text("✗ failed", style="bold red")
     )
     parts: list[RenderableType] = [table, Text(), verdict]
     for name, one in report.pipelines.items():
@@ -57,7 +57,7 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("backfill", Text()),
         ("  rows · wrong", _checked(one.backfill_rows, one.backfill_mismatches)),
         ("drift", Text()),
-        ("  alerts · lost, doubled, wrong", _checked(one.drift_alerts, _drift_wrong(one))),
+        ("  alerts · lost, extra, wrong", _checked(one.drift_alerts, _drift_errors(one))),
         ("  false alarms before the drift", _false_alarms(one)),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
@@ -71,9 +71,9 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
     ]
 
 
-def _drift_wrong(one: PipelineReport) -> int:
-    doubled_or_lost = one.drift_alerts_missing + one.drift_alerts_extra + one.drift_alert_duplicates
-    return doubled_or_lost + one.drift_unfollowed + one.drift_mismatches
+def _drift_errors(one: PipelineReport) -> int:
+    lost_or_extra = one.drift_alerts_missing + one.drift_alerts_extra + one.drift_alert_duplicates
+    return lost_or_extra + one.drift_unfollowed + one.drift_mismatches
 
 
 def _false_alarms(one: PipelineReport) -> Text:

@@ -1,4 +1,4 @@
-"""Records the demo over time: counts, lags and latencies per second, and the phases of the run."""
+"""Records a demo run over time: its phases, and counts, lags and latencies."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Phase(_TimelineModel):
 
 
 class Sample(_TimelineModel):
-    """One measurement: the records so far by stage, and the lag of each consumer in records."""
+    """One measurement: the number of records so far of each stage, and the lag of each consumer in records."""
 
     at_s: float
     counts: Mapping[str, int]
     lags: Mapping[str, int]
 
 
-class Second(_TimelineModel):
-    """Percentiles of the latencies (ms) of the predictions that arrived within one second."""
+class LatencySecond(_TimelineModel):
+    """The predictions that arrived within one second: their number, and percentiles of their latency in ms."""
 
     at_s: float
     count: int
@@ -44,24 +44,24 @@ class Timeline(_TimelineModel):
 
     phases: tuple[Phase, ...]
     samples: tuple[Sample, ...]
-    latencies: tuple[Second, ...]
+    latencies: tuple[LatencySecond, ...]
 
     def phase(self, name: str) -> Phase | None:
         """The phase with this name; None if the run did not have it."""
         return next((phase for phase in self.phases if phase.name == name), None)
 
     def rates(self, stage: str, step_s: float = 1.0) -> list[tuple[float, float]]:
-        """Records per second of a stage, as (begin, rate) of each step of ``step_s``; needs two samples.
+        """The rate of a stage in records per second, as (begin, rate) of each ``step_s`` seconds.
 
-        Counts are interpolated linearly between samples.
+        Counts are interpolated linearly between samples. With fewer than two samples, the list is empty.
         """
-        seen = [(sample.at_s, sample.counts[stage]) for sample in self.samples if stage in sample.counts]
-        if len(seen) < 2:
+        samples = [(sample.at_s, sample.counts[stage]) for sample in self.samples if stage in sample.counts]
+        if len(samples) < 2:
             return []
-        times, counts = zip(*seen, strict=True)
+        times, counts = zip(*samples, strict=True)
         edges = np.arange(0, times[-1] + step_s, step_s)
-        grown = np.diff(np.interp(edges, times, counts))
-        return [(float(begin), float(rate)) for begin, rate in zip(edges[:-1], grown / step_s, strict=True)]
+        increases = np.diff(np.interp(edges, times, counts))
+        return [(float(begin), float(rate)) for begin, rate in zip(edges[:-1], increases / step_s, strict=True)]
 
     def lag(self, consumer: str) -> list[tuple[float, float]]:
         """The lag of a consumer as (time, records), from its first sample on."""
@@ -69,7 +69,7 @@ class Timeline(_TimelineModel):
 
 
 class Recorder:
-    """Collects a :class:`Timeline`; ``now`` and ``started`` are seconds of one monotonic clock."""
+    """Collects a :class:`Timeline`; all times passed in are seconds of one monotonic clock."""
 
     def __init__(self, started: float) -> None:
         self._started = started
@@ -77,16 +77,16 @@ class Recorder:
         self._samples: list[Sample] = []
         self._latencies: dict[int, list[float]] = defaultdict(list)
 
-    def phase(self, name: str, now: float) -> None:
-        """Begin a phase; ends the one before."""
+    def begin_phase(self, name: str, now: float) -> None:
+        """Begin a phase, which ends the one before."""
         self._phases.append((name, now - self._started))
 
-    def sample(self, counts: Mapping[str, int], lags: Mapping[str, int], now: float) -> None:
+    def add_sample(self, counts: Mapping[str, int], lags: Mapping[str, int], now: float) -> None:
         """Add a sample."""
         self._samples.append(Sample(at_s=round(now - self._started, 3), counts=dict(counts), lags=dict(lags)))
 
-    def arrived(self, arrivals: Iterable[tuple[float, float]]) -> None:
-        """Add arrived predictions as (time, latency in ms)."""
+    def add_arrivals(self, arrivals: Iterable[tuple[float, float]]) -> None:
+        """Add predictions that have arrived, as (time, latency in ms)."""
         for at, latency_ms in arrivals:
             self._latencies[int(at - self._started)].append(latency_ms)
 
@@ -99,10 +99,10 @@ class Recorder:
                 for (name, begin), end in zip(self._phases, ends, strict=True)
             ),
             samples=tuple(self._samples),
-            latencies=tuple(_second(at, values) for at, values in sorted(self._latencies.items())),
+            latencies=tuple(_latency_second(at, values) for at, values in sorted(self._latencies.items())),
         )
 
 
-def _second(at: int, latencies_ms: list[float]) -> Second:
+def _latency_second(at: int, latencies_ms: list[float]) -> LatencySecond:
     p50, p95, p99 = (round(float(p), 2) for p in np.percentile(latencies_ms, (50, 95, 99)))
-    return Second(at_s=at, count=len(latencies_ms), p50=p50, p95=p95, p99=p99)
+    return LatencySecond(at_s=at, count=len(latencies_ms), p50=p50, p95=p95, p99=p99)

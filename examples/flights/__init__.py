@@ -1,1 +1,1 @@
-"""Arrival delays of real flights: contract, features and model in `pipeline.py`."""
+"""Arrival delays of real flights: the pipeline in `pipeline.py`, its messages in `replay.py`."""

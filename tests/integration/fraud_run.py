@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.stack import Stack
-from examples.demo.producing import Upstream
-from examples.demo.services import Services
+from examples.demo.command_runner import CommandRunner
+from examples.demo.producer import DemoProducer
+from examples.fraud.delivery import messages
 from examples.fraud.pipeline import pipeline as fraud
-from examples.fraud.world import messages
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
@@ -36,11 +36,11 @@ _CATCH_UP_S = 240.0
 class Run:
     """What a test does with it; created by :func:`running`."""
 
-    def __init__(self, services: Services, kafka: KafkaAccess, seed: int, backfill: Path) -> None:
+    def __init__(self, services: CommandRunner, kafka: KafkaAccess, seed: int, backfill: Path) -> None:
         self.backfill = backfill
         self.services = services
         self.lag = Lag(kafka)
-        self.upstream = Upstream(kafka)
+        self.upstream = DemoProducer(kafka)
         self.messages = messages(seed)
         self.event_times: list[int] = []
         self._seed = seed
@@ -107,7 +107,7 @@ def running(
     environment: dict[str, str], logs: Path, *, seed: int, train: int, commands: Iterable[str] = SERVING
 ) -> Iterator[Run]:
     """The pipeline with a model trained on the first ``train`` messages; stopped with a savepoint at the end."""
-    with Services(environment, logs) as services:
+    with CommandRunner(environment, logs) as services:
         services.call("topics", "topics", "create", "fraud")
         services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
         run = Run(services, Settings().kafka.access, seed, logs / "backfill")

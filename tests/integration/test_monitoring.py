@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.monitoring import MONITORING
 from deploy.local.stack import Stack
-from examples.demo.services import Services
+from examples.demo.command_runner import CommandRunner
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
@@ -63,7 +63,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A pipeline from raw event to drift alert, run once and looked at."""
     folder = tmp_path_factory.mktemp("monitored")
     variables = {**stack.environment(), "PENSTOCK_CASSANDRA_KEYSPACE": "monitored"}
-    with pytest.MonkeyPatch.context() as patch, Services(variables, folder / "logs") as services:
+    with pytest.MonkeyPatch.context() as patch, CommandRunner(variables, folder / "logs") as services:
         for name, value in variables.items():
             patch.setenv(name, value)
         settings = Settings()

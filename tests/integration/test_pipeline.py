@@ -17,9 +17,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from deploy.local.stack import Stack
-from examples.demo.services import Services
+from examples.demo.command_runner import CommandRunner
+from examples.fraud.delivery import messages
 from examples.fraud.pipeline import pipeline as fraud
-from examples.fraud.world import messages
 from examples.messages import Message
 from penstock.cli import cli
 from penstock.errors import PenstockError
@@ -135,7 +135,7 @@ def test_an_event_of_ten_megabytes_and_one_from_the_far_past_harm_nothing_else(r
 def test_a_scorer_of_a_pipeline_whose_model_was_never_loaded_says_what_to_do(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with Services(environment, tmp_path) as services:
+    with CommandRunner(environment, tmp_path) as services:
         services.call("topics", "topics", "create", "flights")
         with pytest.raises(PenstockError, match="penstock model"):
             services.call("scorer", "scorer", "run", "flights")

@@ -26,7 +26,7 @@ from deploy.local.ports import Ports
 from deploy.local.services.base import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
-from examples.demo.services import Services
+from examples.demo.command_runner import CommandRunner
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess, TokenLogin
 from penstock.kafka.lag import Lag
@@ -112,11 +112,11 @@ def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
         "scorer": (("scorer", "run", file), ports.triton_grpc),
         "drift": (("drift", "run", file), ports.kafka),
     }
-    operator = cleanup.enter_context(Services(run.servers.environment("operator"), run.logs))
+    operator = cleanup.enter_context(CommandRunner(run.servers.environment("operator"), run.logs))
     operator.call("load", "model", "load", file)
     started = [operator]
     for part, (command, port) in commands.items():
-        started.append(cleanup.enter_context(Services(run.servers.environment(part), run.logs)))
+        started.append(cleanup.enter_context(CommandRunner(run.servers.environment(part), run.logs)))
         started[-1].start(part, *command, "--metrics-port", str(port))
         run.pages.append(f"http://127.0.0.1:{port}/metrics")
     lag = cleanup.enter_context(Lag(run.servers.settings("admin").kafka.access))

@@ -1,4 +1,4 @@
-"""Asks a real browser, headless, how a page looks: overflow, contrast, texts that run into one another."""
+"""Checks a page in headless Chromium: overflow, contrast, overlapping texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 
-# Runs in a page of its own, around the page in question: as wide as it is told, which a window cannot always be.
+# A page that shows the inspected page in a frame, because a frame can be narrower than the smallest window.
 _HARNESS = """<!doctype html><body style="margin:0"><iframe id="page" style="border:0;width:%dpx;height:900px"
 srcdoc="%s"></iframe><pre id="found"></pre><script>
 const frame = document.getElementById("page");
@@ -63,10 +63,10 @@ frame.onload = () => {
 </script>"""
 
 
-def look_at(page: str, folder: Path, *, width: int, scheme: Literal["light", "dark"]) -> dict[str, object]:
-    """What is wrong with the page at that width and in that scheme, by kind; with the number of texts looked at."""
+def inspect_page(page: str, folder: Path, *, width: int, scheme: Literal["light", "dark"]) -> dict[str, object]:
+    """The page's defects by kind, at that width and in that scheme, and the number of texts that were checked."""
     assert CHROMIUM is not None
-    # The page forbids all scripts, and a document in a frame inherits nothing that would allow the one around it.
+    # The page's policy forbids scripts in it, but not in the page around its frame.
     harness = folder / f"harness-{width}-{scheme}.html"
     harness.write_text(_HARNESS % (width, html.escape(page, quote=True)), encoding="utf-8")
     answer = subprocess.run(

@@ -1,11 +1,11 @@
-"""A small run of two pipelines, as the demo sees it: enough for every plot of the report."""
+"""Data of a small run of two pipelines, enough for every plot of the report."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from examples.demo.evidence import AlertFact, Evidence, summed
-from examples.demo.page import PipelineRun
+from examples.demo.evidence import Evidence, ReportedAlert, summarise_scores
+from examples.demo.report_page import PipelineRun
 from examples.demo.timeline import Recorder, Timeline
 from scoring.training import Importance
 from verify.measured import Measured
@@ -18,15 +18,15 @@ DRIFT_MS = 35 * DAY_MS
 def timeline() -> Timeline:
     recorder = Recorder(0.0)
     for name, begin in (("history", 0), ("train", 10), ("score", 20), ("burst", 30), ("live", 40), ("catch up", 55)):
-        recorder.phase(name, float(begin))
+        recorder.begin_phase(name, float(begin))
     for second in range(60):
         counts = {"produced": second * 100, "features": second * 98}
         lags = {"features": second * 7 % 900, "sink-redis": 12, "sink-cassandra": max(0, 5_000 - 90 * second)}
         if second >= 20:
             counts["predictions"] = (second - 20) * 120
             lags |= {"scorer": max(0, 30_000 - 3_000 * (second - 20)), "drift": 3}
-            recorder.arrived((float(second), 20.0 + n) for n in range(50))
-        recorder.sample(counts, lags, float(second))
+            recorder.add_arrivals((float(second), 20.0 + n) for n in range(50))
+        recorder.add_sample(counts, lags, float(second))
     return recorder.timeline(60.0)
 
 
@@ -37,7 +37,7 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
     truth[::5] = -1
     monitors = ("event.amount_eur", "customer_activity.last_chip_amount_7d", "score")
     alerts = tuple(
-        AlertFact(
+        ReportedAlert(
             at_ms=DRIFT_MS + day * DAY_MS,
             monitor=monitor,
             detector=detector,
@@ -56,8 +56,8 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
         drift_from_ms=drift_from_ms,
         threshold=0.5,
         positive="review",
-        before=summed(scores[:2_000], truth[:2_000], 0.5),
-        after=None if drift_from_ms is None else summed(scores[2_000:] ** 2, truth[2_000:], 0.5),
+        before=summarise_scores(scores[:2_000], truth[:2_000], 0.5),
+        after=None if drift_from_ms is None else summarise_scores(scores[2_000:] ** 2, truth[2_000:], 0.5),
         monitors=monitors,
         alerts=alerts,
         importance=tuple(
@@ -68,7 +68,7 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
     )
 
 
-def seen(drift_from_ms: int | None = DRIFT_MS) -> PipelineRun:
+def pipeline_run(drift_from_ms: int | None = DRIFT_MS) -> PipelineRun:
     latencies = np.random.default_rng(5).lognormal(3.6, 0.6, 500).tolist()
     measured = Measured(events_per_s=3_505.2, latencies_ms=latencies, trained_until_ms=30 * DAY_MS)
     return PipelineRun(measured, timeline(), evidence(drift_from_ms))

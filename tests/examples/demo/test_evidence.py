@@ -1,50 +1,52 @@
-"""Scores become few numbers that lose nothing that a report says."""
+"""The report's data: summaries of scores, calibration bins, alerts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from examples.demo.evidence import SCORE_EDGES, Bin, alerts_of, summed
+from examples.demo.evidence import SCORE_EDGES, CalibrationBin, decode_alerts, summarise_scores
 from schemas.codec import Encoder
 from schemas.records import DRIFT_SCHEMA
 
 
-def test_every_prediction_is_counted_once_even_beyond_the_last_edge() -> None:
-    found = summed(np.array([0.0, 1e-9, 0.5, 1.0]), np.full(4, -1, dtype=np.int8), 0.5)
+def test_the_histogram_counts_every_prediction_once_also_beyond_the_last_edge() -> None:
+    found = summarise_scores(np.array([0.0, 1e-9, 0.5, 1.0]), np.full(4, -1, dtype=np.int8), 0.5)
     assert sum(found.histogram) == found.predictions == 4
     assert len(found.histogram) == len(SCORE_EDGES) - 1
     assert (found.flagged, found.labelled, found.bins) == (2, 0, ())
 
 
-def test_what_scores_promise_is_the_sum_over_the_labelled() -> None:
+def test_expected_positives_are_the_sum_of_the_scores_of_labelled_events() -> None:
     truth = np.array([1, 0, -1], dtype=np.int8)
-    found = summed(np.array([0.9, 0.25, 0.7]), truth, 0.5)
+    found = summarise_scores(np.array([0.9, 0.25, 0.7]), truth, 0.5)
     assert (found.expected, found.positives) == (1.15, 1)
-    assert (found.flagged, found.flagged_labelled, found.flagged_positives) == (2, 1, 1)
+    assert found.flagged == 2
 
 
-def test_bins_hold_a_few_dozen_each_and_everything_together() -> None:
+def test_bins_have_at_least_30_labelled_events_and_together_all_of_them() -> None:
     rng = np.random.default_rng(1)
     scores = rng.beta(0.2, 6, 5_000)
     truth = (rng.random(5_000) < scores).astype(np.int8)
-    bins = summed(scores, truth, 0.5).bins
+    bins = summarise_scores(scores, truth, 0.5).bins
     assert sum(b.labelled for b in bins) == 5_000
     assert sum(b.positives for b in bins) == truth.sum()
     assert min(b.labelled for b in bins) >= 30
     assert [b.mean_score for b in bins] == sorted(b.mean_score for b in bins)
 
 
-def test_of_no_predictions_there_is_nothing_to_say() -> None:
-    assert summed(np.array([]), np.array([], dtype=np.int8), 0.5).bins == ()
+def test_without_predictions_there_are_no_bins() -> None:
+    assert summarise_scores(np.array([]), np.array([], dtype=np.int8), 0.5).bins == ()
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    assert Bin(mean_score=0.1, labelled=40, positives=3).interval() == pytest.approx((0.02583, 0.19862), abs=5e-5)
-    assert Bin(mean_score=0.1, labelled=40, positives=0).interval()[0] == 0
+def test_the_interval_of_a_share_is_wilsons_interval() -> None:
+    assert CalibrationBin(mean_score=0.1, labelled=40, positives=3).interval() == pytest.approx(
+        (0.02583, 0.19862), abs=5e-5
+    )
+    assert CalibrationBin(mean_score=0.1, labelled=40, positives=0).interval()[0] == 0
 
 
-def test_an_alert_that_was_made_again_counts_once_and_alerts_are_in_order() -> None:
+def test_a_repeated_alert_counts_once_and_alerts_are_in_order_of_event_time() -> None:
     encoder = Encoder(DRIFT_SCHEMA)
     alert = {
         "alert_id": "features.fraud-0-7:score:psi",
@@ -64,5 +66,5 @@ def test_an_alert_that_was_made_again_counts_once_and_alerts_are_in_order() -> N
         "message": "",
     }
     earlier = alert | {"alert_id": "features.fraud-0-5:score:kl", "detector": "kl", "event_time": 1_000}
-    found = alerts_of(encoder.encode(one) for one in (alert, earlier, alert))
+    found = decode_alerts(encoder.encode(one) for one in (alert, earlier, alert))
     assert [(one.at_ms, one.detector) for one in found] == [(1_000, "kl"), (2_000, "psi")]

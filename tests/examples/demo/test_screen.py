@@ -1,4 +1,4 @@
-"""Rates are of the last seconds; off a terminal the screen is lines."""
+"""The demo's screen: rates, the panel on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import io
 
 from rich.console import Console
 
+from examples.demo.output_readers import HighScore, ShownAlert
 from examples.demo.screen import Meter, Screen
-from examples.demo.watching import Alarm, HighScore
 
 
-def test_a_rate_is_that_of_the_last_seconds() -> None:
+def test_the_rate_is_that_of_the_last_few_seconds() -> None:
     meter = Meter()
     for second in range(10):
         meter.set(second * 100, float(second))
@@ -20,13 +20,13 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
     assert meter.per_second == 0.0
 
 
-def test_one_reading_is_no_rate() -> None:
+def test_the_rate_of_a_single_reading_is_zero() -> None:
     meter = Meter()
     meter.set(5, 1.0)
     assert meter.per_second == 0.0
 
 
-def test_off_a_terminal_each_step_is_a_line_with_its_duration() -> None:
+def test_without_a_terminal_each_step_is_a_line_with_its_duration() -> None:
     out = io.StringIO()
     with Screen(Console(file=out, width=100)) as screen:
         screen.step("first")
@@ -47,11 +47,11 @@ def test_the_panel_shows_rates_lags_latency_high_scores_and_drift_alerts() -> No
     state.meters["drift alerts"].set(2, 1.0)
     state.lags = {"scorer": 12}
     state.latencies_ms = [29.0] * 99 + [144.0]
-    state.high_scores = [HighScore(0.974, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", "review")]
-    state.alarms = [Alarm("event.amount_eur", "adwin", 40.5, 58.125)]
+    state.high_scores = [HighScore(0.974, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")]
+    state.alerts = [ShownAlert("event.amount_eur", "adwin", 40.5, 58.125)]
     screen._console.print(screen._panel(1.0))
     shown = [" ".join(line.strip("│╭╮ ").split()) for line in out.getvalue().splitlines()]
     assert "predictions 4,000 3,000 scorer 12" in shown
     assert "raw event → committed prediction p50 29 ms p99 144 ms" in shown
-    assert "9f86d081884c7d659a2feaa0… 0.974 review" in shown
+    assert "9f86d081884c7d659a2feaa0… 0.974" in shown
     assert "event.amount_eur 40.5 58.1 adwin" in shown

@@ -1,4 +1,4 @@
-"""A timeline has evenly spaced rates, percentiles by second and phases without gaps."""
+"""A timeline has rates at even steps, percentiles of each second, and phases without gaps."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from examples.demo.timeline import Recorder, Timeline
 
 def recorded() -> Timeline:
     recorder = Recorder(started=100.0)
-    recorder.phase("history", 100.0)
-    recorder.sample({"produced": 0}, {}, 100.0)
-    recorder.sample({"produced": 1_000}, {"scorer": 40}, 102.0)
-    recorder.phase("live", 102.0)
-    recorder.sample({"produced": 1_100}, {"scorer": 0}, 103.0)
-    recorder.arrived([(102.2, float(ms)) for ms in range(1, 101)] + [(103.9, 7.0)])
+    recorder.begin_phase("history", 100.0)
+    recorder.add_sample({"produced": 0}, {}, 100.0)
+    recorder.add_sample({"produced": 1_000}, {"scorer": 40}, 102.0)
+    recorder.begin_phase("live", 102.0)
+    recorder.add_sample({"produced": 1_100}, {"scorer": 0}, 103.0)
+    recorder.add_arrivals([(102.2, float(ms)) for ms in range(1, 101)] + [(103.9, 7.0)])
     return recorder.timeline(104.5)
 
 
-def test_a_count_that_grew_between_two_looks_grew_evenly() -> None:
+def test_rates_interpolate_counts_between_samples() -> None:
     assert recorded().rates("produced") == [(0.0, 500.0), (1.0, 500.0), (2.0, 100.0)]
 
 
-def test_a_stage_that_was_never_looked_at_has_no_rate() -> None:
+def test_a_stage_without_samples_has_no_rates() -> None:
     assert recorded().rates("predictions") == []
 
 
-def test_a_consumer_is_shown_from_its_first_look_on() -> None:
+def test_the_lag_of_a_consumer_begins_with_its_first_sample() -> None:
     assert recorded().lag("scorer") == [(2.0, 40.0), (3.0, 0.0)]
 
 
@@ -38,6 +38,6 @@ def test_percentiles_are_of_the_predictions_that_arrived_in_that_second() -> Non
     assert (second.at_s, second.count, second.p50) == (3.0, 1, 7.0)
 
 
-def test_it_survives_being_written_and_read() -> None:
+def test_a_timeline_is_the_same_after_writing_and_reading() -> None:
     timeline = recorded()
     assert Timeline.model_validate_json(timeline.model_dump_json()) == timeline

@@ -65,7 +65,7 @@ def test_hours_are_those_of_the_local_clock(rows):
     assert rows[0]["arrival_hour"] == 8.0
 
 
-def test_nothing_of_the_arrival_is_in_the_event():
+def test_the_event_contains_nothing_about_the_arrival():
     assert not {"arr_time", "arr_delay", "dep_time", "air_time", "is_late"} & set(FlightDue.model_fields)
 
 

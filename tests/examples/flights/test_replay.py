@@ -17,7 +17,7 @@ MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 @pytest.fixture(scope="module")
 def year():
-    """What a look at every message of the year finds; the messages themselves would not fit."""
+    """Statistics of all messages of the year; the messages themselves would not fit in memory."""
     source, events, labels = pipeline.source, Decoder(contract_schema(FlightDue)), Decoder(contract_schema(FlightLabel))
     found = Counter()
     ids, labelled, refused, newest = {}, set(), [], 0
@@ -70,7 +70,7 @@ def test_labels_come_within_hours_or_at_most_a_day_and_a_half(year):
     assert year["label a day after its event"] < 20
 
 
-def test_missing_values_and_oddities_survive(year):
+def test_missing_and_unusual_values_are_kept(year):
     assert year["no tail number"] == 2_512
     assert year["tail number that is none of the FAA"] == 4
     assert year["arrived at 2400"] == 150
@@ -80,7 +80,7 @@ def test_whether_a_flight_has_left_is_known_but_not_how_late_it_will_leave(year)
     assert year["left by schedule"] == 200_089
 
 
-def test_nearly_a_quarter_is_late(year):
+def test_nearly_a_quarter_of_the_flights_is_late(year):
     assert year["late"] / year["label"] == pytest.approx(0.237, abs=0.001)
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from examples.flights.pipeline import pipeline as flights
+from examples.fraud.delivery import messages
 from examples.fraud.pipeline import CardTransaction, pipeline
-from examples.fraud.world import messages
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event, event_row
 from streams.oracle.derived_columns import derive
@@ -45,7 +45,7 @@ def test_night_is_before_six_in_the_morning(rows):
     assert {row["hour_of_day"] < 6 for row in rows if not row["is_night"]} == {False}
 
 
-def test_no_personal_column_is_carried():
+def test_no_personal_column_is_passed_through():
     personal = {f.name for f in compile_plan(pipeline).source.fields if f.pii}
     assert personal == {"card_id", "cardholder_name"}
     assert not personal & {name for name, _ in compile_plan(pipeline).passthrough}

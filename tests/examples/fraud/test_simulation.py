@@ -31,12 +31,12 @@ def test_a_day_has_about_a_thousand_payments(month):
     assert 900 < sum(map(len, month)) / len(month) < 1_200
 
 
-def test_before_the_drift_three_scenarios_happen(month):
+def test_before_the_drift_there_are_three_scenarios(month):
     assert {p.scenario for day in month[:24] for p in day} == {None, "large", "terminal", "card"}
 
 
 def test_after_the_drift_a_new_pattern_replaces_stolen_cards_online(month):
-    # What was planned before the drift still runs out.
+    # Bursts that were planned before the drift still take place.
     scenarios = Counter(p.scenario for day in month[29:] for p in day)
     assert "card" not in scenarios
     assert any(p.scenario == "relay" for day in month[24:] for p in day)
@@ -50,7 +50,7 @@ def test_drift_raises_amounts_and_the_share_bought_online():
     assert online[1] > 1.3 * online[0]
 
 
-def test_all_that_is_paid_at_a_compromised_terminal_is_fraud():
+def test_all_payments_at_a_compromised_terminal_are_fraudulent():
     payments = [p for day in live(10, new_compromised_terminals=3.0, new_stolen_cards=0.0) for p in day]
     begun, honest_after = {}, 0
     for payment in payments:
@@ -63,7 +63,7 @@ def test_all_that_is_paid_at_a_compromised_terminal_is_fraud():
     assert honest_after == 0
 
 
-def test_stolen_card_data_is_used_in_bursts_of_one_card_and_one_device():
+def test_each_burst_with_stolen_card_data_is_of_one_card_and_one_device():
     payments = [p for day in live(5, new_stolen_cards=5.0) for p in day if p.scenario == "card"]
     devices = {}
     for payment in payments:
@@ -72,6 +72,6 @@ def test_stolen_card_data_is_used_in_bursts_of_one_card_and_one_device():
     assert len(payments) > 3 * len(devices)
 
 
-def test_a_world_without_crime_has_no_fraud():
+def test_with_all_fraud_rates_at_zero_there_is_no_fraud():
     days = live(3, large_fraud_share=0.0, new_compromised_terminals=0.0, new_stolen_cards=0.0)
     assert {p.scenario for day in days for p in day} == {None}

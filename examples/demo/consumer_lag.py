@@ -1,4 +1,4 @@
-"""The lag of each consumer of a pipeline, by the name in its consumer group."""
+"""Measures the lag of a pipeline's consumers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
 
-# The job commits its position at each checkpoint, when the output of all that it has read is on the features topic.
+# Names of the consumers, as in their consumer groups. The feature job commits its offsets at each checkpoint, when the
+# records for everything that it has read are on the features topic.
 JOB = "features"
 SCORER, REDIS, CASSANDRA, DRIFT = "scorer", "sink-redis", "sink-cassandra", "drift"
 
 
-class Consumers:
-    """Measures the feature job and every consumer that was reported as :meth:`started`."""
+class ConsumerLags:
+    """Measures the lag of the feature job and of every consumer that was :meth:`added <add>`."""
 
     def __init__(self, pipeline: Pipeline, kafka: KafkaAccess) -> None:
         self._pipeline = pipeline.name
@@ -31,12 +32,12 @@ class Consumers:
         }
         self._started = [JOB]
 
-    def started(self, *names: str) -> None:
-        """Report that these consumers run from now on."""
+    def add(self, *names: str) -> None:
+        """Include these consumers in :meth:`lags` from now on."""
         self._started += names
 
     def lags(self) -> dict[str, int]:
-        """The lag in records of each running consumer, in the order of their start."""
+        """The lag of each included consumer in records, in the order in which they were added."""
         ends = {
             topic: self._lag.end_offsets(topic) for topic in {t for name in self._started for t in self._reads[name]}
         }
@@ -44,13 +45,13 @@ class Consumers:
             name: sum(self._behind(name, topic, ends[topic]) for topic in self._reads[name]) for name in self._started
         }
 
-    def behind(self, names: Sequence[str]) -> int:
+    def total_lag(self, names: Sequence[str]) -> int:
         """The total lag of these consumers in records."""
         return sum(
             self._behind(name, topic, self._lag.end_offsets(topic)) for name in names for topic in self._reads[name]
         )
 
-    def features(self) -> int:
+    def feature_records(self) -> int:
         """The number of records on the features topic."""
         return sum(self._lag.end_offsets(self._features).values())
 

@@ -1,4 +1,4 @@
-"""The demo's commands: a failure shows the end of its log, and nothing outlives the demo."""
+"""The demo's child processes: a failure shows the end of its log, and no process outlives the demo."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.services import Services
+from examples.demo.command_runner import CommandRunner
 from penstock.errors import PenstockError
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from examples.demo.services import Services
-services = Services({}, Path(sys.argv[1]))
+from examples.demo.command_runner import CommandRunner
+services = CommandRunner({}, Path(sys.argv[1]))
 services.start("child", "logs", "kafka", "--home", sys.argv[2], "-f")
 print(services._running["child"].pid, flush=True)
 time.sleep(60)
@@ -26,23 +26,23 @@ time.sleep(60)
 
 
 def test_a_command_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    with Services({}, tmp_path) as services, pytest.raises(PenstockError) as caught:
+    with CommandRunner({}, tmp_path) as services, pytest.raises(PenstockError) as caught:
         services.call("describe", "features", "describe", "no-such-pipeline")
-    assert "exited with 1" in str(caught.value)
+    assert "failed with exit status 1" in str(caught.value)
     assert "there is no pipeline 'no-such-pipeline'" in str(caught.value)
     assert str(tmp_path / "describe.log") in str(caught.value)
 
 
-def test_a_background_command_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
-    with Services({}, tmp_path) as services:
+def test_a_background_command_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
+    with CommandRunner({}, tmp_path) as services:
         services.start("early", "--version")
         time.sleep(0.1)
         services._running["early"].wait(30)
-        with pytest.raises(PenstockError, match="early ended by itself with 0"):
+        with pytest.raises(PenstockError, match="early ended by itself with exit status 0"):
             services.check()
 
 
-def test_commands_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_commands_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     home = tmp_path / "stack"
     (home / "logs").mkdir(parents=True)
     (home / "logs" / "kafka.log").write_text("a line\n")

@@ -1,4 +1,4 @@
-"""The demo's producer: sends messages to Kafka, as fast as possible or at a given rate."""
+"""The demo's Kafka producer, which sends messages as fast as possible or at a given rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.kafka.access import QUIET, KafkaAccess
 _CHECK_EVERY = 500
 
 
-class Upstream:
+class DemoProducer:
     """Produces messages and counts them by kind; ``event_times`` is the event-time range of the valid events (ms)."""
 
     def __init__(self, kafka: KafkaAccess) -> None:

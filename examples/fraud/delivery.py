@@ -1,7 +1,7 @@
 """The messages of the fraud example: the simulated payments as producers deliver them, including faults.
 
-Messages come in order of arrival. Some payments arrive late, some twice, some are malformed; labels come when they are
-known. Event time starts at the simulation's ``START_MS`` and does not depend on the wall clock.
+Messages are in order of arrival. Some payments arrive late, some twice, and some are malformed; a label arrives when it
+is known. Event time starts at the simulation's ``START_MS`` and does not depend on the wall clock.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ Event = dict[str, Any]
 class FraudConfig:
     """The simulated world, and the delivery faults of its messages as shares of the transactions.
 
-    ``out_of_order`` arrive up to five minutes late, ``hours_late`` one to twelve hours, ``too_late`` eight to ten days,
-    which is older than the longest window. ``duplicates`` are sent again within ten minutes, byte by byte; only prompt
-    ones are, so that the copy is always within the source's horizon. ``malformed`` messages come in addition.
+    ``out_of_order`` events arrive up to five minutes late, ``hours_late`` ones one to twelve hours, and ``too_late``
+    ones eight to ten days, which is longer than the longest window. ``duplicates`` are the same bytes again within ten
+    minutes; only events that are at most five minutes late are duplicated, so that the copy is within the source's
+    horizon. ``malformed`` messages are sent in addition. ``avro`` is the share of events in Avro; the others are JSON.
     """
 
     world: WorldConfig = field(default_factory=WorldConfig)
@@ -39,10 +40,10 @@ class FraudConfig:
 
 
 def messages(seed: int, limit: int | None = None, config: FraudConfig | None = None) -> Iterator[Message]:
-    """All messages about the first ``limit`` transactions of the world (None: without end), by arrival.
+    """The messages of the first ``limit`` transactions of the world (None: without end), in order of arrival.
 
-    Exactly ``limit`` of them are valid events, and each of these has its label, known 2 hours to 7 days later and never
-    before the event has arrived. The same arguments always give the same bytes.
+    Exactly ``limit`` of them are valid events. Each of these has a label, which becomes known 2 hours to 7 days later
+    and never before the event has arrived. The same arguments always give the same bytes.
     """
     config = config or FraudConfig()
     delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
@@ -54,7 +55,7 @@ def messages(seed: int, limit: int | None = None, config: FraudConfig | None = N
             waiting += delivery.deliver(transaction, number)
         if number == limit:
             break
-        # Payments of the next day may arrive before messages that have not arrived by midnight.
+        # Messages that arrive after midnight wait: payments of the next day may arrive before them.
         waiting.sort()
         arrived = bisect_left(waiting, (START_MS + day * DAY_MS,))
         yield from (message for _, _, message in waiting[:arrived])
@@ -63,7 +64,7 @@ def messages(seed: int, limit: int | None = None, config: FraudConfig | None = N
 
 
 class _Delivery:
-    """Turns a transaction into messages, each with its time of arrival and a number that settles ties."""
+    """Turns transactions into messages, each with its time of arrival and a number that orders equal times."""
 
     def __init__(self, rng: random.Random, config: FraudConfig) -> None:
         self._rng = rng
@@ -77,14 +78,14 @@ class _Delivery:
         event = _event(transaction, f"tx-{number:08d}")
         write = self._events.avro if rng.random() < config.avro else self._events.json
         key, value, time = transaction.card_id.encode(), write(event), transaction.time_ms
-        arrival = time + self._travel_ms()
-        yield self._at(arrival, Message(pipeline.source.topic, key, value, time, "event"))
+        arrival = time + self._delay_ms()
+        yield self._arriving(arrival, Message(pipeline.source.topic, key, value, time, "event"))
         if rng.random() < config.duplicates and arrival - time <= 5 * MINUTE_MS:
             again = arrival + rng.randrange(SECOND_MS, 10 * MINUTE_MS)
-            yield self._at(again, Message(pipeline.source.topic, key, value, time, "duplicate"))
+            yield self._arriving(again, Message(pipeline.source.topic, key, value, time, "duplicate"))
         if rng.random() < config.malformed:
             bad, reason = self._malformed(event | {"transaction_id": f"bad-{number:08d}"})
-            yield self._at(arrival, Message(pipeline.source.topic, key, bad, time, "malformed", reason))
+            yield self._arriving(arrival, Message(pipeline.source.topic, key, bad, time, "malformed", reason))
         yield self._label(transaction, event["transaction_id"], arrival)
 
     def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> tuple[int, int, Message]:
@@ -93,16 +94,16 @@ class _Delivery:
         label = {"transaction_id": transaction_id, "label_time": known, "is_fraud": transaction.scenario is not None}
         assert pipeline.labels is not None
         message = Message(pipeline.labels.topic, transaction_id.encode(), self._labels.avro(label), known, "label")
-        return self._at(known, message)
+        return self._arriving(known, message)
 
-    def _travel_ms(self) -> int:
+    def _delay_ms(self) -> int:
         rng, config = self._rng, self._config
-        luck = rng.random()
-        if luck < config.too_late:
+        chance = rng.random()
+        if chance < config.too_late:
             return rng.randrange(8 * DAY_MS, 10 * DAY_MS)
-        if luck < config.too_late + config.hours_late:
+        if chance < config.too_late + config.hours_late:
             return rng.randrange(HOUR_MS, 12 * HOUR_MS)
-        if luck < config.too_late + config.hours_late + config.out_of_order:
+        if chance < config.too_late + config.hours_late + config.out_of_order:
             return rng.randrange(10 * SECOND_MS, 5 * MINUTE_MS)
         return rng.randrange(2 * SECOND_MS)
 
@@ -110,7 +111,7 @@ class _Delivery:
         make, reason = self._rng.choice(MALFORMATIONS)
         return make(event, self._events), reason
 
-    def _at(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+    def _arriving(self, arrival: int, message: Message) -> tuple[int, int, Message]:
         self._sent += 1
         return arrival, self._sent, message
 
@@ -136,7 +137,7 @@ def _without_amount(event: Event, formats: EventFormats) -> bytes:
     return formats.json({name: value for name, value in event.items() if name != "amount"})
 
 
-def _of_unknown_schema(event: Event, formats: EventFormats) -> bytes:
+def _with_unknown_schema(event: Event, formats: EventFormats) -> bytes:
     return MARKER + b"\x00unknown" + formats.avro(event)[10:]
 
 
@@ -145,7 +146,7 @@ MALFORMATIONS: tuple[tuple[Callable[[Event, EventFormats], bytes | None], Reason
     (lambda event, formats: formats.json(event)[:-1], "penstock.Undecodable"),
     (lambda event, formats: formats.avro(event)[:-1], "penstock.Undecodable"),
     (lambda event, formats: formats.json(event | {"amount": float("nan")}), "penstock.Undecodable"),
-    (_of_unknown_schema, "penstock.UnknownSchema"),
+    (_with_unknown_schema, "penstock.UnknownSchema"),
     (_without_amount, "penstock.InvalidField"),
     (lambda event, formats: formats.avro(event | {"amount": float("nan")}), "penstock.InvalidField"),
     (lambda event, formats: formats.avro(event | {"amount": -event["amount"]}), "penstock.InvalidField"),
@@ -161,4 +162,4 @@ MALFORMATIONS: tuple[tuple[Callable[[Event, EventFormats], bytes | None], Reason
     ),
     (lambda _event, _formats: None, "penstock.Tombstone"),
 )
-"""Faults of malformed events, each with its dead-letter reason; all equally frequent."""
+"""Ways to make an event malformed, each with its dead-letter reason; all are equally frequent."""

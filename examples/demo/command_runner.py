@@ -1,4 +1,4 @@
-"""Penstock's own commands as child processes: started with a log each, watched, and always stopped."""
+"""Runs ``penstock`` commands as child processes with a log each, and stops them at the end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _POLL_S = 0.1
 _TAIL_LINES = 12
 
 
-class Services:
-    """Runs ``penstock`` commands against one stack; leaving the context stops all that still run.
+class CommandRunner:
+    """Runs ``penstock`` commands against one stack; leaving the context stops those that still run.
 
     Args:
-        environment: The variables of the stack, added to this process's own.
-        logs: Folder of the logs, ``<name>.log`` each.
-        idle: Called now and then while :meth:`call` waits.
+        environment: Variables of the stack, added to those of this process.
+        logs: Folder of the logs, which are called ``<name>.log``.
+        idle: Called several times a second while :meth:`call` waits.
     """
 
     def __init__(self, environment: dict[str, str], logs: Path, idle: Callable[[], None] = lambda: None) -> None:
@@ -48,12 +48,12 @@ class Services:
         """Run ``penstock ARGUMENTS`` and wait until it exits.
 
         Args:
-            name: Names its log.
-            arguments: The command's.
-            idle: Called now and then meanwhile, instead of the one that the class has.
+            name: Name of its log.
+            arguments: Arguments of the command.
+            idle: Called while waiting, instead of the ``idle`` of this object.
 
         Raises:
-            PenstockError: it fails; with the end of its log.
+            PenstockError: if the command fails; it contains the end of the log.
         """
         with self._log(name).open("w+b") as log:
             command = subprocess.Popen(
@@ -70,12 +70,12 @@ class Services:
             finally:
                 _end(command)
         if command.returncode:
-            raise self._failure(name, f"`penstock {' '.join(arguments)}` exited with {command.returncode}")
+            raise self._failure(name, f"`penstock {' '.join(arguments)}` failed with exit status {command.returncode}")
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``penstock ARGUMENTS`` in the background; a second start appends to the same log."""
         with self._log(name).open("ab") as log:
-            # In its own session, Ctrl-C in the terminal reaches only the demo, which stops its services in order.
+            # In a session of its own, so that Ctrl-C reaches only the demo, which then stops its commands in order.
             self._running[name] = subprocess.Popen(
                 self._command(arguments),
                 stdout=log,
@@ -86,7 +86,7 @@ class Services:
             )
 
     def kill(self, name: str) -> None:
-        """End a background command with SIGKILL: it cannot commit or close anything."""
+        """End a background command with SIGKILL, so that it cannot commit or close anything."""
         process = self._running.pop(name)
         process.kill()
         process.wait()
@@ -95,18 +95,18 @@ class Services:
         """Check that no background command has ended by itself.
 
         Raises:
-            PenstockError: one has; with its name and the end of its log.
+            PenstockError: if one has; it contains its name and the end of its log.
         """
         for name, process in self._running.items():
             if process.poll() is not None:
-                raise self._failure(name, f"{name} ended by itself with {process.returncode}")
+                raise self._failure(name, f"{name} ended by itself with exit status {process.returncode}")
 
     def ended(self) -> list[str]:
         """The background commands that have ended by themselves."""
         return [name for name, process in self._running.items() if process.poll() is not None]
 
     def stop_all(self) -> None:
-        """Stop all background commands; kills those that do not stop in time."""
+        """Stop all background commands; kill those that do not stop in time."""
         for process in self._running.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The demo's consumers: read predictions and drift alerts, and measure latency."""
+"""Reads a pipeline's predictions and drift alerts during the demo, and measures latency."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from penstock.kafka.access import QUIET, KafkaAccess
 from schemas.codec import Decoder
 from schemas.history import record_decoder
 
+# How many are kept: for the screen, and latencies for its percentiles.
 _HIGH_SCORES = 5
-_ALARMS = 4
+_ALERTS = 4
 _RECENT = 2_000
 
 
 @dataclass(frozen=True)
 class HighScore:
-    """A prediction with a high score, for the screen."""
+    """A prediction with the positive decision, for the screen."""
 
     score: float
     entity: str
-    decision: str
 
 
 @dataclass(frozen=True)
-class Alarm:
+class ShownAlert:
     """A drift alert, for the screen: a monitor's expected and current value, and the detector."""
 
     monitor: str
@@ -40,34 +40,35 @@ class Alarm:
     current: float
 
 
-class Alarms:
-    """Reads ``drift.<pipeline>`` at each :meth:`look`: ``count`` of all alerts, and the ``latest`` few."""
+class AlertReader:
+    """Reads ``drift.<pipeline>`` at each :meth:`poll`: ``count`` is the number of alerts, ``latest`` the last few."""
 
     def __init__(self, kafka: KafkaAccess, topic: str) -> None:
         self.count = 0
-        self.latest: deque[Alarm] = deque(maxlen=_ALARMS)
+        self.latest: deque[ShownAlert] = deque(maxlen=_ALERTS)
         self._decoder = record_decoder("drift_alert")
         self._consumer = Consumer(_settings(kafka))
         self._consumer.subscribe([topic])
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the alerts that have arrived; does not wait."""
         for alert in _values(self._consumer.consume(500, 0.0), self._decoder):
             self.count += 1
             shown = (alert[name] for name in ("monitor", "detector", "reference", "current"))
-            self.latest.append(Alarm(*shown))
+            self.latest.append(ShownAlert(*shown))
 
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
 
 
-class Downstream:
-    """A consumer of ``predictions.<pipeline>`` in its own thread.
+class PredictionReader:
+    """Reads ``predictions.<pipeline>`` in a thread of its own.
 
     ``count`` is the number of predictions read. A latency is the time from the raw event's Kafka timestamp to the
-    prediction's arrival here: ``latencies_ms`` holds those that arrived while ``measuring`` was set, ``recent_ms`` the
-    latest of all. ``high_scores`` holds the latest few predictions with the decision ``positive``.
+    arrival of the prediction here, in ms: ``latencies_ms`` holds those that arrived while ``measuring`` was set,
+    ``recent_ms`` the latest ones. ``high_scores`` holds the last few predictions with the decision ``positive``.
+    ``last_arrival`` is in seconds of the monotonic clock.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, positive: str) -> None:
@@ -100,9 +101,9 @@ class Downstream:
     def _run(self) -> None:
         while not self._stop.is_set():
             for prediction in _values(self._consumer.consume(500, 0.01), self._decoder):
-                self._take(prediction, time.time())
+                self._record(prediction, time.time())
 
-    def _take(self, prediction: dict[str, Any], now: float) -> None:
+    def _record(self, prediction: dict[str, Any], now: float) -> None:
         source = prediction["source"]
         assert isinstance(source, dict)
         latency = now * 1_000 - source["timestamp"]
@@ -115,7 +116,7 @@ class Downstream:
         score = prediction["score"]
         assert isinstance(score, float)
         if prediction["decision"] == self._positive:
-            self.high_scores.append(HighScore(score, str(prediction["entity"]), str(prediction["decision"])))
+            self.high_scores.append(HighScore(score, str(prediction["entity"])))
 
 
 def _settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:

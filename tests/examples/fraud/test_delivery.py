@@ -4,9 +4,9 @@ from itertools import islice
 
 import pytest
 
+from examples.fraud.delivery import MALFORMATIONS, FraudConfig, messages
 from examples.fraud.pipeline import CardTransaction, FraudLabel, pipeline
 from examples.fraud.simulation import DAY_MS, HOUR_MS, START_MS, WorldConfig
-from examples.fraud.world import MALFORMATIONS, FraudConfig, messages
 from examples.messages import EventFormats
 from schemas.avro import contract_schema
 from schemas.codec import MARKER, Decoder, Rejection, decode_event, event_row
@@ -54,8 +54,8 @@ def test_another_seed_gives_others():
     assert list(messages(1, 100)) != list(messages(2, 100))
 
 
-def test_without_a_limit_it_goes_on_with_the_same_days(sent):
-    # Up to the day on which the limit is reached nothing may depend on it.
+def test_without_a_limit_the_first_days_have_the_same_messages(sent):
+    # Until the day on which the limit is reached, messages must not depend on it.
     assert list(islice(messages(SEED), 10_000)) == sent[:10_000]
 
 
@@ -75,7 +75,7 @@ def test_every_event_is_keyed_by_the_column_that_partitions_the_source(sent):
             assert message.key == getattr(decode(message.value), pipeline.source.key).encode()
 
 
-def test_malformed_and_duplicates_come_at_their_rates():
+def test_malformed_and_duplicate_messages_have_the_configured_rates():
     config = FraudConfig(duplicates=0.1, malformed=0.2)
     kinds = Counter(m.kind for m in messages(SEED, 5_000, config))
     assert kinds["event"] == kinds["label"] == 5_000
@@ -83,7 +83,7 @@ def test_malformed_and_duplicates_come_at_their_rates():
     assert kinds["malformed"] == pytest.approx(1_000, rel=0.15)
 
 
-def test_malformed_messages_are_refused_for_the_reason_they_state():
+def test_malformed_messages_are_refused_for_their_expected_reason():
     malformed = [m for m in messages(SEED, 2_000, FraudConfig(malformed=1.0)) if m.kind == "malformed"]
     for message in malformed:
         refused = decode(message.value)
@@ -93,7 +93,7 @@ def test_malformed_messages_are_refused_for_the_reason_they_state():
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMATIONS)))
-def test_each_malformation_spoils_an_event_that_was_good(number, events):
+def test_each_malformation_makes_a_valid_event_invalid(number, events):
     make, reason = MALFORMATIONS[number]
     refused = decode(make(events[0].model_dump(), EventFormats(CardTransaction)))
     assert isinstance(refused, Rejection)
@@ -111,7 +111,7 @@ def test_duplicates_are_the_same_bytes_and_are_dropped_within_the_horizon():
 
 
 def behind_ms(events):
-    """How far each event is behind the newest that has arrived before it."""
+    """How far each event is behind the newest event that arrived before it, in ms."""
     newest, behind = 0, []
     for event in events:
         newest = max(newest, event.event_time)
@@ -119,7 +119,7 @@ def behind_ms(events):
     return behind
 
 
-def test_some_events_are_minutes_late_and_some_hours(events):
+def test_some_events_are_minutes_late_and_some_are_hours_late(events):
     behind = behind_ms(events)
     assert sum(b > 60_000 for b in behind) == pytest.approx(0.02 * LIMIT, rel=0.3)
     assert sum(b > HOUR_MS for b in behind) == pytest.approx(0.0025 * LIMIT, rel=0.5)
@@ -128,7 +128,7 @@ def test_some_events_are_minutes_late_and_some_hours(events):
 def test_some_events_are_older_than_every_window():
     sent = [m for m in messages(SEED, 15_000, FraudConfig(too_late=0.01)) if m.kind == "event"]
     too_late = sum(b > LONGEST_WINDOW_MS for b in behind_ms(decode(m.value) for m in sent))
-    # Those of the last days arrive when there is nothing left to be behind of.
+    # Events of the last days that arrive at the very end are not behind any newer event.
     assert 50 < too_late < 150
 
 
@@ -176,7 +176,7 @@ def test_optional_fields_are_missing_for_some_and_present_for_others(events):
         assert {getattr(event, name) is None for event in events} == {True, False}
 
 
-def test_a_world_without_flaws_arrives_in_full_and_once():
+def test_without_faults_every_event_arrives_once_and_nothing_else():
     config = FraudConfig(
         world=WorldConfig(customers=50, terminals=20),
         out_of_order=0,

@@ -1,0 +1,232 @@
+"""Runs the demo of one pipeline: backfill the history and train on it, then a burst, then live traffic."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from examples.demo.command_runner import CommandRunner
+from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, REDIS, SCORER, ConsumerLags
+from examples.demo.output_readers import AlertReader, PredictionReader
+from examples.demo.producer import DemoProducer
+from examples.demo.screen import Meter, Screen
+from examples.demo.timeline import Recorder, Timeline
+from examples.messages import Message
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from verify.measured import Measured
+
+_POLL_S = 0.25
+_STALL_S = 90.0
+
+
+@dataclass(frozen=True)
+class DemoParameters:
+    """The demo's parameters for one pipeline.
+
+    ``train``, ``burst`` and ``live`` are numbers of messages. ``drift_from_ms`` is the event time at which the
+    generated data drifts, None without drift.
+    """
+
+    pipeline: str
+    messages: Callable[[], Iterator[Message]]
+    seed: int
+    train: int
+    burst: int
+    live: int
+    live_per_second: float = 400.0
+    drift_from_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The measurements of a run, for the verifier and the report; ``backfill`` is the folder of its Parquet files."""
+
+    measured: Measured
+    timeline: Timeline
+    backfill: Path
+
+
+def run_pipeline_demo(
+    parameters: DemoParameters, environment: dict[str, str], folder: Path, screen: Screen
+) -> DemoResult:
+    """Run one pipeline from empty topics until all consumers have caught up, and return the measurements.
+
+    Raises:
+        PenstockError: if a component fails, or no consumer makes progress for 90 seconds.
+    """
+    pipeline = load_pipeline(parameters.pipeline)
+    kafka = KafkaAccess(bootstrap=environment["PENSTOCK_KAFKA_BOOTSTRAP"])
+    name = parameters.pipeline
+    with CommandRunner(environment, folder / "logs", screen.refresh) as commands:
+        screen.state.pipeline = name
+        screen.step(f"{name}: topics and feature job")
+        commands.call("topics", "topics", "create", name)
+        commands.call("job-start", "job", "start", name)
+        try:
+            commands.start("sink-redis", "sink", "run", "redis", name)
+            commands.start("sink-cassandra", "sink", "run", "cassandra", name)
+            return _PipelineDemo(parameters, pipeline, commands, screen, kafka, folder / "backfill").run()
+        finally:
+            screen.step(f"{name}: stop the job with a savepoint")
+            commands.stop_all()
+            commands.call("job-stop", "job", "stop", name)
+            screen.finish()
+
+
+class _PipelineDemo:
+    """The demo of one pipeline, while its feature job runs."""
+
+    def __init__(
+        self,
+        parameters: DemoParameters,
+        pipeline: Pipeline,
+        commands: CommandRunner,
+        screen: Screen,
+        kafka: KafkaAccess,
+        backfill: Path,
+    ) -> None:
+        self._parameters = parameters
+        self._pipeline = pipeline
+        self._commands = commands
+        self._screen = screen
+        self._kafka = kafka
+        self._backfill = backfill
+        self._lags = ConsumerLags(pipeline, kafka)
+        self._producer = DemoProducer(kafka)
+        self._predictions: PredictionReader | None = None
+        self._alerts: AlertReader | None = None
+        self._recorder = Recorder(time.monotonic())
+        self._polled_at = 0.0
+        state = screen.state
+        state.meters = {}
+        state.lags, state.latencies_ms, state.high_scores, state.alerts = {}, (), (), ()
+
+    def run(self) -> DemoResult:
+        parameters, name = self._parameters, self._parameters.pipeline
+        messages = parameters.messages()
+        self._lags.add(REDIS, CASSANDRA)
+        self._step("history", "produce the history")
+        self._produce(islice(messages, parameters.train), None)
+        self._wait("features of the history", JOB)
+        assert self._producer.event_times is not None
+        begin, until = self._producer.event_times
+        out = str(self._backfill)
+        self._step("backfill", "backfill the history's features from the raw events to Parquet")
+        self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
+        self._step("train", "train a model on the backfill and load it")
+        seed = str(parameters.seed)
+        self._call("model", "train", name, "--backfill", out, "--until", str(until), "--seed", seed)
+        self._call("model", "load", name)
+        self._predictions = PredictionReader(
+            self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive
+        )
+        try:
+            measured = self._score(messages, until)
+        finally:
+            self._predictions.stop()
+            if self._alerts is not None:
+                self._alerts.close()
+            self._lags.close()
+        return DemoResult(measured, self._recorder.timeline(time.monotonic()), self._backfill)
+
+    def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
+        parameters, name, predictions = self._parameters, self._parameters.pipeline, self._predictions
+        assert predictions is not None
+        self._commands.start("scorer", "scorer", "run", name)
+        self._lags.add(SCORER)
+        final_consumers = [REDIS, CASSANDRA]
+        if self._pipeline.monitors is not None:
+            self._commands.start("drift", "drift", "run", name)
+            self._lags.add(DRIFT)
+            self._alerts = AlertReader(self._kafka, self._pipeline.drift_topic)
+            final_consumers.append(DRIFT)
+        self._step("score", "score the history")
+        self._wait("predictions of the history", JOB, SCORER)
+        self._wait("the sinks and the detectors", *final_consumers)
+
+        self._step("burst", "a burst, without a rate limit")
+        before, started = predictions.count, time.monotonic()
+        self._produce(islice(messages, parameters.burst), None)
+        self._wait("predictions of the burst", JOB, SCORER)
+        per_second = (predictions.count - before) / max(predictions.last_arrival - started, 1e-3)
+        self._wait("the sinks and the detectors", *final_consumers)
+
+        self._step("live", f"live traffic at {parameters.live_per_second:,.0f} messages/s")
+        predictions.recent_ms.clear()
+        predictions.measuring = True
+        self._produce(islice(messages, parameters.live), parameters.live_per_second)
+        self._step("catch up", "wait until all consumers have caught up")
+        self._wait("predictions of the live events", JOB, SCORER)
+        predictions.measuring = False
+        self._wait("the sinks and the detectors", *final_consumers)
+        return Measured(
+            events_per_s=round(per_second, 1),
+            latencies_ms=predictions.latencies_ms,
+            trained_until_ms=trained_until,
+            drift_from_ms=parameters.drift_from_ms,
+        )
+
+    def _step(self, phase: str, text: str) -> None:
+        self._recorder.begin_phase(phase, time.monotonic())
+        self._screen.step(f"{self._parameters.pipeline}: {text}")
+
+    def _call(self, *command: str) -> None:
+        self._commands.call("-".join(command[:2]), *command, idle=self._tick)
+
+    def _produce(self, messages: Iterator[Message], per_second: float | None) -> None:
+        self._producer.produce(messages, per_second=per_second, tick=self._tick)
+
+    def _tick(self) -> None:
+        """Measure and refresh the screen, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._polled_at < _POLL_S:
+            return
+        self._polled_at = now
+        self._commands.check()
+        produced = self._producer.counts
+        counts = {"produced": produced.total() - produced["label"], "features": self._lags.feature_records()}
+        lags = self._lags.lags()
+        state = self._screen.state
+        if self._predictions is not None:
+            counts["predictions"] = self._predictions.count
+            self._recorder.add_arrivals(self._predictions.arrivals())
+            state.latencies_ms = list(self._predictions.recent_ms)
+            state.high_scores = list(self._predictions.high_scores)
+        if self._alerts is not None:
+            self._alerts.poll()
+            counts["drift alerts"] = self._alerts.count
+            state.alerts = list(self._alerts.latest)
+        self._recorder.add_sample(counts, lags, now)
+        for stage, count in counts.items():
+            state.meters.setdefault(stage, Meter()).set(count, now)
+        state.lags = lags
+        self._screen.refresh()
+
+    def _wait(self, what: str, *consumers: str) -> None:
+        lag, changed_at = self._lags.total_lag(consumers), time.monotonic()
+        while lag > 0:
+            self._tick()
+            time.sleep(_POLL_S / 2)
+            new_lag = self._lags.total_lag(consumers)
+            if new_lag != lag:
+                lag, changed_at = new_lag, time.monotonic()
+            elif time.monotonic() - changed_at > _STALL_S:
+                raise PenstockError(
+                    f"no progress for {_STALL_S:.0f} s while waiting for {what}: {lag} records behind",
+                    next="read the logs in the folder of the report, and run `penstock status`",
+                )
+        self._tick()
+
+
+def write_by_pipeline(models: Mapping[str, BaseModel], path: Path) -> None:
+    """Write one model for each pipeline as a JSON document, by pipeline name."""
+    path.write_text(json.dumps({name: model.model_dump() for name, model in models.items()}))
