@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.monitoring import write_monitoring
 from deploy.local.ports import Ports, owner_of, taken
+from deploy.local.prometheus_config import write_prometheus_config
 from deploy.local.services import PROGRAMS, SERVICES, Layout, Program, Service
-from deploy.local.services.base import StopPhase
+from deploy.local.services.service import StopPhase
 from deploy.local.supervision import ProcessState, Supervision
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE, STACK_FILE
@@ -93,7 +93,7 @@ class Stack:
             fresh = [service for service in services if not active & {program.name for program in service.programs}]
             self._refuse_taken_ports(fresh)
             self._save()
-            write_monitoring(self._layout)
+            write_prometheus_config(self._layout)
             programs = self._prepare(services, fresh, report)
             if not self._supervision.alive:
                 self._supervision.start(PROGRAMS)

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy.local.services.base import Layout, Program, write
+from deploy.local.services.service import Layout, Program, write
 from penstock.errors import PenstockError
 from penstock.processes import Identity, end, identity_of, marked, of_session
 

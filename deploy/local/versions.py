@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.local.services import SERVICES
-from deploy.local.services.base import printed_version
+from deploy.local.services.service import printed_version
 from penstock.paths import java_home
 
 

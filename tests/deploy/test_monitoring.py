@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from deploy.local.monitoring import MONITORING, SERVICE_PORTS, write_monitoring
 from deploy.local.ports import Ports
+from deploy.local.prometheus_config import MONITORING, SERVICE_PORTS, write_prometheus_config
 from deploy.local.services import Layout
 from penstock.paths import ROOT
 from penstock.telemetry import AGE_BUCKETS_S
-from tests.deploy.monitoring import alerts, dashboard, expressions, rules
+from tests.deploy.monitoring_files import alerts, dashboard, expressions, rules
 from tests.promql import Selector, grouping_labels, selectors
 
 
@@ -91,7 +91,7 @@ def _aliases(service: dict) -> list[str]:  # type: ignore[type-arg]
 
 def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Path) -> None:
     ports = Ports().with_overrides({"triton_metrics": 28002})
-    write_monitoring(Layout(tmp_path, ports, "x"))
+    write_prometheus_config(Layout(tmp_path, ports, "x"))
     folder = tmp_path / "monitoring"
     targets = {group["labels"]["job"]: group["targets"] for group in json.loads((folder / "targets.yml").read_text())}
     assert targets["triton"] == ["127.0.0.1:28002"]

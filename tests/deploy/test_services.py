@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.ports import Ports
 from deploy.local.services import PROGRAMS, SERVICES, Layout, Program, Service
-from deploy.local.services.base import StopPhase
+from deploy.local.services.service import StopPhase
 from deploy.local.services.triton import TRITON
 from deploy.local.stack import Stack, select_services
 from deploy.local.versions import server_versions
@@ -75,16 +75,16 @@ def test_shared_memory_of_another_stack_stays() -> None:
 
 
 def test_a_version_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("deploy.local.services.base.JARS", tmp_path)
-    monkeypatch.setattr("deploy.local.services.base.site_packages", lambda _: None)
+    monkeypatch.setattr("deploy.local.services.service.JARS", tmp_path)
+    monkeypatch.setattr("deploy.local.services.service.site_packages", lambda _: None)
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it is not installed"))
     assert server_versions() == {}
 
 
 def test_versions_come_from_the_names_of_jars_and_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("deploy.local.services.base.JARS", tmp_path)
-    monkeypatch.setattr("deploy.local.services.base.site_packages", lambda name: tmp_path / name)
+    monkeypatch.setattr("deploy.local.services.service.JARS", tmp_path)
+    monkeypatch.setattr("deploy.local.services.service.site_packages", lambda name: tmp_path / name)
     monkeypatch.setattr("shutil.which", lambda _: None)
     for file in (
         "kafka/kafka_2.13-4.1.2.jar",

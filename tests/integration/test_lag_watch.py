@@ -14,7 +14,7 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
-from tests.sinks.running import eventually
+from tests.sinks.sink_helpers import eventually
 
 
 class Watched:

@@ -16,7 +16,7 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.monitoring import MONITORING
+from deploy.local.prometheus_config import MONITORING
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from penstock.kafka.topics import create_topics
@@ -26,7 +26,7 @@ from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
 from streams.plan.pipeline_topics import pipeline_topics
-from tests.deploy.monitoring import expressions, rules
+from tests.deploy.monitoring_files import expressions, rules
 from tests.promql import grouping_labels, selectors
 from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload_model, wait_for
 

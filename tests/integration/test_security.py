@@ -23,7 +23,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from deploy.local.ports import Ports
-from deploy.local.services.base import java
+from deploy.local.services.service import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
 from examples.demo.command_runner import CommandRunner

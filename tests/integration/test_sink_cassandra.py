@@ -35,7 +35,7 @@ from tests.sinks.payments import (
     spending,
     trade,
 )
-from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
+from tests.sinks.sink_helpers import committed, consume_all, eventually, metric, produce, running
 
 NAME = "payments"
 FEATURES, PREDICTIONS = f"features.{NAME}", f"predictions.{NAME}"

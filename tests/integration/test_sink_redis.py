@@ -41,7 +41,7 @@ from streams.plan.model import PipelinePlan
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project
 from tests.sinks.payments import T0, encoded_features, features, payments, spending, trade
-from tests.sinks.running import committed, consume_all, eventually, metric, produce, running
+from tests.sinks.sink_helpers import committed, consume_all, eventually, metric, produce, running
 
 GRACE_MS = 86_400_000
 

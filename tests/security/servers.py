@@ -28,7 +28,7 @@ from confluent_kafka.admin import (
 from deploy.local.ports import Ports
 from deploy.local.services import Layout, Program, cassandra, kafka, triton
 from deploy.local.services import redis as redis_service
-from deploy.local.services.base import write
+from deploy.local.services.service import write
 from deploy.security.kafka_acls import RULES, acls
 from penstock.kafka.names import group_of
 from penstock.processes import end_with_parent

@@ -1,10 +1,10 @@
 """One module per service with all that the stack knows of it, and the list of the services."""
 
-from deploy.local.services.base import Layout, Program, Service
 from deploy.local.services.cassandra import CASSANDRA
 from deploy.local.services.flink import FLINK
 from deploy.local.services.kafka import KAFKA
 from deploy.local.services.redis import REDIS
+from deploy.local.services.service import Layout, Program, Service
 from deploy.local.services.triton import TRITON
 from deploy.local.services.zookeeper import ZOOKEEPER
 

@@ -6,7 +6,7 @@ import socket
 import warnings
 from collections.abc import Mapping
 
-from deploy.local.services.base import (
+from deploy.local.services.service import (
     HOST,
     Layout,
     Program,

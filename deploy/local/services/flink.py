@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.services.base import (
+from deploy.local.services.service import (
     HOST,
     Layout,
     Program,

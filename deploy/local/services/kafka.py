@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.local.services.base import (
+from deploy.local.services.service import (
     HOST,
     Layout,
     Program,

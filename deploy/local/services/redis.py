@@ -6,7 +6,7 @@ import shutil
 
 import redis
 
-from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, printed_version, write
+from deploy.local.services.service import HOST, Layout, Program, Service, StopPhase, printed_version, write
 from penstock.errors import PenstockError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, wheel_version
+from deploy.local.services.service import HOST, Layout, Program, Service, StopPhase, wheel_version
 from penstock.errors import PenstockError
 from penstock.paths import site_packages, venv_python
 

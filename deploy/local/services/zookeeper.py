@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import socket
 
-from deploy.local.services.base import HOST, Layout, Program, Service, StopPhase, java, write
 from deploy.local.services.flink import LOG4J, flink_home
+from deploy.local.services.service import HOST, Layout, Program, Service, StopPhase, java, write
 
 _MAIN = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain"
 

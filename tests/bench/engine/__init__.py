@@ -1,1 +1,1 @@
-"""The engine's benchmark (`make bench-engine`): Penstock beside its peers; see docs/reference/benchmarks.md."""
+"""The benchmark of the feature engine (`make bench-engine`) and its peers; see docs/reference/benchmarks.md."""

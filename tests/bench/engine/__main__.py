@@ -1,4 +1,4 @@
-"""The engine's benchmark: writes ``engine.json`` and docs/reference/benchmarks.md."""
+"""The benchmark of the feature engine: writes ``engine.json`` and docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import httpx
 
 from penstock.errors import PenstockError
 from penstock.paths import BUILD, ROOT
-from tests.bench.engine import page, profile, topics
+from tests.bench.engine import bench_topics, benchmark_page, flight_recorder
+from tests.bench.engine.bench_stack import BenchStack, bench_stack
 from tests.bench.engine.engines import ENGINES, PENSTOCK, Engine
+from tests.bench.engine.findings import Findings, goals, summary
 from tests.bench.engine.latency import latency
 from tests.bench.engine.measure import Load, Pace, Rate, measure
-from tests.bench.engine.plan import Row, Size, full, quick
-from tests.bench.engine.report import Findings, goals, summary
-from tests.bench.engine.site import Site, site
+from tests.bench.engine.sizes import Row, Size, full, quick
 from tests.bench.engine.workload import Workload, payments
 
 _DOCS = ROOT / "docs" / "reference"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line asks for; 1 if something could not be measured or was wrong."""
+    """Run the benchmark; returns 1 if something could not be measured or was wrong, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.engine", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything, within five minutes")
     parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     file = options.folder / "engine.json"
     if options.page:
-        page.write(json.loads(file.read_text(encoding="utf-8")), _DOCS)
+        benchmark_page.write(json.loads(file.read_text(encoding="utf-8")), _DOCS)
         return 0
     size = quick() if options.quick else full()
     begin = time.monotonic()
@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         text = json.dumps(summary(findings, size, quick=options.quick, date=date), indent=2)
         file.write_text(text + "\n", encoding="utf-8")
 
-    with site(options.folder, size.memory_mb) as here:
-        run = _Run(here, size, findings, save)
+    with bench_stack(options.folder, size.memory_mb) as stack:
+        run = _Run(stack, size, findings, save)
         if "works" not in options.skip:
             run.works(chosen, profiles=not options.quick and "profile" not in options.skip)
         if "growth" not in options.skip:
@@ -64,26 +64,26 @@ def main(arguments: list[str] | None = None) -> int:
     save()
     found = json.loads(file.read_text(encoding="utf-8"))
     if not options.quick:
-        page.write(found, _DOCS)
+        benchmark_page.write(found, _DOCS)
     for name, goal in goals(found).items():
         bound = "most" if goal.is_cost else "least"
-        _say(f"{name}: {goal.reached:.2f} x, wanted at {bound} {goal.wanted:g} x{'' if goal.is_met else '  MISSED'}")
+        _say(f"{name}: {goal.reached:.2f} x, target at {bound} {goal.target:g} x{'' if goal.is_met else '  MISSED'}")
     _say(f"written: {file}, after {(time.monotonic() - begin) / 60:.1f} minutes")
     return 1 if findings.failures else 0
 
 
 class _Run:
-    """The parts of the benchmark on one site."""
+    """The parts of the benchmark, on one stack."""
 
-    def __init__(self, here: Site, size: Size, findings: Findings, save: Callable[[], None]) -> None:
-        self._site = here
+    def __init__(self, stack: BenchStack, size: Size, findings: Findings, save: Callable[[], None]) -> None:
+        self._stack = stack
         self._size = size
         self._findings = findings
         self._save = save
         self._number = 0
 
     def works(self, engines: list[Engine], *, profiles: bool) -> None:
-        """All engines on each workload, in rounds; and on the first Penstock once more, profiled."""
+        """Measure all engines on each workload in rounds, and profile Penstock on the first workload."""
         for name, work in self._size.works.items():
             try:
                 self._work(name, work, engines, profiles=profiles and not self._findings.profile)
@@ -92,13 +92,13 @@ class _Run:
 
     def _work(self, name: str, work: Workload, engines: list[Engine], *, profiles: bool) -> None:
         rounds, used = self._findings.rounds.setdefault(name, []), self._findings.cpu.setdefault(name, [])
-        # Without windows a chain of entities is no other work than one of them.
+        # For an engine without windows, three entities are the same work as one.
         engines = [engine for engine in engines if engine.windows != 0 or not work.chain]
         with self._load(work) as load:
             for number in range(self._size.rounds):
                 rounds.append({})
                 used.append({})
-                # Every other round backwards: whatever drifts hits both ends alike.
+                # Every other round is in reverse order, so that a drift of the machine affects all engines alike.
                 for engine in engines if number % 2 == 0 else reversed(engines):
                     rate = self._measured(engine, load, f"{name}, round {number + 1}")
                     if rate is not None:
@@ -111,13 +111,13 @@ class _Run:
                 self._profile(load)
 
     def _profile(self, load: Load) -> None:
-        recording = self._site.folder / "penstock.jfr"
+        recording = self._stack.folder / "penstock.jfr"
         recording.unlink(missing_ok=True)
         rate = self._measured(PENSTOCK, load, "profiled", recording)
         if rate is None:
             return
         try:
-            shares = profile.shares(recording)
+            shares = flight_recorder.shares(recording)
         except PenstockError as error:
             self._failed("the profile", error)
         else:
@@ -126,7 +126,7 @@ class _Run:
         self._save()
 
     def growth(self) -> None:
-        """Penstock alone on each row, in rounds; equal workloads of several groups are run once."""
+        """Measure Penstock on each growth row in rounds; a workload that is in several groups is run once."""
         for number in range(self._size.row_rounds):
             found: dict[tuple[str, str], Rate] = {}
             self._findings.rows.append(found)
@@ -149,10 +149,10 @@ class _Run:
         self._save()
 
     def latency(self) -> None:
-        """Raw event to features, beside two bare hops."""
+        """Measure the latency from raw event to features, and of two bare hops."""
         for rate in self._size.rates:
             try:
-                engine, floor = latency(self._site, rate, self._size.latency_pace, self._name(f"pace{rate}"))
+                engine, floor = latency(self._stack, rate, self._size.latency_pace, self._name(f"pace{rate}"))
             except Exception as error:  # noqa: BLE001 - as above
                 self._failed(f"latency at {rate}/s", error)
                 continue
@@ -164,13 +164,13 @@ class _Run:
     @contextlib.contextmanager
     def _load(self, work: Workload) -> Iterator[Load]:
         topic = self._name("events")
-        topics.create(self._site.kafka, topic)
+        bench_topics.create(self._stack.kafka, topic)
         events = payments(work)
-        topics.fill(self._site.kafka, topic, events.messages())
+        bench_topics.fill(self._stack.kafka, topic, events.messages())
         try:
             yield Load(work, events, topic)
         finally:
-            topics.delete(self._site.kafka, [topic])
+            bench_topics.delete(self._stack.kafka, [topic])
             del events
             gc.collect()
 
@@ -179,7 +179,7 @@ class _Run:
     ) -> Rate | None:
         name, begin = self._name(engine.name), time.monotonic()
         try:
-            rate = measure(self._site, engine, load, name, pace or self._size.pace, self._state_bytes, recording)
+            rate = measure(self._stack, engine, load, name, pace or self._size.pace, self._state_bytes, recording)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other engines are measured nevertheless
             self._failed(f"{engine.name}, {what}", error)
             return None
@@ -189,14 +189,14 @@ class _Run:
         return rate
 
     def _failed(self, what: str, error: Exception) -> None:
-        # Its first line: what follows are paths of this machine.
+        # Only the first line, because the others contain paths of this machine.
         said = (str(error) or type(error).__name__).splitlines()[0]
         self._findings.failures[what] = said
         _say(f"  {what}: not measured: {said}")
         self._save()
 
     def _state_bytes(self, job_id: str) -> int | None:
-        url = f"{self._site.settings.flink.rest}/jobs/{job_id}/checkpoints"
+        url = f"{self._stack.settings.flink.rest}/jobs/{job_id}/checkpoints"
         latest = httpx.get(url, timeout=10, trust_env=False).raise_for_status().json().get("latest") or {}
         size = (latest.get("completed") or {}).get("state_size")
         return int(size) if size else None

@@ -1,6 +1,6 @@
-"""The engines under test: how each is started on a topic, ended, and its records read.
+"""The engines under test: how each is started on a topic and ended, and how its records are read.
 
-A Flink engine is a job on the site's cluster, a Python one a process of its own. Each gets one task or worker.
+A Flink engine is a job on the stack's cluster, a Python engine a process of its own. Each gets one task or worker.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import pipeline_topics
-from tests.bench.engine import topics
-from tests.bench.engine.definition import define
-from tests.bench.engine.peers.given import Given
+from tests.bench.engine import bench_topics
+from tests.bench.engine.bench_stack import BenchStack
+from tests.bench.engine.peers.peer_settings import PeerSettings
 from tests.bench.engine.peers.windows import result_format
-from tests.bench.engine.site import Site
+from tests.bench.engine.pipeline_definition import define
 from tests.bench.engine.workload import OPERATIONS, Workload
 
 _STOP_S = 20.0
 _CANCEL_S = 60.0
-# An event's number, and for each entity its results in the order of windows and OPERATIONS; None where there is none.
+# From a record to the event's number and the results of each entity, by window and OPERATIONS; None for no result.
 Read = Callable[[bytes], tuple[int, list[list[float | None]]]]
 
 
 @dataclass(frozen=True)
 class Running:
-    """An engine at work.
+    """An engine that runs.
 
     Args:
         target: The topic of its results.
-        read: What a record of it says.
-        alive: Raises if the engine has failed.
+        read: Decodes a record of that topic.
+        alive: Raises an error if the engine has failed.
         pid: The process that does the work, alone or with its children.
-        job_id: Of its job, if it runs in Flink.
+        job_id: The Flink job, if it is one.
     """
 
     target: str
@@ -60,36 +60,36 @@ class Running:
 
 @dataclass(frozen=True)
 class Engine:
-    """One of the engines.
+    """An engine of the benchmark.
 
     Args:
-        name: As in ``engine.json``.
-        title: For people.
-        start: Runs it in a ``with``: the site, the workload, the topic of events, a unique name.
+        name: Its name in ``engine.json``.
+        title: Its name for people.
+        start: A context manager that runs it; takes the stack, the workload, the topic of events and a unique name.
         windows: How many of the workload's windows it computes; None for all, 0 for none.
-        tiled: Whether windows move by hops (DESIGN §3), or with every row.
+        tiled: Whether windows move by hops; else they move with every row.
     """
 
     name: str
     title: str
-    start: Callable[[Site, Workload, str, str], Any]
+    start: Callable[[BenchStack, Workload, str, str], Any]
     windows: int | None = None
     tiled: bool = True
 
 
 @contextmanager
 def _penstock(
-    site: Site,
+    stack: BenchStack,
     work: Workload,
     source: str,
     name: str,
     backend: Literal["heap", "rocksdb"] = "heap",
     python: Literal["thread", "process"] = "thread",
 ) -> Iterator[Running]:
-    project = define(_importable(site.folder / "definitions"), name, source, work)
+    project = define(_importable(stack.folder / "definitions"), name, source, work)
     pipeline, plan = project.pipeline, project.plan
-    topics.create(site.kafka, pipeline.features_topic)
-    create_topics(pipeline_topics(pipeline), site.kafka)
+    bench_topics.create(stack.kafka, pipeline.features_topic)
+    create_topics(pipeline_topics(pipeline), stack.kafka)
     decoder = Decoder(features_schema(plan))
     names = [[f"{operation}_{window}" for window in work.windows for operation in OPERATIONS]] * len(plan.views)
 
@@ -99,24 +99,24 @@ def _penstock(
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
     try:
-        job = lifecycle.start(project, site.settings, state_backend=backend, python_mode=python)
+        job = lifecycle.start(project, stack.settings, state_backend=backend, python_mode=python)
     except PenstockError:
-        # What was submitted and does not run must not begin to beside the others.
-        lifecycle.cancel(project, site.settings)
+        # A job that was submitted but does not run yet must not start while another engine is measured.
+        lifecycle.cancel(project, stack.settings)
         raise
-    with _job(site, job.id) as alive:
-        yield Running(pipeline.features_topic, read, alive, site.pid("taskmanager"), job.id)
+    with _job(stack, job.id) as alive:
+        yield Running(pipeline.features_topic, read, alive, stack.pid("taskmanager"), job.id)
 
 
-def _python_peer(module: Sequence[str]) -> Callable[[Site, Workload, str, str], Any]:
+def _python_peer(module: Sequence[str]) -> Callable[[BenchStack, Workload, str, str], Any]:
     @contextmanager
-    def start(site: Site, work: Workload, source: str, name: str) -> Iterator[Running]:
-        told = _told(site, work, source, name)
-        log = site.folder / f"{name}.log"
+    def start(stack: BenchStack, work: Workload, source: str, name: str) -> Iterator[Running]:
+        peer = _peer_settings(stack, work, source, name)
+        log = stack.folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(venv_python("peers")), *module],
-                env=_environment(told),
+                env=_environment(peer),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -127,7 +127,7 @@ def _python_peer(module: Sequence[str]) -> Callable[[Site, Workload, str, str], 
                 raise PenstockError(f"{name} ended with {process.returncode}: {_tail(log)}", where=str(log))
 
         try:
-            yield Running(told.target, _packed(work), alive, process.pid)
+            yield Running(peer.target, _packed(work), alive, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -141,18 +141,18 @@ def _python_peer(module: Sequence[str]) -> Callable[[Site, Workload, str, str], 
 
 def _flink_peer(
     module: Sequence[str], reader: Callable[[Workload], Read], mode: str = ""
-) -> Callable[[Site, Workload, str, str], Any]:
+) -> Callable[[BenchStack, Workload, str, str], Any]:
     @contextmanager
-    def start(site: Site, work: Workload, source: str, name: str) -> Iterator[Running]:
-        told = _told(site, work, source, name, mode)
-        log = site.folder / f"{name}.log"
+    def start(stack: BenchStack, work: Workload, source: str, name: str) -> Iterator[Running]:
+        peer = _peer_settings(stack, work, source, name, mode)
+        log = stack.folder / f"{name}.log"
         done = subprocess.run(
             [str(jobs_python()), *module],
-            env=_environment(told)
+            env=_environment(peer)
             | {
-                "FLINK_CONF_DIR": str(site.settings.flink.conf_dir),
-                "FLINK_HOME": str(site.settings.flink.home),
-                "FLINK_LOG_DIR": str(site.folder),
+                "FLINK_CONF_DIR": str(stack.settings.flink.conf_dir),
+                "FLINK_HOME": str(stack.settings.flink.home),
+                "FLINK_LOG_DIR": str(stack.folder),
                 "JAVA_HOME": str(java_home()),
             },
             capture_output=True,
@@ -165,15 +165,15 @@ def _flink_peer(
         if done.returncode:
             raise PenstockError(f"{name} could not be submitted: {_tail(log)}", where=str(log))
         job_id = done.stdout.strip().splitlines()[-1]
-        with _job(site, job_id) as alive:
-            yield Running(told.target, reader(work), alive, site.pid("taskmanager"), job_id)
+        with _job(stack, job_id) as alive:
+            yield Running(peer.target, reader(work), alive, stack.pid("taskmanager"), job_id)
 
     return start
 
 
 @contextmanager
-def _job(site: Site, job_id: str) -> Iterator[Callable[[], None]]:
-    with Flink(site.settings.flink.rest) as flink:
+def _job(stack: BenchStack, job_id: str) -> Iterator[Callable[[], None]]:
+    with Flink(stack.settings.flink.rest) as flink:
 
         def alive() -> None:
             job = flink.job(job_id)
@@ -205,7 +205,7 @@ def _packed(work: Workload) -> Read:
 
 
 def _csv(work: Workload) -> Read:
-    """Of Flink SQL: one window's results per entity, or none."""
+    """Reads Flink SQL's records: the results of one window for each entity."""
 
     def read(record: bytes) -> tuple[int, list[list[float | None]]]:
         number, *values = next(csv.reader([record.decode()]))
@@ -220,28 +220,28 @@ def _forwarded(_: Workload) -> Read:
     return lambda record: (int(next(csv.reader([record.decode()]))[0]), [])
 
 
-def _told(site: Site, work: Workload, source: str, name: str, mode: str = "") -> Given:
+def _peer_settings(stack: BenchStack, work: Workload, source: str, name: str, mode: str = "") -> PeerSettings:
     target = f"results.{name}"
-    topics.create(site.kafka, target)
-    scratch = site.folder / "scratch" / name
+    bench_topics.create(stack.kafka, target)
+    scratch = stack.folder / "scratch" / name
     scratch.mkdir(parents=True)
-    return Given(
+    return PeerSettings(
         name=name,
-        bootstrap=site.kafka.bootstrap,
+        bootstrap=stack.kafka.bootstrap,
         source=source,
         target=target,
         keyed_by=work.keyed_by,
         spans_ms=work.spans_ms,
         scratch=str(scratch),
-        flink=site.flink,
-        jars=site.connectors,
+        flink=stack.flink,
+        jars=stack.connectors,
         mode=mode,
     )
 
 
-def _environment(told: Given) -> dict[str, str]:
+def _environment(peer: PeerSettings) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
-    return {**kept, **told.environment(), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **peer.environment(), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _importable(folder: Path) -> Path:
@@ -280,5 +280,5 @@ PEERS = (
     Engine("quixstreams", "Quix Streams", _python_peer(["-m", f"{_PEERS}.quix_app"])),
     Engine("faust", "Faust", _python_peer(["-m", f"{_PEERS}.faust_app", "worker", "-l", "warn"])),
 )
-# The first one finds Flink's servers cold.
+# The first engine starts on cold Flink servers, so Penstock is not the first.
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (PEERS[0], PENSTOCK, *PEERS[1:])}

@@ -1,7 +1,7 @@
-"""How long a raw event takes to its features, beside two bare Kafka hops at the same pace.
+"""Measures the latency from a raw event to its features, and of two bare Kafka hops at the same rate.
 
-Each event carries the time of its sending as its id; who reads the results compares that with its own clock. Sender,
-relay and reader are processes of their own, so that none waits for another's interpreter.
+The id of each event is the time at which it was sent; the reader of the results compares it with its own clock. Sender,
+relay and reader are separate processes, so that none waits for the interpreter of another.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.paths import ROOT
-from tests.bench.engine import topics
+from tests.bench.engine import bench_topics
+from tests.bench.engine.bench_stack import BenchStack
 from tests.bench.engine.engines import PENSTOCK
 from tests.bench.engine.measure import Pace
-from tests.bench.engine.site import Site
 from tests.bench.engine.workload import Workload
 
 Quantiles = dict[str, float]
@@ -33,26 +33,26 @@ _SENT = re.compile(rb"\d{19}")
 _PACED = Workload(events=0, entities=1_000)
 
 
-def latency(site: Site, rate: int, pace: Pace, name: str) -> tuple[Quantiles, Quantiles]:
+def latency(stack: BenchStack, rate: int, pace: Pace, name: str) -> tuple[Quantiles, Quantiles]:
     """p50 and p99 in milliseconds at ``rate`` events per second: through Penstock, and through a relay that copies."""
     source = f"events.{name}"
-    topics.create(site.kafka, source)
-    with PENSTOCK.start(site, _PACED, source, name) as running:
-        engine = _paced(site, source, running.target, rate, pace)
+    bench_topics.create(stack.kafka, source)
+    with PENSTOCK.start(stack, _PACED, source, name) as running:
+        engine = _paced(stack, source, running.target, rate, pace)
     copied, copies = f"events.{name}.bare", f"results.{name}.bare"
     for topic in (copied, copies):
-        topics.create(site.kafka, topic)
-    with _child("relay", site.kafka, copied, copies):
-        floor = _paced(site, copied, copies, rate, pace)
-    topics.delete(site.kafka, [source, running.target, copied, copies])
+        bench_topics.create(stack.kafka, topic)
+    with _child("relay", stack.kafka, copied, copies):
+        floor = _paced(stack, copied, copies, rate, pace)
+    bench_topics.delete(stack.kafka, [source, running.target, copied, copies])
     return engine, floor
 
 
-def _paced(site: Site, source: str, target: str, rate: int, pace: Pace) -> Quantiles:
+def _paced(stack: BenchStack, source: str, target: str, rate: int, pace: Pace) -> Quantiles:
     seconds = pace.settle_s + pace.measure_s
     with (
-        _child("read", site.kafka, target, str(pace.settle_s), str(pace.measure_s)) as reader,
-        _child("send", site.kafka, source, str(rate), str(seconds + 1)),
+        _child("read", stack.kafka, target, str(pace.settle_s), str(pace.measure_s)) as reader,
+        _child("send", stack.kafka, source, str(rate), str(seconds + 1)),
     ):
         try:
             out, _ = reader.communicate(timeout=seconds + 60)
@@ -76,7 +76,7 @@ def _child(role: str, kafka: KafkaAccess, *arguments: str) -> Iterator[subproces
 
 
 def _send(kafka: KafkaAccess, topic: str, rate: str, seconds: str) -> None:
-    """Send at an even pace, as soon as each is due."""
+    """Send events at an even rate."""
     # A request per event would cost this process, on two cores, more than the engine has: both ways wait alike.
     producer = Producer({**kafka.client(), "linger.ms": 1, "acks": 1})
     chance = np.random.default_rng(1)
@@ -97,7 +97,7 @@ def _send(kafka: KafkaAccess, topic: str, rate: str, seconds: str) -> None:
 
 
 def _relay(kafka: KafkaAccess, source: str, target: str) -> None:
-    """Copy each record as it comes, until ended."""
+    """Copy each record as it arrives, until the process is ended."""
     producer = Producer({**kafka.client(), "linger.ms": 0, "acks": 1})
     consumer = _consumer(kafka, source)
     while True:

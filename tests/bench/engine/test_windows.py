@@ -1,4 +1,4 @@
-"""The peers' windows are the oracle's: a peer that computes less would be no peer."""
+"""The windows of the Python peers agree with the oracle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from penstock.errors import PenstockError
-from tests.bench.engine.check import check
+from tests.bench.engine.oracle_check import check
 from tests.bench.engine.peers.windows import Hot, Moments, Windows
 from tests.bench.engine.workload import Workload, payments
 
@@ -25,14 +25,14 @@ def results(work: Workload) -> list[list[float | None]]:
 
 
 @pytest.mark.parametrize("tiles", [1, 6, 60])
-def test_every_event_has_the_results_of_the_oracle(tiles: int) -> None:
+def test_the_results_of_every_event_are_those_of_the_oracle(tiles: int) -> None:
     work = Workload(events=300, entities=2, windows=("1m", "5m", "1h"), tiles=tiles)
     events = payments(work)
     for number, values in enumerate(results(work)):
         check(work, events, number, [values])
 
 
-def test_gaps_longer_than_a_window_leave_nothing_behind() -> None:
+def test_after_a_gap_longer_than_a_window_no_old_event_counts() -> None:
     windows = Windows([(60_000, 1_000)])
     hot, cold = windows.new(), {}
     for time in (0, 5_000, 30_000, 61_000, 500_000, 500_500, 560_400, 10_000_000):
@@ -41,7 +41,7 @@ def test_gaps_longer_than_a_window_leave_nothing_behind() -> None:
     assert len(cold) <= 60
 
 
-def test_a_wrong_result_is_found() -> None:
+def test_a_wrong_result_is_an_error() -> None:
     events, found = payments(SMALL), results(SMALL)
     found[50][3] += 0.01
     with pytest.raises(PenstockError, match="event 50, card: min_1m"):

@@ -1,4 +1,4 @@
-"""The workload is the same each time, fills the windows, and is what it says."""
+"""The workload is deterministic, fills the windows, and matches its parameters."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import numpy as np
 from tests.bench.engine.workload import START_MS, Workload, payments
 
 
-def test_every_tile_of_every_window_has_an_event_of_every_card_before_the_first_that_is_measured() -> None:
+def test_before_the_measured_events_every_card_has_an_event_in_every_tile_of_every_window() -> None:
     work = Workload(events=10, entities=3)
     events = payments(work)
-    before = events.times[: work.filling]
+    before = events.times[: work.warm_up_events]
     for card in range(3):
-        times = before[events.card[: work.filling] == card]
+        times = before[events.card[: work.warm_up_events] == card]
         for size, hop in work.spans_ms:
             inside = times[times >= START_MS - size]
             assert len(np.unique(inside // hop)) >= work.tiles
 
 
-def test_events_are_in_order_of_time_unless_some_are_to_be_late() -> None:
+def test_events_are_in_order_of_time_except_the_late_share() -> None:
     assert (np.diff(payments(Workload(events=1_000)).times) >= 0).all()
     late = Workload(events=10_000, late=0.05)
-    back = np.diff(payments(late).times[late.filling :]) < 0
+    back = np.diff(payments(late).times[late.warm_up_events :]) < 0
     assert 0.04 < back.mean() < 0.06
 
 
 def test_a_zipf_key_has_half_of_the_traffic() -> None:
     work = Workload(events=10_000, keys="zipf")
-    assert (payments(work).card[work.filling :] == 0).mean() > 0.49
+    assert (payments(work).card[work.warm_up_events :] == 0).mean() > 0.49
 
 
-def test_a_message_is_the_event_under_its_number() -> None:
+def test_a_message_is_the_event_with_its_number() -> None:
     events = payments(Workload(events=5, entities=2))
     key, value = list(events.messages())[-1]
     event = json.loads(value)

@@ -1,4 +1,4 @@
-"""What the engines are given: payments whose times fill every window's tiles before anything is measured."""
+"""The engines' input: payments that fill every tile of every window before the measurement begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTITIES = ("card", "merchant", "terminal")
 OPERATIONS = ("count", "sum", "mean", "min", "max", "std")
 # Events of one entity per second of event time, once the windows are full.
 RATE_PER_S = 2.0
-# How long before the start each entity is seen where windows need not be full.
+# If windows need not be full: how long before the start each entity has an event.
 _GLIMPSES_MS = tuple(duration_ms(text) for text in ("30h", "3h", "3m", "10s"))
 
 
@@ -26,17 +26,17 @@ class Workload:
     """A stream of payments and the windows over it.
 
     Args:
-        events: How many follow the ones that fill the windows.
+        events: The number of events after those that fill the windows.
         entities: Number of cards, and of merchants and terminals.
         chain: Whether windows are kept for all three of :data:`ENTITIES`, or for the card alone.
-        windows: Their lengths.
+        windows: The lengths of the windows.
         tiles: Tiles per window; the hop is the length divided by it.
         full: Whether every tile of every window gets an event before the measured ones.
         keys: ``uniform``, or ``zipf``: one card with half of the traffic, a long tail for the rest.
-        late: Share of events that come up to an hour after their time.
-        ids: Whether events have an id by which Penstock drops what comes twice within an hour.
-        column: What a column is derived by that goes out on each record.
-        seed: Of all that is random.
+        late: Share of events that arrive up to an hour after their time.
+        ids: Whether events have an id, by which Penstock drops duplicates within an hour.
+        column: How a derived column of each record is computed.
+        seed: Seed of all random values.
     """
 
     events: int
@@ -69,19 +69,19 @@ class Workload:
         return sorted({START_MS - k * hop for _, hop in self.spans_ms for k in range(1, self.tiles + 1)})
 
     @property
-    def filling(self) -> int:
-        """How many events come before those to measure."""
+    def warm_up_events(self) -> int:
+        """The number of events before the measured ones."""
         return len(self.steps) * self.entities
 
     @property
     def total(self) -> int:
-        """All events."""
-        return self.filling + self.events
+        """The number of all events."""
+        return self.warm_up_events + self.events
 
 
 @dataclass(frozen=True)
 class Payments:
-    """The events of a workload, column by column; an event's number is its place."""
+    """The events of a workload by column; an event's number is its index."""
 
     times: NDArray[np.int64]
     card: NDArray[np.int32]
@@ -92,7 +92,7 @@ class Payments:
     def __len__(self) -> int:
         return len(self.times)
 
-    def who(self, entity: str) -> NDArray[np.int32]:
+    def entity_column(self, entity: str) -> NDArray[np.int32]:
         """The column of an entity."""
         column: NDArray[np.int32] = getattr(self, entity)
         return column

@@ -13,7 +13,7 @@ from examples.demo.evidence import summarise_scores
 from examples.demo.report_page import PipelineRun, report_page
 from examples.demo.timeline import Recorder
 from tests.examples.demo.browser import CHROMIUM, inspect_page
-from tests.examples.demo.samples import evidence, pipeline_run, report
+from tests.examples.demo.sample_run import evidence, pipeline_run, report
 from verify.measured import Measured
 
 PLOTS = (

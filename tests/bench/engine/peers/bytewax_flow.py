@@ -16,13 +16,13 @@ from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
 from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 
-from tests.bench.engine.peers.given import given
+from tests.bench.engine.peers.peer_settings import peer_settings
 from tests.bench.engine.peers.windows import Windows, result_format
 
-told = given()
-windows = Windows(told.spans_ms)
-pack = result_format(len(told.spans_ms), len(told.keyed_by)).pack
-chained = len(told.keyed_by) > 1
+peer = peer_settings()
+windows = Windows(peer.spans_ms)
+pack = result_format(len(peer.spans_ms), len(peer.keyed_by)).pack
+chained = len(peer.keyed_by) > 1
 Item = tuple[dict[str, Any], list[float]]
 
 
@@ -52,7 +52,7 @@ class AllKeys(StatefulBatchLogic[Item, Item, Any]):
 
     def _results(self, event: dict[str, Any]) -> list[float]:
         results: list[float] = []
-        for entity in told.keyed_by:
+        for entity in peer.keyed_by:
             key = (entity, event[entity])
             state = self.states.get(key)
             if state is None:
@@ -67,7 +67,7 @@ class AllKeys(StatefulBatchLogic[Item, Item, Any]):
 def decode(messages: list[Any]) -> list[tuple[str, Item]]:
     loads = orjson.loads
     events = [loads(message.value) for message in messages]
-    return [("all" if chained else event[told.keyed_by[0]], (event, [])) for event in events]
+    return [("all" if chained else event[peer.keyed_by[0]], (event, [])) for event in events]
 
 
 def encode(items: list[tuple[str, Item]]) -> list[KafkaSinkMessage[bytes, bytes]]:
@@ -78,7 +78,7 @@ def encode(items: list[tuple[str, Item]]) -> list[KafkaSinkMessage[bytes, bytes]
 
 
 flow = Dataflow("bench")
-messages = op.input("source", flow, KafkaSource([told.bootstrap], [told.source], batch_size=5_000))
+messages = op.input("source", flow, KafkaSource([peer.bootstrap], [peer.source], batch_size=5_000))
 items = op.flat_map_batch("decode", messages, decode)
 items = op.stateful_batch("windows", items, lambda _: AllKeys() if chained else PerKey())
-op.output("target", op.flat_map_batch("encode", items, encode), KafkaSink([told.bootstrap], told.target))
+op.output("target", op.flat_map_batch("encode", items, encode), KafkaSink([peer.bootstrap], peer.target))

@@ -9,16 +9,16 @@ from typing import Any
 
 import faust
 
-from tests.bench.engine.peers.given import given
+from tests.bench.engine.peers.peer_settings import peer_settings
 from tests.bench.engine.peers.windows import Windows, result_format
 
-told = given()
-windows = Windows(told.spans_ms)
-pack = result_format(len(told.spans_ms), len(told.keyed_by)).pack
+peer = peer_settings()
+windows = Windows(peer.spans_ms)
+pack = result_format(len(peer.spans_ms), len(peer.keyed_by)).pack
 app = faust.App(
-    told.name,
-    broker=f"kafka://{told.bootstrap}",
-    datadir=told.scratch,
+    peer.name,
+    broker=f"kafka://{peer.bootstrap}",
+    datadir=peer.scratch,
     web_enabled=False,
     topic_disable_leader=True,
     topic_allow_declare=False,
@@ -31,8 +31,8 @@ app = faust.App(
     producer_max_batch_size=262_144,
     consumer_max_fetch_size=4 * 1024 * 1024,
 )
-source = app.topic(told.source, value_serializer="json", key_serializer="raw")
-target = app.topic(told.target, value_serializer="raw", key_serializer="raw")
+source = app.topic(peer.source, value_serializer="json", key_serializer="raw")
+target = app.topic(peer.target, value_serializer="raw", key_serializer="raw")
 states: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}
 
 
@@ -41,7 +41,7 @@ async def compute(stream: Any) -> None:
     """Each event: its windows, one record out."""
     async for event in stream:
         results: list[float] = []
-        for entity in told.keyed_by:
+        for entity in peer.keyed_by:
             key = (entity, event[entity])
             state = states.get(key)
             if state is None:

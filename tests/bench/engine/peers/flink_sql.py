@@ -11,17 +11,17 @@ import sys
 from pyflink.table import StreamTableEnvironment
 
 from tests.bench.engine.peers.flink_client import environment, source_table
-from tests.bench.engine.peers.given import Given, given
+from tests.bench.engine.peers.peer_settings import PeerSettings, peer_settings
 
 _CALLS = ("COUNT(*)", "SUM(amount)", "AVG(amount)", "MIN(amount)", "MAX(amount)", "STDDEV_SAMP(amount)")
 
 
-def over(told: Given) -> tuple[list[str], str]:
+def over(peer: PeerSettings) -> tuple[list[str], str]:
     """The tables and the query of the first window, chained over the entities."""
-    length_ms = told.spans_ms[0][0]
+    length_ms = peer.spans_ms[0][0]
     query, kept = "payments", "event_id, ts, card, merchant, terminal, amount"
     columns: list[str] = []
-    for entity in told.keyed_by:
+    for entity in peer.keyed_by:
         new = [f"{entity}_{place}" for place in range(len(_CALLS))]
         aggregates = ", ".join(f"{call} OVER w AS {name}" for call, name in zip(_CALLS, new, strict=True))
         inner = ", ".join([kept, *columns])
@@ -32,26 +32,26 @@ def over(told: Given) -> tuple[list[str], str]:
         columns += new
     time = ", ts AS TO_TIMESTAMP_LTZ(event_time, 3), WATERMARK FOR ts AS ts"
     names = ", ".join(f"{name} {'BIGINT' if name.endswith('_0') else 'DOUBLE'}" for name in columns)
-    target = _target(told, f"event_id STRING, {names}")
-    return [source_table(told, time), target], f"INSERT INTO results SELECT event_id, {', '.join(columns)} FROM {query}"
+    target = _target(peer, f"event_id STRING, {names}")
+    return [source_table(peer, time), target], f"INSERT INTO results SELECT event_id, {', '.join(columns)} FROM {query}"
 
 
-def bare(told: Given) -> tuple[list[str], str]:
+def bare(peer: PeerSettings) -> tuple[list[str], str]:
     """The tables and the query that decodes every event and forwards what was decoded."""
     columns = "event_id STRING, event_time BIGINT, card STRING, merchant STRING, terminal STRING, amount DOUBLE"
-    return [source_table(told), _target(told, columns)], "INSERT INTO results SELECT * FROM payments"
+    return [source_table(peer), _target(peer, columns)], "INSERT INTO results SELECT * FROM payments"
 
 
-def _target(told: Given, columns: str) -> str:
-    return f"""CREATE TABLE results ({columns}) WITH ('connector' = 'kafka', 'topic' = '{told.target}',
-        'properties.bootstrap.servers' = '{told.bootstrap}', 'format' = 'csv', 'sink.delivery-guarantee' = 'none')"""
+def _target(peer: PeerSettings, columns: str) -> str:
+    return f"""CREATE TABLE results ({columns}) WITH ('connector' = 'kafka', 'topic' = '{peer.target}',
+        'properties.bootstrap.servers' = '{peer.bootstrap}', 'format' = 'csv', 'sink.delivery-guarantee' = 'none')"""
 
 
 def main() -> None:
     """Submit the query that the command line names, and say the job's id."""
-    told = given()
-    tables = StreamTableEnvironment.create(environment(told))
-    ddl, query = {"over": over, "bare": bare}[sys.argv[1]](told)
+    peer = peer_settings()
+    tables = StreamTableEnvironment.create(environment(peer))
+    ddl, query = {"over": over, "bare": bare}[sys.argv[1]](peer)
     for statement in ddl:
         tables.execute_sql(statement)
     client = tables.execute_sql(query).get_job_client()

@@ -24,7 +24,7 @@ from pyflink.datastream.connectors.kafka import (
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from tests.bench.engine.peers.flink_client import environment
-from tests.bench.engine.peers.given import Given, given
+from tests.bench.engine.peers.peer_settings import PeerSettings, peer_settings
 from tests.bench.engine.peers.windows import Moments, Windows, result_format
 
 Item = tuple[Any, ...]
@@ -56,7 +56,7 @@ class Cold(MutableMapping[str, Moments]):
 
 
 class Whole(KeyedProcessFunction):
-    """The windows of one entity, its state in one piece."""
+    """The windows of one entity, with all of its state in one value."""
 
     def __init__(self, spans_ms: list[tuple[int, int]]) -> None:
         self._spans_ms = spans_ms
@@ -74,7 +74,7 @@ class Whole(KeyedProcessFunction):
 
 
 class InPieces(KeyedProcessFunction):
-    """The windows of one entity, what an event changes apart from the rest."""
+    """The windows of one entity; the state that every event changes is separate from the rest."""
 
     def __init__(self, spans_ms: list[tuple[int, int]]) -> None:
         self._spans_ms = spans_ms
@@ -93,12 +93,12 @@ class InPieces(KeyedProcessFunction):
         yield keys, number, time, amount, results
 
 
-def submit(told: Given) -> str:
+def submit(peer: PeerSettings) -> str:
     """Submit the job; returns its id."""
     env = environment(
-        told,
+        peer,
         **{
-            "python.execution-mode": told.mode,
+            "python.execution-mode": peer.mode,
             "python.state.cache-size": "100000",
             "python.map-state.read-cache-size": "100000",
             "python.map-state.write-cache-size": "100000",
@@ -107,14 +107,14 @@ def submit(told: Given) -> str:
     )
     source = (
         KafkaSource.builder()
-        .set_bootstrap_servers(told.bootstrap)
-        .set_topics(told.source)
-        .set_group_id(told.name)
+        .set_bootstrap_servers(peer.bootstrap)
+        .set_topics(peer.source)
+        .set_group_id(peer.name)
         .set_starting_offsets(KafkaOffsetsInitializer.earliest())
         .set_value_only_deserializer(SimpleStringSchema())
         .build()
     )
-    entities, spans = told.keyed_by, told.spans_ms
+    entities, spans = peer.keyed_by, peer.spans_ms
 
     def decode(text: str) -> Item:
         event = json.loads(text)
@@ -122,17 +122,17 @@ def submit(told: Given) -> str:
         return keys, int(event["event_id"]), event["event_time"], event["amount"], []
 
     stream = env.from_source(source, WatermarkStrategy.no_watermarks(), "payments").map(decode)
-    stage = Whole if told.mode == "process" else InPieces
+    stage = Whole if peer.mode == "process" else InPieces
     for place in range(len(entities)):
         stream = stream.key_by(lambda item, place=place: item[0][place], Types.STRING()).process(stage(spans))
     layout = result_format(len(spans), len(entities)).format
     results = stream.map(lambda item: struct.pack(layout, item[1], *item[4]), Types.PRIMITIVE_ARRAY(Types.BYTE()))
-    schema = KafkaRecordSerializationSchema.builder().set_topic(told.target)
+    schema = KafkaRecordSerializationSchema.builder().set_topic(peer.target)
     schema = schema.set_value_serialization_schema(ByteArraySchema())
-    sink = KafkaSink.builder().set_bootstrap_servers(told.bootstrap).set_record_serializer(schema.build())
+    sink = KafkaSink.builder().set_bootstrap_servers(peer.bootstrap).set_record_serializer(schema.build())
     results.sink_to(sink.build())
-    return str(env.execute_async(told.name).get_job_id())
+    return str(env.execute_async(peer.name).get_job_id())
 
 
 if __name__ == "__main__":
-    sys.stdout.write(submit(given()) + "\n")
+    sys.stdout.write(submit(peer_settings()) + "\n")

@@ -11,7 +11,7 @@ from typing import Any
 
 from quixstreams import Application, State
 
-from tests.bench.engine.peers.given import given
+from tests.bench.engine.peers.peer_settings import peer_settings
 from tests.bench.engine.peers.windows import Moments, Windows, result_format
 
 
@@ -44,9 +44,9 @@ class Cold(MutableMapping[str, Moments]):
 
 def main() -> None:
     """Read, compute, write until the process is ended."""
-    told = given()
-    windows = Windows(told.spans_ms)
-    pack = result_format(len(told.spans_ms), len(told.keyed_by)).pack
+    peer = peer_settings()
+    windows = Windows(peer.spans_ms)
+    pack = result_format(len(peer.spans_ms), len(peer.keyed_by)).pack
 
     def compute(event: dict[str, Any], state: State) -> dict[str, Any]:
         hot = state.get("hot") or windows.new()
@@ -61,16 +61,16 @@ def main() -> None:
         return pack(int(event["event_id"]), *results)
 
     app = Application(
-        broker_address=told.bootstrap,
-        consumer_group=told.name,
+        broker_address=peer.bootstrap,
+        consumer_group=peer.name,
         auto_offset_reset="earliest",
         auto_create_topics=True,
         use_changelog_topics=False,
-        state_dir=told.scratch,
+        state_dir=peer.scratch,
         loglevel="WARNING",
     )
-    entities = told.keyed_by
-    stages = [told.source, *(f"{told.target}.{entity}" for entity in entities[1:])]
+    entities = peer.keyed_by
+    stages = [peer.source, *(f"{peer.target}.{entity}" for entity in entities[1:])]
     for place, topic in enumerate(stages):
         frame = app.dataframe(app.topic(topic, value_deserializer="json", key_deserializer="str"))
         frame = frame.apply(compute, stateful=True)
@@ -79,7 +79,7 @@ def main() -> None:
             frame.to_topic(following, key=lambda event, by=entities[place + 1]: event[by])
         else:
             frame = frame.apply(encode)
-            frame.to_topic(app.topic(told.target, value_serializer="bytes", key_serializer="str"))
+            frame.to_topic(app.topic(peer.target, value_serializer="bytes", key_serializer="str"))
     app.run()
 
 

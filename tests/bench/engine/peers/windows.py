@@ -13,9 +13,9 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-# Of a tile or a merge: count, sum, sum of squares, least, greatest.
+# Moments of a tile or of merged tiles: count, sum, sum of squares, minimum, maximum.
 Moments = tuple[int, float, float, float, float]
-# No infinities: JSON, in which some frameworks keep state, has none.
+# No infinities, because some frameworks keep state in JSON, which has none.
 EMPTY: Moments = (0, 0.0, 0.0, sys.float_info.max, -sys.float_info.max)
 # Per window: newest, oldest and first tile that is no front one; the open tile; the closed ones behind the front; all
 # closed ones.

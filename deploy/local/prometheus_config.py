@@ -6,7 +6,7 @@ import json
 import shutil
 
 from deploy.local.services import SERVICES
-from deploy.local.services.base import HOST, Layout, write
+from deploy.local.services.service import HOST, Layout, write
 from penstock.paths import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -15,7 +15,7 @@ MONITORING = ROOT / "deploy" / "monitoring"
 SERVICE_PORTS = {"sink-redis": 19101, "sink-cassandra": 19102, "scorer": 19103, "drift": 19104}
 
 
-def write_monitoring(layout: Layout) -> None:
+def write_prometheus_config(layout: Layout) -> None:
     """Writes ``monitoring/`` into the stack's folder, for ``prometheus --config.file``."""
     folder = layout.home / "monitoring"
     folder.mkdir(parents=True, exist_ok=True)

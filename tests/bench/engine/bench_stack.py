@@ -1,4 +1,4 @@
-"""Where the benchmark runs: a stack of its own, with a TaskManager that is large enough for a million entities."""
+"""The stack that the benchmark runs on, with a TaskManager that is large enough for a million entities."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from penstock.settings import Settings
 
 
 @dataclass(frozen=True)
-class Site:
-    """A running stack, and a folder for what the benchmark writes."""
+class BenchStack:
+    """A running stack, and the folder that the benchmark writes to."""
 
     settings: Settings
     folder: Path
     stack: Stack
 
     def pid(self, program: str) -> int:
-        """The process of one of the stack's programs, as it is now."""
+        """The present pid of one of the stack's programs."""
         return next(status.pid for status in self.stack.status() if status.name == program)
 
     @property
     def kafka(self) -> KafkaAccess:
-        """How to reach Kafka."""
+        """The connection settings of Kafka."""
         return self.settings.kafka.access
 
     @property
@@ -49,12 +49,12 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, memory_mb: int) -> Iterator[Site]:
-    """Kafka and Flink on free ports, taken down and deleted at the end.
+def bench_stack(folder: Path, memory_mb: int) -> Iterator[BenchStack]:
+    """Run Kafka and Flink on free ports; stop and delete them at the end.
 
     Args:
-        folder: Where definitions, logs and the stack go.
-        memory_mb: Of the TaskManager's process; the same for every engine that runs in it.
+        folder: Folder of definitions, logs and the stack.
+        memory_mb: Memory of the TaskManager's process, the same for every engine that runs in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in ("scratch", "definitions"):
@@ -71,6 +71,6 @@ def site(folder: Path, memory_mb: int) -> Iterator[Site]:
         text = re.sub(r"(taskmanager\.memory\.process\.size: ).*", sized, config.read_text(encoding="utf-8"))
         config.write_text(text, encoding="utf-8")
         stack.restart("taskmanager")
-        yield Site(settings, folder, stack)
+        yield BenchStack(settings, folder, stack)
     finally:
         stack.down(wipe=True)

@@ -1,4 +1,4 @@
-"""Whether an engine's results are right: a sample of its records against the oracle, each from the raw events."""
+"""Compares an engine's results with the oracle, which recomputes them from the raw events."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def check(
     windows: int | None = None,
     tiled: bool = True,
 ) -> None:
-    """Hold one event's results against the oracle.
+    """Compare the results of one event with the oracle.
 
     Args:
         work: The workload.
         events: Its events.
-        number: Which of them the results are of.
-        results: For each entity, by window and operation.
-        windows: How many windows there are results of; None for all.
-        tiled: Whether windows move by hops; else they reach back from the event to the millisecond, and events of the
-            same time are in them whichever came first, as SQL has it.
+        number: The number of the event.
+        results: The results of each entity, by window and operation.
+        windows: How many windows have results; None for all.
+        tiled: Whether windows move by hops. Else, as in SQL, they reach back from the event to the millisecond and
+            include all events of the same time, whichever came first.
 
     Raises:
-        PenstockError: naming the event, the entity, the value and what it should be.
+        PenstockError: if a value is wrong; it names the event, the entity and both values.
     """
     for entity, got in zip(work.keyed_by, results, strict=True):
-        who = events.who(entity)
-        same = np.flatnonzero(who == who[number])
+        entity_column = events.entity_column(entity)
+        same = np.flatnonzero(entity_column == entity_column[number])
         known = same[same <= number] if tiled else same[events.times[same] <= events.times[number]]
         view = _view(work, entity, windows, tiled)
-        # The event itself is the last one: the oracle's vector is as of the last.
+        # The event itself is last, because the oracle's vector is as of the last event.
         history = [Timed(int(events.times[n]), {"amount": float(events.amounts[n])}) for n in known if n != number]
         history.append(Timed(int(events.times[number]), {"amount": float(events.amounts[number])}))
         oracle = vector(view, history)
         for feature, value in zip(view.features, got, strict=True):
-            wanted = oracle.features[feature.name]
-            if not agrees(value, wanted, tolerance(feature, history, oracle.as_of)):
-                raise PenstockError(f"event {number}, {entity}: {feature.name} is {value}, not {wanted}")
+            expected = oracle.features[feature.name]
+            if not agrees(value, expected, tolerance(feature, history, oracle.as_of)):
+                raise PenstockError(f"event {number}, {entity}: {feature.name} is {value}, not {expected}")
 
 
 def _view(work: Workload, entity: str, windows: int | None, tiled: bool) -> ViewPlan:
@@ -66,7 +66,7 @@ def _view(work: Workload, entity: str, windows: int | None, tiled: bool) -> View
                 column=None if operation == "count" else "amount",
                 column_type=None if operation == "count" else "double",
                 where=None,
-                # SQL's window holds the row of just its length ago too.
+                # SQL's window includes the row that is exactly its length old.
                 window_ms=size if tiled else size + 1,
                 hop_ms=hop if tiled else 1,
                 type="long" if operation == "count" else "double",

@@ -1,4 +1,4 @@
-"""What a peer's process is told, by the environment. Standard library only."""
+"""The settings of a peer's process, passed in an environment variable. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ VARIABLE = "BENCH_GIVEN"
 
 
 @dataclass(frozen=True)
-class Given:
-    """One run of a peer.
+class PeerSettings:
+    """The settings of one run of a peer.
 
     Args:
-        name: Of the run; unique.
+        name: The unique name of the run.
         bootstrap: Kafka's brokers.
         source: The topic of payments, one partition.
         target: The topic of results.
@@ -38,10 +38,10 @@ class Given:
     mode: str = ""
 
     def environment(self) -> dict[str, str]:
-        """The variable that carries it."""
+        """The environment variable with these settings."""
         return {VARIABLE: json.dumps(asdict(self))}
 
 
-def given() -> Given:
-    """What this process was told."""
-    return Given(**json.loads(os.environ[VARIABLE]))
+def peer_settings() -> PeerSettings:
+    """The settings of this process."""
+    return PeerSettings(**json.loads(os.environ[VARIABLE]))

@@ -1,4 +1,4 @@
-"""docs/reference/benchmarks.md and its plot, written from ``engine.json`` and nothing else."""
+"""Writes docs/reference/benchmarks.md and its plot from ``engine.json`` alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from examples.demo import scales
 from examples.demo.markup import el
 from examples.demo.plots import bar, draw
-from tests.bench.engine.report import MINE, goals
+from tests.bench.engine.findings import PENSTOCK_NAME, goals
 
 _TITLES = {
     "penstock": "Penstock",
@@ -81,7 +81,7 @@ def plot(found: Mapping[str, Any]) -> str:
         scales.linear(ax.xaxis, "events per second", most)
         for y, name in zip(scales.rows(ax, labels), names, strict=True):
             rate = work["events_per_s"][name]
-            colour = "c1" if name == MINE else "c3" if name == "bare_forward" else "c2"
+            colour = "c1" if name == PENSTOCK_NAME else "c3" if name == "bare_forward" else "c2"
             bar(ax, y, rate, tuple(work["least_greatest"][name]), colour, f"{_plain(name)}: {rate:,.0f} events/s")
 
     picture = draw(paint, 860, 70 + 34 * len(names), "Events per second of each engine")
@@ -111,12 +111,12 @@ def _verdicts(found: Mapping[str, Any]) -> str:
         "tiles:600": "cost of 600 tiles per window instead of 60",
         "keys:zipf": "cost when one key has half of the traffic",
     }
-    lines = ["| Penstock against | reached | wanted |", "|---|---:|---:|"]
+    lines = ["| Penstock against | reached | target |", "|---|---:|---:|"]
     reached = goals(found)
     for name, goal in reached.items():
         mark = "" if goal.is_met else " (missed)"
         lines.append(
-            f"| {names[name]} | {goal.reached:.2f} x{mark} | {'≤' if goal.is_cost else '≥'} {goal.wanted:g} x |"
+            f"| {names[name]} | {goal.reached:.2f} x{mark} | {'≤' if goal.is_cost else '≥'} {goal.target:g} x |"
         )
     text = "\n".join(lines) + "\n"
     if {"python", "bare_forward"} <= reached.keys() and not reached["python"].is_met:

@@ -26,7 +26,7 @@ def create(kafka: KafkaAccess, name: str) -> None:
 
 
 def delete(kafka: KafkaAccess, names: Iterable[str]) -> None:
-    """Give the disk space back; what is not there is no error."""
+    """Delete topics to free disk space; names that do not exist are ignored."""
     admin = admin_client(kafka)
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = [name for name in names if name in existing]
@@ -64,11 +64,11 @@ class Results:
         self._consumer.close()
 
     def count(self) -> int:
-        """How many there are by now."""
+        """The number of records so far."""
         return int(self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), _TIMEOUT_S)[1])
 
     def time_ms(self, offset: int) -> int:
-        """When the broker appended the record."""
+        """The time at which the broker appended the record, epoch ms."""
         return self._at(offset).timestamp()[1]
 
     def first_since(self, time_ms: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What a run found, as ``engine.json`` and docs/reference/benchmarks.md read it."""
+"""The measurements of a run, their summary in ``engine.json``, and the benchmark's goals."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from penstock.paths import site_packages
-from tests.bench.engine import statistic
+from tests.bench.engine import round_statistics
 from tests.bench.engine.measure import Rate
-from tests.bench.engine.plan import Row, Size
+from tests.bench.engine.sizes import Row, Size
 
-MINE = "penstock"
-# Least ratio by name; the best Python peer is whichever is the fastest.
+PENSTOCK_NAME = "penstock"
+# The smallest ratio that is accepted, by peer; ``python`` is the fastest Python peer.
 GOALS = {"python": 10.0, "flink_sql_over": 3.0, "bare_forward": 0.6}
 PYTHON = ("pyflink_process", "pyflink_thread", "bytewax", "quixstreams", "faust")
-# The greatest cost of a growth row, beside the first of its group.
+# The largest cost of a growth row that is accepted, relative to the first row of its group.
 COSTS = {"tiles:600": 1.1, "keys:zipf": 1.5}
 
 
 @dataclass
 class Findings:
-    """All single measurements; grows while the benchmark runs.
+    """All single measurements, filled while the benchmark runs.
 
     Args:
-        rounds: Per workload and round, events per second by engine.
-        rows: Per round, the rate of each growth row, by group and value.
-        state: Bytes of the last checkpoint, by the same.
-        latency: Quantiles by pace, through Penstock.
-        floor: The same through two bare hops.
-        cpu: Per workload, the CPU time per event of each engine and of the broker, of each round, microseconds.
-        profile: Shares of Penstock's task thread by part; empty if not taken.
+        rounds: Events per second of each engine, per workload and round.
+        rows: The rate of each growth row by group and value, per round.
+        latency: Latency quantiles through Penstock in ms, by events per second.
+        floor: The same through two bare Kafka hops.
+        state: Bytes of the last checkpoint per entity, by workload.
+        cpu: CPU time per event of each engine and of the broker in microseconds, per workload and round.
+        profile: The shares of the parts in Penstock's task thread; empty if not profiled.
         failures: What could not be measured, and why.
         load: The machine's load average before the first measurement and after the last.
     """
@@ -55,9 +55,9 @@ def summary(findings: Findings, size: Size, *, quick: bool, date: str) -> dict[s
     """The content of ``engine.json``."""
     works = {
         name: {
-            "ratios": _rounded(statistic.ratios(rounds, MINE)),
-            "events_per_s": _rounded(statistic.medians(rounds)),
-            "least_greatest": {e: _span(rounds, e) for e in statistic.medians(rounds)},
+            "ratios": _rounded(round_statistics.ratios(rounds, PENSTOCK_NAME)),
+            "events_per_s": _rounded(round_statistics.medians(rounds)),
+            "least_greatest": {e: _span(rounds, e) for e in round_statistics.medians(rounds)},
             "cpu_us_per_event": _cpu(findings.cpu.get(name, [])),
         }
         for name, rounds in findings.rounds.items()
@@ -84,20 +84,20 @@ def summary(findings: Findings, size: Size, *, quick: bool, date: str) -> dict[s
 
 @dataclass(frozen=True)
 class Goal:
-    """What was reached, and what is wanted: at least that, or at most if it is a cost."""
+    """A reached value and its target, which is a minimum, or for a cost a maximum."""
 
     reached: float
-    wanted: float
+    target: float
     is_cost: bool = False
 
     @property
     def is_met(self) -> bool:
-        """Whether it was reached."""
-        return self.reached <= self.wanted if self.is_cost else self.reached >= self.wanted
+        """Whether the target is met."""
+        return self.reached <= self.target if self.is_cost else self.reached >= self.target
 
 
 def goals(found: Mapping[str, Any]) -> dict[str, Goal]:
-    """The goals that the content of ``engine.json`` says anything about, by name."""
+    """The goals for which ``engine.json`` has a measurement, by name."""
     reached = {name: Goal(ratio, GOALS[name]) for name, ratio in _best(found["ratios"]).items()}
     for name, most in COSTS.items():
         group, value = name.split(":")
@@ -117,7 +117,7 @@ def _best(ratios: Mapping[str, float]) -> dict[str, float]:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Where it ran."""
+    """The machine that the benchmark ran on."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"^model name\s*:\s*(.*)$", info, re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -130,7 +130,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that was compared."""
+    """The versions of all engines, Python and Java."""
     found = {"python": platform.python_version(), "java": _java()}
     wanted = {"jobs": ("apache-flink",), "peers": ("bytewax", "quixstreams", "faust-streaming", "confluent-kafka")}
     for environment, names in wanted.items():
@@ -143,7 +143,7 @@ def versions() -> dict[str, str]:
 
 def _growth(findings: Findings, rows: tuple[Row, ...]) -> dict[str, dict[str, dict[str, float | int | None]]]:
     rounds = [{f"{g}:{v}": rate.events_per_s for (g, v), rate in one.items()} for one in findings.rows]
-    rates = statistic.medians(rounds)
+    rates = round_statistics.medians(rounds)
     found: dict[str, dict[str, dict[str, float | int | None]]] = {}
     for row in rows:
         key = f"{row.group}:{row.value}"
@@ -155,7 +155,7 @@ def _growth(findings: Findings, rows: tuple[Row, ...]) -> dict[str, dict[str, di
         found.setdefault(row.group, {})[row.value] = {
             "events_per_s": round(rates[key], 1),
             "us_per_event": round(1e6 / rates[key], 3),
-            # Within rounds, as between engines.
+            # The median of the ratios within rounds, as for engines.
             "cost": round(_cost(rounds, first, key), 3) if first in rates else None,
             "state_bytes_per_entity": None if state is None else round(state / row.work.entities),
         }
@@ -166,18 +166,18 @@ def _cost(rounds: list[dict[str, float]], first: str, key: str) -> float:
     return (
         1.0
         if first == key
-        else statistic.ratios([{k: one[k] for k in (first, key) if k in one} for one in rounds], first)[key]
+        else round_statistics.ratios([{k: one[k] for k in (first, key) if k in one} for one in rounds], first)[key]
     )
 
 
 def _cpu(rounds: list[dict[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """Medians by engine, of its own processes and of the broker."""
+    """The median CPU time of each engine's own processes and of the broker."""
     engines = dict.fromkeys(name for one in rounds for name in one)
-    return {name: _rounded(statistic.medians([one[name] for one in rounds if name in one])) for name in engines}
+    return {name: _rounded(round_statistics.medians([one[name] for one in rounds if name in one])) for name in engines}
 
 
 def _span(rounds: list[dict[str, float]], engine: str) -> list[float]:
-    return [round(value, 1) for value in statistic.spread(rounds, engine)]
+    return [round(value, 1) for value in round_statistics.spread(rounds, engine)]
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What is measured: the sizes of the full and the quick form, and the rows in which one thing grows."""
+"""The sizes of the full and the quick benchmark, and the growth rows, in each group of which one parameter grows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.bench.engine.workload import Workload
 
 @dataclass(frozen=True)
 class Row:
-    """A workload of the growth rows, compared with the first of its group.
+    """A growth row: a workload that is compared with the first row of its group.
 
     Args:
-        group: What grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids``, ``column``
+        group: The parameter that grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids``, ``column``
             or ``state``.
-        value: Of it.
+        value: The value of the parameter.
         work: The workload.
-        engine: Penstock, as it is set up for the row.
+        engine: Penstock, with the options of the row.
     """
 
     group: str
@@ -29,18 +29,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Size:
-    """A form of the benchmark.
+    """The size of a benchmark run.
 
     Args:
-        rounds: Interleaved rounds of all engines.
-        pace: Of each measurement of them.
+        rounds: The number of interleaved rounds of all engines.
+        pace: The pace of their measurements.
         works: The workloads of the comparison, by name.
-        rows: Those of the growth rows.
-        row_rounds: Interleaved rounds of these.
-        row_pace: Of each measurement of them.
-        rates: At which latency is measured, events per second.
-        latency_pace: How long to warm up before, and to measure, each.
-        memory_mb: Of the TaskManager.
+        rows: The growth rows.
+        row_rounds: The number of interleaved rounds of the growth rows.
+        row_pace: The pace of their measurements.
+        rates: The rates at which latency is measured, in events per second.
+        latency_pace: How long to warm up and to measure at each rate.
+        memory_mb: Memory of the TaskManager.
     """
 
     rounds: int
@@ -71,7 +71,7 @@ def full() -> Size:
 
 
 def quick() -> Size:
-    """The same paths once each and only so long that it ends within five minutes."""
+    """A short run of the same code paths, which ends within five minutes."""
     return Size(
         rounds=1,
         pace=Pace(settle_s=5, measure_s=4),
@@ -90,7 +90,7 @@ def quick() -> Size:
 
 
 def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
-    """The rows; each group begins with what the others are compared with."""
+    """The growth rows; the first row of each group is the one that the others are compared with."""
     base = Workload(events=events, entities=20)
     sparse = Workload(events=events, full=False)
     keyed = replace(base, entities=100)

@@ -1,4 +1,4 @@
-"""Where Penstock's time goes: a recording of the TaskManager by the JVM's own flight recorder, and CPU by thread."""
+"""Profiles Penstock: records the TaskManager with the JVM's flight recorder, and counts its samples by part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.errors import PenstockError
 
-# The innermost frame that has one of these beginnings says what a sample was about.
+# A sample belongs to the part of its innermost frame that begins with one of these prefixes.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "windows": ("penstock.kernel.window.",),
     "decoding": ("penstock.kernel.decode.EventDecoder", "penstock.kernel.decode.JsonDecoder"),

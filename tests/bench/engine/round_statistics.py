@@ -1,4 +1,4 @@
-"""From single measurements to what is reported: medians of ratios within rounds."""
+"""Statistics over the rounds of a benchmark: medians, spreads, and medians of the ratios within rounds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from statistics import median
 
 
 def ratios(rounds: Sequence[Mapping[str, float]], mine: str) -> dict[str, float]:
-    """Mine ÷ each other, the median over the rounds in which both were measured.
+    """``mine`` ÷ each other engine: the median of the ratios in the rounds in which both were measured.
 
-    Within a round, because what else the machine does changes from round to round and hits both.
+    Ratios are taken within a round, because other load on the machine changes between rounds and affects both alike.
 
     >>> ratios([{"a": 10.0, "b": 2.0}, {"a": 30.0, "b": 10.0}, {"a": 12.0, "b": 3.0}], "a")
     {'b': 4.0}
@@ -20,7 +20,7 @@ def ratios(rounds: Sequence[Mapping[str, float]], mine: str) -> dict[str, float]
 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each over the rounds.
+    """The median of each engine over the rounds.
 
     >>> medians([{"a": 1.0}, {"a": 9.0, "b": 2.0}, {"a": 2.0}])
     {'a': 2.0, 'b': 2.0}
@@ -30,6 +30,6 @@ def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def spread(rounds: Sequence[Mapping[str, float]], name: str) -> tuple[float, float]:
-    """Least and greatest over the rounds."""
+    """The smallest and the largest value of an engine over the rounds."""
     values = [one[name] for one in rounds if name in one]
     return min(values), max(values)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.bench.engine import cpu, profile
+from tests.bench.engine import flight_recorder, process_cpu
 
 SAMPLE = """
   startTime = 18:19:04.114
@@ -21,7 +21,7 @@ SAMPLE = """
 """
 
 
-def test_the_innermost_frame_that_belongs_to_a_part_says_what_a_sample_was_about() -> None:
+def test_a_sample_belongs_to_the_part_of_its_innermost_known_frame() -> None:
     task = "Source: payments -> windows (1/1)#0"
     samples = [
         SAMPLE % (task, "penstock.kernel.window.Tiles.add"),
@@ -29,7 +29,7 @@ def test_the_innermost_frame_that_belongs_to_a_part_says_what_a_sample_was_about
         SAMPLE % (task, "java.util.ArrayList.add"),
         SAMPLE % ("GC Thread#0", "penstock.kernel.window.Tiles.add"),
     ]
-    assert profile.parts(samples) == {"windows": 2, "Flink between operators": 1}
+    assert flight_recorder.parts(samples) == {"windows": 2, "Flink between operators": 1}
 
 
 def test_cpu_time_is_that_of_a_process_and_its_children() -> None:
@@ -37,6 +37,6 @@ def test_cpu_time_is_that_of_a_process_and_its_children() -> None:
     with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        assert cpu.seconds(child.pid) >= 0.25
-        assert cpu.seconds(os.getpid()) >= 0.25
+        assert process_cpu.seconds(child.pid) >= 0.25
+        assert process_cpu.seconds(os.getpid()) >= 0.25
         child.kill()

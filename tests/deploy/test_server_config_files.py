@@ -11,11 +11,11 @@ import yaml
 
 from deploy.local.ports import Ports
 from deploy.local.services import Layout, Program
-from deploy.local.services.base import StopPhase
 from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.flink import TASK_SLOTS, flink_settings
 from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
+from deploy.local.services.service import StopPhase
 from deploy.local.services.zookeeper import zoo_cfg
 from deploy.local.supervision import _MAX_SOCKET_PATH, _socket_path, supervisord_conf
 

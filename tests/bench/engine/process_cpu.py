@@ -1,4 +1,4 @@
-"""CPU time of processes, from /proc: what a measurement costs, whatever else the machine does."""
+"""CPU time of processes, from /proc. Unlike elapsed time, it hardly depends on other load on the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PROC = Path("/proc")
 
 
 def seconds(pid: int) -> float:
-    """CPU time of a process and of its descendants that live, user and system."""
+    """User and system CPU time of a process and its living descendants, in seconds."""
     parents = {}
     used = {}
     for entry in _PROC.iterdir():
@@ -26,7 +26,7 @@ def seconds(pid: int) -> float:
 
 
 def _fields(stat: Path) -> list[str]:
-    """The fields of a stat file after the name, which may hold anything; none if the process has ended."""
+    """The fields of a stat file after the name, which may contain any character; empty if the process has ended."""
     try:
         return stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

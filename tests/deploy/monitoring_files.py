@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from deploy.local.monitoring import MONITORING
+from deploy.local.prometheus_config import MONITORING
 
 
 def rules() -> list[dict[str, Any]]:
