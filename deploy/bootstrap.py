@@ -1,7 +1,7 @@
 """Sets up a machine: system packages, locked environments, jars, the kernel. Fast when there is nothing to do.
 
-Run as `python3 -m deploy.bootstrap [PART ...]` (see `make setup`). Standard library only, and no newer syntax than the
-oldest `python3` that a machine may have in front of the one that the environments use.
+Run as `python3 -m deploy.bootstrap [PART ...]` (see `make setup`). Standard library only, in syntax that an older
+`python3` than that of the environments can run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOCKS = ROOT / "deploy" / "locks"
 POM = ROOT / "deploy" / "java" / "pom.xml"
 KERNEL = ROOT / "streams" / "kernel"
 
-# The project itself goes, editable, where its code runs. Triton's environment is a server's and needs none of it.
+# Environments into which the project itself is installed, editable. Triton's environment does not run its code.
 WITH_PROJECT = ("services", "jobs")
 # Lock: the extras in it, and the lock that it must agree with. `image` is `services` alone: no plots, no tools.
 _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
@@ -43,7 +43,7 @@ EXTRA_PARTS = ("peers",)
 
 
 class SetupError(Exception):
-    """Something that a person must do on this machine; the message says what."""
+    """Set-up cannot continue; the message says what the user must do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,8 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             _timed("tests of the kernel", lambda: _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "test"]))
         else:
             VENVS.mkdir(exist_ok=True)
-            with (VENVS / ".lock").open("w", encoding="utf-8") as turn:
-                fcntl.flock(turn, fcntl.LOCK_EX)  # `make lint` and `make test` may run side by side
+            with (VENVS / ".lock").open("w", encoding="utf-8") as lock_file:
+                fcntl.flock(lock_file, fcntl.LOCK_EX)  # `make lint` and `make test` may run at the same time
                 for part in options.parts or [name for name in _SETUP if name not in EXTRA_PARTS]:
                     _SETUP[part]()
     except SetupError as error:
@@ -79,9 +79,9 @@ def system() -> None:
     missing = _missing_packages()
     if missing:
         _apt_install(missing)
-        still = _missing_packages()
-        if still:
-            raise SetupError(f"still missing after apt-get install: {' '.join(still)}")
+        remaining = _missing_packages()
+        if remaining:
+            raise SetupError(f"still missing after apt-get install: {' '.join(remaining)}")
 
 
 def environment(name: str) -> None:
@@ -94,7 +94,7 @@ def environment(name: str) -> None:
         python = venv_python(name)
         if not python.exists():
             _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
-        # Compile once here: with bytecode caches off, every process would compile all that it imports.
+        # Compile once here. If bytecode caches are off, every process would else compile all that it imports.
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([*sync, "--python", str(python), str(lock_file)])
         if name in WITH_PROJECT:
@@ -129,9 +129,9 @@ def kernel() -> None:
         _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "package", "-DskipTests"])
         built = KERNEL / "target" / KERNEL_JAR.name
         if not built.exists():
-            raise SetupError(f"the kernel's build left no {built}")
+            raise SetupError(f"the build of the kernel did not create {built}")
         KERNEL_JAR.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed into place: a running job may have the old one open.
+        # Replaced by renaming, because a running job may have the old file open.
         partial = KERNEL_JAR.with_suffix(".partial")
         shutil.copyfile(built, partial)
         partial.replace(KERNEL_JAR)
@@ -178,7 +178,7 @@ def _missing_packages() -> list[str]:
         missing.append("maven")
     if shutil.which("redis-server") is None:
         missing.append("redis-server")
-    # Debian's python3 leaves ensurepip out; without it there is no environment for uv itself.
+    # Debian's python3 lacks ensurepip, without which uv's own environment cannot be created.
     if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         missing.append("python3-venv")
     return missing
@@ -209,7 +209,7 @@ def _apt_install(packages: list[str]) -> None:
     if shutil.which("apt-get") is None:
         raise SetupError(
             f"missing on this machine, which has no apt-get: a JDK {JAVA_MAJOR}, Maven, Redis or libpython\n"
-            f"  next: install what Debian calls {' '.join(packages)}, then: make setup"
+            f"  next: install the equivalents of the Debian packages {' '.join(packages)}, then: make setup"
         )
 
     def run() -> None:
@@ -231,7 +231,7 @@ def _maven() -> list[str]:
 
 
 def _step(title: str, stamp: Path, digest: str, work: Callable[[], None], *, recorded: str | None = None) -> None:
-    """Does the work unless the stamp holds the digest of the same inputs."""
+    """Does the work, unless the stamp file contains the digest of the same inputs."""
     if stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return
     stamp.unlink(missing_ok=True)
@@ -259,7 +259,7 @@ def _run(command: list[str]) -> None:
         log = BUILD / "setup.log"
         log.write_text(f"$ {' '.join(command)}\n{result.stdout}{result.stderr}", encoding="utf-8")
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
-        raise SetupError(f"{command[0]} failed with {result.returncode} (all of it in {log})\n{tail}")
+        raise SetupError(f"{command[0]} failed with exit status {result.returncode} (full output in {log})\n{tail}")
 
 
 def _digest(paths: Iterable[Path], *more: str) -> str:

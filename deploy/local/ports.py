@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.local.services import SERVICES
 from penstock.errors import PenstockError
 
-# Linux gives outgoing connections ports from 32768 up: a free port below that stays free.
+# Below Linux's ephemeral ports (from 32768), so that no outgoing connection takes the port.
 _FREE_RANGE = range(20_000, 32_000)
 _LISTEN = "0A"
 _WILDCARDS = {"00000000", "0" * 32}

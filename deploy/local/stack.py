@@ -28,7 +28,7 @@ _SERVICE_OF = {program.name: service for service in SERVICES.values() for progra
 _POLL_S = 0.2
 
 Progress = Callable[[str, str, str], None]
-"""Called with a program's name, its stage (`preparing`, `starting`, `ready`) and a few words."""
+"""Called with a program's name, its stage (`preparing`, `starting`, `ready`) and a short text."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Stack:
         return count
 
     def status(self) -> list[ProgramStatus]:
-        """Every program's state, with the answer of the server itself."""
+        """Every program's state, with the result of its server's health check."""
         states = self._states()
         with ThreadPoolExecutor() as pool:
             return list(pool.map(lambda name: self._status_of(PROGRAMS[name], states.get(name)), sorted(PROGRAMS)))

@@ -23,7 +23,7 @@ from deploy.local.services.service import Layout, Program, write
 from penstock.errors import PenstockError
 from penstock.processes import Identity, end, identity_of, marked, of_session
 
-# Every process of a stack has the stack's id in this variable: so the stack finds what a killed supervisord left.
+# Every process of a stack has the stack's id in this variable, so that leftovers of a killed supervisord can be found.
 MARKER = "PENSTOCK_STACK_PROCESS"
 
 # sun_path holds 108 bytes with the closing zero; supervisord appends its pid while it binds.
@@ -208,7 +208,7 @@ class Supervision:
             return getattr(proxy.supervisor, method)(*arguments)
 
     def _environment(self) -> dict[str, str]:
-        # Only these: a stray JAVA_TOOL_OPTIONS or FLINK_* of the caller would change the servers.
+        # Nothing else of the caller's environment, such as JAVA_TOOL_OPTIONS or FLINK_*, may change the servers.
         kept = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR") if name in os.environ}
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return {"PATH": path, "LANG": "C.UTF-8", "HOME": "/tmp", **kept, MARKER: self._layout.id}  # noqa: S108

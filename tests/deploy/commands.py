@@ -1,4 +1,4 @@
-"""Command lines as deployment files write them, taken by the real command line without running anything."""
+"""Checks command lines of deployment files with the real command line, without running them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from penstock.cli import cli
 from penstock.settings import all_settings
 
-# The image of jobs holds what these need in an environment of its own; that of services lacks Flink's client.
+# Commands that need the image of jobs: that of services lacks Flink's client.
 JOBS_COMMANDS = {"topics", "job", "backfill"}
 # Read by the command line itself, beside the settings.
 _OPTIONS = {
@@ -42,10 +42,10 @@ def parse(arguments: Sequence[str]) -> str:
 
 
 def unknown(environment: Mapping[str, object]) -> set[str]:
-    """The PENSTOCK_* variables that nothing reads."""
+    """The PENSTOCK_* variables that no code reads."""
     return {name for name in environment if name.startswith("PENSTOCK_")} - _NAMES - _OPTIONS
 
 
 def secrets_in(environment: Mapping[str, object]) -> set[str]:
-    """The variables that hold a secret themselves."""
+    """The variables that contain a secret, instead of the name of its file."""
     return _SECRETS & set(environment)

@@ -1,4 +1,4 @@
-"""The files of ``deploy/monitoring`` as their tests read them."""
+"""Reads the files of ``deploy/monitoring`` for tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Where an expression is, and what it says: of all rules and all panels."""
+    """Every expression of all rules and panels, each with its place."""
     for rule in rules():
         yield rule.get("alert") or rule["record"], rule["expr"]
     for panel in dashboard()["panels"]:

@@ -1,4 +1,4 @@
-"""Set-up: a stamp spares work that is done, and a machine that lacks something is told once, with the command."""
+"""Set-up skips steps that are done, and reports missing packages in one message with the command to install them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
     assert not stamp.exists()
 
 
-def test_locks_hold_hashes_and_no_address_of_any_index() -> None:
+def test_locks_contain_hashes_and_no_index_address() -> None:
     for name in bootstrap._LOCKED:
         text = (bootstrap.LOCKS / f"{name}.txt").read_text(encoding="utf-8")
         assert "--hash=sha256:" in text

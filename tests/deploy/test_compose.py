@@ -1,4 +1,4 @@
-"""docker-compose.yml is valid, says the same as the local stack, and gives no container more than it needs."""
+"""docker-compose.yml is valid, agrees with the local stack, and gives no container more rights than it needs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_our_containers_write_nowhere_but_to_volumes_and_tmp(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _SERVICES)
-def test_what_stays_has_a_health_check_and_what_ends_has_none(name: str) -> None:
+def test_services_have_a_health_check_and_one_off_commands_have_none(name: str) -> None:
     service = _SERVICES[name]
     check = service["healthcheck"]
     if _once(service):
@@ -109,17 +109,17 @@ def test_what_stays_has_a_health_check_and_what_ends_has_none(name: str) -> None
 
 
 @pytest.mark.parametrize("name", _SERVICES)
-def test_dependencies_can_come_true(name: str) -> None:
+def test_dependencies_exist_and_can_be_fulfilled(name: str) -> None:
     for other, dependency in _SERVICES[name].get("depends_on", {}).items():
         wanted = "service_completed_successfully" if _once(_SERVICES[other]) else "service_healthy"
         assert dependency["condition"] == wanted, other
-        # Without `required: false` the other one must be there whenever this one is.
+        # Without `required: false`, the other service must be in every profile in which this one is.
         profiles = set(_SERVICES[other].get("profiles", []))
         assert not profiles or profiles & set(_SERVICES[name]["profiles"]) or not dependency.get("required", True)
 
 
 @pytest.mark.parametrize("name", [name for name, service in _SERVICES.items() if _command_line(service)])
-def test_commands_are_ones_that_their_image_can_run(name: str) -> None:
+def test_each_command_can_run_in_its_image(name: str) -> None:
     arguments = _command_line(_SERVICES[name])
     assert arguments is not None
     if arguments == ["--help"]:
@@ -133,7 +133,7 @@ def test_commands_are_ones_that_their_image_can_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _SERVICES)
-def test_every_variable_is_read_by_someone_and_holds_no_secret(name: str) -> None:
+def test_every_variable_is_read_by_some_code_and_contains_no_secret(name: str) -> None:
     environment = _SERVICES[name].get("environment", {})
     assert unknown(environment) == set()
     assert secrets_in(environment) == set()
@@ -172,7 +172,7 @@ def test_prometheus_scrapes_what_runs_here_at_the_ports_where_it_listens() -> No
     assert targets == services | {"jobmanager:9249", "taskmanager:9249", "triton:8002"}
 
 
-def test_who_needs_the_key_of_personal_data_and_nobody_else_has_it() -> None:
+def test_only_the_services_that_need_the_key_of_personal_data_have_it() -> None:
     assert {name for name, service in _SERVICES.items() if service.get("secrets")} == {
         "penstock",
         "penstock-jobs",
@@ -180,41 +180,41 @@ def test_who_needs_the_key_of_personal_data_and_nobody_else_has_it() -> None:
     }
 
 
-def test_triton_has_a_profile_with_a_gpu_and_one_without() -> None:
+def test_triton_has_a_profile_with_gpu_and_one_without() -> None:
     assert _SERVICES["triton-gpu"]["profiles"] == ["gpu"]
     assert _SERVICES["triton-cpu"]["profiles"] == ["cpu"]
     devices = _SERVICES["triton-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert devices[0]["capabilities"] == ["gpu"]
 
 
-def test_triton_is_started_as_the_local_one() -> None:
+def test_triton_is_started_with_the_options_of_the_local_stack() -> None:
     flags = _SERVICES["triton-cpu"]["command"][1:]
     source = Path(triton.__file__).read_text(encoding="utf-8")
     assert all(flag in source for flag in flags if not flag.startswith("--model-repository"))
 
 
-def test_the_broker_in_a_container_is_configured_as_the_local_one() -> None:
+def test_kafka_in_a_container_is_configured_as_in_the_local_stack() -> None:
     environment = _SERVICES["kafka"]["environment"]
     for name, value in _pairs(server_properties(_LAYOUT), "=").items():
         if name not in _PLACES:
             assert str(environment[f"KAFKA_{name.upper().replace('.', '_')}"]) == value, name
 
 
-def test_redis_in_a_container_is_configured_as_the_local_one() -> None:
+def test_redis_in_a_container_is_configured_as_in_the_local_stack() -> None:
     command = shlex.join(_SERVICES["redis"]["command"])
     local = _pairs(redis_conf(_LAYOUT), " ")
     for name in ("save", "appendonly", "maxmemory", "maxmemory-policy"):
         assert f"--{name} {local[name]}".replace('"', "'") in command
 
 
-def test_cassandra_in_a_container_acknowledges_what_is_on_disk_as_the_local_one() -> None:
+def test_cassandra_in_a_container_acknowledges_writes_once_on_disk_as_in_the_local_stack() -> None:
     local = yaml.safe_load(cassandra_yaml(_LAYOUT))
     options = _SERVICES["cassandra"]["environment"]["JVM_EXTRA_OPTS"].split()
     assert f"-Dcassandra.settings.commitlog_sync={local['commitlog_sync']}" in options
     assert "commitlog_sync_period" not in local  # which batch refuses; the image's file has it
 
 
-def test_zookeeper_in_a_container_is_configured_as_the_local_one() -> None:
+def test_zookeeper_in_a_container_is_configured_as_in_the_local_stack() -> None:
     environment, local = _SERVICES["zookeeper"]["environment"], _pairs(zoo_cfg(_LAYOUT), "=")
     for name, variable in {
         "tickTime": "ZOO_TICK_TIME",
@@ -225,7 +225,7 @@ def test_zookeeper_in_a_container_is_configured_as_the_local_one() -> None:
         assert str(environment[variable]) == local[name]
 
 
-def test_kafka_and_cassandra_have_the_versions_of_the_local_ones() -> None:
+def test_kafka_and_cassandra_have_the_versions_of_the_local_stack() -> None:
     pom = ET.parse(ROOT / "deploy" / "java" / "pom.xml")
     versions = {
         element.tag.rpartition("}")[2]: element.text

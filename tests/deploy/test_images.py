@@ -1,4 +1,4 @@
-"""The images say the same as the local stack, are pinned, run unprivileged, and hold what their commands need."""
+"""The images agree with the local stack, are pinned, run unprivileged, and contain what their commands need."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_base_is_pinned_to_one_release(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _DOCKERFILES, ids=_ids)
-def test_the_last_word_on_the_user_is_one_without_privileges(path: Path) -> None:
+def test_the_last_user_of_an_image_is_unprivileged(path: Path) -> None:
     users = [rest for word, rest in _instructions(path) if word == "USER"]
     # By number: Kubernetes can tell that it is not root.
     assert users[-1] == "10001:10001"
@@ -70,7 +70,7 @@ def test_locks_that_an_image_copies_exist(path: Path) -> None:
     assert all((ROOT / name).is_file() for name in copied)
 
 
-def test_flink_in_containers_is_configured_as_the_local_one() -> None:
+def test_flink_in_containers_is_configured_as_in_the_local_stack() -> None:
     container = yaml.safe_load((_IMAGES / "flink-config.yaml").read_text(encoding="utf-8"))
     local = flink_settings(Layout(Path("/data"), Ports(), "x"))
     places = ("address", "host", "reporter.prom.factory", ".port", "quorum", "executable", "tmp.dirs", "tmpdir")
@@ -79,7 +79,7 @@ def test_flink_in_containers_is_configured_as_the_local_one() -> None:
             assert container[name] == value, name
 
 
-def test_flink_in_containers_logs_as_the_local_one_and_to_the_console_alone() -> None:
+def test_flink_in_containers_logs_as_in_the_local_stack_but_only_to_the_console() -> None:
     assert (_IMAGES / "log4j-console.properties").read_text(encoding="utf-8") == LOG4J
     quiet = LOG4J.replace("level = INFO", "level = WARN")
     assert (_IMAGES / "log4j-cli.properties").read_text(encoding="utf-8") == quiet
@@ -88,10 +88,10 @@ def test_flink_in_containers_logs_as_the_local_one_and_to_the_console_alone() ->
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What .dockerignore lets into a build, as a folder."""
+    """A folder with the files that .dockerignore lets into a build."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
-    assert rules[0] == "*"  # a list of what goes in: nothing that lies around does
+    assert rules[0] == "*"  # excludes everything; the other rules are exceptions
     folder = tmp_path_factory.mktemp("context")
     excluded = [rule for rule in rules[1:] if not rule.startswith("!")]
 
@@ -119,7 +119,7 @@ def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_a_context_has_what_dockerfiles_copy_and_neither_secrets_nor_build_outputs(context: Path) -> None:
+def test_the_build_context_has_all_that_dockerfiles_copy_and_no_secrets_or_build_outputs(context: Path) -> None:
     for path in _OURS:
         copied = [rest.split()[:-1] for word, rest in _instructions(path) if word == "COPY" and "--from" not in rest]
         assert all((context / name).exists() for names in copied for name in names), path
@@ -136,7 +136,7 @@ def test_the_wheel_has_every_module_and_schema_and_no_java(wheel: Path) -> None:
     assert not any(name.endswith((".java", "Dockerfile")) for name in held)
 
 
-def test_an_installed_wheel_starts_by_itself(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_runs_without_the_repository(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     show = "import penstock; from penstock.cli import main; print(penstock.__file__); main()"
     done = subprocess.run(
@@ -163,6 +163,6 @@ def test_the_image_of_jobs_has_what_its_commands_import_and_submits_with_its_own
     assert Path(done.stdout.strip()) == python
 
 
-def test_elsewhere_jobs_are_submitted_by_the_environment_of_jobs() -> None:
+def test_outside_the_image_jobs_are_submitted_by_the_environment_of_jobs() -> None:
     assert importlib.util.find_spec("pyflink") is None
     assert jobs_python() == venv_python("jobs")

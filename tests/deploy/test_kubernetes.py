@@ -1,4 +1,4 @@
-"""The manifests are valid, agree with each other and with the code, and give no pod more than it needs."""
+"""The manifests are valid, agree with each other and with the code, and give no pod more rights than it needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HERE = ROOT / "deploy" / "kubernetes"
 _SCHEMAS = ROOT / "tests" / "deploy" / "schemas"
 _KUBERNETES = "1.33"
 _PIPELINE = load_pipeline("fraud")
-# Made by whoever may know what is in them: see kustomization.yaml.
+# Secrets that the operator creates: see kustomization.yaml.
 _GIVEN = {("ConfigMap", "penstock-ca"), ("Secret", "fraud-credentials"), ("Secret", "flink-object-storage")}
 _CUSTOM = {"FlinkDeployment", "ScaledObject", "TriggerAuthentication"}
 
@@ -48,7 +48,7 @@ _BY_NAME = {(resource["kind"], resource["metadata"]["name"]): resource for resou
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that some resource makes."""
+    """A pod that a resource creates."""
 
     owner: str
     kind: str
@@ -101,7 +101,7 @@ def _environment(container: Resource) -> dict[str, str]:
 
 
 def _command_line(container: Resource) -> list[str]:
-    """With the variables put in, as Kubernetes does."""
+    """The command line with variables substituted, as Kubernetes does it."""
     arguments = container["command"][1:] if "command" in container else container["args"]
     values = _environment(container) | {"POD_NAME": "pod-0"}
     return [re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], argument) for argument in arguments]
@@ -133,7 +133,7 @@ def test_resources_are_valid(resource: Resource) -> None:
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with unknown fields refused, which the API server would drop in silence."""
+    """The schema, made to refuse unknown fields, which the API server would silently drop."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -171,7 +171,7 @@ def test_pods_are_restricted(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("pod", _owners(_PODS))
-def test_only_flink_may_speak_to_the_kubernetes_api(pod: Pod) -> None:
+def test_only_flink_may_use_the_kubernetes_api(pod: Pod) -> None:
     assert pod.spec["automountServiceAccountToken"] is (pod.kind == "FlinkDeployment")
     if pod.kind != "FlinkDeployment":
         assert pod.spec["serviceAccountName"] == "penstock"
@@ -183,7 +183,7 @@ def _of(kind: str) -> list[Resource]:
 
 
 @pytest.mark.parametrize("pod", _owners([pod for pod in _PODS if pod.kind != "FlinkDeployment"]))
-def test_containers_say_what_they_need(pod: Pod) -> None:
+def test_containers_declare_their_resources(pod: Pod) -> None:
     for container in pod.containers:
         resources = container["resources"]
         assert {"cpu", "memory"} <= set(resources["requests"])
@@ -191,7 +191,7 @@ def test_containers_say_what_they_need(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("pod", _owners(_SERVICES))
-def test_services_are_probed_by_their_work_and_scraped(pod: Pod) -> None:
+def test_services_are_probed_and_scraped(pod: Pod) -> None:
     (container,) = pod.containers
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "metrics"}
@@ -201,7 +201,7 @@ def test_services_are_probed_by_their_work_and_scraped(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize(("pod", "container"), _CONTAINERS)
-def test_commands_are_ones_that_their_image_can_run(pod: Pod, container: Resource, tmp_path: Path) -> None:
+def test_each_command_can_run_in_its_image(pod: Pod, container: Resource, tmp_path: Path) -> None:
     # A folder in a volume is there by then; what takes it as an option may ask for it at once.
     command = parse([str(tmp_path) if word.startswith("/data/") else word for word in _command_line(container)])
     in_jobs = container["image"].startswith("penstock-jobs")
@@ -236,7 +236,7 @@ def test_files_that_settings_name_are_mounted_and_no_others(pod: Pod, container:
 
 
 @pytest.mark.parametrize(("pod", "container"), _CONTAINERS)
-def test_users_are_those_of_the_acls(pod: Pod, container: Resource) -> None:
+def test_users_are_the_users_of_the_acls(pod: Pod, container: Resource) -> None:
     parts = tomllib.loads((ROOT / "deploy" / "security" / "kafka-acls.toml").read_text(encoding="utf-8"))
     assert _environment(container)["PENSTOCK_KAFKA_USERNAME"] in {group_of("fraud", part) for part in parts}
 
@@ -263,7 +263,7 @@ def test_a_model_is_trained_on_the_backfill_that_was_made_for_it() -> None:
     assert backfill[backfill.index("--out") + 1] == model[model.index("--backfill") + 1]
 
 
-def test_what_is_referred_to_exists() -> None:
+def test_every_reference_is_to_an_existing_resource() -> None:
     for pod in _PODS:
         for container in pod.containers:
             for source in container.get("envFrom", []):
@@ -300,7 +300,7 @@ def test_selectors_find_their_pods() -> None:
     assert {name for kind, name in _BY_NAME if kind == "PodDisruptionBudget"} == {pod.owner for pod in _SERVICES}
 
 
-def test_stateful_parts_get_a_name_that_stays() -> None:
+def test_stateful_services_have_stable_names() -> None:
     for resource in _of("StatefulSet"):
         (container,) = resource["spec"]["template"]["spec"]["containers"]
         assert "$(POD_NAME)" in container["args"]
@@ -315,13 +315,13 @@ def test_scalers_tolerate_transaction_markers() -> None:
     for scaled in _of("ScaledObject"):
         spec = scaled["spec"]
         target = spec["scaleTargetRef"]
-        assert "replicas" not in _BY_NAME[target["kind"], target["name"]]["spec"]  # one of the two decides
+        assert "replicas" not in _BY_NAME[target["kind"], target["name"]]["spec"]  # the scaler sets it
         assert spec["minReplicaCount"] >= 1
         for trigger in spec["triggers"]:
             metadata, partitions = trigger["metadata"], topics[trigger["metadata"]["topic"]]
             assert metadata["consumerGroup"] == group_of("fraud", target["name"].removeprefix("fraud-"))
             assert spec["maxReplicaCount"] == partitions
-            # One marker for each partition is no replica, by far.
+            # One transaction marker per partition must be far below one replica's lag.
             assert int(metadata["lagThreshold"]) >= 100 * partitions
             assert int(metadata["activationLagThreshold"]) >= partitions
             assert metadata["excludePersistentLag"] == "true"
@@ -346,7 +346,7 @@ def test_scalers_watch_every_topic_that_their_consumer_reads() -> None:
     }
 
 
-def test_everything_is_denied_but_what_policies_allow_and_pods_carry_the_labels_they_select() -> None:
+def test_traffic_is_denied_by_default_and_policies_select_labels_of_existing_pods() -> None:
     policies = {policy["metadata"]["name"]: policy["spec"] for policy in _of("NetworkPolicy")}
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     selected = [spec["podSelector"].get("matchLabels", {}) for spec in policies.values()]
@@ -357,7 +357,7 @@ def test_everything_is_denied_but_what_policies_allow_and_pods_carry_the_labels_
         assert all({name: "true"} in selected for name in uses)
 
 
-def test_pods_may_reach_what_they_use_and_nothing_else() -> None:
+def test_pods_may_connect_only_to_what_they_use() -> None:
     reached = {
         pod.owner: {name.removeprefix("penstock.io/uses-") for name in pod.labels if "/uses-" in name} for pod in _PODS
     }
@@ -375,7 +375,7 @@ def test_pods_may_reach_what_they_use_and_nothing_else() -> None:
     }
 
 
-def test_flink_is_configured_as_in_its_image_but_for_what_kubernetes_makes_different() -> None:
+def test_flink_is_configured_as_in_its_image_except_for_kubernetes_settings() -> None:
     image = yaml.safe_load((ROOT / "deploy" / "images" / "flink-config.yaml").read_text(encoding="utf-8"))
     spec = _BY_NAME["FlinkDeployment", "penstock-flink"]["spec"]
     here = spec["flinkConfiguration"]
@@ -405,7 +405,7 @@ def test_flink_is_configured_as_in_its_image_but_for_what_kubernetes_makes_diffe
         assert here[name].startswith("s3://"), name
 
 
-def test_the_patch_for_gpus_finds_what_it_changes() -> None:
+def test_the_targets_of_the_gpu_patch_exist() -> None:
     gpu = yaml.safe_load((_HERE / "gpu" / "kustomization.yaml").read_text(encoding="utf-8"))
     (patch,) = gpu["patches"]
     document: Any = _BY_NAME[patch["target"]["kind"], patch["target"]["name"]]

@@ -1,4 +1,4 @@
-"""Scrape configuration, alerts and dashboard: whole, explained, and in step with the rest of the repository."""
+"""Scrape configuration, alerts and dashboard are complete, documented, and agree with the rest of the repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deploy.monitoring_files import alerts, dashboard, expressions, rules
 from tests.promql import Selector, grouping_labels, selectors
 
 
-def test_the_reader_of_expressions_tells_metrics_from_functions_labels_and_words() -> None:
+def test_the_parser_of_expressions_distinguishes_metrics_from_functions_labels_and_keywords() -> None:
     expression = 'sum by (le, pipeline) (rate(a_bucket{pipeline=~"$p", le!="x{y}"}[5m])) / on (pipeline) b > 1e3 and c'
     found = set(selectors(expression))
     assert found == {
@@ -28,7 +28,7 @@ def test_the_reader_of_expressions_tells_metrics_from_functions_labels_and_words
     assert grouping_labels(expression) == {"le", "pipeline"}
 
 
-def test_every_alert_says_what_is_wrong_why_at_that_threshold_and_where_to_read_on() -> None:
+def test_every_alert_has_a_summary_a_reason_for_its_threshold_and_a_link() -> None:
     for alert in alerts():
         assert alert["labels"]["severity"] in {"page", "ticket"}, alert["alert"]
         assert set(alert["annotations"]) == {"summary", "threshold", "runbook_url"}, alert["alert"]
@@ -48,13 +48,13 @@ def test_the_latency_objective_is_an_edge_of_the_histogram() -> None:
     assert {float(edge) for edge in edges} <= set(AGE_BUCKETS_S)
 
 
-def test_every_recorded_series_is_used_and_every_used_one_recorded() -> None:
+def test_the_recorded_series_are_exactly_those_that_are_used() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     used = {selector.metric for _, text in expressions() for selector in selectors(text) if ":" in selector.metric}
     assert used == recorded
 
 
-def test_panels_fill_the_grid_without_overlap_and_say_what_they_show() -> None:
+def test_panels_fill_the_grid_without_overlap_and_have_descriptions() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         place = panel["gridPos"]
@@ -100,5 +100,5 @@ def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Pat
     assert (folder / "alerts.yml").read_text() == (MONITORING / "alerts.yml").read_text()
 
 
-def test_the_ports_of_local_services_are_no_ports_of_the_stack() -> None:
+def test_metrics_ports_of_local_services_do_not_collide_with_ports_of_the_stack() -> None:
     assert not set(SERVICE_PORTS.values()) & set(Ports().values())

@@ -1,4 +1,4 @@
-"""Processes are told apart by pid and start time, and found again by the mark in their environment."""
+"""Processes are identified by pid and start time, and found again by a variable in their environment."""
 
 from __future__ import annotations
 

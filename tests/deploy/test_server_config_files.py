@@ -52,20 +52,20 @@ def test_cassandra_yaml_parses_and_stays_in_its_folder(layout: Layout) -> None:
     assert all(Path(folder).is_relative_to(layout.data("cassandra")) for folder in folders)
 
 
-def test_flink_has_the_slots_and_latency_settings_of_the_design(layout: Layout) -> None:
+def test_flink_has_the_slots_and_latency_settings(layout: Layout) -> None:
     settings = flink_settings(layout)
     assert settings["taskmanager.numberOfTaskSlots"] == str(TASK_SLOTS)
     assert settings["execution.buffer-timeout.interval"] == "1 ms"
     assert settings["execution.checkpointing.dir"].startswith("file:///")
 
 
-def test_the_job_managers_session_is_one_that_zookeeper_grants(layout: Layout) -> None:
+def test_zookeeper_permits_the_job_managers_session_timeout(layout: Layout) -> None:
     tick_ms = int(_properties(zoo_cfg(layout), "=")["tickTime"])
     session_ms = int(flink_settings(layout)["high-availability.zookeeper.client.session-timeout"])
     assert 2 * tick_ms <= session_ms <= 20 * tick_ms
 
 
-def test_supervisord_restarts_whatever_dies_and_starts_nothing_by_itself(layout: Layout) -> None:
+def test_supervisord_restarts_programs_that_die_and_starts_none_by_itself(layout: Layout) -> None:
     parser = configparser.RawConfigParser()
     parser.read_string(supervisord_conf(layout, ["kafka", "redis"], layout.run / "s.sock"))
     for name in ("kafka", "redis"):
@@ -74,12 +74,12 @@ def test_supervisord_restarts_whatever_dies_and_starts_nothing_by_itself(layout:
     assert parser.get("unix_http_server", "chmod") == "0700"
 
 
-def test_no_path_of_the_folder_reaches_supervisords_interpolation(tmp_path: Path) -> None:
+def test_a_percent_sign_in_the_folder_is_not_interpolated_by_supervisord(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "50%", Ports(), "abcd1234")
     assert "%" not in supervisord_conf(layout, ["kafka"], layout.run / "s.sock")
 
 
-def test_a_folder_too_long_for_a_unix_socket_gets_a_short_one_of_its_own(tmp_path: Path) -> None:
+def test_a_folder_too_long_for_a_unix_socket_gets_a_socket_in_a_short_folder(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 120)
     path, other = _socket_path(long / "a"), _socket_path(long / "b")
     assert len(str(path)) <= _MAX_SOCKET_PATH
@@ -87,7 +87,7 @@ def test_a_folder_too_long_for_a_unix_socket_gets_a_short_one_of_its_own(tmp_pat
     assert _socket_path(Path("/srv/stack/run")) == Path("/srv/stack/run/supervisor.sock")
 
 
-def test_a_start_script_quotes_what_a_shell_would_split(layout: Layout) -> None:
+def test_a_start_script_quotes_arguments_for_the_shell(layout: Layout) -> None:
     program = Program(
         "x", lambda _: ["run", "a b", "$HOME"], lambda _: "", StopPhase.STORES, lambda _: {"OPTIONS": "one two"}
     )

@@ -1,4 +1,4 @@
-"""The list of services: names are unique, and ports, environment, order of start and of stop follow from it."""
+"""The list of services: unique names, ports, environment, and the order of starting and stopping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_names_of_programs_and_ports_are_unique_in_the_stack() -> None:
     assert len(Ports()) == sum(len(service.ports) for service in _ALL)
 
 
-def test_the_ports_that_prometheus_scrapes_are_the_services_own() -> None:
+def test_the_ports_that_prometheus_scrapes_are_ports_of_services() -> None:
     for service in _ALL:
         assert set(service.metrics) <= set(service.ports), service.name
 
@@ -61,7 +61,7 @@ def test_a_service_in_the_list_has_its_ports_and_variables_in_the_stack(
     assert stack.environment()["PENSTOCK_ADDED"] == "127.0.0.1:29999"
 
 
-def test_shared_memory_of_another_stack_stays() -> None:
+def test_shared_memory_of_another_stack_is_not_removed() -> None:
     mine, other = (Path(f"/dev/shm/penstock_{name}_test") for name in ("mine0000", "other000"))
     try:
         for file in (mine, other):
@@ -106,7 +106,7 @@ def test_versions_come_from_the_names_of_jars_and_wheels(monkeypatch: pytest.Mon
     }
 
 
-def test_a_service_is_selected_with_all_that_it_needs_and_all_that_those_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_is_selected_with_its_direct_and_indirect_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
     ui = Program(name="ui", command=lambda _: [], ready=lambda _: "", stops=StopPhase.WRITERS, after=("jobmanager",))
     service = Service(name="ui", ports={}, programs=(ui,), prepare=lambda _: None)
     monkeypatch.setitem(SERVICES, "ui", service)

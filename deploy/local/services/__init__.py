@@ -1,4 +1,4 @@
-"""One module per service with all that the stack knows of it, and the list of the services."""
+"""The services of the local stack, one module each, and the list of them."""
 
 from deploy.local.services.cassandra import CASSANDRA
 from deploy.local.services.flink import FLINK

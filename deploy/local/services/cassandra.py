@@ -1,4 +1,4 @@
-"""Cassandra 5.0: one node, started as the plain JVM process that it is."""
+"""Cassandra 5.0: one node, started as a plain JVM process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.local.services.service import (
 )
 from penstock.paths import JARS
 
-# What Cassandra 5 reaches into on Java 17: the list of its own jvm17-server.options.
+# JDK internals that Cassandra 5 needs on Java 17, as in its own jvm17-server.options.
 _EXPORTS = [
     "java.base/jdk.internal.misc",
     "java.base/jdk.internal.ref",
@@ -118,7 +118,7 @@ def command(layout: Layout) -> list[str]:
 
 def _ready(layout: Layout) -> str:
     port = layout.ports["cassandra"]
-    # The driver's connection attempts are slow to fail and loud; a closed port answers at once.
+    # Checks the port first, because the driver's failing connection attempts are slow and fill the log.
     socket.create_connection((HOST, port), timeout=1).close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

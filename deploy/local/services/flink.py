@@ -79,8 +79,8 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "taskmanager.numberOfTaskSlots": str(TASK_SLOTS),
         "jobmanager.memory.process.size": "1024m",
         "taskmanager.memory.process.size": "2048m",
-        # State is a large old generation that changes all the time. On two cores, G1 spends more on tracking the
-        # changes than the job needs itself.
+        # State is a large, constantly changing old generation. On two cores, G1 spends more CPU on tracking the changes
+        # than the job itself.
         "env.java.opts.taskmanager": "-XX:+UseParallelGC",
         "taskmanager.memory.jvm-metaspace.size": "320m",
         # State lives on the heap; managed memory would only serve RocksDB and Python workers.
@@ -103,7 +103,7 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         "high-availability.zookeeper.client.session-timeout": "8000",
         "high-availability.zookeeper.client.connection-timeout": "5000",
         "high-availability.zookeeper.client.retry-wait": "1000",
-        # Without it every restart of ZooKeeper would restart all jobs; an expired session still does.
+        # Without it, every restart of ZooKeeper would restart all jobs. An expired session still does.
         "high-availability.zookeeper.client.tolerate-suspended-connections": "true",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": "1000",
@@ -162,7 +162,7 @@ def taskmanager(layout: Layout) -> list[str]:
 
 
 def environment(layout: Layout) -> Mapping[str, str]:
-    """What Flink's start scripts read."""
+    """The environment variables for Flink's start scripts."""
     home, data = flink_home(), layout.data("flink")
     return {
         "FLINK_HOME": str(home),
@@ -185,11 +185,11 @@ def _command(program: str, metrics_port: int) -> list[str]:
 
 
 def _prepare_reporter(plugin: Path) -> None:
-    """The plugin of Flink's Prometheus reporter, with the class of ours beside it."""
+    """Creates the plugin folder of Flink's Prometheus reporter, with the kernel's reporter class in it."""
     if not KERNEL_JAR.exists():
         raise PenstockError("the kernel is missing", where=str(KERNEL_JAR), next="make setup")
     plugin.mkdir(parents=True, exist_ok=True)
-    # Copied: a kernel that is built anew must not change under a running cluster.
+    # Copied, because a rebuilt kernel must not change under a running cluster.
     for jar in (*(flink_home() / "plugins" / plugin.name).glob("*.jar"), KERNEL_JAR):
         shutil.copyfile(jar, plugin / jar.name)
 

@@ -100,7 +100,7 @@ def _logging() -> list[str]:
 
 def _ready(layout: Layout) -> str:
     port = layout.ports["kafka"]
-    # librdkafka keeps trying in the background; a closed port answers at once.
+    # Checks the port first, because librdkafka retries in the background, and a closed port fails at once.
     socket.create_connection((HOST, port), timeout=1).close()
     admin = AdminClient(
         {

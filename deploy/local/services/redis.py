@@ -22,7 +22,7 @@ def redis_conf(layout: Layout) -> str:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory": "1gb",
-        # Evicted features would be wrong answers without an error; a refused write is an error.
+        # An evicted feature would be a wrong answer without an error. A refused write is an error.
         "maxmemory-policy": "noeviction",
     }
     return "".join(f"{name} {value}\n" for name, value in settings.items())

@@ -1,4 +1,4 @@
-"""What the stack knows of a service: its ports, files, programs, and how clients find it."""
+"""The definition of a service of the local stack: its ports, files, programs, and its clients' settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders and ports of one stack; `id` is unique per home and names whatever must lie outside of it."""
+    """The folders and ports of one stack; `id` is unique per home and names files outside of it."""
 
     home: Path
     ports: Mapping[str, int]
@@ -27,12 +27,12 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Sockets, pid files and start scripts: what may be deleted while the stack is down."""
+        """The folder of sockets, pid files and start scripts, which may be deleted while the stack is down."""
         return self.home / "run"
 
     @property
     def logs(self) -> Path:
-        """One log per program, rotated."""
+        """The folder of the logs, one per program, rotated."""
         return self.home / "logs"
 
     @property
@@ -41,18 +41,18 @@ class Layout:
         return self.home / "models"
 
     def data(self, service: str) -> Path:
-        """The folder of one service."""
+        """The data folder of one service."""
         return self.home / service
 
 
 class StopPhase(enum.IntEnum):
-    """When a program stops: the programs of one phase stop together, phases one after the other."""
+    """When a program stops: all programs of a phase stop together, one phase after the other."""
 
     WRITERS = 1
     """Programs that write to other services."""
     STORES = 2
     LOGS = 3
-    """What the others need until they have stopped."""
+    """Programs that the others need until they have stopped."""
 
 
 def _no_variables(_: Layout) -> Mapping[str, str]:
@@ -91,7 +91,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Service:
-    """All that the stack knows of one service. A new one is a module with one of these, and its entry in `SERVICES`.
+    """One service of the stack. To add one, write a module with a `Service` and add it to `SERVICES`.
 
     Args:
         name: As `penstock up --only` takes it; also the name of its folder.

@@ -67,7 +67,7 @@ def _shm_prefix(layout: Layout) -> str:
 
 
 def _remove_shared_memory(layout: Layout) -> None:
-    """A killed server leaves the shared memory of its Python models behind."""
+    """Removes the shared memory of Python models that a killed server has left behind."""
     for path in Path("/dev/shm").glob(f"{_shm_prefix(layout)}*"):  # noqa: S108 - Triton's, by our own prefix
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""ZooKeeper: Flink keeps in it which JobManager leads, and where each job's newest checkpoint is.
+"""ZooKeeper, in which Flink stores which JobManager leads and where each job's newest checkpoint is.
 
 Flink's distribution holds this server, in the version that Flink's client was built for.
 """
