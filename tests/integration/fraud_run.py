@@ -1,4 +1,4 @@
-"""The fraud example, running on a stack: its job, its sinks, its model, its scorer and its producer."""
+"""Runs the fraud example on a stack: its job, sinks, model, scorer and producer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CATCH_UP_S = 240.0
 
 
 class Run:
-    """What a test does with it; created by :func:`running`."""
+    """The running fraud pipeline, for tests; created by :func:`running`."""
 
     def __init__(self, services: CommandRunner, kafka: KafkaAccess, seed: int, backfill: Path) -> None:
         self.backfill = backfill
@@ -50,17 +50,17 @@ class Run:
         self.services.start(name, *COMMANDS[name])
 
     def produce(self, count: int, per_second: float | None = None) -> None:
-        """Publish the next messages of the world."""
+        """Publish the next messages of the simulation."""
         batch = list(islice(self.messages, count))
         self.upstream.produce(batch, per_second=per_second, tick=lambda: None)
         self.event_times += [m.event_time_ms for m in batch if m.kind == "event" and m.event_time_ms is not None]
 
     def await_features(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Until the job has done what is published."""
+        """Wait until the job has processed everything published."""
         self._await(meanwhile, "features", fraud.source.topic)
 
     def await_all(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Until everything has done what is published."""
+        """Wait until job, scorer and sinks have processed everything published."""
         self.await_features(meanwhile)
         self._await(meanwhile, "scorer", fraud.features_topic)
         self._await(meanwhile, "sink-redis", fraud.features_topic)
@@ -68,12 +68,12 @@ class Run:
         self._await(meanwhile, "sink-cassandra", fraud.predictions_topic, markers=1)
 
     def await_drift(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Until the detectors have followed, and saved, what is published."""
+        """Wait until the detectors have processed everything published and saved their state."""
         self._await(meanwhile, "drift", fraud.features_topic)
         self._await(meanwhile, "drift", fraud.predictions_topic, markers=1)
 
-    def judged(self) -> PipelineReport:
-        """The verifier's report, which must hold."""
+    def verified_report(self) -> PipelineReport:
+        """The verifier's report; asserts that all checks passed."""
         report = verify(open_project("fraud"), Settings(), None, budget=_BUDGET, seed=self._seed)
         assert report.failures() == [], report.examples
         return report
@@ -88,7 +88,7 @@ class Run:
 
 @contextmanager
 def environment_of(stack: Stack, folder: Path, keyspace: str) -> Iterator[dict[str, str]]:
-    """The variables of the stack and of the pipeline's key, set here and for what is started."""
+    """The variables of the stack and of the pipeline's key, set in this process and for its child processes."""
     key = folder / "pii.key"
     key.write_text("a key of the tests, long enough to be one")
     variables = {

@@ -1,4 +1,4 @@
-"""The small pipeline of the golden run, as it begins and as it is upgraded to, and the one input of all runs."""
+"""The small pipeline of the golden runs, its upgraded form, and the common input of all runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ dear = View(
     name="dear",
     version=1,
     entity=card,
-    # With a lifetime among them the state of its entities is kept for good; without, it is forgotten after a while.
+    # With a lifetime window, the state of entities is kept forever; without one, it is dropped after a while.
     aggregates=(count(where="cents > 5000", name="dear", over=("5m", "lifetime")), mean("cents", over="5m")),
 )
 by_till = View(name="by_till", version=1, entity=till, aggregates=(count(over="1m"), sum_("cents", over="1m")))
@@ -70,7 +70,7 @@ pipeline = Pipeline(
 
 
 def define(folder: Path, name: str, *, extended: bool = False) -> Path:
-    """The file of a pipeline of that name; ``extended``, it has two more views, an entity and a derived column."""
+    """Write the definition of a pipeline; if ``extended``, with two more views, an entity and a derived column."""
     cents = '{"cents": Derived(sql="amount * 100", type="double")}'
     source = _DEFINITION.format(
         name=name,
@@ -89,7 +89,7 @@ def project_of(file: Path) -> Project:
 
 
 def payments(count: int, seed: int) -> list[dict[str, Any]]:
-    """Payments of a few cards at a few tills: ties, late ones, some beyond every window, some that come twice."""
+    """Payments of a few cards at a few tills, with ties, late ones, ones older than every window, and duplicates."""
     chance = random.Random(seed)
     clock, events = START_MS, list[dict[str, Any]]()
     for number in range(count):

@@ -1,4 +1,4 @@
-"""The judge of the golden run, a process of its own: ``python -m tests.integration.golden_verifier CLEAN RUN...``.
+"""Verifies golden runs in a separate process: ``python -m tests.integration.golden_verifier CLEAN RUN...``.
 
 Every argument is the file of a pipeline whose job has run over the same input. Views of the source's key entity must
 have the clean run's values, bit for bit, in every emission; all views must have the oracle's in the order that was
@@ -22,7 +22,7 @@ BUDGET = 20_000_000
 
 
 def main(files: list[str]) -> int:
-    """Judge; the exit code."""
+    """Compare the runs with the clean one; returns the exit status."""
     settings = Settings()
     clean, *others = (open_project(file) for file in files)
     golden = published(read_topic(settings.kafka.access, clean.plan.features_topic), clean.features_decoder())
@@ -32,7 +32,7 @@ def main(files: list[str]) -> int:
 
 
 def judged(run: Project, clean: Project, golden: list[Published], settings: Settings) -> dict[str, Any]:
-    """What was compared of one run, and what is wrong with it."""
+    """The number of compared values of one run, and its errors."""
     kafka, plan = settings.kafka.access, run.plan
     events = judged_source(run, 0, settings).events
     records = published(read_topic(kafka, plan.features_topic), run.features_decoder())
@@ -41,7 +41,7 @@ def judged(run: Project, clean: Project, golden: list[Published], settings: Sett
     if oracle.missing or oracle.unexpected or oracle.unverifiable:
         wrong.append(f"{oracle.missing} missing, {oracle.unexpected} unexpected, {oracle.unverifiable} unverifiable")
     views = [view.name for view in clean.plan.views if view.key == clean.plan.source.key]
-    # The input is the same down to its offsets.
+    # The runs' inputs are equal, including their offsets.
     wanted = {(r.position, view): values(r, view) for r in golden for view in views}
     if {r.position for r in records} != {r.position for r in golden}:
         wrong.append("not the events of the clean run")
@@ -63,7 +63,7 @@ def judged(run: Project, clean: Project, golden: list[Published], settings: Sett
 
 
 def values(record: Published, view: str) -> str:
-    """A view's part as text that tells every bit; without the epoch, which is each run's own."""
+    """A view's part of a record as text that shows every bit, without the epoch, which differs between runs."""
     part = record.value[view]
     return repr(None if part is None else {name: value for name, value in part.items() if name != "epoch"})
 

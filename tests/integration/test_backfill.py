@@ -1,4 +1,4 @@
-"""Backfills on the real Kafka and Flink: equal to what was served, whatever is killed, and nothing live is touched."""
+"""Backfills on real Kafka and Flink: equal to what was served, whatever is killed, and without effect on the live job."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def bench(environment: None, suffix: str, tmp_path: Path) -> JobBench:
 
 @dataclass
 class History:
-    """Payments of several hours, each with the Kafka timestamp of its arrival; garbage among them."""
+    """Payments of several hours, each with the Kafka timestamp of its arrival, and some invalid records."""
 
     bench: JobBench
     count: int
@@ -120,7 +120,7 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
 
 
 def live_world(bench: JobBench) -> dict[str, Any]:
-    """All that a backfill must not change, as far as this stack has it of the pipeline."""
+    """Everything of the live pipeline that a backfill must not change."""
     with Lag(bench.settings.kafka.access) as lag:
         committed = lag.committed_offsets(f"penstock-{bench.pipeline.name}-features", bench.pipeline.source.topic)
         ends = {
@@ -139,7 +139,7 @@ def scratch_topics(bench: JobBench) -> list[str]:
     return [name for name in topics if name.startswith(f"backfill.{bench.pipeline.name}.")]
 
 
-def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_is_touched(
+def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothing_live(
     bench: JobBench, tmp_path: Path
 ) -> None:
     history = History(bench, 3_000, seed=1)
@@ -161,16 +161,16 @@ def test_a_range_in_the_middle_is_what_was_served_bit_for_bit_and_nothing_live_i
     assert findings.mismatches == 0, findings.examples
     assert findings.rows == manifest.rows > 800
     assert findings.checked > 800 * 8
-    # Cards are compared by the order of their partition. Shops come from all partitions, in whatever order.
+    # Cards can be compared, because a card's events are in one partition. A shop's come from all, in any order.
     assert findings.order_differences == findings.order_checked
     again = backfill(bench, wanted, tmp_path / "out")
     assert again == manifest
 
 
-def test_in_the_order_of_event_time_every_entity_is_what_was_served_and_timers_tell_of_idle_ones(
+def test_if_events_were_served_in_order_of_time_every_entity_and_every_timer_record_is_equal(
     environment: None, suffix: str, tmp_path: Path
 ) -> None:
-    # The payments come up to 400 s late; after 10 s of silence the last of them are waited for no more.
+    # The payments arrive up to 400 s late; a partition that is silent for 10 s is idle.
     source = 'order="event_time", disorder="7m", idle_after="10s"'
     bench = prepared(define(tmp_path, suffix, source=source, refresh="1m"), Settings())
     history = History(bench, 1_500, seed=6)
@@ -212,7 +212,7 @@ def await_checkpoint(process: subprocess.Popen[str], folder: Path, timeout_s: fl
 
 
 @pytest.mark.timeout(400)
-def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_an_unharmed_run(
+def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_the_same_rows(
     environment: None, stack: Stack, tmp_path: Path, suffix: str
 ) -> None:
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
@@ -246,7 +246,7 @@ def test_client_and_task_manager_killed_and_the_job_cancelled_give_the_rows_of_a
     assert scratch_topics(bench) == []
 
 
-def test_what_is_not_possible_is_refused_before_anything_starts(bench: JobBench, tmp_path: Path) -> None:
+def test_an_impossible_backfill_is_refused_before_anything_starts(bench: JobBench, tmp_path: Path) -> None:
     history = History(bench, 3_000, seed=3)
     folder = tmp_path / "out"
 

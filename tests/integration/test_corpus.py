@@ -1,4 +1,4 @@
-"""The corpus through the real job: all its cases in one topic, each with entities and ids of its own."""
+"""Runs the corpus through the real job: all cases on one topic, each with its own entities and ids."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from streams.plan.project import Project
 CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
 PIPELINE = CASES[0].pipeline
 PROJECT = Project.of(PIPELINE, Path("nothing is committed"))
-# Cases have times that are centuries apart; a broker would refuse such records, and soon delete them.
+# Cases have times that are centuries apart. The broker must neither refuse such records nor delete them soon.
 TOPIC = {"message.timestamp.after.max.ms": str(2**63 - 1), "retention.ms": "-1"}
 
 

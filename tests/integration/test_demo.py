@@ -1,4 +1,4 @@
-"""The demo, interrupted: nothing that it started is left running."""
+"""An interrupted demo leaves no process running."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import pytest
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal closed"])
-def test_interrupted_it_stops_all_that_it_started(tmp_path: Path, ending: signal.Signals) -> None:
+def test_an_interrupted_demo_stops_every_process_that_it_started(tmp_path: Path, ending: signal.Signals) -> None:
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "penstock", "demo", "--only", "fraud", "--folder", str(folder)]
-    # Started in the background these tests may have been told to ignore ctrl-c, and the demo would be with them.
-    heeding = partial(signal.signal, ending, signal.SIG_DFL)
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding)  # noqa: PLW1509
+    # Tests that run in the background may ignore Ctrl-C, and the demo would inherit that.
+    restore_default = partial(signal.signal, ending, signal.SIG_DFL)
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=restore_default)  # noqa: PLW1509
     assert demo.stdout is not None
     for line in demo.stdout:
-        # The first step is done: the stack runs, and the services are being started.
+        # After the first step, the stack runs and the commands are being started.
         if line.startswith("✓"):
             break
     time.sleep(5)
-    assert processes_of(folder), "the demo does not run what it should"
+    assert processes_of(folder), "the demo has started no processes"
 
     demo.send_signal(ending)
 
-    said = demo.stdout.read()
-    assert demo.wait(90) == 130, said
-    assert "interrupted" in said
+    output = demo.stdout.read()
+    assert demo.wait(90) == 130, output
+    assert "interrupted" in output
     deadline = time.monotonic() + 10
     while left := processes_of(folder):
         assert time.monotonic() < deadline, left
@@ -39,7 +39,7 @@ def test_interrupted_it_stops_all_that_it_started(tmp_path: Path, ending: signal
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of processes that mention the folder, or work in it; the demo itself apart."""
+    """Command lines of all processes but the demo that have the folder in their command line or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

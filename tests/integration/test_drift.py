@@ -1,4 +1,4 @@
-"""The drift app as a process on real Kafka: whatever is killed, every alert of a replay is published, once."""
+"""The drift app as a process on real Kafka: it publishes every alert of a replay exactly once, whatever is killed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def bench(settings: Settings, suffix: str, tmp_path: Path, monkeypatch: pytest.M
 def assert_exactly_the_alerts_of_a_replay(bench: Bench) -> None:
     findings = bench.drained()
     assert findings.held, findings.examples
-    # The feed changes level again and again: every monitor must alert, or the test proves nothing.
+    # The values change level repeatedly, so every monitor must alert, else the test proves nothing.
     assert {alert["monitor"] for alert in bench.alerts()} == {"event.amount", "habit.amount_mean_1h", "score"}
 
 
-def test_killed_at_any_moment_and_started_again_no_alert_is_lost_or_made_twice(bench):
+def test_after_kills_at_any_moment_no_alert_is_lost_or_published_twice(bench):
     rng = random.Random(3)
     bench.feed(2_000)
     with feeding(bench, per_burst=10, pause_s=0.05):
@@ -48,7 +48,7 @@ def test_killed_at_any_moment_and_started_again_no_alert_is_lost_or_made_twice(b
         last.stop()
 
 
-def test_instances_come_and_go_and_each_alert_is_made_once(bench):
+def test_while_instances_join_and_leave_each_alert_is_published_once(bench):
     bench.feed(1_000)
     with feeding(bench, per_burst=10, pause_s=0.05):
         first = bench.start("a")
@@ -72,7 +72,7 @@ def test_instances_come_and_go_and_each_alert_is_made_once(bench):
         third.stop()
 
 
-def test_garbage_becomes_a_dead_letter_and_the_rest_goes_on(bench):
+def test_an_undecodable_record_becomes_a_dead_letter_and_the_others_are_processed(bench):
     features = bench.pipeline.features_topic
     bench.feed(300)
     for value in (b"garbage", None, b"\xc3\x01unknown!!"):

@@ -1,4 +1,4 @@
-"""Everything fails, under load, at seeded moments; afterwards the verifier must not be able to tell.
+"""Every component fails under load at seeded moments; afterwards the verifier must find no difference.
 
 The moments of a failing run are in its message: the same seed does the same again.
 """
@@ -40,7 +40,7 @@ FIRST_S, LAST_S = 4.0, 42.0
 
 
 class Fault(NamedTuple):
-    """Something to do, and when: seconds after the load began."""
+    """A fault or a repair, and its time in seconds after the load began."""
 
     at_s: float
     what: str
@@ -48,7 +48,7 @@ class Fault(NamedTuple):
 
 
 class Chaos:
-    """Breaks one run at seeded moments, and mends what nobody else would."""
+    """Causes faults in one run at seeded moments, and repairs what no supervisor would."""
 
     def __init__(self, run: Run, stack: Stack, seed: int) -> None:
         self._run = run
@@ -60,7 +60,7 @@ class Chaos:
         self.story: list[str] = []
 
     def rage(self) -> None:
-        """Do all of it, and return when all that was stopped runs again."""
+        """Cause all faults, and return when everything runs again."""
         began = self._began = time.monotonic()
         for fault in sorted(self._faults()):
             while (left := began + fault.at_s - time.monotonic()) > 0:
@@ -73,7 +73,7 @@ class Chaos:
             mended.result()
 
     def supervise(self) -> None:
-        """Start what has ended by itself: a service may, when it cannot begin."""
+        """Start services that have ended by themselves, as they may during a fault."""
         for name in self._run.services.ended():
             self._tell(f"{name} had ended, and is started")
             self._run.start(name)
@@ -103,7 +103,7 @@ class Chaos:
         yield Fault(begin + seconds, f"{server} started", lambda: self._up(server))
 
     def _kill(self, server: str) -> None:
-        """The supervisor starts it again, as on any machine."""
+        """Kill a program, which its supervisor then restarts."""
         os.kill(self._stack.pid(server), signal.SIGKILL)
 
     def _down(self, server: str) -> None:
@@ -120,7 +120,7 @@ class Chaos:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that nobody else uses."""
+    """A stack for this test alone."""
     stack = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
     try:
         stack.up(timeout_s=300)
@@ -130,7 +130,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Aftermath(NamedTuple):
-    """What is left when all has been broken and everything has caught up."""
+    """The state after all faults, when everything has caught up."""
 
     run: Run
     report: PipelineReport
@@ -156,7 +156,7 @@ def aftermath(own: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             run.await_all(chaos.supervise)
             run.await_drift(chaos.supervise)
             run.services.check()
-            report = run.judged()
+            report = run.verified_report()
         except Exception as error:
             error.add_note("\n".join([f"done with seed {SEED}:", *chaos.story]))
             raise
@@ -164,7 +164,7 @@ def aftermath(own: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.timeout(600)
-def test_after_every_fault_nothing_is_lost_doubled_or_different(aftermath: Aftermath) -> None:
+def test_after_all_faults_nothing_is_lost_duplicated_or_different(aftermath: Aftermath) -> None:
     report, counts = aftermath.report, aftermath.run.upstream.counts
     assert report.events_valid == counts["event"]
     assert (report.events_duplicate, report.events_invalid) == (counts["duplicate"], counts["malformed"])
@@ -172,15 +172,15 @@ def test_after_every_fault_nothing_is_lost_doubled_or_different(aftermath: After
     assert report.features_emitted > report.events_valid, f"no fault made the job repeat itself\n{aftermath.story}"
 
 
-def test_while_triton_was_down_the_fallback_answered_and_said_so(aftermath: Aftermath) -> None:
+def test_while_triton_was_down_predictions_came_from_the_fallback(aftermath: Aftermath) -> None:
     assert 0 < aftermath.report.fallback_predictions < aftermath.report.predictions / 2, aftermath.story
 
 
-def test_the_sink_noticed_that_redis_had_lost_its_data(aftermath: Aftermath) -> None:
+def test_the_sink_detected_that_redis_had_lost_data(aftermath: Aftermath) -> None:
     assert "it lost data, which is read again" in (aftermath.logs / "sink-redis.log").read_text(), aftermath.story
 
 
-def test_no_detector_has_forgotten_or_fired_again(aftermath: Aftermath) -> None:
+def test_no_drift_alert_is_lost_or_repeated(aftermath: Aftermath) -> None:
     settings = Settings()
     features = published(
         read_topic(settings.kafka.access, fraud.features_topic), Decoder(features_schema(compile_plan(fraud)))
@@ -197,6 +197,6 @@ def test_no_detector_has_forgotten_or_fired_again(aftermath: Aftermath) -> None:
     assert findings.held, f"{findings}\n{aftermath.story}"
 
 
-def test_the_job_is_known_to_the_new_job_manager(aftermath: Aftermath) -> None:
+def test_the_new_job_manager_has_recovered_the_job(aftermath: Aftermath) -> None:
     aftermath.run.services.call("status", "job", "status", "fraud")
     assert "RUNNING" in (aftermath.logs / "status.log").read_text()

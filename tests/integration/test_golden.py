@@ -1,4 +1,4 @@
-"""One input, one golden output: whatever is done to the job meanwhile, no value changes.
+"""The same input gives the same output: kills, rescaling and upgrades of the job change no value.
 
 Another process judges at the end (:mod:`tests.integration.golden_verifier`).
 """
@@ -37,7 +37,7 @@ CHECKPOINTS = {"checkpoint_interval_ms": 500}
 
 
 class Golden:
-    """One run: a pipeline of its own over the one input."""
+    """One run: a separate pipeline over the common input."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.settings = Settings()
@@ -51,7 +51,7 @@ class Golden:
         export(self.project.forms, self.project.schemas)
 
     def send(self, until: int, per_second: float | None = None, meanwhile: Callable[[int], None] | None = None) -> None:
-        """Produce the input up to an event, each to the partition of its card; paced if asked."""
+        """Produce the input up to an event, each event to the partition of its card; at a given pace, if any."""
         producer = Producer(self.settings.kafka.access.client())
         for number in range(self.sent, until):
             event = EVENTS[number]
@@ -65,14 +65,14 @@ class Golden:
         self.sent = until
 
     def finish(self) -> None:
-        """The rest of the input; returns when the job has saved that it is done, and ends it."""
+        """Produce the rest of the input, wait until the job has committed it, and end the job."""
         self.send(len(EVENTS))
         self.await_done()
         with Flink(self.settings.flink.rest) as flink:
             flink.cancel(lifecycle.require_running(flink, self.project).id)
 
     def await_done(self) -> None:
-        """Until the job has saved that it has done what was sent."""
+        """Wait until the job has committed everything that was sent."""
         deadline = time.monotonic() + 120
         with Lag(self.settings.kafka.access) as lag:
             while any(lag.of_group(lifecycle.job_group(self.project), self.pipeline.source.topic).values()):
@@ -82,7 +82,7 @@ class Golden:
 
 @pytest.fixture(scope="module")
 def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the runs' definitions are, and what is committed of them."""
+    """The folder of the runs' definitions and their committed files."""
     path = tmp_path_factory.mktemp("golden")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
@@ -91,7 +91,7 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
-    """Its TaskManager is killed twice under load, the second time when the job has come up again; on RocksDB."""
+    """A run on RocksDB whose TaskManager is killed twice under load, the second time after the job has recovered."""
     moments = rng.randrange(200, 600), rng.randrange(900, 1_300)
 
     def kill(number: int) -> None:
@@ -105,7 +105,7 @@ def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
 
 
 def moved(run: Golden, rng: random.Random) -> None:
-    """It grows from one task to two; two views, an entity and a derived column come and go; three tasks and RocksDB."""
+    """A run that is rescaled to two and three tasks, moved to RocksDB, and upgraded with views that are then removed."""
     first, second, third, fourth = sorted(rng.sample(range(200, len(EVENTS) - 200), 4))
     extended = project_of(run.extended)
     lifecycle.start(run.project, run.settings, **CHECKPOINTS)
@@ -131,7 +131,7 @@ def moved(run: Golden, rng: random.Random) -> None:
 
 
 def verdict(*files: Path) -> dict[str, Any]:
-    """What the verifier's process says."""
+    """The output of the verifier's process."""
     command = [sys.executable, "-m", "tests.integration.golden_verifier", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout, done.stderr
@@ -140,7 +140,7 @@ def verdict(*files: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
-def test_killed_rescaled_and_upgraded_the_job_computes_what_it_computes_undisturbed(
+def test_a_killed_rescaled_or_upgraded_job_computes_the_same_values_as_an_undisturbed_one(
     stack: Stack, folder: Path, suffix: str
 ) -> None:
     rng = random.Random(SEED)

@@ -117,7 +117,7 @@ def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBen
     assert later > attempt, "two tasks disagree, or the attempt did not grow"
 
 
-def test_a_job_without_its_state_starts_a_newer_epoch(bench: JobBench) -> None:
+def test_a_job_that_starts_without_state_has_a_greater_epoch(bench: JobBench) -> None:
     lifecycle.start(bench.project, bench.settings)
     bench.send(payments(50, seed=3))
     before = bench.features(50)
@@ -158,7 +158,9 @@ def test_a_killed_task_manager_loses_nothing_and_re_emits_equal_records(bench: J
         assert repeated.setdefault((view["entity"], view["seq"]), view) == view
 
 
-def test_exactly_once_shows_each_record_once_although_the_task_manager_is_killed(bench: JobBench, stack: Stack) -> None:
+def test_in_exactly_once_mode_each_record_is_visible_once_although_the_task_manager_is_killed(
+    bench: JobBench, stack: Stack
+) -> None:
     events = payments(1_500, seed=6)
     lifecycle.start(bench.project, bench.settings, exactly_once=True, checkpoint_interval_ms=500)
     for start in range(0, 1_500, 250):
@@ -184,7 +186,7 @@ def test_a_python_column_runs_in_the_requested_mode(
         bench.send(events[:30])
         bench.features(30)
         lifecycle.stop(bench.project, bench.settings)
-        # Once more in the same JVM: what Python keeps there must not be in the way.
+        # Once more in the same JVM, where state of the first Python interpreter must not interfere.
         lifecycle.start(bench.project, bench.settings, python_mode=mode, savepoint=lifecycle.LATEST)
         bench.send(events[30:])
         records = bench.features(60)

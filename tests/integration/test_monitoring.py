@@ -1,4 +1,4 @@
-"""Everything that alerts and dashboard name is shown by a whole pipeline at work, and says what happened to it."""
+"""A running pipeline exposes every metric that alerts and dashboard use, with the right values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload
 
 PARTITIONS, EVENTS, REFUSED, DUPLICATES = 2, 600, 6, 12
 PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift")
-# Prometheus's own, and labels that it gives to every series.
+# Metrics of Prometheus itself, and labels that it adds to every series.
 OWN_METRICS, OWN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
 
 
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Scraped:
-    """What the endpoints of a pipeline that has done its work say."""
+    """The metrics of a pipeline that has processed all its input."""
 
     pipeline: Pipeline
     samples: dict[str, list[Sample]]
@@ -60,7 +60,7 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A pipeline from raw event to drift alert, run once and looked at."""
+    """The metrics of a pipeline that has run once, from raw event to drift alert."""
     folder = tmp_path_factory.mktemp("monitored")
     variables = {**stack.environment(), "PENSTOCK_CASSANDRA_KEYSPACE": "monitored"}
     with pytest.MonkeyPatch.context() as patch, CommandRunner(variables, folder / "logs") as services:
@@ -94,7 +94,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         unload_model(pipeline, settings)
 
 
-def test_every_metric_of_alerts_and_dashboard_is_shown_with_the_labels_that_they_use(scraped: Scraped) -> None:
+def test_every_metric_of_alerts_and_dashboard_exists_with_the_labels_that_they_use(scraped: Scraped) -> None:
     shown: dict[str, set[str]] = {rule["record"]: {"pipeline"} for rule in rules() if "record" in rule}
     for sample in (sample for samples in scraped.samples.values() for sample in samples):
         shown.setdefault(sample.name, set()).update(sample.labels)
@@ -111,7 +111,7 @@ def test_every_metric_of_alerts_and_dashboard_is_shown_with_the_labels_that_they
             assert grouping_labels(text) <= together, f"{place}: no label {grouping_labels(text) - together}"
 
 
-def test_the_job_counts_what_came_what_was_refused_and_what_came_twice(scraped: Scraped) -> None:
+def test_the_job_counts_events_refused_events_and_duplicates(scraped: Scraped) -> None:
     kernel = "flink_taskmanager_job_task_operator_penstock"
     mine = {"pipeline": scraped.pipeline.name}
     assert scraped.value("taskmanager", f"{kernel}_events", **mine) == EVENTS + REFUSED + DUPLICATES
@@ -132,12 +132,12 @@ def test_scorer_and_sinks_count_every_record(scraped: Scraped) -> None:
     assert scraped.value("sink-cassandra", "penstock_sink_records_total", **written) == EVENTS
 
 
-def test_drift_that_was_put_in_is_counted(scraped: Scraped) -> None:
+def test_alerts_of_injected_drift_are_counted(scraped: Scraped) -> None:
     assert scraped.value("drift", "penstock_drift_alerts_total", monitor="activity.count_1h") >= 1
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_one_that_has_done_all_is_caught_up_and_healthy(scraped: Scraped, part: str) -> None:
+def test_a_component_that_has_processed_everything_has_no_lag_and_is_healthy(scraped: Scraped, part: str) -> None:
     mine = {"pipeline": scraped.pipeline.name, "part": part}
     assert scraped.value(part, "penstock_consumer_lag_records", **mine) == 0
     assert scraped.value(part, "penstock_consumer_lag_seconds", **mine) == 0
@@ -156,7 +156,7 @@ def _define(folder: Path) -> Path:
 
 
 def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
-    """What training would have seen: counts around 0, where now they grow with every event."""
+    """Training data with counts around 0; the live counts grow with every event."""
     thresholds = Thresholds(adwin_delta=0.002, page_hinkley=50.0, psi=0.5, kl=0.5, missing=0.5)
     assert pipeline.monitors is not None
     monitors = tuple(

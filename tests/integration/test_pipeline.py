@@ -1,4 +1,4 @@
-"""The whole pipeline on the whole stack: killed under load, fed garbage, and judged by the verifier."""
+"""The whole pipeline on the whole stack: killed under load, given invalid input, and verified."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.timeout(600)
-def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack: Stack) -> None:
+def test_after_kills_under_load_nothing_is_lost_duplicated_or_different(run: Run, stack: Stack) -> None:
     producer = threading.Thread(target=run.produce, args=(UNDER_FIRE, PER_SECOND))
     producer.start()
     time.sleep(4)
@@ -65,7 +65,7 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
     producer.join()
     run.await_all()
 
-    report = run.judged()
+    report = run.verified_report()
     counts = run.upstream.counts
     assert report.events_valid == counts["event"]
     assert (report.events_duplicate, report.events_invalid) == (counts["duplicate"], counts["malformed"])
@@ -73,7 +73,7 @@ def test_killed_under_load_nothing_is_lost_doubled_or_different(run: Run, stack:
     assert report.features_checked > 50_000
 
 
-def test_a_vector_in_redis_is_explained_by_the_events_behind_it(run: Run) -> None:
+def test_features_explain_shows_the_events_behind_a_vector_in_redis(run: Run) -> None:
     decoder = open_project("fraud").features_decoder()
     card = [
         decoder.decode(r.value)["card_spend"]["entity"]
@@ -107,7 +107,7 @@ def test_the_examples_of_the_python_api_run(run: Run, tmp_path: Path, monkeypatc
         exec(compile(block, "python-api.md", "exec"), names)
 
 
-def test_an_event_of_ten_megabytes_and_one_from_the_far_past_harm_nothing_else(run: Run) -> None:
+def test_an_event_of_ten_megabytes_and_a_very_old_one_do_not_affect_others(run: Run) -> None:
     topic = fraud.source.topic
     larger = ConfigEntry("max.message.bytes", str(16 * 2**20), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[larger])
@@ -125,14 +125,14 @@ def test_an_event_of_ten_megabytes_and_one_from_the_far_past_harm_nothing_else(r
     run.produce(50)
     run.await_all()
 
-    report = run.judged()
+    report = run.verified_report()
     assert report.predictions == report.events_valid
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, f"{topic}.dlq")]
     (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
     assert large.value == padded
 
 
-def test_a_scorer_of_a_pipeline_whose_model_was_never_loaded_says_what_to_do(
+def test_a_scorer_without_a_loaded_model_stops_with_the_next_command(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     with CommandRunner(environment, tmp_path) as services:

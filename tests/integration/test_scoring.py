@@ -1,4 +1,4 @@
-"""The scorer as a process on real Kafka and Triton: whatever is killed, every event is answered exactly once."""
+"""The scorer as a process on real Kafka and Triton: every event gets exactly one prediction, whatever is killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bench(untrained: ScorerBench) -> Iterator[ScorerBench]:
     add_model(untrained.pipeline, untrained.settings)
     load_model(untrained.pipeline, untrained.settings)
     yield untrained
-    # Only that Triton does not collect the models of all tests; a test that broke it has its own error to show.
+    # Unload only so that Triton does not accumulate models. If it fails, the test has failed already.
     with contextlib.suppress(Exception):
         unload_model(untrained.pipeline, untrained.settings)
 
@@ -96,11 +96,11 @@ def test_killed_at_a_given_point_of_a_transaction_there_is_no_gap_and_no_duplica
         assert doomed.process.wait(60) == -signal.SIGKILL, doomed.log()
     with bench.scoring("0", *EAGER):
         assert_exactly_once(bench)
-    # What the killed ones had written and not committed is there, and nobody sees it.
+    # Records of the killed scorers that were not committed are on the broker, but invisible to readers.
     assert (bench.written() > len(bench.sent)) == (point != "after_commit")
 
 
-def test_scorers_come_and_go_and_each_event_is_answered_once(bench):
+def test_while_scorers_join_and_leave_each_event_is_predicted_once(bench):
     with feeding(bench):
         first = bench.start("a", *EAGER)
         first.wait_for_log("assigned")
@@ -110,14 +110,14 @@ def test_scorers_come_and_go_and_each_event_is_answered_once(bench):
         first.kill()
         with bench.scoring("c", *EAGER) as third:
             third.wait_for_log("assigned features")
-            time.sleep(11)  # the killed one's place in the group runs out
+            time.sleep(11)  # until the session of the killed scorer has expired
             second.stop()
             time.sleep(11)
     with bench.scoring("a", *EAGER):
         assert_exactly_once(bench)
 
 
-def test_a_scorer_that_was_frozen_past_its_time_commits_nothing_when_it_wakes(bench):
+def test_a_scorer_that_was_frozen_beyond_its_session_timeout_commits_nothing_afterwards(bench):
     with feeding(bench):
         frozen = bench.start("a", *EAGER)
         frozen.wait_for_log("assigned")
@@ -165,7 +165,7 @@ def again(bench: ScorerBench, events: list[tuple[int, int]], attempt: int) -> No
         bench.emit(partition, offset, attempt=attempt)
 
 
-def test_what_the_model_cannot_score_is_a_dead_letter_once(bench):
+def test_an_event_that_the_model_cannot_score_becomes_exactly_one_dead_letter(bench):
     bench.feed(30)
     for _ in range(2):
         with bench.scoring():
@@ -177,7 +177,7 @@ def test_what_the_model_cannot_score_is_a_dead_letter_once(bench):
     assert_exactly_once(bench)
 
 
-def test_poison_records_become_dead_letters_and_the_rest_goes_on(bench):
+def test_undecodable_records_become_dead_letters_and_the_others_are_scored(bench):
     good = bench.encode(bench.record(0, 500))
     poison = [b"", b"junk", good[:-3], good + b"x", b"\xc3\x01" + b"\0" * 8 + good[10:], None]
     with bench.scoring():
@@ -197,7 +197,7 @@ def test_poison_records_become_dead_letters_and_the_rest_goes_on(bench):
     ]
 
 
-def test_while_triton_is_down_the_copy_answers_and_afterwards_triton_again(bench, stack):
+def test_while_triton_is_down_the_fallback_scores_and_afterwards_triton_again(bench, stack):
     with bench.scoring() as process:
         bench.feed(60)
         bench.wait_until_drained()
@@ -216,7 +216,7 @@ def test_while_triton_is_down_the_copy_answers_and_afterwards_triton_again(bench
     assert routes == ["primary"] * 60 + ["fallback"] * 60 + ["primary"] * 60
 
 
-def test_while_kafka_restarts_the_scorer_waits_and_goes_on(bench, stack):
+def test_while_kafka_restarts_the_scorer_waits_and_then_continues(bench, stack):
     with bench.scoring() as process:
         bench.feed(60)
         bench.wait_until_drained()
@@ -249,7 +249,7 @@ def test_a_model_that_was_unloaded_is_refused(bench):
     assert re.search(r"version 1 (UNLOADING|UNAVAILABLE)", text)
 
 
-def test_while_triton_does_not_answer_a_scorer_begins_with_the_copy(bench, monkeypatch):
+def test_while_triton_does_not_answer_a_scorer_starts_with_the_fallback(bench, monkeypatch):
     monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
     with bench.scoring():
         bench.feed(20)
@@ -257,7 +257,7 @@ def test_while_triton_does_not_answer_a_scorer_begins_with_the_copy(bench, monke
     assert {p["route"] for p in bench.predictions()} == {"fallback"}
 
 
-def test_a_triton_that_does_not_answer_is_refused_where_no_model_was_ever_loaded(untrained, monkeypatch):
+def test_without_triton_and_without_a_trained_model_the_scorer_refuses_to_start(untrained, monkeypatch):
     monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
     text = untrained.start().wait_for_error()
     assert "Triton does not answer" in text

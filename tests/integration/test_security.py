@@ -1,4 +1,4 @@
-"""A pipeline among strangers: encrypted, each part with rights of its own, refused beyond them, and discreet."""
+"""A pipeline on encrypted servers: each component has only the rights that it needs, and no secret leaks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TOKEN_SECRET = "hush-token-hush"
 
 @dataclass
 class Run:
-    """The pipeline as it ran, and where what it left behind is to be found."""
+    """The pipeline that ran, and the places of its logs and data."""
 
     project: Project
     servers: Servers
@@ -72,13 +72,13 @@ class Run:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The definition."""
+        """The pipeline's definition."""
         return self.project.pipeline
 
 
 @pytest.fixture(scope="module")
 def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run of every part, each with its own user; the services are still up."""
+    """A run of every component, each with a user of its own; the services still run."""
     home = tmp_path_factory.mktemp("secured")
     name = f"secured_{secrets.token_hex(3)}"
     file = home / f"{name}.py"
@@ -100,7 +100,7 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
 
 
 def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
-    """Train nothing, load a model that is known, and run sinks and scorer until they have done all."""
+    """Load a given model without training, and run sinks and scorer until they have caught up."""
     run.servers.layout.models.mkdir(exist_ok=True)
     operating = run.servers.settings("operator")
     add_model(run.pipeline, operating)
@@ -139,7 +139,7 @@ def _cancel(run: Run) -> None:
         flink.cancel(run.job)
 
 
-def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
+def test_every_component_works_with_its_rights(run: Run) -> None:
     report = verify(run.project, run.servers.settings("reader"), None, budget=10**6, seed=1)
 
     assert report.failures() == [], report.examples
@@ -150,14 +150,14 @@ def test_every_part_does_its_work_with_the_rights_it_has(run: Run) -> None:
     assert any(True for _ in read_topic(run.servers.settings("reader").kafka.access, run.pipeline.drift_topic))
 
 
-def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) -> None:
+def test_kafka_grants_each_component_exactly_the_rights_of_the_acl_file(run: Run) -> None:
     topics = [topic.name for topic in pipeline_topics(run.pipeline)]
     granted: dict[tuple[str, str], set[str]] = {}
     for acl in acls(run.pipeline):
         for topic in topics if acl.resource == "topic" else ():
             if topic == acl.name or (acl.prefixed and topic.startswith(acl.name)):
                 granted.setdefault((acl.user, topic), set()).add(acl.operation)
-    # What Kafka adds of its own.
+    # Operations that Kafka implies.
     for operations in granted.values():
         if operations & {"Read", "Write"}:
             operations.add("Describe")
@@ -171,7 +171,7 @@ def test_kafka_allows_each_part_what_the_file_says_and_nothing_else(run: Run) ->
 
 
 def _operations(answer: Any) -> set[str]:
-    """The operations that Kafka tells a user it has; none if it will not even say that the topic exists."""
+    """The operations that Kafka reports for a user; empty if the user may not even see the topic."""
     error = answer.exception(20)
     if error is not None:
         assert error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, error
@@ -199,9 +199,7 @@ def test_only_the_job_and_readers_may_read_raw_events(part: str, run: Run) -> No
         next(read_topic(run.servers.settings(part).kafka.access, run.pipeline.source.topic))
 
 
-def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_does_not_trust(
-    run: Run, tmp_path: Path
-) -> None:
+def test_kafka_refuses_a_wrong_password_and_a_certificate_of_an_untrusted_authority(run: Run, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("hush-wrong", encoding="utf-8")
     stranger = Authority(tmp_path, "stranger")
     settings = run.servers.settings("operator").kafka
@@ -211,7 +209,7 @@ def test_nobody_gets_into_kafka_with_a_wrong_password_or_an_authority_that_it_do
             AdminClient(access.client()).list_topics(timeout=2)
 
 
-def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) -> None:
+def test_redis_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_all_others(run: Run) -> None:
     servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
     with redis_store.connect(servers.settings("sink-redis").redis) as sink:
         for refused in (
@@ -237,7 +235,9 @@ def test_redis_lets_the_sink_store_the_reader_read_and_nobody_else_in(run: Run) 
         open_client.ping()
 
 
-def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: Run, tmp_path: Path) -> None:
+def test_cassandra_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_all_others(
+    run: Run, tmp_path: Path
+) -> None:
     servers = run.servers
     table = f"{KEYSPACE}.of_another"
     with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
@@ -263,7 +263,7 @@ def test_cassandra_lets_the_sink_write_the_reader_read_and_nobody_else_in(run: R
             cluster.connect()
 
 
-def test_triton_is_asked_over_tls_alone_and_by_those_who_trust_it(run: Run, tmp_path: Path) -> None:
+def test_triton_accepts_only_tls_and_clients_verify_its_certificate(run: Run, tmp_path: Path) -> None:
     secured = run.servers.settings("scorer").triton
     assert TritonServer(secured.access).metadata(run.pipeline.model.name).version == 1
     plain = secured.model_copy(update={"tls": False})
@@ -275,7 +275,7 @@ def test_triton_is_asked_over_tls_alone_and_by_those_who_trust_it(run: Run, tmp_
 
 @pytest.fixture(params=["password", "token"])
 def access(request: pytest.FixtureRequest, run: Run) -> KafkaAccess:
-    """The reader's way into Kafka, by either kind of login."""
+    """The reader's access to Kafka, with each kind of login."""
     access = run.servers.settings("reader").kafka.access
     if request.param == "password":
         return access
@@ -284,7 +284,7 @@ def access(request: pytest.FixtureRequest, run: Run) -> KafkaAccess:
     return access.model_copy(update={"login": TokenLogin(token_url=provider.token_url, **login)})
 
 
-def test_either_login_lets_librdkafka_in(access: KafkaAccess, run: Run) -> None:
+def test_librdkafka_connects_with_each_kind_of_login(access: KafkaAccess, run: Run) -> None:
     assert sum(1 for _ in read_topic(access, run.pipeline.predictions_topic)) == EVENTS
 
 
@@ -298,7 +298,7 @@ async def _topics(access: KafkaAccess) -> set[str]:
         await client.close()
 
 
-def test_either_login_lets_faust_in(access: KafkaAccess, run: Run) -> None:
+def test_faust_connects_with_each_kind_of_login(access: KafkaAccess, run: Run) -> None:
     assert run.pipeline.predictions_topic in asyncio.run(_topics(access))
 
 
@@ -317,10 +317,12 @@ class List {
 """
 
 
-def test_either_login_lets_the_client_of_flinks_connector_in(access: KafkaAccess, run: Run, tmp_path: Path) -> None:
+def test_the_client_of_flinks_connector_connects_with_each_kind_of_login(
+    access: KafkaAccess, run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "List.java").write_text(_LIST, encoding="utf-8")
     allowed = "org.apache.flink.kafka.shaded.org.apache.kafka.sasl.oauthbearer.allowed.urls"
-    # slf4j is Flink's own in the cluster.
+    # In the cluster, Flink provides slf4j.
     path = f"{JARS / 'flink'}/*:{next((JARS / 'kafka').glob('slf4j-api*.jar'))}"
     command = [java(), f"-D{allowed}={run.servers.provider.token_url}", "-cp", path, str(tmp_path / "List.java")]
     done = subprocess.run(
@@ -329,7 +331,7 @@ def test_either_login_lets_the_client_of_flinks_connector_in(access: KafkaAccess
     assert run.pipeline.predictions_topic in done.stdout.split(), done.stderr
 
 
-def test_no_personal_data_is_left_anywhere_but_in_raw_events_and_their_dead_letters(run: Run, stack: Stack) -> None:
+def test_personal_data_is_only_in_raw_events_and_their_dead_letters(run: Run, stack: Stack) -> None:
     words, servers = [*CARDS, HOLDER], run.servers
     source = run.pipeline.source
     assert traces.in_topics(servers, words, verbatim=()) != [], "the search finds nothing where there is something"
@@ -341,6 +343,6 @@ def test_no_personal_data_is_left_anywhere_but_in_raw_events_and_their_dead_lett
     assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink.rest, run.job)], words) == []
 
 
-def test_no_secret_is_left_in_any_log_or_page(run: Run, stack: Stack) -> None:
+def test_no_log_or_web_page_contains_a_secret(run: Run, stack: Stack) -> None:
     assert traces.in_files([run.logs, run.servers.layout.logs, stack.log("jobmanager").parent], ["hush-"]) == []
     assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink.rest, run.job)], ["hush-"]) == []

@@ -1,4 +1,4 @@
-"""Two topics in one pipeline: impressions are scored, clicks change what is known of their ad."""
+"""A pipeline with two topics: impressions are scored, and clicks update the features of their ad."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def bench(
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
-    """Events of both topics with the number of their source: some late, some twice, some scrolls among the clicks."""
+    """Events of both topics, each with its source's number: some late, some duplicates, some scrolls among the clicks."""
     chance = random.Random(seed)
     found: list[tuple[int, dict[str, Any]]] = []
     for number in range(count):
         source = chance.choice([0, 0, 1])
         event: dict[str, Any] = {
-            # Of both topics: an id is one of its topic.
+            # The same ids on both topics, because an id is unique only within its topic.
             "id": f"{seed}-{number // 2}",
             "ad": f"ad{chance.randrange(5)}",
             "user": chance.choice([None, "ann", "bob", "c|d"]),
@@ -144,12 +144,12 @@ def send(bench: JobBench, found: list[tuple[int, dict[str, Any]]]) -> None:
 
 
 def judged(bench: JobBench) -> list[Judged]:
-    """What each topic holds, by the contracts."""
+    """The records of each topic, classified by the contracts."""
     return [judged_source(bench.project, n, bench.settings) for n in range(len(bench.plan.sources))]
 
 
 def await_read(bench: JobBench) -> None:
-    """Wait until the job has read both topics and saved that it has."""
+    """Wait until the job has committed the ends of both topics."""
     deadline = time.monotonic() + 30
     with Lag(bench.settings.kafka.access) as lag:
         group = f"penstock-{bench.pipeline.name}-features"
@@ -158,7 +158,7 @@ def await_read(bench: JobBench) -> None:
             time.sleep(0.1)
 
 
-def test_clicks_change_what_impressions_know_and_give_no_record_themselves(bench: JobBench, tmp_path: Path) -> None:
+def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: JobBench, tmp_path: Path) -> None:
     kafka, clicks = bench.settings.kafka.access, bench.pipeline.additional_sources[0].topic
     lifecycle.start(bench.project, bench.settings, checkpoint_interval_ms=500)
     send(bench, events(250, seed=1, start_ms=START_MS))

@@ -1,4 +1,4 @@
-"""A model server without a server: adds a constant to the first input, and fails as told."""
+"""A fake model server: returns the first input plus a constant, or fails as configured."""
 
 from __future__ import annotations
 

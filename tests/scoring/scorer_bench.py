@@ -1,4 +1,4 @@
-"""Fixtures of the scorer's tests on real servers: a small pipeline, a model with known scores, a feed, a reader."""
+"""Helpers of the scorer's tests on real servers: a small pipeline, a model with known scores, a feed, a reader."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class ScorerBench:
         assert self._producer.flush(30) == 0
 
     def record(self, partition: int, offset: int, **changes: Any) -> dict[str, Any]:
-        """The feature record of a raw event: the same each time it is emitted, but for ``changes``."""
+        """The feature record of a raw event; it is always the same, except for ``changes``."""
         now = self._timestamps.setdefault((partition, offset), time.time_ns() // 1_000_000)
         return {
             "event_id": f"{partition}-{offset}",
@@ -240,7 +240,7 @@ class ScorerBench:
         return sum(1 for _ in messages)
 
     def messages(self, topic: str) -> list[Message]:
-        """Every committed message of a topic; waits for transactions that are open."""
+        """Every committed message of a topic; waits until open transactions have ended."""
         return list(read(self.settings.kafka.access, topic, self.pipeline.source.partitions, "read_committed"))
 
     def lag(self) -> int:

@@ -15,7 +15,7 @@ def test_a_score_of_at_least_the_threshold_is_positive(score, decision):
 @pytest.mark.parametrize(
     "other", [Policy(0.51, "block", "pass"), Policy(0.5, "deny", "pass"), Policy(0.5, "block", "allow")]
 )
-def test_whatever_could_change_a_decision_changes_the_version(other):
+def test_every_change_of_threshold_or_decisions_changes_the_version(other):
     assert other.version != POLICY.version
 
 

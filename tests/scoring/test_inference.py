@@ -44,7 +44,7 @@ def test_when_the_primary_fails_the_same_version_on_the_fallback_scores_without_
     assert rig.fallback.calls == [("taps", 3, 2, None)]
 
 
-def test_after_a_failure_the_primary_is_not_asked_for_a_second():
+def test_after_a_failure_the_primary_gets_no_request_for_one_second():
     rig = InferenceRig(primary_infers=False)
     for _ in range(3):
         rig.infer(0)
@@ -52,7 +52,7 @@ def test_after_a_failure_the_primary_is_not_asked_for_a_second():
     assert len(rig.primary.calls) == 1
 
 
-def test_after_the_cool_down_the_primary_is_asked_again():
+def test_after_the_cool_down_the_primary_gets_requests_again():
     rig = InferenceRig(primary_infers=False)
     rig.infer(0)
     rig.primary.infers = True
@@ -74,12 +74,12 @@ def test_an_outage_is_logged_once_with_both_servers_and_so_is_its_end(caplog):
     ]
 
 
-def test_a_row_on_which_the_model_fails_has_no_result_and_the_others_have():
+def test_only_the_row_on_which_the_model_fails_has_no_result():
     rig = InferenceRig(primary_infers=False)
     assert rig.infer(1, 13, 2) == [InferenceResult(1.25, "fallback"), None, InferenceResult(2.25, "fallback")]
 
 
-def test_a_model_that_fails_on_any_input_is_an_error_and_blames_no_row():
+def test_a_model_that_fails_on_every_input_is_an_error_and_not_the_fault_of_a_row():
     rig = InferenceRig(primary_infers=False, fallback_infers=False)
     with pytest.raises(PenstockError, match="fails on any input"):
         rig.infer(1, 2)

@@ -41,7 +41,7 @@ def config(repository: ModelRepository, model="fraud"):
     return text_format.Parse(repository.configuration(model), model_config_pb2.ModelConfig())
 
 
-def test_versions_count_up_and_hold_all_their_files(repository):
+def test_versions_count_up_and_contain_all_their_files(repository):
     assert [repository.add("fraud", trained()) for _ in range(3)] == [1, 2, 3]
     assert repository.versions("fraud") == [1, 2, 3]
     folder = repository.folder("fraud", 2)
@@ -93,7 +93,7 @@ def test_concurrent_trainings_get_different_versions(repository):
         assert content["version"] == version
 
 
-def test_a_write_that_fails_leaves_nothing_behind(repository, monkeypatch):
+def test_a_failed_write_leaves_no_files(repository, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 

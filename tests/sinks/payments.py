@@ -1,4 +1,4 @@
-"""A small pipeline, and the records that its job and its scorer would publish: the input of sink tests."""
+"""The input of sink tests: a small pipeline, and records as its job and its scorer publish them."""
 
 from __future__ import annotations
 

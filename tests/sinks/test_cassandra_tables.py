@@ -1,4 +1,4 @@
-"""The tables that follow from a plan, and their rows."""
+"""The tables of a plan, and their rows."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def test_an_event_id_that_cannot_be_a_key_is_refused(event_id: str) -> None:
         prediction_row(prediction(event_id=event_id))
 
 
-def test_of_a_vector_that_was_emitted_again_the_latest_attempt_counts() -> None:
+def test_the_latest_attempt_of_an_emitted_vector_counts() -> None:
     def row(as_of: int, seq: int, attempt: int) -> dict[str, Any]:
         return {"as_of": as_of, "epoch": 0, "seq": seq, "attempt": attempt, "event_id": "e"}
 
-    # The restored job met the two events in the other order: seq 1 now has the later as_of.
+    # The restored job processed the two events in the other order, so seq 1 now has the later as_of.
     rows = [row(20, 2, 1), row(20, 2, 0), row(20, 1, 1), row(10, 1, 0)]
     assert latest_attempts(rows) == [row(20, 2, 1), row(20, 1, 1)]
     assert latest_attempts(rows[::-1]) == [row(20, 1, 1), row(20, 2, 1)]

@@ -56,7 +56,7 @@ def test_the_order_of_arrival_does_not_matter(arrivals: list[tuple[str, tuple[in
     assert kept[0] == kept[1]
 
 
-def test_entities_and_views_do_not_mix() -> None:
+def test_vectors_are_compared_only_within_an_entity_and_view() -> None:
     records = [features(spending=spending("x", seq)) for seq in (1, 2)] + [features(trade=trade("x", 1))]
     kept = newest_per_entity(itertools.chain.from_iterable(emitted_vectors(PLAN, record) for record in records))
     assert [(e.view.id, e.order) for e in kept] == [("spending@1", (0, 2, 0, T0)), ("trade@3", (0, 1, 0, T0))]

@@ -1,4 +1,4 @@
-"""The rules of the loop that can be tested without servers."""
+"""The parts of the sink's loop that need no servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sinks.runner import backoff_s, group_id
 
 
 @given(st.integers(1, 10_000), st.randoms(use_true_random=False))
-def test_pauses_double_up_to_ten_seconds_less_at_most_half(failures: int, rng: random.Random) -> None:
+def test_pauses_double_up_to_ten_seconds_and_are_shortened_by_at_most_half(failures: int, rng: random.Random) -> None:
     longest = min(10.0, 0.1 * 2 ** min(failures - 1, 20))
     assert longest / 2 <= backoff_s(failures, rng) <= longest
 

@@ -41,7 +41,7 @@ def blob(**changes: int) -> bytes:
     return VectorFormat(VIEW).pack(EmittedVector(VIEW, "e", 5, spending(seq=9, epoch=3) | changes))
 
 
-def test_a_vector_survives_the_round_trip() -> None:
+def test_a_vector_is_the_same_after_packing_and_reading() -> None:
     vector = VectorFormat(VIEW).read("c1", blob(), T0)
     assert (vector.view, vector.entity, vector.state) == ("spending@1", "c1", VectorState.PRESENT)
     assert (vector.as_of, vector.epoch, vector.seq, vector.attempt) == (T0, 3, 9, 5)
@@ -145,8 +145,8 @@ def test_a_window_is_empty_exactly_when_the_reference_says_so(feature, as_of: in
 
 
 @given(st.integers(-(10**13), 10**13), st.integers(0, 10 * HOUR))
-def test_a_vector_that_the_store_has_dropped_would_have_read_as_expired(as_of: int, ahead_ms: int) -> None:
-    """The event was at most `max_future` ahead of the wall clock when it was written, by which the reader lives."""
+def test_the_store_drops_a_vector_only_after_it_reads_as_expired(as_of: int, ahead_ms: int) -> None:
+    """The event was at most `max_future` ahead of the wall clock, which the reader uses, when it was written."""
     max_future = min(ahead_ms, MINUTE)
     time_to_live = time_to_live_ms(VIEW, MINUTE, 0)
     assert time_to_live is not None
@@ -155,7 +155,7 @@ def test_a_vector_that_the_store_has_dropped_would_have_read_as_expired(as_of: i
 
 
 @pytest.mark.parametrize("value", [b"", b"\x01", b"a string that someone put there, long enough for a header"])
-def test_a_value_that_is_no_vector_is_refused(value: bytes) -> None:
+def test_a_value_that_is_not_a_vector_is_refused(value: bytes) -> None:
     with pytest.raises(Undecodable, match="format 1"):
         VectorFormat(VIEW).read("c1", value, T0)
 

@@ -1,4 +1,4 @@
-"""What containers run, run without containers: entry, command, variables and health check of docker-compose.yml.
+"""Runs the commands of docker-compose.yml without containers: entry point, command, variables and health check.
 
 The images' own programs are replaced by those of the locked environments, addresses in the network by local ones.
 """
@@ -38,7 +38,7 @@ _PORT = "9464"
 
 
 class Container:
-    """A service of docker-compose.yml as a local process, for another pipeline than `fraud`."""
+    """A service of docker-compose.yml as a local process, for a pipeline other than `fraud`."""
 
     def __init__(self, name: str, reference: Path, variables: dict[str, str], folder: Path) -> None:
         self.service = _SERVICES[name]
@@ -59,7 +59,7 @@ class Container:
         self._command = [str(self.bin / "penstock"), *arguments]
 
     def once(self) -> str:
-        """Run it to its end; returns what it said."""
+        """Run it to its end; returns its output."""
         done = subprocess.run(
             self._command, env=self._environment, capture_output=True, text=True, check=False, timeout=240, cwd="/"
         )
@@ -75,7 +75,7 @@ class Container:
         return _check(self.service, self._environment, {_PORT: self.port}) == 0
 
     def stop(self) -> int:
-        """Ask it to stop, as an engine does, within the time that it is given."""
+        """Stop it as a container engine does, within its grace period."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(float(self.service["stop_grace_period"].removesuffix("s")))
 
@@ -133,7 +133,7 @@ def test_a_service_starts_by_its_command_and_passes_its_health_check(fraud: dict
     wait_for(fraud[name].healthy, 90, f"{name} to be healthy")
 
 
-def test_what_runs_once_may_run_again_and_leaves_alone_what_is_there(fraud: dict[str, Container]) -> None:
+def test_one_off_commands_can_run_again_and_change_nothing_that_exists(fraud: dict[str, Container]) -> None:
     assert "created" not in fraud["fraud-topics"].once()
     assert "is running already" in fraud["fraud-job"].once()
     assert "Triton serves" in fraud["fraud-model"].once()
@@ -147,9 +147,9 @@ def test_a_service_stops_when_asked_and_its_health_check_then_fails(fraud: dict[
     assert _check(container.service, {"PATH": f"{container.bin}:/usr/bin"}, {_PORT: container.port}) != 0
 
 
-def test_the_example_is_played_by_its_command(stack_environment: dict[str, str]) -> None:
+def test_the_command_that_sends_the_examples_messages_works(stack_environment: dict[str, str]) -> None:
     service = _SERVICES["fraud-events"]
-    # The other example: tests of the fraud pipeline count what is in its topics.
+    # With the flights example, because other tests count the records on the topics of the fraud example.
     words = ["flights" if word == "fraud" else word for word in (*service["entrypoint"], *service["command"])]
     environment = {**stack_environment, "PATH": f"{VENVS / 'services' / 'bin'}:/usr/bin:/bin"}
     for command in (["penstock", "topics", "create", "flights"], [*words, "--messages", "200"]):
@@ -184,7 +184,7 @@ def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_
     for old, new in places.items():
         assert old in text
         text = text.replace(old, new)
-    # Not the stack's own cluster, though in the same ZooKeeper.
+    # A cluster other than the stack's, in the same ZooKeeper.
     (conf / "config.yaml").write_text(f'{text}high-availability.cluster-id: "/{suffix}"\n', encoding="utf-8")
     environment = {
         "PATH": f"{VENVS / 'jobs' / 'bin'}:{home / 'bin'}:/usr/bin:/bin",
@@ -256,7 +256,7 @@ def _define(folder: Path) -> Path:
 
 
 def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
-    """What training writes beside the model."""
+    """The files that training writes beside the model."""
     monitors = pipeline.monitors
     assert monitors is not None
     thresholds = Thresholds(adwin_delta=0.002, page_hinkley=50.0, psi=0.5, kl=0.5, missing=0.5)

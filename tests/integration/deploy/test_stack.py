@@ -1,4 +1,4 @@
-"""Stacks start, lose programs to SIGKILL, and stop: no process stays behind."""
+"""Stacks start, recover from killed programs, and stop without leaving processes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_program_can_be_stopped_and_started_alone(small: Stack) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_what_a_killed_process_manager_leaves_behind_is_cleaned_up(small: Stack, command: str) -> None:
+def test_processes_left_by_a_killed_process_manager_are_ended(small: Stack, command: str) -> None:
     small.up(["redis"])
     orphan = small.pid("redis")
     recorded = small._supervision._recorded()
@@ -102,7 +102,7 @@ def test_what_a_killed_process_manager_leaves_behind_is_cleaned_up(small: Stack,
     assert _processes(small) == 0
 
 
-def test_a_taken_port_is_reported_by_name_and_holder_before_anything_starts(small: Stack) -> None:
+def test_a_taken_port_is_reported_with_its_name_and_owner_before_anything_starts(small: Stack) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", small.ports.redis))
         holder.listen(1)
@@ -158,7 +158,7 @@ def test_every_program_of_the_shared_stack_is_healthy(stack: Stack) -> None:
     assert {row.name: row.detail for row in stack.status() if not row.healthy} == {}
 
 
-def test_stores_that_are_all_killed_at_once_come_back_with_what_they_held(
+def test_stores_that_are_killed_together_restart_with_their_data(
     stack: Stack, suffix: str, create_topic: Callable[..., str]
 ) -> None:
     names = ("kafka", "cassandra", "redis", "triton")

@@ -71,7 +71,7 @@ def test_a_triton_that_does_not_answer_is_unavailable(method, call, error):
     assert "penstock up" in unavailable.value.next
 
 
-def test_a_refusal_is_told_from_an_outage():
+def test_a_refusal_and_an_outage_are_different_errors():
     with pytest.raises(ModelServerUnavailable, match=r"Triton refuses: StatusCode\.INTERNAL"):
         server(unload_model=INTERNAL).unload("taps")
 

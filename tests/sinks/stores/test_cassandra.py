@@ -1,4 +1,4 @@
-"""How rows become inserts, and inserts requests of limited size."""
+"""Rows become inserts, and inserts become requests of limited size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by the drift tests on real Kafka: a small pipeline with a reference, a drifting feed, and the verifier."""
+"""Helpers of the drift tests on real Kafka: a small pipeline with a reference, drifting input, and the verifier."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Bench:
         self.repository.add(self.pipeline.model.name, *_trained(self.pipeline))
 
     def feed(self, events: int) -> None:
-        """Features and predictions of so many new events, with some features emitted again, as after a failure."""
+        """Send features and predictions of new events, and some features again, as after a failure."""
         rng = self._rng
         for _ in range(events):
             partition = rng.randrange(len(self._next))
@@ -119,7 +119,7 @@ class Bench:
         ]
 
     def verdict(self) -> DriftFindings:
-        """What a replay says."""
+        """The alerts of a replay."""
         features, predictions = (
             self._published(self.pipeline.features_topic, features_schema(compile_plan(self.pipeline))),
             self._published(self.pipeline.predictions_topic, PREDICTION_SCHEMA),
@@ -131,7 +131,7 @@ class Bench:
         return check_drift(self.pipeline, self.repository, features, predictions, alerts, states)
 
     def drained(self, timeout_s: float = 120) -> DriftFindings:
-        """Wait until every record is followed and remembered, and judge what was published."""
+        """Wait until every record is followed and its state saved, then verify what was published."""
         group = group_of(self.pipeline.name, "drift")
         with Lag(self.settings.kafka.access) as lag:
             wait_for(

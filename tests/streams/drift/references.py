@@ -1,4 +1,4 @@
-"""References as tests need them."""
+"""Drift references for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNTIL_MS = 1_000
 
 
 def monitor_reference(name: str = "x", **changes: object) -> MonitorReference:
-    """Values of mean 10 and deviation 2, a tenth of them null, in four bins."""
+    """The reference of values with mean 10 and deviation 2, a tenth of them null, in four bins."""
     limits = {"adwin_delta": 0.002, "page_hinkley": 20.0, "psi": 0.4, "kl": 0.2, "missing": 0.3}
     content = {
         "name": name,

@@ -26,7 +26,7 @@ MONITORS = Monitors(inputs=("a.calm", "a.wave", "a.sticky"), score=False, window
 
 
 def stationary(days: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float64]]:
-    """Independent values with nulls; values with a daily rhythm; values that hang together for an hour or two."""
+    """Independent values with nulls, values with a daily rhythm, and values autocorrelated over an hour or two."""
     rows = days * PER_DAY
     calm = rng.normal(5, 2, rows)
     calm[rng.random(rows) < 0.05] = np.nan
@@ -55,7 +55,7 @@ def reference() -> DriftReference:
     return reference_of(stationary(20, np.random.default_rng(7)))
 
 
-def test_where_nothing_changes_false_alarms_are_about_as_rare_as_asked(reference):
+def test_without_a_change_false_alarms_are_about_as_rare_as_requested(reference):
     rng, events = np.random.default_rng(8), 0
     found: list[str] = []
     for _ in range(8):
@@ -63,7 +63,7 @@ def test_where_nothing_changes_false_alarms_are_about_as_rare_as_asked(reference
         events += 20 * PER_DAY
         for monitor in reference.monitors:
             found += alarms(monitor, reference.window, values[monitor.name])
-    # 40,000 events: four would be within what was asked.
+    # 40,000 events, for which four false alarms are permitted.
     assert events / MONITORS.false_alarm_every == 4
     assert len(found) <= 4, found
 
@@ -71,20 +71,20 @@ def test_where_nothing_changes_false_alarms_are_about_as_rare_as_asked(reference
 @pytest.mark.parametrize(
     ("name", "shift"), [("a.calm", 2.0), ("a.wave", 1.2), ("a.sticky", 4.5)], ids=["calm", "wave", "sticky"]
 )
-def test_a_shift_of_the_mean_is_found_by_several_detectors(reference, name, shift):
+def test_a_shift_of_the_mean_is_detected_by_several_detectors(reference, name, shift):
     monitor = reference.monitor(name)
     values = stationary(4, np.random.default_rng(9))[name] + shift
     before = stationary(4, np.random.default_rng(10))[name]
     assert set(alarms(monitor, reference.window, np.concatenate([before, values]))) >= {"adwin", "psi"}
 
 
-def test_more_missing_values_are_found(reference):
+def test_more_missing_values_are_detected(reference):
     values = stationary(4, np.random.default_rng(9))["a.calm"]
     values[np.random.default_rng(1).random(len(values)) < 0.3] = np.nan
     assert "missing" in alarms(reference.monitor("a.calm"), reference.window, values)
 
 
-def test_rarer_false_alarms_and_more_monitors_ask_for_higher_thresholds():
+def test_rarer_false_alarms_and_more_monitors_raise_the_thresholds():
     values = stationary(6, np.random.default_rng(7))
     few = reference_of(values, MONITORS.model_copy(update={"inputs": ("a.calm",)})).monitor("a.calm").thresholds
     many = reference_of(values).monitor("a.calm").thresholds
@@ -96,7 +96,7 @@ def test_rarer_false_alarms_and_more_monitors_ask_for_higher_thresholds():
     assert few.adwin_delta >= many.adwin_delta >= rarer.adwin_delta
 
 
-def test_what_hangs_together_gets_higher_thresholds_than_what_does_not(reference):
+def test_autocorrelated_values_get_higher_thresholds_than_independent_ones(reference):
     calm, sticky = (reference.monitor(name).thresholds for name in ("a.calm", "a.sticky"))
     assert sticky.psi > 2 * calm.psi
     assert sticky.page_hinkley > 2 * calm.page_hinkley
@@ -108,7 +108,7 @@ def test_the_same_data_and_seed_give_the_same_reference():
     assert reference_of(values).hash == reference_of(values).hash
 
 
-def test_held_out_values_must_not_look_like_drift():
+def test_held_out_values_raise_no_alarm():
     rng = np.random.default_rng(3)
     rows = 10 * PER_DAY
     times, partitions = np.arange(rows) * (DAY_MS // PER_DAY), np.arange(rows) % 2
@@ -127,7 +127,7 @@ def test_held_out_values_must_not_look_like_drift():
     assert psis[1] != []
 
 
-def test_the_first_window_is_left_out_if_enough_remains():
+def test_the_warm_up_is_left_out_if_enough_rows_remain():
     rng = np.random.default_rng(3)
     rows = 10 * PER_DAY
     values = rng.normal(0, 1, rows)
@@ -149,7 +149,7 @@ def test_too_few_rows_are_an_error_that_names_the_monitor():
         calibrate("p", "m", Monitors(), series, until_ms=0, warm_up_ms=0, seed=0)
 
 
-def test_a_constant_or_an_empty_monitor_has_a_reference_too():
+def test_a_constant_or_empty_monitor_has_a_reference():
     rows = 2_000
     times, partitions = np.arange(rows) * 1_000, np.zeros(rows, dtype=np.int64)
     for values in (np.full(rows, 3.0), np.full(rows, np.nan)):
@@ -160,7 +160,7 @@ def test_a_constant_or_an_empty_monitor_has_a_reference_too():
         assert alarms(one, 100, np.full(500, 9.0)) != []
 
 
-def test_few_values_get_a_bin_each_and_many_get_bins_equally_filled():
+def test_few_distinct_values_get_a_bin_each_and_many_get_equally_filled_bins():
     edges = bin_edges(np.array([0.0, 1.0, 1.0, 1.0]))
     assert np.searchsorted(edges, [-1.0, 0.0, 1.0, 2.0]).tolist() == [0, 1, 2, 3]
     assert bin_edges(np.array([])) == ()
@@ -173,11 +173,11 @@ def test_few_values_get_a_bin_each_and_many_get_bins_equally_filled():
 
 def test_the_quantile_of_the_maximum_is_that_of_a_gumbel_distribution():
     maxima = np.random.default_rng(1).gumbel(10, 2, 20_000)
-    # Exceeded by a course of 100 records once in 10,000 records: by one course in a hundred.
+    # A level that is exceeded once in 10,000 records is exceeded by one in a hundred runs of 100 records.
     assert return_level(maxima, 100, 10_000) == pytest.approx(10 - 2 * np.log(-np.log(0.99)), rel=0.02)
 
 
-def test_the_peak_of_page_hinkley_is_that_of_rivers():
+def test_the_peak_of_page_hinkley_is_that_of_river():
     values = np.random.default_rng(1).normal(0, 1, 3_000).tolist()
     detector, peak = PageHinkley(delta=PAGE_HINKLEY_DELTA, threshold=1e9, alpha=1.0), 0.0
     for number, value in enumerate(values, start=1):

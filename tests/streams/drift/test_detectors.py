@@ -1,4 +1,4 @@
-"""The detectors match river, numpy and scipy; restoring a state loses nothing."""
+"""The detectors match river, numpy and scipy, and continue exactly from a restored state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fired(detectors: MonitorDetectors, values: list[float]) -> list[tuple[int, s
     return [(at, crossing.detector) for at, value in enumerate(values) for crossing in detectors.update(value)]
 
 
-def test_adwin_and_page_hinkley_fire_where_rivers_own_do():
+def test_adwin_and_page_hinkley_fire_where_those_of_river_do():
     values = normal(1, 600) + normal(2, 600, mean=14) + normal(3, 600, mean=9)
     found = fired(MonitorDetectors(monitor_reference(), WINDOW), values)
     adwin, ph = ADWIN(delta=0.002), PageHinkley(delta=PAGE_HINKLEY_DELTA, threshold=20.0, alpha=1.0)
@@ -54,7 +54,7 @@ def test_adwin_and_page_hinkley_fire_where_rivers_own_do():
     assert [one for one in found if one[1] in SEQUENTIAL] == expected
 
 
-def test_nulls_are_not_fed_to_the_detectors_of_the_mean():
+def test_the_detectors_of_the_mean_ignore_nulls():
     values = normal(1, 600) + normal(2, 600, mean=14)
     rng = random.Random(4)
     with_nulls = [v for value in values for v in ([value] if rng.random() < 0.9 else [math.nan, value])]
@@ -96,7 +96,7 @@ def test_a_windowed_detector_fires_once_until_it_is_cleared():
     assert detectors.over >= {"psi", "kl"}
 
 
-def test_missing_values_are_told_with_their_share():
+def test_an_alert_of_missing_values_states_their_share():
     detectors = MonitorDetectors(monitor_reference(), WINDOW)
     rng = random.Random(1)
     values = [math.nan if rng.random() < (0.1 if at < 300 else 0.5) else 10.0 for at in range(600)]
@@ -106,13 +106,13 @@ def test_missing_values_are_told_with_their_share():
     assert crossings[0].current == crossings[0].statistic > 0.3
 
 
-def test_nothing_windowed_fires_before_the_window_is_full():
+def test_no_windowed_detector_fires_before_the_window_is_full():
     detectors = MonitorDetectors(monitor_reference(), WINDOW)
     assert [d for at, d in fired(detectors, [100.0] * (WINDOW - 1)) if d in ("psi", "kl", "missing")] == []
     assert detectors.statistics == {}
 
 
-def test_one_wild_value_is_an_outlier_and_no_drift():
+def test_a_single_outlier_is_no_drift():
     values = [*normal(1, 500), *normal(2, 500)]
     without, with_one = (
         fired(MonitorDetectors(monitor_reference(), WINDOW), found)
@@ -123,7 +123,7 @@ def test_one_wild_value_is_an_outlier_and_no_drift():
 
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(values=st.lists(VALUES, max_size=400), data=st.data())
-def test_saved_anywhere_and_restored_it_is_as_if_never_stopped(values, data):
+def test_a_state_saved_and_restored_anywhere_gives_the_same_results(values, data):
     reference = monitor_reference()
     whole = MonitorDetectors(reference, WINDOW)
     expected = [whole.update(value) for value in values]
@@ -149,13 +149,13 @@ def test_saved_anywhere_and_restored_it_is_as_if_never_stopped(values, data):
         {"page_hinkley": (1.0,) * 3},
     ],
 )
-def test_a_state_that_is_none_is_refused_and_nothing_in_it_is_run(changes):
+def test_an_invalid_state_is_refused_and_no_code_in_it_is_run(changes):
     state = MonitorDetectors(monitor_reference(), WINDOW).state().model_copy(update=changes)
     with pytest.raises(UnreadableStateError):
         MonitorDetectors(monitor_reference(), WINDOW).restore(state)
 
 
-def test_another_rivers_adwin_begins_anew_and_the_rest_goes_on():
+def test_adwin_of_another_river_version_starts_over_and_the_others_continue():
     before = MonitorDetectors(monitor_reference(), WINDOW)
     fired(before, normal(1, 300))
     after = MonitorDetectors(monitor_reference(), WINDOW)
@@ -175,13 +175,13 @@ def test_the_histogram_counts_the_latest_records(numbers):
     assert list(histogram.bins()) == numbers[-100:]
 
 
-def test_equal_shares_do_not_diverge():
+def test_equal_shares_have_a_divergence_of_zero():
     shares = smoothed([3, 0, 5])
     assert divergences(shares, shares) == (0.0, 0.0)
     assert sum(shares) == pytest.approx(1.0)
     assert min(shares) > 0
 
 
-def test_the_statistics_are_evaluated_fifty_times_a_window():
+def test_the_statistics_are_evaluated_fifty_times_per_window():
     assert (stride(1_000), stride(100), stride(10)) == (20, 2, 1)
     assert 0 < CLEAR_FRACTION < 1

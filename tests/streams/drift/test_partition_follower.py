@@ -1,4 +1,4 @@
-"""Gaps are detected and sought back to, failed saves are repeated from the saved state, nothing counts twice."""
+"""The follower seeks back to gaps, resumes from the saved state after a failed save, and counts no record twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACE = TP("features.p", 0)
 
 
 class FakeStore:
-    """Keeps the last state; refuses saves while told to."""
+    """Keeps the last state in memory; can be set to refuse saves."""
 
     def __init__(self) -> None:
         self.states: list[TrackState] = []
@@ -114,7 +114,7 @@ def test_records_are_saved_with_their_offset(follower, store):
     assert (store.states[-1].position, store.states[-1].observed) == (5, 3)
 
 
-def test_a_gap_is_sought_again_and_nothing_after_it_is_taken_before(follower, store):
+def test_the_follower_seeks_back_to_a_gap_and_skips_later_records_until_then(follower, store):
     async def scenario() -> None:
         await follower.acquire({PLACE})
         follower.process(message(0, 0))
@@ -130,7 +130,7 @@ def test_a_gap_is_sought_again_and_nothing_after_it_is_taken_before(follower, st
     assert (store.states[-1].position, store.states[-1].observed) == (7, 7)
 
 
-def test_what_comes_again_is_passed(follower, store):
+def test_a_record_that_is_delivered_again_is_skipped(follower, store):
     async def scenario() -> None:
         await follower.acquire({PLACE})
         for offset in (0, 1, 0, 1, 2):
@@ -141,7 +141,7 @@ def test_what_comes_again_is_passed(follower, store):
     assert store.states[-1].observed == 3
 
 
-def test_after_a_failed_save_the_partition_is_taken_anew_from_what_was_saved(follower, store):
+def test_after_a_failed_save_the_partition_resumes_from_the_saved_state(follower, store):
     async def scenario() -> None:
         await follower.acquire({PLACE})
         follower.process(message(0, 0))
@@ -161,7 +161,7 @@ def test_after_a_failed_save_the_partition_is_taken_anew_from_what_was_saved(fol
     assert [state.observed for state in store.states] == [1, 3]
 
 
-def test_garbage_goes_out_with_the_state_that_passed_it(follower, store):
+def test_a_dead_letter_is_written_with_the_state_that_includes_its_record(follower, store):
     async def scenario() -> None:
         await follower.acquire({PLACE})
         follower.process(message(0, 0, b"garbage"))

@@ -1,4 +1,4 @@
-"""A track counts each raw event once, gives its alerts stable names, and continues exactly from its state."""
+"""A track counts each raw event once, gives its alerts stable ids, and continues exactly from its state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def drifting(count: int = 900, seed: int = 1) -> list[Observation]:
     ]
 
 
-def test_an_alert_is_named_by_where_it_was_found():
+def test_the_id_of_an_alert_is_its_position_monitor_and_detector():
     one = track()
     alerts = [alert for offset, seen in enumerate(drifting()) for alert in one.process(offset * 2, seen)]
     assert alerts
@@ -44,7 +44,7 @@ def test_an_alert_is_named_by_where_it_was_found():
     assert len({alert.alert_id for alert in alerts}) == len(alerts) == one.alerts
 
 
-def test_events_that_training_knew_are_not_monitored():
+def test_events_of_the_training_data_are_not_monitored():
     one = track()
     one.process(0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
     one.process(1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
@@ -64,13 +64,13 @@ def test_a_record_emitted_again_counts_once():
     assert again.observed == once.observed == len(records)
 
 
-def test_what_was_taken_before_gives_nothing():
+def test_a_record_before_the_position_gives_no_alert():
     one = track(start=10)
     assert one.process(9, observation(9, 1.0, 1.0)) == []
     assert (one.position, one.observed) == (10, 0)
 
 
-def test_what_cannot_be_read_is_passed():
+def test_an_unreadable_record_is_skipped():
     one = track()
     assert one.process(5, None) == []
     assert (one.position, one.observed) == (6, 0)
@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_passed():
 
 @settings(max_examples=20, derandomize=True, deadline=None)
 @given(cuts=st.sets(st.integers(0, 900), max_size=5), back=st.integers(0, 50), seed=st.integers(0, 5))
-def test_killed_anywhere_and_read_again_from_before_it_makes_the_same_alerts(cuts, back, seed):
+def test_killed_anywhere_and_continued_from_an_earlier_offset_it_gives_the_same_alerts(cuts, back, seed):
     records = drifting(seed=seed)
     whole = track()
     expected = [alert for offset, seen in enumerate(records) for alert in whole.process(offset, seen)]
@@ -104,7 +104,7 @@ def test_a_state_is_plain_json_and_small():
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\x80\x04cposix\nsystem\n", b'{"reference": 1}'])
-def test_garbage_in_the_state_topic_is_an_error_that_says_where(value):
+def test_an_invalid_record_in_the_state_topic_is_an_error_with_its_position(value):
     with pytest.raises(PenstockError) as caught:
         read_state(value, "drift.p.state[0]")
     assert caught.value.where == "drift.p.state[0]"
@@ -118,7 +118,7 @@ def test_a_state_of_other_monitors_is_refused():
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.lists(st.integers(0, 400_000), max_size=200), st.integers(0, 200))
-def test_seen_tells_the_first_time_from_the_others(offsets, cut):
+def test_an_event_counts_only_the_first_time(offsets, cut):
     seen, known, newest = RecentEvents(), set(), -1
     for at, offset in enumerate(offsets):
         if at == cut:
@@ -134,12 +134,12 @@ def test_seen_tells_the_first_time_from_the_others(offsets, cut):
         newest = max(newest, offset)
 
 
-def test_bits_that_would_not_fit_are_refused():
+def test_a_saved_memory_that_is_too_large_is_refused():
     with pytest.raises(ValueError, match="inflated"):
         RecentEvents().restore(SeenState(floor=0, bits="AAAA"))
 
 
-def test_a_person_reads_what_changed():
+def test_the_message_of_an_alert_states_what_changed():
     one = track()
     texts = [
         describe_alert(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in one.process(o, s)

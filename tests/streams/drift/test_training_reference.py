@@ -1,4 +1,4 @@
-"""Training writes the drift reference once, beside the model."""
+"""Training writes the drift reference into the folder of the model version."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def trained(training_set: TrainingSet) -> TrainedModel:
     return train(training_set, seed=1)
 
 
-def test_the_reference_is_what_the_model_learnt_from(training_set, trained):
+def test_the_reference_describes_the_training_data(training_set, trained):
     reference = build_reference(project_of(MONITORED), training_set, trained, seed=1)
     assert reference is not None
     assert [monitor.name for monitor in reference.monitors] == [*INPUTS, "score"]
@@ -62,7 +62,7 @@ def test_the_reference_is_what_the_model_learnt_from(training_set, trained):
     assert build_reference(project_of(MONITORED), training_set, trained, seed=1) == reference
 
 
-def test_scores_of_rows_that_were_not_learnt_from_are_kept(training_set, trained):
+def test_the_scores_of_the_validation_rows_are_kept(training_set, trained):
     assert len(trained.validated) == trained.manifest.validation.rows
     assert ((trained.validated >= 0) & (trained.validated <= 1)).all()
 
@@ -71,7 +71,9 @@ def test_without_monitors_there_is_no_reference(training_set, trained):
     assert build_reference(project_of(pipeline_of(None)), training_set, trained, seed=1) is None
 
 
-def test_the_repository_keeps_it_with_the_version_and_the_app_finds_it(training_set, trained, tmp_path, monkeypatch):
+def test_the_repository_stores_the_reference_with_the_version_and_the_app_reads_it(
+    training_set, trained, tmp_path, monkeypatch
+):
     repository = ModelRepository(tmp_path)
     reference = build_reference(project_of(MONITORED), training_set, trained, seed=1)
     version = repository.add("fraud", trained, reference.artifacts())
@@ -80,7 +82,7 @@ def test_the_repository_keeps_it_with_the_version_and_the_app_finds_it(training_
     assert serving_reference(project_of(MONITORED), repository) == (reference, version)
 
 
-def test_other_monitors_than_trained_for_are_refused(training_set, trained, tmp_path):
+def test_monitors_other_than_those_of_the_reference_are_refused(training_set, trained, tmp_path):
     repository = ModelRepository(tmp_path)
     repository.add("fraud", trained, build_reference(project_of(MONITORED), training_set, trained, seed=1).artifacts())
     changed = pipeline_of(Monitors(inputs=INPUTS[:1], window=100, false_alarm_every=10_000))
@@ -88,7 +90,7 @@ def test_other_monitors_than_trained_for_are_refused(training_set, trained, tmp_
         serving_reference(project_of(changed), repository)
 
 
-def test_a_version_without_a_reference_says_what_to_do(trained, tmp_path):
+def test_a_version_without_a_reference_is_an_error_with_the_next_command(trained, tmp_path):
     repository = ModelRepository(tmp_path)
     version = repository.add("fraud", trained)
     with pytest.raises(PenstockError, match="no drift reference") as caught:
