@@ -1,7 +1,7 @@
 """Inference on a batch with a fallback: the primary model server first, else the same model version on the fallback.
 
-This module decides when the primary is asked and what happens when it fails. It opens no connection itself: both sides
-are a :class:`~scoring.servers.protocol.ModelServer`.
+This module decides when the primary gets a request and what happens when it fails. Both servers are given as a
+:class:`~scoring.servers.protocol.ModelServer`; it opens no connection itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 PRIMARY, FALLBACK = "primary", "fallback"
 
-# How long the primary is not asked after a failure: otherwise every batch of an outage would wait for the deadline.
+# How long the primary gets no request after a failure; else every batch of an outage would wait for the deadline.
 _COOL_DOWN_S = 1.0
 
 
@@ -62,16 +62,16 @@ class Inference:
         Raises:
             PenstockError: if the model fails on any input, so that no row is to blame.
         """
-        scores = self._ask_primary(vectors)
+        scores = self._infer_on_primary(vectors)
         if scores is not None:
             return [InferenceResult(float(score), PRIMARY) for score in scores]
         try:
-            return [InferenceResult(float(score), FALLBACK) for score in self._ask_fallback(vectors)]
+            return [InferenceResult(float(score), FALLBACK) for score in self._infer_on_fallback(vectors)]
         except InferenceError as error:
             _log.warning("the model fails on a batch of %d (%s); scoring row by row", len(vectors), error)
             return self._infer_row_by_row(vectors)
 
-    def _ask_primary(self, vectors: FloatArray) -> FloatArray | None:
+    def _infer_on_primary(self, vectors: FloatArray) -> FloatArray | None:
         if self._clock() < self._retry_at:
             return None
         try:
@@ -90,12 +90,12 @@ class Inference:
         self._primary_failed = False
         return scores
 
-    def _ask_fallback(self, vectors: FloatArray) -> FloatArray:
+    def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
         return self._fallback.infer(self._model.name, self._model.version, vectors, None)
 
     def _infer_row_by_row(self, vectors: FloatArray) -> list[InferenceResult | None]:
         try:
-            self._ask_fallback(np.zeros_like(vectors[:1]))
+            self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
             raise PenstockError(
                 f"model {self._model.name} version {self._model.version} fails on any input: {error}",
@@ -105,7 +105,7 @@ class Inference:
         results: list[InferenceResult | None] = []
         for row in range(len(vectors)):
             try:
-                results.append(InferenceResult(float(self._ask_fallback(vectors[row : row + 1])[0]), FALLBACK))
+                results.append(InferenceResult(float(self._infer_on_fallback(vectors[row : row + 1])[0]), FALLBACK))
             except InferenceError as error:
                 # The type only: the runtime's message may hold values of the record.
                 _log.warning("the model fails on row %d of the batch: %s", row, type(error.__cause__ or error).__name__)

@@ -10,7 +10,7 @@
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
 
 A version never changes once written. Every change is atomic: a process that is killed leaves at worst a hidden
-``.partial-*`` folder or file, which nothing reads. This module only reads and writes files; it asks no server.
+``.partial-*`` folder or file, which nothing reads. This module only reads and writes files; it connects to no server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks before the first record is scored. Each refuses with the difference and the command that resolves it."""
+"""Checks before the first record is scored. Each error states the difference and the command that resolves it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 - ``runner``                consumes, writes, and commits offsets once the store has acknowledged
 - ``rewind``                sets a sink back to the start of its topics
 - ``emitted_vectors``       the vectors in a feature record, and which of two is newer
-- ``vector_format``         the bytes of a vector in the online store, and what they say at a given time
+- ``vector_format``         the bytes of a vector in the online store, and the values that they give at a given time
 - ``feature_reader``        reads vectors from Redis
 - ``cassandra_tables``      the tables of the history, and their rows
 - ``dead_letter_producer``  publishes records that cannot be decoded

@@ -168,7 +168,7 @@ def latest_attempts(rows: Iterable[Row]) -> list[Row]:
 
 
 def day_of(time_ms: int) -> int:
-    """Days since 1970-01-01, clamped to the range of Cassandra's ``date``: an absurd time must not stop the sink."""
+    """Days since 1970-01-01, clamped to the range of Cassandra's ``date``, so that no event time stops the sink."""
     return min(max(time_ms // DAY_MS, _DAY_MIN), _DAY_MAX)
 
 

@@ -214,7 +214,7 @@ class Sink(Generic[Decoded]):
         self._fetch_expected_offsets(consumer)
         marks = {p.partition: OffsetMark(self._expected[p.partition], p.offset + 1) for p in self._pending}
         records = [p.decoded for p in self._pending if p.decoded is not None]
-        with self._metrics.write(len(records)):
+        with self._metrics.time_write(len(records)):
             lost = self._store.write(records, marks)
         done = [p for p in self._pending if p.partition not in lost]
         self._pending.clear()
@@ -223,8 +223,8 @@ class Sink(Generic[Decoded]):
             self._expected.update({p.partition: p.offset + 1 for p in done})
             self._watch.done(self._acknowledged)
             for topic, written in Counter(p.partition[0] for p in done if p.decoded is not None).items():
-                self._metrics.done(topic, "written", written)
-            self._metrics.acknowledged(min(p.timestamp for p in done), time.time_ns() // 1_000_000)
+                self._metrics.count_records(topic, "written", written)
+            self._metrics.observe_age(min(p.timestamp for p in done), time.time_ns() // 1_000_000)
         self._seek_back(consumer, lost)
 
     def _fetch_expected_offsets(self, consumer: Consumer) -> None:
@@ -277,7 +277,7 @@ class Sink(Generic[Decoded]):
         self._dead_letters.publish([p.dead_letter for p in self._pending if p.dead_letter is not None])
         for index, pending in enumerate(self._pending):
             if pending.dead_letter is not None:
-                self._metrics.done(pending.partition[0], "dead_letter")
+                self._metrics.count_records(pending.partition[0], "dead_letter")
                 self._pending[index] = replace(pending, dead_letter=None)
 
     def _report_failure(self, error: StoreUnavailable, failures: int) -> float:

@@ -37,7 +37,7 @@ class SinkMetrics:
 
     def __init__(self, pipeline: str, sink: str, topics: Iterable[str]) -> None:
         self._labels = (pipeline, sink)
-        for topic in topics:  # at 0: a rate misses the first event of a series that begins with it
+        for topic in topics:  # start at 0, because rate() misses the first event of a series that begins with it
             for outcome in ("written", "dead_letter"):
                 _RECORDS.labels(pipeline, sink, topic, outcome)
         self.paused = _PAUSED.labels(pipeline, sink)
@@ -47,13 +47,13 @@ class SinkMetrics:
         self._writes = _WRITES.labels(pipeline, sink)
         self._age = _AGE.labels(pipeline, sink)
 
-    def done(self, topic: str, outcome: str, records: int = 1) -> None:
-        """Count records as done; the outcome is ``written`` or ``dead_letter``."""
+    def count_records(self, topic: str, outcome: str, records: int = 1) -> None:
+        """Count processed records; the outcome is ``written`` or ``dead_letter``."""
         _RECORDS.labels(*self._labels, topic, outcome).inc(records)
 
     @contextmanager
-    def write(self, records: int) -> Iterator[None]:
-        """Time one write of so many records."""
+    def time_write(self, records: int) -> Iterator[None]:
+        """Record the duration and the number of records of one write."""
         self._batches.observe(records)
         begin = perf_counter()
         try:
@@ -61,6 +61,6 @@ class SinkMetrics:
         finally:
             self._writes.observe(perf_counter() - begin)
 
-    def acknowledged(self, oldest_ms: int, now_ms: int) -> None:
+    def observe_age(self, oldest_ms: int, now_ms: int) -> None:
         """Observe the age of the oldest record of a write at its acknowledgement; both times are epoch ms."""
         self._age.observe(max(0, now_ms - oldest_ms) / 1000)

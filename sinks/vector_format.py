@@ -1,4 +1,4 @@
-"""The bytes of a vector in the online store, and what they say at a given time.
+"""The bytes of a vector in the online store, and the values that they give at a given time.
 
 The stored value is one blob::
 

@@ -159,7 +159,7 @@ class TritonServer:
                 )
 
     def _index(self, model: str) -> Iterable[dict[str, Any]]:
-        """What Triton's repository index has on a model: fields with a default value are absent."""
+        """The entries of a model in Triton's repository index; fields with a default value are absent."""
         index = self._request("get_model_repository_index", as_json=True).get("models", [])
         return [entry for entry in index if entry["name"] == model]
 

@@ -49,7 +49,7 @@ return 1
 """
 
 # Sets a partition's offset mark to ARGV[2] and returns -1. If the mark is below the expected offset (ARGV[1]), returns
-# it unchanged. A sink that starts again further back sets the mark back, too: a mark that claims less is never wrong.
+# it unchanged. A sink that starts further back also sets the mark back, because a mark that is too low is safe.
 # GETRANGE, because the sink's user may not GET; `call`, because an error must not pass for a missing mark.
 _SET_MARK = """
 local held = tonumber(redis.call('GETRANGE', KEYS[1], 0, -1)) or 0

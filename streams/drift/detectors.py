@@ -41,7 +41,7 @@ class Crossing(NamedTuple):
 
 
 class MonitorState(BaseModel):
-    """Everything that the detectors of one monitor know, as JSON keeps it: exactly.
+    """The exact state of the detectors of one monitor, for JSON.
 
     ``adwin`` is river's own binary form and ``bins`` the bin of each record in the window, oldest first, both in
     base64; ``page_hinkley`` are its numbers (null for infinity); ``over`` the windowed detectors that have fired.

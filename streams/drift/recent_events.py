@@ -1,8 +1,8 @@
 """Remembers which raw events were counted, so that a feature record that Flink emits again counts once.
 
-One bit per raw event of one partition, over its latest ``SPAN`` offsets. An older event counts as seen: a record that
-late was emitted before. The scorer's memory (:mod:`scoring.memory`) is exact but must read the predictions. Detectors
-tolerate a lost record in a quarter of a million; their memory must be small enough to save with their state.
+One bit per raw event of one partition, over its latest ``SPAN`` offsets. An older event counts as seen, because a
+record that late was emitted before. The scorer's memory (:mod:`scoring.memory`) is exact but must read the predictions.
+Detectors tolerate a lost record in a quarter of a million; their memory must be small enough to save with their state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SPAN = 1 << 18
 _CHUNK = 1 << 12
 
 
-class SeenState(BaseModel):
+class RecentEventsState(BaseModel):
     """The memory as it is saved: offsets from ``floor`` on as bits, deflated, in base64."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,11 +46,11 @@ class RecentEvents:
         self._bits[place >> 3] |= mask
         return True
 
-    def state(self) -> SeenState:
+    def state(self) -> RecentEventsState:
         """The state to save."""
-        return SeenState(floor=self._floor, bits=base64.b64encode(zlib.compress(bytes(self._bits), 6)).decode())
+        return RecentEventsState(floor=self._floor, bits=base64.b64encode(zlib.compress(bytes(self._bits), 6)).decode())
 
-    def restore(self, state: SeenState) -> None:
+    def restore(self, state: RecentEventsState) -> None:
         """Continue from a saved state; ValueError if it is invalid."""
         try:
             # Bounded: a few bytes of garbage must not inflate to gigabytes.

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
 from streams.drift.drift_reference import DriftReference, MonitorReference
-from streams.drift.recent_events import RecentEvents, SeenState
+from streams.drift.recent_events import RecentEvents, RecentEventsState
 
 # The version that wrote ADWIN's binary state.
 RIVER = version("river")
@@ -56,7 +56,7 @@ class TrackState(BaseModel):
     observed: int
     alerts: int
     newest_event_time: int
-    seen: dict[str, SeenState]
+    seen: dict[str, RecentEventsState]
     monitors: dict[str, MonitorState]
 
 
@@ -174,7 +174,7 @@ def unreadable_state_error(where: str, why: str) -> PenstockError:
 
 
 def describe_alert(alert: DriftAlert, reference: MonitorReference) -> str:
-    """The alert as a sentence for people."""
+    """The alert as a sentence."""
     crossing, name = alert.crossing, alert.monitor
     moved = f"{_short(crossing.reference)} -> {_short(crossing.current)}"
     match crossing.detector:

@@ -113,7 +113,7 @@ def test_dependencies_exist_and_can_be_fulfilled(name: str) -> None:
     for other, dependency in _SERVICES[name].get("depends_on", {}).items():
         wanted = "service_completed_successfully" if _once(_SERVICES[other]) else "service_healthy"
         assert dependency["condition"] == wanted, other
-        # Without `required: false`, the other service must be in every profile in which this one is.
+        # Without `required: false`, the other service must run whenever this one does.
         profiles = set(_SERVICES[other].get("profiles", []))
         assert not profiles or profiles & set(_SERVICES[name]["profiles"]) or not dependency.get("required", True)
 

@@ -1,4 +1,4 @@
-"""Backfills on real Kafka and Flink: equal to what was served, whatever is killed, and without effect on the live job."""
+"""Backfills on real Kafka and Flink equal what was served, whatever is killed, and do not affect the live job."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothi
     assert again == manifest
 
 
-def test_if_events_were_served_in_order_of_time_every_entity_and_every_timer_record_is_equal(
+def test_with_a_source_in_order_of_event_time_all_entities_and_timer_records_equal_what_was_served(
     environment: None, suffix: str, tmp_path: Path
 ) -> None:
     # The payments arrive up to 400 s late; a partition that is silent for 10 s is idle.

@@ -105,7 +105,7 @@ def killed(run: Golden, stack: Stack, rng: random.Random) -> None:
 
 
 def moved(run: Golden, rng: random.Random) -> None:
-    """A run that is rescaled to two and three tasks, moved to RocksDB, and upgraded with views that are then removed."""
+    """A run that is rescaled to two and three tasks, moved to RocksDB, and upgraded with views that go again."""
     first, second, third, fourth = sorted(rng.sample(range(200, len(EVENTS) - 200), 4))
     extended = project_of(run.extended)
     lifecycle.start(run.project, run.settings, **CHECKPOINTS)

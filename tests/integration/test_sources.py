@@ -114,7 +114,7 @@ def bench(
 
 
 def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
-    """Events of both topics, each with its source's number: some late, some duplicates, some scrolls among the clicks."""
+    """Events of both topics, each with its source's number; some late, some duplicates, some clicks are scrolls."""
     chance = random.Random(seed)
     found: list[tuple[int, dict[str, Any]]] = []
     for number in range(count):
