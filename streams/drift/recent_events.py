@@ -16,7 +16,7 @@ SPAN = 1 << 18
 _CHUNK = 1 << 12
 
 
-class RecentEventsState(BaseModel):
+class SeenState(BaseModel):
     """The memory as it is saved: offsets from ``floor`` on as bits, deflated, in base64."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,11 +46,11 @@ class RecentEvents:
         self._bits[place >> 3] |= mask
         return True
 
-    def state(self) -> RecentEventsState:
+    def state(self) -> SeenState:
         """The state to save."""
-        return RecentEventsState(floor=self._floor, bits=base64.b64encode(zlib.compress(bytes(self._bits), 6)).decode())
+        return SeenState(floor=self._floor, bits=base64.b64encode(zlib.compress(bytes(self._bits), 6)).decode())
 
-    def restore(self, state: RecentEventsState) -> None:
+    def restore(self, state: SeenState) -> None:
         """Continue from a saved state; ValueError if it is invalid."""
         try:
             # Bounded: a few bytes of garbage must not inflate to gigabytes.

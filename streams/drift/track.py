@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
 from streams.drift.drift_reference import DriftReference, MonitorReference
-from streams.drift.recent_events import RecentEvents, RecentEventsState
+from streams.drift.recent_events import RecentEvents, SeenState
 
 # The version that wrote ADWIN's binary state.
 RIVER = version("river")
@@ -56,7 +56,7 @@ class TrackState(BaseModel):
     observed: int
     alerts: int
     newest_event_time: int
-    seen: dict[str, RecentEventsState]
+    seen: dict[str, SeenState]
     monitors: dict[str, MonitorState]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
-from streams.drift.recent_events import SPAN, RecentEvents, RecentEventsState
+from streams.drift.recent_events import SPAN, RecentEvents, SeenState
 from streams.drift.track import Observation, Track, TrackState, describe_alert, read_state
 from tests.streams.drift.references import UNTIL_MS, monitor_reference, reference
 
@@ -122,7 +122,7 @@ def test_an_event_counts_only_the_first_time(offsets, cut):
     seen, known, newest = RecentEvents(), set(), -1
     for at, offset in enumerate(offsets):
         if at == cut:
-            state = RecentEventsState.model_validate_json(seen.state().model_dump_json())
+            state = SeenState.model_validate_json(seen.state().model_dump_json())
             seen = RecentEvents()
             seen.restore(state)
         first = seen.add(offset)
@@ -136,7 +136,7 @@ def test_an_event_counts_only_the_first_time(offsets, cut):
 
 def test_a_saved_memory_that_is_too_large_is_refused():
     with pytest.raises(ValueError, match="inflated"):
-        RecentEvents().restore(RecentEventsState(floor=0, bits="AAAA"))
+        RecentEvents().restore(SeenState(floor=0, bits="AAAA"))
 
 
 def test_the_message_of_an_alert_states_what_changed():
