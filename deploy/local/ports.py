@@ -20,7 +20,7 @@ _LOOPBACKS = {"0100007F", "00000000000000000000000001000000", "0000000000000000F
 
 
 class Ports(Mapping[str, int]):
-    """Every TCP port that a stack listens on, all on 127.0.0.1, by name; also as attributes: ``ports.kafka``.
+    """Every TCP port that a stack listens on, all on 127.0.0.1, by name.
 
     Args:
         overrides: Ports to use instead of the services' defaults.
@@ -62,11 +62,6 @@ class Ports(Mapping[str, int]):
 
     def __repr__(self) -> str:
         return f"Ports({self._numbers})"
-
-    def __getattr__(self, name: str) -> int:
-        if name.startswith("_") or name not in self:
-            raise AttributeError(f"no port is named {name!r}")
-        return self[name]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, int]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
-from backfill.labels import LabelReader
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import Importance
-from streams.definitions.pipeline import Labels
 from streams.plan.project import Project
+from verify.labels import known_labels
 from verify.measured import Measured
 
 # Four bins per power of ten of the odds, which resolves small and large scores equally well.
@@ -110,7 +108,11 @@ def collect_evidence(project: Project, kafka: KafkaAccess, models: ModelReposito
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
     times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
     scores = np.array([p["score"] for p in predictions])
-    labels = _labels_by_event(pipeline.labels, kafka, project.schemas) if pipeline.labels else {}
+    labels = (
+        known_labels(pipeline.labels, read_topic(kafka, pipeline.labels.topic), project.schemas)
+        if pipeline.labels
+        else {}
+    )
     truth = np.array([labels.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
@@ -178,13 +180,3 @@ def _bins(scores: NDArray[np.float64], truth: NDArray[np.int8]) -> Iterable[Cali
         if end > begin:
             mean = round(float(scores[begin:end].mean()), 6)
             yield CalibrationBin(mean_score=mean, labelled=end - begin, positives=int(truth[begin:end].sum()))
-
-
-def _labels_by_event(labels: Labels, kafka: KafkaAccess, schemas: Path) -> dict[str, int]:
-    """The label of each event, by event id; of several labels, the one that became known last."""
-    latest: dict[str, tuple[tuple[int, Sequence[int]], bool | None]] = {}
-    for row in LabelReader(labels, schemas).rows(read_topic(kafka, labels.topic)):
-        rank = row.known_at_ms, row.position
-        if row.event_id not in latest or rank >= latest[row.event_id][0]:
-            latest[row.event_id] = rank, row.value
-    return {event_id: int(value) for event_id, (_, value) in latest.items() if value is not None}

@@ -25,7 +25,7 @@ class OnnxServer:
         self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
 
     def metadata(self, model: str) -> ModelMetadata:
-        """Describe the version that the repository's configuration names, loaded or not; it can be loaded at once."""
+        """Describe the version that the repository's configuration names; it need not be loaded yet."""
         return self._repository.metadata(model)
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None = None) -> FloatArray:  # noqa: ARG002 - the call returns when it is done

@@ -95,7 +95,9 @@ def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Pat
     folder = tmp_path / "monitoring"
     targets = {group["labels"]["job"]: group["targets"] for group in json.loads((folder / "targets.yml").read_text())}
     assert targets["triton"] == ["127.0.0.1:28002"]
-    assert targets["flink"] == [f"127.0.0.1:{port}" for port in (ports.jobmanager_metrics, ports.taskmanager_metrics)]
+    assert targets["flink"] == [
+        f"127.0.0.1:{port}" for port in (ports["jobmanager_metrics"], ports["taskmanager_metrics"])
+    ]
     assert len(targets["service"]) == len(SERVICE_PORTS)
     assert (folder / "alerts.yml").read_text() == (MONITORING / "alerts.yml").read_text()
 

@@ -39,8 +39,8 @@ def test_every_port_belongs_to_exactly_one_service() -> None:
 
 def test_overrides_are_read_from_options_and_replace_only_what_they_name() -> None:
     ports = Ports().with_overrides(parse_overrides(["kafka=29092, redis=26379", "flink-rest=28081", ""]))
-    assert (ports.kafka, ports.redis, ports.flink_rest) == (29092, 26379, 28081)
-    assert ports.cassandra == Ports().cassandra
+    assert (ports["kafka"], ports["redis"], ports["flink_rest"]) == (29092, 26379, 28081)
+    assert ports["cassandra"] == Ports()["cassandra"]
 
 
 @pytest.mark.parametrize("text", ["kafka", "kafka=", "kafka=x", "kafka=0", "kafka=65536"])
@@ -56,21 +56,12 @@ def test_an_unknown_port_name_is_refused_with_the_known_ones() -> None:
     assert "kafka_controller" in str(error.value)
 
 
-def test_a_port_is_an_item_and_an_attribute_and_a_wrong_name_is_neither() -> None:
-    ports = Ports()
-    assert ports.flink_rest == ports["flink_rest"]
-    with pytest.raises(AttributeError, match="kafak"):
-        _ = ports.kafak
-    with pytest.raises(KeyError):
-        _ = ports["kafak"]
-
-
 def test_a_port_that_is_listened_on_is_taken_and_its_owner_is_named(listener: int) -> None:
     assert taken({"redis": listener}) == {"redis": listener}
     assert f"pid {os.getpid()} (" in (owner_of(listener) or "")
 
 
 def test_a_port_that_nobody_listens_on_is_free_and_has_no_owner() -> None:
-    port = Ports.free().kafka
+    port = Ports.free()["kafka"]
     assert taken({"kafka": port}) == {}
     assert owner_of(port) is None

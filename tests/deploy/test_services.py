@@ -57,7 +57,7 @@ def test_a_service_in_the_list_has_its_ports_and_variables_in_the_stack(
     )
     monkeypatch.setitem(SERVICES, "added", added)
     stack = Stack(tmp_path, Ports({"added": 29999}))
-    assert stack.ports.added == 29999
+    assert stack.ports["added"] == 29999
     assert stack.environment()["PENSTOCK_ADDED"] == "127.0.0.1:29999"
 
 

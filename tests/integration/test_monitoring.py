@@ -80,9 +80,9 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         services.call("job", "job", "start", str(reference), "--checkpoint-interval-ms", "500")
         _produce(pipeline, settings)
         urls = {part: _logged_address(folder / "logs" / f"{part}.log") for part in PARTS}
-        urls["jobmanager"] = f"http://127.0.0.1:{stack.ports.jobmanager_metrics}"
-        urls["taskmanager"] = f"http://127.0.0.1:{stack.ports.taskmanager_metrics}"
-        urls["triton"] = f"http://127.0.0.1:{stack.ports.triton_metrics}"
+        urls["jobmanager"] = f"http://127.0.0.1:{stack.ports['jobmanager_metrics']}"
+        urls["taskmanager"] = f"http://127.0.0.1:{stack.ports['taskmanager_metrics']}"
+        urls["triton"] = f"http://127.0.0.1:{stack.ports['triton_metrics']}"
         _await_done(urls)
         yield Scraped(
             pipeline,

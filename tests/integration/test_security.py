@@ -107,10 +107,10 @@ def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
     add_reference(run.pipeline, ModelRepository(operating.model_repository))
     ports = Ports.free()
     commands = {
-        "sink-redis": (("sink", "run", "redis", file), ports.redis),
-        "sink-cassandra": (("sink", "run", "cassandra", file), ports.cassandra),
-        "scorer": (("scorer", "run", file), ports.triton_grpc),
-        "drift": (("drift", "run", file), ports.kafka),
+        "sink-redis": (("sink", "run", "redis", file), ports["redis"]),
+        "sink-cassandra": (("sink", "run", "cassandra", file), ports["cassandra"]),
+        "scorer": (("scorer", "run", file), ports["triton_grpc"]),
+        "drift": (("drift", "run", file), ports["kafka"]),
     }
     operator = cleanup.enter_context(CommandRunner(run.servers.environment("operator"), run.logs))
     operator.call("load", "model", "load", file)

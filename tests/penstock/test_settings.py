@@ -38,7 +38,7 @@ def test_a_stacks_environment_sets_every_address(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PENSTOCK_HOME")  # that stack never ran
     settings = Settings()
-    assert settings.kafka.bootstrap == f"127.0.0.1:{ports.kafka}"
+    assert settings.kafka.bootstrap == f"127.0.0.1:{ports['kafka']}"
     assert settings.cassandra.contact_points == ("127.0.0.1",)
     assert settings.model_repository == tmp_path / "models"
 

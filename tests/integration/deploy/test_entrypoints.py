@@ -166,15 +166,15 @@ def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_
 ) -> None:
     ports, home = Ports.free(), flink_home()
     places = {
-        "zookeeper:2181": f"127.0.0.1:{stack.ports.zookeeper}",
+        "zookeeper:2181": f"127.0.0.1:{stack.ports['zookeeper']}",
         "/opt/venv/bin/python": str(VENVS / "jobs" / "bin" / "python"),
         "/data/flink": str(tmp_path / "data"),
         '"jobmanager"': '"127.0.0.1"',
         "0.0.0.0": "127.0.0.1",
-        '"6123"': f'"{ports.flink_rpc}"',
-        '"6124"': f'"{ports.flink_blob}"',
-        '"8081"': f'"{ports.flink_rest}"',
-        '"9249"': f'"{ports.jobmanager_metrics}-{ports.jobmanager_metrics + 1}"',
+        '"6123"': f'"{ports["flink_rpc"]}"',
+        '"6124"': f'"{ports["flink_blob"]}"',
+        '"8081"': f'"{ports["flink_rest"]}"',
+        '"9249"': f'"{ports["jobmanager_metrics"]}-{ports["jobmanager_metrics"] + 1}"',
     }
     conf = tmp_path / "conf"
     shutil.copytree(home / "conf", conf)
@@ -194,7 +194,8 @@ def test_flink_starts_with_the_configuration_of_its_image_and_passes_its_health_
         "FLINK_LOG_DIR": str(tmp_path / "log"),
         "FLINK_PID_DIR": str(tmp_path / "pid"),
     }
-    rest = {"jobmanager:8081": f"127.0.0.1:{ports.flink_rest}", "127.0.0.1:8081": f"127.0.0.1:{ports.flink_rest}"}
+    address = f"127.0.0.1:{ports['flink_rest']}"
+    rest = {"jobmanager:8081": address, "127.0.0.1:8081": address}
     with _running("jobmanager", environment, tmp_path), _running("taskmanager", environment, tmp_path):
         for name in ("jobmanager", "taskmanager"):
             wait_for(lambda name=name: _check(_SERVICES[name], environment, rest) == 0, 120, f"{name} to be healthy")

@@ -104,11 +104,11 @@ def test_processes_left_by_a_killed_process_manager_are_ended(small: Stack, comm
 
 def test_a_taken_port_is_reported_with_its_name_and_owner_before_anything_starts(small: Stack) -> None:
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", small.ports.redis))
+        holder.bind(("127.0.0.1", small.ports["redis"]))
         holder.listen(1)
         with pytest.raises(PenstockError) as error:
             small.up(["kafka", "redis"])
-    assert f"redis needs port {small.ports.redis}, held by pid {os.getpid()}" in error.value.what
+    assert f"redis needs port {small.ports['redis']}, held by pid {os.getpid()}" in error.value.what
     assert "nothing was started" in str(error.value)
     assert "penstock up" in str(error.value)
     assert _processes(small) == 0
@@ -163,15 +163,15 @@ def test_stores_that_are_killed_together_restart_with_their_data(
 ) -> None:
     names = ("kafka", "cassandra", "redis", "triton")
     topic = create_topic(f"kept.{suffix}", partitions=3)
-    with Cluster(["127.0.0.1"], port=stack.ports.cassandra) as cluster:
+    with Cluster(["127.0.0.1"], port=stack.ports["cassandra"]) as cluster:
         options = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
         cluster.connect().execute(f"CREATE KEYSPACE kept_{suffix} WITH replication = {options}")
     for name in names:
         os.kill(stack.pid(name), signal.SIGKILL)
     _until(lambda: all(row.healthy for row in stack.status() if row.name in names), 90)
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{stack.ports.kafka}"})
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{stack.ports['kafka']}"})
     assert len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 3
-    with Cluster(["127.0.0.1"], port=stack.ports.cassandra) as cluster:
+    with Cluster(["127.0.0.1"], port=stack.ports["cassandra"]) as cluster:
         cluster.connect().execute(f"DROP KEYSPACE kept_{suffix}")
 
 
