@@ -42,7 +42,7 @@ class Container:
 
     def __init__(self, name: str, reference: Path, variables: dict[str, str], folder: Path) -> None:
         self.service = _SERVICES[name]
-        self.port = str(Ports.free().kafka)
+        self.port = str(Ports.free()["kafka"])
         self._log = folder / f"{name}.log"
         environment = self.service["environment"]
         unmapped = {"PENSTOCK_METRICS_PORT", "PENSTOCK_METRICS_HOST", "PENSTOCK_PII_KEY_FILE"}
@@ -219,7 +219,7 @@ def _running(name: str, environment: dict[str, str], folder: Path) -> Iterator[N
 
 
 def test_redis_starts_by_its_command_and_passes_its_health_check(tmp_path: Path) -> None:
-    port, service = str(Ports.free().redis), _SERVICES["redis"]
+    port, service = str(Ports.free()["redis"]), _SERVICES["redis"]
     command = [*service["command"], "--port", port, "--bind", "127.0.0.1"]
     environment = {"PATH": os.environ["PATH"]}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
