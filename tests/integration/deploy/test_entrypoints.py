@@ -135,7 +135,7 @@ def test_a_service_starts_by_its_command_and_passes_its_health_check(fraud: dict
 
 def test_one_off_commands_can_run_again_and_change_nothing_that_exists(fraud: dict[str, Container]) -> None:
     assert "created" not in fraud["fraud-topics"].once()
-    assert "is running already" in fraud["fraud-job"].once()
+    assert "is already running" in fraud["fraud-job"].once()
     assert "Triton serves" in fraud["fraud-model"].once()
 
 
