@@ -278,7 +278,7 @@ class Scorer:
                 f"the consumer cannot continue: {error.str()}",
                 where=self._topic,
                 safe="every committed batch; nothing of any other batch was written",
-                next="give each process of this service its own --instance",
+                next="give each process of this service its own --instance, if two have the same",
             )
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise PenstockError(
