@@ -9,10 +9,16 @@ from streams.definitions.aggregates.spec import AggregateSpec
 from streams.definitions.aggregates.window_contents import WindowContents
 
 
+def sketch_error(distinct: int, bound: int | None) -> float:
+    """How far the estimate of so many distinct values may be off; exact up to ``bound``, and below 192.
+
+    An HLL with lg k = 12 has a standard error of 1.6 %; the tolerance is five of them.
+    """
+    return 0.0 if distinct <= max(191, bound or 0) else math.ceil(0.08 * distinct)
+
+
 def _hll_error(window: WindowContents) -> float:
-    # An HLL with lg k = 12 has a standard error of 1.6 %; the tolerance is five of them. Below 192 values it is exact.
-    distinct = len(window.distinct)
-    return 0.0 if distinct <= max(191, window.feature.bound or 0) else math.ceil(0.08 * distinct)
+    return sketch_error(len(window.distinct), window.feature.bound)
 
 
 def _frequency_error(window: WindowContents) -> float:
