@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 from backfill.manifest import BackfillManifest
 from backfill.parquet import Backfill
 from streams.oracle.event_time_order import Arrival, order_by_event_time
-from streams.oracle.reference import Timed
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_events import Judged
-from verify.check_features import History, chains, check_vector, derived_mismatches, reach_ms
+from verify.check_features import check_vectors, derived_mismatches
+from verify.continuity import chains_of
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.findings import Findings
 from verify.published import Position, Published, clocks
@@ -43,12 +43,14 @@ _OF_THE_RUN = ("epoch", "seq", "attempt")
 
 @dataclass
 class BackfillFindings(Findings):
-    """Result of the check of a backfill: ``order_differences`` counts rows of a view, ``checked`` feature values."""
+    """Result of the check of a backfill: ``order_differences`` counts rows of a view, ``checked`` feature values.
+
+    A row with an order difference is compared with the oracle in the replay's order.
+    """
 
     rows: int = 0
     checked: int = 0
     order_differences: int = 0
-    order_checked: int = 0
 
 
 class _Row(NamedTuple):
@@ -67,7 +69,6 @@ def check_backfill(
     records: Sequence[Published],
     timestamps: Mapping[Position, int],
     *,
-    budget: int,
     arrivals: Sequence[Arrival] = (),
     others: Sequence[Judged] = (),
 ) -> BackfillFindings:
@@ -80,7 +81,6 @@ def check_backfill(
         records: The features topic.
         timestamps: The Kafka timestamp of every raw record, in offset order within each partition; it determines the
             replay's order.
-        budget: Limits the oracle's work per view, in rows visited times features.
         arrivals: The valid events, including duplicates, which order a source with ``order="event_time"``.
         others: The judged records of the further sources.
     """
@@ -109,7 +109,7 @@ def check_backfill(
         for position, event in of_source.items()
     }
     for view in (plan.view(name) for name in backfill.manifest.views):
-        _check_view(view, rows, everything, records, served, order, findings, budget)
+        _check_view(view, rows, everything, records, served, order, findings)
     located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
     compared, different = derived_mismatches(plan, located, backfill.manifest.views)
     findings.checked += compared
@@ -204,13 +204,13 @@ def _check_view(
     served: Mapping[Position, Published],
     order: _Order,
     findings: BackfillFindings,
-    budget: int,
 ) -> None:
     replayed = _replayed(view, events, order)
+    triggering = {place.position: event for place, event in events.items() if place.source == 0}
     live = None
     for entity, places in replayed.items():
-        history: History | None = None
         seq = 0
+        in_other_order: list[tuple[int, ViewEmission]] = []
         # Published records show the live order of triggering events only.
         is_known = all(place.source == 0 for place in places)
         for index, (source, position) in enumerate(places):
@@ -226,16 +226,18 @@ def _check_view(
             different = _different(view, part, served[position].value[view.name])
             if not different:
                 continue
-            live = _live(view, records) if live is None else live
+            live = _live(view, records, triggering) if live is None else live
             of_live, at = live.get((entity, position), ([], -1))
             if is_known and _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
                 findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
                 continue
             findings.order_differences += 1
-            if history is None:
-                history = History([Timed(events[p].time, events[p].row) for p in places])
-            if budget > 0:
-                budget -= _check_by_oracle(view, history, index, position, part, findings)
+            in_other_order.append((index, ViewEmission(0, part["seq"], position, part)))
+        found = FeatureFindings()
+        check_vectors(view, [events[place] for place in places], in_other_order, found)
+        findings.mismatches += found.mismatches
+        for example in found.examples:
+            findings.note(f"backfill, in the replay's order: {example}")
 
 
 def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[_Place]]:
@@ -248,41 +250,27 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
     return found
 
 
-def _live(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
+def _live(
+    view: ViewPlan, records: Iterable[Published], events: Mapping[Position, JudgedEvent]
+) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
-    first = _first_emissions(record for record in records if record.value[view.name] is not None)
+    known = [record for record in records if record.position in events and record.value[view.name] is not None]
+    first = _first_emissions(known)
     seen = {}
-    for (entity, _), of_entity in emissions_of(view, records).items():
-        for chain, fresh in chains(of_entity, FeatureFindings(), entity):
-            places = [_Place(0, emission.position) for emission in chain]
-            for index in range(fresh, len(chain)):
-                position = chain[index].position
-                if first[position].value["attempt"] == chain[index].attempt:
-                    seen[entity, position] = places, index
+    for (entity, _), emissions in emissions_of(view, known).items():
+        for chain in chains_of(emissions, events, FeatureFindings(), entity).attempts:
+            places = [_Place(0, event.position) for event in chain.events]
+            for index, emission in chain.emissions:
+                if first[emission.position].value["attempt"] == chain.attempt:
+                    seen[entity, emission.position] = places, index
     return seen
 
 
 def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
     """The events that are still in a window at the time of the newest one."""
+    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
     newest = max((events[place].time for place in places), default=0)
-    return [place for place in places if events[place].time > newest - reach_ms(view)]
-
-
-def _check_by_oracle(
-    view: ViewPlan,
-    history: History,
-    index: int,
-    position: Position,
-    part: Mapping[str, Any],
-    findings: BackfillFindings,
-) -> int:
-    found = FeatureFindings()
-    visited = check_vector(view, history, index, ViewEmission(0, part["seq"], position, part), found)
-    findings.order_checked += 1
-    findings.mismatches += found.mismatches
-    for example in found.examples:
-        findings.note(f"backfill, in the replay's order: {example}")
-    return visited * len(view.features)
+    return [place for place in places if events[place].time > newest - longest]
 
 
 def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:

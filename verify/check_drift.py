@@ -20,7 +20,7 @@ from verify.published import Published
 
 @dataclass
 class DriftFindings(Findings):
-    """Result of the check of the drift topic.
+    """Result of the check of the drift topic; ``ran`` is false if neither an alert nor a state was ever published.
 
     ``alerts`` counts published alerts; ``missing`` alerts that only the replay gives, ``extra`` alerts that only the
     topic has, ``twice`` repeated alerts. ``unfollowed`` counts records beyond the positions of the saved states.
@@ -28,6 +28,7 @@ class DriftFindings(Findings):
     alert or a saved state whose content differs from the replay's.
     """
 
+    ran: bool = True
     alerts: int = 0
     missing: int = 0
     extra: int = 0

@@ -7,23 +7,22 @@ builds one order per ``attempt``, which continues the emissions before the attem
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
-
-import numpy as np
 
 from schemas.feature_types import FeatureValue
 from streams.oracle.derived_features import derived_features
 from streams.oracle.event_time_order import Arrival, may_be_out_of_order
-from streams.oracle.reference import Timed, agrees, tolerance, vector
+from streams.oracle.reference import Timed, agrees
 from streams.plan.entity_text import entity_text
-from streams.plan.model import PipelinePlan, ViewPlan
+from streams.plan.model import FeaturePlan, PipelinePlan, ViewPlan
+from verify.continuity import Chain, chains_in_offset_order, chains_of, check_continuity
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
+from verify.window_engine import ChainValues, Expected
 
 # DuckDB's and Flink's mathematics libraries may differ in a logarithm's last bit.
 _RELATIVE_TOLERANCE = 1e-12
@@ -34,16 +33,13 @@ def check_features(
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
-    budget: int,
-    seed: int,
     arrivals: Sequence[Arrival] = (),
     others: Others = (),
 ) -> FeatureFindings:
     """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
     ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
-    one mapping per source. ``budget`` limits the oracle's work per view, in rows visited times features: vectors are
-    checked in a random order that ``seed`` determines until it is spent; ``checked`` counts compared values.
+    one mapping per source. ``checked`` counts compared values, of ``total`` that were emitted.
     """
     records = [record for record in records if not record.is_timer]
     findings = FeatureFindings(emitted=len(records))
@@ -57,6 +53,7 @@ def check_features(
         else:
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
+    findings.total = emitted_values(plan, records)
     located = [(record.place_in("features"), record.value) for record in records]
     compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
     findings.checked += compared
@@ -65,8 +62,7 @@ def check_features(
     known = [record for record in records if record.position in events]
     excused = may_be_out_of_order(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
-        rng = random.Random(f"{seed}/{view.id}")  # noqa: S311 - a sample
-        _check_view(view, events, known, others, findings, budget, rng, excused)
+        _check_view(plan, view, events, known, others, findings, excused)
     return findings
 
 
@@ -90,6 +86,11 @@ def derived_mismatches(
             if not sql_values_agree(engine, wanted):
                 found.append(f"{where}: {name} is {engine!r}, its expression gives {wanted!r}")
     return checked, found
+
+
+def emitted_values(plan: PipelinePlan, records: Iterable[Published]) -> int:
+    """The number of feature values in these records."""
+    return sum(len(view.outputs) for record in records for view in plan.views if record.value[view.name] is not None)
 
 
 def sql_values_agree(engine: FeatureValue, oracle: FeatureValue) -> bool:
@@ -132,53 +133,135 @@ def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, f
 
 
 def _check_view(
+    plan: PipelinePlan,
     view: ViewPlan,
     events: Mapping[Position, JudgedEvent],
-    records: Iterable[Published],
+    records: Sequence[Published],
     others: Others,
     findings: FeatureFindings,
-    budget: int,
-    rng: random.Random,
     excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
-    emissions = emissions_of(view, records)
     updates = updates_of(view, others)
-    triggering = by_entity(view, events.values()) if updates else {}
-    first_epoch = min((epoch for _, epoch in emissions), default=0)
-    work = []
-    for (entity, epoch), of_entity in emissions.items():
+    of_entity = by_entity(view, events.values())
+    began = _first_offsets(view, records)
+    found = emissions_by_entity(view, records, of_entity, findings)
+    repeated_before = findings.repeated
+    findings.epochs = max(findings.epochs, len({epoch for epochs in found.values() for epoch in epochs}))
+    first_epoch = min((epoch for epochs in found.values() for epoch in epochs), default=0)
+    for entity, epochs in found.items():
         name = f"{view.id} {entity}"
-        if entity not in updates:
-            for chain, fresh in chains(of_entity, findings, name):
+        if entity in updates:
+            for epoch, emissions in epochs.items():
+                if epoch != first_epoch or not _is_ordered(of_entity[entity], updates[entity]):
+                    findings.unverifiable += len(emissions)
+                    continue
+                for seen, places in timelines(emissions, of_entity[entity], updates[entity][0], findings, name):
+                    check_vectors(view, seen, places, findings)
+            continue
+        ordered = is_in_offset_order(plan, view, of_entity[entity])
+        finals = {}
+        for epoch, emissions in epochs.items():
+            chains = (
+                chains_in_offset_order(emissions, of_entity[entity], findings, name)
+                if ordered
+                else chains_of(emissions, events, findings, name)
+            )
+            finals[epoch] = chains.final
+            for chain in chains.attempts:
                 if excused is not None:
-                    _check_order(view, [events[e.position] for e in chain], fresh, excused, findings)
-                history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
-                work += [(history, index, chain[index]) for index in range(fresh, len(chain))]
-        elif epoch != first_epoch or not _is_ordered(triggering[entity], updates[entity]):
-            findings.unverifiable += len(of_entity)
-        else:
-            for seen, places in timelines(of_entity, triggering[entity], updates[entity][0], findings, name):
-                history = History([Timed(event.time, event.row) for event in seen])
-                work += [(history, index, emission) for index, emission in places]
-    rng.shuffle(work)
-    for history, index, emission in work:
-        if budget <= 0:
-            break
-        budget -= check_vector(view, history, index, emission, findings) * len(view.features)
+                    _check_event_time_order(view, chain, excused, findings)
+                check_vectors(view, chain.events, chain.emissions, findings)
+        check_continuity(finals, of_entity[entity], began, findings, name, ordered=ordered)
+    findings.checked += (findings.repeated - repeated_before) * len(view.features)  # they equal one that was compared
 
 
-def _check_order(
+def emissions_by_entity(
+    view: ViewPlan,
+    records: Iterable[Published],
+    of_entity: Mapping[str, Sequence[JudgedEvent]],
+    findings: FeatureFindings,
+) -> dict[str, dict[int, list[ViewEmission]]]:
+    """What a view emitted, by entity and epoch, without vectors of another entity than their event's.
+
+    Those count as unverifiable, and the check of the envelope has found them.
+    """
+    owners = {event.position: entity for entity, events in of_entity.items() for event in events}
+    found: dict[str, dict[int, list[ViewEmission]]] = defaultdict(dict)
+    for (entity, epoch), emissions in emissions_of(view, records).items():
+        own = [emission for emission in emissions if owners.get(emission.position) == entity]
+        findings.unverifiable += len(emissions) - len(own)
+        if own:
+            found[entity][epoch] = own
+    return found
+
+
+def is_in_offset_order(plan: PipelinePlan, view: ViewPlan, events: Sequence[JudgedEvent]) -> bool:
+    """Whether a view must see an entity's events in the order of their offsets: the source's key, in one partition."""
+    if view.key != plan.source.key or plan.source.order != "arrival":
+        return False
+    return len({event.position.partition for event in events}) == 1
+
+
+def check_vectors(
     view: ViewPlan,
     chain: Sequence[JudgedEvent],
-    fresh: int,
-    excused: AbstractSet[tuple[int, int]],
+    emissions: Sequence[tuple[int, ViewEmission]],
     findings: FeatureFindings,
 ) -> None:
-    """Check that an entity's events are in event-time order; ``excused`` events may be late."""
+    """Compare emissions with the values that follow from the events of ``chain`` up to each emission's index."""
+    if not emissions:
+        return
+    emissions = sorted(emissions, key=lambda item: item[0])
+    values = ChainValues(view, [Timed(event.time, event.row) for event in chain], [index for index, _ in emissions])
+    for (_, emission), as_of, late in zip(emissions, values.as_of, values.late(), strict=True):
+        part = emission.part
+        if (part["as_of"], part["late"]) != (as_of, late):
+            text = f"as_of {part['as_of']} late {part['late']}, oracle {as_of} {late}"
+            findings.mismatch(f"{emission_text(view, emission)}: {text}")
+    for feature in view.features:
+        compare_values(view, feature, [emission for _, emission in emissions], values.expected(feature), findings)
+
+
+def compare_values(
+    view: ViewPlan,
+    feature: FeaturePlan,
+    emissions: Sequence[ViewEmission],
+    expected: Expected,
+    findings: FeatureFindings,
+) -> None:
+    """Compare what was emitted for one feature with its expected values."""
+    findings.checked += len(emissions)
+    for emission, wanted, allowed in zip(emissions, expected.values, expected.allowed, strict=True):
+        engine = emission.part[feature.name]
+        if engine != wanted and not agrees(engine, wanted, allowed):
+            where = emission_text(view, emission)
+            findings.mismatch(f"{where}: {feature.name} is {engine!r}, oracle {wanted!r}")
+
+
+def emission_text(view: ViewPlan, emission: ViewEmission) -> str:
+    """An emission's identity, for messages."""
+    return f"{view.id} {emission.part['entity']} seq {emission.seq} (event {emission.position})"
+
+
+def _first_offsets(view: ViewPlan, records: Iterable[Published]) -> dict[int, int]:
+    """Where a view began, by partition: the first event for which it emitted a vector."""
+    began: dict[int, int] = {}
+    for record in records:
+        if record.value[view.name] is not None:
+            partition, offset = record.position
+            began[partition] = min(began.get(partition, offset), offset)
+    return began
+
+
+def _check_event_time_order(
+    view: ViewPlan, chain: Chain, excused: AbstractSet[tuple[int, int]], findings: FeatureFindings
+) -> None:
+    """Check that a view saw an entity's events in event-time order; ``excused`` events may be late."""
     furthest = (-(2**63), Position(0, 0))
-    for number, event in enumerate(chain):
+    fresh = {index for index, _ in chain.emissions}
+    for index, event in enumerate(chain.events):
         place = (event.time, event.position)
-        if number >= fresh and place < furthest and event.position not in excused:
+        if index in fresh and place < furthest and event.position not in excused:
             findings.mismatch(f"{view.id}: event {event.position} was taken after {furthest[1]}, which is later")
         furthest = max(furthest, place)
 
@@ -186,72 +269,3 @@ def _check_order(
 def _is_ordered(triggering: Sequence[JudgedEvent], updating: Sequence[Sequence[JudgedEvent]]) -> bool:
     """Whether ``seq`` alone determines the order in which a view saw these events (:mod:`verify.updates`)."""
     return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
-
-
-def chains(
-    emissions: list[ViewEmission], findings: FeatureFindings, name: str
-) -> Iterator[tuple[list[ViewEmission], int]]:
-    """Yield for each attempt its whole chain of emissions, and the index at which the attempt's own emissions begin.
-
-    A gap in ``seq`` within an attempt that ended by a failure means that its records were lost and that the next
-    attempt emitted them again: emissions after the gap cannot be judged and count as unverifiable. A gap in the last
-    attempt is a mismatch.
-    """
-    by_attempt: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
-    for emission in emissions:
-        before = by_attempt[emission.attempt].setdefault(emission.seq, emission)
-        if before.position != emission.position or before.part != emission.part:
-            findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
-    chain: list[ViewEmission] = []
-    final = max(by_attempt)
-    for attempt in sorted(by_attempt):
-        own = [by_attempt[attempt][seq] for seq in sorted(by_attempt[attempt])]
-        chain = [e for e in chain if e.seq < own[0].seq]
-        fresh = len(chain)
-        for number, emission in enumerate(own):
-            if emission.seq != len(chain) + 1:
-                if attempt == final:
-                    findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
-                findings.unverifiable += len(own) - number
-                break
-            chain.append(emission)
-        yield list(chain), fresh
-
-
-class History:
-    """An entity's rows in the order in which the view saw them; selects the rows that windows can still contain."""
-
-    def __init__(self, rows: list[Timed]) -> None:
-        self._rows = rows
-        self._times = np.array([row.time for row in rows], dtype=np.int64)
-
-    def until(self, index: int, horizon_ms: int) -> list[Timed]:
-        """The rows up to ``index`` that are within ``horizon_ms`` of the newest, and always the row at ``index``."""
-        times = self._times[: index + 1]
-        kept = np.flatnonzero(times >= times.max() - horizon_ms).tolist()
-        if not kept or kept[-1] != index:
-            kept.append(index)
-        return [self._rows[i] for i in kept]
-
-
-def reach_ms(view: ViewPlan) -> int:
-    """How far back from the newest row a view can reach: its greatest window length plus hop (ms)."""
-    return max(feature.window_ms + feature.hop_ms for feature in view.features)
-
-
-def check_vector(
-    view: ViewPlan, history: History, index: int, emission: ViewEmission, findings: FeatureFindings
-) -> int:
-    """Compare one vector with the oracle's, for the rows of ``history`` up to ``index``; returns the rows visited."""
-    rows = history.until(index, reach_ms(view))
-    oracle = vector(view, rows)
-    part = emission.part
-    where = f"{view.id} {part['entity']} seq {part['seq']} (event {emission.position})"
-    if (part["as_of"], part["late"]) != (oracle.as_of, oracle.late):
-        findings.mismatch(f"{where}: as_of {part['as_of']} late {part['late']}, oracle {oracle.as_of} {oracle.late}")
-    for feature in view.features:
-        findings.checked += 1
-        engine, wanted = part[feature.name], oracle.features[feature.name]
-        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, oracle.as_of)):
-            findings.mismatch(f"{where}: {feature.name} is {engine!r}, oracle {wanted!r}")
-    return len(rows)

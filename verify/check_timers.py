@@ -7,18 +7,26 @@ the watermark; readers do not depend on such records (docs/concepts/semantics.md
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.oracle.derived_features import derived_features
-from streams.oracle.reference import Timed, agrees, timer_as_of, timer_features, tolerance
+from streams.oracle.reference import Timed
 from streams.plan.model import PipelinePlan, ViewPlan
-from verify.check_features import History, chains, reach_ms, source_of, sql_values_agree
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
+from verify.check_features import (
+    compare_values,
+    emissions_by_entity,
+    emitted_values,
+    is_in_offset_order,
+    source_of,
+    sql_values_agree,
+)
+from verify.continuity import Chain, chains_in_offset_order, chains_of
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
 from verify.published import Position, Published
-from verify.updates import Others, updates_of
+from verify.updates import Others, by_entity, updates_of
+from verify.window_engine import ChainValues
 
 
 def check_timers(
@@ -26,61 +34,96 @@ def check_timers(
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
-    budget: int,
-    seed: int,
     others: Others = (),
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``budget`` limits the oracle's work per view, as in :func:`verify.check_features.check_features`. ``others`` are the
-    events of the sources that only update. The order of an entity with such events is not known well enough to place
-    its timers, so these count as unverifiable.
+    ``others`` are the events of the sources that only update. The order of an entity with such events is not known well
+    enough to place its timers, so these count as unverifiable.
     """
     timers = [record for record in records if record.is_timer]
-    findings = FeatureFindings(emitted=len(timers))
+    findings = FeatureFindings(emitted=len(timers), total=emitted_values(plan, timers))
     for view in plan.views if timers else ():
-        mine = [record for record in timers if record.value[view.name] is not None]
-        if not mine:
-            continue
-        updates = updates_of(view, others)
-        found = _chains(view, events, records)
-        random.Random(f"{seed}/{view.id}").shuffle(mine)  # noqa: S311 - a sample
-        left, compared = budget, []
-        for record in mine:
-            part = record.value[view.name]
-            if part["entity"] in updates:
-                findings.unverifiable += 1
-                continue
-            known = [chain for attempt, chain in found[part["entity"], part["epoch"]] if _is_before(attempt, record)]
-            chain = next((chain for chain in reversed(known) if len(chain) >= part["seq"]), None)
-            if chain is None:
-                findings.unverifiable += 1
-                continue
-            last = events[chain[part["seq"] - 1].position]
-            _check_envelope(plan, view, last, record, findings)
-            if left > 0:
-                history = History([Timed(events[e.position].time, events[e.position].row) for e in chain])
-                left -= _check_vector(view, history, record, findings) * len(view.features)
-                compared.append(record)
-        _check_derived(plan, view, compared, findings)
+        _check_view(plan, view, events, records, others, findings)
     return findings
 
 
-def _is_before(attempt: int, record: Published) -> bool:
-    return attempt <= int(record.value["attempt"])
+def _check_view(
+    plan: PipelinePlan,
+    view: ViewPlan,
+    events: Mapping[Position, JudgedEvent],
+    records: Sequence[Published],
+    others: Others,
+    findings: FeatureFindings,
+) -> None:
+    updates = updates_of(view, others)
+    of_entity = by_entity(view, events.values())
+    timers: dict[tuple[str, int], list[Published]] = defaultdict(list)
+    for record in records:
+        part = record.value[view.name]
+        if record.is_timer and part is not None:
+            timers[part["entity"], part["epoch"]].append(record)
+    emissions = emissions_by_entity(view, records, of_entity, FeatureFindings()) if timers else {}
+    compared = []
+    for (entity, epoch), of_timers in timers.items():
+        of_epoch = emissions.get(entity, {}).get(epoch)
+        if entity in updates or of_epoch is None:
+            findings.unverifiable += len(of_timers)
+            continue
+        ordered = is_in_offset_order(plan, view, of_entity[entity])
+        unused = FeatureFindings()
+        chains = (
+            chains_in_offset_order(of_epoch, of_entity[entity], unused, entity)
+            if ordered
+            else chains_of(of_epoch, events, unused, entity)
+        )
+        compared += _check_entity(plan, view, chains.attempts, of_timers, findings)
+    _check_derived(plan, view, compared, findings)
 
 
-def _chains(
-    view: ViewPlan, events: Mapping[Position, JudgedEvent], records: Sequence[Published]
-) -> dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]]:
-    """The chain of each attempt, in the order of the attempts, by (entity, epoch)."""
-    emissions = emissions_of(view, (record for record in records if record.position in events))
-    found: dict[tuple[str, int], list[tuple[int, list[ViewEmission]]]] = defaultdict(list)
-    for key, of_entity in emissions.items():
-        for chain, fresh in chains(of_entity, FeatureFindings(), key[0]):
-            if len(chain) > fresh:
-                found[key].append((chain[fresh].attempt, chain))
-    return found
+def _check_entity(
+    plan: PipelinePlan,
+    view: ViewPlan,
+    chains: Sequence[Chain],
+    timers: Sequence[Published],
+    findings: FeatureFindings,
+) -> list[Published]:
+    """Check the timers of one entity in one epoch; returns those whose events are known."""
+    placed: dict[int, list[Published]] = defaultdict(list)
+    for record in timers:
+        seq, attempt = record.value[view.name]["seq"], record.value["attempt"]
+        known = [n for n, chain in enumerate(chains) if chain.attempt <= attempt and len(chain.events) >= seq]
+        if known:
+            placed[known[-1]].append(record)
+        else:
+            findings.unverifiable += 1
+    for number, records in placed.items():
+        chain = chains[number].events
+        records.sort(key=lambda record: record.value[view.name]["seq"])
+        for record in records:
+            _check_envelope(plan, view, chain[record.value[view.name]["seq"] - 1], record, findings)
+        _check_vectors(view, chain, records, findings)
+    return [record for records in placed.values() for record in records]
+
+
+def _check_vectors(
+    view: ViewPlan, chain: Sequence[JudgedEvent], records: Sequence[Published], findings: FeatureFindings
+) -> None:
+    """Compare the vectors of timers with the oracle's; ``records`` are in the order of ``seq``."""
+    parts = [record.value[view.name] for record in records]
+    for record, part in zip(records, parts, strict=True):
+        newest = max(event.time for event in chain[: part["seq"]])
+        if record.value["event_time"] != newest or part["as_of"] <= newest or part["late"]:
+            where = f"{view.id} {part['entity']}, {record.place_in('features')}"
+            findings.mismatch(f"{where}: a timer with as_of {part['as_of']}, after the last event at {newest}")
+    emissions = [
+        ViewEmission(record.value["attempt"], record.value[view.name]["seq"], record.position, record.value[view.name])
+        for record in records
+    ]
+    rows = [Timed(event.time, event.row) for event in chain]
+    values = ChainValues(view, rows, [part["seq"] - 1 for part in parts], [part["as_of"] for part in parts])
+    for feature in view.features:
+        compare_values(view, feature, emissions, values.expected(feature), findings)
 
 
 def _check_envelope(
@@ -99,23 +142,6 @@ def _check_envelope(
         findings.mismatch(f"{where}: key or partition of a timer differs from the entity's last event")
     if any(value[other.name] is not None for other in plan.views if other is not view):
         findings.mismatch(f"{where}: a timer of {view.id} contains other views")
-
-
-def _check_vector(view: ViewPlan, history: History, record: Published, findings: FeatureFindings) -> int:
-    """Compare one vector with the oracle's; returns the number of rows visited."""
-    part = record.value[view.name]
-    where = f"{view.id} {part['entity']}, {record.place_in('features')}"
-    rows = history.until(part["seq"] - 1, reach_ms(view))
-    newest, as_of = max(row.time for row in rows), part["as_of"]
-    if record.value["event_time"] != newest or as_of <= newest or part["late"]:
-        findings.mismatch(f"{where}: a timer with as_of {as_of}, after the last event at {newest}")
-    oracle = timer_features(view, rows, as_of)
-    for feature in view.features:
-        findings.checked += 1
-        engine, wanted = part[feature.name], oracle[feature.name]
-        if engine != wanted and not agrees(engine, wanted, tolerance(feature, rows, timer_as_of(feature, rows, as_of))):
-            findings.mismatch(f"{where}: {feature.name} is {engine!r} at {as_of}, oracle {wanted!r}")
-    return len(rows)
 
 
 def _check_derived(plan: PipelinePlan, view: ViewPlan, records: Sequence[Published], findings: FeatureFindings) -> None:

@@ -27,11 +27,19 @@ class JudgedEvent:
 
 @dataclass
 class FeatureFindings(Findings):
-    """Result of the check of the features topic."""
+    """Result of the check of the features topic.
+
+    ``emitted`` counts records, ``total`` the feature values in them and ``checked`` those that were compared.
+    ``unverifiable`` counts vectors that no order of events is known for, ``repeated`` vectors that were published twice
+    with the same numbers. ``epochs`` is the greatest number of epochs of a view.
+    """
 
     emitted: int = 0
+    total: int = 0
     checked: int = 0
     unverifiable: int = 0
+    repeated: int = 0
+    epochs: int = 0
     missing: int = 0
     unexpected: int = 0
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
+
+Verdict: TypeAlias = Literal["passed", "failed", "incomplete"]
 
 
 class Latency(BaseModel):
@@ -27,7 +30,12 @@ class ModelReport(BaseModel):
 
 
 class PipelineReport(BaseModel):
-    """One pipeline's run. :meth:`failures` lists the counts that must be zero and are not.
+    """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
+
+    ``features_checked`` counts the feature values that were compared, of ``features_total`` that were published.
+    ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
+    without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did. ``not_run``
+    names the components that the pipeline declares and that left no trace.
 
     ``drift_from_ms`` is the event time at which injected drift begins, None without it. Alerts before it are false
     alarms. Without injected drift, as on real data, no alert counts as a false alarm.
@@ -43,7 +51,10 @@ class PipelineReport(BaseModel):
     events_ignored: int = 0
     dead_letters: int
     dead_letter_mismatches: int
+    epochs: int
+    epochs_announced: int = 1
     features_emitted: int
+    features_total: int
     features_checked: int
     features_unverifiable: int
     feature_mismatches: int
@@ -72,7 +83,14 @@ class PipelineReport(BaseModel):
     latency_ms: Latency | None
     events_per_s: float | None
     model: ModelReport | None
+    not_run: list[str] = []
     examples: list[str]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """``passed`` if everything was checked and nothing is wrong."""
+        return "failed" if self.failures() else "incomplete" if self.unchecked() else "passed"
 
     def failures(self) -> list[str]:
         """The reasons why the run failed, one sentence each; empty if all checks passed."""
@@ -93,6 +111,11 @@ class PipelineReport(BaseModel):
             "drift_mismatches": "drift alerts or states differ from a replay",
         }
         found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
+        if self.epochs > self.epochs_announced:
+            found.append(
+                f"a view began without state {self.epochs} times, {self.epochs_announced} announced: either state was "
+                f"lost, or pass --epochs {self.epochs}"
+            )
         if self.predictions != self.events_valid:
             found.append(f"{self.predictions} predictions for {self.events_valid} valid events")
         if self.dead_letters != self.events_invalid:
@@ -103,13 +126,27 @@ class PipelineReport(BaseModel):
             found.append(f"the model (AUC {self.model.auc:.3f}) is not better than the one without windowed features")
         return found
 
+    def unchecked(self) -> list[str]:
+        """What could not be checked, one sentence each; empty if everything was."""
+        found = [f"{part} never ran" for part in self.not_run]
+        if self.features_unverifiable:
+            found.append(f"{self.features_unverifiable} vectors cannot be verified: the order of their events is lost")
+        if self.features_checked < self.features_total:
+            found.append(f"only {self.features_checked} of {self.features_total} feature values were compared")
+        return found
+
 
 class Report(BaseModel):
     """All pipelines of a run, and the versions of all components."""
 
-    held: bool
     pipelines: dict[str, PipelineReport]
     versions: dict[str, str]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def held(self) -> bool:
+        """Whether every pipeline passed."""
+        return all(one.verdict == "passed" for one in self.pipelines.values())
 
 
 def percentiles(latencies_ms: Sequence[float]) -> Latency | None:

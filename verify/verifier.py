@@ -41,15 +41,16 @@ def verify(
     settings: Settings,
     measured: Measured | None,
     *,
-    budget: int,
     seed: int,
+    epochs: int = 1,
     backfill: Path | None = None,
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
-    ``budget`` limits the oracle's work per view (rows visited times features). ``measured`` are the client-side
-    measurements of the run: they give latency, throughput, and the model's quality on events later than its training
-    data. ``backfill`` is the folder of a complete backfill, which is compared with the published features.
+    ``measured`` are the client-side measurements of the run: they give latency, throughput, and the model's quality on
+    events later than its training data. ``epochs`` is how often the job has started without state. ``backfill`` is the
+    folder of a complete backfill, which is compared with the published features. ``seed`` draws the sample of
+    Cassandra's rows.
 
     Raises:
         PenstockError: if Kafka, a store or a model file cannot be read.
@@ -70,14 +71,10 @@ def verify(
         plan,
         judged.events,
         records,
-        budget=budget,
-        seed=seed,
         arrivals=judged.arrivals(),
         others=[other.events for other in others],
     )
-    timers = check_timers(
-        plan, judged.events, records, budget=budget, seed=seed, others=[other.events for other in others]
-    )
+    timers = check_timers(plan, judged.events, records, others=[other.events for other in others])
     of_events = [record for record in records if not record.is_timer]
     predictions = published(read_topic(kafka, pipeline.predictions_topic), record_decoder("prediction"))
     scored = check_predictions(
@@ -100,7 +97,6 @@ def verify(
             judged.events,
             of_events,
             judged.timestamps,
-            budget=budget,
             arrivals=judged.arrivals(),
             others=others,
         )
@@ -115,7 +111,10 @@ def verify(
         events_ignored=sum(len(each.ignored) for each in (judged, *others)),
         dead_letters=dead_letters,
         dead_letter_mismatches=letters_wrong,
+        epochs=features.epochs,
+        epochs_announced=epochs,
         features_emitted=features.emitted + timers.emitted,
+        features_total=features.total + timers.total,
         features_checked=features.checked + timers.checked,
         features_unverifiable=features.unverifiable + timers.unverifiable,
         feature_mismatches=features.mismatches + timers.mismatches,
@@ -144,6 +143,7 @@ def verify(
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(project, settings, records, predictions, measured) if measured else None,
+        not_run=[] if drift.ran or pipeline.monitors is None else ["the drift app"],
         examples=examples[:MAX_EXAMPLES],
     )
 
@@ -161,7 +161,7 @@ def _drift(
     alerts = list(read_topic(settings.kafka.access, pipeline.drift_topic))
     states = list(read_topic(settings.kafka.access, pipeline.drift_state_topic))
     if not alerts and not states:
-        return DriftFindings()
+        return DriftFindings(ran=False)
     injected_ms = measured.drift_from_ms if measured else None
     repository = ModelRepository(settings.model_repository)
     return check_drift(pipeline, repository, features, predictions, alerts, states, injected_ms)

@@ -45,7 +45,7 @@ def report_page(report: Report, runs: Mapping[str, PipelineRun], command: str, s
         el("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         el("meta", {"name": "color-scheme", "content": "light dark"}),
         el("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}),
-        el("title", {}, f"Penstock demo: {'passed' if report.held else 'failed'}"),
+        el("title", {}, f"Penstock demo: {'passed' if report.held else 'not passed'}"),
         el("style", {}, _STYLE.read_text(encoding="utf-8")),
     )
     body = el(
@@ -67,7 +67,7 @@ def _page_header(report: Report) -> Element:
     verdict: list[Child] = (
         [el("span", {"class": "passed"}, "✓ Passed."), " Everything served matches the raw events."]
         if report.held
-        else [el("span", {"class": "failed"}, "✗ Failed."), " Something was lost, duplicated or different."]
+        else [el("span", {"class": "failed"}, "✗ Not passed."), " Something is wrong, or was not checked."]
     )
     return el(
         "header",
@@ -86,23 +86,22 @@ def _page_header(report: Report) -> Element:
 
 def _verdict(name: str, one: PipelineReport) -> Element:
     summary = (
-        f"{one.events_valid:,} events and {one.features_checked:,} feature values compared: none lost, duplicated or "
+        f"{one.events_valid:,} events and all {one.features_total:,} feature values compared: none lost, duplicated or "
         "different."
-        if not one.failures()
-        else "; ".join(one.failures()) + "."
+        if one.verdict == "passed"
+        else "; ".join((*one.failures(), *one.unchecked())) + "."
     )
     return el("li", {}, el("a", {"href": f"#{name}"}, name), _badge(one), el("p", {}, summary))
 
 
 def _badge(one: PipelineReport) -> Element:
-    result = "failed" if one.failures() else "passed"
-    return el("span", {"class": f"badge {result}"}, result)
+    return el("span", {"class": f"badge {'passed' if one.verdict == 'passed' else 'failed'}"}, one.verdict)
 
 
 def _pipeline(name: str, one: PipelineReport, run: PipelineRun) -> Element:
     parts: list[Child] = [el("h2", {}, name, _badge(one))]
-    if one.failures():
-        failures = [el("li", {}, failure) for failure in one.failures()]
+    if one.verdict != "passed":
+        failures = [el("li", {}, text) for text in (*one.failures(), *one.unchecked())]
         failures += [el("li", {}, el("code", {}, example)) for example in one.examples[:5]]
         parts.append(el("ul", {"class": "failures"}, *failures))
     parts.append(_key_numbers(one))
@@ -128,8 +127,14 @@ def _key_numbers(one: PipelineReport) -> Element:
         ),
         _number(
             "feature values compared",
-            f"{one.features_checked:,}",
-            *_count_note({"differ": one.feature_mismatches, "missing": one.feature_gaps}),
+            f"{one.features_checked:,} of {one.features_total:,}",
+            *_count_note(
+                {
+                    "differ": one.feature_mismatches,
+                    "missing": one.feature_gaps,
+                    "not verifiable": one.features_unverifiable,
+                }
+            ),
         ),
         _number(
             "predictions",

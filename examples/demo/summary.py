@@ -25,11 +25,11 @@ def print_summary(report: Report, console: Console, paths: Sequence[str]) -> Non
     verdict = (
         Text("✓ passed: everything served matches the raw events", style="bold green")
         if report.held
-        else Text("✗ failed", style="bold red")
+        else Text("✗ not everything passed", style="bold red")
     )
     parts: list[RenderableType] = [table, Text(), verdict]
     for name, one in report.pipelines.items():
-        parts += [Text(f"  {name}: {failure}", style="red") for failure in one.failures()]
+        parts += [Text(f"  {name}: {text}", style="red") for text in (*one.failures(), *one.unchecked())]
         parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
     console.print(Panel(Group(*parts), title="penstock demo", subtitle=" · ".join(paths), padding=(1, 3), expand=False))
 
@@ -42,8 +42,8 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  refused (dead letters)", _count(one.events_invalid)),
         ("  duplicates dropped", _count(one.events_duplicate)),
         ("features", Text()),
-        ("  values checked", _count(one.features_checked)),
-        ("  differ from the oracle", _zero(one.feature_mismatches + one.feature_gaps)),
+        ("  values checked", Text(f"{one.features_checked:,} of {one.features_total:,}")),
+        ("  wrong · not verifiable", _zero(one.feature_mismatches + one.feature_gaps, one.features_unverifiable)),
         ("predictions", Text()),
         ("  published", _count(one.predictions)),
         (

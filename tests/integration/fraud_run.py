@@ -29,7 +29,6 @@ COMMANDS = {
     "drift": ("drift", "run", "fraud"),
 }
 SERVING = ("sink-redis", "sink-cassandra", "scorer")
-_BUDGET = 4_000_000
 _CATCH_UP_S = 240.0
 
 
@@ -74,7 +73,7 @@ class Run:
 
     def verified_report(self) -> PipelineReport:
         """The verifier's report; asserts that all checks passed."""
-        report = verify(open_project("fraud"), Settings(), None, budget=_BUDGET, seed=self._seed)
+        report = verify(open_project("fraud"), Settings(), None, seed=self._seed)
         assert report.failures() == [], report.examples
         return report
 

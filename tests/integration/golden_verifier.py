@@ -36,7 +36,7 @@ def judged(run: Project, clean: Project, golden: list[Published], settings: Sett
     kafka, plan = settings.kafka.access, run.plan
     events = judged_source(run, 0, settings).events
     records = published(read_topic(kafka, plan.features_topic), run.features_decoder())
-    oracle = check_features(plan, events, records, budget=BUDGET, seed=0)
+    oracle = check_features(plan, events, records)
     wrong = list(oracle.examples)
     if oracle.missing or oracle.unexpected or oracle.unverifiable:
         wrong.append(f"{oracle.missing} missing, {oracle.unexpected} unexpected, {oracle.unverifiable} unverifiable")

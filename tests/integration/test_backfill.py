@@ -102,11 +102,11 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
     records = published(
         read_topic(bench.settings.kafka.access, bench.pipeline.features_topic), Decoder(features_schema(bench.plan))
     )
-    timers = check_timers(bench.plan, judged.events, records, budget=10**7, seed=1)
+    timers = check_timers(bench.plan, judged.events, records)
     assert timers.mismatches == timers.unverifiable == 0, timers.examples
     assert (timers.checked > 0) == any(view.refresh_ms for view in bench.plan.views)
     arrivals = judged.arrivals()
-    features = check_features(bench.plan, judged.events, records, budget=10**7, seed=1, arrivals=arrivals)
+    features = check_features(bench.plan, judged.events, records, arrivals=arrivals)
     assert features.mismatches == 0, features.examples
     return check_backfill(
         bench.plan,
@@ -114,7 +114,6 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
         judged.events,
         [record for record in records if not record.is_timer],
         judged.timestamps,
-        budget=10**8,
         arrivals=arrivals,
     )
 

@@ -140,7 +140,7 @@ def _cancel(run: Run) -> None:
 
 
 def test_every_component_works_with_its_rights(run: Run) -> None:
-    report = verify(run.project, run.servers.settings("reader"), None, budget=10**6, seed=1)
+    report = verify(run.project, run.servers.settings("reader"), None, seed=1)
 
     assert report.failures() == [], report.examples
     assert (report.events_valid, report.events_invalid, report.predictions) == (EVENTS, GARBAGE, EVENTS)

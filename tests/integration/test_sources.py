@@ -180,7 +180,7 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
     shown, clicked = judged(bench)
     assert len(bench.features(len(shown.events))) == len(shown.events), "an event that only updates gave a record"
     records = published(read_topic(kafka, bench.pipeline.features_topic), Decoder(features_schema(bench.plan)))
-    findings = check_features(bench.plan, shown.events, records, budget=10**8, seed=1, others=[clicked.events])
+    findings = check_features(bench.plan, shown.events, records, others=[clicked.events])
     assert (findings.mismatches, findings.missing, findings.unexpected) == (0, 0, 0), findings.examples
     of_users = sum(1 for record in records if record.value["by_user"] is not None)
     assert findings.unverifiable == of_users, "only a user's events lie in several partitions"
@@ -207,11 +207,9 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
         shown.events,
         records,
         shown.timestamps,
-        budget=10**8,
         others=[clicked],
     )
     assert replayed.mismatches == 0, replayed.examples
-    assert replayed.order_checked == replayed.order_differences
 
     for source, topic in zip((shown, clicked), bench.pipeline.sources, strict=True):
         letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, topic.dead_letter_topic)]

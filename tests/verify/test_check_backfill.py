@@ -115,7 +115,7 @@ def check(
     timestamps = {one.position: one.timestamp for one in EVENTS}
     times = {one.position: one.timestamp for one in updating}
     others = [Judged({one.position: one for one in updating}, {}, {}, times)] if updating else []
-    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, budget=10**6, others=others)
+    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, others=others)
 
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_updating_events_are_taken_in_the_replays_order_after_those_of_the_same_
     late = [EVENTS[i] for i in (0, 1, 2)] + [UPDATING[0], UPDATING[1], EVENTS[3]]
     findings = check(tmp_path, emitted(BOTH), emitted(late), updating=UPDATING)
     assert findings.mismatches == 0
-    assert findings.order_differences == findings.order_checked == 1
+    assert findings.order_differences == 1
 
 
 def test_an_updating_event_that_a_row_lacks_is_a_mismatch_where_something_else_was_served(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_another_order_is_explained_and_held_against_the_oracle(tmp_path: Path) 
     live = emitted([EVENTS[i] for i in (1, 0, 2, 3)])
     findings = check(tmp_path, emitted(REPLAYED), live)
     assert findings.mismatches == 0
-    assert findings.order_differences == findings.order_checked == 2
+    assert findings.order_differences == 2
 
 
 def test_another_order_excuses_no_value_that_the_oracle_does_not_compute(tmp_path: Path) -> None:

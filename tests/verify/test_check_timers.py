@@ -45,7 +45,7 @@ def timer(seq: int, as_of: int, *, attempt: int = 1, part: dict[str, Any] | None
 
 
 def check(*records: Published) -> FeatureFindings:
-    return check_timers(PLAN, EVENTS, records, budget=10**6, seed=1)
+    return check_timers(PLAN, EVENTS, records)
 
 
 def test_timers_of_any_time_and_attempt_hold() -> None:
@@ -65,5 +65,10 @@ def test_an_envelope_that_is_not_that_of_the_last_event_is_found(change: dict[st
     assert check(*served(), timer(3, 1_015, **change)).mismatches >= 1
 
 
-def test_a_timer_whose_events_were_never_emitted_is_counted() -> None:
-    assert check(*served()[:2], timer(3, 1_015)).unverifiable == 1
+def test_a_timer_is_checked_also_if_its_events_were_never_emitted() -> None:
+    findings = check(*served()[:2], timer(3, 1_015))
+    assert (findings.unverifiable, findings.mismatches, findings.checked) == (0, 0, findings.total)
+
+
+def test_a_timer_of_an_entity_without_vectors_is_counted() -> None:
+    assert check(timer(3, 1_015)).unverifiable == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from verify.report import ModelReport, PipelineReport, percentiles
+from verify.report import ModelReport, PipelineReport, Report, percentiles
 
 HELD: dict[str, Any] = {
     "events_valid": 100,
@@ -17,8 +17,10 @@ HELD: dict[str, Any] = {
     "dead_letters": 3,
     "dead_letter_mismatches": 0,
     "features_emitted": 110,
+    "epochs": 1,
+    "features_total": 900,
     "features_checked": 900,
-    "features_unverifiable": 1,
+    "features_unverifiable": 0,
     "feature_mismatches": 0,
     "feature_gaps": 0,
     "predictions": 100,
@@ -50,7 +52,8 @@ HELD: dict[str, Any] = {
 
 
 def test_emissions_after_a_failure_and_fallbacks_are_no_failure() -> None:
-    assert PipelineReport(**HELD).failures() == []
+    report = PipelineReport(**HELD)
+    assert (report.failures(), report.unchecked(), report.verdict) == ([], [], "passed")
 
 
 _ZEROS = ("mismatches", "gaps", "duplicates", "missing", "extra", "unfollowed")
@@ -65,6 +68,30 @@ def test_whatever_must_be_zero_fails_the_run(name: str) -> None:
 @pytest.mark.parametrize("name", ["predictions", "dead_letters"])
 def test_a_count_that_does_not_fit_the_events_fails_the_run(name: str) -> None:
     assert len(PipelineReport(**HELD | {name: 99}).failures()) == 1
+
+
+def test_more_epochs_than_announced_fail_the_run() -> None:
+    (failure,) = PipelineReport(**HELD | {"epochs": 3, "epochs_announced": 2}).failures()
+    assert failure.startswith("a view began without state 3 times, 2 announced")
+    assert PipelineReport(**HELD | {"epochs": 2, "epochs_announced": 2}).verdict == "passed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"features_checked": 0}, "only 0 of 900 feature values were compared"),
+        ({"features_unverifiable": 610}, "610 vectors cannot be verified"),
+        ({"not_run": ["the drift app"]}, "the drift app never ran"),
+    ],
+)
+def test_a_run_that_was_not_fully_checked_does_not_hold_and_says_so(changes: dict[str, Any], text: str) -> None:
+    """CASES 28."""
+    one = PipelineReport(**HELD | changes)
+    assert (one.failures(), one.verdict) == ([], "incomplete")
+    assert one.unchecked()[0].startswith(text)
+    report = Report(pipelines={"p": one, "q": PipelineReport(**HELD)}, versions={})
+    assert not report.held
+    assert '"verdict":"incomplete"' in report.model_dump_json()
 
 
 def test_a_model_that_windows_do_not_help_fails_the_run() -> None:

@@ -56,7 +56,7 @@ def check(
 ) -> FeatureFindings:
     others = [{event.position: event for event in events} for events in (clicks, *more)]
     events = {event.position: event for event in shown}
-    return check_features(PLAN, events, records, budget=10**6, seed=1, others=others)
+    return check_features(PLAN, events, records, others=others)
 
 
 def test_gaps_in_seq_tell_where_updating_events_came() -> None:

@@ -75,7 +75,7 @@ def test_it_states_that_the_run_passed(content: str) -> None:
 
 def test_it_lists_failures_and_escapes_examples() -> None:
     broken = report_page(report(gaps=3), {"fraud": pipeline_run(), "flights": pipeline_run()}, "penstock demo", 7)
-    assert "✗ Failed." in broken
+    assert "✗ Not passed." in broken
     assert "3 valid events have no prediction" in broken
     assert "&lt;script&gt;" in broken
     assert "<script>" not in broken

@@ -1,0 +1,165 @@
+"""Which events a view counted for an entity, in which order, and whether those are the entity's raw events.
+
+An engine numbers what it emits: ``epoch``, ``attempt`` and ``seq`` (docs/concepts/semantics.md). These numbers say in
+which order a view saw an entity's events, but an engine that lost its state numbers from 1 again. So the order that
+they give, the chain, is compared with the raw events: in every epoch it must be a run of the entity's events without
+gaps, and the epochs together must have all of them. An attempt continues the chain of the attempts before it from its
+restored checkpoint; what it drops it must emit again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.published import Position
+
+
+class Chain(NamedTuple):
+    """Events in the order in which a view saw them, and the emissions that follow from it, with their indexes.
+
+    ``attempt`` is the attempt that emitted them.
+    """
+
+    attempt: int
+    events: list[JudgedEvent]
+    emissions: list[tuple[int, ViewEmission]]
+
+
+class Chains(NamedTuple):
+    """The chain of each attempt in an epoch, in order, and the events of the chain that remained in the end."""
+
+    attempts: list[Chain]
+    final: list[JudgedEvent]
+
+
+def chains_of(
+    emissions: Sequence[ViewEmission],
+    events: Mapping[Position, JudgedEvent],
+    findings: FeatureFindings,
+    name: str,
+) -> Chains:
+    """The chains of one entity in one epoch, from its ``seq`` numbers.
+
+    A gap in ``seq`` within an attempt that ended by a failure means that its records were lost and that a later attempt
+    emitted them again: emissions after the gap cannot be judged and count as unverifiable. A gap in the last attempt is
+    a mismatch.
+    """
+    by_attempt = _by_attempt(emissions, findings, name)
+    chain: list[ViewEmission] = []
+    found = []
+    for attempt, own in by_attempt.items():
+        chain = chain[: own[0].seq - 1]
+        fresh = len(chain)
+        for number, emission in enumerate(own):
+            if emission.seq != len(chain) + 1:
+                if attempt == max(by_attempt):
+                    findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
+                findings.unverifiable += len(own) - number
+                break
+            chain.append(emission)
+        seen = [events[emission.position] for emission in chain]
+        found.append(Chain(attempt, seen, list(enumerate(chain))[fresh:]))
+    return Chains(found, found[-1].events)
+
+
+def chains_in_offset_order(
+    emissions: Sequence[ViewEmission], events: Sequence[JudgedEvent], findings: FeatureFindings, name: str
+) -> Chains:
+    """The chains of one entity in one epoch, if the view must see its ``events`` in the order in which they are given.
+
+    Then ``seq`` counts along them, and no emission is unverifiable.
+    """
+    ranks = {event.position: rank for rank, event in enumerate(events)}
+    by_attempt = _by_attempt(emissions, findings, name)
+    begin = min(ranks[own[0].position] - own[0].seq + 1 for own in by_attempt.values())
+    found = []
+    length = 0
+    for attempt, own in by_attempt.items():
+        judged = []
+        length = min(length, own[0].seq - 1)
+        for emission in own:
+            if ranks[emission.position] - begin != emission.seq - 1:
+                place = begin + emission.seq - 1
+                wanted = events[place].position if 0 <= place < len(events) else "no event"
+                findings.mismatch(f"{name}: seq {emission.seq} is event {emission.position}, in offset order {wanted}")
+                findings.unverifiable += 1
+                continue
+            judged.append((emission.seq - 1, emission))
+            if emission.seq == length + 1:
+                length += 1
+        found.append(Chain(attempt, list(events[max(begin, 0) :]), judged))
+    return Chains(found, list(events[max(begin, 0) : max(begin, 0) + length]))
+
+
+def check_continuity(
+    epochs: Mapping[int, Sequence[JudgedEvent]],
+    events: Sequence[JudgedEvent],
+    began: Mapping[int, int],
+    findings: FeatureFindings,
+    name: str,
+    *,
+    ordered: bool,
+) -> None:
+    """Check that the final chains of an entity hold all of its events since the view began, once and without gaps.
+
+    Args:
+        epochs: The final chain of each epoch.
+        events: All events of the entity, in offset order within each partition.
+        began: The offset at which the view began, by partition.
+        findings: Collects mismatches.
+        name: The view and the entity, for messages.
+        ordered: Whether the view must see the events of a partition in offset order.
+    """
+    offsets: dict[int, list[int]] = defaultdict(list)
+    for event in events:
+        offsets[event.position.partition].append(event.position.offset)
+    counted: set[Position] = set()
+    ends: dict[int, int] = {}
+    for epoch in sorted(epochs):
+        for partition, seen in _by_partition(epochs[epoch]).items():
+            run = [offset for offset in offsets[partition] if min(seen) <= offset <= max(seen)]
+            where = f"{name}, epoch {epoch}, partition {partition}"
+            if sorted(seen) != run:
+                lost = sorted(set(run) - set(seen))
+                findings.mismatch(
+                    f"{where}: {len(seen)} events from offset {run[0]} to {run[-1]} were counted, there are {len(run)}"
+                    + (f"; the first that is missing has offset {lost[0]}" if lost else "")
+                )
+            elif ordered and seen != run:
+                findings.mismatch(f"{where}: events were not counted in the order of their offsets")
+            if max(seen) < ends.get(partition, -1):
+                findings.mismatch(f"{where}: ends at offset {max(seen)}, an earlier epoch at {ends[partition]}")
+            ends[partition] = max(seen)
+            counted |= {Position(partition, offset) for offset in seen}
+    lost_events = [
+        event.position
+        for event in events
+        if event.position.offset >= began.get(event.position.partition, 0) and event.position not in counted
+    ]
+    for position in lost_events:
+        findings.mismatch(f"{name}: event {position} was not counted in any epoch's final chain")
+
+
+def _by_partition(events: Iterable[JudgedEvent]) -> dict[int, list[int]]:
+    offsets: dict[int, list[int]] = defaultdict(list)
+    for event in events:
+        offsets[event.position.partition].append(event.position.offset)
+    return offsets
+
+
+def _by_attempt(
+    emissions: Iterable[ViewEmission], findings: FeatureFindings, name: str
+) -> dict[int, list[ViewEmission]]:
+    """The emissions of each attempt, in order; one for each ``seq``."""
+    found: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
+    for emission in emissions:
+        before = found[emission.attempt].setdefault(emission.seq, emission)
+        if before is emission:
+            continue
+        if before.position != emission.position or before.part != emission.part:
+            findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
+        findings.repeated += 1
+    return {attempt: [own[seq] for seq in sorted(own)] for attempt, own in sorted(found.items())}
