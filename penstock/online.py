@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
-from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector, VectorState
 from streams.plan.entity_text import composite_text, entity_text, stored_entity_text
 from streams.plan.project import open_project
@@ -42,7 +42,7 @@ class OnlineFeatures:
     def __init__(self, pipeline: str, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
         self._plan = open_project(pipeline).plan
-        self._client = connect(self._settings.redis)
+        self._client = connect_redis(self._settings.redis)
         self._reader = FeatureReader(self._plan, self._client)
 
     def entity(self, view: str, *values: str | int | bool) -> str:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest
-from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+from cassandra import DriverException, InvalidRequest
+from cassandra.cluster import Cluster, NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
-from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
 from cassandra.protocol import ErrorMessage
 from cassandra.query import (
     UNSET_VALUE,
@@ -25,13 +23,12 @@ from cassandra.query import (
     BatchType,
     BoundStatement,
     PreparedStatement,
-    named_tuple_factory,
 )
 from pydantic import BeforeValidator, Field
 
+from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
-from penstock.sections import CassandraSettings
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from sinks.cassandra_tables import (
@@ -64,7 +61,6 @@ _MAX_BYTES_IN_FLIGHT = 4 * 2**20
 _MAX_BATCH_BYTES = 5_000
 # The size of a cell or a list element without its text: flags, lengths, and the value of a number.
 _CELL_BYTES = 16
-_REQUEST_TIMEOUT_S = 10.0
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 Row = TypeVar("Row")
@@ -114,7 +110,7 @@ class CassandraStore:
             PenstockError: if a table holds the history of another definition of the same version.
         """
         self.close()
-        self._cluster = connect(self._settings)
+        self._cluster = connect_cassandra(self._settings)
         try:
             session = self._cluster.connect()
             self._create_missing(session)
@@ -203,32 +199,6 @@ class CassandraStore:
             safe="features and predictions stay in their topics and are tried again",
             next="penstock status, or set PENSTOCK_CASSANDRA_CONTACT_POINTS and PENSTOCK_CASSANDRA_PORT",
         )
-
-
-def connect(settings: CassandraSettings, row_factory: Callable[..., Any] = named_tuple_factory) -> Cluster:
-    """A cluster object, not connected yet: token-aware, LOCAL_QUORUM, reconnects within seconds after an outage.
-
-    Raises:
-        PenstockError: if a file with the password or for TLS cannot be read.
-    """
-    password, tls = settings.secret("password"), settings.encryption
-    login = password and PlainTextAuthProvider(settings.username, password.get_secret_value())
-    profile = ExecutionProfile(
-        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
-        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
-        request_timeout=_REQUEST_TIMEOUT_S,
-        row_factory=row_factory,
-    )
-    return Cluster(
-        settings.contact_points,
-        port=settings.port,
-        auth_provider=login,
-        ssl_context=None if tls is None else tls.context(),
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        protocol_version=5,
-        connect_timeout=5,
-        reconnection_policy=ExponentialReconnectionPolicy(base_delay=0.5, max_delay=5),
-    )
 
 
 def split_by_size(inserts: Iterable[Insert], limit: int) -> Iterator[list[Insert]]:

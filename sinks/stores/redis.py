@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import redis
 from pydantic import Field
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from penstock.kafka.lag import Partition
-from penstock.sections import RedisSettings
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from sinks.emitted_vectors import EmittedVector, emitted_vectors, newest_per_entity
 from sinks.store_interface import NO_MARKS, OffsetMark, StoreOptions, StoreType, StoreUnavailable
@@ -59,26 +57,6 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 return -1
 """
-
-
-def connect(settings: RedisSettings) -> redis.Redis:
-    """A client that answers or fails within seconds; the sink's runner does the retries.
-
-    Raises:
-        PenstockError: if a file with the password cannot be read.
-    """
-    password, tls = settings.secret("password"), settings.encryption
-    files = {} if tls is None else {"ca_certs": tls.ca_file, "certfile": tls.certificate_file, "keyfile": tls.key_file}
-    return redis.Redis.from_url(
-        settings.url,
-        username=settings.username,
-        password=None if password is None else password.get_secret_value(),
-        socket_timeout=5,
-        socket_connect_timeout=3,
-        # One retry: a pooled connection that the server has closed meanwhile is no outage.
-        retry=Retry(NoBackoff(), 1),
-        **{f"ssl_{name}": str(path) for name, path in files.items() if path is not None},
-    )
 
 
 def redis_key(plan: PipelinePlan, view: ViewPlan, entity: str) -> str:
@@ -196,7 +174,7 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _create(project: Project, settings: Settings, options: RedisOptions) -> RedisStore:
-    return RedisStore(project, connect(settings.redis), options.grace)
+    return RedisStore(project, connect_redis(settings.redis), options.grace)
 
 
 STORE = StoreType(

@@ -27,6 +27,7 @@ from deploy.local.services.service import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
 from examples.demo.command_runner import CommandRunner
+from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess, TokenLogin
 from penstock.kafka.lag import Lag
@@ -34,12 +35,11 @@ from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.topics import create_topics
 from penstock.paths import JARS
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from scoring.servers.triton import TritonServer
-from sinks.stores import cassandra as cassandra_store
-from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle
 from streams.flink.rest import Flink
@@ -211,7 +211,7 @@ def test_a_wrong_password_or_an_untrusted_authority_gives_no_connection_to_kafka
 
 def test_redis_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_all_others(run: Run) -> None:
     servers, own = run.servers, f"penstock:{run.pipeline.name}:x"
-    with redis_store.connect(servers.settings("sink-redis").redis) as sink:
+    with connect_redis(servers.settings("sink-redis").redis) as sink:
         for refused in (
             lambda: sink.mget([own]),
             lambda: sink.keys("*"),
@@ -220,13 +220,13 @@ def test_redis_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_all_
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
-    with redis_store.connect(servers.settings("reader").redis) as reader:
+    with connect_redis(servers.settings("reader").redis) as reader:
         reader.mget([own])
         for refused in (lambda: reader.set(own, b"1"), lambda: reader.mget(["penstock:another:x"])):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 refused()
     with (
-        redis_store.connect(servers.settings("scorer").redis) as nobody,
+        connect_redis(servers.settings("scorer").redis) as nobody,
         pytest.raises(redis.exceptions.AuthenticationError),
     ):
         nobody.ping()
@@ -240,9 +240,9 @@ def test_cassandra_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_
 ) -> None:
     servers = run.servers
     table = f"{KEYSPACE}.of_another"
-    with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
+    with connect_cassandra(servers.settings("admin").cassandra) as cluster, cluster.connect() as admin:
         admin.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
-    with cassandra_store.connect(servers.settings("sink-cassandra").cassandra) as cluster, cluster.connect() as sink:
+    with connect_cassandra(servers.settings("sink-cassandra").cassandra) as cluster, cluster.connect() as sink:
         forbidden = (
             f"SELECT * FROM {table}",
             f"DROP TABLE {table}",
@@ -252,14 +252,14 @@ def test_cassandra_permits_the_sink_to_write_and_the_reader_to_read_and_refuses_
         for statement in forbidden:
             with pytest.raises(Unauthorized):
                 sink.execute(statement)
-    with cassandra_store.connect(servers.settings("reader").cassandra) as cluster, cluster.connect() as reader:
+    with connect_cassandra(servers.settings("reader").cassandra) as cluster, cluster.connect() as reader:
         reader.execute(f"SELECT * FROM {table}")
         with pytest.raises(Unauthorized):
             reader.execute(f"TRUNCATE {table}")
     stranger = Authority(tmp_path, "stranger")
     strangers = servers.settings("reader").cassandra.model_copy(update={"ca_file": stranger.file})
     for settings in (servers.settings("scorer").cassandra, strangers):
-        with cassandra_store.connect(settings) as cluster, pytest.raises(NoHostAvailable):
+        with connect_cassandra(settings) as cluster, pytest.raises(NoHostAvailable):
             cluster.connect()
 
 

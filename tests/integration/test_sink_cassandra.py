@@ -13,12 +13,13 @@ from cassandra.cluster import Session
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack
+from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from sinks.cassandra_tables import latest_attempts
 from sinks.store_interface import StoreUnavailable
-from sinks.stores.cassandra import CassandraOptions, CassandraStore, connect
+from sinks.stores.cassandra import CassandraOptions, CassandraStore
 from streams.definitions.aggregates import count
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.views import View
@@ -51,7 +52,7 @@ def new_store(settings: Settings, pipeline: Pipeline | None = None) -> Cassandra
 def keyspace(settings: Settings) -> Iterator[str]:
     """The keyspace of this test, dropped at its end."""
     yield settings.cassandra.keyspace
-    cluster = connect(settings.cassandra)
+    cluster = connect_cassandra(settings.cassandra)
     cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {settings.cassandra.keyspace}", timeout=60)
     cluster.shutdown()
 
@@ -66,7 +67,7 @@ def store(settings: Settings, keyspace: str) -> Iterator[CassandraStore]:
 
 @pytest.fixture
 def session(settings: Settings, store: CassandraStore, keyspace: str) -> Iterator[Session]:
-    cluster = connect(settings.cassandra)
+    cluster = connect_cassandra(settings.cassandra)
     yield cluster.connect(keyspace)
     cluster.shutdown()
 
@@ -222,7 +223,7 @@ def test_outages_at_the_start_and_later_lose_nothing(
             )
     finally:
         stack.start("cassandra")
-    cluster = connect(settings.cassandra)
+    cluster = connect_cassandra(settings.cassandra)
     session = cluster.connect(keyspace)
     for table in (
         f"features_{pipeline.name}_spending_v1",

@@ -25,6 +25,7 @@ from deploy.local.stack import Stack
 from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka.topics import create_topics
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
@@ -33,7 +34,7 @@ from sinks.feature_reader import FeatureReader
 from sinks.rewind import rewind
 from sinks.runner import group_id
 from sinks.store_interface import StoreUnavailable
-from sinks.stores.redis import RedisStore, connect, redis_key
+from sinks.stores.redis import RedisStore, redis_key
 from sinks.vector_format import VectorState, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import LIFETIME_MS
@@ -67,7 +68,7 @@ def the_plan(project: Project) -> PipelinePlan:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[redis.Redis]:
-    with connect(settings.redis) as client:
+    with connect_redis(settings.redis) as client:
         yield client
 
 
@@ -81,7 +82,7 @@ def store(project: Project, client: redis.Redis) -> RedisStore:
 @pytest.fixture
 def new_store(project: Project, settings: Settings) -> Callable[[], RedisStore]:
     """Makes stores for sinks to run, which close their clients."""
-    return lambda: RedisStore(project, connect(settings.redis), GRACE_MS)
+    return lambda: RedisStore(project, connect_redis(settings.redis), GRACE_MS)
 
 
 @pytest.fixture
@@ -410,8 +411,8 @@ def test_whatever_redis_loses_under_load_is_written_again(
 
     own = settings.redis.model_copy(update={"url": own_redis.environment()["PENSTOCK_REDIS_URL"]})
     with (
-        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
-        connect(own) as client,
+        running(RedisStore(project, connect_redis(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect_redis(own) as client,
     ):
         reader = FeatureReader(project.plan, client)
         producer = threading.Thread(target=load)
@@ -436,8 +437,8 @@ def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
         settings.kafka.access, pipeline.features_topic, [encoded_features(pipeline.name, features(spending=spending()))]
     )
     with (
-        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
-        connect(own) as client,
+        running(RedisStore(project, connect_redis(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect_redis(own) as client,
     ):
         reader = FeatureReader(project.plan, client)
         eventually(lambda: offsets()[0] == 1)
@@ -446,8 +447,8 @@ def test_a_redis_that_is_flushed_while_nothing_is_written_is_filled_again(
         eventually(lambda: order_of(reader) == (0, 1, 0))
     flush(own_redis)  # and while no sink runs
     with (
-        running(RedisStore(project, connect(own), GRACE_MS), pipeline.name, settings.kafka.access),
-        connect(own) as client,
+        running(RedisStore(project, connect_redis(own), GRACE_MS), pipeline.name, settings.kafka.access),
+        connect_redis(own) as client,
     ):
         eventually(lambda: order_of(FeatureReader(project.plan, client)) == (0, 1, 0))
 

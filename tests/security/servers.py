@@ -30,11 +30,11 @@ from deploy.local.services import Layout, Program, cassandra, kafka, triton
 from deploy.local.services import redis as redis_service
 from deploy.local.services.service import write
 from deploy.security.kafka_acls import RULES, acls
+from penstock.cassandra_client import connect_cassandra
 from penstock.kafka.names import group_of
 from penstock.processes import end_with_parent
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings, all_settings
-from sinks.stores import cassandra as cassandra_store
-from sinks.stores import redis as redis_store
 from streams.definitions.pipeline import Pipeline
 from tests.security.certificates import Authority
 from tests.security.provider import AUDIENCE, Provider
@@ -292,14 +292,14 @@ def _roles(servers: Servers) -> None:
     for part in ("sink-cassandra", "reader"):
         text = text.replace(f"change-me-{part.removesuffix('-cassandra')}", servers.password(part))
     lines = [line for line in text.splitlines() if not line.startswith("--")]
-    with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
+    with connect_cassandra(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
         for statement in "\n".join(lines).split(";"):
             if statement.strip():
                 session.execute(statement)
 
 
 def _ping(servers: Servers) -> None:
-    with redis_store.connect(servers.settings("admin").redis) as client:
+    with connect_redis(servers.settings("admin").redis) as client:
         client.ping()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 from confluent_kafka.admin import AdminClient
 
+from penstock.cassandra_client import connect_cassandra
 from penstock.kafka.reading import read_topic
-from sinks.stores import cassandra as cassandra_store
-from sinks.stores import redis as redis_store
+from penstock.redis_client import connect_redis
 from tests.security.servers import KEYSPACE, Servers
 
 
@@ -29,7 +29,7 @@ def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -
 
 def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which keys hold one of the words, in name or value."""
-    with redis_store.connect(servers.settings("admin").redis) as client:
+    with connect_redis(servers.settings("admin").redis) as client:
         keys = list(client.scan_iter())
         assert keys, "nothing is stored"
         return [place for key in keys for place in _found(repr(key), (key, client.dump(key)), words)]
@@ -38,7 +38,7 @@ def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
 def in_cassandra(servers: Servers, words: Sequence[str]) -> list[str]:
     """Which rows of any table of the keyspace hold one of the words."""
     found = []
-    with cassandra_store.connect(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
+    with connect_cassandra(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
         tables = list(cluster.metadata.keyspaces[KEYSPACE].tables)
         assert tables, "there are no tables"
         for table in tables:

@@ -8,9 +8,9 @@ import click
 import redis
 
 from penstock.errors import PenstockError
+from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
-from sinks.stores.redis import connect
 from sinks.vector_format import FeatureVector
 from streams.plan.entity_text import stored_entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -51,7 +51,7 @@ def read_vector(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, se
         PenstockError: if Redis does not answer.
     """
     try:
-        return FeatureReader(plan, connect(settings.redis)).get(view.name, entity, now_ms)
+        return FeatureReader(plan, connect_redis(settings.redis)).get(view.name, entity, now_ms)
     except redis.RedisError as error:
         raise PenstockError(
             f"Redis does not answer: {error}", where=settings.redis.url, next="penstock status"
