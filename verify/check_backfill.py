@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from backfill.manifest import BackfillManifest
-from backfill.parquet import Backfill
 from streams.oracle.event_time_order import Arrival, order_by_event_time
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -25,6 +23,7 @@ from verify.continuity import chains_of
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.findings import Findings
 from verify.published import Position, Published, clocks
+from verify.run_data import BackfillData
 
 
 class _Place(NamedTuple):
@@ -64,7 +63,7 @@ class _Row(NamedTuple):
 
 def check_backfill(
     plan: PipelinePlan,
-    backfill: Backfill,
+    backfill: BackfillData,
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     timestamps: Mapping[Position, int],
@@ -86,21 +85,23 @@ def check_backfill(
     """
     findings = BackfillFindings()
     rows = {row.position: row for row in _rows(plan, backfill)}
-    findings.rows = sum(part.rows for part in backfill.manifest.parts)
+    findings.rows = backfill.rows.num_rows
     if findings.rows != len(rows):
         findings.mismatch(f"backfill: {findings.rows - len(rows)} rows come twice")
-    expected = {position for position, event in events.items() if _is_in_range(backfill.manifest, event)}
+    if findings.rows != backfill.announced_rows:
+        findings.mismatch(f"backfill: {findings.rows} rows, its manifest says {backfill.announced_rows}")
+    expected = {position for position, event in events.items() if _is_in_range(backfill, event)}
     for position in expected ^ rows.keys():
         why = "is in the range and has no row" if position in expected else "has a row, and is no event of the range"
         findings.mismatch(f"backfill: event {position} {why}")
     served = _first_emissions(records)
     for position in expected & rows.keys():
         _check_envelope(plan, rows[position], served.get(position), findings)
-    order = _replay_order(backfill.manifest, [timestamps, *(other.timestamps for other in others)])
+    order = _replay_order(backfill, [timestamps, *(other.timestamps for other in others)])
     if plan.source.order == "event_time":
         first = {place.position: turn for place, turn in order.items()}  # there is no further source
         replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
-        partitions = len(backfill.manifest.replay.start)
+        partitions = len(backfill.sources[0].start)
         taken = order_by_event_time(plan.source, partitions, replayed)
         order = {_Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
     everything = {
@@ -108,22 +109,22 @@ def check_backfill(
         for source, of_source in enumerate([events, *(other.events for other in others)])
         for position, event in of_source.items()
     }
-    for view in (plan.view(name) for name in backfill.manifest.views):
+    for view in (plan.view(name) for name in backfill.views):
         _check_view(view, rows, everything, records, served, order, findings)
     located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
-    compared, different = derived_mismatches(plan, located, backfill.manifest.views)
+    compared, different = derived_mismatches(plan, located, backfill.views)
     findings.checked += compared
     for text in different:
         findings.mismatch(text)
     return findings
 
 
-def _rows(plan: PipelinePlan, backfill: Backfill) -> Iterator[_Row]:
-    for batch in backfill.batches():
+def _rows(plan: PipelinePlan, backfill: BackfillData) -> Iterator[_Row]:
+    for batch in backfill.rows.to_batches():
         columns = {name: values.to_pylist() for name, values in _plain(batch).items()}
         views = {
             name: ("entity", "as_of", "late", "seq", *(f.name for f in plan.view(name).outputs))
-            for name in backfill.manifest.views
+            for name in backfill.views
         }
         for i in range(batch.num_rows):
             yield _Row(
@@ -149,9 +150,9 @@ def _plain(batch: Any) -> dict[str, Any]:
     }
 
 
-def _is_in_range(manifest: BackfillManifest, event: JudgedEvent) -> bool:
-    replay, position = manifest.replay, event.position
-    return replay.from_ms <= event.time < replay.to_ms and position.offset < replay.end.get(position.partition, 0)
+def _is_in_range(backfill: BackfillData, event: JudgedEvent) -> bool:
+    end = backfill.sources[0].end.get(event.position.partition, 0)
+    return backfill.from_ms <= event.time < backfill.to_ms and event.position.offset < end
 
 
 def _first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
@@ -179,13 +180,13 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(manifest: BackfillManifest, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+def _replay_order(backfill: BackfillData, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
     """The sort key of each record in a replay: greatest timestamp of its partition so far, source, partition, offset.
 
     ``timestamps`` has one mapping per source.
     """
     order = {}
-    for source, (offsets, of_source) in enumerate(zip(manifest.replay.sources, timestamps, strict=True)):
+    for source, (offsets, of_source) in enumerate(zip(backfill.sources, timestamps, strict=True)):
         read = (
             (place, timestamp)
             for place, timestamp in of_source.items()

@@ -1,19 +1,31 @@
-"""Checks drift alerts and saved detector states against a replay of the detectors over the published records."""
+"""Checks drift alerts and saved detector states against a second computation over the published records."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from penstock.kafka.reading import Record
 from schemas.history import record_decoder
-from scoring.repository import ModelRepository
+from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_records import is_comparable, monitors_by_topic, observer_of
-from streams.drift.drift_reference import DriftReference, read_reference
-from streams.drift.track import DriftAlert, Track, TrackState, read_state
+from streams.plan.feature_records import is_absent
+from verify.drift_replay import (
+    Firing,
+    Observed,
+    counted,
+    counted_offsets,
+    differences,
+    read_reference,
+    replay_monitor,
+)
 from verify.findings import Findings
 from verify.published import Published
 
@@ -48,36 +60,37 @@ class _Key(NamedTuple):
     topic: str
     partition: int
     model: str
-    version: int
+    version: str
     reference: str
 
     @classmethod
     def read(cls, key: bytes) -> _Key:
         topic, partition, model, reference = key.decode().split("/")
         name, _, version = model.rpartition("@")
-        return cls(topic, int(partition), name, int(version), reference)
+        return cls(topic, int(partition), name, version, reference)
 
 
 def check_drift(
     pipeline: Pipeline,
-    repository: ModelRepository,
+    models: Path,
     features: Sequence[Published],
     predictions: Sequence[Published],
     alerts: Iterable[Record],
     states: Iterable[Record],
     injected_ms: int | None = None,
 ) -> DriftFindings:
-    """Replay the detectors over the published records, from each saved state's start to its position, and compare.
+    """Compute the detectors over the published records, from each saved state's start to its position, and compare.
 
-    ``alerts`` and ``states`` are the records of the drift topic and of the state topic; ``injected_ms`` is the event
-    time at which injected drift begins; earlier alerts are false alarms.
-
-    Raises:
-        PenstockError: if a state or its reference cannot be read.
+    ``models`` is the model repository. ``alerts`` and ``states`` are the records of the drift topic and of the state
+    topic; ``injected_ms`` is the event time at which injected drift begins; earlier alerts are false alarms.
     """
     findings = DriftFindings()
     decoder = record_decoder("drift_alert")
     published = [decoder.decode(record.value or b"") for record in alerts]
+    latest = {_Key.read(r.key or b""): json.loads(r.value) for r in states if r.value is not None}
+    if pipeline.monitors is None or not (published or latest):
+        findings.ran = pipeline.monitors is None
+        return findings
     findings.alerts = len(published)
     findings.false_alarms = sum(injected_ms is None or alert["event_time"] < injected_ms for alert in published)
     by_id = {(alert["model_version"], alert["alert_id"]): alert for alert in published}
@@ -85,16 +98,11 @@ def check_drift(
         if times > 1:
             findings.twice += times - 1
             findings.note(f"alert {name} was published {times} times")
-    expected: set[tuple[str, str]] = set()
-    latest = {_Key.read(r.key or b""): read_state(r.value, str(r.key)) for r in states if r.value is not None}
     records = {pipeline.features_topic: features, pipeline.predictions_topic: predictions}
+    expected: set[tuple[str, str]] = set()
     for key, state in latest.items():
-        reference = read_reference(repository.folder(key.model, key.version))
-        if reference.hash != key.reference or key.topic not in monitors_by_topic(pipeline):
-            findings.mismatch(f"state {key}: the reference of this model version has changed")
-            continue
-        for alert in _replay(pipeline, key, reference, state, records[key.topic], findings):
-            name = (str(key.version), alert.alert_id)
+        for alert in _replay(pipeline, models, key, state, records.get(key.topic, ()), findings):
+            name = (key.version, alert["alert_id"])
             expected.add(name)
             _compare(alert, by_id.get(name), findings)
     for version, name in by_id.keys() - expected:
@@ -108,53 +116,145 @@ def check_drift(
 
 def _replay(
     pipeline: Pipeline,
+    models: Path,
     key: _Key,
-    reference: DriftReference,
-    state: TrackState,
+    state: Mapping[str, Any],
     records: Sequence[Published],
     findings: DriftFindings,
-) -> list[DriftAlert]:
-    track = Track(reference, monitors_by_topic(pipeline)[key.topic], key.topic, key.partition, state.start)
-    observe = observer_of(key.topic, pipeline, key.version)
-    counted: set[tuple[str, int, int]] = set()
-    alerts: list[DriftAlert] = []
-    for record in sorted((r for r in records if r.partition == key.partition), key=lambda r: r.offset):
-        if state.start <= record.offset < state.position:
-            observation = observe(record.value) if is_comparable(pipeline, record.lacks) else None
-            alerts += track.process(record.offset, observation)
-            if observation is not None and observation.event_time > reference.until_ms:
-                counted.add(observation.source)
-    track.position = state.position  # a state's position also covers unreadable offsets
+) -> Iterator[dict[str, Any]]:
+    """Compare a saved state with the computed one; yields the alerts that must have been published until then."""
     where = f"state of {key.topic}[{key.partition}]"
-    if state.observed != len(counted):
-        findings.mismatch(f"{where} counted {state.observed} events, the topic has {len(counted)}")
-    for field, value in track.state():
-        if value != getattr(state, field):
-            findings.mismatch(f"{where}: {field} differs from a replay")
-    return alerts
+    names = _monitors_of(pipeline, key.topic)
+    try:
+        reference, content_hash = read_reference(models / key.model / key.version)
+    except (OSError, ValueError) as error:
+        findings.mismatch(f"{where}: the reference of model {key.model}@{key.version} cannot be read: {error}")
+        return
+    if content_hash != key.reference or not names:
+        findings.mismatch(f"{where}: the reference of this model version has changed")
+        return
+    in_range = [
+        record
+        for record in sorted(records, key=lambda record: record.offset)
+        if record.partition == key.partition and state["start"] <= record.offset < state["position"]
+    ]
+    observed = counted(list(_observations(pipeline, key, names, in_range)), reference["until_ms"])
+    newest = np.maximum.accumulate([0, *(one.event_time for one in observed)])[1:]
+    monitors = {monitor["name"]: monitor for monitor in reference["monitors"]}
+    alerts = []
+    for place, name in enumerate(names):
+        replayed = replay_monitor(monitors[name], reference["window"], [one.values[place] for one in observed])
+        for field in differences(state["monitors"].get(name, {}), replayed.state):
+            findings.mismatch(f"{where}: {field} of monitor {name} differs from a replay")
+        alerts += [_alert(key, name, firing, observed, newest.tolist()) for firing in replayed.firings]
+    _check_counts(state, observed, newest.tolist(), len(alerts), where, findings)
+    yield from alerts
 
 
-def _compare(alert: DriftAlert, published: Mapping[str, Any] | None, findings: DriftFindings) -> None:
+def _check_counts(
+    state: Mapping[str, Any],
+    observed: Sequence[Observed],
+    newest: Sequence[int],
+    alerts: int,
+    where: str,
+    findings: DriftFindings,
+) -> None:
+    expected = {"observed": len(observed), "alerts": alerts, "newest_event_time": newest[-1] if newest else 0}
+    for name, value in expected.items():
+        if state[name] != value:
+            findings.mismatch(f"{where}: {name} is {state[name]}, the records give {value}")
+    sources: dict[str, set[int]] = {}
+    for one in observed:
+        topic, partition, offset = one.source
+        sources.setdefault(f"{topic}/{partition}", set()).add(offset)
+    for source in sources.keys() | state["seen"].keys():
+        floor, held = counted_offsets(state["seen"][source]) if source in state["seen"] else (0, set())
+        if held != {offset for offset in sources.get(source, ()) if offset >= floor}:
+            findings.mismatch(f"{where}: the counted events of {source} differ from a replay")
+
+
+def _alert(
+    key: _Key, monitor: str, firing: Firing, observed: Sequence[Observed], newest: Sequence[int]
+) -> dict[str, Any]:
+    offset = observed[firing.place].offset
+    return {
+        "alert_id": f"{key.topic}-{key.partition}-{offset}:{monitor}:{firing.detector}",
+        "monitor": monitor,
+        "detector": firing.detector,
+        "statistic": firing.statistic,
+        "threshold": firing.threshold,
+        "reference": firing.reference,
+        "current": firing.current,
+        "event_time": newest[firing.place],
+        "topic": key.topic,
+        "partition": key.partition,
+        "offset": offset,
+        "model": key.model,
+        "model_version": key.version,
+    }
+
+
+def _compare(alert: Mapping[str, Any], published: Mapping[str, Any] | None, findings: DriftFindings) -> None:
+    name = alert["alert_id"]
     if published is None:
         findings.missing += 1
-        findings.note(f"alert {alert.alert_id} was not published")
+        findings.note(f"alert {name} was not published")
         return
-    expected = {"monitor": alert.monitor, "event_time": alert.event_time, "offset": alert.offset}
-    for name, value in (expected | alert.crossing._asdict()).items():
-        if published[name] != value:
-            findings.mismatch(f"alert {alert.alert_id}: {name} is {published[name]!r}, a replay gives {value!r}")
+    for field, value in alert.items():
+        found = published[field]
+        same = math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9) if isinstance(value, float) else found == value
+        if not same:
+            findings.mismatch(f"alert {name}: {field} is {found!r}, a replay gives {value!r}")
+
+
+def _monitors_of(pipeline: Pipeline, topic: str) -> tuple[str, ...]:
+    """The monitors that the records of a topic feed."""
+    assert pipeline.monitors is not None
+    if topic == pipeline.features_topic:
+        return pipeline.monitors.inputs
+    return (SCORE,) if topic == pipeline.predictions_topic and pipeline.monitors.score else ()
+
+
+def _observations(
+    pipeline: Pipeline, key: _Key, names: Sequence[str], records: Iterable[Published]
+) -> Iterator[Observed]:
+    """What there is to monitor: events' feature records with all monitored columns, or one version's predictions."""
+    of_features = key.topic == pipeline.features_topic
+    for record in records:
+        value = record.value
+        if of_features:
+            if record.is_timer or any(is_absent(name, record.lacks) for name in names):
+                continue
+            values = [_value_at(value, name) for name in names]
+        elif (value["model"], value["model_version"]) == (key.model, key.version):
+            values = [value["score"]]
+        else:
+            continue
+        source = value["source"]
+        position = source["topic"], source["partition"], source["offset"]
+        with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
+            numbers: list[float] = np.array(values, dtype=np.float32).tolist()
+        yield Observed(record.offset, value["event_time"], position, numbers)
+
+
+def _value_at(value: Mapping[str, Any], name: str) -> float:
+    scope, _, column = name.partition(".")
+    part = value[scope]
+    found = None if part is None else part[column]
+    return math.nan if found is None else float(found)
 
 
 def _unfollowed(
-    pipeline: Pipeline, latest: Mapping[_Key, TrackState], records: Mapping[str, Sequence[Published]]
+    pipeline: Pipeline, latest: Mapping[_Key, Mapping[str, Any]], records: Mapping[str, Sequence[Published]]
 ) -> int:
     """The number of records at or beyond the greatest saved position of their partition."""
     reached: dict[tuple[str, int], int] = {}
     for key, state in latest.items():
         where = (key.topic, key.partition)
-        reached[where] = max(reached.get(where, 0), state.position)
+        reached[where] = max(reached.get(where, 0), state["position"])
     return sum(
         record.offset >= reached.get((topic, record.partition), 0)
-        for topic in monitors_by_topic(pipeline)
-        for record in records[topic]
+        for topic, published in records.items()
+        if _monitors_of(pipeline, topic)
+        for record in published
     )

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-import redis
-from cassandra.cluster import Session
-from cassandra.concurrent import execute_concurrent_with_args
-from cassandra.query import SimpleStatement
-from cassandra.util import Date
-
-from sinks.cassandra_tables import day_of, history_table, prediction_table
-from sinks.stores.redis import redis_key
-from sinks.vector_format import VectorFormat
 from streams.plan.model import PipelinePlan, ViewPlan
+from verify import store_formats as formats
 from verify.findings import Findings
 from verify.published import Published
+from verify.run_data import StoredTable
 
-_MGET = 1_000
-_PAGE = 5_000
-_CONCURRENCY = 64
-
-T = TypeVar("T")
 Order = tuple[int, int, int, int]
+_NO_TABLE = StoredTable((), (), ())
 
 
 @dataclass
@@ -36,21 +24,36 @@ class StoreFindings(Findings):
     checked: int = 0
 
 
-def check_redis(plan: PipelinePlan, records: Sequence[Published], client: redis.Redis) -> StoreFindings:
-    """Compare the stored vector of every entity of every view with the newest one on the topic."""
+def check_redis(plan: PipelinePlan, records: Sequence[Published], stored: Mapping[str, bytes]) -> StoreFindings:
+    """Compare the stored vector of every entity of every view with the newest one on the topic.
+
+    ``stored`` has every key of the pipeline. A vector of an entity that was never emitted is a mismatch; vectors of
+    other versions of a view are left alone.
+    """
     findings = StoreFindings()
     for view in plan.views:
-        layout = VectorFormat(view)
-        for some in _chunks(_latest(view, records).items(), _MGET):
-            blobs = client.mget([redis_key(plan, view, entity) for entity, _ in some])
-            assert isinstance(blobs, list)
-            for (entity, (order, part)), blob in zip(some, blobs, strict=True):
-                findings.checked += 1
-                # Read at the vector's own as_of, no window expires after the emission: values must be equal.
-                found = layout.read(entity, blob, part["as_of"])
-                stored = (found.epoch, found.seq, found.attempt, found.as_of, found.values)
-                if stored != (*order, {feature.name: part[feature.name] for feature in view.outputs}):
-                    findings.mismatch(f"Redis {view.id} {entity}: has {stored[:4]}, the latest is {order}")
+        reader = formats.VectorReader(view)
+        expected = {formats.vector_key(plan, view, entity): latest for entity, latest in _latest(view, records).items()}
+        prefix = formats.vector_key(plan, view, "").removesuffix("}")
+        for key in stored.keys() - expected.keys():
+            if key.startswith(prefix):
+                findings.mismatch(f"Redis {key}: no vector of this entity was emitted")
+        for key, (order, newest, part) in expected.items():
+            findings.checked += 1
+            blob = stored.get(key)
+            if blob is None:
+                findings.mismatch(f"Redis {key}: is missing, the latest is {order}")
+                continue
+            try:
+                found = reader.read(blob)
+            except (ValueError, EOFError, IndexError) as error:
+                findings.mismatch(f"Redis {key}: cannot be read: {error}")
+                continue
+            if (found.order, found.newest_ms) != (order, newest):
+                findings.mismatch(f"Redis {key}: has {found.order}, the latest is {order}")
+            elif found.record != part:
+                wrong = [name for name in part if found.record.get(name) != part[name]]
+                findings.mismatch(f"Redis {key}: {', '.join(wrong)} differ from the feature record")
     return findings
 
 
@@ -58,101 +61,59 @@ def check_cassandra(
     plan: PipelinePlan,
     records: Sequence[Published],
     predictions: Sequence[Published],
-    session: Session,
-    keyspace: str,
-    *,
-    sample: int,
-    seed: int,
+    tables: Mapping[str, StoredTable],
 ) -> StoreFindings:
-    """Compare the keys of all rows with the published records, and all columns of ``sample`` rows of each table.
-
-    ``session`` must return rows as tuples.
-    """
+    """Compare the key of every row with the published records, and every column of the rows that were read."""
     findings = StoreFindings()
     for view in plan.views:
-        _check_history(plan, view, records, session, keyspace, findings, sample, random.Random(f"{seed}/{view.id}"))  # noqa: S311
-    _check_prediction_log(plan, predictions, session, keyspace, findings)
+        rows = [
+            formats.history_row(record.value[view.name], record.value)
+            for record in records
+            if record.value[view.name] is not None
+        ]
+        _check_table(formats.history_table(plan, view), formats.HISTORY_KEY, rows, tables, findings)
+    by_event, by_entity = formats.prediction_tables(plan.pipeline)
+    rows = [formats.prediction_row(prediction.value) for prediction in predictions]
+    _check_table(by_event, formats.PREDICTION_KEY, rows, tables, findings)
+    of_entities = [formats.prediction_by_entity_row(prediction.value) for prediction in predictions]
+    rows = [row for row in of_entities if row is not None]
+    _check_table(by_entity, formats.PREDICTION_BY_ENTITY_KEY, rows, tables, findings)
     return findings
 
 
-def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Order, Mapping[str, Any]]]:
-    latest: dict[str, tuple[Order, Mapping[str, Any]]] = {}
+def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Order, int | None, Mapping[str, Any]]]:
+    """The newest vector of each entity: its order, for a timer's the time of the newest event, and its record."""
+    latest: dict[str, tuple[Order, int | None, Mapping[str, Any]]] = {}
     for record in records:
         part = record.value[view.name]
         if part is None:
             continue
         order = (part["epoch"], part["seq"], record.value["attempt"], part["as_of"])
         if part["entity"] not in latest or order > latest[part["entity"]][0]:
-            latest[part["entity"]] = order, part
+            latest[part["entity"]] = order, record.value["event_time"] if record.is_timer else None, part
     return latest
 
 
-def _check_history(
-    plan: PipelinePlan,
-    view: ViewPlan,
-    records: Iterable[Published],
-    session: Session,
-    keyspace: str,
+def _check_table(
+    name: str,
+    key: tuple[str, ...],
+    rows: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, StoredTable],
     findings: StoreFindings,
-    sample: int,
-    rng: random.Random,
 ) -> None:
-    table = history_table(plan, view, 0)
-    published: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for record in records:
-        part = record.value[view.name]
-        if part is not None:
-            key = (part["entity"], part["as_of"], part["epoch"], part["seq"], record.value["attempt"])
-            published[key] = {**part, "attempt": record.value["attempt"], "event_id": record.value["event_id"]}
-    stored = set(_scan(session, f"SELECT entity, as_of, epoch, seq, attempt FROM {keyspace}.{table.name}"))  # noqa: S608
-    findings.checked += len(stored)
-    for key in published.keys() ^ stored:
-        why = "was never published" if key in stored else "is missing"
-        findings.mismatch(f"Cassandra {table.name}: {key} {why}")
-    columns = [name for name in table.columns if name != "day"]
-    quoted = ", ".join(f'"{name}"' for name in columns)
-    statement = session.prepare(
-        f"SELECT {quoted} FROM {keyspace}.{table.name} "  # noqa: S608 - names come from the plan
-        "WHERE entity = ? AND day = ? AND as_of = ? AND epoch = ? AND seq = ? AND attempt = ?"
-    )
-    both = sorted(published.keys() & stored)
-    chosen = rng.sample(both, min(sample, len(both)))
-    arguments = [(key[0], Date(day_of(key[1])), *key[1:]) for key in chosen]
-    answers = execute_concurrent_with_args(session, statement, arguments, concurrency=_CONCURRENCY)
-    for key, (_, rows) in zip(chosen, answers, strict=True):
-        row = dict(zip(columns, rows.one(), strict=True))
-        wrong = [name for name in columns if row[name] != published[key][name]]
+    table = tables.get(name, _NO_TABLE)
+    expected = {tuple(row[column] for column in key): row for row in rows}
+    stored = Counter(table.keys)
+    findings.checked += len(table.keys)
+    for one in expected.keys() ^ stored.keys():
+        why = "was never published" if one in stored else "is missing"
+        findings.mismatch(f"Cassandra {name}: {one} {why}")
+    for row in table.rows:
+        one = tuple(row[column] for column in key)
+        published = expected.get(one)
+        if published is None:
+            continue  # its key is a mismatch already
+        wrong = [column for column, value in row.items() if column not in published or published[column] != value]
+        wrong += [column for column in published if column not in row]
         if wrong:
-            findings.mismatch(f"Cassandra {table.name}: {key} differs in {', '.join(wrong)}")
-
-
-def _check_prediction_log(
-    plan: PipelinePlan,
-    predictions: Iterable[Published],
-    session: Session,
-    keyspace: str,
-    findings: StoreFindings,
-) -> None:
-    table = prediction_table(plan.pipeline, 0).name
-    columns = "event_id, source_partition, source_offset, score, decision, model_version, features_offset, scored_at"
-    stored = set(_scan(session, f"SELECT {columns} FROM {keyspace}.{table}"))  # noqa: S608 - names come from the plan
-    findings.checked += len(stored)
-    published = set()
-    for prediction in predictions:
-        value = prediction.value
-        position = (value["source"]["partition"], value["source"]["offset"])
-        rest = tuple(value[name] for name in ("score", "decision", "model_version", "features_offset", "scored_at"))
-        published.add((value["event_id"], *position, *rest))
-    for row in published ^ stored:
-        why = "was never published" if row in stored else "is missing or differs"
-        findings.mismatch(f"Cassandra {table}: event {row[0]} at {row[1:3]} {why}")
-
-
-def _scan(session: Session, query: str) -> Iterator[tuple[Any, ...]]:
-    yield from session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
+            findings.mismatch(f"Cassandra {name}: {one} differs in {', '.join(wrong)}")

@@ -8,8 +8,9 @@ from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.committed import writer_schemas
+from schemas.contract import Pii
 from schemas.registry import registry_schemas
-from streams.flink.submit import personal_key_of
+from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 from verify.check_events import Judged, judge_events
 
@@ -33,6 +34,16 @@ def judged_source(
         source.contract,
         read_topic(settings.kafka.access, source.topic, start=start),
         Decoder(*writer_schemas(source.contract, project.schemas)),
-        personal_key_of(plan, settings).encode(),
+        pii_key(plan, settings),
         None if url is None else registry_schemas(url),
     )
+
+
+def pii_key(plan: PipelinePlan, settings: Settings) -> bytes:
+    """The key that hashes the pipeline's personal data; empty if no field is hashed.
+
+    Raises:
+        PenstockError: if the pipeline needs a key and none is configured.
+    """
+    hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
+    return settings.pii.require_key().get_secret_value().encode() if hashes else b""

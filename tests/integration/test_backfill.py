@@ -43,6 +43,7 @@ from verify.check_features import check_features
 from verify.check_timers import check_timers
 from verify.judged_sources import judged_source
 from verify.published import published
+from verify.reading import read_backfill_data
 
 SPACING_MS = 4_000
 
@@ -110,7 +111,7 @@ def checked(bench: JobBench, folder: Path) -> BackfillFindings:
     assert features.mismatches == 0, features.examples
     return check_backfill(
         bench.plan,
-        read_backfill(folder),
+        read_backfill_data(folder),
         judged.events,
         [record for record in records if not record.is_timer],
         judged.timestamps,

@@ -25,7 +25,6 @@ from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.history import record_decoder
-from scoring.repository import ModelRepository
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
@@ -188,7 +187,7 @@ def test_no_drift_alert_is_lost_or_repeated(aftermath: Aftermath) -> None:
     predictions = published(read_topic(settings.kafka.access, fraud.predictions_topic), record_decoder("prediction"))
     findings = check_drift(
         fraud,
-        ModelRepository(settings.model_repository),
+        settings.model_repository,
         features,
         predictions,
         read_topic(settings.kafka.access, fraud.drift_topic),

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from backfill.parquet import read_backfill
 from backfill.run import BackfillRequest
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
@@ -32,6 +31,7 @@ from verify.check_events import Judged, check_dead_letters
 from verify.check_features import check_features
 from verify.judged_sources import judged_source
 from verify.published import published
+from verify.reading import read_backfill_data
 
 _DEFINITION = '''
 """A pipeline of the tests."""
@@ -203,7 +203,7 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
     assert manifest.rows == len(shown.events)
     replayed = check_backfill(
         bench.plan,
-        read_backfill(tmp_path / "backfill"),
+        read_backfill_data(tmp_path / "backfill"),
         shown.events,
         records,
         shown.timestamps,

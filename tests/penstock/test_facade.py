@@ -16,8 +16,10 @@ from penstock.paths import ROOT
 FOUNDATION = (
     "errors",
     "kafka.access",
+    "cassandra_client",
     "paths",
     "processes",
+    "redis_client",
     "sections",
     "settings",
     "telemetry",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
-from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
+from backfill.parquet import RowBuilder, WrittenOffsets, write_part
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
 from streams.flink.submission import Offsets, Replay
@@ -21,6 +21,7 @@ from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_events import Judged
 from verify.emissions import JudgedEvent
 from verify.published import Position, Published
+from verify.reading import read_backfill_data
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
 PLAN = make_plan(
@@ -115,7 +116,7 @@ def check(
     timestamps = {one.position: one.timestamp for one in EVENTS}
     times = {one.position: one.timestamp for one in updating}
     others = [Judged({one.position: one for one in updating}, {}, {}, times)] if updating else []
-    return check_backfill(plan, read_backfill(folder), events, served(live), timestamps, others=others)
+    return check_backfill(plan, read_backfill_data(folder), events, served(live), timestamps, others=others)
 
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Bench:
         alerts, states = (
             read_topic(kafka, topic) for topic in (self.pipeline.drift_topic, self.pipeline.drift_state_topic)
         )
-        return check_drift(self.pipeline, self.repository, features, predictions, alerts, states)
+        return check_drift(self.pipeline, self.repository.root, features, predictions, alerts, states)
 
     def drained(self, timeout_s: float = 120) -> DriftFindings:
         """Wait until every record is followed and its state saved, then verify what was published."""

@@ -1,0 +1,202 @@
+"""Judges a run: every check, on data that was read before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from sklearn.metrics import roc_auc_score
+
+from schemas.codec import Decoder, Registry
+from schemas.committed import writer_schemas
+from schemas.dead_letters import DeadLetter
+from streams.plan.project import Project
+from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_drift import check_drift
+from verify.check_events import Judged, check_dead_letters, judge_events
+from verify.check_features import check_features
+from verify.check_predictions import Scorer, check_predictions, model_vectors
+from verify.check_stores import check_cassandra, check_redis
+from verify.check_timers import check_timers
+from verify.findings import MAX_EXAMPLES, Findings
+from verify.labels import known_labels
+from verify.measured import Measured
+from verify.published import Position, Published
+from verify.report import ModelReport, PipelineReport, percentiles
+from verify.run_data import RunData
+
+
+def judge(
+    project: Project,
+    run: RunData,
+    measured: Measured | None = None,
+    *,
+    pii_key: bytes,
+    registry: Registry | None = None,
+    epochs: int = 1,
+) -> PipelineReport:
+    """Check everything that a pipeline published and stored against its raw events.
+
+    Args:
+        project: The pipeline.
+        run: What its run left.
+        measured: Client-side measurements of the run: they give latency, throughput, and the model's quality on events
+            later than its training data.
+        pii_key: The key that hashes personal data.
+        registry: Finds schemas of Confluent's framing.
+        epochs: How often the job has started without state.
+    """
+    pipeline, plan = project.pipeline, project.plan
+    judged, *others = judged_sources(project, run, pii_key, registry)
+    letters = [
+        check_dead_letters(of_source, source.topic, [DeadLetter.read(r.key, r.value, r.headers) for r in records])
+        for of_source, source, records in zip((judged, *others), plan.sources, run.dead_letters, strict=True)
+    ]
+    updating = [other.events for other in others]
+    features = check_features(plan, judged.events, run.features, arrivals=judged.arrivals(), others=updating)
+    timers = check_timers(plan, judged.events, run.features, others=updating)
+    of_events = [record for record in run.features if not record.is_timer]
+    scored = check_predictions(
+        plan,
+        pipeline.model,
+        judged.events,
+        of_events,
+        run.predictions,
+        lambda version: _scorer(run.models / pipeline.model.name / version / "model.onnx"),
+    )
+    redis = check_redis(plan, run.features, run.redis)
+    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
+    replayed = BackfillFindings()
+    if run.backfill is not None:
+        replayed = check_backfill(
+            plan,
+            run.backfill,
+            judged.events,
+            of_events,
+            judged.timestamps,
+            arrivals=judged.arrivals(),
+            others=others,
+        )
+    drift_from_ms = measured.drift_from_ms if measured else None
+    drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
+    checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
+    examples = [example for _, _, of_letters in letters for example in of_letters]
+    examples += [example for check in checks for example in check.examples]
+    return PipelineReport(
+        events_valid=len(judged.events),
+        events_updating=sum(len(other.events) for other in others),
+        events_invalid=sum(len(each.rejections) for each in (judged, *others)),
+        events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
+        events_ignored=sum(len(each.ignored) for each in (judged, *others)),
+        dead_letters=sum(found for found, _, _ in letters),
+        dead_letter_mismatches=sum(wrong for _, wrong, _ in letters),
+        epochs=features.epochs,
+        epochs_announced=epochs,
+        features_emitted=features.emitted + timers.emitted,
+        features_total=features.total + timers.total,
+        features_checked=features.checked + timers.checked,
+        features_unverifiable=features.unverifiable + timers.unverifiable,
+        feature_mismatches=features.mismatches + timers.mismatches,
+        feature_gaps=features.missing,
+        predictions=scored.predictions,
+        prediction_duplicates=scored.duplicates,
+        prediction_gaps=scored.gaps,
+        prediction_mismatches=scored.mismatches,
+        fallback_predictions=scored.fallbacks,
+        redis_checked=redis.checked,
+        redis_mismatches=redis.mismatches,
+        cassandra_rows=cassandra.checked,
+        cassandra_mismatches=cassandra.mismatches,
+        backfill_rows=replayed.rows,
+        backfill_checked=replayed.checked,
+        backfill_order_differences=replayed.order_differences,
+        backfill_mismatches=replayed.mismatches,
+        drift_from_ms=drift_from_ms,
+        drift_alerts=drift.alerts,
+        false_alarms_before_drift=drift.false_alarms if drift_from_ms is not None else 0,
+        drift_alerts_missing=drift.missing,
+        drift_alerts_extra=drift.extra,
+        drift_alert_duplicates=drift.twice,
+        drift_unfollowed=drift.unfollowed,
+        drift_mismatches=drift.mismatches,
+        latency_ms=percentiles(measured.latencies_ms) if measured else None,
+        events_per_s=measured.events_per_s if measured else None,
+        model=_quality(project, run, measured) if measured else None,
+        not_run=[] if drift.ran else ["the drift app"],
+        examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None) -> list[Judged]:
+    """The events of each source, judged by the contract."""
+    plan = project.plan
+    return [
+        judge_events(
+            plan,
+            of_plan,
+            source.contract,
+            records,
+            Decoder(*writer_schemas(source.contract, project.schemas)),
+            pii_key,
+            registry,
+        )
+        for of_plan, source, records in zip(plan.sources, project.pipeline.sources, run.sources, strict=True)
+    ]
+
+
+def _scorer(path: Path) -> Scorer:
+    """A model file as a function from vectors, float32 [N, inputs], to scores [N]."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (tensor,) = session.get_inputs()
+
+    def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0][:, 0]
+        return scores
+
+    return score
+
+
+def _quality(project: Project, run: RunData, measured: Measured) -> ModelReport | None:
+    """AUC of the published scores and of the model without windows, on labelled events later than the training data."""
+    pipeline = project.pipeline
+    if pipeline.labels is None:
+        return None
+    labels = known_labels(pipeline.labels, run.labels, project.schemas)
+    by_offset = {Position(record.partition, record.offset): record.value for record in run.features}
+    judged = [
+        (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
+        for p in run.predictions
+        if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
+    ]
+    # A prediction without its feature record is already counted as a mismatch; it must not stop the verifier.
+    later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
+    truth = [labels[p.value["event_id"]] for p in later]
+    if len(set(truth)) < 2:
+        return None
+    version = max((p.value["model_version"] for p in later), key=int)
+    vectors = model_vectors(pipeline.model, served, len(served))
+    baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)
+    return ModelReport(
+        name=pipeline.model.name,
+        version=version,
+        auc=_auc(truth, later),
+        auc_without_windows=round(float(roc_auc_score(truth, baseline)), 4),
+        evaluated=len(later),
+    )
+
+
+def _auc(truth: Sequence[int], predictions: Sequence[Published]) -> float:
+    return round(float(roc_auc_score(truth, [prediction.value["score"] for prediction in predictions])), 4)
+
+
+def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scores of a version's baseline, which takes some of the model's inputs."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    columns = [manifest["inputs"].index(name) for name in manifest["baseline_inputs"]]
+    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))

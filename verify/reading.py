@@ -1,0 +1,144 @@
+"""Reads everything that a run left: topics, stores, a backfill. It changes nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import redis
+from cassandra.cluster import Session
+from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.query import SimpleStatement, tuple_factory
+
+from penstock.cassandra_client import connect_cassandra
+from penstock.errors import PenstockError
+from penstock.kafka.reading import Record, read_topic
+from penstock.redis_client import connect_redis
+from penstock.settings import Settings
+from schemas.history import record_decoder
+from streams.plan.model import PipelinePlan
+from streams.plan.project import Project
+from verify import store_formats as formats
+from verify.published import published
+from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
+
+_SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
+
+
+def read_run(
+    project: Project, settings: Settings, backfill: Path | None = None, *, sample: int | None, seed: int
+) -> RunData:
+    """Read a pipeline's run.
+
+    Of each Cassandra table all keys are read, and all columns of ``sample`` rows that ``seed`` draws; None reads all.
+
+    Raises:
+        PenstockError: if Kafka, a store or the backfill cannot be read.
+    """
+    pipeline, plan, kafka = project.pipeline, project.plan, settings.kafka.access
+
+    def records(topic: str) -> list[Record]:
+        return list(read_topic(kafka, topic))
+
+    has_monitors, labels = pipeline.monitors is not None, pipeline.labels
+    return RunData(
+        sources=tuple(records(source.topic) for source in plan.sources),
+        dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
+        features=published(records(pipeline.features_topic), project.features_decoder()),
+        predictions=published(records(pipeline.predictions_topic), record_decoder("prediction")),
+        alerts=records(pipeline.drift_topic) if has_monitors else (),
+        states=records(pipeline.drift_state_topic) if has_monitors else (),
+        labels=() if labels is None else records(labels.topic),
+        redis=_read_redis(connect_redis(settings.redis), plan.pipeline),
+        cassandra=_read_cassandra(plan, settings, sample, seed),
+        backfill=None if backfill is None else read_backfill_data(backfill),
+        models=settings.model_repository,
+    )
+
+
+def read_backfill_data(folder: Path) -> BackfillData:
+    """Read a complete backfill from its manifest and part files.
+
+    Raises:
+        PenstockError: if it is not complete, or a file is missing.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["state"] != "complete":
+            raise PenstockError(
+                "the backfill is not complete", where=str(folder), next="run the same `penstock backfill run` again"
+            )
+        tables = [pq.read_table(folder / part["file"]) for part in manifest["parts"]]
+    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+        raise PenstockError(f"the backfill cannot be read: {error}", where=str(folder)) from error
+    replay = manifest["replay"]
+    return BackfillData(
+        from_ms=replay["from_ms"],
+        to_ms=replay["to_ms"],
+        views=tuple(manifest["views"]),
+        sources=tuple(
+            OffsetRange(_by_partition(offsets["start"]), _by_partition(offsets["end"]))
+            for offsets in (replay, *replay["additional_sources"])
+        ),
+        announced_rows=sum(part["rows"] for part in manifest["parts"]),
+        rows=pa.concat_tables(tables),
+    )
+
+
+def _by_partition(offsets: Mapping[str, int]) -> dict[int, int]:
+    return {int(partition): offset for partition, offset in offsets.items()}
+
+
+def _read_redis(client: redis.Redis, pipeline: str) -> dict[str, bytes]:
+    """Every vector of the pipeline; marks of the sink have no ``@`` and are left out."""
+    keys = list(client.scan_iter(f"{formats.vector_prefix(pipeline)}*@*", _SCAN))
+    found: dict[str, bytes] = {}
+    for begin in range(0, len(keys), _SCAN):
+        some = keys[begin : begin + _SCAN]
+        values = client.mget(some)
+        assert isinstance(values, list)
+        found |= {key.decode(): value for key, value in zip(some, values, strict=True) if value is not None}
+    return found
+
+
+def _read_cassandra(plan: PipelinePlan, settings: Settings, sample: int | None, seed: int) -> dict[str, StoredTable]:
+    by_event, by_entity = formats.prediction_tables(plan.pipeline)
+    tables: dict[str, tuple[str, ...]] = {formats.history_table(plan, view): formats.HISTORY_KEY for view in plan.views}
+    tables |= {by_event: formats.PREDICTION_KEY, by_entity: formats.PREDICTION_BY_ENTITY_KEY}
+    with connect_cassandra(settings.cassandra, tuple_factory) as cluster, cluster.connect() as session:
+        return {
+            name: _read_table(session, settings.cassandra.keyspace, name, key, sample, random.Random(f"{seed}/{name}"))  # noqa: S311 - a sample
+            for name, key in tables.items()
+        }
+
+
+def _read_table(
+    session: Session, keyspace: str, name: str, key: tuple[str, ...], sample: int | None, rng: random.Random
+) -> StoredTable:
+    table = f'"{keyspace}"."{name}"'
+    keys = list(_select(session, f"SELECT {', '.join(key)} FROM {table}"))  # noqa: S608 - names come from the plan
+    if sample is None or sample >= len(keys):
+        rows = list(_select_rows(session, f"SELECT * FROM {table}"))  # noqa: S608
+        return StoredTable(key, keys, rows)
+    chosen = rng.sample(keys, sample)
+    where = " AND ".join(f"{column} = ?" for column in key)
+    statement = session.prepare(f"SELECT * FROM {table} WHERE {where}")  # noqa: S608
+    answers = execute_concurrent_with_args(session, statement, chosen, concurrency=_CONCURRENCY)
+    rows = [dict(zip(result.column_names, row, strict=True)) for _, result in answers for row in result]
+    return StoredTable(key, keys, rows)
+
+
+def _select(session: Session, query: str) -> Iterator[tuple[Any, ...]]:
+    yield from session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
+
+
+def _select_rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
+    result = session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
+    names = result.column_names
+    for row in result:
+        yield dict(zip(names, row, strict=True))

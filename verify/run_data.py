@@ -1,0 +1,82 @@
+"""Everything that a run of a pipeline left, as the verifier judges it: plain data, read once.
+
+:mod:`verify.reading` reads it from Kafka, Redis, Cassandra and files. The judge (:mod:`verify.judge`) connects to
+nothing, so a test can change a recorded run and judge it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from penstock.kafka.reading import Record
+from verify.published import Published
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A Cassandra table: the primary key of every row, and some whole rows.
+
+    ``key`` names the columns of the primary key, in order.
+    """
+
+    key: tuple[str, ...]
+    keys: Sequence[tuple[Any, ...]]
+    rows: Sequence[Mapping[str, Any]]
+
+
+class OffsetRange(NamedTuple):
+    """The offsets of one source that a backfill replayed, from ``start`` up to ``end``, by partition."""
+
+    start: Mapping[int, int]
+    end: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class BackfillData:
+    """A backfill: its range of event time, the views of its rows, the offsets of each source, and all rows.
+
+    ``announced_rows`` is the number of rows that its manifest states.
+    """
+
+    from_ms: int
+    to_ms: int
+    views: tuple[str, ...]
+    sources: tuple[OffsetRange, ...]
+    announced_rows: int
+    rows: pa.Table
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One pipeline's topics, stores and models.
+
+    Args:
+        sources: The raw records of each source, in offset order within each partition.
+        dead_letters: The records of each source's dead letter topic.
+        features: The features topic, decoded.
+        predictions: The predictions topic, decoded.
+        alerts: The drift topic.
+        states: The topic of the drift app's states.
+        labels: The labels topic.
+        redis: Every key of the pipeline's vectors, with its value.
+        cassandra: The tables by name.
+        backfill: A complete backfill; None if none is judged.
+        models: The model repository.
+    """
+
+    sources: tuple[Sequence[Record], ...]
+    dead_letters: tuple[Sequence[Record], ...]
+    features: Sequence[Published]
+    predictions: Sequence[Published]
+    alerts: Sequence[Record] = ()
+    states: Sequence[Record] = ()
+    labels: Sequence[Record] = ()
+    redis: Mapping[str, bytes] = field(default_factory=dict)
+    cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
+    backfill: BackfillData | None = None
+    models: Path = Path()
