@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel bench-engine lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants bench-engine lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -37,6 +37,9 @@ test-unit: setup test-kernel ## Run the tests that need no server
 
 test-kernel: setup # The kernel's own tests
 	@if [ -f streams/kernel/pom.xml ]; then $(BOOTSTRAP) --kernel-test; fi
+
+mutants: setup ## Sabotage a recorded run in every way we know; the verifier must find each (build/verify/mutants.json)
+	@$(BIN)/python -m pytest -q tests/integration/test_sabotage.py $(ARGS)
 
 bench-engine: setup ## Measure the window engine beside its peers, for docs/reference/benchmarks.md (QUICK=1: five minutes)
 	@$(BOOTSTRAP) peers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
+_ROUTES = ("primary", "fallback")
 
 Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
@@ -54,7 +57,7 @@ def check_predictions(
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores, or raises OSError.
     """
     findings = PredictionFindings(predictions=len(predictions))
     first: dict[Position, Published] = {}
@@ -77,13 +80,13 @@ def check_predictions(
         findings.fallbacks += prediction.value["route"] == "fallback"
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
-        _check_references(plan, prediction, record, findings)
+        _check_references(plan, model, prediction, record, findings)
     _check_scores(model, judged, scorer_of, findings)
     return findings
 
 
 def _check_references(
-    plan: PipelinePlan, prediction: Published, record: Published, findings: PredictionFindings
+    plan: PipelinePlan, model: Model, prediction: Published, record: Published, findings: PredictionFindings
 ) -> None:
     value, features = prediction.value, record.value
     served = [
@@ -91,7 +94,11 @@ def _check_references(
         for view in plan.views
         if features[view.name] is not None
     ]
+    first_view = features[plan.views[0].name]
     expected = {
+        "entity": None if first_view is None else first_view["entity"],
+        "policy_version": _policy_version(model),
+        "model": model.name,
         "event_id": features["event_id"],
         "event_time": features["event_time"],
         "pipeline": plan.pipeline,
@@ -109,8 +116,16 @@ def _check_references(
     for name, wanted in expected.items():
         if value[name] != wanted:
             findings.mismatch(f"{where}: {name} is {value[name]!r}, should be {wanted!r}")
+    if value["route"] not in _ROUTES:
+        findings.mismatch(f"{where}: route is {value['route']!r}, should be one of {', '.join(_ROUTES)}")
     if (prediction.partition, prediction.key) != (record.partition, record.key):
         findings.mismatch(f"{where}: key or partition differs from its feature record")
+
+
+def _policy_version(model: Model) -> str:
+    """The hash of all that decisions depend on (docs/reference/records.md)."""
+    content = json.dumps([model.threshold, model.positive, model.negative], separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _check_scores(
@@ -122,7 +137,13 @@ def _check_scores(
     for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
         pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
-        scores = scorer_of(version)(vectors)
+        try:
+            scores = scorer_of(version)(vectors)
+        except OSError as error:
+            for prediction, _ in pairs:
+                where = prediction.place_in("predictions")
+                findings.mismatch(f"{where}: model version {version} cannot be read: {error}")
+            continue
         for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
             where = prediction.place_in("predictions")
             if prediction.value["vector"] != vector.astype("<f4").tobytes():

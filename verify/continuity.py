@@ -74,7 +74,7 @@ def chains_in_offset_order(
     """
     ranks = {event.position: rank for rank, event in enumerate(events)}
     by_attempt = _by_attempt(emissions, findings, name)
-    begin = min(ranks[own[0].position] - own[0].seq + 1 for own in by_attempt.values())
+    begin = max(0, min(ranks[own[0].position] - own[0].seq + 1 for own in by_attempt.values()))
     found = []
     length = 0
     for attempt, own in by_attempt.items():
@@ -83,15 +83,15 @@ def chains_in_offset_order(
         for emission in own:
             if ranks[emission.position] - begin != emission.seq - 1:
                 place = begin + emission.seq - 1
-                wanted = events[place].position if 0 <= place < len(events) else "no event"
+                wanted = events[place].position if place < len(events) else "no event"
                 findings.mismatch(f"{name}: seq {emission.seq} is event {emission.position}, in offset order {wanted}")
                 findings.unverifiable += 1
                 continue
             judged.append((emission.seq - 1, emission))
             if emission.seq == length + 1:
                 length += 1
-        found.append(Chain(attempt, list(events[max(begin, 0) :]), judged))
-    return Chains(found, list(events[max(begin, 0) : max(begin, 0) + length]))
+        found.append(Chain(attempt, list(events[begin:]), judged))
+    return Chains(found, list(events[begin : begin + length]))
 
 
 def check_continuity(

@@ -149,10 +149,15 @@ def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Reg
 
 
 def _scorer(path: Path) -> Scorer:
-    """A model file as a function from vectors, float32 [N, inputs], to scores [N]."""
+    """A model file as a function from vectors, float32 [N, inputs], to scores [N].
+
+    Raises:
+        OSError: if there is no such file.
+    """
+    content = path.read_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (tensor,) = session.get_inputs()
 
     def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

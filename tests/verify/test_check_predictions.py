@@ -38,6 +38,8 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
         value: dict[str, Any] = {
             **head,
             "pipeline": "p",
+            "entity": "a",
+            "policy_version": "f660b1e821a7",  # of [0.5,"block","approve"]
             "score": score,
             "decision": "block" if score >= 0.5 else "approve",
             "model": "m",

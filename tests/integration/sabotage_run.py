@@ -1,0 +1,196 @@
+"""A small run with everything that the verifier checks: two entities, timers, a kill, a backfill, a model and drift."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from deploy.local.stack import Stack
+from examples.demo.command_runner import CommandRunner
+from penstock.kafka.lag import Lag
+from penstock.kafka.names import group_of
+from penstock.kafka.topics import create_topics
+from penstock.settings import Settings
+from streams.plan.pipeline_topics import pipeline_topics
+from streams.plan.project import Project, open_project
+from verify.reading import read_run
+from verify.run_data import RunData
+
+START_MS = 1_772_366_400_000
+HISTORY, DRIFTED = 700, 350
+DEFINITION = '''
+"""A pipeline of the tests."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from penstock import *  # noqa: F403
+
+
+class Tap(Contract, name="tap_{suffix}", version=1):
+    """A tap."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    shop: str | None = None
+    amount: Annotated[float, Field(gt=0)]
+
+
+class Verdict(Contract, name="verdict_{suffix}", version=1):
+    """What it turned out to be."""
+
+    id: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    fraud: bool
+
+
+card, shop = Entity(name="card", key="card"), Entity(name="shop", key="shop")
+by_card = View(
+    name="by_card",
+    version=1,
+    entity=card,
+    aggregates=(
+        count(over=("1m", "10m")),
+        mean("amount", over="10m"),
+        sum_("amount", over="1m"),
+        last("shop", over="10m"),
+    ),
+    derived={{"share": Derived(sql="count_1m / (1e0 * count_10m)", type="double")}},
+    refresh="20s",
+)
+by_shop = View(
+    name="by_shop",
+    version=1,
+    entity=shop,
+    aggregates=(count(over="10m"), max_("amount", over="10m"), approx_distinct("card", over="10m")),
+)
+pipeline = Pipeline(
+    name="taps_{suffix}",
+    source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=2),
+    entities=(card, shop),
+    views=(by_card, by_shop),
+    model=Model(
+        name="taps_{suffix}",
+        inputs=("event.amount", "by_card.count_10m", "by_card.amount_mean_10m", "by_shop.count_10m"),
+        threshold=0.5,
+        positive="block",
+        negative="pass",
+    ),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"),
+    monitors=Monitors(inputs=("event.amount", "by_card.amount_mean_10m"), window=100, false_alarm_every=10_000),
+)
+'''
+
+
+def taps(seed: int) -> list[dict[str, Any]]:
+    """Taps of a dozen cards, 3 s apart on average; amounts triple after :data:`HISTORY` of them."""
+    rng = random.Random(seed)
+    found = []
+    time_ms = START_MS
+    for number in range(HISTORY + DRIFTED):
+        time_ms += rng.randrange(6_000)
+        level = 10.0 if number < HISTORY else 30.0
+        found.append(
+            {
+                "id": f"t{number}",
+                "time": time_ms,
+                "card": f"card{rng.randrange(12)}",
+                "shop": rng.choice([None, *(f"shop{n}" for n in range(5))]),
+                "amount": round(level * rng.lognormvariate(0, 0.5), 2),
+            }
+        )
+    return found
+
+
+def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[Project, RunData]:
+    """Run the pipeline on the stack, kill its TaskManager once, and return what it left."""
+    path = folder / f"taps_{suffix}" / "pipeline.py"
+    path.parent.mkdir()
+    path.write_text(DEFINITION.format(suffix=suffix), encoding="utf-8")
+    file = str(path)
+    project = open_project(file)
+    settings = Settings()
+    create_topics(pipeline_topics(project.pipeline), settings.kafka.access)
+    events = taps(seed)
+    backfill = folder / "backfill"
+    with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
+        runner = _Runner(project, settings, services)
+        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1500")
+        runner.produce(events[:HISTORY], rng=random.Random(seed))
+        runner.label(events[:HISTORY], rng=random.Random(seed))
+        runner.await_role("features", project.plan.source.topic)
+        times = ("--from", str(START_MS), "--to", str(events[HISTORY - 1]["time"] + 1))
+        services.call("backfill", "backfill", "run", file, *times, "--out", str(backfill))
+        services.call("train", "model", "train", file, "--backfill", str(backfill), "--until", times[-1])
+        services.call("load", "model", "load", file)
+        for name in ("redis", "cassandra"):
+            services.start(f"sink-{name}", "sink", "run", name, file)
+        services.start("scorer", "scorer", "run", file)
+        services.start("drift", "drift", "run", file)
+        for begin in range(HISTORY, HISTORY + DRIFTED, 10):
+            # A stream, not a burst: at any moment there are events after the last checkpoint.
+            runner.produce(events[begin : begin + 10], rng=random.Random(seed + begin))
+            time.sleep(0.1)
+            if begin == HISTORY + DRIFTED // 2 // 10 * 10:
+                os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+        runner.await_all()
+        services.call("job-stop", "job", "stop", file)
+        runner.await_all()
+    return project, read_run(project, settings, backfill, sample=None, seed=seed)
+
+
+class _Runner:
+    """Produces events and waits for the consumers of one pipeline."""
+
+    def __init__(self, project: Project, settings: Settings, services: CommandRunner) -> None:
+        self._project, self._kafka, self._services = project, settings.kafka.access, services
+        self._producer = Producer({**self._kafka.client(), "linger.ms": 5})
+        self._lag = Lag(self._kafka)
+
+    def produce(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
+        """Produce events, each to the partition of its card, with some repeated and some that break the contract."""
+        for event in events:
+            wrong = {**event, "amount": -1.0} if rng.random() < 0.02 else None
+            again = event if rng.random() < 0.02 else None
+            for one in filter(None, (event, wrong, again)):
+                key = one["card"].encode()
+                topic = self._project.plan.source.topic
+                self._producer.produce(topic, json.dumps(one).encode(), key, sum(key) % 2)
+        assert self._producer.flush(30) == 0
+
+    def label(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
+        """Label events: large amounts are more often fraud."""
+        labels = self._project.pipeline.labels
+        assert labels is not None
+        for event in events:
+            fraud = event["amount"] * rng.lognormvariate(0, 0.4) > 14
+            label = {"id": event["id"], "known_at": event["time"] + 1, "fraud": fraud}
+            self._producer.produce(labels.topic, json.dumps(label).encode(), event["id"].encode())
+        assert self._producer.flush(30) == 0
+
+    def await_role(self, role: str, topic: str, markers: int = 0) -> None:
+        """Wait until the consumer group of a part of the pipeline has read a topic."""
+        group = group_of(self._project.name, role)
+        deadline = time.monotonic() + 120
+        while any(lag > markers for lag in self._lag.of_group(group, topic).values()):
+            assert time.monotonic() < deadline, f"{group} did not catch up on {topic}"
+            self._services.check()
+            time.sleep(0.2)
+
+    def await_all(self) -> None:
+        """Wait until everything published is processed, saved and stored."""
+        pipeline = self._project.pipeline
+        self.await_role("features", pipeline.source.topic)
+        for role in ("scorer", "sink-redis", "sink-cassandra", "drift"):
+            self.await_role(role, pipeline.features_topic)
+        for role in ("sink-cassandra", "drift"):
+            self.await_role(role, pipeline.predictions_topic, markers=1)

@@ -1,0 +1,64 @@
+"""The verifier refuses every way in which a recorded run can go wrong, and the good run itself passes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.local.stack import Stack
+from penstock.paths import BUILD
+from streams.plan.project import Project
+from tests.integration.sabotage_run import DRIFTED, HISTORY, record_run
+from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores  # noqa: F401 - they add mutants
+from tests.verify.sabotage.catalogue import MUTANTS, Mutant
+from verify.judge import judge
+from verify.report import PipelineReport
+from verify.run_data import RunData
+
+REPORT = BUILD / "verify" / "mutants.json"
+
+
+@pytest.fixture(scope="module")
+def recorded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, RunData]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**stack.environment(), "PENSTOCK_CASSANDRA_KEYSPACE": "sabotage"}.items():
+            patch.setenv(name, value)
+        return record_run(stack, tmp_path_factory.mktemp("sabotage"), secrets.token_hex(4))
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> Iterator[list[dict[str, Any]]]:
+    """What each mutant was found by; written to :data:`REPORT` at the end."""
+    found: list[dict[str, Any]] = []
+    yield found
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(json.dumps({"mutants": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
+    report = judge(*recorded, pii_key=b"")
+    assert report.verdict == "passed", (report.failures(), report.unchecked(), report.examples)
+    assert report.events_valid == report.predictions == HISTORY + DRIFTED
+    of_events = [record for record in recorded[1].features if not record.is_timer]
+    assert len(of_events) > report.events_valid, "the kill came too late to make the job repeat itself"
+    assert len(of_events) < report.features_emitted, "there are no timers"
+    assert report.features_checked == report.features_total
+    assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_the_verifier_finds(mutant: Mutant, recorded: tuple[Project, RunData], verdicts: list[dict[str, Any]]) -> None:
+    project, run = recorded
+    report = judge(project, mutant.change(project, run), pii_key=b"")
+    by = [name for name in mutant.found_by if _says(report, name)]
+    verdicts.append({"name": mutant.name, "killed": report.verdict != "passed" and bool(by), "by": by})
+    assert report.verdict != "passed"
+    assert by, f"found, but not by {', '.join(mutant.found_by)}: {report.failures()}"
+
+
+def _says(report: PipelineReport, name: str) -> bool:
+    return report.epochs > report.epochs_announced if name == "epochs" else bool(getattr(report, name))

@@ -1,0 +1,67 @@
+"""What can be wrong with a backfill."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streams.plan.project import Project
+from tests.verify.sabotage.catalogue import mutant
+from verify.run_data import RunData
+
+
+def _edit_rows(run: RunData, edit: Callable[[pa.Table], pa.Table]) -> RunData:
+    assert run.backfill is not None
+    rows = edit(run.backfill.rows)
+    return dataclasses.replace(run, backfill=dataclasses.replace(run.backfill, rows=rows))
+
+
+def _with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    place = table.column_names.index(name)
+    return table.set_column(place, table.schema.field(place), values.cast(table.schema.field(place).type))
+
+
+@mutant("backfill_mismatches")
+def a_backfilled_value_shifted_by_one_row(_: Project, run: RunData) -> RunData:
+    def edit(table: pa.Table) -> pa.Table:
+        values = table["by_card.amount_mean_10m"].to_pylist()
+        return _with_column(table, "by_card.amount_mean_10m", pa.array([*values[1:], values[0]]))
+
+    return _edit_rows(run, edit)
+
+
+@mutant("backfill_mismatches")
+def a_backfilled_value_off_in_its_last_bit(_: Project, run: RunData) -> RunData:
+    def edit(table: pa.Table) -> pa.Table:
+        values = table["by_card.amount_mean_10m"].to_pylist()
+        place = next(n for n, value in enumerate(values) if value is not None)
+        values[place] *= 1 + 2**-52
+        return _with_column(table, "by_card.amount_mean_10m", pa.array(values))
+
+    return _edit_rows(run, edit)
+
+
+@mutant("backfill_mismatches")
+def a_backfilled_row_lost(_: Project, run: RunData) -> RunData:
+    return _edit_rows(run, lambda table: table.slice(1))
+
+
+@mutant("backfill_mismatches")
+def a_backfilled_row_written_twice(_: Project, run: RunData) -> RunData:
+    return _edit_rows(run, lambda table: pa.concat_tables([table, table.slice(0, 1)]))
+
+
+@mutant("backfill_mismatches")
+def another_event_column_in_a_backfill(_: Project, run: RunData) -> RunData:
+    return _edit_rows(run, lambda table: _with_column(table, "event.amount", pc.add(table["event.amount"], 1.0)))
+
+
+@mutant("backfill_mismatches")
+def a_backfill_with_other_rows_than_its_manifest_says(_: Project, run: RunData) -> RunData:
+    assert run.backfill is not None
+    backfill = dataclasses.replace(run.backfill, announced_rows=run.backfill.announced_rows + 1)
+    return dataclasses.replace(run, backfill=backfill)
