@@ -143,7 +143,9 @@ def _check_view(
 ) -> None:
     updates = updates_of(view, others)
     of_entity = by_entity(view, events.values())
-    began = _first_offsets(view, records)
+    # A definition of the pipeline without this view wrote these records, and no other one.
+    without = {record.position for record in records if view.name in record.lacks}
+    without -= {record.position for record in records if view.name not in record.lacks}
     found = emissions_by_entity(view, records, of_entity, findings)
     repeated_before = findings.repeated
     findings.epochs = max(findings.epochs, len({epoch for epochs in found.values() for epoch in epochs}))
@@ -171,7 +173,7 @@ def _check_view(
                 if excused is not None:
                     _check_event_time_order(view, chain, excused, findings)
                 check_vectors(view, chain.events, chain.emissions, findings)
-        check_continuity(finals, of_entity[entity], began, findings, name, ordered=ordered)
+        check_continuity(finals, of_entity[entity], without, findings, name, ordered=ordered)
     findings.checked += (findings.repeated - repeated_before) * len(view.features)  # they equal one that was compared
 
 
@@ -241,16 +243,6 @@ def compare_values(
 def emission_text(view: ViewPlan, emission: ViewEmission) -> str:
     """An emission's identity, for messages."""
     return f"{view.id} {emission.part['entity']} seq {emission.seq} (event {emission.position})"
-
-
-def _first_offsets(view: ViewPlan, records: Iterable[Published]) -> dict[int, int]:
-    """Where a view began, by partition: the first event for which it emitted a vector."""
-    began: dict[int, int] = {}
-    for record in records:
-        if record.value[view.name] is not None:
-            partition, offset = record.position
-            began[partition] = min(began.get(partition, offset), offset)
-    return began
 
 
 def _check_event_time_order(

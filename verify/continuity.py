@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
@@ -97,18 +98,18 @@ def chains_in_offset_order(
 def check_continuity(
     epochs: Mapping[int, Sequence[JudgedEvent]],
     events: Sequence[JudgedEvent],
-    began: Mapping[int, int],
+    without: AbstractSet[Position],
     findings: FeatureFindings,
     name: str,
     *,
     ordered: bool,
 ) -> None:
-    """Check that the final chains of an entity hold all of its events since the view began, once and without gaps.
+    """Check that the final chains of an entity hold all of its events for which the view existed, once, without gaps.
 
     Args:
         epochs: The final chain of each epoch.
         events: All events of the entity, in offset order within each partition.
-        began: The offset at which the view began, by partition.
+        without: The events for which the view did not exist, because of an upgrade.
         findings: Collects mismatches.
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
@@ -134,13 +135,9 @@ def check_continuity(
                 findings.mismatch(f"{where}: ends at offset {max(seen)}, an earlier epoch at {ends[partition]}")
             ends[partition] = max(seen)
             counted |= {Position(partition, offset) for offset in seen}
-    lost_events = [
-        event.position
-        for event in events
-        if event.position.offset >= began.get(event.position.partition, 0) and event.position not in counted
-    ]
-    for position in lost_events:
-        findings.mismatch(f"{name}: event {position} was not counted in any epoch's final chain")
+    for event in events:
+        if event.position not in counted and event.position not in without:
+            findings.mismatch(f"{name}: event {event.position} was not counted in any epoch's final chain")
 
 
 def _by_partition(events: Iterable[JudgedEvent]) -> dict[int, list[int]]:

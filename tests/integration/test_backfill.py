@@ -162,7 +162,6 @@ def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothi
     assert findings.rows == manifest.rows > 800
     assert findings.checked > 800 * 8
     # Cards can be compared, because a card's events are in one partition. A shop's come from all, in any order.
-    assert findings.order_differences == findings.order_checked
     again = backfill(bench, wanted, tmp_path / "out")
     assert again == manifest
 

@@ -190,6 +190,17 @@ def test_an_epoch_that_ends_before_an_earlier_one_is_found() -> None:
     assert "ends at offset 4, an earlier epoch at 9" in findings.examples[0]
 
 
+def test_a_view_counts_from_its_addition_to_its_removal_by_an_upgrade() -> None:
+    events = stream(*range(0, 100, 10))
+    records = emit(events, list(range(3, 7)))
+    for offset in (*range(3), *range(7, 10)):
+        (record,) = emit(events, [offset])
+        without = replace(record, value=record.value | {"v": None}, lacks=frozenset({"v"}))
+        records.append(replace(without, offset=20 + offset))
+    findings = check(events, records)
+    assert (findings.mismatches, findings.missing, findings.checked) == (0, 0, findings.total)
+
+
 def test_a_vector_under_another_entitys_name_is_found() -> None:
     events = stream(10, 20)
     records = emit(events, [0, 1])
