@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from streams.oracle.event_time_order import Arrival, order_by_event_time
@@ -50,6 +50,7 @@ class BackfillFindings(Findings):
     rows: int = 0
     checked: int = 0
     order_differences: int = 0
+    unchecked: list[str] = field(default_factory=list)
 
 
 class _Row(NamedTuple):
@@ -84,8 +85,14 @@ def check_backfill(
         others: The judged records of the further sources.
     """
     findings = BackfillFindings()
+    missing = _missing_columns(plan, backfill)
+    if missing:
+        findings.mismatch(f"backfill: lacks {', '.join(missing)}")
+        return findings
     rows = {row.position: row for row in _rows(plan, backfill)}
     findings.rows = backfill.rows.num_rows
+    if not rows or not backfill.views:
+        findings.unchecked.append("the backfill has no rows, or no views")
     if findings.rows != len(rows):
         findings.mismatch(f"backfill: {findings.rows - len(rows)} rows come twice")
     if findings.rows != backfill.announced_rows:
@@ -110,6 +117,10 @@ def check_backfill(
         for position, event in of_source.items()
     }
     for view in (plan.view(name) for name in backfill.views):
+        for position, row in rows.items():
+            event = events.get(position)
+            if event is not None and event.row[view.key] is None and row.views[view.name] is not None:
+                findings.mismatch(f"backfill: event {position} has no {view.key}, and a vector of {view.id}")
         _check_view(view, rows, everything, records, served, order, findings)
     located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
     compared, different = derived_mismatches(plan, located, backfill.views)
@@ -117,6 +128,18 @@ def check_backfill(
     for text in different:
         findings.mismatch(text)
     return findings
+
+
+def _missing_columns(plan: PipelinePlan, backfill: BackfillData) -> list[str]:
+    """The views that the pipeline does not have, and the columns that the rows do not have."""
+    views = {view.name: view for view in plan.views}
+    unknown = [f"view {name} in the pipeline" for name in backfill.views if name not in views]
+    wanted = ["event_id", "event_time", "source.partition", "source.offset", "source.timestamp"]
+    wanted += [f"event.{name}" for name, _ in plan.passthrough]
+    for name in backfill.views:
+        fields = ("entity", "as_of", "late", "seq", *(f.name for f in views[name].outputs)) if name in views else ()
+        wanted += [f"{name}.{field}" for field in fields]
+    return unknown + [name for name in wanted if name not in backfill.rows.column_names]
 
 
 def _rows(plan: PipelinePlan, backfill: BackfillData) -> Iterator[_Row]:
@@ -173,7 +196,11 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
         ("event_id", row.event_id, value["event_id"]),
         ("event_time", row.event_time, value["event_time"]),
         ("source.timestamp", row.timestamp, value["source"]["timestamp"]),
-        *((f"event.{name}", row.event[name], value["event"][name]) for name, _ in plan.passthrough),
+        *(
+            (f"event.{name}", row.event[name], value["event"][name])
+            for name, _ in plan.passthrough
+            if f"event.{name}" not in served.lacks
+        ),
     ]
     for name, got, wanted in pairs:
         if not _same(got, wanted):
@@ -216,10 +243,13 @@ def _check_view(
         is_known = all(place.source == 0 for place in places)
         for index, (source, position) in enumerate(places):
             row = rows.get(position) if source == 0 else None
-            part = None if row is None else row.views[view.name]
-            if part is None or position not in served:
+            if row is None or position not in served:
                 continue
+            part = row.views[view.name]
             where = f"backfill: {view.id} {entity} (event {position})"
+            if part is None or part["entity"] != entity:
+                findings.mismatch(f"{where}: the row has not this entity")
+                continue
             if part["seq"] <= seq:
                 findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
             seq = part["seq"]

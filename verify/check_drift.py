@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from penstock.kafka.reading import Record
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
@@ -85,9 +87,8 @@ def check_drift(
     topic; ``injected_ms`` is the event time at which injected drift begins; earlier alerts are false alarms.
     """
     findings = DriftFindings()
-    decoder = record_decoder("drift_alert")
-    published = [decoder.decode(record.value or b"") for record in alerts]
-    latest = {_Key.read(r.key or b""): json.loads(r.value) for r in states if r.value is not None}
+    published = _read_alerts(alerts, findings)
+    latest = _read_states(states, findings)
     if pipeline.monitors is None or not (published or latest):
         findings.ran = pipeline.monitors is None
         return findings
@@ -101,17 +102,62 @@ def check_drift(
     records = {pipeline.features_topic: features, pipeline.predictions_topic: predictions}
     expected: set[tuple[str, str]] = set()
     for key, state in latest.items():
-        for alert in _replay(pipeline, models, key, state, records.get(key.topic, ()), findings):
+        try:
+            replayed = list(_replay(pipeline, models, key, state, records.get(key.topic, ()), findings))
+        except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+            findings.mismatch(f"state of {key.topic}[{key.partition}] cannot be read: {error!r}")
+            continue
+        for alert in replayed:
             name = (key.version, alert["alert_id"])
             expected.add(name)
             _compare(alert, by_id.get(name), findings)
     for version, name in by_id.keys() - expected:
         findings.extra += 1
         findings.note(f"alert {name} (model version {version}) is not given by a replay of the records")
+    _check_starts(latest, findings)
     findings.unfollowed = _unfollowed(pipeline, latest, records)
     if findings.unfollowed:
         findings.note(f"{findings.unfollowed} records come after the saved states of the detectors")
     return findings
+
+
+def _read_alerts(records: Iterable[Record], findings: DriftFindings) -> list[dict[str, Any]]:
+    decoder = record_decoder("drift_alert")
+    found = []
+    for record in records:
+        try:
+            found.append(decoder.decode(record.value or b""))
+        except (Undecodable, UnknownSchema):
+            findings.mismatch(f"drift[{record.partition}]@{record.offset}: is not an alert")
+    return found
+
+
+def _read_states(records: Iterable[Record], findings: DriftFindings) -> dict[_Key, dict[str, Any]]:
+    """The latest state of each key; a tombstone removes it."""
+    latest: dict[_Key, dict[str, Any]] = {}
+    for record in records:
+        try:
+            key = _Key.read(record.key or b"")
+            if record.value is None:
+                latest.pop(key, None)
+                continue
+            state = json.loads(record.value)
+            state |= {name: int(state[name]) for name in ("start", "position")}
+        except (ValueError, TypeError, KeyError) as error:
+            findings.mismatch(f"drift state [{record.partition}]@{record.offset} cannot be read: {error!r}")
+            continue
+        latest[key] = state
+    return latest
+
+
+def _check_starts(latest: Mapping[_Key, Mapping[str, Any]], findings: DriftFindings) -> None:
+    """Check that the states of each partition cover it from its beginning: each continues where another one ended."""
+    ends: dict[tuple[str, int], set[int]] = {}
+    for key, state in latest.items():
+        ends.setdefault((key.topic, key.partition), {0}).add(state["position"])
+    for key, state in latest.items():
+        if state["start"] not in ends[key.topic, key.partition] or state["start"] > state["position"]:
+            findings.mismatch(f"state of {key.topic}[{key.partition}] starts at {state['start']}, where none ended")
 
 
 def _replay(

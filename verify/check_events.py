@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,7 +24,8 @@ class Judged:
 
     ``ignored`` holds valid events that the source's filter does not accept.
 
-    ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition.
+    ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition. ``refused`` holds
+    the records of the rejections.
     """
 
     events: dict[Position, JudgedEvent]
@@ -33,6 +33,7 @@ class Judged:
     rejections: dict[Position, Rejection]
     timestamps: dict[Position, int]
     ignored: set[Position] = field(default_factory=set)
+    refused: dict[Position, Record] = field(default_factory=dict)
 
     def arrivals(self) -> list[Arrival]:
         """The valid events, including duplicates, in offset order within each partition."""
@@ -52,6 +53,7 @@ def judge_events(
     """Judge every raw record of a source by the reference semantics; records are in offset order per partition."""
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
+    refused: dict[Position, Record] = {}
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
     for record in records:
@@ -67,6 +69,7 @@ def judge_events(
         )
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
+            refused[Position(record.partition, record.offset)] = record
         else:
             valid.append((record, event_row(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
@@ -81,36 +84,52 @@ def judge_events(
         rejections=rejections,
         timestamps=timestamps,
         ignored={event.position for event in judged} - accepted_positions,
+        refused=refused,
     )
 
 
-def check_dead_letters(judged: Judged, topic: str, letters: Iterable[DeadLetter]) -> tuple[int, int, list[str]]:
+def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) -> tuple[int, int, list[str]]:
     """Return the number of dead letters, the number of mismatches with the rejections, and mismatches as text.
 
-    The job may write a dead letter again after a failure, so each position counts once.
+    ``records`` are those of the dead letter topic. The job may write a dead letter again after a failure, so each
+    position counts once, and every copy is compared with the raw record.
     """
-    found: dict[Position, DeadLetter] = {}
-    examples: list[str] = []
-    for letter in letters:
-        found[Position(letter.partition, letter.offset)] = letter
-    wrong: Counter[str] = Counter()
-    for position in found.keys() ^ judged.rejections.keys():
+    found: set[Position] = set()
+    wrong: list[str] = []
+    for record in records:
+        try:
+            letter = DeadLetter.read(record.key, record.value, record.headers)
+        except ValueError as error:
+            wrong.append(f"dead letter [{record.partition}]@{record.offset} cannot be read: {error}")
+            continue
+        position = Position(letter.partition, letter.offset)
+        found.add(position)
         where = f"{topic}[{position.partition}]@{position.offset}"
-        unexpected = position in found
-        wrong["extra" if unexpected else "missing"] += 1
-        why = (
-            f"is a dead letter ({found[position].reason}), the contract accepts it"
-            if unexpected
-            else (f"should be a dead letter: {judged.rejections[position].reason}")
-        )
-        examples.append(f"{where} {why}")
-    for position in found.keys() & judged.rejections.keys():
-        letter, rejection = found[position], judged.rejections[position]
-        if (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
-            wrong["reason"] += 1
-            where = f"{topic}[{position.partition}]@{position.offset}"
-            examples.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
-    return len(found), wrong.total(), examples[:MAX_EXAMPLES]
+        rejection = judged.rejections.get(position)
+        if rejection is None:
+            wrong.append(f"{where} is a dead letter ({letter.reason}), the contract accepts it")
+        elif (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
+            wrong.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
+        elif differences := _letter_differences(letter, topic, judged.refused.get(position)):
+            wrong.append(f"{where}: {', '.join(differences)} of its dead letter differ from the raw record")
+    wrong += [
+        f"{topic}[{position.partition}]@{position.offset} should be a dead letter: {judged.rejections[position].reason}"
+        for position in judged.rejections.keys() - found
+    ]
+    return len(found), len(wrong), wrong[:MAX_EXAMPLES]
+
+
+def _letter_differences(letter: DeadLetter, topic: str, record: Record | None) -> list[str]:
+    """The parts of a dead letter that differ from the raw record, which it keeps verbatim."""
+    if record is None:
+        return ["position"]
+    pairs = {
+        "topic": (letter.topic, topic),
+        "key": (letter.key, record.key),
+        "value": (letter.value, record.value),
+        "headers": (tuple(letter.original_headers), tuple(record.headers)),
+    }
+    return [name for name, (found, wanted) in pairs.items() if found != wanted]
 
 
 def _first_seen(source: SourcePlan, events: list[JudgedEvent]) -> list[bool]:

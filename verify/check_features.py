@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 from typing import Any
 
 from schemas.feature_types import FeatureValue
@@ -24,6 +25,8 @@ from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
 from verify.window_engine import ChainValues, Expected
 
+# The least that `penstock job start --forget-after-days` takes.
+_SHORTEST_FORGETTING_MS = 86_400_000
 # DuckDB's and Flink's mathematics libraries may differ in a logarithm's last bit.
 _RELATIVE_TOLERANCE = 1e-12
 
@@ -53,6 +56,7 @@ def check_features(
         else:
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
+    _check_definitions(records, findings)
     findings.total = emitted_values(plan, records)
     located = [(record.place_in("features"), record.value) for record in records]
     compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
@@ -115,11 +119,12 @@ def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, f
     for name, wanted in expected.items():
         if value[name] != wanted:
             findings.mismatch(f"{where}: {name} is {value[name]!r}, the event has {wanted!r}")
+    contract_fields = {field.name for field in plan.source.fields}
     for name, _ in plan.passthrough:
         if f"event.{name}" in record.lacks:
             continue
         carried, own = value["event"][name], event.row[name]
-        if not sql_values_agree(carried, own):
+        if carried != own and (name in contract_fields or not sql_values_agree(carried, own)):
             findings.mismatch(f"{where}: event.{name} is {carried!r}, the event has {own!r}")
     if (record.partition, record.key) != (event.position.partition, event.key):
         findings.mismatch(f"{where}: key or partition differs from its event {event.position}")
@@ -148,23 +153,27 @@ def _check_view(
     without -= {record.position for record in records if view.name not in record.lacks}
     found = emissions_by_entity(view, records, of_entity, findings)
     repeated_before = findings.repeated
-    findings.epochs = max(findings.epochs, len({epoch for epochs in found.values() for epoch in epochs}))
+    _check_epochs(view, found, events, findings)
+    if of_entity and not found:
+        findings.unchecked.append(f"view {view.id} is in no feature record")
     first_epoch = min((epoch for epochs in found.values() for epoch in epochs), default=0)
-    for entity, epochs in found.items():
+    keyed = view.key == plan.source.key and plan.source.order == "arrival"
+    for entity, own_events in of_entity.items():
+        epochs = found.get(entity, {})
         name = f"{view.id} {entity}"
         if entity in updates:
             for epoch, emissions in epochs.items():
-                if epoch != first_epoch or not _is_ordered(of_entity[entity], updates[entity]):
+                if epoch != first_epoch or not _is_ordered(own_events, updates[entity]):
                     findings.unverifiable += len(emissions)
                     continue
-                for seen, places in timelines(emissions, of_entity[entity], updates[entity][0], findings, name):
+                for seen, places in timelines(emissions, own_events, updates[entity][0], findings, name):
                     check_vectors(view, seen, places, findings)
             continue
-        ordered = is_in_offset_order(plan, view, of_entity[entity])
+        ordered = is_in_offset_order(plan, view, own_events)
         finals = {}
         for epoch, emissions in epochs.items():
             chains = (
-                chains_in_offset_order(emissions, of_entity[entity], findings, name)
+                chains_in_offset_order(emissions, own_events, findings, name)
                 if ordered
                 else chains_of(emissions, events, findings, name)
             )
@@ -173,8 +182,45 @@ def _check_view(
                 if excused is not None:
                     _check_event_time_order(view, chain, excused, findings)
                 check_vectors(view, chain.events, chain.emissions, findings)
-        check_continuity(finals, of_entity[entity], without, findings, name, ordered=ordered)
+        check_continuity(finals, own_events, without, findings, name, ordered=keyed)
     findings.checked += (findings.repeated - repeated_before) * len(view.features)  # they equal one that was compared
+
+
+def _check_definitions(records: Iterable[Published], findings: FeatureFindings) -> None:
+    """Check that every record of one attempt has the same views: an upgrade is a new attempt."""
+    lacks: dict[int, frozenset[str]] = {}
+    for record in records:
+        attempt = record.value["attempt"]
+        if lacks.setdefault(attempt, record.lacks) != record.lacks:
+            findings.mismatch(f"{record.place_in('features')}: has other views than attempt {attempt} began with")
+
+
+def _check_epochs(
+    view: ViewPlan,
+    found: Mapping[str, Mapping[int, Sequence[ViewEmission]]],
+    events: Mapping[Position, JudgedEvent],
+    findings: FeatureFindings,
+) -> None:
+    """Count the starts without state; check that after one no entity counts on in an older epoch.
+
+    An entity begins an epoch alone only with its first event, or after it has been silent for so long that the job has
+    deleted its state.
+    """
+    starts: dict[int, int] = {}
+    for epochs in found.values():
+        for before, epoch in pairwise(sorted(epochs)):
+            ended = max(events[emission.position].timestamp for emission in epochs[before])
+            began = min(events[emission.position].timestamp for emission in epochs[epoch])
+            longest = view.longest_window_ms
+            if longest is None or began - ended <= longest + _SHORTEST_FORGETTING_MS:
+                attempt = min(emission.attempt for emission in epochs[epoch])
+                starts[epoch] = min(starts.get(epoch, attempt), attempt)
+    for entity, epochs in found.items():
+        for start, attempt in starts.items():
+            for epoch, emissions in epochs.items():
+                if epoch < start and any(emission.attempt >= attempt for emission in emissions):
+                    findings.mismatch(f"{view.id} {entity}: is in epoch {epoch}, others began {start} without state")
+    findings.epochs = max(findings.epochs, 1 + len(starts))
 
 
 def emissions_by_entity(

@@ -57,7 +57,7 @@ def check_predictions(
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores, or raises OSError.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
     """
     findings = PredictionFindings(predictions=len(predictions))
     first: dict[Position, Published] = {}
@@ -122,6 +122,18 @@ def _check_references(
         findings.mismatch(f"{where}: key or partition differs from its feature record")
 
 
+def _scores(
+    scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32] | None, str]:
+    """The scores of a model version; None and the reason if there are none."""
+    if not version.isdigit():
+        return None, "its version is not a number"
+    try:
+        return scorer_of(version)(vectors), ""
+    except Exception as error:  # noqa: BLE001 - a model file may hold anything
+        return None, str(error)
+
+
 def _policy_version(model: Model) -> str:
     """The hash of all that decisions depend on (docs/reference/records.md)."""
     content = json.dumps([model.threshold, model.positive, model.negative], separators=(",", ":"))
@@ -137,12 +149,11 @@ def _check_scores(
     for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
         pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
-        try:
-            scores = scorer_of(version)(vectors)
-        except OSError as error:
+        scores, why = _scores(scorer_of, version, vectors)
+        if scores is None:
             for prediction, _ in pairs:
                 where = prediction.place_in("predictions")
-                findings.mismatch(f"{where}: model version {version} cannot be read: {error}")
+                findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
             continue
         for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
             where = prediction.place_in("predictions")

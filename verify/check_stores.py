@@ -19,9 +19,10 @@ _NO_TABLE = StoredTable((), (), ())
 
 @dataclass
 class StoreFindings(Findings):
-    """Result of the check of one store."""
+    """Result of the check of one store: ``checked`` vectors or keys of rows, of which ``compared`` rows as a whole."""
 
     checked: int = 0
+    compared: int = 0
 
 
 def check_redis(plan: PipelinePlan, records: Sequence[Published], stored: Mapping[str, bytes]) -> StoreFindings:
@@ -111,8 +112,10 @@ def _check_table(
     for row in table.rows:
         one = tuple(row[column] for column in key)
         published = expected.get(one)
+        findings.compared += 1
         if published is None:
-            continue  # its key is a mismatch already
+            findings.mismatch(f"Cassandra {name}: {one} was never published")
+            continue
         wrong = [column for column, value in row.items() if column not in published or published[column] != value]
         wrong += [column for column in published if column not in row]
         if wrong:

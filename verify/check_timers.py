@@ -43,6 +43,9 @@ def check_timers(
     """
     timers = [record for record in records if record.is_timer]
     findings = FeatureFindings(emitted=len(timers), total=emitted_values(plan, timers))
+    for record in timers:
+        if sum(record.value[view.name] is not None for view in plan.views) != 1 and not record.lacks:
+            findings.mismatch(f"{record.place_in('features')}: a timer has not exactly one view")
     for view in plan.views if timers else ():
         _check_view(plan, view, events, records, others, findings)
     return findings
@@ -64,6 +67,9 @@ def _check_view(
         if record.is_timer and part is not None:
             timers[part["entity"], part["epoch"]].append(record)
     emissions = emissions_by_entity(view, records, of_entity, FeatureFindings()) if timers else {}
+    latest = max((event.time for of_source in (events, *others) for event in of_source.values()), default=0)
+    if timers and not view.refresh_ms:
+        findings.unchecked.append(f"view {view.id} has timers, and no refresh in this definition")
     compared = []
     for (entity, epoch), of_timers in timers.items():
         of_epoch = emissions.get(entity, {}).get(epoch)
@@ -77,7 +83,7 @@ def _check_view(
             if ordered
             else chains_of(of_epoch, events, unused, entity)
         )
-        compared += _check_entity(plan, view, chains.attempts, of_timers, findings)
+        compared += _check_entity(plan, view, chains.attempts, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)
 
 
@@ -86,33 +92,43 @@ def _check_entity(
     view: ViewPlan,
     chains: Sequence[Chain],
     timers: Sequence[Published],
+    latest: int,
     findings: FeatureFindings,
 ) -> list[Published]:
     """Check the timers of one entity in one epoch; returns those whose events are known."""
     placed: dict[int, list[Published]] = defaultdict(list)
     for record in timers:
         seq, attempt = record.value[view.name]["seq"], record.value["attempt"]
-        known = [n for n, chain in enumerate(chains) if chain.attempt <= attempt and len(chain.events) >= seq]
+        if seq < 1:
+            findings.mismatch(f"{record.place_in('features')}: seq of a timer is {seq}")
+        known = [n for n, chain in enumerate(chains) if chain.attempt <= attempt and len(chain.events) >= seq > 0]
         if known:
             placed[known[-1]].append(record)
         else:
             findings.unverifiable += 1
     for number, records in placed.items():
         chain = chains[number].events
-        records.sort(key=lambda record: record.value[view.name]["seq"])
+        records.sort(key=lambda record: (record.value[view.name]["seq"], record.value[view.name]["as_of"]))
         for record in records:
             _check_envelope(plan, view, chain[record.value[view.name]["seq"] - 1], record, findings)
-        _check_vectors(view, chain, records, findings)
+        _check_vectors(view, chain, records, latest, findings)
     return [record for records in placed.values() for record in records]
 
 
 def _check_vectors(
-    view: ViewPlan, chain: Sequence[JudgedEvent], records: Sequence[Published], findings: FeatureFindings
+    view: ViewPlan, chain: Sequence[JudgedEvent], records: Sequence[Published], latest: int, findings: FeatureFindings
 ) -> None:
-    """Compare the vectors of timers with the oracle's; ``records`` are in the order of ``seq``."""
+    """Compare the vectors of timers with the oracle's.
+
+    ``records`` are in the order of ``seq`` and time. ``latest`` is the greatest event time of all events: no watermark
+    was ever beyond it.
+    """
     parts = [record.value[view.name] for record in records]
     for record, part in zip(records, parts, strict=True):
         newest = max(event.time for event in chain[: part["seq"]])
+        if part["as_of"] > latest:
+            where = record.place_in("features")
+            findings.mismatch(f"{where}: a timer with as_of {part['as_of']}, the newest of all events is at {latest}")
         if record.value["event_time"] != newest or part["as_of"] <= newest or part["late"]:
             where = f"{view.id} {part['entity']}, {record.place_in('features')}"
             findings.mismatch(f"{where}: a timer with as_of {part['as_of']}, after the last event at {newest}")

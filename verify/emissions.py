@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from streams.oracle.reference import Row
@@ -31,7 +31,8 @@ class FeatureFindings(Findings):
 
     ``emitted`` counts records, ``total`` the feature values in them and ``checked`` those that were compared.
     ``unverifiable`` counts vectors that no order of events is known for, ``repeated`` vectors that were published twice
-    with the same numbers. ``epochs`` is the greatest number of epochs of a view.
+    with the same numbers. ``epochs`` is how often a view began without state, at most. ``unchecked`` says in words what
+    could not be checked.
     """
 
     emitted: int = 0
@@ -42,6 +43,7 @@ class FeatureFindings(Findings):
     epochs: int = 0
     missing: int = 0
     unexpected: int = 0
+    unchecked: list[str] = field(default_factory=list)
 
 
 class ViewEmission(NamedTuple):

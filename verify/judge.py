@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from schemas.codec import Decoder, Registry
 from schemas.committed import writer_schemas
-from schemas.dead_letters import DeadLetter
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import check_drift
@@ -53,7 +53,7 @@ def judge(
     pipeline, plan = project.pipeline, project.plan
     judged, *others = judged_sources(project, run, pii_key, registry)
     letters = [
-        check_dead_letters(of_source, source.topic, [DeadLetter.read(r.key, r.value, r.headers) for r in records])
+        check_dead_letters(of_source, source.topic, records)
         for of_source, source, records in zip((judged, *others), plan.sources, run.dead_letters, strict=True)
     ]
     updating = [other.events for other in others]
@@ -83,6 +83,9 @@ def judge(
         )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
+    for place in run.unreadable:
+        findings = features if place.startswith("features") else scored
+        findings.mismatch(f"{place}: is not a record that Penstock publishes")
     checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
@@ -110,6 +113,7 @@ def judge(
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
+        cassandra_rows_compared=cassandra.compared,
         cassandra_mismatches=cassandra.mismatches,
         backfill_rows=replayed.rows,
         backfill_checked=replayed.checked,
@@ -126,7 +130,13 @@ def judge(
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
         model=_quality(project, run, measured) if measured else None,
-        not_run=[] if drift.ran else ["the drift app"],
+        not_checked=[
+            *([] if judged.events else ["there are no events"]),
+            *features.unchecked,
+            *timers.unchecked,
+            *replayed.unchecked,
+            *([] if drift.ran else ["the drift app never ran"]),
+        ],
         examples=examples[:MAX_EXAMPLES],
     )
 
@@ -177,16 +187,22 @@ def _quality(project: Project, run: RunData, measured: Measured) -> ModelReport 
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
         for p in run.predictions
-        if p.value["event_time"] > measured.trained_until_ms and p.value["event_id"] in labels
+        if p.value["event_time"] > measured.trained_until_ms
+        and p.value["event_id"] in labels
+        and p.value["model_version"].isdigit()
+        and math.isfinite(p.value["score"])
     ]
-    # A prediction without its feature record is already counted as a mismatch; it must not stop the verifier.
+    # What is wrong with a prediction is already counted as a mismatch; it must not stop the verifier.
     later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
     truth = [labels[p.value["event_id"]] for p in later]
     if len(set(truth)) < 2:
         return None
     version = max((p.value["model_version"] for p in later), key=int)
     vectors = model_vectors(pipeline.model, served, len(served))
-    baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)
+    try:
+        baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)
+    except (OSError, ValueError):
+        return None
     return ModelReport(
         name=pipeline.model.name,
         version=version,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder
+from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import TIMER
 from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
 
@@ -67,6 +67,17 @@ def published(records: Iterable[Record], decoder: Decoder) -> list[Published]:
         Undecodable, UnknownSchema: if a record is not in a format that Penstock publishes.
     """
     return [_published(record, decoder) for record in records]
+
+
+def readable(records: Iterable[Record], decoder: Decoder, topic: str) -> tuple[list[Published], list[str]]:
+    """Decode the records; also returns the places of those that cannot be decoded."""
+    found, unreadable = [], []
+    for record in records:
+        try:
+            found.append(_published(record, decoder))
+        except (Undecodable, UnknownSchema):
+            unreadable.append(f"{topic}[{record.partition}]@{record.offset}")
+    return found, unreadable
 
 
 def _published(record: Record, decoder: Decoder) -> Published:

@@ -24,7 +24,7 @@ from schemas.history import record_decoder
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 from verify import store_formats as formats
-from verify.published import published
+from verify.published import readable
 from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
 
 _SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
@@ -45,12 +45,16 @@ def read_run(
     def records(topic: str) -> list[Record]:
         return list(read_topic(kafka, topic))
 
+    features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
+    predictions, no_predictions = readable(
+        records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
+    )
     has_monitors, labels = pipeline.monitors is not None, pipeline.labels
     return RunData(
         sources=tuple(records(source.topic) for source in plan.sources),
         dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
-        features=published(records(pipeline.features_topic), project.features_decoder()),
-        predictions=published(records(pipeline.predictions_topic), record_decoder("prediction")),
+        features=features,
+        predictions=predictions,
         alerts=records(pipeline.drift_topic) if has_monitors else (),
         states=records(pipeline.drift_state_topic) if has_monitors else (),
         labels=() if labels is None else records(labels.topic),
@@ -58,6 +62,7 @@ def read_run(
         cassandra=_read_cassandra(plan, settings, sample, seed),
         backfill=None if backfill is None else read_backfill_data(backfill),
         models=settings.model_repository,
+        unreadable=[*no_features, *no_predictions],
     )
 
 
@@ -102,7 +107,8 @@ def _read_redis(client: redis.Redis, pipeline: str) -> dict[str, bytes]:
         some = keys[begin : begin + _SCAN]
         values = client.mget(some)
         assert isinstance(values, list)
-        found |= {key.decode(): value for key, value in zip(some, values, strict=True) if value is not None}
+        names = [key.decode(errors="backslashreplace") for key in some]
+        found |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
     return found
 
 

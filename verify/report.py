@@ -34,8 +34,10 @@ class PipelineReport(BaseModel):
 
     ``features_checked`` counts the feature values that were compared, of ``features_total`` that were published.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
-    without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did. ``not_run``
-    names the components that the pipeline declares and that left no trace.
+    without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
+    ``not_checked`` says in words what left nothing to check.
+
+    ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
 
     ``drift_from_ms`` is the event time at which injected drift begins, None without it. Alerts before it are false
     alarms. Without injected drift, as on real data, no alert counts as a false alarm.
@@ -67,6 +69,7 @@ class PipelineReport(BaseModel):
     redis_checked: int
     redis_mismatches: int
     cassandra_rows: int
+    cassandra_rows_compared: int
     cassandra_mismatches: int
     backfill_rows: int
     backfill_checked: int
@@ -83,7 +86,7 @@ class PipelineReport(BaseModel):
     latency_ms: Latency | None
     events_per_s: float | None
     model: ModelReport | None
-    not_run: list[str] = []
+    not_checked: list[str] = []
     examples: list[str]
 
     @computed_field  # type: ignore[prop-decorator]
@@ -128,11 +131,13 @@ class PipelineReport(BaseModel):
 
     def unchecked(self) -> list[str]:
         """What could not be checked, one sentence each; empty if everything was."""
-        found = [f"{part} never ran" for part in self.not_run]
+        found = list(self.not_checked)
         if self.features_unverifiable:
             found.append(f"{self.features_unverifiable} vectors cannot be verified: the order of their events is lost")
         if self.features_checked < self.features_total:
             found.append(f"only {self.features_checked} of {self.features_total} feature values were compared")
+        if self.cassandra_rows and not self.cassandra_rows_compared:
+            found.append("no row of Cassandra was compared as a whole")
         return found
 
 

@@ -67,6 +67,7 @@ class RunData:
         cassandra: The tables by name.
         backfill: A complete backfill; None if none is judged.
         models: The model repository.
+        unreadable: The places of records on the features and predictions topics that cannot be decoded.
     """
 
     sources: tuple[Sequence[Record], ...]
@@ -80,3 +81,4 @@ class RunData:
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     backfill: BackfillData | None = None
     models: Path = Path()
+    unreadable: Sequence[str] = ()

@@ -62,6 +62,7 @@ def timelines(
     attempts: dict[int, dict[int, ViewEmission]] = defaultdict(dict)
     for emission in emissions:
         before = attempts[emission.attempt].setdefault(ranks[emission.position], emission)
+        findings.repeated += before is not emission
         if (before.seq, before.part) != (emission.seq, emission.part):
             findings.mismatch(f"{name}: event {emission.position} was emitted with two contents in one attempt")
     lineage: dict[int, ViewEmission] = {}

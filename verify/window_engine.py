@@ -60,8 +60,8 @@ class ChainValues:
         self._newest = np.maximum.accumulate(self._times)[self._indexes]
         self._as_of = self._newest if timers is None else np.asarray(timers, dtype=np.int64)
         self._columns: dict[tuple[str | None, str | None], _Column] = {}
-        greatest = max(np.abs(times).max(initial=0) for times in (self._times, self._as_of))
-        self._fits_int64 = bool(greatest < _GREATEST_TIME)
+        both = np.concatenate([self._times, self._as_of])
+        self._fits_int64 = bool(both.min(initial=0) > -_GREATEST_TIME and both.max(initial=0) < _GREATEST_TIME)
 
     @property
     def as_of(self) -> list[int]:

@@ -28,6 +28,7 @@ def job() -> None:
     metavar="latest|PATH",
     help="Continue from the savepoint of the last `job stop`, or from a savepoint or retained checkpoint at PATH.",
 )
+@click.option("--empty", is_flag=True, help="Start with empty windows even if there is state to continue from.")
 @click.option("--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks per operator.")
 @click.option(
     "--exactly-once", is_flag=True, help="Publish in Kafka transactions: features become visible at each checkpoint."
@@ -66,17 +67,20 @@ def job() -> None:
     help="Start even if the savepoint has state of entities that the pipeline no longer has.",
 )
 @click.option("--unless-running", is_flag=True, help="If the job already runs or recovers, do nothing and exit with 0.")
-def start(pipeline: str, savepoint: str | None, drop_state: bool, unless_running: bool, **options: Any) -> None:
+def start(pipeline: str, savepoint: str | None, empty: bool, unless_running: bool, **options: Any) -> None:
     """Submit the feature job of PIPELINE to Flink and wait until it runs.
 
-    Without --from-savepoint, it starts with empty windows.
+    The first start has empty windows. A later one needs --from-savepoint, or --empty to discard what an earlier job
+    left: the savepoint of `job stop`, or the last checkpoint of a job that was cancelled or failed.
     """
+    if savepoint is not None and empty:
+        raise click.UsageError("--from-savepoint and --empty exclude each other")
     project, settings = open_project(pipeline), Settings()
     found = lifecycle.status(project, settings) if unless_running else None
     if found is not None and found.is_active:
         click.echo(f"{found.name} is already {found.state.lower()}: job {found.id}")
         return
-    started = lifecycle.start(project, settings, savepoint=savepoint, drop_state=drop_state, **options)
+    started = lifecycle.start(project, settings, savepoint=savepoint, empty=empty, **options)
     click.echo(f"{started.name} is running: job {started.id}, {started.tasks} tasks")
 
 

@@ -44,6 +44,7 @@ def start(
     settings: Settings,
     *,
     savepoint: str | None = None,
+    empty: bool = False,
     drop_state: bool = False,
     **options: Any,
 ) -> Job:
@@ -54,19 +55,22 @@ def start(
         settings: The addresses of Kafka and Flink, and the key of personal data.
         savepoint: Path of a savepoint or retained checkpoint to continue from, or :data:`LATEST` for the savepoint of
             the last :func:`stop`. None starts with empty windows and a new epoch, at the consumer group's committed
-            offsets (the topic's beginning for a new group).
+            offsets (the topic's beginning for a new group), and is refused if there is state to continue from.
+        empty: Start with empty windows even if there is.
         drop_state: Start even if the savepoint has state of stages that the pipeline no longer has.
         **options: The fields of :class:`streams.flink.submission.Options`.
 
     Raises:
         PenstockError: if a topic, a jar, the key or Flink is missing, the definition changed under an old version, a
-            job of that name runs already, or Flink refuses the job: no job was started then. Also if the job does not
-            run after two minutes, or keeps restarting: it still exists then.
+            job of that name runs already, an earlier one left state to continue from, or Flink refuses the job: no job
+            was started then. Also if the job does not run after two minutes, or keeps restarting: it still exists then.
     """
     job_options = Options(**options)
     require_ready(project, settings)
     with Flink(settings.flink.rest) as flink:
         _require_no_active_job(flink, project)
+        if savepoint is None and not empty:
+            _require_no_state(flink, project, settings)
         job_id = submit_job(
             project,
             settings,
@@ -191,6 +195,26 @@ def _require_no_active_job(flink: Flink, project: Project) -> None:
         )
 
 
+def _require_no_state(flink: Flink, project: Project, settings: Settings) -> None:
+    """Check that nothing is left of an earlier job: windows that start empty would undercount for as long as they are.
+
+    Raises:
+        PenstockError: if there is a savepoint of the last stop, or a checkpoint of a job that ended without one.
+    """
+    ended = sorted(flink.jobs(job_name(project)), key=lambda job: job.start_ms)
+    checkpoint = None if not ended or ended[-1].state == "FINISHED" else flink.with_details(ended[-1]).checkpoint
+    path_file = _latest_savepoint_file(project, settings)
+    if checkpoint is None and not path_file.is_file():
+        return
+    left = f"checkpoint {checkpoint}" if checkpoint else f"savepoint {_savepoint_path(project, settings, LATEST)}"
+    raise PenstockError(
+        "the job would start with empty windows, although there is state to continue from",
+        where=left,
+        safe="nothing was changed",
+        next=f"penstock job start {project.reference} --from-savepoint {checkpoint or LATEST}, or --empty",
+    )
+
+
 def _savepoint_path(project: Project, settings: Settings, savepoint: str | None) -> str | None:
     if savepoint != LATEST:
         return savepoint
@@ -199,7 +223,7 @@ def _savepoint_path(project: Project, settings: Settings, savepoint: str | None)
         raise PenstockError(
             f"no latest savepoint of {project.name} is recorded",
             where=str(path_file),
-            next=f"penstock job start {project.reference} --from-savepoint PATH; without it, the job starts empty",
+            next=f"penstock job start {project.reference} --from-savepoint PATH, or --empty",
         )
     return path_file.read_text(encoding="utf-8").strip()
 

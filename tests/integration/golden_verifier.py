@@ -75,6 +75,10 @@ def judged(run: Project, clean: Project, golden: list[Published], settings: Sett
     }
 
 
+# Whether the last event is late depends on which one is the last.
+_OF_ITS_ORDER = ("epoch", "late")
+
+
 def last_parts(records: list[Published], view: str) -> dict[str, dict[str, Any]]:
     """The last vector of each entity: it has counted the same events in every run, in whatever order."""
     latest: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
@@ -84,7 +88,7 @@ def last_parts(records: list[Published], view: str) -> dict[str, dict[str, Any]]
             continue
         rank = part["seq"], record.value["attempt"]
         if part["entity"] not in latest or rank > latest[part["entity"]][0]:
-            latest[part["entity"]] = rank, {name: value for name, value in part.items() if name != "epoch"}
+            latest[part["entity"]] = rank, {name: value for name, value in part.items() if name not in _OF_ITS_ORDER}
     return {entity: part for entity, (_, part) in latest.items()}
 
 

@@ -124,7 +124,10 @@ def test_a_job_that_starts_without_state_has_a_greater_epoch(bench: JobBench) ->
     bench.await_committed(50)
     lifecycle.stop(bench.project, bench.settings)
 
-    lifecycle.start(bench.project, bench.settings)
+    with pytest.raises(PenstockError, match="although there is state to continue from") as refused:
+        lifecycle.start(bench.project, bench.settings)
+    assert "--from-savepoint latest, or --empty" in str(refused.value)
+    lifecycle.start(bench.project, bench.settings, empty=True)
     bench.send(payments(50, seed=4, start_ms=START_MS + 10**9))
     after = bench.features(100)
 
@@ -134,6 +137,25 @@ def test_a_job_that_starts_without_state_has_a_greater_epoch(bench: JobBench) ->
     new = [record["by_card"] for record in after if record["event_id"] not in newest]
     assert min(view["epoch"] for view in new) > max(old)
     assert min(view["seq"] for view in new) == 1
+
+
+def test_a_cancelled_job_is_continued_from_its_checkpoint_or_not_at_all(bench: JobBench) -> None:
+    lifecycle.start(bench.project, bench.settings, checkpoint_interval_ms=200)
+    events = payments(50, seed=3)
+    bench.send(events)
+    bench.await_committed(50)
+    lifecycle.cancel(bench.project, bench.settings)
+
+    with pytest.raises(PenstockError, match="although there is state to continue from") as refused:
+        lifecycle.start(bench.project, bench.settings)
+    assert refused.value.next is not None
+    checkpoint = refused.value.next.partition("--from-savepoint ")[2].partition(",")[0]
+    lifecycle.start(bench.project, bench.settings, savepoint=checkpoint)
+    more = payments(50, seed=4, start_ms=START_MS + 100_000)
+    bench.send(more)
+    records = bench.features(100)
+    assert len({record["by_card"]["epoch"] for record in records}) == 1
+    check_cards(bench, [*events, *more], records)
 
 
 def test_a_killed_task_manager_loses_nothing_and_re_emits_equal_records(bench: JobBench, stack: Stack) -> None:

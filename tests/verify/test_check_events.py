@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from penstock import Source
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
@@ -31,8 +33,18 @@ def judge(*values: Any) -> Judged:
     return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
 
 
-def letter(offset: int, reason: str, stage: str) -> DeadLetter:
-    return DeadLetter("events.payments", 0, offset, stage, "penstock.job", reason, "why")
+def letter(
+    offset: int,
+    reason: str,
+    stage: str,
+    value: bytes | None = None,
+    *,
+    topic: str = "events.payments",
+    key: bytes = b"c",
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> Record:
+    found = DeadLetter(topic, 0, offset, stage, "penstock.job", reason, "why", key, value, headers)
+    return Record(0, offset, 2_000, key, value, tuple(found.headers()))
 
 
 def test_a_valid_event_has_its_derived_columns_and_no_personal_value() -> None:
@@ -53,13 +65,38 @@ def test_duplicates_and_refused_events_are_no_events() -> None:
 
 def test_dead_letters_must_be_the_refused_events_for_the_same_reason() -> None:
     judged = judge(GOOD, None, b"\xff")
-    right = [letter(1, "penstock.Tombstone", "decode"), letter(2, "penstock.Undecodable", "decode")]
+    right = [letter(1, "penstock.Tombstone", "decode"), letter(2, "penstock.Undecodable", "decode", b"\xff")]
     assert check_dead_letters(judged, "events.payments", right) == (2, 0, [])
     assert check_dead_letters(judged, "events.payments", right * 2)[:2] == (2, 0)
     for wrong in (right[:1], [*right, letter(0, "penstock.Tombstone", "decode")], [right[0], right[0]]):
         assert check_dead_letters(judged, "events.payments", wrong)[1] == 1
-    other = [right[0], letter(2, "penstock.InvalidField", "validate")]
+    other = [right[0], letter(2, "penstock.InvalidField", "validate", b"\xff")]
     assert check_dead_letters(judged, "events.payments", other)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"value": b"\xfe"}, "value"),
+        ({"key": b"d"}, "key"),
+        ({"topic": "elsewhere"}, "topic"),
+        ({"headers": (("trace", b"1"),)}, "headers"),
+    ],
+)
+def test_a_dead_letter_must_be_verbatim_in_every_copy(changes: dict[str, Any], what: str) -> None:
+    judged = judge(GOOD, b"\xff")
+    right = letter(1, "penstock.Undecodable", "decode", b"\xff")
+    wrong = letter(1, "penstock.Undecodable", "decode", **{"value": b"\xff", **changes})
+    found, mismatches, examples = check_dead_letters(judged, "events.payments", [wrong, right])
+    assert (found, mismatches) == (1, 1)
+    assert f"{what} of its dead letter differ" in examples[0]
+
+
+def test_a_record_that_is_no_dead_letter_is_a_mismatch() -> None:
+    foreign = Record(0, 3, 2_000, b"k", b"hello", ())
+    found, mismatches, examples = check_dead_letters(judge(GOOD), "events.payments", [foreign])
+    assert (found, mismatches) == (0, 1)
+    assert "cannot be read" in examples[0]
 
 
 def test_what_a_source_does_not_accept_is_neither_event_nor_duplicate_nor_refused() -> None:

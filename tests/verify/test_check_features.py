@@ -192,13 +192,56 @@ def test_an_epoch_that_ends_before_an_earlier_one_is_found() -> None:
 
 def test_a_view_counts_from_its_addition_to_its_removal_by_an_upgrade() -> None:
     events = stream(*range(0, 100, 10))
-    records = emit(events, list(range(3, 7)))
+    records = emit(events, list(range(3, 7)), attempt=1)
     for offset in (*range(3), *range(7, 10)):
-        (record,) = emit(events, [offset])
+        (record,) = emit(events, [offset], attempt=0 if offset < 3 else 2)
         without = replace(record, value=record.value | {"v": None}, lacks=frozenset({"v"}))
         records.append(replace(without, offset=20 + offset))
     findings = check(events, records)
     assert (findings.mismatches, findings.missing, findings.checked) == (0, 0, findings.total)
+
+
+def test_within_an_attempt_every_record_has_the_same_views() -> None:
+    events = stream(10, 20, 30)
+    records = emit(events, [0, 1, 2])
+    records[2] = replace(records[2], value=records[2].value | {"v": None}, lacks=frozenset({"v"}))
+    assert "has other views than attempt 0 began with" in check(events, records).examples[0]
+
+
+def test_a_view_that_was_never_emitted_is_reported_as_unchecked() -> None:
+    events = stream(10, 20)
+    findings = check(events, [])
+    assert findings.unchecked == ["view v@1 is in no feature record"]
+    assert findings.mismatches == 2
+
+
+def test_an_entity_that_begins_an_epoch_alone_is_found() -> None:
+    events = stream(10, 20, 30) | {
+        Position(0, n): JudgedEvent(Position(0, n), 7, b"b", f"id{n}", n, {"k": "b"}) for n in (3, 4)
+    }
+    records = emit(events, [0, 1]) + [replace(r, offset=9) for r in emit(events, [2])]
+    records[-1].value["v"]["epoch"] = 2  # type: ignore[index]
+    others = emit(events, [3, 4], base=10)
+    for record in others:
+        record.value["v"]["entity"] = "b"  # type: ignore[index]
+    findings = check(events, records + others)
+    assert findings.epochs == 2
+    assert any("v@1 b: is in epoch 1, others began 2 without state" in text for text in findings.examples)
+
+
+def test_an_entity_that_returns_after_the_job_has_forgotten_it_begins_an_epoch_alone() -> None:
+    events = {
+        Position(0, n): JudgedEvent(
+            Position(0, n), n * 40 * 86_400_000, b"a", f"id{n}", n * 40 * 86_400_000, {"k": "a"}
+        )
+        for n in (0, 1)
+    }
+    records = emit(events, [0]) + [replace(record, offset=5) for record in emit(events, [1])]
+    for record in records:
+        record.value["source"]["timestamp"] = record.value["event_time"]
+    records[1].value["v"]["epoch"] = 2  # type: ignore[index]
+    findings = check(events, records)
+    assert (findings.mismatches, findings.epochs) == (0, 1)
 
 
 def test_a_vector_under_another_entitys_name_is_found() -> None:

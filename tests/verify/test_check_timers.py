@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streams.oracle.reference import Timed, timer_features, vector
+from streams.plan.model import PipelinePlan
 from tests.plans import make_plan, view_of
 from verify.check_timers import check_timers
 from verify.emissions import FeatureFindings, JudgedEvent
@@ -14,12 +15,15 @@ from verify.published import Position, Published
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
 NAMES = ("sum", "zscore", "time_since_last")
-PLAN = make_plan(fields=[], views=[view_of(*(FEATURE | {"name": name, "operation": name} for name in NAMES))])
+_VIEW = view_of(*(FEATURE | {"name": name, "operation": name} for name in NAMES))
+PLAN = make_plan(fields=[], views=[_VIEW | {"refresh_ms": 1}])
 VIEW = PLAN.views[0]
 EVENTS = {
     Position(0, n): JudgedEvent(Position(0, n), 7, b"a", f"id{n}", time, {"k": "a", "x": float(n)})
     for n, time in enumerate((10, 20, 600))
 }
+# An event of another entity, which moves the watermark.
+LATER = JudgedEvent(Position(0, 9), 7, b"b", "id9", 5_000, {"k": "b", "x": 0.0})
 
 
 def record(seq: int, part: dict[str, Any], *, attempt: int = 1, **changes: Any) -> Published:
@@ -44,8 +48,8 @@ def timer(seq: int, as_of: int, *, attempt: int = 1, part: dict[str, Any] | None
     return record(seq, values, attempt=attempt, **({"event_id": "", "trigger": "timer"} | changes))
 
 
-def check(*records: Published) -> FeatureFindings:
-    return check_timers(PLAN, EVENTS, records)
+def check(*records: Published, plan: PipelinePlan = PLAN) -> FeatureFindings:
+    return check_timers(plan, {**EVENTS, LATER.position: LATER}, records)
 
 
 def test_timers_of_any_time_and_attempt_hold() -> None:
@@ -72,3 +76,28 @@ def test_a_timer_is_checked_also_if_its_events_were_never_emitted() -> None:
 
 def test_a_timer_of_an_entity_without_vectors_is_counted() -> None:
     assert check(timer(3, 1_015)).unverifiable == 1
+
+
+def test_a_timer_later_than_every_event_is_found() -> None:
+    findings = check(*served(), timer(3, 10**9))
+    assert findings.mismatches == 1
+    assert "the newest of all events is at 5000" in findings.examples[0]
+
+
+def test_a_timer_without_a_view_is_found() -> None:
+    assert check(*served(), timer(3, 1_015, v=None)).mismatches == 1
+
+
+def test_timers_of_a_view_that_has_none_are_reported_as_unchecked() -> None:
+    plan = make_plan(fields=[], views=[_VIEW])
+    assert check(*served(), timer(3, 1_015), plan=plan).unchecked == [
+        "view v@1 has timers, and no refresh in this definition"
+    ]
+
+
+def test_timers_of_one_event_may_come_in_any_order_of_time() -> None:
+    distinct = FEATURE | {"name": "d", "operation": "distinct", "bound": 10, "type": "long"}
+    plan = make_plan(fields=[], views=[view_of(distinct) | {"refresh_ms": 1}])
+    records = [timer(3, as_of, part={"d": count}) for as_of, count in ((1_005, 3), (1_100, 1), (1_005, 3))]
+    emitted = [record(n, {"as_of": t, "d": n}) for n, t in enumerate((10, 20, 600), 1)]
+    assert check(*emitted, *records, plan=plan).mismatches == 0

@@ -31,6 +31,7 @@ HELD: dict[str, Any] = {
     "redis_checked": 40,
     "redis_mismatches": 0,
     "cassandra_rows": 300,
+    "cassandra_rows_compared": 300,
     "cassandra_mismatches": 0,
     "backfill_rows": 50,
     "backfill_checked": 450,
@@ -81,7 +82,7 @@ def test_more_epochs_than_announced_fail_the_run() -> None:
     [
         ({"features_checked": 0}, "only 0 of 900 feature values were compared"),
         ({"features_unverifiable": 610}, "610 vectors cannot be verified"),
-        ({"not_run": ["the drift app"]}, "the drift app never ran"),
+        ({"not_checked": ["the drift app never ran"]}, "the drift app never ran"),
     ],
 )
 def test_a_run_that_was_not_fully_checked_does_not_hold_and_says_so(changes: dict[str, Any], text: str) -> None:

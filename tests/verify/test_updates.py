@@ -99,7 +99,7 @@ def test_where_the_order_is_not_known_nothing_is_claimed() -> None:
 
 
 def test_an_epoch_that_began_later_is_not_judged() -> None:
-    later = emit([SHOWN[2]], epoch=2)
+    later = emit([SHOWN[2]], epoch=2, attempt=1)
     findings = check([*emit([SHOWN[0], CLICKS[0], SHOWN[1]]), *later])
     assert (findings.checked, findings.mismatches, findings.unverifiable) == (4, 0, 1)
 

@@ -99,7 +99,7 @@ def _penstock(
         return int(found["event"]["event_id"]), [[v[n] for n in wanted] for v, wanted in zip(views, names, strict=True)]
 
     try:
-        job = lifecycle.start(project, stack.settings, state_backend=backend, python_mode=python)
+        job = lifecycle.start(project, stack.settings, empty=True, state_backend=backend, python_mode=python)
     except PenstockError:
         # A job that was submitted but does not run yet must not start while another engine is measured.
         lifecycle.cancel(project, stack.settings)

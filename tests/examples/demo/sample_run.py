@@ -96,6 +96,7 @@ def report(*, gaps: int = 0) -> Report:
         redis_checked=1_562,
         redis_mismatches=0,
         cassandra_rows=182_648,
+        cassandra_rows_compared=1_000,
         cassandra_mismatches=0,
         backfill_rows=27_551,
         backfill_checked=1_542_856,

@@ -65,3 +65,27 @@ def a_backfill_with_other_rows_than_its_manifest_says(_: Project, run: RunData) 
     assert run.backfill is not None
     backfill = dataclasses.replace(run.backfill, announced_rows=run.backfill.announced_rows + 1)
     return dataclasses.replace(run, backfill=backfill)
+
+
+@mutant("backfill_mismatches")
+def a_backfill_without_vectors(_: Project, run: RunData) -> RunData:
+    def edit(table: pa.Table) -> pa.Table:
+        for name in table.column_names:
+            if name.startswith("by_shop."):
+                table = _with_column(table, name, pa.nulls(table.num_rows))
+        return table
+
+    return _edit_rows(run, edit)
+
+
+@mutant("backfill_mismatches")
+def a_backfill_without_a_column(_: Project, run: RunData) -> RunData:
+    return _edit_rows(run, lambda table: table.drop_columns(["by_card.count_10m"]))
+
+
+@mutant("unchecked")
+def a_backfill_of_nothing(_: Project, run: RunData) -> RunData:
+    assert run.backfill is not None
+    rows = run.backfill.rows.slice(0, 0)
+    nothing = dataclasses.replace(run.backfill, views=(), rows=rows, announced_rows=0, to_ms=run.backfill.from_ms)
+    return dataclasses.replace(run, backfill=nothing)

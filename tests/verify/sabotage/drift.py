@@ -101,6 +101,22 @@ def records_after_the_saved_states(_: Project, run: RunData) -> RunData:
     return dataclasses.replace(run, predictions=predictions)
 
 
-@mutant("not_run")
+@mutant("unchecked")
 def a_drift_app_that_never_ran(_: Project, run: RunData) -> RunData:
     return dataclasses.replace(run, alerts=(), states=())
+
+
+@mutant("drift_mismatches")
+def a_state_that_covers_no_record(_: Project, run: RunData) -> RunData:
+    return _edit_state(run, lambda state: state.update(start=state["position"]))
+
+
+@mutant("drift_mismatches")
+def a_state_that_cannot_be_read(_: Project, run: RunData) -> RunData:
+    states = [dataclasses.replace(record, value=b"garbage") for record in run.states]
+    return dataclasses.replace(run, states=states)
+
+
+@mutant("drift_mismatches")
+def garbage_among_the_alerts(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, alerts=[*run.alerts, dataclasses.replace(run.alerts[0], value=b"hello")])

@@ -260,3 +260,39 @@ def a_timer_with_an_event_id(_: Project, run: RunData) -> RunData:
 @mutant("feature_mismatches")
 def a_timer_with_another_event_behind_it(_: Project, run: RunData) -> RunData:
     return _edit_timer(run, lambda r: with_values(r, source={**r.value["source"], "offset": 0, "partition": 0}))
+
+
+@mutant("feature_mismatches")
+def a_timer_later_than_every_event(_: Project, run: RunData) -> RunData:
+    return _edit_timer(run, lambda r: with_part(r, "by_card", as_of=r.value["by_card"]["as_of"] + 10**11))
+
+
+@mutant("feature_mismatches")
+def a_timer_without_a_view(_: Project, run: RunData) -> RunData:
+    return _edit_timer(run, lambda r: with_values(r, by_card=None))
+
+
+def _without_view(record: Published) -> Published:
+    """The record as a definition without the view would have written it."""
+    return dataclasses.replace(with_values(record, by_shop=None), lacks=frozenset({"by_shop"}))
+
+
+@mutant("unchecked")
+def a_view_that_was_never_emitted(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, features=[_without_view(record) for record in run.features])
+
+
+@mutant("feature_mismatches")
+def a_view_missing_on_some_records_of_an_attempt(_: Project, run: RunData) -> RunData:
+    return edit_record(run, 9, _without_view)
+
+
+@mutant("feature_mismatches")
+def a_seq_below_one(_: Project, run: RunData) -> RunData:
+    return edit_record(run, 9, lambda r: with_part(r, "by_card", seq=0))
+
+
+@mutant("unchecked")
+def a_run_without_events(_: Project, run: RunData) -> RunData:
+    tables = {name: dataclasses.replace(table, keys=(), rows=()) for name, table in run.cassandra.items()}
+    return RunData(sources=((),), dead_letters=((),), features=(), predictions=(), cassandra=tables, models=run.models)

@@ -109,3 +109,14 @@ def a_re_emitted_vector_scored_instead_of_the_first(_: Project, run: RunData) ->
             predictions[place] = with_values(prediction, features_offset=record.offset, attempt=record.value["attempt"])
             return dataclasses.replace(run, predictions=predictions)
     raise AssertionError("no record was emitted again: the kill came too late")
+
+
+@mutant("prediction_mismatches")
+def a_model_version_that_names_another_folder(_: Project, run: RunData) -> RunData:
+    model, version = (run.predictions[30].value[name] for name in ("model", "model_version"))
+    return _edit_prediction(run, model_version=f"../{model}/{version}")
+
+
+@mutant("prediction_mismatches")
+def a_foreign_record_among_the_predictions(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, unreadable=["predictions[0]@9"])

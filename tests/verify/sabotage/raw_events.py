@@ -52,3 +52,15 @@ def a_dead_letter_of_a_valid_event(_: Project, run: RunData) -> RunData:
     offset = str(run.features[event_records(run)[0]].value["source"]["offset"]).encode()
     headers = tuple((name, offset if name.endswith("errors.offset") else value) for name, value in letters[0].headers)
     return dataclasses.replace(run, dead_letters=([*letters, dataclasses.replace(letters[0], headers=headers)],))
+
+
+@mutant("dead_letter_mismatches")
+def a_dead_letter_that_is_not_verbatim(_: Project, run: RunData) -> RunData:
+    first, *others = run.dead_letters[0]
+    return dataclasses.replace(run, dead_letters=([dataclasses.replace(first, value=b"another"), *others],))
+
+
+@mutant("dead_letter_mismatches")
+def a_foreign_record_among_the_dead_letters(_: Project, run: RunData) -> RunData:
+    foreign = dataclasses.replace(run.dead_letters[0][0], headers=())
+    return dataclasses.replace(run, dead_letters=([*run.dead_letters[0], foreign],))

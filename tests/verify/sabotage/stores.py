@@ -151,3 +151,9 @@ def another_vector_in_the_prediction_log(project: Project, run: RunData) -> RunD
 @mutant("cassandra_mismatches")
 def another_route_in_the_prediction_log(project: Project, run: RunData) -> RunData:
     return _log_with(project, run, route="fallback")
+
+
+@mutant("unchecked")
+def rows_of_which_only_the_keys_were_read(_: Project, run: RunData) -> RunData:
+    tables = {name: dataclasses.replace(table, rows=()) for name, table in run.cassandra.items()}
+    return dataclasses.replace(run, cassandra=tables)
