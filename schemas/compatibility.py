@@ -31,11 +31,12 @@ def breaks(compatibility: Compatibility, *, old: Fields, new: Fields) -> list[Br
 
     BACKWARD: readers of the new version can read events of the old. FORWARD: readers of the old version can read
     events of the new. FULL: both. NONE: no promise. Under all but NONE, the event id and the event time must stay in
-    the same fields: a consumer that joins or orders by them would otherwise read another field.
+    the same fields: a consumer that joins or orders by them would otherwise read another field. And personal data must
+    stay protected in the same way.
     """
     if compatibility == "NONE":
         return []
-    found = list(_moved_roles(old, new))
+    found = [*_moved_roles(old, new), *_lost_protection(old, new)]
     if compatibility in ("BACKWARD", "FULL"):
         found += reader_breaks(reader=new, writer=old)
     if compatibility in ("FORWARD", "FULL"):
@@ -116,3 +117,12 @@ def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
             yield Break(
                 before or after or "", f"the {role.value} was {before or 'no field'}, and is now {after or 'no field'}"
             )
+
+
+def _lost_protection(old: Fields, new: Fields) -> Iterator[Break]:
+    now = {field.name: field.pii for field in new}
+    for field in old:
+        if field.pii is not None and field.name in now and now[field.name] is not field.pii:
+            after = now[field.name]
+            what = "and is no longer" if after is None else f"and is now {after.value}"
+            yield Break(field.name, f"was protected as personal data ({field.pii.value}), {what}")

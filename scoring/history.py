@@ -6,13 +6,14 @@ The Kafka side of :mod:`scoring.memory`. This module remembers only how far it h
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.transactions import Deadline
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from scoring.memory import EventPosition
 from scoring.predictions import event_position, event_position_of_dead_letter
@@ -46,6 +47,8 @@ class PredictionHistory:
         dead_letter_topic: The topic of records that could not be scored.
         clock: Monotonic seconds.
         stopping: Whether the process shall stop; a long read then ends with HistoryUnavailableError.
+        on_unreadable: Called for each record of the predictions topic that is not a prediction. It is passed over: it
+            answers no event.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class PredictionHistory:
         *,
         clock: Callable[[], float],
         stopping: Callable[[], bool],
+        on_unreadable: Callable[[], None] = lambda: None,
     ) -> None:
         self._predictions = predictions_topic
         self._topics = (predictions_topic, dead_letter_topic)
         self._clock = clock
         self._stopping = stopping
+        self._on_unreadable = on_unreadable
         self._decoder = record_decoder("prediction")
         self._known_from: dict[tuple[str, int], int] = {}
         config = {
@@ -78,20 +83,20 @@ class PredictionHistory:
         self._consumer = Consumer(config | {"isolation.level": "read_committed"}, logger=_log)
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"}, logger=_log)
 
-    def read_scored(self, partition: int, since: int) -> list[EventPosition]:
-        """Every event answered in ``partition`` by a record dated ``since`` (epoch ms) or later.
+    def read_scored(self, partition: int, since: int) -> Iterator[EventPosition]:
+        """Yield every event answered in ``partition`` by a record dated ``since`` (epoch ms) or later.
 
-        Omits the events that earlier calls returned, and those committed after the first call, until :meth:`forget`:
-        the caller remembers both.
+        A negative ``since``, the timestamp of a record that has none, yields all. Omits the events that earlier calls
+        yielded, and those committed after the first call, until :meth:`forget`: the caller remembers both. A call that
+        is not read to its end counts as not made.
 
         Raises:
             HistoryUnavailableError: if Kafka or the end of the topic cannot be reached, or the process shall stop.
         """
         ranges = self._find_ranges(partition, since)
         starts = {topic: part.position for topic, part in ranges.items()}
-        events = self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
+        yield from self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
         self._known_from.update({(topic, partition): start for topic, start in starts.items()})
-        return events
 
     def forget(self, partition: int) -> None:
         """Make the next :meth:`read_scored` read up to the end: the caller no longer remembers the partition."""
@@ -105,7 +110,8 @@ class PredictionHistory:
 
     def _find_ranges(self, partition: int, since: int) -> dict[str, _OffsetRange]:
         """The offsets to read of each topic. Ends include uncommitted records, which may be committed when read."""
-        asked = [TopicPartition(topic, partition, since) for topic in self._topics]
+        # Kafka takes negative times for special offsets: -1 is the end.
+        asked = [TopicPartition(topic, partition, max(since, 0)) for topic in self._topics]
         try:
             starts = self._bounds.offsets_for_times(asked, timeout=_REQUEST_S)
             ends = {tp.topic: self._bounds.get_watermark_offsets(tp, timeout=_REQUEST_S)[1] for tp in asked}
@@ -122,10 +128,9 @@ class PredictionHistory:
             ranges[tp.topic] = _OffsetRange(min(tp.offset, end) if tp.offset >= 0 else end, end)
         return ranges
 
-    def _read(self, partition: int, ranges: dict[str, _OffsetRange]) -> list[EventPosition]:
+    def _read(self, partition: int, ranges: dict[str, _OffsetRange]) -> Iterator[EventPosition]:
         if not ranges:
-            return []
-        events: list[EventPosition] = []
+            return
         self._consumer.assign([TopicPartition(topic, partition, part.position) for topic, part in ranges.items()])
         try:
             deadline = Deadline.after(_STUCK_S, self._clock)
@@ -136,12 +141,11 @@ class PredictionHistory:
                     raise HistoryUnavailableError(f"{self._predictions}[{partition}] cannot be read further: {ranges}")
                 before = sum(part.position for part in ranges.values())
                 for message in self._consumer.consume(10_000, timeout=0.01):
-                    events += self._process(message, ranges)
+                    yield from self._process(message, ranges)
                 if sum(part.position for part in ranges.values()) > before:
                     deadline = Deadline.after(_STUCK_S, self._clock)
         finally:
             self._consumer.unassign()
-        return events
 
     def _process(self, message: Message, ranges: dict[str, _OffsetRange]) -> list[EventPosition]:
         """Advance the range of the message's topic; the event that the message answers, if it is within the range."""
@@ -159,6 +163,11 @@ class PredictionHistory:
             return []
         if message.topic() == self._predictions:
             where = f"{message.topic()}[{message.partition()}]@{offset}"
-            return [event_position(self._decoder.decode(message.value(), where))]
+            try:
+                return [event_position(self._decoder.decode(message.value() or b"", where))]
+            except (Undecodable, UnknownSchema) as unreadable:
+                _log.warning("passed over a record that is not a prediction: %s", unreadable)
+                self._on_unreadable()
+                return []
         event = event_position_of_dead_letter(message.headers() or [])
         return [] if event is None else [event]

@@ -169,9 +169,9 @@ class Scorer:
             memory = self._memories.setdefault(partition, PartitionMemory())
             since = memory.uncovered_since(events)
             if since is not None:
-                found = self._components.history.read_scored(partition, since)
-                memory.extend(since, found)
-                _log.debug("partition %d: %d scored events since %d", partition, len(found), since)
+                # One event at a time: a very old event makes it read all predictions.
+                memory.extend(since, self._components.history.read_scored(partition, since))
+                _log.debug("partition %d: read the scored events since %d", partition, since)
             scored += [event for event in events if event in memory]
         return scored
 

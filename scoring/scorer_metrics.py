@@ -64,6 +64,12 @@ class ScorerMetrics:
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)
+        self.history_unreadable = Counter(
+            "penstock_scorer_history_unreadable",
+            "Records on the predictions topic that are not predictions, passed over",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
         self._rows = histogram("batch_records", "Records per batch", _ROWS)
         self._fill = histogram("batch_fill_ratio", "Records per batch, as a share of --max-batch", _FILL)
         self.age = histogram(

@@ -121,7 +121,12 @@ def _components(
         on_fallback=lambda _reason: metrics.triton_failures.inc(),
     )
     history = PredictionHistory(
-        kafka, predictions, dead_letters_of(predictions), clock=time.monotonic, stopping=stop.is_set
+        kafka,
+        predictions,
+        dead_letters_of(predictions),
+        clock=time.monotonic,
+        stopping=stop.is_set,
+        on_unreadable=metrics.history_unreadable.inc,
     )
     producer = TransactionalProducer(
         producer_factory(kafka, transactional_id),

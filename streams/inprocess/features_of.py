@@ -19,7 +19,7 @@ from streams.inprocess.kernel import Kernel
 from streams.oracle.derived_columns import derive
 from streams.oracle.derived_features import derived_features
 from streams.oracle.event_time_order import Arrival, order_by_event_time
-from streams.oracle.reference import Row
+from streams.oracle.reference import Row, accept_events
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, SourcePlan
 
@@ -108,8 +108,8 @@ def features_of(
 ) -> list[Outcome]:
     """The outcome of each event, from empty windows on; the given order is the arrival order.
 
-    If the source's order is event time, the windows see the events in event-time order, within the source's
-    disorder.
+    If the source's order is event time, duplicates are still dropped in the order of arrival, and the windows see the
+    others in event-time order, within the source's disorder.
 
     Args:
         pipeline: The definitions.
@@ -128,11 +128,15 @@ def features_of(
     rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
     filters = [source.filter for source in plan.sources]
     accepted = [index for index, row in rows.items() if (name := filters[numbers[index]]) is None or row[name] is True]
-    accepted = _window_order(plan, events_sent, rows, accepted)
+    of_kernel = plan
+    answers: dict[int, dict[str, Any] | None] = dict.fromkeys(accepted)
+    if plan.source.order == "event_time":
+        accepted = _window_order(plan, events_sent, rows, _first_seen(plan.source, rows, accepted))
+        of_kernel = plan.model_copy(update={"source": plan.source.model_copy(update={"event_id": None})})
     rows_accepted = [{**rows[index], "__source": numbers[index]} for index in accepted]
-    computed = kernel.features(plan.model_dump(mode="json"), rows_accepted)
+    computed = kernel.features(of_kernel.model_dump(mode="json"), rows_accepted)
     _add_derived_features(plan, [rows[index] for index in accepted], computed)
-    answers = dict(zip(accepted, computed, strict=True))
+    answers |= dict(zip(accepted, computed, strict=True))
     return [
         Outcome(refused=answer["reason"], message=answer["message"])
         if "columns" not in answer
@@ -157,12 +161,24 @@ def _add_derived_features(plan: PipelinePlan, rows: Sequence[Row], answers: Sequ
                 answer[view.name]["features"] |= of_view
 
 
+def _first_seen(source: SourcePlan, rows: Mapping[int, Row], accepted: list[int]) -> list[int]:
+    """The accepted events without duplicates, in the order of arrival."""
+    if source.event_id is None:
+        return accepted
+    ids: list[tuple[Value, str, int]] = []
+    for index in accepted:
+        event_id, time = rows[index][source.event_id], rows[index][source.event_time]
+        assert isinstance(event_id, str)
+        assert isinstance(time, int)
+        ids.append((None if source.key is None else rows[index][source.key], event_id, time))
+    verdicts = accept_events(ids, source.dedup_horizon_ms)
+    return [index for index, is_first in zip(accepted, verdicts, strict=True) if is_first]
+
+
 def _window_order(
     plan: PipelinePlan, events: Sequence[Event], rows: Mapping[int, Row], accepted: list[int]
 ) -> list[int]:
-    """The indices of the accepted events in the order of the windows, as if all came from one partition."""
-    if plan.source.order == "arrival":
-        return accepted
+    """The indices of the accepted events in event-time order, as if all came from one partition."""
     arrivals = []
     for index in accepted:
         time, received = rows[index][plan.source.event_time], events[index].received

@@ -7,8 +7,10 @@ import json
 import re
 from typing import Any
 
+from schemas.contract import ContractField, contract_fields
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.feature_dependencies import columns_used, views_used
+from streams.definitions.function_source import function_digest
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
 from streams.definitions.views import View
@@ -21,21 +23,37 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{view_hash(pipeline, other)}" for other in others}
-    additional = [_source_rules(source) for source in pipeline.additional_sources]
+    derived, texts = _derived_columns_of(pipeline, view)
+    additional = [_source_rules(source, texts) for source in pipeline.additional_sources]
     definition = {
         "view": view.model_dump(mode="json", exclude={"refresh"}),
-        "derived": {name: _column_definition(pipeline.derived[name]) for name in _derived_columns_of(pipeline, view)},
-        "source": _source_rules(pipeline.source),
+        "derived": {name: _column_definition(pipeline.derived[name]) for name in derived},
+        "source": _source_rules(pipeline.source, texts),
         **({"additional_sources": additional} if additional else {}),
     }
     return definition | ({"views": used} if used else {})
 
 
-def _source_rules(source: Source) -> dict[str, Any]:
-    """A source's rules for valid events and their order. Options added later appear only if they are set."""
+def _source_rules(source: Source, texts: list[str]) -> dict[str, Any]:
+    """A source's rules for valid events and their order. Options added later appear only if they are set.
+
+    ``texts`` are all that a view names or computes from. Of the contract, the fields count that it uses, and those that
+    decide which events are valid; an optional field without constraints can be added without a new version.
+    """
+    fields = [
+        field
+        for field in contract_fields(source.contract)
+        if _decides_validity(field)
+        or field.name == source.key
+        or any(re.search(rf"\b{field.name}\b", text) for text in texts)
+    ]
     rules: dict[str, Any] = {
         "topic": source.topic,
         "contract": source.contract.contract_name,
+        "fields": {
+            field.name: field.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
+            for field in fields
+        },
         "key": source.key,
         "dedup_horizon_ms": source.dedup_horizon,
         "max_future_ms": source.max_future,
@@ -45,14 +63,28 @@ def _source_rules(source: Source) -> dict[str, Any]:
     return rules if source.filter is None else rules | {"filter": source.filter}
 
 
+def _decides_validity(field: ContractField) -> bool:
+    """Whether an event can be refused, or be another event, because of this field."""
+    bounds = (field.minimum, field.maximum, field.min_length, field.max_length, field.pattern, field.enum)
+    return not field.nullable or bool(field.roles) or any(bound is not None for bound in bounds)
+
+
 def _column_definition(column: Derived | PythonColumn) -> dict[str, Any]:
     if isinstance(column, Derived):
         return {"sql": column.sql, "type": column.type}
-    return {"python": column.reference, "columns": column.columns, "type": column.type}
+    return {
+        "python": column.reference,
+        "source": function_digest(column.function),
+        "columns": column.columns,
+        "type": column.type,
+    }
 
 
-def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
-    """The derived columns on which the view depends, directly or through others (each can use only earlier ones)."""
+def _derived_columns_of(pipeline: Pipeline, view: View) -> tuple[list[str], list[str]]:
+    """The derived columns on which the view depends, directly or through others (each can use only earlier ones).
+
+    Also returns the texts in which the view and these columns name what they use.
+    """
     texts = [
         *view.entity.columns,
         *(a.column or "" for a in view.aggregates),
@@ -65,7 +97,7 @@ def _derived_columns_of(pipeline: Pipeline, view: View) -> list[str]:
         if any(re.search(rf"\b{name}\b", text) for text in texts):
             used.append(name)
             texts += [column.sql] if isinstance(column, Derived) else column.columns
-    return sorted(used)
+    return sorted(used), texts
 
 
 def view_hash(pipeline: Pipeline, view: View) -> str:

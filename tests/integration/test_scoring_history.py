@@ -37,10 +37,21 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def history(bench, stop) -> Iterator[PredictionHistory]:
+def unreadable() -> list[int]:
+    """One element for each record that was passed over."""
+    return []
+
+
+@pytest.fixture
+def history(bench, stop, unreadable) -> Iterator[PredictionHistory]:
     topic = bench.pipeline.predictions_topic
     history = PredictionHistory(
-        bench.settings.kafka.access, topic, f"{topic}.dlq", clock=time.monotonic, stopping=stop.is_set
+        bench.settings.kafka.access,
+        topic,
+        f"{topic}.dlq",
+        clock=time.monotonic,
+        stopping=stop.is_set,
+        on_unreadable=lambda: unreadable.append(1),
     )
     wait_for(lambda: readable(history), 30, "the new topics to have leaders")
     history.forget(0)
@@ -48,9 +59,13 @@ def history(bench, stop) -> Iterator[PredictionHistory]:
     history.close()
 
 
+def scored(history: PredictionHistory, partition: int, since: int) -> list[EventPosition]:
+    return list(history.read_scored(partition, since))
+
+
 def readable(history: PredictionHistory) -> bool:
     try:
-        history.read_scored(0, EPOCH)
+        scored(history, 0, EPOCH)
     except HistoryUnavailableError:
         return False
     return True
@@ -93,7 +108,7 @@ def write(bench: ScorerBench, producer: Producer, *offsets: int) -> None:
 
 
 def test_nothing_is_scored_in_an_empty_topic(history):
-    assert history.read_scored(0, EPOCH) == []
+    assert scored(history, 0, EPOCH) == []
 
 
 def test_committed_events_are_scored_and_aborted_ones_are_not(bench, history, producer):
@@ -103,33 +118,52 @@ def test_committed_events_are_scored_and_aborted_ones_are_not(bench, history, pr
     write(bench, producer, 4)
     begin(producer, answer(bench, 5))
     producer.abort_transaction(30)
-    assert history.read_scored(0, EPOCH) == [event(1), event(2), event(4)]
+    assert scored(history, 0, EPOCH) == [event(1), event(2), event(4)]
 
 
 def test_a_dead_letter_that_names_its_event_counts_as_scored(bench, history, producer):
     begin(producer, answer(bench, 1), answer(bench, 2, dead=True))
     producer.commit_transaction(30)
-    assert sorted(history.read_scored(0, EPOCH)) == [event(1), event(2)]
+    assert sorted(scored(history, 0, EPOCH)) == [event(1), event(2)]
 
 
 def test_only_predictions_dated_since_then_are_read(bench, history, producer):
     write(bench, producer, 1, 2, 3)
-    assert history.read_scored(0, EPOCH + 3) == [event(3)]
+    assert scored(history, 0, EPOCH + 3) == [event(3)]
+
+
+def test_a_record_without_a_timestamp_makes_it_read_all(bench, history, producer):
+    """CASES 12: Kafka takes the time -1 for the end of the topic."""
+    write(bench, producer, 1, 2, 3)
+    assert scored(history, 0, -1) == [event(1), event(2), event(3)]
+
+
+def test_records_that_are_not_predictions_are_counted_and_passed_over(bench, history, producer, unreadable):
+    """CASES 13: garbage, a tombstone, and a record of a schema that no release has published."""
+    topic = bench.pipeline.predictions_topic
+    write(bench, producer, 1)
+    producer.begin_transaction()
+    for value in (b"hello", None, b"\xc3\x01" + b"12345678" + b"rest", b""):
+        producer.produce(topic, value, b"k", 0, timestamp=EPOCH + 2)
+    producer.commit_transaction(30)
+    write(bench, producer, 3)
+    assert scored(history, 0, EPOCH) == [event(1), event(3)]
+    assert len(unreadable) == 4
 
 
 def test_events_returned_before_are_not_read_again_until_they_are_forgotten(bench, history, producer):
     write(bench, producer, 1, 2, 3)
-    assert history.read_scored(0, EPOCH + 3) == [event(3)]
-    assert history.read_scored(0, EPOCH + 2) == [event(2)]
+    assert scored(history, 0, EPOCH + 3) == [event(3)]
+    assert scored(history, 0, EPOCH + 2) == [event(2)]
     history.forget(0)
-    assert history.read_scored(0, EPOCH + 2) == [event(2), event(3)]
+    assert scored(history, 0, EPOCH + 2) == [event(2), event(3)]
 
 
 def test_a_read_waits_for_an_open_transaction_because_it_may_be_committed(bench, history, producer):
     write(bench, producer, 1)
     begin(producer, answer(bench, 2))
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(history.read_scored, 0, EPOCH)
+        reading = pool.submit(scored, history, 0, EPOCH)
         time.sleep(1)
         assert not reading.done()
         producer.commit_transaction(30)
@@ -140,7 +174,7 @@ def test_a_waiting_read_ends_when_the_process_shall_stop(bench, history, produce
     begin(producer, answer(bench, 1))
     stop.set()
     with pytest.raises(HistoryUnavailableError, match="stopping"):
-        history.read_scored(0, EPOCH)
+        scored(history, 0, EPOCH)
     producer.abort_transaction(30)
 
 
@@ -148,7 +182,7 @@ def test_after_a_failed_read_the_next_one_returns_the_events(bench, history, pro
     begin(producer, answer(bench, 1))
     stop.set()
     with pytest.raises(HistoryUnavailableError):
-        history.read_scored(0, EPOCH)
+        scored(history, 0, EPOCH)
     producer.commit_transaction(30)
     stop.clear()
-    assert history.read_scored(0, EPOCH) == [event(1)]
+    assert scored(history, 0, EPOCH) == [event(1)]

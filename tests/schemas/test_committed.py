@@ -148,10 +148,14 @@ def test_a_new_version_is_checked_against_every_older_one(tmp_path: Path) -> Non
     ]
 
 
-def test_compatibility_none_allows_breaks(tmp_path: Path) -> None:
+def test_compatibility_none_allows_breaks_of_the_contract_and_asks_for_a_new_version_of_the_views(
+    tmp_path: Path,
+) -> None:
     export(pipeline_of(payment()), tmp_path)
     tighter = payment(AMOUNT.model_copy(update={"minimum": 1}), version=2, compatibility="NONE")
-    assert {problem.kind for problem in problems(pipeline_of(tighter), tmp_path)} == {"missing"}
+    found = problems(pipeline_of(tighter), tmp_path)
+    assert {problem.kind for problem in found} == {"missing", "changed"}
+    assert all("source.fields.amount" in problem.what for problem in found if problem.kind == "changed")
 
 
 def test_a_view_that_changed_under_its_version_is_refused_with_the_edit_that_makes_a_new_one(tmp_path: Path) -> None:

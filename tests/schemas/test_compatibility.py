@@ -13,7 +13,7 @@ from penstock import EVENT_ID, EVENT_TIME
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
 from schemas.compatibility import Break, breaks, reader_breaks
-from schemas.contract import ColumnType, Contract, ContractField, contract_fields
+from schemas.contract import ColumnType, Compatibility, Contract, ContractField, Pii, contract_fields
 from tests.schemas.samples import contract_of
 
 FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=150)
@@ -229,3 +229,15 @@ def test_without_breaks_readers_accept(written: ContractField, read_as: Contract
     valid = not isinstance(read(json.dumps(event).encode(), writer, writer), Rejection)
     if valid and not reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer)):
         assert not any(isinstance(reading, Rejection) for reading in readings(event, writer, reader))
+
+
+@pytest.mark.parametrize("compatibility", ["BACKWARD", "FORWARD", "FULL"])
+@pytest.mark.parametrize(("before", "after"), [(Pii.HASH, None), (Pii.DROP, None), (Pii.HASH, Pii.DROP)])
+def test_personal_data_stays_protected_in_the_same_way(
+    compatibility: Compatibility, before: Pii, after: Pii | None
+) -> None:
+    """CASES 2."""
+    old, new = (ContractField(name="card", type="string", pii=pii) for pii in (before, after))
+    (found,) = breaks(compatibility, old=[old], new=[new])
+    assert str(found).startswith(f"card: was protected as personal data ({before.value}), and is ")
+    assert breaks(compatibility, old=[old], new=[old]) == breaks("NONE", old=[old], new=[new]) == []

@@ -111,6 +111,14 @@ def test_a_source_in_event_time_order_is_sorted_before_the_windows() -> None:
     assert (arrival, event_time) == ([1, 2], [2, 1])
 
 
+def test_in_event_time_order_duplicates_are_dropped_by_arrival() -> None:
+    """CASES 30: the event that arrived first counts, also if the other one is earlier."""
+    source = pipeline.source.model_copy(update={"order": "event_time"})
+    events = [{"id": "i", "time": 10_000, "k": "a", "x": 1.0}, {"id": "i", "time": 5_000, "k": "a", "x": 2.0}]
+    first, second = features_of(pipeline.model_copy(update={"source": source}), events)
+    assert (first["numbers.x_sum_1m"], second.duplicate) == (1.0, True)
+
+
 def test_a_request_to_an_ended_kernel_is_an_error() -> None:
     with Kernel() as kernel:
         kernel._process.kill()

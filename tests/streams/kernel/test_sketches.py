@@ -11,7 +11,8 @@ import datasketches
 import pytest
 
 from streams.inprocess.kernel import Kernel
-from streams.oracle.reference import in_window
+from streams.oracle.reference import Timed, in_window, vector
+from streams.plan.model import PipelinePlan
 from tests.plans import make_plan, view_of
 from tests.streams.kernel.test_semantics import FIELDS, LIFETIME
 
@@ -48,6 +49,20 @@ def features(kernel: Kernel, plan: dict[str, Any], rows: list[dict[str, Any]], e
 def values(seed: int, count: int) -> list[float]:
     rng = random.Random(seed)
     return [rng.lognormvariate(3, 2) for _ in range(count)]
+
+
+def test_a_quantile_has_the_rank_of_the_decimal_that_was_written(kernel: Kernel) -> None:
+    """CASES 31: for every share of two decimals, and up to 200 values, in the kernel and in the oracle."""
+    lifetime = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    quantiles = plan(*(quantile(percent / 100, **lifetime) for percent in range(1, 100)))
+    rows = events([float(n) for n in range(1, 201)], step_ms=1)
+    (view,) = PipelinePlan.model_validate(quantiles).views
+    history = [Timed(row["time"], row) for row in rows]
+    for n, answer in enumerate(features(kernel, quantiles, rows), 1):
+        expected = {f"p{percent}": float(-(-percent * n // 100)) for percent in range(1, 100)}
+        assert answer == expected
+        if n % 25 == 0:
+            assert vector(view, history[:n]).features == expected
 
 
 @pytest.mark.parametrize("window", [WINDOW, {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}])

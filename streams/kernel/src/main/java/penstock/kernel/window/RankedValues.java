@@ -1,5 +1,7 @@
 package penstock.kernel.window;
 
+import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.stream.LongStream;
@@ -63,8 +65,20 @@ abstract class RankedValues {
 
   /** The smallest number that at least a share {@code q} of them does not exceed. */
   final double quantile(double q) {
-    long rank = (long) Math.ceil(q * count());
-    return atRank(Math.max(1, Math.min(rank, count())));
+    return atRank(Math.max(1, Math.min(rank(q, count()), count())));
+  }
+
+  /** The smallest whole number that is at least {@code q * count}, for the decimal that q was written as. */
+  static long rank(double q, long count) {
+    double product = q * count;
+    if (Math.abs(product - Math.rint(product)) > 1e-9 * (1 + product)) {
+      return (long) Math.ceil(product);
+    }
+    // Near a whole number the product may be rounded across it: 0.28 * 25 is 7.000000000000001.
+    return BigDecimal.valueOf(q)
+        .multiply(BigDecimal.valueOf(count))
+        .setScale(0, RoundingMode.CEILING)
+        .longValue();
   }
 
   /** Reads what {@link #toBytes} wrote. */
