@@ -12,6 +12,7 @@ from schemas.dead_letters import DeadLetter
 from streams.oracle.derived_columns import derive
 from streams.oracle.event_time_order import Arrival
 from streams.oracle.reference import Row, accept_events
+from streams.plan.entity_text import entity_text
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
@@ -151,9 +152,8 @@ def _event(source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
 
 
 def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:
-    """The key that the job publishes: the raw key, or its hashed (or dropped) column if the key is personal data."""
-    keyed_by = next((field for field in source.fields if field.name == source.key), None)
-    if keyed_by is None or keyed_by.pii is None:
+    """The key that the job publishes: the raw key, or the protected key column if the contract has personal data."""
+    if all(field.pii is None for field in source.fields):
         return record.key
-    value = row[keyed_by.name]
-    return None if value is None else str(value).encode()
+    value = None if source.key is None else row[source.key]
+    return None if value is None else entity_text(value).encode()

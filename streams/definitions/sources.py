@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.contract import Contract, Role, contract_fields, field_with_role
 from streams.definitions.base import Definition, Name, Sql
@@ -47,6 +47,16 @@ class Source(Definition):
     idle_after: Duration = 60_000
     triggers: bool = True
     filter: Sql | None = None
+
+    @model_validator(mode="after")
+    def _check_key_protects(self) -> Self:
+        personal = [field.name for field in contract_fields(self.contract) if field.pii is not None]
+        if self.key is None and personal:
+            raise ValueError(
+                f"source {self.topic}: give key=, the column that producers partition by. The contract has "
+                f"personal data ({', '.join(personal)}), and record keys of an unknown column may be such values"
+            )
+        return self
 
     @property
     def dead_letter_topic(self) -> str:

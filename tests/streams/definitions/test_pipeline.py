@@ -343,7 +343,8 @@ def test_the_filter_of_a_source_is_a_filter_column_like_other_conditions() -> No
         ({"triggers": True}, "only the pipeline's own source can trigger records"),
         ({"topic": "events.payments"}, "named twice"),
         ({"partitions": 7}, "partitions is 7, that of events.payments is 4"),
-        ({"key": None}, "key is None, that of events.payments is 'card'"),
+        ({"key": "refund"}, "key is 'refund', that of events.payments is 'card'"),
+        ({"key": None}, r"give key=.*personal data \(card\)"),
     ],
 )
 def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any], why: str) -> None:

@@ -128,6 +128,17 @@ def test_an_event_of_another_source_is_checked_by_its_own_contract_and_null_in_c
     assert set(row) == {*SAMPLE_EVENT, *click, "event__type"} | set(by_kernel(kernel, values[2], [])["columns"])
 
 
+@pytest.mark.parametrize(("key", "published"), [("card", pii_hash(KEY, "4111")), ("channel", "web")])
+def test_no_raw_key_is_published_if_the_contract_has_personal_data(kernel: Kernel, key: str, published: str) -> None:
+    """CASES 17: the raw key is a card number, whatever the source says that it is keyed by."""
+    source = PIPELINE.source.model_copy(update={"key": key})
+    plan = compile_plan(PIPELINE.model_copy(update={"source": source})).model_dump(mode="json")
+    value = json.dumps({**SAMPLE_EVENT, "card": "4111", "channel": "web"}).encode()
+    record = {"value": base64.b64encode(value).decode(), "key": base64.b64encode(b"4111").decode(), "timestamp": NOW_MS}
+    (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), [record])
+    assert base64.b64decode(answer["key"]).decode() == published
+
+
 CASES = settings(
     max_examples=600,
     derandomize=True,

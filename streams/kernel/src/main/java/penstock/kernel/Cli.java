@@ -301,15 +301,19 @@ public final class Cli {
     ArrayNode answer = MAPPER.createArrayNode();
     for (JsonNode record : request.get("records")) {
       byte[] value = record.hasNonNull("value") ? record.get("value").binaryValue() : null;
+      byte[] rawKey = record.hasNonNull("key") ? record.get("key").binaryValue() : null;
       ObjectNode result = answer.addObject();
       try {
         Event event =
             decoder.decode(
                 new RawRecord(
-                    source, 0, 0, record.get("timestamp").longValue(), null, value, List.of()));
+                    source, 0, 0, record.get("timestamp").longValue(), rawKey, value, List.of()));
         ObjectNode columns = result.putObject("columns");
         for (int i = 0; i < layout.size(); i++) {
           columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));
+        }
+        if (rawKey != null) {
+          result.put("key", event.key);
         }
       } catch (InvalidEventException invalid) {
         result.put("reason", invalid.reason.label).put("message", invalid.getMessage());

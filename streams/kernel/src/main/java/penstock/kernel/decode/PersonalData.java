@@ -15,22 +15,26 @@ final class PersonalData {
 
   private final boolean[] hashed;
   private final boolean[] dropped;
+  private final boolean any;
   private final Mac mac;
 
   PersonalData(List<Plan.Field> fields, byte[] key) {
     hashed = new boolean[fields.size()];
     dropped = new boolean[fields.size()];
-    boolean any = false;
+    boolean hashes = false;
+    boolean drops = false;
     for (int i = 0; i < hashed.length; i++) {
       hashed[i] = "hash".equals(fields.get(i).pii());
       dropped[i] = "drop".equals(fields.get(i).pii());
-      any |= hashed[i];
+      hashes |= hashed[i];
+      drops |= dropped[i];
     }
-    if (any && (key == null || key.length == 0)) {
+    any = hashes || drops;
+    if (hashes && (key == null || key.length == 0)) {
       throw new IllegalArgumentException(
           "the contract hashes personal fields, but there is no key");
     }
-    mac = any ? mac(key) : null;
+    mac = hashes ? mac(key) : null;
   }
 
   /** Replaces the personal values in {@code fields}. */
@@ -45,13 +49,16 @@ final class PersonalData {
   }
 
   /**
-   * The key of the feature records: the raw key, unless the source is keyed by a personal field.
-   * Then it is that field's protected value.
+   * The key of the feature records: the raw key, unless the contract has personal fields. A raw key
+   * may then be any of them, so the key is the protected value of the column that keys the source.
    */
   byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> indexes) {
-    Integer index = keyField == null ? null : indexes.get(keyField);
-    if (index == null || !hashed[index] && !dropped[index]) {
+    if (!any) {
       return key;
+    }
+    Integer index = keyField == null ? null : indexes.get(keyField);
+    if (index == null) {
+      return null;
     }
     return fields[index] == null ? null : fields[index].toString().getBytes(StandardCharsets.UTF_8);
   }
