@@ -172,6 +172,9 @@ class Scorer:
                 # One event at a time: a very old event makes it read all predictions.
                 memory.extend(since, self._components.history.read_scored(partition, since))
                 _log.debug("partition %d: read the scored events since %d", partition, since)
+            for event in events:
+                if memory.is_of_another_log(event):
+                    raise _other_log_error(event, self._topic, self._components.writer.topic)
             scored += [event for event in events if event in memory]
         return scored
 
@@ -327,6 +330,17 @@ def consumer_config(kafka: KafkaAccess, group: str, instance: str) -> dict[str, 
 def _to_record(message: Message) -> Consumed:
     return Consumed(
         message.topic(), message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
+    )
+
+
+def _other_log_error(event: EventPosition, features_topic: str, predictions_topic: str) -> PenstockError:
+    """The error for a raw topic that was deleted and created again while its predictions were kept."""
+    return PenstockError(
+        f"topic {event.topic} was made anew: another event was scored at the same offset",
+        where=f"{event.topic}[{event.partition}]@{event.offset}",
+        safe="every committed batch; no event of the new topic was skipped",
+        next=f"delete the topics {features_topic}, {predictions_topic} and {predictions_topic}.dlq too, or give the "
+        "pipeline another name",
     )
 
 

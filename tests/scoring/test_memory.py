@@ -46,6 +46,16 @@ def test_it_contains_exactly_the_added_events():
     assert [(event(o, partition=p) in memory) for p, o in asked] == [(p, o) in scored for p, o in asked]
 
 
+def test_an_event_of_another_time_at_a_scored_offset_is_of_another_log():
+    """CASES 14: the raw topic was deleted and made anew."""
+    memory = PartitionMemory()
+    now, year = 1_772_366_400_000, 365 * 86_400_000
+    memory.add(event(offset, timestamp=now + offset) for offset in range(100))
+    assert not any(memory.is_of_another_log(event(offset, timestamp=now + offset)) for offset in range(200))
+    assert sum(memory.is_of_another_log(event(offset, timestamp=now + year + offset)) for offset in range(100)) > 95
+    assert not memory.is_of_another_log(event(150, timestamp=now + year))
+
+
 def test_offsets_of_another_topic_are_other_events():
     memory = PartitionMemory()
     memory.add([event(5)])
