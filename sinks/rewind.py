@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.errors import PenstockError
@@ -21,20 +21,25 @@ def rewind(kafka: KafkaAccess, group: str, topics: Sequence[str]) -> dict[str, i
         PenstockError: if a member of the group is still running, or Kafka does not answer.
     """
     admin = admin_client(kafka)
+    failure: KafkaError | None
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_S).topics
         partitions = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
         earliest = _offsets(admin, partitions, OffsetSpec.earliest())
         latest = _offsets(admin, partitions, OffsetSpec.latest())
         request = [TopicPartition(topic, number, offset) for (topic, number), offset in earliest.items()]
-        admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, request)])[group].result(_TIMEOUT_S)
+        altered = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, request)])
+        # The answer succeeds as a whole even if every partition was refused.
+        failure = next((p.error for p in altered[group].result(_TIMEOUT_S).topic_partitions if p.error), None)
     except KafkaException as error:
+        failure = error.args[0]
+    if failure is not None:
         raise PenstockError(
-            f"the offsets could not be set: {error.args[0].str()}",
+            f"the offsets could not be set: {failure.str()}",
             where=f"group {group} at {kafka}",
             safe="nothing was changed",
             next="stop every member of the group first, then try again",
-        ) from error
+        )
     return {topic: sum(latest[topic, n] - earliest[topic, n] for t, n in earliest if t == topic) for topic in topics}
 
 

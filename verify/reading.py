@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
-from cassandra.cluster import Session
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.protocol import ErrorMessage
 from cassandra.query import SimpleStatement, tuple_factory
 
 from penstock.cassandra_client import connect_cassandra
@@ -27,6 +29,7 @@ from verify import store_formats as formats
 from verify.published import readable
 from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
 
+T = TypeVar("T")
 _SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
 
 
@@ -49,6 +52,7 @@ def read_run(
     predictions, no_predictions = readable(
         records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
     )
+    redis_url, cassandra_points = settings.redis.url, ", ".join(settings.cassandra.contact_points)
     has_monitors, labels = pipeline.monitors is not None, pipeline.labels
     return RunData(
         sources=tuple(records(source.topic) for source in plan.sources),
@@ -58,12 +62,25 @@ def read_run(
         alerts=records(pipeline.drift_topic) if has_monitors else (),
         states=records(pipeline.drift_state_topic) if has_monitors else (),
         labels=() if labels is None else records(labels.topic),
-        redis=_read_redis(connect_redis(settings.redis), plan.pipeline),
-        cassandra=_read_cassandra(plan, settings, sample, seed),
+        redis=_read_store("Redis", redis_url, lambda: _read_redis(connect_redis(settings.redis), plan.pipeline)),
+        cassandra=_read_store("Cassandra", cassandra_points, lambda: _read_cassandra(plan, settings, sample, seed)),
         backfill=None if backfill is None else read_backfill_data(backfill),
         models=settings.model_repository,
         unreadable=[*no_features, *no_predictions],
     )
+
+
+def _read_store(name: str, where: str, read: Callable[[], T]) -> T:
+    """Read a store; its errors, and what is missing in it, become a :class:`PenstockError`."""
+    try:
+        return read()
+    except (redis.RedisError, DriverException, NoHostAvailable, ErrorMessage) as error:
+        raise PenstockError(
+            f"{name} cannot be read: {error}",
+            where=where,
+            safe="nothing was changed",
+            next=f"penstock status; if the sink has never run: penstock sink run {name.lower()} PIPELINE",
+        ) from error
 
 
 def read_backfill_data(folder: Path) -> BackfillData:

@@ -116,8 +116,8 @@ class PipelineReport(BaseModel):
         found = [f"{getattr(self, name)} {text}" for name, text in zeros.items() if getattr(self, name)]
         if self.epochs > self.epochs_announced:
             found.append(
-                f"a view began without state {self.epochs} times, {self.epochs_announced} announced: either state was "
-                f"lost, or pass --epochs {self.epochs}"
+                f"a view began with empty windows {self.epochs} times, {self.epochs_announced} announced: state was "
+                f"lost, unless `job start --empty` was intended; then verify with --epochs {self.epochs}"
             )
         if self.predictions != self.events_valid:
             found.append(f"{self.predictions} predictions for {self.events_valid} valid events")

@@ -120,7 +120,8 @@ def _print_change(pipeline: str, replaced: ReplacedJob) -> None:
     click.echo(
         f"{replaced.job.name} is running: job {replaced.job.id}, {replaced.job.tasks} tasks, from {replaced.savepoint}"
     )
-    click.echo(f"equivalent to: penstock job start {pipeline}{replaced.options.arguments()}")
+    options = f"{replaced.options.arguments()} --from-savepoint latest"
+    click.echo(f"after a stop, start it again with: penstock job start {pipeline}{options}")
 
 
 @job.command()

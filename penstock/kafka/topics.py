@@ -66,7 +66,7 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
     missing = [name for name in names if name not in existing]
     if missing:
         raise PenstockError(
-            what=f"topic {', '.join(missing)} does not exist",
+            what=f"topics that do not exist: {', '.join(missing)}",
             where=str(kafka),
             next=f"penstock topics create {pipeline}",
         )

@@ -7,7 +7,11 @@ Names are looked up in the folders of ``PENSTOCK_PIPELINES``, then in Penstock's
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from penstock.errors import PenstockError
 from penstock.paths import ROOT
@@ -40,10 +44,16 @@ def load_pipeline(reference: str) -> Pipeline:
     """Import the pipeline file, once, and return its ``pipeline``.
 
     Raises:
-        PenstockError: if there is no such file, or it defines no ``pipeline``.
+        PenstockError: if there is no such file, it cannot be imported, or it defines no ``pipeline``.
     """
     path = pipeline_file(reference)
-    pipeline = getattr(import_file(path), "pipeline", None)
+    try:
+        module = import_file(path)
+    except PenstockError:
+        raise
+    except Exception as error:
+        raise _definition_error(path, error) from error
+    pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
         raise PenstockError(
             what="the file defines no pipeline",
@@ -51,6 +61,29 @@ def load_pipeline(reference: str) -> Pipeline:
             next="assign a penstock.Pipeline to a module-level name 'pipeline'",
         )
     return pipeline
+
+
+def _definition_error(path: Path, error: Exception) -> PenstockError:
+    """The error for a file whose import failed: its sentence, and the last line of the pipeline's folder that ran."""
+    if isinstance(error, ValidationError):
+        what = "; ".join(_sentence(error.title, detail) for detail in error.errors())
+    else:
+        what = f"{type(error).__name__}: {error}"
+    places = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if path.parent in Path(frame.filename).parents
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append(f"{error.filename}:{error.lineno}")
+    return PenstockError(what, where=places[-1] if places else str(path), next="correct the file, then try again")
+
+
+def _sentence(title: str, detail: ErrorDetails) -> str:
+    """One finding of pydantic as a sentence: our own messages as they are, others with the name of the argument."""
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{title}({'.'.join(map(str, detail['loc']))}): {detail['msg']}"
 
 
 def known_pipelines() -> list[str]:

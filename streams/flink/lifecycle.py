@@ -211,7 +211,8 @@ def _require_no_state(flink: Flink, project: Project, settings: Settings) -> Non
         "the job would start with empty windows, although there is state to continue from",
         where=left,
         safe="nothing was changed",
-        next=f"penstock job start {project.reference} --from-savepoint {checkpoint or LATEST}, or --empty",
+        next=f"penstock job start {project.reference} --from-savepoint {checkpoint or LATEST}; "
+        f"to discard that state: penstock job start {project.reference} --empty",
     )
 
 

@@ -126,14 +126,17 @@ def _require_committed_records(running: Description, target: Description, projec
     """Refuse record schemas that are not committed: readers find the schema of a record among the committed ones."""
     if running.form == target.form:
         return
-    for fingerprint, owner in ((running.form, "the running job"), (target.form, "the current definitions")):
+    for fingerprint, owner, where in (
+        (running.form, "the running job", "with the definitions that it runs: "),
+        (target.form, "the current definitions", ""),
+    ):
         file = record_file(project.plan.features_topic, fingerprint, project.schemas)
         if not file.is_file():
             raise PenstockError(
                 f"the schema of the records of {owner} is not committed, so no reader could decode them",
                 where=str(file),
                 safe="the job keeps running unchanged",
-                next=f"with the definitions of {owner}: penstock schemas export {project.reference}",
+                next=f"{where}penstock schemas export {project.reference}",
             )
 
 

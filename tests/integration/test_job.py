@@ -126,7 +126,7 @@ def test_a_job_that_starts_without_state_has_a_greater_epoch(bench: JobBench) ->
 
     with pytest.raises(PenstockError, match="although there is state to continue from") as refused:
         lifecycle.start(bench.project, bench.settings)
-    assert "--from-savepoint latest, or --empty" in str(refused.value)
+    assert "--from-savepoint latest; to discard that state" in str(refused.value)
     lifecycle.start(bench.project, bench.settings, empty=True)
     bench.send(payments(50, seed=4, start_ms=START_MS + 10**9))
     after = bench.features(100)
@@ -149,7 +149,7 @@ def test_a_cancelled_job_is_continued_from_its_checkpoint_or_not_at_all(bench: J
     with pytest.raises(PenstockError, match="although there is state to continue from") as refused:
         lifecycle.start(bench.project, bench.settings)
     assert refused.value.next is not None
-    checkpoint = refused.value.next.partition("--from-savepoint ")[2].partition(",")[0]
+    checkpoint = refused.value.next.partition("--from-savepoint ")[2].partition(";")[0]
     lifecycle.start(bench.project, bench.settings, savepoint=checkpoint)
     more = payments(50, seed=4, start_ms=START_MS + 100_000)
     bench.send(more)

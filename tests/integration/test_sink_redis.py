@@ -305,6 +305,9 @@ def test_reading_everything_again_changes_nothing(
     produce(settings.kafka.access, pipeline.features_topic, values)
     with running(new_store(), pipeline.name, settings.kafka.access):
         eventually(done)
+        with pytest.raises(PenstockError, match="offsets could not be set"):
+            rewind(settings.kafka.access, group_id(pipeline.name, "redis"), [pipeline.features_topic])
+        assert done(), "a refused rewind changed the offsets"
     first = client.get(key)
     group = group_id(pipeline.name, "redis")
     assert rewind(settings.kafka.access, group, [pipeline.features_topic]) == {pipeline.features_topic: 20}

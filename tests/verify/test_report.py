@@ -73,7 +73,7 @@ def test_a_count_that_does_not_fit_the_events_fails_the_run(name: str) -> None:
 
 def test_more_epochs_than_announced_fail_the_run() -> None:
     (failure,) = PipelineReport(**HELD | {"epochs": 3, "epochs_announced": 2}).failures()
-    assert failure.startswith("a view began without state 3 times, 2 announced")
+    assert failure.startswith("a view began with empty windows 3 times, 2 announced")
     assert PipelineReport(**HELD | {"epochs": 2, "epochs_announced": 2}).verdict == "passed"
 
 

@@ -132,10 +132,22 @@ def test_the_source_files_of_a_package_are_all_its_files(tmp_path: Path) -> None
     assert source_files(loud(file).function.__module__).keys() == {Path("acme") / name for name in names}
 
 
-def test_an_error_inside_the_file_is_raised_unchanged(tmp_path: Path) -> None:
-    file = write(tmp_path, "ads", imports="import nowhere_to_be_found")
-    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
-        load_pipeline(file)
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("x = = 1", "SyntaxError: invalid syntax"),
+        ("penstock.Model(name='m', inputs=('a.b',))", r"Model\(threshold\): Field required; .*negative.*"),
+        ("penstock.mean('x', over='1hour')", "'1hour'"),
+    ],
+)
+def test_an_error_inside_the_file_is_a_sentence_with_its_line(tmp_path: Path, line: str, what: str) -> None:
+    file = tmp_path / "pipeline.py"
+    file.write_text(f"import penstock\n\n{line}\n", encoding="utf-8")
+    with pytest.raises(PenstockError, match=what) as error:
+        load_pipeline(str(file))
+    assert error.value.where == f"{file}:3"
+    assert "pydantic" not in str(error.value)
 
 
 def test_a_file_without_a_pipeline_says_what_to_assign(tmp_path: Path) -> None:
