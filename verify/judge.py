@@ -132,6 +132,7 @@ def judge(
         model=_quality(project, run, measured) if measured else None,
         not_checked=[
             *([] if judged.events else ["there are no events"]),
+            *(f"not checked: {text}" for text in run.unread),
             *features.unchecked,
             *timers.unchecked,
             *replayed.unchecked,

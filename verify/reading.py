@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from schemas.history import record_decoder
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 from verify import store_formats as formats
-from verify.published import readable
+from verify.published import Published, readable
 from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
 
 T = TypeVar("T")
@@ -52,7 +52,10 @@ def read_run(
     predictions, no_predictions = readable(
         records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
     )
-    redis_url, cassandra_points = settings.redis.url, ", ".join(settings.cassandra.contact_points)
+    vectors, unread = _read_store(
+        "Redis", settings.redis.url, lambda: _read_redis(connect_redis(settings.redis), plan, features)
+    )
+    cassandra_points = ", ".join(settings.cassandra.contact_points)
     has_monitors, labels = pipeline.monitors is not None, pipeline.labels
     return RunData(
         sources=tuple(records(source.topic) for source in plan.sources),
@@ -62,11 +65,12 @@ def read_run(
         alerts=records(pipeline.drift_topic) if has_monitors else (),
         states=records(pipeline.drift_state_topic) if has_monitors else (),
         labels=() if labels is None else records(labels.topic),
-        redis=_read_store("Redis", redis_url, lambda: _read_redis(connect_redis(settings.redis), plan.pipeline)),
+        redis=vectors,
         cassandra=_read_store("Cassandra", cassandra_points, lambda: _read_cassandra(plan, settings, sample, seed)),
         backfill=None if backfill is None else read_backfill_data(backfill),
         models=settings.model_repository,
         unreadable=[*no_features, *no_predictions],
+        unread=unread,
     )
 
 
@@ -116,9 +120,27 @@ def _by_partition(offsets: Mapping[str, int]) -> dict[int, int]:
     return {int(partition): offset for partition, offset in offsets.items()}
 
 
-def _read_redis(client: redis.Redis, pipeline: str) -> dict[str, bytes]:
-    """Every vector of the pipeline; marks of the sink have no ``@`` and are left out."""
-    keys = list(client.scan_iter(f"{formats.vector_prefix(pipeline)}*@*", _SCAN))
+def _read_redis(
+    client: redis.Redis, plan: PipelinePlan, features: Iterable[Published]
+) -> tuple[dict[str, bytes], list[str]]:
+    """Every vector of the pipeline, and what could not be read.
+
+    Without the right to SCAN, only the vectors of the entities on the features topic.
+    """
+    unread = []
+    try:
+        # Marks of the sink have no @ in their keys.
+        keys = list(client.scan_iter(f"{formats.vector_prefix(plan.pipeline)}*@*", _SCAN))
+    except redis.exceptions.NoPermissionError:
+        unread.append("whether Redis has vectors of entities that were never emitted: the user may not SCAN")
+        records = [record.value for record in features]
+        named = {
+            formats.vector_key(plan, view, value[view.name]["entity"])
+            for view in plan.views
+            for value in records
+            if value[view.name] is not None
+        }
+        keys = [name.encode() for name in sorted(named)]
     found: dict[str, bytes] = {}
     for begin in range(0, len(keys), _SCAN):
         some = keys[begin : begin + _SCAN]
@@ -126,7 +148,7 @@ def _read_redis(client: redis.Redis, pipeline: str) -> dict[str, bytes]:
         assert isinstance(values, list)
         names = [key.decode(errors="backslashreplace") for key in some]
         found |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    return found
+    return found, unread
 
 
 def _read_cassandra(plan: PipelinePlan, settings: Settings, sample: int | None, seed: int) -> dict[str, StoredTable]:

@@ -68,6 +68,7 @@ class RunData:
         backfill: A complete backfill; None if none is judged.
         models: The model repository.
         unreadable: The places of records on the features and predictions topics that cannot be decoded.
+        unread: What the verifier was not allowed to read, in words.
     """
 
     sources: tuple[Sequence[Record], ...]
@@ -82,3 +83,4 @@ class RunData:
     backfill: BackfillData | None = None
     models: Path = Path()
     unreadable: Sequence[str] = ()
+    unread: Sequence[str] = ()

@@ -143,6 +143,7 @@ def test_every_component_works_with_its_rights(run: Run) -> None:
     report = verify(run.project, run.servers.settings("reader"), None, seed=1)
 
     assert report.failures() == [], report.examples
+    assert any("the user may not SCAN" in text for text in report.unchecked())
     assert (report.events_valid, report.events_invalid, report.predictions) == (EVENTS, GARBAGE, EVENTS)
     assert report.fallback_predictions < EVENTS
     assert report.redis_checked == len(CARDS)
