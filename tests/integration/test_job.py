@@ -227,7 +227,7 @@ def test_the_error_of_a_start_names_what_is_missing(
     project = define(tmp_path, suffix)
     settings = Settings()
 
-    with pytest.raises(PenstockError, match="does not exist") as missing:
+    with pytest.raises(PenstockError, match="do not exist") as missing:
         lifecycle.start(project, settings)
     assert missing.value.next == f"penstock topics create {project.reference}"
 

@@ -501,7 +501,7 @@ def test_a_sink_without_its_topics_says_how_to_create_them(
 ) -> None:
     done = penstock("sink", "run", "redis", str(pipeline_file))
     assert isinstance(done.exception, PenstockError)
-    assert "does not exist" in str(done.exception)
+    assert "do not exist" in str(done.exception)
     assert f"penstock topics create {pipeline_file}" in str(done.exception)
 
 
