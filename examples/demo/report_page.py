@@ -119,23 +119,17 @@ def _key_numbers(one: PipelineReport) -> Element:
     """The most important numbers."""
     latency, model = one.latency_ms, one.model
     wrong_stored = one.redis_mismatches + one.cassandra_mismatches
+    unchecked = one.features_total - one.features_checked
+    note, result = _count_note(
+        {"differ": one.feature_mismatches, "missing": one.feature_gaps, "not compared": unchecked}
+    )
     numbers = [
         _number(
             "valid events",
             f"{one.events_valid:,}",
             f"{one.events_invalid:,} refused, {one.events_duplicate:,} duplicates dropped",
         ),
-        _number(
-            "feature values compared",
-            f"{one.features_checked:,} of {one.features_total:,}",
-            *_count_note(
-                {
-                    "differ": one.feature_mismatches,
-                    "missing": one.feature_gaps,
-                    "not verifiable": one.features_unverifiable,
-                }
-            ),
-        ),
+        _number("feature values compared", f"{one.features_checked:,}", f"of {one.features_total:,}: {note}", result),
         _number(
             "predictions",
             f"{one.predictions:,}",

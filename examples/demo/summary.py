@@ -42,8 +42,8 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  refused (dead letters)", _count(one.events_invalid)),
         ("  duplicates dropped", _count(one.events_duplicate)),
         ("features", Text()),
-        ("  values checked", Text(f"{one.features_checked:,} of {one.features_total:,}")),
-        ("  wrong · not verifiable", _zero(one.feature_mismatches + one.feature_gaps, one.features_unverifiable)),
+        ("  values checked", _share(one.features_checked, one.features_total)),
+        ("  wrong · unverifiable", _zero(one.feature_mismatches + one.feature_gaps, one.features_unverifiable)),
         ("predictions", Text()),
         ("  published", _count(one.predictions)),
         (
@@ -58,7 +58,7 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  rows · wrong", _checked(one.backfill_rows, one.backfill_mismatches)),
         ("drift", Text()),
         ("  alerts · lost, extra, wrong", _checked(one.drift_alerts, _drift_errors(one))),
-        ("  false alarms before the drift", _false_alarms(one)),
+        ("  false alarms before drift", _false_alarms(one)),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
@@ -78,6 +78,10 @@ def _drift_errors(one: PipelineReport) -> int:
 
 def _false_alarms(one: PipelineReport) -> Text:
     return _count(one.false_alarms_before_drift) if one.drift_from_ms is not None else Text("none injected")
+
+
+def _share(checked: int, total: int) -> Text:
+    return Text(f"all {total:,}") if checked == total else Text(f"{checked:,} of {total:,}", style="red")
 
 
 def _count(number: int) -> Text:
