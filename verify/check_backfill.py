@@ -20,7 +20,7 @@ from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_events import Judged
 from verify.check_features import check_vectors, derived_mismatches
 from verify.continuity import chains_of
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of, first_emissions
 from verify.findings import Findings
 from verify.published import Position, Published, clocks
 from verify.run_data import BackfillData
@@ -101,7 +101,7 @@ def check_backfill(
     for position in expected ^ rows.keys():
         why = "is in the range and has no row" if position in expected else "has a row, and is no event of the range"
         findings.mismatch(f"backfill: event {position} {why}")
-    served = _first_emissions(records)
+    served = first_emissions(records)
     for position in expected & rows.keys():
         _check_envelope(plan, rows[position], served.get(position), findings)
     order = _replay_order(backfill, [timestamps, *(other.timestamps for other in others)])
@@ -178,15 +178,6 @@ def _is_in_range(backfill: BackfillData, event: JudgedEvent) -> bool:
     return backfill.from_ms <= event.time < backfill.to_ms and event.position.offset < end
 
 
-def _first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
-    """The first emission for each raw event; all emissions for one event are in one partition."""
-    first: dict[Position, Published] = {}
-    for record in records:
-        if record.position not in first or record.offset < first[record.position].offset:
-            first[record.position] = record
-    return first
-
-
 def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, findings: BackfillFindings) -> None:
     if served is None:
         findings.mismatch(f"backfill: event {row.position} was never served")
@@ -248,7 +239,7 @@ def _check_view(
             part = row.views[view.name]
             where = f"backfill: {view.id} {entity} (event {position})"
             if part is None or part["entity"] != entity:
-                findings.mismatch(f"{where}: the row has not this entity")
+                findings.mismatch(f"{where}: the row has another entity")
                 continue
             if part["seq"] <= seq:
                 findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
@@ -286,7 +277,7 @@ def _live(
 ) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
     known = [record for record in records if record.position in events and record.value[view.name] is not None]
-    first = _first_emissions(known)
+    first = first_emissions(known)
     seen = {}
     for (entity, _), emissions in emissions_of(view, known).items():
         for chain in chains_of(emissions, events, FeatureFindings(), entity).attempts:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
+from schemas.committed import writer_schemas
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.oracle.derived_columns import derive
 from streams.oracle.event_time_order import Arrival
-from streams.oracle.reference import Row, accept_events
+from streams.oracle.reference import Row, accept_rows
 from streams.plan.entity_text import entity_text
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
+from streams.plan.project import Project
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
@@ -40,6 +42,15 @@ class Judged:
         """The valid events, including duplicates, in offset order within each partition."""
         times = {position: event.time for position, event in self.events.items()} | self.duplicates
         return [Arrival(times[p], *p, timestamp) for p, timestamp in self.timestamps.items() if p in times]
+
+
+def judge_source(
+    project: Project, number: int, records: Iterable[Record], pii_key: bytes, registry: Registry | None = None
+) -> Judged:
+    """Judge the records of the pipeline's source with this number; see :func:`judge_events`."""
+    contract = project.pipeline.sources[number].contract
+    writers = Decoder(*writer_schemas(contract, project.schemas))
+    return judge_events(project.plan, project.plan.sources[number], contract, records, writers, pii_key, registry)
 
 
 def judge_events(
@@ -76,8 +87,8 @@ def judge_events(
     rows = derive(plan, [row for _, row in valid])
     judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
-    kept = [event for event, first in zip(taken, _first_seen(source, taken), strict=True) if first]
-    events = {event.position: event for event in kept}
+    verdicts = accept_rows(source, [event.row for event in taken])
+    events = {event.position: event for event, is_first in zip(taken, verdicts, strict=True) if is_first}
     accepted_positions = {event.position for event in taken}
     return Judged(
         events=events,
@@ -111,7 +122,7 @@ def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) ->
             wrong.append(f"{where} is a dead letter ({letter.reason}), the contract accepts it")
         elif (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
             wrong.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
-        elif differences := _letter_differences(letter, topic, judged.refused.get(position)):
+        elif differences := _letter_differences(letter, topic, judged.refused[position]):
             wrong.append(f"{where}: {', '.join(differences)} of its dead letter differ from the raw record")
     wrong += [
         f"{topic}[{position.partition}]@{position.offset} should be a dead letter: {judged.rejections[position].reason}"
@@ -120,10 +131,8 @@ def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) ->
     return len(found), len(wrong), wrong[:MAX_EXAMPLES]
 
 
-def _letter_differences(letter: DeadLetter, topic: str, record: Record | None) -> list[str]:
+def _letter_differences(letter: DeadLetter, topic: str, record: Record) -> list[str]:
     """The parts of a dead letter that differ from the raw record, which it keeps verbatim."""
-    if record is None:
-        return ["position"]
     pairs = {
         "topic": (letter.topic, topic),
         "key": (letter.key, record.key),
@@ -131,15 +140,6 @@ def _letter_differences(letter: DeadLetter, topic: str, record: Record | None) -
         "headers": (tuple(letter.original_headers), tuple(record.headers)),
     }
     return [name for name, (found, wanted) in pairs.items() if found != wanted]
-
-
-def _first_seen(source: SourcePlan, events: list[JudgedEvent]) -> list[bool]:
-    if source.event_id is None:
-        return [True] * len(events)
-    keys = [None if source.key is None else event.row[source.key] for event in events]
-    return accept_events(
-        [(key, event.event_id, event.time) for key, event in zip(keys, events, strict=True)], source.dedup_horizon_ms
-    )
 
 
 def _event(source: SourcePlan, record: Record, row: Row) -> JudgedEvent:

@@ -19,7 +19,7 @@ from streams.oracle.event_time_order import Arrival, may_be_out_of_order
 from streams.oracle.reference import Timed, agrees
 from streams.plan.entity_text import entity_text
 from streams.plan.model import FeaturePlan, PipelinePlan, ViewPlan
-from verify.continuity import Chain, chains_in_offset_order, chains_of, check_continuity
+from verify.continuity import Chain, check_continuity, entity_chains
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
 from verify.published import Position, Published
 from verify.updates import Others, by_entity, timelines, updates_of
@@ -157,7 +157,7 @@ def _check_view(
     if of_entity and not found:
         findings.unchecked.append(f"view {view.id} is in no feature record")
     first_epoch = min((epoch for epochs in found.values() for epoch in epochs), default=0)
-    keyed = view.key == plan.source.key and plan.source.order == "arrival"
+    ordered = is_in_offset_order(plan, view)
     for entity, own_events in of_entity.items():
         epochs = found.get(entity, {})
         name = f"{view.id} {entity}"
@@ -169,20 +169,15 @@ def _check_view(
                 for seen, places in timelines(emissions, own_events, updates[entity][0], findings, name):
                     check_vectors(view, seen, places, findings)
             continue
-        ordered = is_in_offset_order(plan, view, own_events)
         finals = {}
         for epoch, emissions in epochs.items():
-            chains = (
-                chains_in_offset_order(emissions, own_events, findings, name)
-                if ordered
-                else chains_of(emissions, events, findings, name)
-            )
+            chains = entity_chains(emissions, own_events, findings, name, ordered=ordered)
             finals[epoch] = chains.final
             for chain in chains.attempts:
                 if excused is not None:
                     _check_event_time_order(view, chain, excused, findings)
                 check_vectors(view, chain.events, chain.emissions, findings)
-        check_continuity(finals, own_events, without, findings, name, ordered=keyed)
+        check_continuity(finals, own_events, without, findings, name, ordered=ordered)
     findings.checked += (findings.repeated - repeated_before) * len(view.features)  # they equal one that was compared
 
 
@@ -243,11 +238,9 @@ def emissions_by_entity(
     return found
 
 
-def is_in_offset_order(plan: PipelinePlan, view: ViewPlan, events: Sequence[JudgedEvent]) -> bool:
-    """Whether a view must see an entity's events in the order of their offsets: the source's key, in one partition."""
-    if view.key != plan.source.key or plan.source.order != "arrival":
-        return False
-    return len({event.position.partition for event in events}) == 1
+def is_in_offset_order(plan: PipelinePlan, view: ViewPlan) -> bool:
+    """Whether a view must see an entity's events of one partition in the order of their offsets."""
+    return view.key == plan.source.key and plan.source.order == "arrival"
 
 
 def check_vectors(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
-from verify.emissions import JudgedEvent
+from verify.emissions import JudgedEvent, first_emissions
 from verify.findings import Findings
 from verify.published import Position, Published
 
@@ -60,11 +60,7 @@ def check_predictions(
     ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
     """
     findings = PredictionFindings(predictions=len(predictions))
-    first: dict[Position, Published] = {}
-    for record in features:
-        served = first.setdefault(record.position, record)
-        if (record.partition, record.offset) < (served.partition, served.offset):
-            first[record.position] = record
+    first = first_emissions(features)
     seen: set[Position] = set()
     judged: list[tuple[Published, Published]] = []
     for prediction in predictions:

@@ -22,8 +22,8 @@ from verify.check_features import (
     source_of,
     sql_values_agree,
 )
-from verify.continuity import Chain, chains_in_offset_order, chains_of
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
+from verify.continuity import Chain, entity_chains
+from verify.emissions import FeatureFindings, JudgedEvent, emission_in
 from verify.published import Position, Published
 from verify.updates import Others, by_entity, updates_of
 from verify.window_engine import ChainValues
@@ -76,12 +76,9 @@ def _check_view(
         if entity in updates or of_epoch is None:
             findings.unverifiable += len(of_timers)
             continue
-        ordered = is_in_offset_order(plan, view, of_entity[entity])
-        unused = FeatureFindings()
-        chains = (
-            chains_in_offset_order(of_epoch, of_entity[entity], unused, entity)
-            if ordered
-            else chains_of(of_epoch, events, unused, entity)
+        # check_features reports what is wrong with the chains themselves.
+        chains = entity_chains(
+            of_epoch, of_entity[entity], FeatureFindings(), entity, ordered=is_in_offset_order(plan, view)
         )
         compared += _check_entity(plan, view, chains.attempts, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)
@@ -132,10 +129,7 @@ def _check_vectors(
         if record.value["event_time"] != newest or part["as_of"] <= newest or part["late"]:
             where = f"{view.id} {part['entity']}, {record.place_in('features')}"
             findings.mismatch(f"{where}: a timer with as_of {part['as_of']}, after the last event at {newest}")
-    emissions = [
-        ViewEmission(record.value["attempt"], record.value[view.name]["seq"], record.position, record.value[view.name])
-        for record in records
-    ]
+    emissions = [emission for record in records if (emission := emission_in(record, view)) is not None]
     rows = [Timed(event.time, event.row) for event in chain]
     values = ChainValues(view, rows, [part["seq"] - 1 for part in parts], [part["as_of"] for part in parts])
     for feature in view.features:

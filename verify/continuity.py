@@ -36,6 +36,28 @@ class Chains(NamedTuple):
     final: list[JudgedEvent]
 
 
+def entity_chains(
+    emissions: Sequence[ViewEmission],
+    events: Sequence[JudgedEvent],
+    findings: FeatureFindings,
+    name: str,
+    *,
+    ordered: bool,
+) -> Chains:
+    """The chains of one entity in one epoch.
+
+    Args:
+        emissions: What the view emitted for its events, in any order.
+        events: All events of the entity, in offset order within each partition.
+        findings: Collects mismatches, and counts emissions that cannot be judged.
+        name: The view and the entity, for messages.
+        ordered: Whether the view must see the events of a partition in offset order.
+    """
+    if ordered and len({event.position.partition for event in events}) == 1:
+        return _chains_in_offset_order(emissions, events, findings, name)
+    return chains_of(emissions, {event.position: event for event in events}, findings, name)
+
+
 def chains_of(
     emissions: Sequence[ViewEmission],
     events: Mapping[Position, JudgedEvent],
@@ -68,7 +90,7 @@ def chains_of(
     return Chains(found, found[-1].events)
 
 
-def chains_in_offset_order(
+def _chains_in_offset_order(
     emissions: Sequence[ViewEmission], events: Sequence[JudgedEvent], findings: FeatureFindings, name: str
 ) -> Chains:
     """The chains of one entity in one epoch, if the view must see its ``events`` in the order in which they are given.
@@ -120,10 +142,7 @@ def check_continuity(
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
     """
-    offsets: dict[int, list[int]] = defaultdict(list)
-    for event in events:
-        if event.position not in without:
-            offsets[event.position.partition].append(event.position.offset)
+    offsets = _by_partition(event for event in events if event.position not in without)
     counted: set[Position] = set()
     ends: dict[int, int] = {}
     for epoch in sorted(epochs):

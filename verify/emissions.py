@@ -59,8 +59,23 @@ def emissions_of(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str
     """What the view emitted for events, by (entity, epoch), in the order of ``records``; timers are left out."""
     found: dict[tuple[str, int], list[ViewEmission]] = defaultdict(list)
     for record in records:
-        part = record.value[view.name]
-        if part is not None and not record.is_timer:
-            emission = ViewEmission(record.value["attempt"], part["seq"], record.position, part)
-            found[part["entity"], part["epoch"]].append(emission)
+        emission = emission_in(record, view)
+        if emission is not None and not record.is_timer:
+            found[emission.part["entity"], emission.part["epoch"]].append(emission)
     return found
+
+
+def emission_in(record: Published, view: ViewPlan) -> ViewEmission | None:
+    """The view's part of a record; None if the record has none."""
+    part = record.value[view.name]
+    return None if part is None else ViewEmission(record.value["attempt"], part["seq"], record.position, part)
+
+
+def first_emissions(records: Iterable[Published]) -> dict[Position, Published]:
+    """The first feature record for each raw event: the one that is scored, and that a backfill must equal."""
+    first: dict[Position, Published] = {}
+    for record in records:
+        served = first.setdefault(record.position, record)
+        if (record.partition, record.offset) < (served.partition, served.offset):
+            first[record.position] = record
+    return first

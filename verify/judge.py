@@ -12,12 +12,11 @@ import numpy.typing as npt
 import onnxruntime
 from sklearn.metrics import roc_auc_score
 
-from schemas.codec import Decoder, Registry
-from schemas.committed import writer_schemas
+from schemas.codec import Registry
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import check_drift
-from verify.check_events import Judged, check_dead_letters, judge_events
+from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.check_predictions import Scorer, check_predictions, model_vectors
 from verify.check_stores import check_cassandra, check_redis
@@ -144,19 +143,7 @@ def judge(
 
 def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None) -> list[Judged]:
     """The events of each source, judged by the contract."""
-    plan = project.plan
-    return [
-        judge_events(
-            plan,
-            of_plan,
-            source.contract,
-            records,
-            Decoder(*writer_schemas(source.contract, project.schemas)),
-            pii_key,
-            registry,
-        )
-        for of_plan, source, records in zip(plan.sources, project.pipeline.sources, run.sources, strict=True)
-    ]
+    return [judge_source(project, number, records, pii_key, registry) for number, records in enumerate(run.sources)]
 
 
 def _scorer(path: Path) -> Scorer:

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
-from schemas.codec import Decoder
-from schemas.committed import writer_schemas
-from schemas.contract import Pii
 from schemas.registry import registry_schemas
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
-from verify.check_events import Judged, judge_events
+from verify.check_events import Judged, judge_source
 
 
 def judged_source(
@@ -26,15 +23,12 @@ def judged_source(
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.
     """
-    plan = project.plan
-    source, url = project.pipeline.sources[number], settings.schema_registry_url
-    return judge_events(
-        plan,
-        plan.sources[number],
-        source.contract,
-        read_topic(settings.kafka.access, source.topic, start=start),
-        Decoder(*writer_schemas(source.contract, project.schemas)),
-        pii_key(plan, settings),
+    topic, url = project.plan.sources[number].topic, settings.schema_registry_url
+    return judge_source(
+        project,
+        number,
+        read_topic(settings.kafka.access, topic, start=start),
+        pii_key(project.plan, settings),
         None if url is None else registry_schemas(url),
     )
 
@@ -45,5 +39,4 @@ def pii_key(plan: PipelinePlan, settings: Settings) -> bytes:
     Raises:
         PenstockError: if the pipeline needs a key and none is configured.
     """
-    hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
-    return settings.pii.require_key().get_secret_value().encode() if hashes else b""
+    return settings.pii.require_key().get_secret_value().encode() if plan.hashed_fields else b""

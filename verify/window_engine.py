@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from schemas.feature_types import FeatureValue, Value
+from schemas.feature_types import FeatureValue
 from streams.definitions.aggregates.distinct_values import sketch_error
 from streams.definitions.aggregates.rounding import ROUNDING, TINY
 from streams.definitions.aggregates.window_contents import WindowContents
-from streams.oracle.reference import Timed, in_window
+from streams.oracle.reference import Timed, in_window, value_of
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, ViewPlan
 
@@ -142,15 +142,8 @@ class ChainValues:
             as_of=as_of,
             matching=matching,
             others=matching[:-1] if is_own else matching,
-            current=_brought(feature, self._events[index]),
+            current=value_of(feature, self._events[index].row),
         )
-
-
-def _brought(feature: FeaturePlan, event: Timed) -> Value:
-    """What an event brings to a feature: the column's value, True to a count of rows, None if it does not count."""
-    if feature.where is not None and event.row[feature.where] is not True:
-        return None
-    return True if feature.column is None else event.row[feature.column]
 
 
 class _Column(NamedTuple):
@@ -162,20 +155,18 @@ class _Column(NamedTuple):
     time_list: list[int]
     values: list[Any]
     numbers: _Floats
-
-    @property
-    def can_be_summed(self) -> bool:
-        """Whether no sum of powers of the numbers leaves the range of a double."""
-        return bool(np.abs(self.numbers).max(initial=0.0) <= _GREATEST_NUMBER)
+    can_be_summed: bool  # no sum of powers of the numbers leaves the range of a double
 
     @classmethod
     def of(cls, feature: FeaturePlan, events: Sequence[Timed]) -> _Column:
-        brought = [(row, event.time, _brought(feature, event)) for row, event in enumerate(events)]
-        kept = [item for item in brought if item[2] is not None]
+        matching = [(row, event.time, value_of(feature, event.row)) for row, event in enumerate(events)]
+        kept = [item for item in matching if item[2] is not None]
         rows, times, values = [r for r, _, _ in kept], [t for _, t, _ in kept], [v for _, _, v in kept]
         is_numeric = feature.column_type in ("long", "double")
         numbers = np.array(values, dtype=np.float64) if is_numeric else np.zeros(len(kept))
-        return cls(np.array(rows, dtype=np.int64), np.array(times, dtype=np.int64), rows, times, values, numbers)
+        can_be_summed = bool(np.abs(numbers).max(initial=0.0) <= _GREATEST_NUMBER)
+        as_arrays = np.array(rows, dtype=np.int64), np.array(times, dtype=np.int64)
+        return cls(*as_arrays, rows, times, values, numbers, can_be_summed)
 
 
 class _Windows(NamedTuple):
@@ -208,7 +199,7 @@ class _Windows(NamedTuple):
             steps_back = np.concatenate([[0], np.cumsum(np.diff(self.times) < 0)]) if len(self.times) else self.times
             whole[filled] = steps_back[some.end - 1] == steps_back[some.begin]
         else:
-            whole[filled] = _reduce(np.minimum, self.tiles, some) > some.last_out
+            whole[filled] = _reduce_slices(np.minimum, self.tiles, some) > some.last_out
         return whole
 
     def take(self, chosen: npt.NDArray[Any]) -> _Windows:
@@ -221,7 +212,7 @@ class _Windows(NamedTuple):
         return self.end - self.begin
 
 
-def _reduce(function: np.ufunc, values: npt.NDArray[Any], windows: _Windows) -> npt.NDArray[Any]:
+def _reduce_slices(function: np.ufunc, values: npt.NDArray[Any], windows: _Windows) -> npt.NDArray[Any]:
     """Reduce the slice of each window; none may be empty."""
     if not len(windows.begin):
         return values[:0]
@@ -247,33 +238,33 @@ def _rate(feature: FeaturePlan, _: _Column, windows: _Windows, __: _Ints) -> Exp
 
 
 def _sum(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    values = _reduce(np.add, column.numbers, windows)
-    errors = ROUNDING * _reduce(np.add, np.abs(column.numbers), windows) + TINY
+    values = _reduce_slices(np.add, column.numbers, windows)
+    errors = ROUNDING * _reduce_slices(np.add, np.abs(column.numbers), windows) + TINY
     return Expected(values.tolist(), errors.tolist())
 
 
 def _mean(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    values = _reduce(np.add, column.numbers, windows) / windows.sizes
-    errors = ROUNDING * _reduce(np.maximum, np.abs(column.numbers), windows) + TINY
+    values = _reduce_slices(np.add, column.numbers, windows) / windows.sizes
+    errors = ROUNDING * _reduce_slices(np.maximum, np.abs(column.numbers), windows) + TINY
     return Expected(values.tolist(), errors.tolist())
 
 
 def _least(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    return _exact(_reduce(np.minimum, column.numbers, windows))
+    return _exact(_reduce_slices(np.minimum, column.numbers, windows))
 
 
 def _greatest(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    return _exact(_reduce(np.maximum, column.numbers, windows))
+    return _exact(_reduce_slices(np.maximum, column.numbers, windows))
 
 
 def _std(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    errors = ROUNDING * _reduce(np.maximum, np.abs(column.numbers), windows) + TINY**0.5
+    errors = ROUNDING * _reduce_slices(np.maximum, np.abs(column.numbers), windows) + TINY**0.5
     values: list[FeatureValue] = [None if v is None else v**0.5 for v in _variances(column.numbers, windows)]
     return Expected(values, errors.tolist())
 
 
 def _variance(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    errors = ROUNDING * _reduce(np.maximum, np.abs(column.numbers), windows) ** 2 + TINY
+    errors = ROUNDING * _reduce_slices(np.maximum, np.abs(column.numbers), windows) ** 2 + TINY
     values: list[FeatureValue] = [*_variances(column.numbers, windows)]
     return Expected(values, errors.tolist())
 
@@ -281,7 +272,7 @@ def _variance(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> 
 def _variances(numbers: _Floats, windows: _Windows) -> list[float | None]:
     """Sample variances in two passes; None where a window has one event."""
     sizes = windows.sizes
-    means = _reduce(np.add, numbers, windows) / sizes
+    means = _reduce_slices(np.add, numbers, windows) / sizes
     found: list[float | None] = []
     begin = 0
     while begin < len(sizes):
@@ -306,11 +297,11 @@ def _last(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expe
 
 
 def _time_since_first(_: FeaturePlan, column: _Column, windows: _Windows, as_of: _Ints) -> Expected:
-    return _exact((as_of - _reduce(np.minimum, column.times, windows)) / 1000.0)
+    return _exact((as_of - _reduce_slices(np.minimum, column.times, windows)) / 1000.0)
 
 
 def _time_since_last(_: FeaturePlan, column: _Column, windows: _Windows, as_of: _Ints) -> Expected:
-    return _exact((as_of - _reduce(np.maximum, column.times, windows)) / 1000.0)
+    return _exact((as_of - _reduce_slices(np.maximum, column.times, windows)) / 1000.0)
 
 
 def _distinct(feature: FeaturePlan, column: _Column, windows: _Windows, _: _Ints) -> Expected:

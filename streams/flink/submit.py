@@ -20,7 +20,6 @@ from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from schemas.avro import fingerprint
 from schemas.committed import writer_schemas
-from schemas.contract import Pii
 from streams.definitions.columns import PythonColumn
 from streams.definitions.importing import source_files
 from streams.definitions.pipeline import Pipeline
@@ -102,8 +101,7 @@ def personal_key_of(plan: PipelinePlan, settings: Settings) -> str:
     Raises:
         PenstockError: if the pipeline needs a key and none is configured.
     """
-    hashes = any(field.pii is Pii.HASH for source in plan.sources for field in source.fields)
-    return settings.pii.require_key().get_secret_value() if hashes else ""
+    return settings.pii.require_key().get_secret_value() if plan.hashed_fields else ""
 
 
 def _build_and_submit(

@@ -19,7 +19,7 @@ from streams.inprocess.kernel import Kernel
 from streams.oracle.derived_columns import derive
 from streams.oracle.derived_features import derived_features
 from streams.oracle.event_time_order import Arrival, order_by_event_time
-from streams.oracle.reference import Row, accept_events
+from streams.oracle.reference import Row, accept_rows
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan, SourcePlan
 
@@ -131,7 +131,9 @@ def features_of(
     of_kernel = plan
     answers: dict[int, dict[str, Any] | None] = dict.fromkeys(accepted)
     if plan.source.order == "event_time":
-        accepted = _window_order(plan, events_sent, rows, _first_seen(plan.source, rows, accepted))
+        verdicts = accept_rows(plan.source, [rows[index] for index in accepted])
+        first = [index for index, is_first in zip(accepted, verdicts, strict=True) if is_first]
+        accepted = _window_order(plan, events_sent, rows, first)
         of_kernel = plan.model_copy(update={"source": plan.source.model_copy(update={"event_id": None})})
     rows_accepted = [{**rows[index], "__source": numbers[index]} for index in accepted]
     computed = kernel.features(of_kernel.model_dump(mode="json"), rows_accepted)
@@ -159,20 +161,6 @@ def _add_derived_features(plan: PipelinePlan, rows: Sequence[Row], answers: Sequ
             if answer[view.name] is not None:
                 of_view = {feature.name: derived[f"{view.name}.{feature.name}"] for feature in view.derived}
                 answer[view.name]["features"] |= of_view
-
-
-def _first_seen(source: SourcePlan, rows: Mapping[int, Row], accepted: list[int]) -> list[int]:
-    """The accepted events without duplicates, in the order of arrival."""
-    if source.event_id is None:
-        return accepted
-    ids: list[tuple[Value, str, int]] = []
-    for index in accepted:
-        event_id, time = rows[index][source.event_id], rows[index][source.event_time]
-        assert isinstance(event_id, str)
-        assert isinstance(time, int)
-        ids.append((None if source.key is None else rows[index][source.key], event_id, time))
-    verdicts = accept_events(ids, source.dedup_horizon_ms)
-    return [index for index, is_first in zip(accepted, verdicts, strict=True) if is_first]
 
 
 def _window_order(

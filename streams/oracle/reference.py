@@ -15,7 +15,7 @@ from typing import TypeAlias
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.aggregates.window_contents import WindowContents
 from streams.oracle.values import allowed_error, reference_value
-from streams.plan.model import FeaturePlan, ViewPlan
+from streams.plan.model import FeaturePlan, SourcePlan, ViewPlan
 
 Row: TypeAlias = Mapping[str, Value]
 
@@ -119,6 +119,19 @@ def accept_events(ids: Sequence[tuple[Value, str, int]], horizon_ms: int) -> lis
     return verdicts
 
 
+def accept_rows(source: SourcePlan, rows: Sequence[Row]) -> list[bool]:
+    """Whether each row of a source passes de-duplication, in arrival order; all do if its contract has no event id."""
+    if source.event_id is None:
+        return [True] * len(rows)
+    ids: list[tuple[Value, str, int]] = []
+    for row in rows:
+        event_id, time = row[source.event_id], row[source.event_time]
+        assert isinstance(event_id, str)
+        assert isinstance(time, int)
+        ids.append((None if source.key is None else row[source.key], event_id, time))
+    return accept_events(ids, source.dedup_horizon_ms)
+
+
 def tolerance(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> float:
     """The allowed difference between an engine and the oracle; see :func:`~streams.oracle.values.allowed_error`."""
     return allowed_error(_window_contents(feature, history, as_of))
@@ -144,7 +157,7 @@ def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
 
 def _window_contents(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> WindowContents:
     matching = [
-        (timed.time, _value(feature, timed.row))
+        (timed.time, value_of(feature, timed.row))
         for timed in history
         if in_window(timed.time, as_of, feature.window_ms, feature.hop_ms)
     ]
@@ -155,11 +168,11 @@ def _window_contents(feature: FeaturePlan, history: Sequence[Timed], as_of: int)
         as_of=as_of,
         matching=tuple((time, value) for time, value in matching if value is not None),
         others=tuple((time, value) for time, value in before if value is not None),
-        current=_value(feature, newest.row),
+        current=value_of(feature, newest.row),
     )
 
 
-def _value(feature: FeaturePlan, row: Row) -> Value:
+def value_of(feature: FeaturePlan, row: Row) -> Value:
     """A row's value for a feature: the column's value, True without a column, or None if the row does not match."""
     if feature.where is not None and row[feature.where] is not True:
         return None

@@ -241,5 +241,10 @@ class PipelinePlan(_Plan):
 
     def hashed_columns(self, view: ViewPlan) -> tuple[bool, ...]:
         """Whether each of the view's :meth:`key_columns` is personal data, of which only the hash is kept."""
-        hashed = {field.name for source in self.sources for field in source.fields if field.pii is Pii.HASH}
+        hashed = self.hashed_fields
         return tuple(column in hashed for column in self.key_columns(view))
+
+    @property
+    def hashed_fields(self) -> frozenset[str]:
+        """The fields of all sources that are personal data, of which only the hash is kept."""
+        return frozenset(field.name for source in self.sources for field in source.fields if field.pii is Pii.HASH)

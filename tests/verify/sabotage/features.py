@@ -22,18 +22,23 @@ from verify.published import Position, Published
 from verify.run_data import RunData
 
 
+def _seen(
+    project: Project, run: RunData, view_name: str, change: Callable[[list[Position]], list[Position]]
+) -> RunData:
+    """The run as if a view had seen the changed events of its busiest entity, in one attempt."""
+    view = project.plan.view(view_name)
+    entity, chain = busiest_entity(project, run, view)
+    return recomputed(project, first_emissions(run), view, entity, change(chain))
+
+
 @mutant("feature_mismatches")
 def state_of_a_card_lost_at_a_restart(project: Project, run: RunData) -> RunData:
-    view = project.plan.view("by_card")
-    entity, chain = busiest_entity(project, run, view)
-    return recomputed(project, first_emissions(run), view, entity, chain[len(chain) // 2 :])
+    return _seen(project, run, "by_card", lambda chain: chain[len(chain) // 2 :])
 
 
 @mutant("feature_mismatches")
 def state_of_a_shop_lost_at_a_restart(project: Project, run: RunData) -> RunData:
-    view = project.plan.view("by_shop")
-    entity, chain = busiest_entity(project, run, view)
-    return recomputed(project, first_emissions(run), view, entity, chain[len(chain) // 2 :])
+    return _seen(project, run, "by_shop", lambda chain: chain[len(chain) // 2 :])
 
 
 @mutant("epochs")
@@ -76,16 +81,12 @@ def a_partition_read_in_another_order(project: Project, run: RunData) -> RunData
 
 @mutant("feature_mismatches")
 def an_event_of_a_card_not_counted(project: Project, run: RunData) -> RunData:
-    view = project.plan.view("by_card")
-    entity, chain = busiest_entity(project, run, view)
-    return recomputed(project, first_emissions(run), view, entity, chain[:5] + chain[6:])
+    return _seen(project, run, "by_card", lambda chain: chain[:5] + chain[6:])
 
 
 @mutant("feature_mismatches")
 def an_event_of_a_shop_not_counted(project: Project, run: RunData) -> RunData:
-    view = project.plan.view("by_shop")
-    entity, chain = busiest_entity(project, run, view)
-    return recomputed(project, first_emissions(run), view, entity, chain[:5] + chain[6:])
+    return _seen(project, run, "by_shop", lambda chain: chain[:5] + chain[6:])
 
 
 @mutant("feature_mismatches")
