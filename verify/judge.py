@@ -85,6 +85,8 @@ def judge(
     for place in run.unreadable:
         findings = features if place.startswith("features") else scored
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
+    quality = _quality(project, run, measured) if measured else None
+    misses_quality = measured is not None and pipeline.labels is not None and quality is None
     checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
@@ -128,7 +130,7 @@ def judge(
         drift_mismatches=drift.mismatches,
         latency_ms=percentiles(measured.latencies_ms) if measured else None,
         events_per_s=measured.events_per_s if measured else None,
-        model=_quality(project, run, measured) if measured else None,
+        model=quality,
         not_checked=[
             *([] if judged.events else ["there are no events"]),
             *(f"not checked: {text}" for text in run.unread),
@@ -136,6 +138,7 @@ def judge(
             *timers.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
+            *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],
         examples=examples[:MAX_EXAMPLES],
     )
@@ -166,7 +169,10 @@ def _scorer(path: Path) -> Scorer:
 
 
 def _quality(project: Project, run: RunData, measured: Measured) -> ModelReport | None:
-    """AUC of the published scores and of the model without windows, on labelled events later than the training data."""
+    """AUC of the published scores and of the model without windows, on labelled events later than the training data.
+
+    None if the pipeline has no labels, these events are of one class only, or the model's baseline cannot be read.
+    """
     pipeline = project.pipeline
     if pipeline.labels is None:
         return None

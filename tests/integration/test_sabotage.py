@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ import pytest
 from deploy.local.stack import Stack
 from penstock.paths import BUILD
 from streams.plan.project import Project
-from tests.integration.sabotage_run import DRIFTED, HISTORY, record_run
+from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, record_run
 from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores  # noqa: F401 - they add mutants
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant
 from verify.judge import judge
+from verify.measured import Measured
 from verify.report import PipelineReport
 from verify.run_data import RunData
 
@@ -48,6 +50,15 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert len(of_events) < report.features_emitted, "there are no timers"
     assert report.features_checked == report.features_total
     assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
+
+
+def test_a_model_whose_quality_cannot_be_measured_is_reported_as_unchecked(recorded: tuple[Project, RunData]) -> None:
+    project, run = recorded
+    measured = Measured(events_per_s=1.0, latencies_ms=[1.0], trained_until_ms=START_MS)
+    assert judge(project, run, measured, pii_key=b"").model is not None
+    report = judge(project, dataclasses.replace(run, labels=()), measured, pii_key=b"")
+    assert report.verdict != "passed"
+    assert any(text.startswith("the model's quality") for text in report.unchecked())
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
