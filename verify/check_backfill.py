@@ -22,20 +22,12 @@ from verify.check_features import check_vectors, derived_mismatches
 from verify.continuity import chains_of
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of, first_emissions
 from verify.findings import Findings
-from verify.published import Position, Published, clocks
+from verify.published import Place, Position, Published, clocks
 from verify.run_data import BackfillData
 
-
-class _Place(NamedTuple):
-    """The source number and position of a raw record."""
-
-    source: int
-    position: Position
-
-
 # The sort key of each record in a replay: the greatest timestamp of its partition so far, then its place.
-_Order: TypeAlias = Mapping[_Place, tuple[int, ...]]
-_Events: TypeAlias = Mapping[_Place, JudgedEvent]
+_Order: TypeAlias = Mapping[Place, tuple[int, ...]]
+_Events: TypeAlias = Mapping[Place, JudgedEvent]
 # Counters of one run of a job: a replay has its own.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
 
@@ -110,9 +102,9 @@ def check_backfill(
         replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
         partitions = len(backfill.sources[0].start)
         taken = order_by_event_time(plan.source, partitions, replayed)
-        order = {_Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
+        order = {Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
     everything = {
-        _Place(source, position): event
+        Place(source, position): event
         for source, of_source in enumerate([events, *(other.events for other in others)])
         for position, event in of_source.items()
     }
@@ -211,7 +203,7 @@ def _replay_order(backfill: BackfillData, timestamps: Sequence[Mapping[Position,
             if offsets.start.get(place.partition, 0) <= place.offset < offsets.end.get(place.partition, 0)
         )
         for position, clock in clocks(read).items():
-            order[_Place(source, position)] = clock, source, *position
+            order[Place(source, position)] = clock, source, *position
     return order
 
 
@@ -225,13 +217,10 @@ def _check_view(
     findings: BackfillFindings,
 ) -> None:
     replayed = _replayed(view, events, order)
-    triggering = {place.position: event for place, event in events.items() if place.source == 0}
     live = None
     for entity, places in replayed.items():
         seq = 0
         in_other_order: list[tuple[int, ViewEmission]] = []
-        # Published records show the live order of triggering events only.
-        is_known = all(place.source == 0 for place in places)
         for index, (source, position) in enumerate(places):
             row = rows.get(position) if source == 0 else None
             if row is None or position not in served:
@@ -248,9 +237,9 @@ def _check_view(
             different = _different(view, part, served[position].value[view.name])
             if not different:
                 continue
-            live = _live(view, records, triggering) if live is None else live
+            live = _live(view, records, events) if live is None else live
             of_live, at = live.get((entity, position), ([], -1))
-            if is_known and _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
+            if _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
                 findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
                 continue
             findings.order_differences += 1
@@ -262,9 +251,9 @@ def _check_view(
             findings.note(f"backfill, in the replay's order: {example}")
 
 
-def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[_Place]]:
+def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[Place]]:
     """The events of each entity, in replay order."""
-    found: dict[str, list[_Place]] = defaultdict(list)
+    found: dict[str, list[Place]] = defaultdict(list)
     for place in sorted(events.keys() & order.keys(), key=order.__getitem__):
         entity = events[place].row[view.key]
         if entity is not None:
@@ -273,22 +262,24 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
 
 
 def _live(
-    view: ViewPlan, records: Iterable[Published], events: Mapping[Position, JudgedEvent]
-) -> dict[tuple[str, Position], tuple[list[_Place], int]]:
+    view: ViewPlan, records: Iterable[Published], events: _Events
+) -> dict[tuple[str, Position], tuple[list[Place], int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
-    known = [record for record in records if record.position in events and record.value[view.name] is not None]
+    known = [
+        record for record in records if Place(0, record.position) in events and record.value[view.name] is not None
+    ]
     first = first_emissions(known)
     seen = {}
     for (entity, _), emissions in emissions_of(view, known).items():
         for chain in chains_of(emissions, events, FeatureFindings(), entity).attempts:
-            places = [_Place(0, event.position) for event in chain.events]
+            places = [event.place for event in chain.events]
             for index, emission in chain.emissions:
                 if first[emission.position].value["attempt"] == chain.attempt:
                     seen[entity, emission.position] = places, index
     return seen
 
 
-def _relevant(view: ViewPlan, places: Sequence[_Place], events: _Events) -> list[_Place]:
+def _relevant(view: ViewPlan, places: Sequence[Place], events: _Events) -> list[Place]:
     """The events that are still in a window at the time of the newest one."""
     longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
     newest = max((events[place].time for place in places), default=0)

@@ -85,7 +85,8 @@ def judge_events(
         else:
             valid.append((record, event_row(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
-    judged = [_event(source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
+    number = plan.sources.index(source)
+    judged = [_event(number, source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
     verdicts = accept_rows(source, [event.row for event in taken])
     events = {event.position: event for event, is_first in zip(taken, verdicts, strict=True) if is_first}
@@ -142,13 +143,14 @@ def _letter_differences(letter: DeadLetter, topic: str, record: Record) -> list[
     return [name for name, (found, wanted) in pairs.items() if found != wanted]
 
 
-def _event(source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
+def _event(number: int, source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
     position = Position(record.partition, record.offset)
     event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
     time = row[source.event_time]
     assert isinstance(event_id, str)
     assert isinstance(time, int)
-    return JudgedEvent(position, record.timestamp, _published_key(source, record, row), event_id, time, row)
+    key = _published_key(source, record, row)
+    return JudgedEvent(position, record.timestamp, key, event_id, time, row, number)
 
 
 def _published_key(source: SourcePlan, record: Record, row: Row) -> bytes | None:

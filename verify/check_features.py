@@ -8,8 +8,9 @@ builds one order per ``attempt``, which continues the emissions before the attem
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,10 +20,9 @@ from streams.oracle.event_time_order import Arrival, may_be_out_of_order
 from streams.oracle.reference import Timed, agrees
 from streams.plan.entity_text import entity_text
 from streams.plan.model import FeaturePlan, PipelinePlan, ViewPlan
-from verify.continuity import Chain, check_continuity, entity_chains
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of
+from verify.continuity import Chain, check_continuity, check_updates, entity_chains
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, by_entity, emissions_of
 from verify.published import Position, Published
-from verify.updates import Others, by_entity, timelines, updates_of
 from verify.window_engine import ChainValues, Expected
 
 # The least that `penstock job start --forget-after-days` takes.
@@ -37,7 +37,7 @@ def check_features(
     records: Sequence[Published],
     *,
     arrivals: Sequence[Arrival] = (),
-    others: Others = (),
+    others: Sequence[Mapping[Position, JudgedEvent]] = (),
 ) -> FeatureFindings:
     """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
@@ -142,12 +142,12 @@ def _check_view(
     view: ViewPlan,
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
-    others: Others,
+    others: Sequence[Mapping[Position, JudgedEvent]],
     findings: FeatureFindings,
     excused: AbstractSet[tuple[int, int]] | None,
 ) -> None:
-    updates = updates_of(view, others)
     of_entity = by_entity(view, events.values())
+    updates = by_entity(view, (event for of_source in others for event in of_source.values()))
     # A definition of the pipeline without this view wrote these records, and no other one.
     without = {record.position for record in records if view.name in record.lacks}
     without -= {record.position for record in records if view.name not in record.lacks}
@@ -156,28 +156,31 @@ def _check_view(
     _check_epochs(view, found, events, findings)
     if of_entity and not found:
         findings.unchecked.append(f"view {view.id} is in no feature record")
+    if any(entity in found for entity in updates) and not any(record.updates.get(view.name, ()) for record in records):
+        findings.unchecked.append(f"view {view.id}: no record names any updating event")
     first_epoch = min((epoch for epochs in found.values() for epoch in epochs), default=0)
     ordered = is_in_offset_order(plan, view)
+    route = partial(_route, _keys_until(plan, view))
     for entity, own_events in of_entity.items():
         epochs = found.get(entity, {})
         name = f"{view.id} {entity}"
-        if entity in updates:
-            for epoch, emissions in epochs.items():
-                if epoch != first_epoch or not _is_ordered(own_events, updates[entity]):
-                    findings.unverifiable += len(emissions)
-                    continue
-                for seen, places in timelines(emissions, own_events, updates[entity][0], findings, name):
-                    check_vectors(view, seen, places, findings)
-            continue
+        updating = updates.get(entity, [])
         finals = {}
+        are_whole = True
         for epoch, emissions in epochs.items():
-            chains = entity_chains(emissions, own_events, findings, name, ordered=ordered)
+            chains = entity_chains(emissions, [*own_events, *updating], findings, name, ordered=ordered)
             finals[epoch] = chains.final
+            are_whole = are_whole and chains.is_whole
             for chain in chains.attempts:
                 if excused is not None:
                     _check_event_time_order(view, chain, excused, findings)
                 check_vectors(view, chain.events, chain.emissions, findings)
-        check_continuity(finals, own_events, without, findings, name, ordered=ordered)
+        if not are_whole:  # its vectors count as unverifiable
+            continue
+        triggering = {epoch: [event for event in chain if not event.source] for epoch, chain in finals.items()}
+        check_continuity(triggering, own_events, without, findings, name, ordered=ordered)
+        since_start = not without and first_epoch in finals
+        check_updates(finals, updating, route, findings, name, from_beginning=since_start)
     findings.checked += (findings.repeated - repeated_before) * len(view.features)  # they equal one that was compared
 
 
@@ -297,6 +300,19 @@ def _check_event_time_order(
         furthest = max(furthest, place)
 
 
-def _is_ordered(triggering: Sequence[JudgedEvent], updating: Sequence[Sequence[JudgedEvent]]) -> bool:
-    """Whether ``seq`` alone determines the order in which a view saw these events (:mod:`verify.updates`)."""
-    return len(updating) == 1 and len({event.position.partition for event in triggering}) == 1
+def _keys_until(plan: PipelinePlan, view: ViewPlan) -> list[str] | None:
+    """The key columns by which the job exchanges events before a view sees them; None if it does so by event id.
+
+    Events of one partition that are equal in all of these take the same way and stay in order.
+    """
+    if plan.source.key is None:
+        return None
+    stages = sorted(plan.stages, key=lambda stage: stage.key != plan.source.key)
+    until = next(number for number, stage in enumerate(stages) if view in stage.views)
+    return [plan.source.key, *(stage.key for stage in stages[: until + 1])]
+
+
+def _route(keys: list[str] | None, event: JudgedEvent) -> Hashable:
+    """Equal for events that stay in order; an event without a key is sent anywhere."""
+    values = [None] if keys is None else [event.row[key] for key in keys]
+    return event.position if None in values else tuple(values)

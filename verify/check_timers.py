@@ -23,9 +23,8 @@ from verify.check_features import (
     sql_values_agree,
 )
 from verify.continuity import Chain, entity_chains
-from verify.emissions import FeatureFindings, JudgedEvent, emission_in
-from verify.published import Position, Published
-from verify.updates import Others, by_entity, updates_of
+from verify.emissions import FeatureFindings, JudgedEvent, by_entity, emission_in
+from verify.published import Place, Position, Published
 from verify.window_engine import ChainValues
 
 
@@ -34,12 +33,11 @@ def check_timers(
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
     *,
-    others: Others = (),
+    others: Sequence[Mapping[Position, JudgedEvent]] = (),
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``others`` are the events of the sources that only update. The order of an entity with such events is not known well
-    enough to place its timers, so these count as unverifiable.
+    ``others`` are the events of the sources that only update.
     """
     timers = [record for record in records if record.is_timer]
     findings = FeatureFindings(emitted=len(timers), total=emitted_values(plan, timers))
@@ -56,11 +54,11 @@ def _check_view(
     view: ViewPlan,
     events: Mapping[Position, JudgedEvent],
     records: Sequence[Published],
-    others: Others,
+    others: Sequence[Mapping[Position, JudgedEvent]],
     findings: FeatureFindings,
 ) -> None:
-    updates = updates_of(view, others)
     of_entity = by_entity(view, events.values())
+    updates = by_entity(view, (event for of_source in others for event in of_source.values()))
     timers: dict[tuple[str, int], list[Published]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
@@ -73,14 +71,14 @@ def _check_view(
     compared = []
     for (entity, epoch), of_timers in timers.items():
         of_epoch = emissions.get(entity, {}).get(epoch)
-        if entity in updates or of_epoch is None:
+        if of_epoch is None:
             findings.unverifiable += len(of_timers)
             continue
         # check_features reports what is wrong with the chains themselves.
-        chains = entity_chains(
-            of_epoch, of_entity[entity], FeatureFindings(), entity, ordered=is_in_offset_order(plan, view)
-        )
-        compared += _check_entity(plan, view, chains.attempts, of_timers, latest, findings)
+        of_both = [*of_entity[entity], *updates.get(entity, [])]
+        chains = entity_chains(of_epoch, of_both, FeatureFindings(), entity, ordered=is_in_offset_order(plan, view))
+        known = {event.place: event for event in updates.get(entity, [])}
+        compared += _check_entity(plan, view, chains.attempts, known, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)
 
 
@@ -88,26 +86,35 @@ def _check_entity(
     plan: PipelinePlan,
     view: ViewPlan,
     chains: Sequence[Chain],
+    known: Mapping[Place, JudgedEvent],
     timers: Sequence[Published],
     latest: int,
     findings: FeatureFindings,
 ) -> list[Published]:
-    """Check the timers of one entity in one epoch; returns those whose events are known."""
-    placed: dict[int, list[Published]] = defaultdict(list)
+    """Check the timers of one entity in one epoch; returns those whose events are known.
+
+    The updating events since the entity's last record, which a timer's record names, continue the chain.
+    """
+    placed: dict[tuple[int, int, tuple[Place, ...]], list[Published]] = defaultdict(list)
     for record in timers:
         seq, attempt = record.value[view.name]["seq"], record.value["attempt"]
         if seq < 1:
             findings.mismatch(f"{record.place_in('features')}: seq of a timer is {seq}")
-        known = [n for n, chain in enumerate(chains) if chain.attempt <= attempt and len(chain.events) >= seq > 0]
-        if known:
-            placed[known[-1]].append(record)
+        updates = record.updates.get(view.name, ())
+        begin = seq - len(updates or ())
+        found = [n for n, chain in enumerate(chains) if chain.attempt <= attempt and len(chain.events) >= begin > 0]
+        if found and updates is not None and all(place in known for place in updates):
+            placed[found[-1], begin if updates else 0, updates].append(record)
         else:
             findings.unverifiable += 1
-    for number, records in placed.items():
+    for (number, begin, updates), records in placed.items():
         chain = chains[number].events
+        if updates:
+            chain = [*chain[:begin], *(known[place] for place in updates)]
         records.sort(key=lambda record: (record.value[view.name]["seq"], record.value[view.name]["as_of"]))
         for record in records:
-            _check_envelope(plan, view, chain[record.value[view.name]["seq"] - 1], record, findings)
+            seen = chain[: record.value[view.name]["seq"]]
+            _check_envelope(plan, view, next(event for event in reversed(seen) if not event.source), record, findings)
         _check_vectors(view, chain, records, latest, findings)
     return [record for records in placed.values() for record in records]
 

@@ -5,17 +5,20 @@ which order a view saw an entity's events, but an engine that lost its state num
 they give, the chain, is compared with the raw events: in every epoch it must be a run of the entity's events without
 gaps, and the epochs together must have all of them. An attempt continues the chain of the attempts before it from its
 restored checkpoint; what it drops it must emit again.
+
+Events that only update windows give no record. The entity's next record names them, so they are in the chain too. Those
+after the entity's last record are in no chain.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
-from verify.published import Position
+from verify.published import Place, Position
 
 
 class Chain(NamedTuple):
@@ -30,10 +33,14 @@ class Chain(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """The chain of each attempt in an epoch, in order, and the events of the chain that remained in the end."""
+    """The chain of each attempt in an epoch, in order, and the events of the chain that remained in the end.
+
+    ``is_whole`` is false if a record could not name the updating events before it, as there were too many.
+    """
 
     attempts: list[Chain]
     final: list[JudgedEvent]
+    is_whole: bool = True
 
 
 def entity_chains(
@@ -48,46 +55,53 @@ def entity_chains(
 
     Args:
         emissions: What the view emitted for its events, in any order.
-        events: All events of the entity, in offset order within each partition.
+        events: All events of the entity, in offset order within each partition, updating events included.
         findings: Collects mismatches, and counts emissions that cannot be judged.
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
     """
-    if ordered and len({event.position.partition for event in events}) == 1:
+    if ordered and len({(event.source, event.position.partition) for event in events}) == 1:
         return _chains_in_offset_order(emissions, events, findings, name)
-    return chains_of(emissions, {event.position: event for event in events}, findings, name)
+    return chains_of(emissions, {event.place: event for event in events}, findings, name)
 
 
 def chains_of(
     emissions: Sequence[ViewEmission],
-    events: Mapping[Position, JudgedEvent],
+    events: Mapping[Place, JudgedEvent],
     findings: FeatureFindings,
     name: str,
 ) -> Chains:
-    """The chains of one entity in one epoch, from its ``seq`` numbers.
+    """The chains of one entity in one epoch, from its ``seq`` numbers and the updating events that records name.
 
     A gap in ``seq`` within an attempt that ended by a failure means that its records were lost and that a later attempt
     emitted them again: emissions after the gap cannot be judged and count as unverifiable. A gap in the last attempt is
-    a mismatch.
+    a mismatch, unless a record says that there were too many updating events to name.
     """
     by_attempt = _by_attempt(emissions, findings, name)
     if not by_attempt:
         return Chains([], [])
-    chain: list[ViewEmission] = []
+    chain: list[JudgedEvent] = []
     found = []
     for attempt, own in by_attempt.items():
-        chain = chain[: own[0].seq - 1]
-        fresh = len(chain)
+        judged: list[tuple[int, ViewEmission]] = []
         for number, emission in enumerate(own):
-            if emission.seq != len(chain) + 1:
-                if attempt == max(by_attempt):
-                    findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
+            updates = emission.updates or ()
+            begin = emission.seq - 1 - len(updates)
+            chain = chain[:begin] if not judged else chain
+            strangers = [place for place in updates if place not in events]
+            if strangers:
+                source, (partition, offset) = strangers[0]
+                text = f"names source {source}, partition {partition}, offset {offset} as an update, no event of it"
+                findings.mismatch(f"{name}: seq {emission.seq} {text}")
+            elif begin != len(chain) and emission.updates is not None and attempt == max(by_attempt):
+                findings.mismatch(f"{name}: seq {len(chain) + 1} is missing before seq {emission.seq}")
+            if strangers or begin != len(chain):
                 findings.unverifiable += len(own) - number
                 break
-            chain.append(emission)
-        seen = [events[emission.position] for emission in chain]
-        found.append(Chain(attempt, seen, list(enumerate(chain))[fresh:]))
-    return Chains(found, found[-1].events)
+            chain += [*(events[place] for place in updates), events[Place(0, emission.position)]]
+            judged.append((emission.seq - 1, emission))
+        found.append(Chain(attempt, chain, judged))
+    return Chains(found, found[-1].events, all(emission.updates is not None for emission in emissions))
 
 
 def _chains_in_offset_order(
@@ -132,7 +146,8 @@ def check_continuity(
 ) -> None:
     """Check that the final chains of an entity hold all of its events for which the view existed, once, without gaps.
 
-    Where events may come in any order, an epoch that ended by a failure may have gaps that a later epoch fills.
+    Where events may come in any order, an epoch that ended by a failure may have gaps that a later epoch fills. The
+    updating events are checked by :func:`check_updates`.
 
     Args:
         epochs: The final chain of each epoch.
@@ -165,6 +180,49 @@ def check_continuity(
             findings.mismatch(f"{name}: event {event.position} was not counted in any epoch's final chain")
 
 
+def check_updates(
+    epochs: Mapping[int, Sequence[JudgedEvent]],
+    updating: Sequence[JudgedEvent],
+    route: Callable[[JudgedEvent], Hashable],
+    findings: FeatureFindings,
+    name: str,
+    *,
+    from_beginning: bool,
+) -> None:
+    """Check that each epoch's final chain of an entity has its updating events in order, once and without gaps.
+
+    What came after an epoch's last record is unknown, so it may be missing.
+
+    Args:
+        epochs: The final chain of each epoch.
+        updating: All updating events of the entity, in offset order within each partition.
+        route: Events of a partition with the same route stay in the order of their offsets.
+        findings: Collects mismatches.
+        name: The view and the entity, for messages.
+        from_beginning: Whether the first epoch has all of the entity's events from the first on.
+    """
+    everything = _by_route(updating, route)
+    for epoch, chain in epochs.items():
+        for lane, seen in _by_route((event for event in chain if event.source), route).items():
+            first = 0 if from_beginning and epoch == min(epochs) else min(seen)
+            run = [offset for offset in everything[lane] if first <= offset <= max(seen)]
+            if seen != run:
+                source, partition = lane[:2]
+                lost = sorted(set(run) - set(seen))
+                text = f"the first that is missing has offset {lost[0]}" if lost else "not once each, in their order"
+                where = f"{name}, epoch {epoch}, source {source}, partition {partition}"
+                findings.mismatch(f"{where}: counted {len(seen)} updating events of {len(run)}; {text}")
+
+
+def _by_route(
+    events: Iterable[JudgedEvent], route: Callable[[JudgedEvent], Hashable]
+) -> dict[tuple[int, int, Hashable], list[int]]:
+    offsets: dict[tuple[int, int, Hashable], list[int]] = defaultdict(list)
+    for event in events:
+        offsets[event.source, event.position.partition, route(event)].append(event.position.offset)
+    return offsets
+
+
 def _by_partition(events: Iterable[JudgedEvent]) -> dict[int, list[int]]:
     offsets: dict[int, list[int]] = defaultdict(list)
     for event in events:
@@ -185,7 +243,7 @@ def _by_attempt(
         before = found[emission.attempt].setdefault(emission.seq, emission)
         if before is emission:
             continue
-        if before.position != emission.position or before.part != emission.part:
+        if before[2:] != emission[2:]:
             findings.mismatch(f"{name}: seq {emission.seq} of attempt {emission.attempt} was emitted with two contents")
         findings.repeated += 1
     return {attempt: [own[seq] for seq in sorted(own)] for attempt, own in sorted(found.items())}

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from streams.oracle.reference import Row
+from streams.plan.entity_text import entity_text
 from streams.plan.model import ViewPlan
 from verify.findings import Findings
-from verify.published import Position, Published
+from verify.published import Place, Position, Published
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedEvent:
-    """A valid event that is not a duplicate; its row has every column, including derived columns."""
+    """A valid event that is not a duplicate; its row has every column, including derived columns.
+
+    ``source`` is its source's number in the plan.
+    """
 
     position: Position
     timestamp: int
@@ -23,6 +27,12 @@ class JudgedEvent:
     event_id: str
     time: int
     row: Row
+    source: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Its source and position."""
+        return Place(self.source, self.position)
 
 
 @dataclass
@@ -47,12 +57,16 @@ class FeatureFindings(Findings):
 
 
 class ViewEmission(NamedTuple):
-    """One view's part of one feature record."""
+    """One view's part of one feature record.
+
+    ``updates`` are the events before ``seq`` that gave no record; see :class:`verify.published.Published`.
+    """
 
     attempt: int
     seq: int
     position: Position
     part: Mapping[str, Any]
+    updates: tuple[Place, ...] | None = ()
 
 
 def emissions_of(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, int], list[ViewEmission]]:
@@ -68,7 +82,19 @@ def emissions_of(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str
 def emission_in(record: Published, view: ViewPlan) -> ViewEmission | None:
     """The view's part of a record; None if the record has none."""
     part = record.value[view.name]
-    return None if part is None else ViewEmission(record.value["attempt"], part["seq"], record.position, part)
+    if part is None:
+        return None
+    return ViewEmission(record.value["attempt"], part["seq"], record.position, part, record.updates.get(view.name, ()))
+
+
+def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:
+    """Group events by the view's entity; keeps their order."""
+    found: dict[str, list[JudgedEvent]] = defaultdict(list)
+    for event in events:
+        entity = event.row[view.key]
+        if entity is not None:
+            found[entity_text(entity)].append(event)
+    return found
 
 
 def first_emissions(records: Iterable[Published]) -> dict[Position, Published]:

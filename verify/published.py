@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from penstock.kafka.reading import Record
@@ -17,6 +18,13 @@ class Position(NamedTuple):
 
     partition: int
     offset: int
+
+
+class Place(NamedTuple):
+    """The source number and position of a raw event of any source."""
+
+    source: int
+    position: Position
 
 
 def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
@@ -36,7 +44,9 @@ def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
 class Published:
     """A decoded feature record or prediction, with its partition and offset in its own topic.
 
-    ``lacks`` names the views and columns that are missing because an earlier definition wrote the record.
+    ``lacks`` names the views and columns that are missing because an earlier definition wrote the record. ``updates``
+    holds, by view, the events that updated it since its last record and gave none themselves, in the order in which the
+    view saw them; None if there were too many to name.
     """
 
     partition: int
@@ -44,6 +54,7 @@ class Published:
     key: bytes | None
     value: Mapping[str, Any]
     lacks: frozenset[str] = NO_NAMES
+    updates: Mapping[str, tuple[Place, ...] | None] = field(default_factory=dict)
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
@@ -83,4 +94,18 @@ def readable(records: Iterable[Record], decoder: Decoder, topic: str) -> tuple[l
 def _published(record: Record, decoder: Decoder) -> Published:
     value = record.value or b""
     lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
-    return Published(record.partition, record.offset, record.key, decoder.decode(value), lacks)
+    updates = _updates(dict(record.headers).get("updates"))
+    return Published(record.partition, record.offset, record.key, decoder.decode(value), lacks, updates)
+
+
+def _updates(header: bytes | None) -> dict[str, tuple[Place, ...] | None]:
+    """What the header of this name says (docs/reference/records.md)."""
+    try:
+        return {
+            view: None
+            if places is None
+            else tuple(Place(source, Position(partition, offset)) for source, partition, offset in places)
+            for view, places in json.loads(header or b"{}").items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Undecodable(f"the header updates is no list of positions: {error}") from error

@@ -20,6 +20,7 @@ from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
+from tests.integration.kill_point import KillPoint
 from verify.reading import read_run
 from verify.run_data import RunData
 
@@ -124,7 +125,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
     backfill = folder / "backfill"
     with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
         runner = _Runner(project, settings, services)
-        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1500")
+        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1000")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
         runner.label(events[:HISTORY], rng=random.Random(seed))
         runner.await_role("features", project.plan.source.topic)
@@ -136,12 +137,15 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
             services.start(f"sink-{name}", "sink", "run", name, file)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
+        kill_point, is_killed = KillPoint(project.pipeline), False
         for begin in range(HISTORY, HISTORY + DRIFTED, 10):
             # A stream, not a burst: at any moment there are events after the last checkpoint.
             runner.produce(events[begin : begin + 10], rng=random.Random(seed + begin))
             time.sleep(0.1)
-            if begin == HISTORY + DRIFTED // 2 // 10 * 10:
+            if not is_killed and kill_point.is_reached():
                 os.kill(stack.pid("taskmanager"), signal.SIGKILL)
+                is_killed = True
+        assert is_killed, "the job never published anything between two checkpoints"
         runner.await_all()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()

@@ -10,7 +10,7 @@ from streams.plan.project import Project
 from verify.emissions import JudgedEvent
 from verify.judged_sources import judged_source
 from verify.published import clocks
-from verify.updates import by_entity
+from verify.emissions import by_entity
 
 
 def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, settings: Settings) -> list[Row]:

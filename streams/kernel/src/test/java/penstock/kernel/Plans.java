@@ -72,6 +72,19 @@ public final class Plans {
         .formatted(Arrays.stream(views).collect(Collectors.joining(",")));
   }
 
+  /** The same plan with a second source, number 1, whose events give no records. */
+  public static String withUpdates(String planJson) {
+    String source =
+        """
+        "additional_sources": [{"topic": "clicks", "dead_letter_topic": "clicks.dlq", "partitions": 1,
+          "contract": "d", "contract_version": 1, "event_id": "id", "event_time": "time", "key": "k",
+          "dedup_horizon_ms": 1000, "max_future_ms": 60000, "max_bytes": 1000, "triggers": false,
+          "fields": [{"name": "id", "type": "string", "required": true}, {"name": "time", "type": "long", "required": true},
+            {"name": "k", "type": "string", "required": false, "nullable": true}]}],
+        """;
+    return planJson.replace("\"stages\":", source + "\"stages\":");
+  }
+
   /** The Avro schema of the plan's feature records. */
   public static String schema(Plan plan) {
     String views =

@@ -1,5 +1,9 @@
 package penstock.kernel.encode;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichMapFunction;
@@ -12,7 +16,9 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.operators.StreamingRuntimeContext;
 import penstock.kernel.Counters;
+import penstock.kernel.decode.RawRecord;
 import penstock.kernel.event.Event;
+import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -24,10 +30,15 @@ public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
     implements CheckpointedFunction {
   private static final long serialVersionUID = 1;
 
+  /** See {@code docs/reference/records.md}. */
+  private static final String UPDATES = "updates";
+
   private final String planJson;
   private final String schemaJson;
 
   private transient FeatureEncoder encoder;
+  private transient boolean hasUpdates;
+  private transient List<String> views;
   private transient Counter records;
   private transient Counter timerRecords;
 
@@ -46,7 +57,10 @@ public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
 
   @Override
   public void open(OpenContext context) {
-    encoder = new FeatureEncoder(Plan.parse(planJson), schemaJson);
+    Plan plan = Plan.parse(planJson);
+    encoder = new FeatureEncoder(plan, schemaJson);
+    hasUpdates = plan.hasUpdates();
+    views = plan.views().stream().map(Plan.View::name).toList();
     Counters counters = new Counters(getRuntimeContext());
     records = counters.counter("records");
     timerRecords = counters.counter("timer_records");
@@ -76,6 +90,27 @@ public final class EncodeFunction extends RichMapFunction<Event, OutgoingRecord>
       timerRecords.inc();
     }
     return new OutgoingRecord(
-        event.partition, event.key, encoder.encode(event, attempt), List.of());
+        event.partition, event.key, encoder.encode(event, attempt), updates(event));
+  }
+
+  /** The header that says which updating events the views saw since their last records. */
+  private List<RawRecord.Header> updates(Event event) {
+    if (!hasUpdates) {
+      return List.of();
+    }
+    ObjectNode updates = JsonNodeFactory.instance.objectNode();
+    for (int i = 0; i < views.size(); i++) {
+      ViewValues values = event.views[i];
+      if (values != null && values.updates() == null) {
+        updates.putNull(views.get(i));
+      } else if (values != null && !values.updates().isEmpty()) {
+        ArrayNode positions = updates.putArray(views.get(i));
+        values
+            .updates()
+            .forEach(at -> positions.addArray().add(at.source()).add(at.partition()).add(at.offset()));
+      }
+    }
+    byte[] text = updates.toString().getBytes(StandardCharsets.UTF_8);
+    return updates.isEmpty() ? List.of() : List.of(new RawRecord.Header(UPDATES, text));
   }
 }

@@ -1,6 +1,7 @@
 package penstock.kernel.event;
 
 import java.io.IOException;
+import java.util.List;
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
@@ -19,6 +20,7 @@ public final class EventSerializer extends BaseSerializer<Event> {
   private final boolean allFields;
   private transient ColumnType[] columns;
   private transient FeatureType[][] views;
+  private transient boolean hasUpdates;
 
   /**
    * For the events of a plan.
@@ -47,6 +49,9 @@ public final class EventSerializer extends BaseSerializer<Event> {
     }
     for (int i = 0; i < views.length; i++) {
       writeView(event.views[i], views[i], out);
+      if (hasUpdates && event.views[i] != null) {
+        UpdatesSerializer.write(event.views[i].updates(), out);
+      }
     }
   }
 
@@ -89,7 +94,7 @@ public final class EventSerializer extends BaseSerializer<Event> {
     }
   }
 
-  private static ViewValues readView(FeatureType[] types, DataInputView in) throws IOException {
+  private ViewValues readView(FeatureType[] types, DataInputView in) throws IOException {
     if (!in.readBoolean()) {
       return null;
     }
@@ -102,7 +107,8 @@ public final class EventSerializer extends BaseSerializer<Event> {
     for (int i = 0; i < types.length; i++) {
       features[i] = types[i].read(in);
     }
-    return new ViewValues(entity, epoch, seq, asOf, late, features);
+    List<EventPosition> updates = hasUpdates ? UpdatesSerializer.read(in) : List.of();
+    return new ViewValues(entity, epoch, seq, asOf, late, features, updates);
   }
 
   private void prepare() {
@@ -110,6 +116,7 @@ public final class EventSerializer extends BaseSerializer<Event> {
       return;
     }
     Plan plan = Plan.parse(planJson);
+    hasUpdates = plan.hasUpdates();
     ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
     ColumnType[] types = new ColumnType[layout.size()];
     for (int i = 0; i < types.length; i++) {

@@ -220,7 +220,7 @@ public final class JobGraph {
               .name("windows of " + stage.entity())
               .uid("stage-" + stage.entity());
     }
-    if (plan.sources().stream().anyMatch(source -> !source.triggers())) {
+    if (plan.hasUpdates()) {
       stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
     }
     Replay replay = request.replay();

@@ -82,6 +82,11 @@ public record Plan(
     return sources().stream().anyMatch(Source::identifiesEvents);
   }
 
+  /** Whether a source gives no records: its events only update windows. */
+  public boolean hasUpdates() {
+    return sources().stream().anyMatch(source -> !source.triggers());
+  }
+
   /** All views, in record order. */
   public List<View> views() {
     List<View> views = new ArrayList<>();

@@ -189,7 +189,13 @@ final class Refresher {
     event.views = new ViewValues[views];
     event.views[spec.viewIndex(view)] =
         new ViewValues(
-            last.entity(), spec.epoch(state, view), spec.seq(state, view), time, false, features);
+            last.entity(),
+            spec.epoch(state, view),
+            spec.seq(state, view),
+            time,
+            false,
+            features,
+            spec.updates(state, view));
     return event;
   }
 

@@ -1,10 +1,12 @@
 package penstock.kernel.window;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
+import penstock.kernel.event.EventPosition;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
@@ -13,10 +15,20 @@ import penstock.kernel.plan.Plan;
  * thread. The state of an entity is in its {@link EntityState}.
  */
 public final class StageSpec {
+  /**
+   * How many updates of one entity wait for a record, at most: they bound its state, as an entity
+   * may have updates and never a record.
+   */
+  private static final int MAX_UPDATES = 1_000;
+
   private final ViewSpec[] views;
   private final int firstView;
   private final EntityKey key;
   private final List<String> keys;
+  private final boolean hasUpdates;
+
+  /** By source: whether its events give records. */
+  private final Boolean[] triggers;
 
   /** Another specification with the same layout of states. */
   private StageSpec sameLayout = this;
@@ -27,11 +39,13 @@ public final class StageSpec {
     long of(int view);
   }
 
-  private StageSpec(ViewSpec[] views, int firstView, EntityKey key) {
+  private StageSpec(ViewSpec[] views, int firstView, EntityKey key, Plan plan) {
     this.views = views;
     this.firstView = firstView;
     this.key = key;
     this.keys = Arrays.stream(views).map(ViewSpec::key).toList();
+    this.hasUpdates = plan.hasUpdates();
+    this.triggers = plan.sources().stream().map(Plan.Source::triggers).toArray(Boolean[]::new);
   }
 
   /** The plan's stage of {@code entity}. */
@@ -41,8 +55,10 @@ public final class StageSpec {
     for (Plan.Stage stage : plan.stages()) {
       if (stage.entity().equals(entity)) {
         ViewSpec[] views =
-            stage.views().stream().map(view -> new ViewSpec(view, layout)).toArray(ViewSpec[]::new);
-        return new StageSpec(views, firstView, EntityKey.of(plan, layout, stage.key()));
+            stage.views().stream()
+                .map(view -> new ViewSpec(view, layout, plan.hasUpdates()))
+                .toArray(ViewSpec[]::new);
+        return new StageSpec(views, firstView, EntityKey.of(plan, layout, stage.key()), plan);
       }
       firstView += stage.views().size();
     }
@@ -79,6 +95,7 @@ public final class StageSpec {
           Arrays.stream(state.views)
               .filter(view -> view.spec.key.equals(spec.key))
               .findFirst()
+              .map(view -> view.under(spec))
               .orElseGet(() -> new ViewState(spec));
     }
     return new EntityState(this, migrated);
@@ -103,9 +120,25 @@ public final class StageSpec {
       view.seq++;
       late += inside ? 0 : 1;
       event.views[firstView + i] =
-          new ViewValues(entity, view.epoch, view.seq, view.asOf, !inside, features);
+          new ViewValues(
+              entity, view.epoch, view.seq, view.asOf, !inside, features, updates(view, event));
     }
     return late;
+  }
+
+  /** The updates for the record of an event; an event that gives none becomes one itself. */
+  private List<EventPosition> updates(ViewState view, Event event) {
+    if (triggers[event.source]) {
+      List<EventPosition> before = view.updates;
+      view.updates = new ArrayList<>();
+      return before;
+    }
+    if (view.updates != null && view.updates.size() == MAX_UPDATES) {
+      view.updates = null;
+    } else if (view.updates != null) {
+      view.updates.add(EventPosition.of(event));
+    }
+    return List.of();
   }
 
   /** After this long without an event, all windows of an entity are empty. */
@@ -144,6 +177,12 @@ public final class StageSpec {
     return state.views[view].seq;
   }
 
+  /** The updates since a view's last record; null if there were too many to keep. */
+  public List<EventPosition> updates(EntityState state, int view) {
+    List<EventPosition> updates = state.views[view].updates;
+    return updates == null ? null : List.copyOf(updates);
+  }
+
   /** The index of a view among all views of the plan. */
   public int viewIndex(int view) {
     return firstView + view;
@@ -156,6 +195,6 @@ public final class StageSpec {
 
   /** Whether this stage can read states of the other one unchanged. */
   boolean hasSameLayout(StageSpec other) {
-    return keys.equals(other.keys);
+    return keys.equals(other.keys) && hasUpdates == other.hasUpdates;
   }
 }

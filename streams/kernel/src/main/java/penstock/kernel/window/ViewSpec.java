@@ -14,6 +14,7 @@ public final class ViewSpec {
   private final String name;
   final WindowSpec[] windows;
   private final int width;
+  final boolean hasUpdates;
 
   /** Per window and aggregate: index of the column, or -1 to aggregate rows. */
   private final int[][] columns;
@@ -24,7 +25,9 @@ public final class ViewSpec {
   private final Object[][] values;
   private final CurrentEvent current = new CurrentEvent();
 
-  ViewSpec(Plan.View view, ColumnLayout layout) {
+  /** {@code hasUpdates} is that of the plan. */
+  ViewSpec(Plan.View view, ColumnLayout layout, boolean hasUpdates) {
+    this.hasUpdates = hasUpdates;
     this.key = view.id() + ":" + view.hash();
     this.name = view.name();
     List<Plan.Feature> features = view.features();

@@ -1,8 +1,12 @@
 package penstock.kernel.window;
 
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
+import penstock.kernel.event.EventPosition;
+import penstock.kernel.event.UpdatesSerializer;
 
 /**
  * The state of a view for one entity: its windows, its number of events, and the time as of which
@@ -14,6 +18,9 @@ final class ViewState {
   long epoch;
   long seq;
   long asOf = Long.MIN_VALUE;
+
+  /** See {@link penstock.kernel.event.ViewValues#updates}. */
+  List<EventPosition> updates = new ArrayList<>();
 
   ViewState(ViewSpec spec) {
     this.spec = spec;
@@ -31,18 +38,30 @@ final class ViewState {
     this.asOf = asOf;
   }
 
+  /** The same state under the specification of another plan. */
+  ViewState under(ViewSpec other) {
+    ViewState state = new ViewState(other, windows, epoch, seq, asOf);
+    state.updates = updates;
+    return state;
+  }
+
   ViewState copy() {
     Tiles[] copies = new Tiles[windows.length];
     for (int i = 0; i < windows.length; i++) {
       copies[i] = windows[i].copy();
     }
-    return new ViewState(spec, copies, epoch, seq, asOf);
+    ViewState copy = new ViewState(spec, copies, epoch, seq, asOf);
+    copy.updates = updates == null ? null : new ArrayList<>(updates);
+    return copy;
   }
 
   void write(DataOutputView out) throws IOException {
     out.writeLong(epoch);
     out.writeLong(seq);
     out.writeLong(asOf);
+    if (spec.hasUpdates) {
+      UpdatesSerializer.write(updates, out);
+    }
     for (Tiles tiles : windows) {
       tiles.write(out);
     }
@@ -52,10 +71,14 @@ final class ViewState {
     long epoch = in.readLong();
     long seq = in.readLong();
     long asOf = in.readLong();
+    List<EventPosition> updates =
+        spec.hasUpdates ? UpdatesSerializer.read(in) : new ArrayList<>();
     Tiles[] windows = new Tiles[spec.windows.length];
     for (int i = 0; i < windows.length; i++) {
       windows[i] = Tiles.read(spec.windows[i], in);
     }
-    return new ViewState(spec, windows, epoch, seq, asOf);
+    ViewState state = new ViewState(spec, windows, epoch, seq, asOf);
+    state.updates = updates;
+    return state;
   }
 }

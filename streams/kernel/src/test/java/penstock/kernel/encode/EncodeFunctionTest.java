@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
 import org.apache.avro.Schema;
@@ -18,7 +19,9 @@ import org.apache.flink.streaming.api.operators.StreamMap;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
+import penstock.kernel.decode.RawRecord;
 import penstock.kernel.event.Event;
+import penstock.kernel.event.EventPosition;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 
@@ -96,6 +99,26 @@ class EncodeFunctionTest {
   }
 
   @Test
+  void theUpdatesHeaderHasThePositionsOfEachViewThatHasAnyAndNullForTooMany() throws Exception {
+    Event event = event(1.5);
+    ViewValues a = event.views[0];
+    event.views[0] =
+        new ViewValues(
+            a.entity(), a.epoch(), a.seq(), a.asOf(), a.late(), a.features(),
+            List.of(new EventPosition(1, 3, 1L << 40), new EventPosition(2, 0, 5)));
+    event.views[1] = new ViewValues("k", 7, 2, 6, true, new Object[] {4.0}, null);
+    try (var harness = harness(Plans.withUpdates(PLAN_JSON))) {
+      harness.open();
+      harness.processElement(event, 0);
+      List<RawRecord.Header> headers = harness.extractOutputValues().get(0).headers();
+      assertEquals("updates", headers.get(0).name());
+      assertEquals(
+          "{\"a\":[[1,3,1099511627776],[2,0,5]],\"b\":null}",
+          new String(headers.get(0).value(), StandardCharsets.UTF_8));
+    }
+  }
+
+  @Test
   void allSubtasksOfARunAgreeOnWhenItBeganAndTheNextRunBeganLater() {
     RunStart start = new RunStart();
     long now = System.currentTimeMillis();
@@ -109,9 +132,14 @@ class EncodeFunctionTest {
 
   private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness()
       throws Exception {
+    return harness(PLAN_JSON);
+  }
+
+  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness(String planJson)
+      throws Exception {
     var harness =
         new OneInputStreamOperatorTestHarness<Event, OutgoingRecord>(
-            new StreamMap<>(new EncodeFunction(PLAN_JSON, SCHEMA)));
+            new StreamMap<>(new EncodeFunction(planJson, SCHEMA)));
     harness.setup(new OutgoingRecordSerializer());
     return harness;
   }

@@ -13,6 +13,7 @@ import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
 import penstock.kernel.event.Event;
+import penstock.kernel.event.EventPosition;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.window.EntityStateSerializer;
@@ -69,6 +70,70 @@ class StageFunctionTest {
       assertEquals(3, view.seq());
       assertEquals(List.of(3L, 7.0, 2L), List.of(view.features()));
     }
+  }
+
+  @Test
+  void aRecordNamesTheUpdatingEventsSinceTheLastOneAlsoAfterARestore() throws Exception {
+    String plan = Plans.withUpdates(ONE_VIEW);
+    OperatorSubtaskState state;
+    try (var before = harness(plan, 7, null)) {
+      send(before, plan, "1", 100, "k", 2.0);
+      update(before, plan, 40);
+      update(before, plan, 7);
+      state = before.snapshot(1, 1);
+    }
+    try (var after = harness(plan, 7, state)) {
+      update(after, plan, 41);
+      ViewValues view = send(after, plan, "2", 120, "k", 2.0);
+      assertEquals(5, view.seq());
+      assertEquals(List.of(40L, 7L, 41L), view.updates().stream().map(at -> at.offset()).toList());
+      assertEquals(new EventPosition(1, 3, 40), view.updates().get(0));
+      assertEquals(List.of(), send(after, plan, "3", 130, "k", 2.0).updates());
+    }
+  }
+
+  @Test
+  void ofTooManyUpdatingEventsNoneIsNamedAndThoseAfterTheNextRecordAreAgain() throws Exception {
+    String plan = Plans.withUpdates(ONE_VIEW);
+    try (var stage = harness(plan, 7, null)) {
+      for (int i = 0; i < 1_001; i++) {
+        update(stage, plan, i);
+      }
+      assertNull(send(stage, plan, "1", 100, "k", 2.0).updates());
+      update(stage, plan, 2_000);
+      assertEquals(1, send(stage, plan, "2", 100, "k", 2.0).updates().size());
+    }
+  }
+
+  @Test
+  void aStateOfAPlanWithoutUpdatingEventsContinuesUnderOneThatHasThem() throws Exception {
+    OperatorSubtaskState state;
+    try (var before = harness(ONE_VIEW, 7, null)) {
+      send(before, ONE_VIEW, "1", 100, "k", 2.0);
+      state = before.snapshot(1, 1);
+    }
+    String plan = Plans.withUpdates(ONE_VIEW);
+    try (var between = harness(plan, 99, state)) {
+      update(between, plan, 40);
+      state = between.snapshot(2, 2);
+    }
+    try (var after = harness(plan, 100, state)) {
+      ViewValues view = send(after, plan, "2", 120, "k", 2.0);
+      assertEquals(List.of(7L, 3L), List.of(view.epoch(), view.seq()));
+      assertEquals(List.of(new EventPosition(1, 3, 40)), view.updates());
+    }
+  }
+
+  private static void update(
+      KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness,
+      String planJson,
+      long offset)
+      throws Exception {
+    Event event = Plans.event(Plan.parse(planJson), "u" + offset, 110, "k", null);
+    event.source = 1;
+    event.partition = 3;
+    event.offset = offset;
+    harness.processElement(event, 110);
   }
 
   @Test
