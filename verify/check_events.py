@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
@@ -45,12 +46,18 @@ class Judged:
 
 
 def judge_source(
-    project: Project, number: int, records: Iterable[Record], pii_key: bytes, registry: Registry | None = None
+    project: Project,
+    number: int,
+    records: Iterable[Record],
+    pii_key: bytes,
+    registry: Registry | None = None,
+    published: Collection[Position] = (),
 ) -> Judged:
     """Judge the records of the pipeline's source with this number; see :func:`judge_events`."""
     contract = project.pipeline.sources[number].contract
     writers = Decoder(*writer_schemas(contract, project.schemas))
-    return judge_events(project.plan, project.plan.sources[number], contract, records, writers, pii_key, registry)
+    plan = project.plan
+    return judge_events(plan, plan.sources[number], contract, records, writers, pii_key, registry, published)
 
 
 def judge_events(
@@ -61,8 +68,13 @@ def judge_events(
     writers: Decoder,
     pii_key: bytes,
     registry: Registry | None = None,
+    published: Collection[Position] = (),
 ) -> Judged:
-    """Judge every raw record of a source by the reference semantics; records are in offset order per partition."""
+    """Judge every raw record of a source by the reference semantics; records are in offset order per partition.
+
+    ``published`` are the events that the job took. They say which copy of an event came first if a producer without
+    keys sent it to several partitions.
+    """
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
     refused: dict[Position, Record] = {}
@@ -88,8 +100,10 @@ def judge_events(
     number = plan.sources.index(source)
     judged = [_event(number, source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
-    verdicts = accept_rows(source, [event.row for event in taken])
-    events = {event.position: event for event, is_first in zip(taken, verdicts, strict=True) if is_first}
+    arrived = _possible_arrivals(source, taken, published)
+    verdicts = accept_rows(source, [event.row for event in arrived])
+    firsts = {event.position for event, is_first in zip(arrived, verdicts, strict=True) if is_first}
+    events = {event.position: event for event in taken if event.position in firsts}
     accepted_positions = {event.position for event in taken}
     return Judged(
         events=events,
@@ -99,6 +113,27 @@ def judge_events(
         ignored={event.position for event in judged} - accepted_positions,
         refused=refused,
     )
+
+
+def _possible_arrivals(
+    source: SourcePlan, events: list[JudgedEvent], published: Collection[Position]
+) -> list[JudgedEvent]:
+    """The events in an order in which they may have arrived, given which of them the job took.
+
+    Copies of one event in several partitions arrive in any order; the partition whose first copy was taken was first.
+    """
+    if source.event_id is None:
+        return events
+    firsts: dict[tuple[Any, Any], dict[int, bool]] = {}
+    for event in events:
+        own = firsts.setdefault(_identity(source, event), {})
+        own.setdefault(event.position.partition, event.position in published)
+    return sorted(events, key=lambda event: not firsts[_identity(source, event)][event.position.partition])
+
+
+def _identity(source: SourcePlan, event: JudgedEvent) -> tuple[Any, Any]:
+    assert source.event_id is not None
+    return None if source.key is None else event.row[source.key], event.row[source.event_id]
 
 
 def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) -> tuple[int, int, list[str]]:

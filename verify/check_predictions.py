@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,16 @@ Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 @dataclass
 class PredictionFindings(Findings):
-    """Result of the check of the predictions topic; a mismatch is a prediction with wrong content."""
+    """Result of the check of the predictions topic; a mismatch is a prediction with wrong content.
+
+    ``unchecked`` says in words what could not be checked.
+    """
 
     predictions: int = 0
     duplicates: int = 0
     gaps: int = 0
     fallbacks: int = 0
+    unchecked: list[str] = field(default_factory=list)
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
@@ -78,6 +83,9 @@ def check_predictions(
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
     _check_scores(model, judged, scorer_of, findings)
+    others = Counter(p.value["policy_version"] for p, _ in judged) - Counter({_policy_version(model): len(judged)})
+    for policy, count in others.items():
+        findings.unchecked.append(f"the decisions of {count} predictions: policy {policy} is not the definition's")
     return findings
 
 
@@ -93,7 +101,6 @@ def _check_references(
     first_view = features[plan.views[0].name]
     expected = {
         "entity": None if first_view is None else first_view["entity"],
-        "policy_version": _policy_version(model),
         "model": model.name,
         "event_id": features["event_id"],
         "event_time": features["event_time"],
@@ -158,5 +165,7 @@ def _check_scores(
             if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:
                 findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
             positive = prediction.value["score"] >= model.threshold
+            if prediction.value["policy_version"] != _policy_version(model):
+                continue
             if prediction.value["decision"] != (model.positive if positive else model.negative):
                 findings.mismatch(f"{where}: decision {prediction.value['decision']!r} does not follow from the score")

@@ -1,8 +1,11 @@
 """Checks the vectors that timers emitted for idle entities against the naive oracle.
 
 A timer's record has the (epoch, seq) of the entity's last event: the first ``seq`` events of its attempt's chain are
-all events that the entity had at that time. A missing timer record cannot be detected, because the topics do not hold
-the watermark; readers do not depend on such records (docs/concepts/semantics.md, "Idle entities").
+all events that the entity had at that time.
+
+The topics do not hold the watermark, but it is not behind the events of the slowest partition. So an entity whose last
+vector differs from what its windows hold by then lacks a timer's record. Whether one was lost before a later event of
+the entity cannot be said.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.oracle.derived_features import derived_features
-from streams.oracle.reference import Timed
+from streams.oracle.reference import Timed, agrees
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_features import (
     compare_values,
@@ -26,6 +29,11 @@ from verify.continuity import Chain, entity_chains
 from verify.emissions import FeatureFindings, JudgedEvent, by_entity, emission_in
 from verify.published import Place, Position, Published
 from verify.window_engine import ChainValues
+
+# What the events in a window give in any order.
+_ORDER_FREE = frozenset({"count", "sum", "mean", "min", "max", "variance", "std", "distinct", "approx_distinct"})
+SETTLED_MS = 5_000
+"""Timers that are due at the watermark after a record are published by then, after this record."""
 
 
 def check_timers(
@@ -44,9 +52,89 @@ def check_timers(
     for record in timers:
         if sum(record.value[view.name] is not None for view in plan.views) != 1 and not record.lacks:
             findings.mismatch(f"{record.place_in('features')}: a timer has not exactly one view")
-    for view in plan.views if timers else ():
-        _check_view(plan, view, events, records, others, findings)
+    watermark = least_watermark(plan, events, records, others)
+    for view in plan.views:
+        if timers:
+            _check_view(plan, view, events, records, others, findings)
+        if view.refresh_ms and watermark is not None:
+            _check_last_vectors(view, events, records, others, watermark, findings)
     return findings
+
+
+def least_watermark(
+    plan: PipelinePlan,
+    events: Mapping[Position, JudgedEvent],
+    records: Sequence[Published],
+    others: Sequence[Mapping[Position, JudgedEvent]],
+) -> int | None:
+    """The least watermark whose timers must have been published; None if a partition has no event that shows it."""
+    settled = max((record.timestamp for record in records), default=0) - SETTLED_MS
+    everything = {event.place: event for of_source in (events, *others) for event in of_source.values()}
+    newest: dict[tuple[int, int], int] = {}
+    for record in records:
+        if record.timestamp <= settled and not record.is_timer:
+            places = [place for of_view in record.updates.values() for place in of_view or ()]
+            for place in (Place(0, record.position), *places):
+                event = everything.get(place)
+                if event is not None:
+                    key = event.source, event.position.partition
+                    newest[key] = max(newest.get(key, event.time), event.time)
+    if len(newest) < sum(source.partitions for source in plan.sources):
+        return None
+    return min(newest.values()) - plan.source.disorder_ms - 2
+
+
+def _check_last_vectors(
+    view: ViewPlan,
+    events: Mapping[Position, JudgedEvent],
+    records: Sequence[Published],
+    others: Sequence[Mapping[Position, JudgedEvent]],
+    watermark: int,
+    findings: FeatureFindings,
+) -> None:
+    """Check that the last vector of each entity lacks no refresh that was due an interval before the watermark.
+
+    Only for events since the first attempt with a timer of this view: before, it may have had no refresh.
+    """
+    first = min((r.value["attempt"] for r in records if r.is_timer and r.value[view.name] is not None), default=None)
+    last: dict[str, Published] = {}
+    for record in records:
+        part = record.value[view.name]
+        if part is not None:
+            newest = last.setdefault(part["entity"], record)
+            last[part["entity"]] = max(newest, record, key=lambda one: _order(one, view.name))
+    due = watermark - view.refresh_ms
+    of_entity = by_entity(view, (event for of_source in (events, *others) for event in of_source.values()))
+    for entity, record in last.items():
+        part, chain = record.value[view.name], of_entity.get(entity, [])
+        if part["as_of"] >= due or part["seq"] != len(chain):
+            continue  # it is fresh, or has later events, or began without its history
+        rows = [Timed(event.time, event.row) for event in chain]
+        stale = [name for name in _changed(view, part, rows, due) if name in _changed(view, part, rows, watermark)]
+        if stale and first is None:
+            findings.unchecked.append(f"view {view.id} has a refresh, and no timer has published a record of it")
+            return
+        if stale and first is not None and record.value["attempt"] >= first:
+            text = f"{', '.join(stale)} changed until {due}, its last vector is as of {part['as_of']}"
+            findings.mismatch(f"{view.id} {entity}: lacks a timer's record: {text}")
+
+
+def _order(record: Published, view: str) -> tuple[int, ...]:
+    part = record.value[view]
+    return part["epoch"], part["seq"], record.value["attempt"], part["as_of"]
+
+
+def _changed(view: ViewPlan, part: Mapping[str, Any], rows: Sequence[Timed], as_of: int) -> list[str]:
+    """The features that have other values at a later time without an event; only those of any order of the events."""
+    values = ChainValues(view, rows, [len(rows) - 1], [as_of])
+    found = []
+    for feature in view.features:
+        if feature.operation not in _ORDER_FREE:
+            continue
+        expected = values.expected(feature)
+        if not agrees(part[feature.name], expected.values[0], expected.allowed[0]):
+            found.append(feature.name)
+    return found
 
 
 def _check_view(

@@ -67,7 +67,7 @@ def judge(
         run.predictions,
         lambda version: _scorer(run.models / pipeline.model.name / version / "model.onnx"),
     )
-    redis = check_redis(plan, run.features, run.redis)
+    redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
     replayed = BackfillFindings()
     if run.backfill is not None:
@@ -136,6 +136,7 @@ def judge(
             *(f"not checked: {text}" for text in run.unread),
             *features.unchecked,
             *timers.unchecked,
+            *scored.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
@@ -146,7 +147,15 @@ def judge(
 
 def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None) -> list[Judged]:
     """The events of each source, judged by the contract."""
-    return [judge_source(project, number, records, pii_key, registry) for number, records in enumerate(run.sources)]
+    taken: dict[int, set[Position]] = {number: set() for number in range(len(run.sources))}
+    for record in run.features:
+        taken[0].add(record.position)
+        for source, position in (place for places in record.updates.values() for place in places or ()):
+            taken.setdefault(source, set()).add(position)
+    return [
+        judge_source(project, number, records, pii_key, registry, taken[number])
+        for number, records in enumerate(run.sources)
+    ]
 
 
 def _scorer(path: Path) -> Scorer:

@@ -46,7 +46,7 @@ class Published:
 
     ``lacks`` names the views and columns that are missing because an earlier definition wrote the record. ``updates``
     holds, by view, the events that updated it since its last record and gave none themselves, in the order in which the
-    view saw them; None if there were too many to name.
+    view saw them; None if there were too many to name. ``timestamp`` is the record's own, when it was published.
     """
 
     partition: int
@@ -55,6 +55,7 @@ class Published:
     value: Mapping[str, Any]
     lacks: frozenset[str] = NO_NAMES
     updates: Mapping[str, tuple[Place, ...] | None] = field(default_factory=dict)
+    timestamp: int = 0
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
@@ -95,7 +96,8 @@ def _published(record: Record, decoder: Decoder) -> Published:
     value = record.value or b""
     lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
     updates = _updates(dict(record.headers).get("updates"))
-    return Published(record.partition, record.offset, record.key, decoder.decode(value), lacks, updates)
+    content = decoder.decode(value)
+    return Published(record.partition, record.offset, record.key, content, lacks, updates, record.timestamp)
 
 
 def _updates(header: bytes | None) -> dict[str, tuple[Place, ...] | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +49,7 @@ def read_run(
     def records(topic: str) -> list[Record]:
         return list(read_topic(kafka, topic))
 
+    read_at_ms = time.time_ns() // 1_000_000
     features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
     predictions, no_predictions = readable(
         records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
@@ -71,6 +73,7 @@ def read_run(
         models=settings.model_repository,
         unreadable=[*no_features, *no_predictions],
         unread=unread,
+        read_at_ms=read_at_ms,
     )
 
 

@@ -69,6 +69,7 @@ class RunData:
         models: The model repository.
         unreadable: The places of records on the features and predictions topics that cannot be decoded.
         unread: What the verifier was not allowed to read, in words.
+        read_at_ms: When the stores were read, epoch ms.
     """
 
     sources: tuple[Sequence[Record], ...]
@@ -84,3 +85,4 @@ class RunData:
     models: Path = Path()
     unreadable: Sequence[str] = ()
     unread: Sequence[str] = ()
+    read_at_ms: int = 0

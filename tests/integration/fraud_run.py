@@ -108,7 +108,7 @@ def running(
     """The pipeline with a model trained on the first ``train`` messages; stopped with a savepoint at the end."""
     with CommandRunner(environment, logs) as services:
         services.call("topics", "topics", "create", "fraud")
-        services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "1000")
+        services.call("job-start", "job", "start", "fraud", "--checkpoint-interval-ms", "2000")
         run = Run(services, Settings().kafka.access, seed, logs / "backfill")
         with run.lag:
             run.produce(train)

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from penstock.kafka.lag import Lag
-from penstock.settings import Settings
+from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
-from streams.flink.rest import Flink
 
 
 class KillPoint:
     """Tells whether a pipeline's job has published records since its last checkpoint, and writes no new one yet.
 
-    That is so just after a checkpoint was completed: the job waits as long as the interval before it begins the next.
+    The job commits its offsets when a checkpoint is complete. It then waits as long as the checkpoints' interval before
+    it begins the next.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name, self._topic = f"penstock-{pipeline.name}", pipeline.features_topic
-        self._settings = Settings()
-        self._completed = self._records = -1
+    def __init__(self, pipeline: Pipeline, lag: Lag) -> None:
+        self._pipeline, self._lag = pipeline, lag
+        self._committed: dict[int, int] | None = None
+        self._records: int | None = None
 
     def is_reached(self) -> bool:
         """Look once; call it again, every few milliseconds, until it is true."""
-        with Flink(self._settings.flink.rest) as flink, Lag(self._settings.kafka.access) as lag:
-            (running,) = (job for job in flink.jobs(self._name) if job.is_active)
-            completed = flink.with_details(running).checkpoints
-            records = sum(lag.end_offsets(self._topic).values())
-            if completed != self._completed:
-                is_new = self._completed >= 0
-                self._completed, self._records = completed, records if is_new else -1
-                return False
-            if self._records < 0 or records <= self._records:
-                return False
-            return flink.with_details(running).checkpoints == completed
+        committed = self._offsets()
+        records = sum(self._lag.end_offsets(self._pipeline.features_topic).values())
+        if committed != self._committed:
+            # The first look does not show how long ago the checkpoint was.
+            self._records = None if self._committed is None else records
+            self._committed = committed
+            return False
+        return self._records is not None and records > self._records and self._offsets() == committed
+
+    def _offsets(self) -> dict[int, int]:
+        return self._lag.committed_offsets(group_of(self._pipeline.name, "features"), self._pipeline.source.topic)

@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from penstock.settings import Settings
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.integration.kill_point import KillPoint
+from verify.check_timers import SETTLED_MS
 from verify.reading import read_run
 from verify.run_data import RunData
 
 START_MS = 1_772_366_400_000
-HISTORY, DRIFTED = 700, 350
+HISTORY, DRIFTED, LAST = 700, 350, 5
 DEFINITION = '''
 """A pipeline of the tests."""
 
@@ -46,6 +49,15 @@ class Tap(Contract, name="tap_{suffix}", version=1):
     amount: Annotated[float, Field(gt=0)]
 
 
+class Refund(Contract, name="refund_{suffix}", version=1):
+    """A tap was paid back."""
+
+    id: Annotated[str, EVENT_ID]
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    refund: float
+
+
 class Verdict(Contract, name="verdict_{suffix}", version=1):
     """What it turned out to be."""
 
@@ -64,6 +76,7 @@ by_card = View(
         mean("amount", over="10m"),
         sum_("amount", over="1m"),
         last("shop", over="10m"),
+        sum_("refund", over="10m"),
     ),
     derived={{"share": Derived(sql="count_1m / (1e0 * count_10m)", type="double")}},
     refresh="20s",
@@ -77,6 +90,9 @@ by_shop = View(
 pipeline = Pipeline(
     name="taps_{suffix}",
     source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=2),
+    additional_sources=(
+        Source(topic="events.refunds_{suffix}", contract=Refund, key="card", partitions=2, triggers=False),
+    ),
     entities=(card, shop),
     views=(by_card, by_shop),
     model=Model(
@@ -93,23 +109,40 @@ pipeline = Pipeline(
 
 
 def taps(seed: int) -> list[dict[str, Any]]:
-    """Taps of a dozen cards, 3 s apart on average; amounts triple after :data:`HISTORY` of them."""
+    """Taps of a dozen cards, 3 s apart on average; amounts triple after :data:`HISTORY` of them.
+
+    The last card falls silent in the middle of what follows.
+    """
     rng = random.Random(seed)
     found = []
     time_ms = START_MS
     for number in range(HISTORY + DRIFTED):
         time_ms += rng.randrange(6_000)
         level = 10.0 if number < HISTORY else 30.0
+        cards = 12 if number < HISTORY + DRIFTED // 2 else 11
         found.append(
             {
                 "id": f"t{number}",
                 "time": time_ms,
-                "card": f"card{rng.randrange(12)}",
+                "card": f"card{rng.randrange(cards)}",
                 "shop": rng.choice([None, *(f"shop{n}" for n in range(5))]),
                 "amount": round(level * rng.lognormvariate(0, 0.5), 2),
             }
         )
     return found
+
+
+def partition_of(card: str) -> int:
+    """The partition of a card's events on either topic."""
+    return sum(card.encode()) % 2
+
+
+def refunds(tap: dict[str, Any]) -> list[dict[str, Any]]:
+    """A tap paid back in two parts, the second of which is sent twice."""
+    return [
+        {"id": f"{tap['id']}-{part}", "time": tap["time"], "card": tap["card"], "refund": tap["amount"] / part}
+        for part in (2, 3, 3)
+    ]
 
 
 def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[Project, RunData]:
@@ -122,13 +155,18 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
     settings = Settings()
     create_topics(pipeline_topics(project.pipeline), settings.kafka.access)
     events = taps(seed)
+    # The busiest cards have taps alone.
+    # The watermark waits for every partition that has events, so those of both topics go on to the end.
+    by_frequency = [card for card, _ in Counter(event["card"] for event in events[-50:]).most_common()]
+    refunded = {partition_of(card): card for card in by_frequency}
     backfill = folder / "backfill"
     with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
-        runner = _Runner(project, settings, services)
-        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1000")
+        runner = _Runner(project, settings, services, refunded)
+        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1500")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
         runner.label(events[:HISTORY], rng=random.Random(seed))
-        runner.await_role("features", project.plan.source.topic)
+        for source in project.plan.sources:
+            runner.await_role("features", source.topic)
         times = ("--from", str(START_MS), "--to", str(events[HISTORY - 1]["time"] + 1))
         services.call("backfill", "backfill", "run", file, *times, "--out", str(backfill))
         services.call("train", "model", "train", file, "--backfill", str(backfill), "--until", times[-1])
@@ -137,15 +175,18 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
             services.start(f"sink-{name}", "sink", "run", name, file)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
-        kill_point, is_killed = KillPoint(project.pipeline), False
-        for begin in range(HISTORY, HISTORY + DRIFTED, 10):
+        kill_point, is_killed = KillPoint(project.pipeline, runner.lag), False
+        for begin in range(HISTORY, HISTORY + DRIFTED - LAST, 5):
             # A stream, not a burst: at any moment there are events after the last checkpoint.
-            runner.produce(events[begin : begin + 10], rng=random.Random(seed + begin))
+            runner.produce(events[begin : begin + 5], rng=random.Random(seed + begin))
             time.sleep(0.1)
             if not is_killed and kill_point.is_reached():
                 os.kill(stack.pid("taskmanager"), signal.SIGKILL)
                 is_killed = True
         assert is_killed, "the job never published anything between two checkpoints"
+        # By the next records, all timers of the records before have fired.
+        time.sleep(SETTLED_MS / 1_000 + 1)
+        runner.produce(events[-LAST:], rng=random.Random(seed))
         runner.await_all()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
@@ -155,20 +196,26 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
 class _Runner:
     """Produces events and waits for the consumers of one pipeline."""
 
-    def __init__(self, project: Project, settings: Settings, services: CommandRunner) -> None:
+    def __init__(
+        self, project: Project, settings: Settings, services: CommandRunner, refunded: Mapping[int, str]
+    ) -> None:
+        self._refunded = refunded
         self._project, self._kafka, self._services = project, settings.kafka.access, services
         self._producer = Producer({**self._kafka.client(), "linger.ms": 5})
-        self._lag = Lag(self._kafka)
+        self.lag = Lag(self._kafka)
 
     def produce(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
-        """Produce events, each to the partition of its card, with some repeated and some that break the contract."""
+        """Produce taps, each to the partition of its card, some twice, some that break the contract; and refunds."""
+        taps_topic, refunds_topic = (source.topic for source in self._project.plan.sources)
         for event in events:
             wrong = {**event, "amount": -1.0} if rng.random() < 0.02 else None
             again = event if rng.random() < 0.02 else None
-            for one in filter(None, (event, wrong, again)):
-                key = one["card"].encode()
-                topic = self._project.plan.source.topic
-                self._producer.produce(topic, json.dumps(one).encode(), key, sum(key) % 2)
+            paid_back = refunds(event) if event["card"] in self._refunded.values() else []
+            sent = [(refunds_topic, one) for one in paid_back] + [(taps_topic, one) for one in (event, wrong, again)]
+            for topic, one in sent:
+                if one is not None:
+                    card = one["card"]
+                    self._producer.produce(topic, json.dumps(one).encode(), card, partition_of(card))
         assert self._producer.flush(30) == 0
 
     def label(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
@@ -185,7 +232,7 @@ class _Runner:
         """Wait until the consumer group of a part of the pipeline has read a topic."""
         group = group_of(self._project.name, role)
         deadline = time.monotonic() + 120
-        while any(lag > markers for lag in self._lag.of_group(group, topic).values()):
+        while any(lag > markers for lag in self.lag.of_group(group, topic).values()):
             assert time.monotonic() < deadline, f"{group} did not catch up on {topic}"
             self._services.check()
             time.sleep(0.2)
@@ -193,7 +240,8 @@ class _Runner:
     def await_all(self) -> None:
         """Wait until everything published is processed, saved and stored."""
         pipeline = self._project.pipeline
-        self.await_role("features", pipeline.source.topic)
+        for source in pipeline.sources:
+            self.await_role("features", source.topic)
         for role in ("scorer", "sink-redis", "sink-cassandra", "drift"):
             self.await_role(role, pipeline.features_topic)
         for role in ("sink-cassandra", "drift"):

@@ -56,7 +56,7 @@ def test_after_kills_under_load_nothing_is_lost_duplicated_or_different(run: Run
     time.sleep(4)
     run.services.kill("scorer")
     run.start("scorer")
-    kill_point = KillPoint(fraud)
+    kill_point = KillPoint(fraud, run.lag)
     while not kill_point.is_reached():
         assert producer.is_alive(), "the job never published anything between two checkpoints"
         time.sleep(0.02)

@@ -14,7 +14,7 @@ from deploy.local.stack import Stack
 from penstock.paths import BUILD
 from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, record_run
-from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores  # noqa: F401 - they add mutants
+from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores, updates  # noqa: F401 - they add mutants
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant
 from verify.judge import judge
 from verify.measured import Measured

@@ -33,6 +33,13 @@ def judge(*values: Any) -> Judged:
     return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
 
 
+def judge_copies(*places: Position, published: tuple[Position, ...]) -> set[Position]:
+    body = json.dumps(GOOD).encode()
+    records = [Record(place.partition, place.offset, 2_000, None, body, ()) for place in places]
+    decoder = Decoder(contract_schema(Payment))
+    return set(judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, published=published).events)
+
+
 def letter(
     offset: int,
     reason: str,
@@ -116,3 +123,16 @@ def test_an_event_of_another_source_has_its_type_and_null_for_what_it_lacks() ->
     assert (event.event_id, event.time) == ("r1", 5)
     shown = {name: event.row[name] for name in ("event__type", "back", "amount", "id", "large")}
     assert shown == {"event__type": "refund", "back": 2.0, "amount": None, "id": None, "large": None}
+
+
+def test_of_copies_in_several_partitions_the_one_that_the_job_took_was_first() -> None:
+    copies = Position(0, 0), Position(1, 0)
+    for taken in copies:
+        assert judge_copies(*copies, published=(taken,)) == {taken}
+    assert len(judge_copies(*copies, published=())) == 1
+    assert len(judge_copies(*copies, published=copies)) == 1
+
+
+def test_of_copies_in_one_partition_the_one_with_the_lower_offset_was_first() -> None:
+    first, second = Position(0, 0), Position(0, 1)
+    assert judge_copies(first, second, published=(second,)) == {first}

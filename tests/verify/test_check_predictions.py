@@ -114,3 +114,11 @@ def test_fallbacks_are_counted_and_judged_like_the_rest() -> None:
     events, features, predictions = world(2)
     findings = check(events, features, [with_value(p, route="fallback") for p in predictions])
     assert (findings.fallbacks, findings.mismatches) == (2, 0)
+
+
+def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
+    events, features, predictions = world(2)
+    changed = with_value(predictions[1], policy_version="0" * 12, decision="block")
+    findings = check(events, features, [predictions[0], changed])
+    assert findings.mismatches == 0
+    assert findings.unchecked == ["the decisions of 1 predictions: policy 000000000000 is not the definition's"]

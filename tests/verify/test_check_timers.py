@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from streams.oracle.reference import Timed, timer_features, vector
 from streams.plan.model import PipelinePlan
 from tests.plans import make_plan, view_of
-from verify.check_timers import check_timers
+from verify.check_timers import SETTLED_MS, check_timers
 from verify.emissions import FeatureFindings, JudgedEvent
 from verify.published import Position, Published
 
@@ -101,3 +102,27 @@ def test_timers_of_one_event_may_come_in_any_order_of_time() -> None:
     records = [timer(3, as_of, part={"d": count}) for as_of, count in ((1_005, 3), (1_100, 1), (1_005, 3))]
     emitted = [record(n, {"as_of": t, "d": n}) for n, t in enumerate((10, 20, 600), 1)]
     assert check(*emitted, *records, plan=plan).mismatches == 0
+
+
+def late_run(*timers: Published) -> FeatureFindings:
+    """An entity that falls silent at 600, and another whose event moves the watermark; refreshes each 100."""
+    plan = make_plan(fields=[], views=[_VIEW | {"refresh_ms": 100}])
+    later = dataclasses.replace(LATER, time=10**9)
+    found = vector(VIEW, [Timed(later.time, later.row)])
+    part = {"entity": "b", "epoch": 1, "seq": 1, "late": False, "as_of": found.as_of} | found.features
+    moved = record(3, {}, event_id="id9", event_time=later.time, v=part)
+    source = {"topic": "events", "partition": 0, "offset": 9, "timestamp": 7}
+    moved = dataclasses.replace(moved, value={**moved.value, "source": source})
+    last = dataclasses.replace(moved, timestamp=SETTLED_MS + 1)
+    return check_timers(plan, {**EVENTS, later.position: later}, [*served(), *timers, moved, last])
+
+
+def test_an_entity_whose_windows_emptied_without_a_timers_record_is_found() -> None:
+    assert late_run(timer(3, 1_700)).mismatches == 0
+    findings = late_run(timer(3, 1_015))
+    assert findings.mismatches == 1
+    assert "lacks a timer's record: sum changed until" in findings.examples[0]
+
+
+def test_a_view_with_a_refresh_and_no_timers_at_all_is_reported_as_unchecked() -> None:
+    assert late_run().unchecked == ["view v@1 has a refresh, and no timer has published a record of it"]

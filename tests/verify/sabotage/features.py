@@ -249,6 +249,26 @@ def _edit_timer(run: RunData, edit: Callable[[Published], Published]) -> RunData
 
 
 @mutant("feature_mismatches")
+def timers_of_a_silent_card_lost(_: Project, run: RunData) -> RunData:
+    """The records without the timers of the card that is silent longest."""
+    newest = {
+        record.value["by_card"]["entity"]: record.value["event_time"] for record in run.features if not record.is_timer
+    }
+    silent = min(newest, key=newest.__getitem__)
+    return dataclasses.replace(
+        run,
+        features=[
+            record for record in run.features if not record.is_timer or record.value["by_card"]["entity"] != silent
+        ],
+    )
+
+
+@mutant("unchecked")
+def all_timers_lost(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, features=[record for record in run.features if not record.is_timer])
+
+
+@mutant("feature_mismatches")
 def a_timer_with_another_value(_: Project, run: RunData) -> RunData:
     return _edit_timer(run, lambda r: with_part(r, "by_card", count_10m=r.value["by_card"]["count_10m"] + 1))
 

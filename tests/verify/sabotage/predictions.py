@@ -90,7 +90,7 @@ def an_unknown_route(_: Project, run: RunData) -> RunData:
     return _edit_prediction(run, route="canary")
 
 
-@mutant("prediction_mismatches")
+@mutant("unchecked")
 def another_policy_version(_: Project, run: RunData) -> RunData:
     return _edit_prediction(run, policy_version="0" * 12)
 
