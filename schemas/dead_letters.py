@@ -1,7 +1,8 @@
 """Dead letters: refused records, kept verbatim, with origin and reason in their headers.
 
 The header names are those of Kafka Connect, so tools made for it work here. A message never quotes a value of the
-event: people who may not see personal data read dead-letter topics.
+event: people who may not see personal data read dead-letter topics. Pipelines that read one topic share its dead-letter
+topic: each letter names the pipeline that refused the record.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ PREFIX = "__connect.errors."
 TOPIC = PREFIX + "topic"
 PARTITION = PREFIX + "partition"
 OFFSET = PREFIX + "offset"
+PIPELINE = PREFIX + "connector.name"
 STAGE = PREFIX + "stage"
 COMPONENT = PREFIX + "class.name"
 REASON = PREFIX + "exception.class.name"
 MESSAGE = PREFIX + "exception.message"
-NAMES = (TOPIC, PARTITION, OFFSET, STAGE, COMPONENT, REASON, MESSAGE)
+NAMES = (TOPIC, PARTITION, OFFSET, PIPELINE, STAGE, COMPONENT, REASON, MESSAGE)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -30,6 +32,7 @@ class DeadLetter:
         topic: The topic from which the record was read.
         partition: The record's partition on that topic.
         offset: The record's offset in that partition.
+        pipeline: The pipeline that refused the record; None in letters of releases that did not name it.
         stage: The step that failed: ``decode``, ``validate`` or ``score``.
         component: The component that refused the record, such as ``penstock.job`` or ``penstock.scorer``.
         reason: The reason's class, such as ``penstock.InvalidField``.
@@ -42,6 +45,7 @@ class DeadLetter:
     topic: str
     partition: int
     offset: int
+    pipeline: str | None
     stage: str
     component: str
     reason: str
@@ -56,6 +60,7 @@ class DeadLetter:
             self.topic,
             str(self.partition),
             str(self.offset),
+            self.pipeline,
             self.stage,
             self.component,
             self.reason,
@@ -63,7 +68,7 @@ class DeadLetter:
         )
         return [
             *self.original_headers,
-            *((name, text.encode()) for name, text in zip(NAMES, texts, strict=True)),
+            *((name, text.encode()) for name, text in zip(NAMES, texts, strict=True) if text is not None),
         ]
 
     @classmethod
@@ -71,27 +76,27 @@ class DeadLetter:
         """Return the dead letter in a record of a dead-letter topic.
 
         A record that was replayed and refused again has two sets of headers. The last set describes this dead letter;
-        the earlier ones belong to the original record.
+        the earlier ones belong to the original record. A set begins with the topic.
 
         Raises:
             ValueError: if a header is missing: the record is not a dead letter of Penstock.
         """
-        original = list(headers or ())
-        texts: dict[str, str] = {}
+        given = list(headers or ())
+        begin = max((i for i, (name, _) in enumerate(given) if name == TOPIC), default=len(given))
+        texts = {name: (value or b"").decode() for name, value in given[begin:] if name in NAMES}
         for name in NAMES:
-            last = max((i for i, (header, _) in enumerate(original) if header == name), default=None)
-            if last is None:
+            if name not in texts and name != PIPELINE:
                 raise ValueError(f"not a dead letter: header {name} is missing")
-            texts[name] = (original.pop(last)[1] or b"").decode()
         return cls(
             topic=texts[TOPIC],
             partition=int(texts[PARTITION]),
             offset=int(texts[OFFSET]),
+            pipeline=texts.get(PIPELINE),
             stage=texts[STAGE],
             component=texts[COMPONENT],
             reason=texts[REASON],
             message=texts[MESSAGE],
             key=key,
             value=value,
-            original_headers=tuple(original),
+            original_headers=(*given[:begin], *(header for header in given[begin:] if header[0] not in NAMES)),
         )

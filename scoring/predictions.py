@@ -105,7 +105,17 @@ class PredictionWriter:
         """
         topic, partition, offset, key, value, original = consumed
         letter = DeadLetter(
-            topic, partition, offset, stage, _COMPONENT, reason, message, key, value, original_headers=original
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            pipeline=self._pipeline,
+            stage=stage,
+            component=_COMPONENT,
+            reason=reason,
+            message=message,
+            key=key,
+            value=value,
+            original_headers=original,
         )
         return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, str(consumed))
 

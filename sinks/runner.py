@@ -182,6 +182,7 @@ class Sink(Generic[Decoded]):
                 topic=topic,
                 partition=partition,
                 offset=offset,
+                pipeline=self._pipeline,
                 stage="decode",
                 component=f"penstock.sink.{self._store.name}",
                 reason=f"penstock.{type(error).__name__}",

@@ -10,13 +10,13 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract
-from schemas.dead_letters import DeadLetter
 from streams.oracle.derived_columns import derive
 from streams.oracle.event_time_order import Arrival
 from streams.oracle.reference import Row, accept_rows
 from streams.plan.entity_text import entity_text
 from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
 from streams.plan.project import Project
+from verify.dead_letters import Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
@@ -136,21 +136,26 @@ def _identity(source: SourcePlan, event: JudgedEvent) -> tuple[Any, Any]:
     return None if source.key is None else event.row[source.key], event.row[source.event_id]
 
 
-def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) -> tuple[int, int, list[str]]:
+def check_dead_letters(
+    judged: Judged, pipeline: str, topic: str, records: Iterable[Record]
+) -> tuple[int, int, list[str]]:
     """Return the number of dead letters, the number of mismatches with the rejections, and mismatches as text.
 
-    ``records`` are those of the dead letter topic. The job may write a dead letter again after a failure, so each
-    position counts once, and every copy is compared with the raw record.
+    ``records`` are those of the dead letter topic. The letters of other pipelines that read the topic do not count. The
+    job may write a dead letter again after a failure, so each position counts once, and every copy is compared with the
+    raw record.
     """
     found: set[Position] = set()
     wrong: list[str] = []
     for record in records:
         try:
-            letter = DeadLetter.read(record.key, record.value, record.headers)
+            letter = read_letter(record)
         except ValueError as error:
             wrong.append(f"dead letter [{record.partition}]@{record.offset} cannot be read: {error}")
             continue
-        position = Position(letter.partition, letter.offset)
+        if letter.pipeline not in (pipeline, None):
+            continue
+        position = letter.position
         found.add(position)
         where = f"{topic}[{position.partition}]@{position.offset}"
         rejection = judged.rejections.get(position)
@@ -158,7 +163,7 @@ def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) ->
             wrong.append(f"{where} is a dead letter ({letter.reason}), the contract accepts it")
         elif (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
             wrong.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
-        elif differences := _letter_differences(letter, topic, judged.refused[position]):
+        elif differences := _letter_differences(letter, record, topic, judged.refused[position]):
             wrong.append(f"{where}: {', '.join(differences)} of its dead letter differ from the raw record")
     wrong += [
         f"{topic}[{position.partition}]@{position.offset} should be a dead letter: {judged.rejections[position].reason}"
@@ -167,13 +172,13 @@ def check_dead_letters(judged: Judged, topic: str, records: Iterable[Record]) ->
     return len(found), len(wrong), wrong[:MAX_EXAMPLES]
 
 
-def _letter_differences(letter: DeadLetter, topic: str, record: Record) -> list[str]:
-    """The parts of a dead letter that differ from the raw record, which it keeps verbatim."""
+def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -> list[str]:
+    """The parts of a dead letter, the record ``kept``, that differ from the raw record, which it keeps verbatim."""
     pairs = {
         "topic": (letter.topic, topic),
-        "key": (letter.key, record.key),
-        "value": (letter.value, record.value),
-        "headers": (tuple(letter.original_headers), tuple(record.headers)),
+        "key": (kept.key, raw.key),
+        "value": (kept.value, raw.value),
+        "headers": (letter.own_headers, tuple(raw.headers)),
     }
     return [name for name, (found, wanted) in pairs.items() if found != wanted]
 

@@ -52,7 +52,7 @@ def judge(
     pipeline, plan = project.pipeline, project.plan
     judged, *others = judged_sources(project, run, pii_key, registry)
     letters = [
-        check_dead_letters(of_source, source.topic, records)
+        check_dead_letters(of_source, plan.pipeline, source.topic, records)
         for of_source, source, records in zip((judged, *others), plan.sources, run.dead_letters, strict=True)
     ]
     updating = [other.events for other in others]

@@ -141,6 +141,7 @@ class DriftRecordBuilder:
             topic=topic,
             partition=partition,
             offset=offset,
+            pipeline=self._pipeline.name,
             stage="decode",
             component=COMPONENT,
             reason=f"penstock.{type(error).__name__}",

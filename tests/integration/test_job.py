@@ -15,11 +15,13 @@ import pytest
 
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import pii_hash
 from streams.flink import lifecycle
+from streams.plan.project import open_project
 from tests.streams.job_bench import (
     KEY,
     PARTITIONS,
@@ -31,6 +33,7 @@ from tests.streams.job_bench import (
     payments,
     prepared,
 )
+from verify.check_events import check_dead_letters, judge_source
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +98,34 @@ def test_features_equal_the_oracles_and_invalid_events_become_dead_letters(bench
     assert Counter(letter.reason for letter in letters) == Counter(reason for *_, reason in garbage)
     assert {letter.value for letter in letters} == {value for _, value, _ in garbage}, "not verbatim"
     assert all(letter.key == b"k" and letter.original_headers == (("trace", b"1"),) for letter in letters)
+
+
+def test_of_two_pipelines_on_one_topic_each_is_judged_by_its_own_dead_letters(
+    bench: JobBench, suffix: str, tmp_path: Path
+) -> None:
+    """The other pipeline takes payments above 40 only, so it also refuses what the first one takes."""
+    name, topic = bench.pipeline.name, bench.pipeline.source.topic
+    text = (tmp_path / f"{name}.py").read_text(encoding="utf-8").replace(name, f"other_{suffix}")
+    file = tmp_path / "other.py"
+    file.write_text(text.replace(f"events.other_{suffix}", topic).replace("gt=0", "gt=40"), encoding="utf-8")
+    other = prepared(open_project(str(file)), bench.settings)
+    events = payments(50, seed=8)
+    bench.send(events)
+    bench.send_raw([(b"k", b"no JSON"), (b"k", None)])
+    small = sum(event["amount"] <= 40 for event in events)
+    assert small > 0
+    try:
+        for each in (bench, other):
+            lifecycle.start(each.project, each.settings)
+        bench.dead_letters(2 + 2 + small)
+    finally:
+        lifecycle.cancel(other.project, other.settings)
+
+    kafka = bench.settings.kafka.access
+    letters = list(read_topic(kafka, bench.pipeline.source.dead_letter_topic))
+    for each, refused in ((bench, 2), (other, 2 + small)):
+        judged = judge_source(each.project, 0, read_topic(kafka, topic), KEY.encode())
+        assert check_dead_letters(judged, each.pipeline.name, topic, letters) == (refused, 0, [])
 
 
 def test_a_job_continues_from_its_savepoint_at_another_parallelism(bench: JobBench) -> None:

@@ -213,7 +213,7 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
 
     for source, topic in zip((shown, clicked), bench.pipeline.sources, strict=True):
         letters = list(read_topic(kafka, topic.dead_letter_topic))
-        found, wrong, examples = check_dead_letters(source, topic.topic, letters)
+        found, wrong, examples = check_dead_letters(source, bench.plan.pipeline, topic.topic, letters)
         assert wrong == 0, examples
         assert found == (3 if topic.topic == clicks else 0)
         read = [DeadLetter.read(letter.key, letter.value, letter.headers) for letter in letters]

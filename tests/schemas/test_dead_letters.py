@@ -10,6 +10,7 @@ LETTER = DeadLetter(
     topic="events.card",
     partition=3,
     offset=42,
+    pipeline="fraud",
     stage="validate",
     component="penstock.job",
     reason="penstock.InvalidField",
@@ -29,6 +30,7 @@ def test_the_header_names_are_those_of_kafka_connect() -> None:
         ("__connect.errors.topic", b"events.card"),
         ("__connect.errors.partition", b"3"),
         ("__connect.errors.offset", b"42"),
+        ("__connect.errors.connector.name", b"fraud"),
         ("__connect.errors.stage", b"validate"),
         ("__connect.errors.class.name", b"penstock.job"),
         ("__connect.errors.exception.class.name", b"penstock.InvalidField"),
@@ -56,3 +58,14 @@ def test_a_record_without_the_headers_is_not_a_dead_letter() -> None:
     headers = [item for item in LETTER.headers() if item[0] != MESSAGE]
     with pytest.raises(ValueError, match=r"__connect\.errors\.exception\.message"):
         DeadLetter.read(None, None, headers)
+
+
+def test_a_letter_of_a_release_that_named_no_pipeline_is_still_read() -> None:
+    older = replace(LETTER, pipeline=None)
+    assert all(not name.endswith("connector.name") for name, _ in older.headers())
+    assert DeadLetter.read(older.key, older.value, older.headers()) == older
+
+
+def test_a_letter_without_a_pipeline_does_not_take_that_of_an_earlier_refusal() -> None:
+    again = replace(LETTER, pipeline=None, original_headers=tuple(LETTER.headers()))
+    assert DeadLetter.read(again.key, again.value, again.headers()) == again

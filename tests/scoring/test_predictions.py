@@ -139,6 +139,7 @@ def test_a_dead_letter_is_the_record_verbatim_with_the_reason(writer):
         topic="features.taps",
         partition=2,
         offset=41,
+        pipeline="taps_predictions",
         stage="decode",
         component="penstock.scorer",
         reason="penstock.Undecodable",

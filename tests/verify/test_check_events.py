@@ -47,10 +47,11 @@ def letter(
     value: bytes | None = None,
     *,
     topic: str = "events.payments",
+    pipeline: str | None = "payments",
     key: bytes = b"c",
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> Record:
-    found = DeadLetter(topic, 0, offset, stage, "penstock.job", reason, "why", key, value, headers)
+    found = DeadLetter(topic, 0, offset, pipeline, stage, "penstock.job", reason, "why", key, value, headers)
     return Record(0, offset, 2_000, key, value, tuple(found.headers()))
 
 
@@ -73,12 +74,12 @@ def test_duplicates_and_refused_events_are_no_events() -> None:
 def test_dead_letters_must_be_the_refused_events_for_the_same_reason() -> None:
     judged = judge(GOOD, None, b"\xff")
     right = [letter(1, "penstock.Tombstone", "decode"), letter(2, "penstock.Undecodable", "decode", b"\xff")]
-    assert check_dead_letters(judged, "events.payments", right) == (2, 0, [])
-    assert check_dead_letters(judged, "events.payments", right * 2)[:2] == (2, 0)
+    assert check_dead_letters(judged, "payments", "events.payments", right) == (2, 0, [])
+    assert check_dead_letters(judged, "payments", "events.payments", right * 2)[:2] == (2, 0)
     for wrong in (right[:1], [*right, letter(0, "penstock.Tombstone", "decode")], [right[0], right[0]]):
-        assert check_dead_letters(judged, "events.payments", wrong)[1] == 1
+        assert check_dead_letters(judged, "payments", "events.payments", wrong)[1] == 1
     other = [right[0], letter(2, "penstock.InvalidField", "validate", b"\xff")]
-    assert check_dead_letters(judged, "events.payments", other)[1] == 1
+    assert check_dead_letters(judged, "payments", "events.payments", other)[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -94,14 +95,44 @@ def test_a_dead_letter_must_be_verbatim_in_every_copy(changes: dict[str, Any], w
     judged = judge(GOOD, b"\xff")
     right = letter(1, "penstock.Undecodable", "decode", b"\xff")
     wrong = letter(1, "penstock.Undecodable", "decode", **{"value": b"\xff", **changes})
-    found, mismatches, examples = check_dead_letters(judged, "events.payments", [wrong, right])
+    found, mismatches, examples = check_dead_letters(judged, "payments", "events.payments", [wrong, right])
     assert (found, mismatches) == (1, 1)
     assert f"{what} of its dead letter differ" in examples[0]
 
 
+def test_letters_of_another_pipeline_on_the_topic_do_not_count() -> None:
+    judged = judge(GOOD, b"\xff")
+    own = letter(1, "penstock.Undecodable", "decode", b"\xff")
+    others = [letter(0, "penstock.InvalidField", "validate", b"", pipeline="ads"), letter(1, "x", "y", pipeline="ads")]
+    assert check_dead_letters(judged, "payments", "events.payments", [*others, own]) == (1, 0, [])
+    found, mismatches, examples = check_dead_letters(judged, "payments", "events.payments", others)
+    assert (found, mismatches) == (0, 1)
+    assert "should be a dead letter" in examples[0]
+
+
+def test_a_letter_that_names_no_pipeline_counts_as_ones_own() -> None:
+    judged = judge(GOOD, b"\xff")
+    older = letter(1, "penstock.Undecodable", "decode", b"\xff", pipeline=None)
+    assert check_dead_letters(judged, "payments", "events.payments", [older]) == (1, 0, [])
+
+
+def test_a_letter_of_a_record_that_was_refused_before_belongs_to_the_pipeline_of_the_last_refusal() -> None:
+    (first,) = [letter(5, "penstock.Undecodable", "decode", b"\xff", pipeline="ads")]
+    judged = judge_events(
+        PLAN,
+        PLAN.source,
+        Payment,
+        [Record(0, 0, 2_000, first.key, first.value, first.headers)],
+        Decoder(contract_schema(Payment)),
+        KEY,
+    )
+    again = letter(0, "penstock.Undecodable", "decode", b"\xff", headers=tuple(first.headers))
+    assert check_dead_letters(judged, "payments", "events.payments", [again]) == (1, 0, [])
+
+
 def test_a_record_that_is_no_dead_letter_is_a_mismatch() -> None:
     foreign = Record(0, 3, 2_000, b"k", b"hello", ())
-    found, mismatches, examples = check_dead_letters(judge(GOOD), "events.payments", [foreign])
+    found, mismatches, examples = check_dead_letters(judge(GOOD), "payments", "events.payments", [foreign])
     assert (found, mismatches) == (0, 1)
     assert "cannot be read" in examples[0]
 

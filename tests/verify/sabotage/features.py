@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 
 from streams.plan.project import Project
@@ -180,7 +179,7 @@ def a_feature_record_lost(project: Project, run: RunData) -> RunData:
 
 @mutant("feature_mismatches")
 def features_of_an_event_that_is_not_valid(_: Project, run: RunData) -> RunData:
-    letter = json.loads(run.dead_letters[0][0].headers[-5][1] or b"0")
+    letter = int(dict(run.dead_letters[0][0].headers)["__connect.errors.offset"] or b"0")
     position = Position(run.dead_letters[0][0].partition, letter)
     extra = run.features[event_records(run)[9]]
     source = {**extra.value["source"], "partition": position.partition, "offset": position.offset}

@@ -63,6 +63,13 @@ def a_dead_letter_that_is_not_verbatim(_: Project, run: RunData) -> RunData:
 
 
 @mutant("dead_letter_mismatches")
+def a_dead_letter_of_another_pipeline(_: Project, run: RunData) -> RunData:
+    first, *others = run.dead_letters[0]
+    headers = tuple((name, b"another" if name.endswith("connector.name") else value) for name, value in first.headers)
+    return dataclasses.replace(run, dead_letters=([dataclasses.replace(first, headers=headers), *others],))
+
+
+@mutant("dead_letter_mismatches")
 def a_foreign_record_among_the_dead_letters(_: Project, run: RunData) -> RunData:
     foreign = dataclasses.replace(run.dead_letters[0][0], headers=())
     return dataclasses.replace(run, dead_letters=([*run.dead_letters[0], foreign], *run.dead_letters[1:]))

@@ -15,11 +15,13 @@ final class DeadLetterEncoder {
 
   private DeadLetterEncoder() {}
 
-  static OutgoingRecord encode(String topic, RawRecord record, InvalidEventException invalid) {
+  static OutgoingRecord encode(
+      String pipeline, String topic, RawRecord record, InvalidEventException invalid) {
     List<RawRecord.Header> headers = new ArrayList<>(record.headers());
     add(headers, "topic", topic);
     add(headers, "partition", String.valueOf(record.partition()));
     add(headers, "offset", String.valueOf(record.offset()));
+    add(headers, "connector.name", pipeline);
     add(headers, "stage", invalid.reason.stage);
     add(headers, "class.name", COMPONENT);
     add(headers, "exception.class.name", invalid.reason.label);

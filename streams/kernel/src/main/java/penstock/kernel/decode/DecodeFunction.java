@@ -25,6 +25,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private final boolean allFields;
   private final EventDecoder.DecoderSettings settings;
 
+  private transient String pipeline;
   private transient List<EventDecoder> decoders;
   private transient List<OutputTag<OutgoingRecord>> outputs;
   private transient List<Plan.Source> sources;
@@ -54,6 +55,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   public void open(OpenContext context) {
     Plan plan = Plan.parse(planJson);
     ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
+    pipeline = plan.pipeline();
     sources = plan.sources();
     decoders = new ArrayList<>();
     outputs = new ArrayList<>();
@@ -80,7 +82,8 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
       deadLetters.get(invalid.reason).inc();
       String topic = sources.get(record.source()).topic();
       context.output(
-          outputs.get(record.source()), DeadLetterEncoder.encode(topic, record, invalid));
+          outputs.get(record.source()),
+          DeadLetterEncoder.encode(pipeline, topic, record, invalid));
       return;
     }
     out.collect(event);
