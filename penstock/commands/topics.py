@@ -19,8 +19,12 @@ def topics() -> None:
 
 @topics.command()
 @click.argument("pipeline")
-@click.option("--replication", default=1, show_default=True, help="Replication factor of new topics.")
-def create(pipeline: str, replication: int) -> None:
+@click.option(
+    "--replication",
+    type=click.IntRange(min=1),
+    help="Replication factor of new topics.  [default: the brokers' default.replication.factor]",
+)
+def create(pipeline: str, replication: int | None) -> None:
     """Create the topics that PIPELINE reads and writes; existing topics are not changed."""
     definition = load_pipeline(pipeline)
     created = create_topics(pipeline_topics(definition), Settings().kafka.access, replication=replication)

@@ -13,10 +13,13 @@ from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.names import Topic
 
 _TIMEOUT_S = 15.0
+_BROKERS_DEFAULT = -1  # as Kafka's protocol has it, since 2.4
 
 
-def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: int = 1) -> list[str]:
+def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: int | None = None) -> list[str]:
     """Creates the topics that do not exist yet; returns the names of those it created.
+
+    ``replication`` is their replication factor; None leaves it to the brokers (``default.replication.factor``).
 
     Raises:
         PenstockError: if Kafka cannot be reached, or an existing topic has another number of partitions.
@@ -32,7 +35,8 @@ def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: i
                 next="set Source(partitions=...) to the topic's number, or migrate to a new topic",
             )
     missing = [topic for topic in wanted if topic.name not in existing]
-    requests = [NewTopic(t.name, t.partitions, replication, config=t.config) for t in missing]
+    factor = _BROKERS_DEFAULT if replication is None else replication
+    requests = [NewTopic(t.name, t.partitions, factor, config=t.config) for t in missing]
     for name, future in (admin.create_topics(requests, operation_timeout=_TIMEOUT_S) if requests else {}).items():
         try:
             future.result(_TIMEOUT_S)

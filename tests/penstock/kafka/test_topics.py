@@ -1,0 +1,53 @@
+"""Creating topics: what the brokers are asked for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka.admin import NewTopic
+
+from penstock.cli import cli
+from penstock.kafka import topics
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[NewTopic]:
+    """The topics that a broker without topics is asked to create."""
+    asked: list[NewTopic] = []
+
+    class Admin:
+        def list_topics(self, **_: Any) -> Any:
+            known = {t.topic: SimpleNamespace(partitions=range(t.num_partitions)) for t in asked}
+            return SimpleNamespace(topics=known)
+
+        def create_topics(self, wanted: list[NewTopic], **_: Any) -> dict[str, Any]:
+            asked.extend(wanted)
+            return {topic.topic: SimpleNamespace(result=lambda _: None) for topic in wanted}
+
+    monkeypatch.setattr(topics, "admin_client", lambda _: Admin())
+    return asked
+
+
+def create(*options: str) -> Any:
+    return CliRunner().invoke(cli, ["topics", "create", "fraud", *options])
+
+
+def test_the_brokers_choose_the_replication_factor(requests: list[NewTopic]) -> None:
+    assert create().exit_code == 0
+    assert "events.transactions" in [topic.topic for topic in requests]
+    assert {topic.replication_factor for topic in requests} == {-1}
+
+
+def test_a_replication_factor_that_was_asked_for_is_that_of_every_topic(requests: list[NewTopic]) -> None:
+    assert create("--replication", "3").exit_code == 0
+    assert {topic.replication_factor for topic in requests} == {3}
+
+
+def test_a_replication_factor_below_one_is_refused(requests: list[NewTopic]) -> None:
+    refused = create("--replication", "0")
+    assert refused.exit_code == 2
+    assert "--replication" in refused.output
+    assert not requests
