@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -30,14 +33,16 @@ class Section(BaseModel):
         """A secret from the environment, or else from its file; None if neither is set.
 
         Raises:
-            PenstockError: if the file cannot be read.
+            PenstockError: if the file cannot be read, or others than its owner and group may read it.
         """
         value: SecretStr | None = getattr(self, name)
         path: Path | None = getattr(self, f"{name}_file")
         if value is not None or path is None:
             return value
         try:
-            return SecretStr(path.read_text(encoding="utf-8").strip())
+            with path.open(encoding="utf-8") as file:
+                _refuse_if_open_to_others(f"{self.section}.{name}", path, os.fstat(file.fileno()).st_mode)
+                return SecretStr(file.read().strip())
         except (OSError, UnicodeDecodeError) as error:
             raise PenstockError(
                 f"{self.section}.{name} cannot be read from its file: {error}", where=str(path)
@@ -294,9 +299,21 @@ class PiiSettings(Section):
             raise PenstockError(
                 "the pipeline has personal data, but no key to hash it with is set",
                 safe="nothing was read or written",
-                next="set PENSTOCK_PII_KEY_FILE to a file with at least 32 random characters",
+                next="(umask 077; head -c 32 /dev/urandom | base64 > pii.key); "
+                "export PENSTOCK_PII_KEY_FILE=$PWD/pii.key, and keep the file: with another key all entities are new",
             )
         return key
+
+
+def _refuse_if_open_to_others(name: str, path: Path, mode: int) -> None:
+    """Raise if everyone may read or change the file; a group may, as Kubernetes gives a pod's group its secrets."""
+    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+        raise PenstockError(
+            f"{name} is a secret, and every user may read or change its file (mode {stat.S_IMODE(mode):04o})",
+            where=str(path),
+            safe="nothing was read or written",
+            next=f"chmod o= {shlex.quote(str(path))}; for a volume of Kubernetes: defaultMode: 0440, and fsGroup",
+        )
 
 
 def refuse_credentials(name: str, url: str | None, section: str = "") -> None:

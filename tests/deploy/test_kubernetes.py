@@ -235,6 +235,13 @@ def test_files_that_settings_name_are_mounted_and_no_others(pod: Pod, container:
     assert items <= everyone
 
 
+@pytest.mark.parametrize("pod", _owners(_PODS))
+def test_secrets_are_readable_for_their_pod_and_no_one_else(pod: Pod) -> None:
+    """Kubernetes' default is 0644, which Penstock refuses."""
+    modes = [volume["secret"]["defaultMode"] for volume in pod.spec["volumes"] if "secret" in volume]
+    assert set(modes) <= {0o440}
+
+
 @pytest.mark.parametrize(("pod", "container"), _CONTAINERS)
 def test_users_are_the_users_of_the_acls(pod: Pod, container: Resource) -> None:
     parts = tomllib.loads((ROOT / "deploy" / "security" / "kafka-acls.toml").read_text(encoding="utf-8"))

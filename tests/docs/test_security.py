@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,20 @@ def test_the_settings_file_on_the_page_is_accepted(tmp_path: Path, monkeypatch: 
     assert settings.kafka.username == "penstock-fraud-scorer"
     assert settings.kafka.encrypts
     assert settings.triton.encrypts
+
+
+@pytest.mark.parametrize("name", ["guides/security.md", "guides/deployment.md"])
+def test_the_documented_key_is_closed_to_others_and_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sudo chgrp`` needs rights that a test lacks; it changes no mode."""
+    lines = [line for block in blocks(page(name), "bash") for line in block.text.splitlines() if "pii.key" in line]
+    script = "\n".join(["sudo() { :; }", *lines])
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, umask=0o022)
+    (key,) = tmp_path.rglob("pii.key")
+    assert stat.S_IMODE(key.stat().st_mode) in (0o600, 0o640)
+    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(key))
+    assert len(Settings().pii.require_key().get_secret_value()) >= 32
 
 
 def test_the_page_names_every_part_that_has_rights() -> None:

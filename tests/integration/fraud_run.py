@@ -90,6 +90,7 @@ def environment_of(stack: Stack, folder: Path, keyspace: str) -> Iterator[dict[s
     """The variables of the stack and of the pipeline's key, set in this process and for its child processes."""
     key = folder / "pii.key"
     key.write_text("a key of the tests, long enough to be one")
+    key.chmod(0o600)
     variables = {
         **stack.environment(),
         "PENSTOCK_CASSANDRA_KEYSPACE": keyspace,

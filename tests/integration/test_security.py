@@ -202,6 +202,7 @@ def test_only_the_job_and_readers_may_read_raw_events(part: str, run: Run) -> No
 
 def test_a_wrong_password_or_an_untrusted_authority_gives_no_connection_to_kafka(run: Run, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("hush-wrong", encoding="utf-8")
+    (tmp_path / "wrong").chmod(0o600)
     stranger = Authority(tmp_path, "stranger")
     settings = run.servers.settings("operator").kafka
     for change in ({"password_file": tmp_path / "wrong"}, {"ca_file": stranger.file}):

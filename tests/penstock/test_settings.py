@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import stat
+import subprocess
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -72,12 +74,46 @@ def test_the_key_comes_from_the_environment_or_a_file_and_is_never_shown(
 ) -> None:
     with pytest.raises(PenstockError, match="no key to hash it with is set"):
         Settings().pii.require_key()
-    (tmp_path / "key").write_text("very-secret\n", encoding="utf-8")
-    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(secret_file(tmp_path, "very-secret\n")))
     assert Settings().pii.require_key().get_secret_value() == "very-secret"
     monkeypatch.setenv("PENSTOCK_PII_KEY", "other")
     assert Settings().pii.require_key().get_secret_value() == "other"
     assert "other" not in repr(Settings())
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o444])
+def test_a_secret_whose_file_is_open_to_every_user_is_refused_with_the_command_that_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    file = secret_file(tmp_path / "my keys", "very-secret", mode)
+    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(file))
+    with pytest.raises(PenstockError, match=rf"every user may read or change its file \(mode {mode:04o}\)") as refused:
+        Settings().pii.require_key()
+    command = (refused.value.next or "").partition(";")[0]
+    subprocess.run(command, shell=True, check=True)
+    assert Settings().pii.require_key().get_secret_value() == "very-secret"
+    assert stat.S_IMODE(file.stat().st_mode) == mode & 0o770
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_a_secret_may_be_read_by_its_owner_and_group_as_kubernetes_mounts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Kubernetes' files are links into another folder."""
+    (tmp_path / "key").symlink_to(secret_file(tmp_path / "..data", "very-secret", mode))
+    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", str(tmp_path / "key"))
+    assert Settings().pii.require_key().get_secret_value() == "very-secret"
+
+
+def test_without_a_key_the_error_gives_the_commands_that_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PenstockError) as missing:
+        Settings().pii.require_key()
+    commands = (missing.value.next or "").partition(",")[0]
+    subprocess.run(f"{commands}; printf %s $PENSTOCK_PII_KEY_FILE > at", shell=True, check=True, cwd=tmp_path)
+    monkeypatch.setenv("PENSTOCK_PII_KEY_FILE", (tmp_path / "at").read_text())
+    assert len(Settings().pii.require_key().get_secret_value()) >= 32
 
 
 def test_a_key_file_that_cannot_be_read_is_an_error_with_its_path(
@@ -122,6 +158,15 @@ def test_a_missing_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PENSTOCK_CONFIG_FILE", str(tmp_path / "absent"))
     with pytest.raises(PenstockError, match="absent"):
         Settings()
+
+
+def secret_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    """A file with a secret that has this mode."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "secret"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
 
 
 SCRAM = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
@@ -200,7 +245,7 @@ def test_a_variable_sets_the_setting_that_it_names(
 
 
 def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("hush\n", encoding="utf-8")
+    secret_file(tmp_path, "hush\n")
     settings = Settings(
         kafka={**SCRAM, "username": "sink", "password_file": tmp_path / "secret"}, redis={"password": "hush"}
     )
