@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,35 +21,30 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from deploy.local.ports import Ports
 from deploy.local.services.service import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
-from examples.demo.command_runner import CommandRunner
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess, TokenLogin
-from penstock.kafka.lag import Lag
-from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.topics import create_topics
 from penstock.paths import JARS
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.producer import EventProducer
-from scoring.repository import ModelRepository
 from scoring.servers.triton import TritonServer
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
-from tests.scoring.scorer_bench import add_model
 from tests.security import traces
 from tests.security.certificates import Authority
-from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, add_reference, produce
+from tests.security.payments import CARDS, DEFINITION, EVENTS, GARBAGE, HOLDER, START_MS, produce
 from tests.security.provider import Provider
 from tests.security.servers import KEYSPACE, PARTS, Servers, running
+from tests.security.services import serve
 from verify.verifier import verify
 
 pytestmark = pytest.mark.timeout(600)
@@ -95,43 +89,8 @@ def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
         produce(pipeline, servers.settings("upstream").kafka.access)
         started.job = lifecycle.start(project, started.flink, checkpoint_interval_ms=500).id
         cleanup.callback(_cancel, started)
-        _serve(started, str(file), cleanup)
+        started.pages += serve(pipeline, file, servers, started.logs, cleanup)
         yield started
-
-
-def _serve(run: Run, file: str, cleanup: ExitStack) -> None:
-    """Load a given model without training, and run sinks and scorer until they have caught up."""
-    run.servers.layout.models.mkdir(exist_ok=True)
-    operating = run.servers.settings("operator")
-    add_model(run.pipeline, operating)
-    add_reference(run.pipeline, ModelRepository(operating.model_repository))
-    ports = Ports.free()
-    commands = {
-        "sink-redis": (("sink", "run", "redis", file), ports["redis"]),
-        "sink-cassandra": (("sink", "run", "cassandra", file), ports["cassandra"]),
-        "scorer": (("scorer", "run", file), ports["triton_grpc"]),
-        "drift": (("drift", "run", file), ports["kafka"]),
-    }
-    operator = cleanup.enter_context(CommandRunner(run.servers.environment("operator"), run.logs))
-    operator.call("load", "model", "load", file)
-    started = [operator]
-    for part, (command, port) in commands.items():
-        started.append(cleanup.enter_context(CommandRunner(run.servers.environment(part), run.logs)))
-        started[-1].start(part, *command, "--metrics-port", str(port))
-        run.pages.append(f"http://127.0.0.1:{port}/metrics")
-    lag = cleanup.enter_context(Lag(run.servers.settings("admin").kafka.access))
-    features, predictions = run.pipeline.features_topic, run.pipeline.predictions_topic
-    waits = [("features", run.pipeline.source.topic, 0), ("sink-redis", features, 0), ("scorer", features, 0)]
-    waits += [("sink-cassandra", features, 0), ("sink-cassandra", predictions, 1)]
-    waits += [("drift", features, 0), ("drift", predictions, 1)]
-    deadline = time.monotonic() + 120
-    for role, topic, markers in waits:
-        group = group_of(run.pipeline.name, role)
-        while any(left > markers for left in lag.of_group(group, topic).values()):
-            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}: see {run.logs}"
-            for services in started:
-                services.check()
-            time.sleep(0.2)
 
 
 def _cancel(run: Run) -> None:

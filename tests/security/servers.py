@@ -77,6 +77,7 @@ class Servers:
         """The variables of a part's process: of each server, its own user."""
         ports, ca = self.layout.ports, str(self.authority.file)
         secret = self.layout.home / f"{part}.secret"
+        secret.touch(mode=0o600)
         secret.write_text(self.password(part) + "\n", encoding="utf-8")
         variables = {
             "KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",

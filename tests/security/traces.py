@@ -11,15 +11,18 @@ from confluent_kafka.admin import AdminClient
 from penstock.cassandra_client import connect_cassandra
 from penstock.kafka.reading import read_topic
 from penstock.redis_client import connect_redis
-from tests.security.servers import KEYSPACE, Servers
+from tests.security.services import Access
 
 
-def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -> list[str]:
-    """Where keys, values and headers of any topic hold one of the words, but for keys and values of those verbatim."""
+def in_topics(servers: Access, words: Sequence[str], verbatim: Iterable[str], named: str = "") -> list[str]:
+    """Where keys, values and headers of any topic hold one of the words, but for keys and values of those verbatim.
+
+    On servers that others use too, only topics that have ``named`` in their names are searched.
+    """
     kafka = servers.settings("admin").kafka.access
     found = []
     for topic in AdminClient(kafka.client()).list_topics(timeout=10).topics:
-        for record in read_topic(kafka, topic):
+        for record in read_topic(kafka, topic) if named in topic else ():
             parts = [part for name, value in record.headers for part in (name.encode(), value)]
             if topic not in verbatim:
                 parts += [record.key, record.value]
@@ -27,7 +30,7 @@ def in_topics(servers: Servers, words: Sequence[str], verbatim: Iterable[str]) -
     return found
 
 
-def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
+def in_redis(servers: Access, words: Sequence[str]) -> list[str]:
     """Which keys hold one of the words, in name or value."""
     with connect_redis(servers.settings("admin").redis) as client:
         keys = list(client.scan_iter())
@@ -35,14 +38,15 @@ def in_redis(servers: Servers, words: Sequence[str]) -> list[str]:
         return [place for key in keys for place in _found(repr(key), (key, client.dump(key)), words)]
 
 
-def in_cassandra(servers: Servers, words: Sequence[str]) -> list[str]:
+def in_cassandra(servers: Access, words: Sequence[str]) -> list[str]:
     """Which rows of any table of the keyspace hold one of the words."""
     found = []
-    with connect_cassandra(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:
-        tables = list(cluster.metadata.keyspaces[KEYSPACE].tables)
+    settings = servers.settings("admin").cassandra
+    with connect_cassandra(settings) as cluster, cluster.connect() as session:
+        tables = list(cluster.metadata.keyspaces[settings.keyspace].tables)
         assert tables, "there are no tables"
         for table in tables:
-            rows = session.execute(f'SELECT * FROM "{KEYSPACE}"."{table}"')
+            rows = session.execute(f'SELECT * FROM "{settings.keyspace}"."{table}"')
             found += [place for row in rows for place in _found(table, [repr(row).encode()], words)]
     return found
 
@@ -61,9 +65,16 @@ def in_pages(urls: Iterable[str], words: Sequence[str]) -> list[str]:
 
 
 def pages_of_job(flink_rest: str, job: str) -> Iterator[str]:
-    """What Flink shows of a job and of itself."""
-    yield from (f"{flink_rest}/jobs/{job}{page}" for page in ("", "/config", "/plan", "/exceptions", "/checkpoints"))
-    yield from (f"{flink_rest}{page}" for page in ("/config", "/jobmanager/config", "/jobmanager/environment"))
+    """What Flink shows of a job, of each of its operators and of itself."""
+    pages = ("", "/config", "/plan", "/exceptions", "/checkpoints", "/accumulators?includeSerializedValue=true")
+    yield from (f"{flink_rest}/jobs/{job}{page}" for page in pages)
+    with httpx.Client(trust_env=False, timeout=10) as http:
+        shown = http.get(f"{flink_rest}/jobs/{job}").raise_for_status().json()
+    for vertex in (each["id"] for each in shown["vertices"]):
+        parts = ("", "/accumulators", "/subtasks/accumulators", "/taskmanagers", "/watermarks", "/metrics")
+        yield from (f"{flink_rest}/jobs/{job}/vertices/{vertex}{part}" for part in parts)
+    own = ("/config", "/jobmanager/config", "/jobmanager/environment", "/jobs/overview", "/taskmanagers", "/jars")
+    yield from (f"{flink_rest}{page}" for page in own)
 
 
 def _found(place: str, parts: Iterable[bytes | None], words: Sequence[str]) -> list[str]:

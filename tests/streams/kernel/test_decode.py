@@ -130,13 +130,32 @@ def test_an_event_of_another_source_is_checked_by_its_own_contract_and_null_in_c
 
 @pytest.mark.parametrize(("key", "published"), [("card", pii_hash(KEY, "4111")), ("channel", "web")])
 def test_no_raw_key_is_published_if_the_contract_has_personal_data(kernel: Kernel, key: str, published: str) -> None:
-    """CASES 17: the raw key is a card number, whatever the source says that it is keyed by."""
+    """The raw key is a card number, whatever the source says that it is keyed by."""
     source = PIPELINE.source.model_copy(update={"key": key})
     plan = compile_plan(PIPELINE.model_copy(update={"source": source})).model_dump(mode="json")
     value = json.dumps({**SAMPLE_EVENT, "card": "4111", "channel": "web"}).encode()
     record = {"value": base64.b64encode(value).decode(), "key": base64.b64encode(b"4111").decode(), "timestamp": NOW_MS}
     (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), [record])
     assert base64.b64decode(answer["key"]).decode() == published
+
+
+class Visit(Contract, name="visit", version=1):
+    """An event without personal data."""
+
+    visited: Annotated[int, EVENT_TIME]
+    channel: str
+
+
+def test_no_raw_key_of_a_source_without_personal_data_is_published_beside_one_that_has_some(kernel: Kernel) -> None:
+    """Topics are partitioned alike, so this one's keys are card numbers too."""
+    source = PIPELINE.source.model_copy(update={"key": "channel"})
+    also = Source(topic="visits", contract=Visit, key="channel", triggers=False)
+    changed = PIPELINE.model_copy(update={"source": source, "additional_sources": (also,)})
+    value = json.dumps({"visited": NOW_MS, "channel": "web"}).encode()
+    record = {"value": base64.b64encode(value).decode(), "key": base64.b64encode(b"4111").decode(), "timestamp": NOW_MS}
+    plan = compile_plan(changed).model_dump(mode="json")
+    (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), [record], source=1)
+    assert base64.b64decode(answer["key"]).decode() == "web"
 
 
 CASES = settings(

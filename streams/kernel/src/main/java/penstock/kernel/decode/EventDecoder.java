@@ -83,7 +83,7 @@ public final class EventDecoder {
     }
     this.registry =
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
-    this.personal = new PersonalData(fields, settings.personalKey());
+    this.personal = new PersonalData(plan, source, settings.personalKey());
     this.timeIndex = indexes.get(source.eventTime());
     this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
     this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);

@@ -15,21 +15,24 @@ final class PersonalData {
 
   private final boolean[] hashed;
   private final boolean[] dropped;
-  private final boolean any;
+  private final boolean protectsKeys;
   private final Mac mac;
 
-  PersonalData(List<Plan.Field> fields, byte[] key) {
+  /** For the events of {@code source} of the plan. */
+  PersonalData(Plan plan, Plan.Source source, byte[] key) {
+    List<Plan.Field> fields = source.fields();
     hashed = new boolean[fields.size()];
     dropped = new boolean[fields.size()];
     boolean hashes = false;
-    boolean drops = false;
     for (int i = 0; i < hashed.length; i++) {
       hashed[i] = "hash".equals(fields.get(i).pii());
       dropped[i] = "drop".equals(fields.get(i).pii());
       hashes |= hashed[i];
-      drops |= dropped[i];
     }
-    any = hashes || drops;
+    protectsKeys =
+        plan.sources().stream()
+            .flatMap(each -> each.fields().stream())
+            .anyMatch(field -> field.pii() != null);
     if (hashes && (key == null || key.length == 0)) {
       throw new IllegalArgumentException(
           "the contract hashes personal fields, but there is no key");
@@ -49,11 +52,12 @@ final class PersonalData {
   }
 
   /**
-   * The key of the feature records: the raw key, unless the contract has personal fields. A raw key
-   * may then be any of them, so the key is the protected value of the column that keys the source.
+   * The key of the feature records: the raw key, unless a contract of the pipeline has personal
+   * fields. Topics are partitioned alike, so a raw key of any source may then be such a value, and
+   * the key is the protected value of the column that keys the source.
    */
   byte[] protectKey(byte[] key, String keyField, Object[] fields, Map<String, Integer> indexes) {
-    if (!any) {
+    if (!protectsKeys) {
       return key;
     }
     Integer index = keyField == null ? null : indexes.get(keyField);
