@@ -23,6 +23,7 @@ from enum import StrEnum
 from schemas.codec import Decoder, Encoder, Undecodable
 from schemas.feature_types import FeatureValue
 from sinks.emitted_vectors import EmittedVector
+from streams.definitions.windows import LIFETIME_MS
 from streams.plan.feature_records import view_schema
 from streams.plan.model import FeaturePlan, ViewPlan
 
@@ -126,7 +127,7 @@ def window_is_empty(feature: FeaturePlan, newest_ms: int, now_ms: int) -> bool:
 
 
 def _has_passed(window_ms: int, hop_ms: int, as_of: int, now_ms: int) -> bool:
-    return as_of // hop_ms <= (now_ms - window_ms) // hop_ms
+    return window_ms < LIFETIME_MS and as_of // hop_ms <= (now_ms - window_ms) // hop_ms
 
 
 def time_to_live_ms(view: ViewPlan, max_future_ms: int, grace_ms: int) -> int | None:

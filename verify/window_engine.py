@@ -8,6 +8,7 @@ subtracting what left a window. ``tests/verify/test_window_engine.py`` compares 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -28,7 +29,7 @@ _Floats: TypeAlias = npt.NDArray[np.float64]
 
 # Beyond these magnitudes, int64 times or sums of powers may overflow: the oracle's own arithmetic takes over.
 _GREATEST_TIME = 2**61
-_GREATEST_NUMBER = 1e100
+_LEAST_NUMBER, _GREATEST_NUMBER = 1e-100, 1e100
 # Elements of slices that are laid out at once: 16 MiB of doubles.
 _BLOCK = 2**21
 
@@ -132,7 +133,7 @@ class ChainValues:
     ) -> WindowContents:
         index = int(self._indexes[place])
         span = slice(None) if windows is None else slice(int(windows.begin[place]), int(windows.end[place]))
-        last_out = (as_of - feature.window_ms) // feature.hop_ms
+        last_out = -math.inf if feature.is_lifetime else (as_of - feature.window_ms) // feature.hop_ms
         candidates = zip(column.row_list[span], column.time_list[span], column.values[span], strict=True)
         inside = [item for item in candidates if item[0] <= index and item[1] // feature.hop_ms > last_out]
         matching = tuple((time, value) for _, time, value in inside)
@@ -164,7 +165,8 @@ class _Column(NamedTuple):
         rows, times, values = [r for r, _, _ in kept], [t for _, t, _ in kept], [v for _, _, v in kept]
         is_numeric = feature.column_type in ("long", "double")
         numbers = np.array(values, dtype=np.float64) if is_numeric else np.zeros(len(kept))
-        can_be_summed = bool(np.abs(numbers).max(initial=0.0) <= _GREATEST_NUMBER)
+        sizes = np.abs(numbers[numbers != 0.0])
+        can_be_summed = bool(np.all((sizes >= _LEAST_NUMBER) & (sizes <= _GREATEST_NUMBER)))
         as_arrays = np.array(rows, dtype=np.int64), np.array(times, dtype=np.int64)
         return cls(*as_arrays, rows, times, values, numbers, can_be_summed)
 
@@ -258,7 +260,7 @@ def _greatest(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> 
 
 
 def _std(_: FeaturePlan, column: _Column, windows: _Windows, __: _Ints) -> Expected:
-    errors = ROUNDING * _reduce_slices(np.maximum, np.abs(column.numbers), windows) + TINY**0.5
+    errors = ROUNDING * _reduce_slices(np.maximum, np.abs(column.numbers), windows) + TINY
     values: list[FeatureValue] = [None if v is None else v**0.5 for v in _variances(column.numbers, windows)]
     return Expected(values, errors.tolist())
 

@@ -57,7 +57,7 @@ def default_hop_ms(window_ms: int) -> int:
     return max((hop for hop in _FRIENDLY_HOPS_MS if hop * 60 <= window_ms), default=max(1, window_ms // 60))
 
 
-Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
+Duration = Annotated[int, BeforeValidator(duration_ms), Field(gt=0, le=LIFETIME_MS)]
 
 
 class Window(Definition):

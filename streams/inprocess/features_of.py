@@ -16,11 +16,10 @@ from schemas.avro import contract_schema
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
-from streams.oracle.derived_columns import derive
-from streams.oracle.derived_features import derived_features
 from streams.oracle.event_time_order import Arrival, order_by_event_time
 from streams.oracle.reference import Row, accept_rows
 from streams.plan.compiler import compile_plan
+from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, SourcePlan
 
 # The key of personal data in tests. It is no secret; the hashes differ from those in production.
@@ -125,7 +124,7 @@ def features_of(
     decoded = _decode(pipeline, plan, events_sent, kernel)
     numbers = [_source_number(plan, event) for event in events_sent]
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
-    rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
+    rows = dict(zip(valid, _with_derived_columns(plan, [decoded[index]["columns"] for index in valid]), strict=True))
     filters = [source.filter for source in plan.sources]
     accepted = [index for index, row in rows.items() if (name := filters[numbers[index]]) is None or row[name] is True]
     of_kernel = plan
@@ -137,7 +136,8 @@ def features_of(
         of_kernel = plan.model_copy(update={"source": plan.source.model_copy(update={"event_id": None})})
     rows_accepted = [{**rows[index], "__source": numbers[index]} for index in accepted]
     computed = kernel.features(of_kernel.model_dump(mode="json"), rows_accepted)
-    _add_derived_features(plan, [rows[index] for index in accepted], computed)
+    if plan.derived_features:
+        _add_derived_features(plan, [rows[index] for index in accepted], computed)
     answers |= dict(zip(accepted, computed, strict=True))
     return [
         Outcome(refused=answer["reason"], message=answer["message"])
@@ -149,8 +149,21 @@ def features_of(
     ]
 
 
+def _with_derived_columns(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
+    """The rows with derived columns, filters and composite keys, computed by the oracle: the kernel runs no SQL."""
+    if not plan.derived and not plan.filters:
+        keys = plan.composites
+        return [row | {key.name: composite_text([row[name] for name in key.columns]) for key in keys} for row in rows]
+    # DuckDB takes longer to import and to open than all else. Most unit tests need none of it.
+    from streams.oracle.derived_columns import derive  # noqa: PLC0415
+
+    return derive(plan, rows)
+
+
 def _add_derived_features(plan: PipelinePlan, rows: Sequence[Row], answers: Sequence[dict[str, Any] | None]) -> None:
     """Add derived features to ``answers`` in place. The oracle computes them, because the kernel runs no SQL."""
+    from streams.oracle.derived_features import derived_features  # noqa: PLC0415 - as above
+
     emitted = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer is not None]
     records = [
         {"event": row} | {name: view and view["features"] for name, view in answer.items()} for row, answer in emitted

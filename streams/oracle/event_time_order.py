@@ -13,6 +13,8 @@ from streams.plan.model import SourcePlan
 
 # The watermark advances in steps of at least a hundredth of the disorder.
 _STEPS_PER_DISORDER = 100
+# Flink's watermark before the first one: no event has a lesser time.
+_NO_WATERMARK = -(2**63)
 
 
 class Arrival(NamedTuple):
@@ -50,6 +52,8 @@ def order_by_event_time(source: SourcePlan, partitions: int, arrivals: Sequence[
         if not newest:
             return
         candidate = min(active) - source.disorder_ms - 1 if active else max(newest.values())
+        if candidate <= _NO_WATERMARK:
+            return
         if watermark is None or candidate - watermark >= step:
             watermark = candidate
             due = sorted(arrival for arrival in waiting if arrival.time <= candidate)

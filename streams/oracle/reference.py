@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.aggregates.window_contents import WindowContents
+from streams.definitions.windows import LIFETIME_MS
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, SourcePlan, ViewPlan
 
@@ -40,10 +41,12 @@ class Timed:
 def in_window(time: int, as_of: int, window_ms: int, hop_ms: int) -> bool:
     """Whether the tile i of an event is in the window: ``floor((as_of - W) / h) < i <= floor(as_of / h)``.
 
+    No event leaves a lifetime, whatever the times.
+
     >>> in_window(59_999, 120_000, 60_000, 1_000), in_window(61_000, 120_000, 60_000, 1_000)
     (False, True)
     """
-    return (as_of - window_ms) // hop_ms < time // hop_ms <= as_of // hop_ms
+    return window_ms >= LIFETIME_MS or (as_of - window_ms) // hop_ms < time // hop_ms <= as_of // hop_ms
 
 
 def vector(view: ViewPlan, history: Sequence[Timed]) -> ReferenceVector:

@@ -30,7 +30,7 @@ def test_the_engine_computes_what_the_oracle_does_for_timers(
     view: ViewPlan, events: list[dict[str, Any]], delay: int
 ) -> None:
     chain = [Timed(event["time"], event) for event in events]
-    times = [max(event.time for event in chain[: index + 1]) + delay for index in range(len(chain))]
+    times = [min(max(event.time for event in chain[: index + 1]) + delay, 2**63 - 1) for index in range(len(chain))]
     values = ChainValues(view, chain, range(len(chain)), times)
     for feature in view.features:
         found = values.expected(feature)

@@ -10,8 +10,17 @@ from streams.definitions.aggregates.signatures import of_column
 from streams.definitions.aggregates.spec import AggregateSpec
 from streams.definitions.aggregates.window_contents import WindowContents
 
-# The fourth power of a smaller deviation is too small for a double with full precision.
+# The fourth powers of a smaller deviation underflow. Those of a billion values of a greater one overflow.
 _LEAST_SPREAD = 1e-75
+_GREATEST_SPREAD = 1e70
+# Sums and differences of so many values of a greater magnitude may leave the range of a double.
+_GREATEST_MAGNITUDE = 1e290
+
+
+def _scaled(values: Sequence[float]) -> tuple[list[float], int]:
+    """The values over a power of two, and its exponent: powers of numbers up to 1 stay within the range of a double."""
+    exponent = math.frexp(max(map(abs, values)))[1]
+    return [math.ldexp(value, -exponent) for value in values], exponent
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -24,67 +33,92 @@ def _moment(values: Sequence[float], power: int) -> float:
 
 
 def _variance(values: Sequence[float]) -> float | None:
-    return _moment(values, 2) / (len(values) - 1) if len(values) > 1 else None
+    if len(values) < 2:
+        return None
+    scaled, exponent = _scaled(values)
+    return math.ldexp(_moment(scaled, 2) / (len(values) - 1), 2 * exponent)
 
 
 def _std(values: Sequence[float]) -> float | None:
-    variance = _variance(values)
-    return None if variance is None else math.sqrt(variance)
+    if len(values) < 2:
+        return None
+    scaled, exponent = _scaled(values)
+    return math.ldexp(math.sqrt(_moment(scaled, 2) / (len(values) - 1)), exponent)
 
 
 def _spread(values: Sequence[float]) -> float | None:
     """The standard deviation to divide by; None with too few values, or if it is only rounding error."""
     std = _std(values)
-    return std if std is not None and std > max(_LEAST_SPREAD, ROUNDING * abs(_mean(values))) else None
+    if std is None:
+        return None
+    scaled, exponent = _scaled(values)
+    return std if std > max(_LEAST_SPREAD, ROUNDING * math.ldexp(abs(_mean(scaled)), exponent)) else None
+
+
+def _standardized_moment(values: Sequence[float], power: int) -> float | None:
+    """The sum of the deviations' powers, in units of the standard deviation; None without spread."""
+    spread = _spread(values)
+    if spread is None or spread > _GREATEST_SPREAD:
+        return None
+    scaled, exponent = _scaled(values)
+    return _moment(scaled, power) / math.ldexp(spread, -exponent) ** power
 
 
 def _skewness(values: Sequence[float]) -> float | None:
-    n, spread = len(values), _spread(values)
-    return None if n < 3 or spread is None else n / ((n - 1) * (n - 2)) * _moment(values, 3) / spread**3
+    n, third = len(values), _standardized_moment(values, 3)
+    return None if n < 3 or third is None else n / ((n - 1) * (n - 2)) * third
 
 
 def _kurtosis(values: Sequence[float]) -> float | None:
-    n, spread = len(values), _spread(values)
-    if n < 4 or spread is None:
+    n, fourth = len(values), _standardized_moment(values, 4)
+    if n < 4 or fourth is None:
         return None
-    fourth = n * (n + 1) / ((n - 1) * (n - 2) * (n - 3)) * _moment(values, 4) / spread**4
-    return fourth - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
+    return n * (n + 1) / ((n - 1) * (n - 2) * (n - 3)) * fourth - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
 
 
 def _zscore(window: WindowContents) -> float | None:
     spread = _spread(window.numbers)
     if window.current is None or spread is None:
         return None
-    return (float(window.current) - _mean(window.numbers)) / spread
+    scaled, exponent = _scaled(window.numbers)
+    return (float(window.current) - math.ldexp(_mean(scaled), exponent)) / spread
 
 
-def _require_range(window: WindowContents, power: int) -> None:
-    """Check that sums of deviations, raised to this power, stay within the range of a double.
+def _require_magnitude(*magnitudes: float) -> None:
+    """Check that no deviation leaves the range of a double.
 
     Raises:
-        OverflowError: if they may not.
+        OverflowError: if one may.
     """
-    if not math.isfinite((2 * greatest_magnitude(window)) ** power * len(window.matching) ** 3):
+    if max(magnitudes) > _GREATEST_MAGNITUDE:
         raise OverflowError
 
 
 def _variance_error(window: WindowContents) -> float:
-    _require_range(window, 2)
-    return ROUNDING * greatest_magnitude(window) ** 2 + TINY
+    _require_magnitude(greatest_magnitude(window))
+    if len(window.numbers) < 2:
+        return 0.0
+    scaled, exponent = _scaled(window.numbers)
+    variance, error = _moment(scaled, 2) / (len(scaled) - 1), ROUNDING * max(map(abs, scaled)) ** 2
+    try:
+        math.ldexp(max(0.0, variance - error), 2 * exponent)
+    except OverflowError:
+        return 0.0  # No engine has a double for it: it is null.
+    math.ldexp(variance + error, 2 * exponent)
+    return math.ldexp(error, 2 * exponent) + TINY
 
 
 def _std_error(window: WindowContents) -> float:
-    _require_range(window, 2)
-    return ROUNDING * greatest_magnitude(window) + math.sqrt(TINY)
+    _require_magnitude(greatest_magnitude(window))
+    return ROUNDING * greatest_magnitude(window) + TINY
 
 
 def _error_of_power(power: int) -> Callable[[WindowContents], float]:
     """The tolerance of a moment divided by a power of the deviation: it grows with their ratio to the deviation."""
 
     def tolerance(window: WindowContents) -> float:
-        _require_range(window, power)
         spread = _spread(window.numbers)
-        if spread is None:
+        if spread is None or spread > _GREATEST_SPREAD:
             return 0.0
         return ROUNDING * len(window.matching) * (1 + greatest_magnitude(window) / spread) ** power
 
@@ -95,7 +129,7 @@ def _zscore_error(window: WindowContents) -> float:
     # The event itself may be late, and its value far from all values of the window.
     magnitude = abs(float(window.current)) if window.current is not None else 0.0
     spread = _spread(window.numbers)
-    _require_range(window, 2)
+    _require_magnitude(magnitude, greatest_magnitude(window))
     if spread is None or not math.isfinite(magnitude / spread):
         return 0.0
     return ROUNDING * len(window.matching) * (1 + max(magnitude, greatest_magnitude(window)) / spread) ** 2

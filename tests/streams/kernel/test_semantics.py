@@ -117,6 +117,8 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 0.1, 5.0, 7.0, 3.0, 9.0, 1e15, -1e15, 1e-300]),
     st.floats(-1e6, 1e6, allow_nan=False),
 )
+# Where sums and differences of times leave 64 bits, or tiles of a lifetime end.
+EDGES_OF_TIME = (-(2**63), -(2**62), -(2**61) - 100, 2**61 - 100, 2**62 - 5_000, 2**63 - 200_000)
 # Values that a contract without bounds accepts. They make most tolerances wide, so only some examples have them.
 EXTREMES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 1.7976931348623157e308, -1.7e308, 1e200, -1e154, 1e103, 1e77]),
@@ -128,14 +130,14 @@ EXTREMES = st.one_of(
 @st.composite
 def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Events with ties, long gaps and late times; some ids and keys are repeated."""
-    clock, found = draw(st.sampled_from([0, -500, 1_772_366_400_123])), []
+    clock, found = draw(st.sampled_from([0, -500, 1_772_366_400_123, *EDGES_OF_TIME])), []
     numbers = draw(st.sampled_from([NUMBERS, NUMBERS, NUMBERS, EXTREMES]))
     for number in range(draw(st.integers(1, 30))):
         clock += draw(st.sampled_from([0, 0, 1, 3, 10, 59, 60, 100, 1_000, 20_000, 20_000, 10**14]))
         late = draw(st.sampled_from([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 15, 15, 120, 120, 3_000, 100_000, 2**63]))
         row = {
             "id": draw(st.sampled_from([f"id{number}", f"id{number}", f"id{number}", "id0", "id1"])),
-            "time": max(1 - 2**63, clock - late),
+            "time": max(-(2**63), min(clock - late, 2**63 - 1)),
             "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
             "j": draw(st.sampled_from(["x", "x", "y", None])),
             "__source": draw(st.sampled_from([0, 0, 1])),
@@ -217,7 +219,8 @@ def test_kernel_and_oracle_agree_also_with_timers_and_restored_state(
             check(view, history, oracle.as_of, got["features"], oracle.features)
             for delay, features in zip(delays, got.get("later", []), strict=True):
                 time = oracle.as_of + delay
-                check(view, history, time, features, timer_features(view, history, time), timer=True)
+                if time < 2**63:
+                    check(view, history, time, features, timer_features(view, history, time), timer=True)
 
 
 def check(

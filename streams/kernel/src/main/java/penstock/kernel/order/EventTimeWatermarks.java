@@ -106,6 +106,12 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
     return watermark == Long.MIN_VALUE ? 0 : newest - watermark;
   }
 
+  /** The watermark behind a time; the least long if it would be earlier. */
+  private long before(long time) {
+    long behind = time - disorderMs - 1;
+    return behind < time ? behind : Long.MIN_VALUE;
+  }
+
   private void advance(long step, WatermarkOutput output) {
     if (idle || (partitions.size() < expected && clock - startClock <= idleAfterMs)) {
       return;
@@ -117,8 +123,11 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
       }
     }
     boolean allIdle = slowest == Long.MAX_VALUE;
-    long candidate = allIdle ? newest : slowest - disorderMs - 1;
-    if (watermark == Long.MIN_VALUE ? candidate > watermark : candidate - watermark >= step) {
+    long candidate = allIdle ? newest : before(slowest);
+    // The least long stands for no watermark. Unsigned: the difference may be more than a long.
+    if (candidate > watermark
+        && (watermark == Long.MIN_VALUE
+            || Long.compareUnsigned(candidate - watermark, step) >= 0)) {
       watermark = candidate;
       output.emitWatermark(new Watermark(candidate));
     }

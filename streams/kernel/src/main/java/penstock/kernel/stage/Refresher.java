@@ -208,7 +208,7 @@ final class Refresher {
   /** The first time from {@code time} on that is in the slot of {@code hash}. */
   static long nextSlot(long time, long intervalMs, int hash) {
     long own = Math.floorMod(hash * 0x9E3779B97F4A7C15L >>> 16, intervalMs);
-    long rounded = time + Math.floorMod(own - time, intervalMs);
+    long rounded = time + Math.floorMod(own - Math.floorMod(time, intervalMs), intervalMs);
     return rounded < time ? Long.MAX_VALUE : rounded;
   }
 

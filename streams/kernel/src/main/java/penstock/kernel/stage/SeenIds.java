@@ -29,29 +29,30 @@ public final class SeenIds {
   /** Adds the id. Returns false if it is a duplicate. */
   public boolean addIfNew(String id, long time, long horizonMs) {
     long now = Math.max(clock, time);
-    long expired = now - horizonMs;
-    if (expired > now) {
-      expired = Long.MIN_VALUE;
-    }
     Long before = times.get(id);
-    if (before != null && before > expired) {
+    if (before != null && !isExpired(before, now, horizonMs)) {
       return false;
     }
     if (before != null) {
       times.remove(id);
     }
     clock = now;
-    removeExpired(expired);
+    removeExpired(now, horizonMs);
     times.put(id, time);
     return true;
   }
 
   /** Removes expired ids from the head. An expired id behind a newer one is removed later. */
-  private void removeExpired(long expired) {
+  private void removeExpired(long now, long horizonMs) {
     Iterator<Long> oldest = times.values().iterator();
-    while (oldest.hasNext() && oldest.next() <= expired) {
+    while (oldest.hasNext() && isExpired(oldest.next(), now, horizonMs)) {
       oldest.remove();
     }
+  }
+
+  /** Whether {@code time} is at least the horizon before {@code now}, for any two times. */
+  private static boolean isExpired(long time, long now, long horizonMs) {
+    return Long.compareUnsigned(now - time, horizonMs) >= 0;
   }
 
   SeenIds copy() {

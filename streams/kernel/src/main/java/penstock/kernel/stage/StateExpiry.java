@@ -31,8 +31,9 @@ final class StateExpiry {
    * @param waitMs how long an event may wait in its topic, or be late
    */
   static StateExpiry of(long maxFutureMs, long reachMs, long waitMs) {
-    // A lifetime window never ends.
-    return new StateExpiry(reachMs >= Plan.LIFETIME_MS ? NEVER : reachMs + maxFutureMs + waitMs);
+    long afterMs = reachMs + maxFutureMs + waitMs;
+    // A lifetime window never ends. Shorter durations may add up to more than a long holds.
+    return new StateExpiry(reachMs >= Plan.LIFETIME_MS || afterMs < reachMs ? NEVER : afterMs);
   }
 
   /** Sets the time to live of the state. */

@@ -13,6 +13,6 @@ final class CurrentEvent {
 
   /** Seconds from {@code time} to {@code asOf}. */
   double secondsSince(long time) {
-    return (asOf - time) / 1000.0;
+    return Times.between(time, asOf) / 1000.0;
   }
 }

@@ -65,8 +65,8 @@ final class Decayed extends Aggregate {
       AccumulatorRows rows, int row, long time, long count, double addWeight, double addSum) {
     long stored = rows.number(row, number);
     long now = stored == 0 ? time : Math.max(time, rows.number(row, newest));
-    double storedFade = stored == 0 ? 0 : weightAfter(now - rows.number(row, newest));
-    double addedFade = weightAfter(now - time);
+    double storedFade = stored == 0 ? 0 : weightBetween(rows.number(row, newest), now);
+    double addedFade = weightBetween(time, now);
     rows.number(row, number, stored + count);
     rows.number(row, newest, now);
     rows.real(row, weight, rows.real(row, weight) * storedFade + addWeight * addedFade);
@@ -78,7 +78,7 @@ final class Decayed extends Aggregate {
     if (rows.number(row, number) == 0) {
       return statistic == Statistic.COUNT ? (Object) 0.0 : null;
     }
-    double fade = weightAfter(current.asOf - rows.number(row, newest));
+    double fade = weightBetween(rows.number(row, newest), current.asOf);
     return switch (statistic) {
       case COUNT -> rows.real(row, weight) * fade;
       case SUM -> rows.real(row, sum) * fade;
@@ -87,7 +87,7 @@ final class Decayed extends Aggregate {
   }
 
   /** StrictMath gives the same bits on every machine. */
-  private double weightAfter(long ms) {
-    return ms == 0 ? 1 : StrictMath.pow(2, -ms / halfLifeMs);
+  private double weightBetween(long time, long later) {
+    return later == time ? 1 : StrictMath.pow(2, -Times.between(time, later) / halfLifeMs);
   }
 }

@@ -6,6 +6,9 @@ package penstock.kernel.window;
  * statistical moments" (2008).
  */
 abstract class HigherMoments extends Aggregate {
+  /** Up to this deviation, the fourth powers of a billion values do not overflow. */
+  private static final double MAX_DEVIATION = 1e70;
+
   private final int mean;
   private final int second;
   private final int third;
@@ -95,7 +98,9 @@ abstract class HigherMoments extends Aggregate {
   final Object result(AccumulatorRows rows, int row, CurrentEvent current) {
     long n = rows.number(row, number);
     double deviation = n < 2 ? 0 : Math.sqrt(rows.real(row, second) / (n - 1));
-    if (n < minCount() || !SecondMoment.isSignificant(deviation, rows.real(row, mean))) {
+    if (n < minCount()
+        || deviation > MAX_DEVIATION
+        || !SecondMoment.isSignificant(deviation, rows.real(row, mean))) {
       return null;
     }
     return result(n, deviation, rows.real(row, third), rows.real(row, fourth));

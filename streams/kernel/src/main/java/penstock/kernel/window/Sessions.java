@@ -59,11 +59,11 @@ final class Sessions extends Aggregate {
     // Skip sessions that start too late for the event; of the others, those from "at" on are within
     // the gap.
     int later = open.length;
-    while (later > 0 && open[later - 2] > time + gapMs) {
+    while (later > 0 && open[later - 2] > time && !Times.isWithin(time, open[later - 2], gapMs)) {
       later -= 2;
     }
     int at = later;
-    while (at > 0 && open[at - 1] >= time - gapMs) {
+    while (at > 0 && (open[at - 1] >= time || Times.isWithin(open[at - 1], time, gapMs))) {
       at -= 2;
     }
     if (at == later) {
@@ -122,7 +122,7 @@ final class Sessions extends Aggregate {
     if (older.number(row, number) == 0) {
       older.number(row, first, newer.number(newerRow, first));
     } else {
-      isOne = newer.number(newerRow, first) - older.number(row, last) <= gapMs;
+      isOne = Times.isWithin(older.number(row, last), newer.number(newerRow, first), gapMs);
     }
     if (!isOne || count > 1) {
       older.number(row, lastBegan, newer.number(newerRow, lastBegan));
@@ -138,7 +138,10 @@ final class Sessions extends Aggregate {
     if (measure == Measure.COUNT) {
       return count;
     }
-    return count == 0 ? null : (rows.number(row, last) - rows.number(row, lastBegan)) / 1000.0;
+    return count == 0
+        ? null
+        : (Object)
+            (Times.between(rows.number(row, lastBegan), rows.number(row, last)) / 1000.0);
   }
 
   @Override

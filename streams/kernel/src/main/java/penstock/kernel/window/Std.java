@@ -8,7 +8,7 @@ final class Std extends SecondMoment {
 
   @Override
   Object result(AccumulatorRows rows, int row, CurrentEvent current) {
-    double variance = variance(rows, row);
-    return Double.isNaN(variance) ? null : (Object) Math.sqrt(variance);
+    double deviation = deviation(rows, row);
+    return Double.isNaN(deviation) ? null : (Object) deviation;
   }
 }

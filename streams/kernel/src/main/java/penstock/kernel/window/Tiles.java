@@ -68,7 +68,7 @@ final class Tiles {
     if (asOf < nextChange) {
       return;
     }
-    dropExpired(spec.expired(asOf));
+    dropExpired(spec.firstInside(asOf));
     long block = spec.block(asOf);
     if (block != boundary) {
       boundary = block;
@@ -87,9 +87,9 @@ final class Tiles {
     }
   }
 
-  private void dropExpired(long expired) {
+  private void dropExpired(long firstInside) {
     int count = 0;
-    while (count < size && indexes[start + count] <= expired) {
+    while (count < size && indexes[start + count] < firstInside) {
       count++;
     }
     if (count == 0) {
@@ -109,9 +109,9 @@ final class Tiles {
 
   /** When the next tile expires after {@code asOf}, epoch ms; the greatest long if none is left. */
   long nextExpiry(long asOf) {
-    long expired = spec.expired(asOf);
+    long firstInside = spec.firstInside(asOf);
     for (int row = start; row < start + size; row++) {
-      if (indexes[row] > expired) {
+      if (indexes[row] >= firstInside) {
         return spec.expiresAt(indexes[row]);
       }
     }

@@ -116,7 +116,7 @@ public final class ViewSpec {
       Arrays.fill(values[w], null);
       copy.windows[w].advance(asOf);
       copy.windows[w].results(current, values[w], features);
-      boolean holdsNewest = window.tile(state.asOf) > window.expired(asOf);
+      boolean holdsNewest = window.tile(state.asOf) >= window.firstInside(asOf);
       for (int i = 0; i < window.aggregates.length && holdsNewest; i++) {
         if (window.aggregates[i].dependsOnCurrentEvent()) {
           features[window.features[i]] = last[window.features[i]];

@@ -11,9 +11,6 @@ import penstock.kernel.plan.Plan;
 
 /** One window (size and hop) of a view, and the layout of its aggregates in rows. */
 final class WindowSpec {
-  /** Beyond any event's time. A lifetime window ends later. */
-  private static final long BEYOND_TIME_MS = 1L << 61;
-
   final long sizeMs;
   final long hopMs;
   final Aggregate[] aggregates;
@@ -94,33 +91,41 @@ final class WindowSpec {
 
   /** Whether {@code time} is in the window at {@code asOf}, which is not before it. */
   boolean contains(long time, long asOf) {
-    return time == asOf || tile(time) > expired(asOf);
+    return time == asOf || tile(time) >= firstInside(asOf);
   }
 
-  /** The newest tile that has expired at {@code asOf}. */
-  long expired(long asOf) {
+  /** The first tile that is in the window at {@code asOf}; the least long if that is earlier. */
+  long firstInside(long asOf) {
+    if (sizeMs >= Plan.LIFETIME_MS) {
+      return Long.MIN_VALUE;
+    }
     long start = asOf - sizeMs;
-    return start <= asOf ? Math.floorDiv(start, hopMs) : expiredBeyondTime(asOf);
+    return start <= asOf ? Math.floorDiv(start, hopMs) + 1 : firstOfEarlyWindow(asOf);
   }
 
-  /** The same where the window starts before the least long: its tile may still hold events. */
-  private long expiredBeyondTime(long asOf) {
+  /** The same where the window starts before the least long. */
+  private long firstOfEarlyWindow(long asOf) {
     long tile = tile(asOf);
     long startsEarlier = Math.floorMod(asOf, hopMs) < sizeMs % hopMs ? 1 : 0;
-    long expired = tile - sizeMs / hopMs - startsEarlier;
-    return expired <= tile ? expired : Long.MIN_VALUE;
+    long first = tile - sizeMs / hopMs - startsEarlier + 1;
+    return first <= tile ? first : Long.MIN_VALUE;
   }
 
   /** When a tile expires, epoch ms; the greatest long if never. */
   long expiresAt(long tile) {
+    if (sizeMs >= Plan.LIFETIME_MS) {
+      return Long.MAX_VALUE;
+    }
+    // A tile may begin before the least long, but it ends, and so expires, after that.
     long end = tile * hopMs + sizeMs;
-    return end < tile || end >= BEYOND_TIME_MS ? Long.MAX_VALUE : end;
+    return tile >= 0 && end < 0 ? Long.MAX_VALUE : end;
   }
 
   /** The first tile of the block of {@code asOf}. A block has as many tiles as a window. */
   long block(long asOf) {
     long tile = tile(asOf);
-    return tile - Math.floorMod(tile, sizeMs / hopMs);
+    long first = tile - Math.floorMod(tile, sizeMs / hopMs);
+    return first <= tile ? first : Long.MIN_VALUE;
   }
 
   /** The next block begins no earlier than this. */

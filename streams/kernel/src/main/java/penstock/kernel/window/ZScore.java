@@ -13,7 +13,7 @@ final class ZScore extends SecondMoment {
 
   @Override
   Object result(AccumulatorRows rows, int row, CurrentEvent current) {
-    double deviation = Math.sqrt(variance(rows, row));
+    double deviation = deviation(rows, row);
     double mean = mean(rows, row);
     if (current.value == null || !isSignificant(deviation, mean)) {
       return null;

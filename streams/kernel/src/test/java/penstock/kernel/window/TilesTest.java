@@ -204,7 +204,7 @@ class TilesTest {
 
   private static Object[] naive(WindowSpec spec, List<Value> seen, long asOf) {
     List<Value> inside =
-        seen.stream().filter(value -> spec.tile(value.time) > spec.expired(asOf)).toList();
+        seen.stream().filter(value -> spec.tile(value.time) >= spec.firstInside(asOf)).toList();
     if (inside.isEmpty()) {
       Object[] empty = new Object[OPERATIONS.length];
       empty[0] = empty[7] = empty[13] = empty[15] = empty[16] = 0L;

@@ -68,12 +68,12 @@ class WindowSpecTest {
   @Test
   void aLifetimeHoldsAllTimesFromAnyTime() {
     WindowSpec spec = new WindowSpec(1L << 62, 1L << 61, List.of(), List.of());
-    long[] times = {-(1L << 61), -1, 0, 1, 1_700_000_000_000L, 9_000_000_000_000L, (1L << 61) - 1};
+    long[] times = {Long.MIN_VALUE, -(1L << 61), -1, 0, 1_700_000_000_000L, Long.MAX_VALUE};
     for (long asOf : times) {
       for (long time : times) {
         assertTrue(time > asOf || spec.contains(time, asOf), time + " as of " + asOf);
       }
-      assertTrue(spec.tile(asOf) - spec.expired(asOf) <= 2);
+      assertEquals(Long.MAX_VALUE, spec.expiresAt(spec.tile(asOf)));
     }
   }
 
@@ -84,5 +84,22 @@ class WindowSpecTest {
     assertTrue(spec.contains(time, time + 11_000));
     assertFalse(spec.contains(time, time + 12_000));
     assertTrue(new WindowSpec(100, 1, List.of(), List.of()).contains(time, time + 1));
+  }
+
+  @Test
+  void theLeastTileIsInsideAWindowThatBeginsBeforeAllTiles() {
+    WindowSpec spec = new WindowSpec(100, 1, List.of(), List.of());
+    assertTrue(spec.tile(Long.MIN_VALUE) >= spec.firstInside(Long.MIN_VALUE + 99));
+    assertTrue(spec.tile(Long.MIN_VALUE) < spec.firstInside(Long.MIN_VALUE + 100));
+  }
+
+  @Test
+  void aTileOfAnyTimeExpiresWhenItsBeginningHasLeftTheWindow() {
+    WindowSpec spec = new WindowSpec(10_000, 1_000, List.of(), List.of());
+    assertEquals(-990_000, spec.expiresAt(spec.tile(-1_000_000)));
+    assertEquals(
+        Math.multiplyExact(Math.floorDiv(Long.MIN_VALUE, 1_000L) + 1, 1_000L) + 9_000,
+        spec.expiresAt(spec.tile(Long.MIN_VALUE)));
+    assertEquals(Long.MAX_VALUE, spec.expiresAt(spec.tile(Long.MAX_VALUE)));
   }
 }
