@@ -97,7 +97,8 @@ def judge_events(
         else:
             valid.append((record, event_row(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
-    judged = [_event(plan, source, record, row) for (record, _), row in zip(valid, rows, strict=True)]
+    number = plan.sources.index(source)
+    judged = [_event(plan, number, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
     arrived = _possible_arrivals(source, taken, published)
     verdicts = accept_rows(source, [event.row for event in arrived])
@@ -182,14 +183,15 @@ def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -
     return [name for name, (found, wanted) in pairs.items() if found != wanted]
 
 
-def _event(plan: PipelinePlan, source: SourcePlan, record: Record, row: Row) -> JudgedEvent:
+def _event(plan: PipelinePlan, number: int, record: Record, row: Row) -> JudgedEvent:
+    source = plan.sources[number]
     position = Position(record.partition, record.offset)
     event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
     time = row[source.event_time]
     assert isinstance(event_id, str)
     assert isinstance(time, int)
     key = _published_key(plan, source, record, row)
-    return JudgedEvent(position, record.timestamp, key, event_id, time, row, plan.sources.index(source))
+    return JudgedEvent(position, record.timestamp, key, event_id, time, row, number)
 
 
 def _published_key(plan: PipelinePlan, source: SourcePlan, record: Record, row: Row) -> bytes | None:

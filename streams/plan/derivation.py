@@ -93,7 +93,9 @@ def python_function(column: ColumnPlan) -> Callable[..., Any]:
         nonlocal failures
         try:
             return _typed(function(*arguments), column.type)
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the author's code may raise anything, SystemExit too
             failures += 1
             if failures & (failures - 1) == 0:
                 _log.warning("column %s is null: %s (%s times so far)", column.name, type(error).__name__, failures)
@@ -120,6 +122,7 @@ def _typed(value: Any, kind: ColumnType) -> Any:
 
     Raises:
         TypeError: if the value is of another type, or an integer that 64 bits cannot hold.
+        ValueError: if it is a text with half a surrogate pair, which UTF-8 cannot hold.
     """
     value = value.item() if hasattr(value, "item") else value
     if value is None:
@@ -129,4 +132,6 @@ def _typed(value: Any, kind: ColumnType) -> Any:
     fits = not isinstance(value, int) or -(2**63) <= value < 2**63
     if type(value) is not _PYTHON_TYPES[kind] or not fits:
         raise TypeError(f"{type(value).__name__} is not a {kind}")
+    if kind == "string":
+        value.encode()
     return value

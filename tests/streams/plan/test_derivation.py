@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
+from typing import Any
 
-from streams.plan.derivation import derivation_query, feature_query
+import pytest
+
+from schemas.contract import ColumnType
+from streams.plan.derivation import derivation_query, feature_query, python_function
+from streams.plan.model import ColumnPlan
 from tests.streams.job_bench import define
 
 
@@ -33,3 +40,42 @@ def test_derived_features_come_after_those_that_they_use_and_see_longs_as_double
         "penstock_finite(TRY_CAST((`by_card__count_10s` / `by_card__count_5m`) AS DOUBLE)) AS `by_card__busy`" in query
     )
     assert "penstock_whole(" in query
+
+
+def odd(what: Any) -> Any:
+    """What an author's function may do."""
+    return what()
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("string", lambda: 1 / 0),
+        ("string", lambda: sys.exit(3)),
+        ("string", lambda: "x" + chr(0xD800)),
+        ("string", lambda: 5),
+        ("string", lambda: b"bytes"),
+        ("long", lambda: 2**63),
+        ("long", lambda: True),
+        ("long", lambda: 1.0),
+        ("double", lambda: "1.0"),
+        ("double", lambda: 10**400),
+        ("boolean", lambda: 1),
+        ("double", lambda: math.inf.undefined),  # type: ignore[attr-defined]
+    ],
+)
+def test_a_python_column_is_null_where_its_function_raises_or_returns_what_the_column_cannot_hold(
+    kind: ColumnType, what: Any
+) -> None:
+    column = ColumnPlan(name="c", type=kind, python=f"{__name__}:odd", arguments=("what",))
+
+    assert python_function(column)(what) is None
+
+
+def test_a_python_column_may_not_swallow_an_interrupt() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    column = ColumnPlan(name="c", type="string", python=f"{__name__}:odd", arguments=("what",))
+    with pytest.raises(KeyboardInterrupt):
+        python_function(column)(interrupted)

@@ -148,6 +148,15 @@ public final class Plans {
     return event;
   }
 
+  /** The messages of an exception and its causes. */
+  public static String messages(Throwable thrown) {
+    StringBuilder text = new StringBuilder();
+    for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
+      text.append(cause.getMessage()).append("; ");
+    }
+    return text.toString();
+  }
+
   /** An open harness of a keyed function. It restores {@code state}, which may be null. */
   public static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       KeyedProcessFunction<String, Event, Event> function,

@@ -6,14 +6,19 @@ import org.apache.flink.api.common.typeutils.TypeSerializerSchemaCompatibility;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import penstock.kernel.plan.Binary;
 
 /**
  * A serializer's entry in a savepoint: the version of its format, and its configuration as strings.
- * With it, a job with another plan can read the state.
+ * With it, a job with another plan can read the state, unless values that it would keep have
+ * another type there: Flink then refuses to restore.
  */
 public abstract class ConfigurationSnapshot<T, S extends BaseSerializer<T>>
     implements TypeSerializerSnapshot<T> {
+  private static final Logger LOG = LoggerFactory.getLogger(ConfigurationSnapshot.class);
+
   private final String contents;
   private final int format;
   private S serializer;
@@ -30,6 +35,9 @@ public abstract class ConfigurationSnapshot<T, S extends BaseSerializer<T>>
 
   /** Whether each serializer can read what the other one writes. */
   protected abstract boolean haveSameLayout(S one, S other);
+
+  /** Whether what the job keeps of the old state has the types that it expects. */
+  protected abstract boolean keepsTypes(S old, S current);
 
   @Override
   public final int getCurrentVersion() {
@@ -63,7 +71,17 @@ public abstract class ConfigurationSnapshot<T, S extends BaseSerializer<T>>
   @SuppressWarnings("unchecked")
   public final TypeSerializerSchemaCompatibility<T> resolveSchemaCompatibility(
       TypeSerializerSnapshot<T> old) {
-    return haveSameLayout(serializer, ((ConfigurationSnapshot<T, S>) old).serializer)
+    S written = ((ConfigurationSnapshot<T, S>) old).serializer;
+    if (!keepsTypes(written, serializer)) {
+      // Flink's own error names only classes.
+      LOG.error(
+          "{} of other types cannot be restored. Written: {}. Now: {}. Resume with the definitions that wrote them, or start the job without a savepoint",
+          contents,
+          written,
+          serializer);
+      return TypeSerializerSchemaCompatibility.incompatible();
+    }
+    return haveSameLayout(serializer, written)
         ? TypeSerializerSchemaCompatibility.compatibleAsIs()
         : TypeSerializerSchemaCompatibility.compatibleAfterMigration();
   }

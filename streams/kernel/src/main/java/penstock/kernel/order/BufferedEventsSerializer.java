@@ -73,6 +73,12 @@ final class BufferedEventsSerializer extends BaseSerializer<BufferedEvents> {
     return new BufferedEvents(schema());
   }
 
+  /** For the message when a state is refused. */
+  @Override
+  public String toString() {
+    return schema().toString();
+  }
+
   @Override
   public TypeSerializerSnapshot<BufferedEvents> snapshotConfiguration() {
     return new BufferedEventsSnapshot(this);
@@ -99,6 +105,11 @@ final class BufferedEventsSerializer extends BaseSerializer<BufferedEvents> {
     @Override
     protected boolean haveSameLayout(BufferedEventsSerializer one, BufferedEventsSerializer other) {
       return one.schema().equals(other.schema());
+    }
+
+    @Override
+    protected boolean keepsTypes(BufferedEventsSerializer old, BufferedEventsSerializer current) {
+      return current.schema().keepsTypesOf(old.schema());
     }
   }
 }

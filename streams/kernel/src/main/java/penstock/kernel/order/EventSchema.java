@@ -2,19 +2,49 @@ package penstock.kernel.order;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
+import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
- * The columns and views of a plan's events: column names, and name, version and hash of each view.
+ * The columns and views of a plan's events.
+ *
+ * @param columns names of the columns
+ * @param types their types
+ * @param views name, version and hash of each view
+ * @param features the types of each view's features
  */
-record EventSchema(List<String> columns, List<String> views) {
+record EventSchema(
+    List<String> columns,
+    List<ColumnType> types,
+    List<String> views,
+    List<List<FeatureType>> features) {
   static EventSchema of(Plan plan) {
+    ColumnLayout layout = ColumnLayout.needed(plan);
     return new EventSchema(
-        ColumnLayout.needed(plan).names(),
-        plan.views().stream().map(view -> view.id() + ":" + view.hash()).toList());
+        layout.names(),
+        IntStream.range(0, layout.size()).mapToObj(layout::type).toList(),
+        plan.views().stream().map(view -> view.id() + ":" + view.hash()).toList(),
+        plan.views().stream()
+            .map(view -> view.outputs().stream().map(Plan.Output::type).toList())
+            .toList());
+  }
+
+  /** Whether columns and views that both plans have are of the same types. */
+  boolean keepsTypesOf(EventSchema old) {
+    return keepsTypes(columns, types, old.columns, old.types)
+        && keepsTypes(views, features, old.views, old.features);
+  }
+
+  private static <T> boolean keepsTypes(
+      List<String> names, List<T> types, List<String> oldNames, List<T> oldTypes) {
+    return IntStream.range(0, names.size())
+        .filter(i -> oldNames.contains(names.get(i)))
+        .allMatch(i -> types.get(i).equals(oldTypes.get(oldNames.indexOf(names.get(i)))));
   }
 
   /**

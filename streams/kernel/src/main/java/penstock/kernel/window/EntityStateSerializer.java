@@ -79,6 +79,12 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
     return spec().newState();
   }
 
+  /** For the message when a state is refused. */
+  @Override
+  public String toString() {
+    return spec().types();
+  }
+
   @Override
   public TypeSerializerSnapshot<EntityState> snapshotConfiguration() {
     return new EntityStateSnapshot(this);
@@ -105,6 +111,11 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
     @Override
     protected boolean haveSameLayout(EntityStateSerializer one, EntityStateSerializer other) {
       return one.entity.equals(other.entity) && one.spec().hasSameLayout(other.spec());
+    }
+
+    @Override
+    protected boolean keepsTypes(EntityStateSerializer old, EntityStateSerializer current) {
+      return current.spec().keepsTypesOf(old.spec());
     }
   }
 }

@@ -3,6 +3,7 @@ package penstock.kernel.window;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Collectors;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
@@ -193,8 +194,25 @@ public final class StageSpec {
     return views;
   }
 
+  /** Whether views that both stages have aggregate values of the same types. */
+  boolean keepsTypesOf(StageSpec old) {
+    return Arrays.stream(views)
+        .allMatch(
+            view ->
+                Arrays.stream(old.views)
+                    .filter(before -> before.key.equals(view.key))
+                    .allMatch(before -> before.types.equals(view.types)));
+  }
+
+  /** For messages: each view, and the types of its features. */
+  String types() {
+    return Arrays.stream(views)
+        .map(view -> view.key + " " + view.types)
+        .collect(Collectors.joining(", "));
+  }
+
   /** Whether this stage can read states of the other one unchanged. */
   boolean hasSameLayout(StageSpec other) {
-    return keys.equals(other.keys) && hasUpdates == other.hasUpdates;
+    return keys.equals(other.keys) && hasUpdates == other.hasUpdates && keepsTypesOf(other);
   }
 }

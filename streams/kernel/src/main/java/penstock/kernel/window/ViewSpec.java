@@ -12,6 +12,10 @@ import penstock.kernel.plan.Plan;
 public final class ViewSpec {
   final String key;
   private final String name;
+
+  /** Per feature: what it aggregates, and the types of its column and its result. */
+  final List<String> types;
+
   final WindowSpec[] windows;
   private final int width;
   final boolean hasUpdates;
@@ -30,6 +34,17 @@ public final class ViewSpec {
     this.hasUpdates = hasUpdates;
     this.key = view.id() + ":" + view.hash();
     this.name = view.name();
+    this.types =
+        view.features().stream()
+            .map(
+                feature ->
+                    "%s: %s of %s is %s"
+                        .formatted(
+                            feature.name(),
+                            feature.operation(),
+                            feature.columnType(),
+                            feature.type()))
+            .toList();
     List<Plan.Feature> features = view.features();
     this.width = features.size() + view.derived().size();
     record Shape(long sizeMs, long hopMs) {}

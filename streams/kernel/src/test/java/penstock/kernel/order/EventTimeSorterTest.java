@@ -2,6 +2,8 @@ package penstock.kernel.order;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
@@ -113,5 +115,22 @@ class EventTimeSorterTest {
       int index = ColumnLayout.needed(Plan.parse(later)).indexOf("x");
       assertEquals(2.0, found.columns[index]);
     }
+  }
+
+  @Test
+  void bufferedEventsWithAColumnThatHasAnotherTypeNowAreRefused() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = harness(PLAN, null)) {
+      harness.processElement(event("id", 5, "k", 0, 1), 5);
+      state = harness.snapshot(1, 1);
+    }
+    // Another version of the view: its state would start empty, the column's values would not.
+    String whole =
+        Plans.plan(Plans.view("a", "h2", COUNT, SUM))
+            .replace("\"name\": \"x\", \"type\": \"double\"", "\"name\": \"x\", \"type\": \"long\"")
+            .replace("[[\"x\", \"double\"]]", "[[\"x\", \"long\"]]");
+    Exception refused = assertThrows(Exception.class, () -> harness(whole, state));
+    String text = Plans.messages(refused);
+    assertTrue(text.contains("must not be incompatible"), text);
   }
 }

@@ -184,6 +184,23 @@ class StageFunctionTest {
   }
 
   @Test
+  void windowsOfAColumnThatHasAnotherTypeNowAreRefused() throws Exception {
+    OperatorSubtaskState state;
+    try (var before = harness(ONE_VIEW, 7, null)) {
+      send(before, ONE_VIEW, "1", 100, "k", 2.0);
+      state = before.snapshot(1, 1);
+    }
+    String whole =
+        ONE_VIEW
+            .replace("\"name\": \"x\", \"type\": \"double\"", "\"name\": \"x\", \"type\": \"long\"")
+            .replace("\"column_type\": \"double\"", "\"column_type\": \"long\"")
+            .replace("[[\"x\", \"double\"]]", "[[\"x\", \"long\"]]");
+    Exception refused = assertThrows(Exception.class, () -> harness(whole, 99, state));
+    String text = Plans.messages(refused);
+    assertTrue(text.contains("must not be incompatible"), text);
+  }
+
+  @Test
   void anEventWithoutTheEntityPassesWithoutAView() throws Exception {
     try (var harness = harness(ONE_VIEW, 7, null)) {
       assertNull(send(harness, ONE_VIEW, "1", 100, null, 2.0));
