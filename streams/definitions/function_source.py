@@ -46,7 +46,8 @@ def _collect(module: ModuleType, name: str, users_files: set[Path], parts: dict[
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             used = _module_of(getattr(module, name, None))
-            if used is not None and used.__file__ and Path(used.__file__) in users_files:
+            file = getattr(used, "__file__", None)  # modules such as sys have none
+            if used is not None and file and Path(file) in users_files:
                 _collect_module(used, users_files, parts)
             continue
         for inner in ast.walk(node):

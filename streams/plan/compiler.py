@@ -94,7 +94,15 @@ def _derived(pipeline: Pipeline) -> list[ColumnPlan]:
         if isinstance(column, Derived):
             plans.append(ColumnPlan(name=name, type=column.type, sql=column.sql))
         else:
-            plans.append(ColumnPlan(name=name, type=column.type, python=column.reference, arguments=column.columns))
+            plans.append(
+                ColumnPlan(
+                    name=name,
+                    type=column.type,
+                    python=column.reference,
+                    arguments=column.columns,
+                    function=column.function,
+                )
+            )
     return plans
 
 

@@ -82,11 +82,7 @@ def python_function(column: ColumnPlan) -> Callable[..., Any]:
 
     One odd event must not stop the job. Failures number 1, 2, 4, 8, ... are logged, without any value.
     """
-    assert column.python is not None
-    module, _, path = column.python.partition(":")
-    function: Any = importlib.import_module(module)
-    for name in path.split("."):
-        function = getattr(function, name)
+    function = _imported(column) if column.function is None else column.function
     failures = 0
 
     def call(*arguments: Any) -> Any:
@@ -102,6 +98,15 @@ def python_function(column: ColumnPlan) -> Callable[..., Any]:
             return None
 
     return call
+
+
+def _imported(column: ColumnPlan) -> Callable[..., Any]:
+    assert column.python is not None
+    module, _, path = column.python.partition(":")
+    function: Any = importlib.import_module(module)
+    for name in path.split("."):
+        function = getattr(function, name)
+    return function  # type: ignore[no-any-return]
 
 
 def function_name(column: ColumnPlan) -> str:
@@ -132,6 +137,6 @@ def _typed(value: Any, kind: ColumnType) -> Any:
     fits = not isinstance(value, int) or -(2**63) <= value < 2**63
     if type(value) is not _PYTHON_TYPES[kind] or not fits:
         raise TypeError(f"{type(value).__name__} is not a {kind}")
-    if kind == "string":
+    if isinstance(value, str):
         value.encode()
     return value

@@ -7,10 +7,11 @@ import only the specs of the aggregates and the units of durations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from graphlib import TopologicalSorter
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.contract import ColumnType, ContractField, Pii
 from schemas.feature_types import FeatureType
@@ -150,13 +151,18 @@ class StagePlan(_Plan):
 
 
 class ColumnPlan(_Plan):
-    """A column computed per row, by SQL or by a Python function; exactly one of the two is set."""
+    """A column computed per row, by SQL or by a Python function; exactly one of the two is set.
+
+    ``python`` is the name by which the job imports the function. In the process that compiled the plan, ``function`` is
+    the function itself: a pipeline that was loaded by its path cannot be imported by that name there.
+    """
 
     name: str
     type: ColumnType
     sql: str | None = None
     python: str | None = None
     arguments: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = Field(default=None, exclude=True, repr=False)
 
 
 class CompositePlan(_Plan):

@@ -13,6 +13,8 @@ from penstock.errors import PenstockError
 from streams.definitions.columns import PythonColumn
 from streams.definitions.importing import import_file, source_files
 from streams.definitions.loading import load_pipeline
+from streams.oracle.derived_columns import derive
+from streams.plan.compiler import compile_plan
 
 DEFINITION = """
 from typing import Annotated
@@ -163,3 +165,11 @@ def test_a_file_that_failed_can_be_fixed_and_loaded_again(tmp_path: Path) -> Non
     with pytest.raises(RuntimeError):
         import_file(broken)
     assert load_pipeline(write(tmp_path, "ads")).name == "ads"
+
+
+def test_the_python_columns_of_a_pipeline_that_was_loaded_by_its_path_are_computed_here(tmp_path: Path) -> None:
+    ads, pay = write(tmp_path / "a", "ads"), write(tmp_path / "b", "pay")
+    text = Path(pay).read_text(encoding="utf-8")
+    Path(pay).write_text(text.replace("user.upper()", "user * 2"), encoding="utf-8")
+    rows = [derive(compile_plan(load_pipeline(file)), [{"at": 1, "user": "ann"}])[0]["loud"] for file in (ads, pay)]
+    assert rows == ["ANN", "annann"]

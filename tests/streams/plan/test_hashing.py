@@ -104,3 +104,14 @@ def test_what_changes_no_value_does_not_change_the_hash(tmp_path: Path, change: 
 def test_a_python_column_is_part_of_the_views_that_use_it_only(tmp_path: Path) -> None:
     before, after = hashes(tmp_path, "before"), hashes(tmp_path, "after", ("RATE = 2.0", "RATE = 2.5"))
     assert before[1] == after[1]
+
+
+def test_a_python_column_may_use_modules_without_a_file(tmp_path: Path) -> None:
+    change = ("import helpers\n", "import helpers\nimport sys\n")
+    used = ("return x * RATE", "return sys.maxsize * RATE")
+    folder = tmp_path / "with"
+    folder.mkdir()
+    (folder / "helpers.py").write_text(HELPERS, encoding="utf-8")
+    text = DEFINITION.format(name="same").replace(*change).replace(*used)
+    (folder / "pipeline.py").write_text(text, encoding="utf-8")
+    assert compile_plan(load_pipeline(str(folder / "pipeline.py"))).view("taps").hash
