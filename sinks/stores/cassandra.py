@@ -30,6 +30,7 @@ from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.settings import Settings
+from schemas.codec import Undecodable
 from schemas.history import record_decoder
 from sinks.cassandra_tables import (
     Table,
@@ -59,6 +60,11 @@ _MAX_BYTES_IN_FLIGHT = 4 * 2**20
 # Rows with the same replicas share a request: fewer round trips than one request per row.
 # The server warns of batches from 5 KiB on, and refuses them from 50 KiB on.
 _MAX_BATCH_BYTES = 5_000
+# A message of CQL, and so a row, has at most 16 MiB (native_transport_max_frame_size; commitlog_segment_size is twice
+# that): Cassandra would refuse a longer row at every attempt. The rest is for the message around the row.
+_MAX_ROW_BYTES = 16 * 2**20 - 64 * 1024
+# A character has at most four bytes.
+_LONGEST_CHARACTER = 4
 # The size of a cell or a list element without its text: flags, lengths, and the value of a number.
 _CELL_BYTES = 16
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
@@ -244,7 +250,19 @@ def _insert(table: Table, row: Mapping[str, Any]) -> Insert:
     # A written null would be a tombstone; an unset column costs nothing. Rows never change, so no earlier value can
     # show through.
     values = [UNSET_VALUE if (value := row[name]) is None else value for name in table.columns]
-    return Insert(table.name, values, sum(map(_size, values)))
+    size = sum(map(_size, values))
+    if size * _LONGEST_CHARACTER > _MAX_ROW_BYTES and sum(map(_encoded_size, values)) > _MAX_ROW_BYTES:
+        raise Undecodable(f"a row of {table.name} is longer than the {_MAX_ROW_BYTES} bytes that Cassandra takes")
+    return Insert(table.name, values, size)
+
+
+def _encoded_size(value: Any) -> int:
+    """The size in bytes; :func:`_size` counts characters, which is faster and enough to bound requests."""
+    if isinstance(value, str):
+        return _CELL_BYTES + len(value.encode())
+    if isinstance(value, list | tuple):
+        return _CELL_BYTES + sum(map(_encoded_size, value))
+    return _size(value)
 
 
 def _size(value: Any) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from cassandra.query import UNSET_VALUE
 from cassandra.util import Date
 
+from schemas.codec import Undecodable
 from sinks.cassandra_tables import history_row, history_table
 from sinks.emitted_vectors import EmittedVector
 from sinks.stores.cassandra import Insert, _insert, group_into_batches, split_by_size
@@ -41,3 +43,11 @@ def test_inserts_are_split_by_size_in_order_and_none_is_left_out() -> None:
     found = list(split_by_size(inserts, 100))
     assert [[insert.size for insert in part] for part in found] == [[40, 50], [20], [500], [10]]
     assert [insert for part in found for insert in part] == inserts
+
+
+@pytest.mark.parametrize("text", ["s" * 17_000_000, "\N{GRINNING FACE}" * 4_250_000])
+def test_a_row_that_cassandra_would_refuse_at_every_attempt_cannot_be_decoded(text: str) -> None:
+    fits = history_row(EmittedVector(VIEW, "e1", 0, spending(shop_last_1h=text[: len(text) // 2])))
+    assert _insert(HISTORY, fits).size > 2_000_000
+    with pytest.raises(Undecodable, match="longer than the 16711680 bytes"):
+        _insert(HISTORY, history_row(EmittedVector(VIEW, "e1", 0, spending(shop_last_1h=text))))
