@@ -1,5 +1,8 @@
 """Dead letters: refused records, kept verbatim, with origin and reason in their headers.
 
+A letter that its topic would not take has an excerpt instead; the header ``penstock.value.bytes`` then says how long
+the value was.
+
 The header names are those of Kafka Connect, so tools made for it work here. A message never quotes a value of the
 event: people who may not see personal data read dead-letter topics. Pipelines that read one topic share its dead-letter
 topic: each letter names the pipeline that refused the record.
@@ -19,6 +22,7 @@ STAGE = PREFIX + "stage"
 COMPONENT = PREFIX + "class.name"
 REASON = PREFIX + "exception.class.name"
 MESSAGE = PREFIX + "exception.message"
+VALUE_BYTES = "penstock.value.bytes"
 NAMES = (TOPIC, PARTITION, OFFSET, PIPELINE, STAGE, COMPONENT, REASON, MESSAGE)
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -33,13 +37,15 @@ class DeadLetter:
         partition: The record's partition on that topic.
         offset: The record's offset in that partition.
         pipeline: The pipeline that refused the record; None in letters of releases that did not name it.
-        stage: The step that failed: ``decode``, ``validate`` or ``score``.
+        stage: The step that failed: ``decode``, ``validate``, ``encode`` or ``score``.
         component: The component that refused the record, such as ``penstock.job`` or ``penstock.scorer``.
         reason: The reason's class, such as ``penstock.InvalidField``.
         message: An explanation for people; may name fields but never quotes their values.
         key: The record's key, verbatim.
-        value: The record's value, verbatim; None for a tombstone.
+        value: The record's value, verbatim unless ``value_bytes`` is set; None for a tombstone.
         original_headers: The record's own headers, verbatim and in order.
+        value_bytes: The length of the whole value, if the letter has an excerpt of it; else None. Then the key or the
+            record's own headers may be missing, too.
     """
 
     topic: str
@@ -53,6 +59,7 @@ class DeadLetter:
     key: bytes | None = None
     value: bytes | None = None
     original_headers: Headers = ()
+    value_bytes: int | None = None
 
     def headers(self) -> list[tuple[str, bytes | None]]:
         """Return the headers to publish: the record's own, then Penstock's."""
@@ -69,6 +76,7 @@ class DeadLetter:
         return [
             *self.original_headers,
             *((name, text.encode()) for name, text in zip(NAMES, texts, strict=True) if text is not None),
+            *([] if self.value_bytes is None else [(VALUE_BYTES, str(self.value_bytes).encode())]),
         ]
 
     @classmethod
@@ -83,7 +91,8 @@ class DeadLetter:
         """
         given = list(headers or ())
         begin = max((i for i, (name, _) in enumerate(given) if name == TOPIC), default=len(given))
-        texts = {name: (value or b"").decode() for name, value in given[begin:] if name in NAMES}
+        own = (*NAMES, VALUE_BYTES)
+        texts = {name: (value or b"").decode() for name, value in given[begin:] if name in own}
         for name in NAMES:
             if name not in texts and name != PIPELINE:
                 raise ValueError(f"not a dead letter: header {name} is missing")
@@ -98,5 +107,6 @@ class DeadLetter:
             message=texts[MESSAGE],
             key=key,
             value=value,
-            original_headers=(*given[:begin], *(header for header in given[begin:] if header[0] not in NAMES)),
+            original_headers=(*given[:begin], *(header for header in given[begin:] if header[0] not in own)),
+            value_bytes=int(texts[VALUE_BYTES]) if VALUE_BYTES in texts else None,
         )

@@ -76,7 +76,10 @@ def encode_results(
     writer: PredictionWriter,
     now: int,
 ) -> tuple[list[Produced], list[Produced]]:
-    """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite."""
+    """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite.
+
+    A prediction that is longer than its topic takes becomes a dead letter, too.
+    """
     predictions, dead_letters = [], []
     for candidate, vector, result in zip(candidates, vectors, results, strict=True):
         consumed, record, event = candidate
@@ -86,6 +89,9 @@ def encode_results(
         elif not is_score(result.score):
             message = "the model's score is not a finite number"
             dead_letters.append(writer.unscorable(consumed, event, "penstock.NotANumber", message, now))
+        elif (prediction := writer.prediction(consumed, record, vector, result, now)).bytes > writer.max_bytes:
+            message = f"the prediction takes {prediction.bytes} bytes, its topic takes {writer.max_bytes}"
+            dead_letters.append(writer.unscorable(consumed, event, "penstock.TooLarge", message, now))
         else:
-            predictions.append(writer.prediction(consumed, record, vector, result, now))
+            predictions.append(prediction)
     return predictions, dead_letters

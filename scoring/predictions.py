@@ -47,9 +47,13 @@ class ModelIdentity:
 
 
 class PredictionWriter:
-    """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic."""
+    """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity) -> None:
+    ``max_bytes`` is the length of the longest prediction that the topic takes.
+    """
+
+    def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity, *, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)

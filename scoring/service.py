@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
-from penstock.kafka.topics import require_topics
+from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
@@ -32,6 +32,7 @@ from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
 from scoring.startup import check_model, check_topic_settings, describe_model, load_fallback
 from scoring.vectors import Vectorizer
+from streams.plan.pipeline_topics import room_of_scorer
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def run_scorer(
         PenstockError: if a check fails at the start, or if the scorer cannot continue.
     """
     kafka = settings.kafka.access
-    _check_topics(project, kafka)
+    max_bytes = _check_topics(project, kafka)
     with (
         closing(open_server(PRIMARY_SERVER, settings)) as primary,
         closing(open_server(FALLBACK_SERVER, settings)) as fallback,
@@ -69,7 +70,7 @@ def run_scorer(
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, options.limits.max_batch)
         load_fallback(fallback, model)
-        with _components(project, kafka, options, (primary, fallback), model, progress, stop) as components:
+        with _components(project, kafka, options, (primary, fallback), model, max_bytes, progress, stop) as components:
             _log.info(
                 "scorer %s: %s -> %s with model %s version %d",
                 options.instance,
@@ -89,12 +90,16 @@ def run_scorer(
     _log.info("scorer %s stopped; every committed batch is complete", options.instance)
 
 
-def _check_topics(project: Project, kafka: KafkaAccess) -> None:
+def _check_topics(project: Project, kafka: KafkaAccess) -> int:
+    """Check the topics; returns the bytes of the longest prediction that Kafka takes."""
     pipeline = project.pipeline
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
     topics = [pipeline.features_topic, *written]
     require_topics(topics, kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
     check_topic_settings(kafka, written)
+    largest = largest_messages(topics, kafka)
+    require_room(room_of_scorer(pipeline, largest), largest, kafka)
+    return largest[pipeline.predictions_topic]
 
 
 @contextmanager
@@ -104,6 +109,7 @@ def _components(
     options: ScorerOptions,
     servers: tuple[ModelServer, ModelServer],
     model: ModelMetadata,
+    max_bytes: int,
     progress: ProgressTracker,
     stop: threading.Event,
 ) -> Iterator[ScorerComponents]:
@@ -145,7 +151,9 @@ def _components(
             inference=inference,
             decoder=project.features_decoder(),
             vectorizer=Vectorizer(pipeline.model.inputs),
-            writer=PredictionWriter(pipeline, project.plan, ModelIdentity(model.name, str(model.version))),
+            writer=PredictionWriter(
+                pipeline, project.plan, ModelIdentity(model.name, str(model.version)), max_bytes=max_bytes
+            ),
             metrics=metrics,
             watch=watch,
         )

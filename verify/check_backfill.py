@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -63,6 +64,7 @@ def check_backfill(
     *,
     arrivals: Sequence[Arrival] = (),
     others: Sequence[Judged] = (),
+    too_large: AbstractSet[Position] = frozenset(),
 ) -> BackfillFindings:
     """Check every row against the published features, and that every event of the range has one row.
 
@@ -75,6 +77,8 @@ def check_backfill(
             replay's order.
         arrivals: The valid events, including duplicates, which order a source with ``order="event_time"``.
         others: The judged records of the further sources.
+        too_large: The events whose feature record was too long to be published: they need no row, and a row of theirs
+            is compared with the oracle.
     """
     findings = BackfillFindings()
     missing = _missing_columns(plan, backfill)
@@ -90,11 +94,11 @@ def check_backfill(
     if findings.rows != backfill.announced_rows:
         findings.mismatch(f"backfill: {findings.rows} rows, its manifest says {backfill.announced_rows}")
     expected = {position for position, event in events.items() if _is_in_range(backfill, event)}
-    for position in expected ^ rows.keys():
+    for position in (expected ^ rows.keys()) - (too_large - rows.keys()):
         why = "is in the range and has no row" if position in expected else "has a row, and is no event of the range"
         findings.mismatch(f"backfill: event {position} {why}")
     served = first_emissions(records)
-    for position in expected & rows.keys():
+    for position in (expected & rows.keys()) - too_large:
         _check_envelope(plan, rows[position], served.get(position), findings)
     order = _replay_order(backfill, [timestamps, *(other.timestamps for other in others)])
     if plan.source.order == "event_time":
@@ -113,7 +117,7 @@ def check_backfill(
             event = events.get(position)
             if event is not None and event.row[view.key] is None and row.views[view.name] is not None:
                 findings.mismatch(f"backfill: event {position} has no {view.key}, and a vector of {view.id}")
-        _check_view(view, rows, everything, records, served, order, findings)
+        _check_view(view, rows, everything, records, served, order, too_large, findings)
     located = [(f"backfill: event {row.position}", {"event": row.event, **row.views}) for row in rows.values()]
     compared, different = derived_mismatches(plan, located, backfill.views)
     findings.checked += compared
@@ -214,6 +218,7 @@ def _check_view(
     records: Sequence[Published],
     served: Mapping[Position, Published],
     order: _Order,
+    too_large: AbstractSet[Position],
     findings: BackfillFindings,
 ) -> None:
     replayed = _replayed(view, events, order)
@@ -223,7 +228,7 @@ def _check_view(
         in_other_order: list[tuple[int, ViewEmission]] = []
         for index, (source, position) in enumerate(places):
             row = rows.get(position) if source == 0 else None
-            if row is None or position not in served:
+            if row is None or (position not in served and position not in too_large):
                 continue
             part = row.views[view.name]
             where = f"backfill: {view.id} {entity} (event {position})"
@@ -234,6 +239,9 @@ def _check_view(
                 findings.mismatch(f"{where}: seq {part['seq']} after {seq}: not in the order of a replay")
             seq = part["seq"]
             findings.checked += len(view.features)
+            if position in too_large:
+                in_other_order.append((index, ViewEmission(0, part["seq"], position, part)))
+                continue
             different = _different(view, part, served[position].value[view.name])
             if not different:
                 continue

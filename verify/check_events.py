@@ -21,6 +21,9 @@ from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
 
+# What a letter keeps of a value that its topic would not take, and the least that every topic of letters takes.
+_LETTER_EXCERPT, _LETTERS_FIT = 16 * 1024, 64 * 1024
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -173,14 +176,30 @@ def check_dead_letters(
 
 
 def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -> list[str]:
-    """The parts of a dead letter, the record ``kept``, that differ from the raw record, which it keeps verbatim."""
+    """The parts of a dead letter, the record ``kept``, that differ from the raw record, which it keeps verbatim.
+
+    If the raw record has more bytes than any topic for letters takes at least, the letter may have the value's
+    beginning only, and neither key nor headers.
+    """
+    value, headers = raw.value or b"", tuple(raw.headers)
+    found = (kept.key, kept.value, letter.own_headers)
+    whole = (raw.key, raw.value, headers)
+    if letter.value_bytes is None:
+        allowed = [whole]
+    else:
+        cut = value[:_LETTER_EXCERPT] if raw.value is not None else None
+        allowed = [(raw.key, cut, headers), (None, cut, ())]
+    length = len(value) + len(raw.key or b"") + sum(len(name) + len(of or b"") for name, of in headers)
+    wanted = next((each for each in allowed if each == found), allowed[0])
     pairs = {
         "topic": (letter.topic, topic),
-        "key": (kept.key, raw.key),
-        "value": (kept.value, raw.value),
-        "headers": (letter.own_headers, tuple(raw.headers)),
+        "key": (kept.key, wanted[0]),
+        "value": (kept.value, wanted[1]),
+        "headers": (letter.own_headers, wanted[2]),
+        "value_bytes": (letter.value_bytes, None if letter.value_bytes is None else len(value)),
+        "excerpt": (letter.value_bytes is not None and length < _LETTERS_FIT, False),
     }
-    return [name for name, (found, wanted) in pairs.items() if found != wanted]
+    return [name for name, (found_part, wanted_part) in pairs.items() if found_part != wanted_part]
 
 
 def _event(plan: PipelinePlan, number: int, record: Record, row: Row) -> JudgedEvent:

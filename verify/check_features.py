@@ -23,6 +23,7 @@ from streams.plan.model import FeaturePlan, PipelinePlan, ViewPlan
 from verify.continuity import Chain, check_continuity, check_updates, entity_chains
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, by_entity, emissions_of
 from verify.published import Position, Published
+from verify.unpublished import excerpt
 from verify.window_engine import ChainValues, Expected
 
 # The least that `penstock job start --forget-after-days` takes.
@@ -41,11 +42,15 @@ def check_features(
 ) -> FeatureFindings:
     """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
+    ``records`` may include excerpts (:mod:`verify.unpublished`): they account for their events, and what they kept of
+    the features is compared.
+
     ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
     one mapping per source. ``checked`` counts compared values, of ``total`` that were emitted.
     """
     records = [record for record in records if not record.is_timer]
-    findings = FeatureFindings(emitted=len(records))
+    whole = [record for record in records if not record.is_excerpt]
+    findings = FeatureFindings(emitted=len(whole))
     seen = set()
     for record in records:
         seen.add(record.position)
@@ -57,8 +62,8 @@ def check_features(
             _check_envelope(plan, event, record, findings)
     findings.missing = len(events.keys() - seen)
     _check_definitions(records, findings)
-    findings.total = emitted_values(plan, records)
-    located = [(record.place_in("features"), record.value) for record in records]
+    findings.total = emitted_values(plan, whole) + _aggregates(plan, records) - _aggregates(plan, whole)
+    located = [(record.place_in("features"), record.value) for record in whole]
     compared, different = derived_mismatches(plan, located, [view.name for view in plan.views])
     findings.checked += compared
     for text in different:
@@ -95,6 +100,11 @@ def derived_mismatches(
 def emitted_values(plan: PipelinePlan, records: Iterable[Published]) -> int:
     """The number of feature values in these records."""
     return sum(len(view.outputs) for record in records for view in plan.views if record.value[view.name] is not None)
+
+
+def _aggregates(plan: PipelinePlan, records: Iterable[Published]) -> int:
+    """The number of values in these records that are not derived from others."""
+    return sum(len(view.features) for record in records for view in plan.views if record.value[view.name] is not None)
 
 
 def sql_values_agree(engine: FeatureValue, oracle: FeatureValue) -> bool:
@@ -275,8 +285,9 @@ def compare_values(
 ) -> None:
     """Compare what was emitted for one feature with its expected values."""
     findings.checked += len(emissions)
-    for emission, wanted, allowed in zip(emissions, expected.values, expected.allowed, strict=True):
+    for emission, value, allowed in zip(emissions, expected.values, expected.allowed, strict=True):
         engine = emission.part[feature.name]
+        wanted = excerpt(value) if emission.is_excerpt else value
         if engine != wanted and not agrees(engine, wanted, allowed):
             where = emission_text(view, emission)
             findings.mismatch(f"{where}: {feature.name} is {engine!r}, oracle {wanted!r}")

@@ -14,7 +14,8 @@ _PREFIX = "__connect.errors."
 class Letter:
     """A dead letter: where its record was read, by which pipeline, why it was refused, and the record's own headers.
 
-    ``pipeline`` is None in letters of releases that did not name it.
+    ``pipeline`` is None in letters of releases that did not name it. ``value_bytes`` is the length of the whole value,
+    if the letter has an excerpt of it.
     """
 
     topic: str
@@ -23,6 +24,7 @@ class Letter:
     stage: str
     reason: str
     own_headers: tuple[tuple[str, bytes | None], ...]
+    value_bytes: int | None = None
 
 
 def read_letter(record: Record) -> Letter:
@@ -44,6 +46,7 @@ def read_letter(record: Record) -> Letter:
             stage=headers["stage"],
             reason=headers["exception.class.name"],
             own_headers=tuple(record.headers[:begin]),
+            value_bytes=int(headers["penstock.value.bytes"]) if "penstock.value.bytes" in headers else None,
         )
     except KeyError as missing:
         raise ValueError(f"header {_PREFIX}{missing.args[0]} is missing") from missing

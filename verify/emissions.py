@@ -57,7 +57,7 @@ class FeatureFindings(Findings):
 
 
 class ViewEmission(NamedTuple):
-    """One view's part of one feature record.
+    """One view's part of one feature record; of an excerpt, with its texts and lists cut.
 
     ``updates`` are the events before ``seq`` that gave no record; see :class:`verify.published.Published`.
     """
@@ -67,6 +67,7 @@ class ViewEmission(NamedTuple):
     position: Position
     part: Mapping[str, Any]
     updates: tuple[Place, ...] | None = ()
+    is_excerpt: bool = False
 
 
 def emissions_of(view: ViewPlan, records: Iterable[Published]) -> dict[tuple[str, int], list[ViewEmission]]:
@@ -84,7 +85,8 @@ def emission_in(record: Published, view: ViewPlan) -> ViewEmission | None:
     part = record.value[view.name]
     if part is None:
         return None
-    return ViewEmission(record.value["attempt"], part["seq"], record.position, part, record.updates.get(view.name, ()))
+    updates = record.updates.get(view.name, ())
+    return ViewEmission(record.value["attempt"], part["seq"], record.position, part, updates, record.is_excerpt)
 
 
 def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:

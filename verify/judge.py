@@ -27,6 +27,7 @@ from verify.measured import Measured
 from verify.published import Position, Published
 from verify.report import ModelReport, PipelineReport, percentiles
 from verify.run_data import RunData
+from verify.unpublished import check_unpublished
 
 
 def judge(
@@ -56,13 +57,16 @@ def judge(
         for of_source, source, records in zip((judged, *others), plan.sources, run.dead_letters, strict=True)
     ]
     updating = [other.events for other in others]
-    features = check_features(plan, judged.events, run.features, arrivals=judged.arrivals(), others=updating)
-    timers = check_timers(plan, judged.events, run.features, others=updating)
+    withheld = check_unpublished(plan, judged.events, run.unpublished, project.features_decoder())
+    emitted = [*run.features, *withheld.records]
+    features = check_features(plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating)
+    timers = check_timers(plan, judged.events, emitted, others=updating)
     of_events = [record for record in run.features if not record.is_timer]
+    too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     scored = check_predictions(
         plan,
         pipeline.model,
-        judged.events,
+        {position: event for position, event in judged.events.items() if position not in too_large},
         of_events,
         run.predictions,
         lambda version: _scorer(run.models / pipeline.model.name / version / "model.onnx"),
@@ -79,6 +83,7 @@ def judge(
             judged.timestamps,
             arrivals=judged.arrivals(),
             others=others,
+            too_large=too_large,
         )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
@@ -87,7 +92,7 @@ def judge(
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured) if measured else None
     misses_quality = measured is not None and pipeline.labels is not None and quality is None
-    checks: list[Findings] = [features, timers, scored, redis, cassandra, replayed, drift]
+    checks: list[Findings] = [withheld, features, timers, scored, redis, cassandra, replayed, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
     return PipelineReport(
@@ -97,7 +102,8 @@ def judge(
         events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
         events_ignored=sum(len(each.ignored) for each in (judged, *others)),
         dead_letters=sum(found for found, _, _ in letters),
-        dead_letter_mismatches=sum(wrong for _, wrong, _ in letters),
+        dead_letter_mismatches=sum(wrong for _, wrong, _ in letters) + withheld.mismatches,
+        features_too_large=len(too_large),
         epochs=features.epochs,
         epochs_announced=epochs,
         features_emitted=features.emitted + timers.emitted,

@@ -46,7 +46,8 @@ class Published:
 
     ``lacks`` names the views and columns that are missing because an earlier definition wrote the record. ``updates``
     holds, by view, the events that updated it since its last record and gave none themselves, in the order in which the
-    view saw them; None if there were too many to name. ``timestamp`` is the record's own, when it was published.
+    view saw them; None if there were too many to name. ``timestamp`` is the record's own, when it was published. An
+    ``is_excerpt`` was too long for its topic, and is in the topic's dead letters with its texts and lists cut.
     """
 
     partition: int
@@ -56,10 +57,11 @@ class Published:
     lacks: frozenset[str] = NO_NAMES
     updates: Mapping[str, tuple[Place, ...] | None] = field(default_factory=dict)
     timestamp: int = 0
+    is_excerpt: bool = False
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
-        return f"{topic}[{self.partition}]@{self.offset}"
+        return f"{topic}{'.dlq' if self.is_excerpt else ''}[{self.partition}]@{self.offset}"
 
     @property
     def is_timer(self) -> bool:
@@ -95,13 +97,18 @@ def readable(records: Iterable[Record], decoder: Decoder, topic: str) -> tuple[l
 def _published(record: Record, decoder: Decoder) -> Published:
     value = record.value or b""
     lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
-    updates = _updates(dict(record.headers).get("updates"))
+    updates = updates_in(record)
     content = decoder.decode(value)
     return Published(record.partition, record.offset, record.key, content, lacks, updates, record.timestamp)
 
 
-def _updates(header: bytes | None) -> dict[str, tuple[Place, ...] | None]:
-    """What the header of this name says (docs/reference/records.md)."""
+def updates_in(record: Record) -> dict[str, tuple[Place, ...] | None]:
+    """What the header ``updates`` says (docs/reference/records.md).
+
+    Raises:
+        Undecodable: if it is not what it should be.
+    """
+    header = dict(record.headers).get("updates")
     try:
         return {
             view: None

@@ -20,6 +20,7 @@ from cassandra.query import SimpleStatement, tuple_factory
 
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
+from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record, read_topic
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
@@ -64,6 +65,7 @@ def read_run(
         dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
         features=features,
         predictions=predictions,
+        unpublished=records(dead_letters_of(pipeline.features_topic)),
         alerts=records(pipeline.drift_topic) if has_monitors else (),
         states=records(pipeline.drift_state_topic) if has_monitors else (),
         labels=() if labels is None else records(labels.topic),

@@ -33,6 +33,7 @@ class PipelineReport(BaseModel):
     """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
 
     ``features_checked`` counts the feature values that were compared, of ``features_total`` that were published.
+    ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
     without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
     ``not_checked`` says in words what left nothing to check.
@@ -55,6 +56,7 @@ class PipelineReport(BaseModel):
     dead_letter_mismatches: int
     epochs: int
     epochs_announced: int = 1
+    features_too_large: int = 0
     features_emitted: int
     features_total: int
     features_checked: int
@@ -119,8 +121,9 @@ class PipelineReport(BaseModel):
                 f"a view began with empty windows {self.epochs} times, {self.epochs_announced} announced: state was "
                 f"lost, unless `job start --empty` was intended; then verify with --epochs {self.epochs}"
             )
-        if self.predictions != self.events_valid:
-            found.append(f"{self.predictions} predictions for {self.events_valid} valid events")
+        scorable = self.events_valid - self.features_too_large
+        if self.predictions != scorable:
+            found.append(f"{self.predictions} predictions for {scorable} valid events")
         if self.dead_letters != self.events_invalid:
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
         if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:

@@ -58,6 +58,7 @@ class RunData:
     Args:
         sources: The raw records of each source, in offset order within each partition.
         dead_letters: The records of each source's dead letter topic.
+        unpublished: The records of the features topic's dead letter topic.
         features: The features topic, decoded.
         predictions: The predictions topic, decoded.
         alerts: The drift topic.
@@ -76,6 +77,7 @@ class RunData:
     dead_letters: tuple[Sequence[Record], ...]
     features: Sequence[Published]
     predictions: Sequence[Published]
+    unpublished: Sequence[Record] = ()
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()

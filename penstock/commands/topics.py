@@ -6,10 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from penstock.kafka.topics import admin_client, create_topics, partition_counts
+from penstock.kafka.topics import admin_client, create_topics, largest_messages, partition_counts, require_room
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
-from streams.plan.pipeline_topics import pipeline_topics
+from streams.plan.pipeline_topics import pipeline_topics, room_of_job, room_of_scorer
 
 
 @click.group()
@@ -26,12 +26,16 @@ def topics() -> None:
 )
 def create(pipeline: str, replication: int | None) -> None:
     """Create the topics that PIPELINE reads and writes; existing topics are not changed."""
-    definition = load_pipeline(pipeline)
-    created = create_topics(pipeline_topics(definition), Settings().kafka.access, replication=replication)
-    for topic in pipeline_topics(definition):
+    definition, kafka = load_pipeline(pipeline), Settings().kafka.access
+    wanted = pipeline_topics(definition)
+    created = create_topics(wanted, kafka, replication=replication)
+    for topic in wanted:
         click.echo(
             f"{'created' if topic.name in created else 'exists '}  {topic.name}  ({topic.partitions} partitions)"
         )
+    largest = largest_messages([topic.name for topic in wanted], kafka)
+    room = room_of_job(definition, largest) | room_of_scorer(definition, largest)
+    require_room(room, largest, kafka)
 
 
 @topics.command()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# What Kafka adds to a record in a batch of its own (61 and 21 bytes at most), and to a header.
+_RECORD_BYTES, _HEADER_BYTES = 128, 10
+
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -31,3 +34,9 @@ class Produced(NamedTuple):
     headers: Headers
     timestamp: int
     origin: str
+
+    @property
+    def bytes(self) -> int:
+        """No less than what Kafka counts against ``max.message.bytes``."""
+        headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in self.headers)
+        return _RECORD_BYTES + len(self.key or b"") + len(self.value or b"") + headers

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
@@ -80,6 +80,59 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
                 what=f"topic {name} has {existing[name]} partitions, not {partitions}",
                 where=str(kafka),
                 next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
+            )
+
+
+def topic_settings(names: Sequence[str], kafka: KafkaAccess) -> dict[str, dict[str, str]]:
+    """The settings of each topic, by name.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, or does not allow it.
+    """
+    # Keep a reference to the client: a collected client drops its pending answers.
+    admin = admin_client(kafka)
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(names)]
+    try:
+        answers = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
+        found = {resource.name: future.result(_TIMEOUT_S + 1) for resource, future in answers.items()}
+    except (KafkaException, TimeoutError) as error:
+        raise PenstockError(
+            f"cannot read the settings of the topics: {error}",
+            where=str(kafka),
+            next="penstock status; if the cluster has ACLs, grant this user DescribeConfigs on "
+            + ", ".join(dict.fromkeys(names)),
+        ) from error
+    return {name: {setting: entry.value for setting, entry in entries.items()} for name, entries in found.items()}
+
+
+def largest_messages(names: Sequence[str], kafka: KafkaAccess) -> dict[str, int]:
+    """How many bytes each topic takes in a message (``max.message.bytes``).
+
+    Raises:
+        PenstockError: as :func:`topic_settings`.
+    """
+    return {name: int(entries["max.message.bytes"]) for name, entries in topic_settings(names, kafka).items()}
+
+
+def require_room(written: Mapping[str, int], largest: Mapping[str, int], kafka: KafkaAccess) -> None:
+    """Check that topics take what is written to them.
+
+    Args:
+        written: The bytes that each topic must take.
+        largest: The bytes that each topic takes, see :func:`largest_messages`.
+        kafka: For messages only.
+
+    Raises:
+        PenstockError: if a topic takes less.
+    """
+    for name, needed in written.items():
+        if largest[name] < needed:
+            raise PenstockError(
+                f"topic {name} takes messages of {largest[name]:,} bytes, and {needed:,} may be written to it",
+                where=f"{name} at {kafka}",
+                safe="nothing was read or written",
+                next=f"kafka-configs.sh --alter --entity-type topics --entity-name {name} "
+                f"--add-config max.message.bytes={needed}",
             )
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.kafka.names import group_of
-from penstock.kafka.topics import require_topics
+from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.rest import Flink, Job
-from streams.flink.submission import Options, Replay
+from streams.flink.submission import Limits, Options, Replay
 from streams.flink.submit import submit_job
+from streams.plan.pipeline_topics import room_of_job
 from streams.plan.project import Project
 
 LATEST = "latest"
@@ -66,7 +67,7 @@ def start(
             was started then. Also if the job does not run after two minutes, or keeps restarting: it still exists then.
     """
     job_options = Options(**options)
-    require_ready(project, settings)
+    limits = require_ready(project, settings)
     with Flink(settings.flink.rest) as flink:
         _require_no_active_job(flink, project)
         if savepoint is None and not empty:
@@ -75,6 +76,7 @@ def start(
             project,
             settings,
             job_options,
+            limits,
             name=job_name(project),
             group=job_group(project),
             savepoint=_savepoint_path(project, settings, savepoint),
@@ -108,7 +110,10 @@ def start_backfill(
     )
     # A single task reads all partitions, so that it can order them.
     options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
-    return submit_job(project, settings, options, name=name, group=name, savepoint=checkpoint, replay=replay)
+    longest = largest_messages([replay.topic], settings.kafka.access)[replay.topic]
+    # The live job has published the dead letters.
+    limits = Limits(features=longest, dead_letters=(0,) * len(project.plan.sources), unpublished=0)
+    return submit_job(project, settings, options, limits, name=name, group=name, savepoint=checkpoint, replay=replay)
 
 
 def stop(project: Project, settings: Settings) -> str:
@@ -149,20 +154,24 @@ def status(project: Project, settings: Settings) -> Job | None:
         return flink.with_details(jobs[-1]) if jobs else None
 
 
-def require_ready(project: Project, settings: Settings) -> None:
-    """Check those preconditions of a job that Flink does not check.
+def require_ready(project: Project, settings: Settings) -> Limits:
+    """Check those preconditions of a job that Flink does not check; returns what its topics take.
 
     Raises:
-        PenstockError: if a topic is missing, or a definition changed under an old version.
+        PenstockError: if a topic is missing or takes too little, or a definition changed under an old version.
     """
-    plan = project.plan
+    plan, kafka = project.plan, settings.kafka.access
     require_unchanged(project.forms, project.schemas)
+    unpublished = dead_letters_of(plan.features_topic)
     topics = [topic for source in plan.sources for topic in (source.topic, source.dead_letter_topic)]
-    require_topics(
-        [*topics, plan.features_topic],
-        settings.kafka.access,
-        partitions=plan.source.partitions,
-        pipeline=project.reference,
+    topics += [plan.features_topic, unpublished]
+    require_topics(topics, kafka, partitions=plan.source.partitions, pipeline=project.reference)
+    largest = largest_messages(topics, kafka)
+    require_room(room_of_job(project.pipeline, largest), largest, kafka)
+    return Limits(
+        features=largest[plan.features_topic],
+        dead_letters=tuple(largest[source.dead_letter_topic] for source in plan.sources),
+        unpublished=largest[unpublished],
     )
 
 

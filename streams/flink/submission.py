@@ -137,10 +137,27 @@ class Replay(Offsets):
         return (self, *self.additional_sources)
 
 
+class Limits(BaseModel):
+    """Bytes of the longest record that each topic of a job takes.
+
+    Args:
+        features: The features topic.
+        dead_letters: The dead-letter topic of each source.
+        unpublished: The dead-letter topic of the features topic.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: int
+    dead_letters: tuple[int, ...]
+    unpublished: int
+
+
 class KernelRequest(BaseModel):
     """The kernel's part: plan and schemas as JSON texts, and the job's consumer group.
 
-    ``writers`` are, for each source, the schemas that its producers may have used.
+    ``writers`` are, for each source, the schemas that its producers may have used. ``unpublished_topic`` is for the
+    letters of feature records that are too long for their topic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -153,6 +170,8 @@ class KernelRequest(BaseModel):
     submission_ms: int
     wait_ms: int
     exactly_once: bool
+    unpublished_topic: str
+    limits: Limits
     replay: Replay | None = None
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.errors import PenstockError
+from penstock.kafka.names import dead_letters_of
 from penstock.paths import ROOT, java_home, jobs_python
 from penstock.processes import end_with_parent
 from penstock.settings import Settings
@@ -28,6 +29,7 @@ from streams.flink.submission import (
     PII_KEY_VARIABLE,
     Description,
     KernelRequest,
+    Limits,
     Options,
     Replay,
     Submission,
@@ -47,6 +49,7 @@ def submit_job(
     project: Project,
     settings: Settings,
     options: Options,
+    limits: Limits,
     *,
     name: str,
     group: str,
@@ -60,6 +63,7 @@ def submit_job(
         project: What to run.
         settings: The addresses of Kafka and Flink, and the key of personal data.
         options: How to run it.
+        limits: The longest records that its topics take.
         name: The job's name.
         group: Its consumer group.
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
@@ -69,18 +73,22 @@ def submit_job(
     Raises:
         PenstockError: if a jar, the key or Flink is missing, or Flink refuses the job.
     """
-    job_id = _build_and_submit(project, settings, options, name, group, savepoint, drop_state, replay, dry_run=False)
+    job_id = _build_and_submit(
+        project, settings, options, name, group, savepoint, drop_state, replay, limits=limits, dry_run=False
+    )
     assert job_id is not None
     return job_id
 
 
-def dry_run_job(project: Project, settings: Settings, options: Options, *, name: str, group: str) -> None:
+def dry_run_job(
+    project: Project, settings: Settings, options: Options, limits: Limits, *, name: str, group: str
+) -> None:
     """Assemble the job as :func:`submit_job` does, without submitting it.
 
     Raises:
         PenstockError: as :func:`submit_job`, apart from the errors of a running Flink.
     """
-    _build_and_submit(project, settings, options, name, group, None, False, None, dry_run=True)
+    _build_and_submit(project, settings, options, name, group, None, False, None, limits=limits, dry_run=True)
 
 
 def description_of(project: Project, options: Options) -> Description:
@@ -114,6 +122,7 @@ def _build_and_submit(
     drop_state: bool,
     replay: Replay | None,
     *,
+    limits: Limits,
     dry_run: bool,
 ) -> str | None:
     plan = project.plan
@@ -131,6 +140,8 @@ def _build_and_submit(
         submission_ms=time.time_ns() // 1_000_000,
         wait_ms=options.forget_after_days * _DAY_MS,
         exactly_once=options.exactly_once,
+        unpublished_topic=dead_letters_of(plan.features_topic),
+        limits=limits,
         replay=replay,
     )
     with _python_files(project.pipeline) as python_files:

@@ -144,8 +144,8 @@ def _replace_job(
     project: Project, settings: Settings, old_job: Job, running: Description, target: Description
 ) -> ReplacedJob:
     options = target.options
-    lifecycle.require_ready(project, settings)
-    dry_run_job(project, settings, options, name=old_job.name, group=lifecycle.job_group(project))
+    limits = lifecycle.require_ready(project, settings)
+    dry_run_job(project, settings, options, limits, name=old_job.name, group=lifecycle.job_group(project))
     drop_state = not set(running.entities) <= set(target.entities)
     savepoint = lifecycle.stop(project, settings)
     try:

@@ -153,7 +153,7 @@ def _with_derived_columns(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
     """The rows with derived columns, filters and composite keys, computed by the oracle: the kernel runs no SQL."""
     if not plan.derived and not plan.filters:
         keys = plan.composites
-        return [row | {key.name: composite_text([row[name] for name in key.columns]) for key in keys} for row in rows]
+        return [{**row, **{key.name: composite_text([row[c] for c in key.columns]) for key in keys}} for row in rows]
     # DuckDB takes longer to import and to open than all else. Most unit tests need none of it.
     from streams.oracle.derived_columns import derive  # noqa: PLC0415
 

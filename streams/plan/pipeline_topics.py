@@ -6,11 +6,19 @@ of them. So the order of an entity's events, and the state of what is scored, ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from penstock.kafka.names import Topic, dead_letters_of
 from streams.definitions.pipeline import Pipeline
 
 # A dead letter has the refused event verbatim, and one reason to refuse an event is that it is too large.
 _DEAD_LETTER_MAX_BYTES = 32 * 1024 * 1024
+# A feature record repeats values of its event, once for each feature and column that carries them, and a prediction
+# repeats the event id. What is still too long becomes a dead letter.
+_FEATURES_MAX_BYTES = 8 * 1024 * 1024
+_EVENTS_PER_RECORD = 4
+# The headers of a dead letter.
+_HEADER_BYTES = 64 * 1024
 # A consumer that takes over a partition reads its whole state topic, so overwritten states must be compacted soon.
 # Kafka does not compact the active segment, by default of 1 GiB.
 _LATEST_STATE = {
@@ -27,8 +35,16 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     topics = []
     for source in pipeline.sources:
         topics += [Topic(source.topic, partitions), Topic(source.dead_letter_topic, partitions, dead_letters)]
-    for published in (pipeline.features_topic, pipeline.predictions_topic):
-        topics += [Topic(published, partitions), Topic(dead_letters_of(published), partitions, dead_letters)]
+    features_bytes = max(_FEATURES_MAX_BYTES, _EVENTS_PER_RECORD * pipeline.source.max_bytes)
+    for published, most in (
+        (pipeline.features_topic, features_bytes),
+        (pipeline.predictions_topic, 2 * features_bytes),
+    ):
+        letters = {"max.message.bytes": str(max(_DEAD_LETTER_MAX_BYTES, most + _HEADER_BYTES))}
+        topics += [
+            Topic(published, partitions, {"max.message.bytes": str(most)}),
+            Topic(dead_letters_of(published), partitions, letters),
+        ]
     if pipeline.labels is not None:
         topics.append(Topic(pipeline.labels.topic, partitions))
     if pipeline.monitors is not None:
@@ -37,3 +53,23 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
             Topic(pipeline.drift_state_topic, partitions, _LATEST_STATE),
         ]
     return topics
+
+
+def room_of_job(pipeline: Pipeline, largest: Mapping[str, int]) -> dict[str, int]:
+    """The bytes that each topic to which the job writes must take; ``largest`` is what its topics take now.
+
+    A letter has the record verbatim; a feature record has at least what its event has.
+    """
+    room = {source.dead_letter_topic: largest[source.topic] + _HEADER_BYTES for source in pipeline.sources}
+    features = pipeline.features_topic
+    return room | {
+        features: pipeline.source.max_bytes,
+        dead_letters_of(features): largest[features] + _HEADER_BYTES,
+    }
+
+
+def room_of_scorer(pipeline: Pipeline, largest: Mapping[str, int]) -> dict[str, int]:
+    """The bytes that each topic to which the scorer writes must take; ``largest`` is what its topics take now."""
+    features, predictions = pipeline.features_topic, pipeline.predictions_topic
+    longest = max(largest[features], largest[predictions])
+    return {predictions: largest[features], dead_letters_of(predictions): longest + _HEADER_BYTES}

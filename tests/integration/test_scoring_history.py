@@ -86,7 +86,9 @@ def event(offset: int) -> EventPosition:
 
 def answer(bench: ScorerBench, offset: int, *, dead: bool = False) -> Produced:
     """The answer to event ``offset``, dated as the event is."""
-    writer = PredictionWriter(bench.pipeline, compile_plan(bench.pipeline), ModelIdentity("taps", "1"))
+    writer = PredictionWriter(
+        bench.pipeline, compile_plan(bench.pipeline), ModelIdentity("taps", "1"), max_bytes=1 << 20
+    )
     consumed = Consumed(bench.pipeline.features_topic, 0, offset, b"k", b"v", [])
     if dead:
         return writer.unscorable(consumed, event(offset), "penstock.NotANumber", "no number", EPOCH + offset)

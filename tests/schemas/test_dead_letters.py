@@ -69,3 +69,17 @@ def test_a_letter_of_a_release_that_named_no_pipeline_is_still_read() -> None:
 def test_a_letter_without_a_pipeline_does_not_take_that_of_an_earlier_refusal() -> None:
     again = replace(LETTER, pipeline=None, original_headers=tuple(LETTER.headers()))
     assert DeadLetter.read(again.key, again.value, again.headers()) == again
+
+
+def test_a_letter_with_an_excerpt_says_how_long_the_value_was() -> None:
+    letter = replace(LETTER, value_bytes=70_000)
+    assert letter.headers()[-1] == ("penstock.value.bytes", b"70000")
+    assert DeadLetter.read(letter.key, letter.value, letter.headers()) == letter
+
+
+def test_a_record_that_has_such_a_header_itself_keeps_it() -> None:
+    own = (("penstock.value.bytes", b"x"), ("__connect.errors.topic", b"t"))
+    whole = replace(LETTER, original_headers=own)
+    assert DeadLetter.read(whole.key, whole.value, whole.headers()) == whole
+    cut = replace(whole, value_bytes=1)
+    assert DeadLetter.read(cut.key, cut.value, cut.headers()) == cut

@@ -20,7 +20,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def writer(pipeline):
-    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"))
+    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), max_bytes=1 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,19 @@ def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dea
         ("score", "penstock.NotANumber"),
         ("score", "penstock.ModelFailed"),
     ]
+
+
+def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_its_event(pipeline):
+    narrow = PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), max_bytes=5_000)
+    candidates = [
+        Candidate(consumed(n, b"value"), record(n, event_id=event_id), EventPosition("events.taps", 0, n, NOW))
+        for n, event_id in enumerate(["short", "x" * 3_000])
+    ]
+    vectors = np.zeros((2, 1), np.float32)
+    results = [InferenceResult(0.5, "primary")] * 2
+    predictions, letters = encode_results(candidates, vectors, results, narrow, NOW)
+    assert [prediction.origin for prediction in predictions] == ["features.taps[0]@0"]
+    (letter,) = letters
+    assert reason(letter) == ("score", "penstock.TooLarge")
+    assert dict(letter.headers)["penstock.source.offset"] == b"1"
+    assert predictions[0].bytes < 5_000

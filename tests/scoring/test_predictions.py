@@ -27,7 +27,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def writer(pipeline):
-    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "4"))
+    return PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "4"), max_bytes=1 << 20)
 
 
 def consumed(*headers, value=b"\xc3\x01") -> Consumed:

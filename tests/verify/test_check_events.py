@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,3 +168,47 @@ def test_of_copies_in_several_partitions_the_one_that_the_job_took_was_first() -
 def test_of_copies_in_one_partition_the_one_with_the_lower_offset_was_first() -> None:
     first, second = Position(0, 0), Position(0, 1)
     assert judge_copies(first, second, published=(second,)) == {first}
+
+
+def excerpt_letter(value: bytes, *, length: int, key: bytes | None = b"c") -> Record:
+    found = DeadLetter(
+        "events.payments",
+        0,
+        0,
+        PLAN.pipeline,
+        "decode",
+        "penstock.job",
+        "penstock.TooLarge",
+        "why",
+        key,
+        value,
+        (),
+        length,
+    )
+    return Record(0, 0, 2_000, key, value, tuple(found.headers()))
+
+
+def test_a_letter_of_a_record_that_is_too_long_for_it_has_the_beginning_and_the_length() -> None:
+    raw = b"x" * 2_000_000
+    judged = judge(raw)
+    for key in (b"c", None):
+        cut = excerpt_letter(raw[: 16 * 1024], length=len(raw), key=key)
+        assert check_dead_letters(judged, PLAN.pipeline, "events.payments", [cut]) == (1, 0, [])
+    for wrong in (
+        excerpt_letter(raw[: 16 * 1024], length=len(raw) - 1),
+        excerpt_letter(raw[:9], length=len(raw)),
+        excerpt_letter(b"y" * 16 * 1024, length=len(raw)),
+        excerpt_letter(raw[: 16 * 1024], length=len(raw), key=b"other"),
+    ):
+        assert check_dead_letters(judged, PLAN.pipeline, "events.payments", [wrong])[1] == 1
+
+
+def test_a_letter_that_fits_must_be_verbatim() -> None:
+    judged = judge(b"x" * 20_000)
+    raw = judged.refused[Position(0, 0)].value
+    assert raw is not None
+    found = DeadLetter.read(b"c", None, letter(0, judged.rejections[Position(0, 0)].reason, "decode").headers)
+    cut = replace(found, value=raw[: 16 * 1024], value_bytes=len(raw))
+    record = Record(0, 0, 2_000, b"c", cut.value, tuple(cut.headers()))
+    _, wrong, (text,) = check_dead_letters(judged, PLAN.pipeline, "events.payments", [record])
+    assert (wrong, "excerpt of its dead letter" in text) == (1, True)

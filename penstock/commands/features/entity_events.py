@@ -7,10 +7,9 @@ from penstock.settings import Settings
 from streams.oracle.reference import Row
 from streams.plan.model import ViewPlan
 from streams.plan.project import Project
-from verify.emissions import JudgedEvent
+from verify.emissions import JudgedEvent, by_entity
 from verify.judged_sources import judged_source
 from verify.published import clocks
-from verify.emissions import by_entity
 
 
 def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, settings: Settings) -> list[Row]:

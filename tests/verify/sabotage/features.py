@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from penstock.kafka.reading import Record
+from schemas.codec import Encoder
+from schemas.dead_letters import DeadLetter
+from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import mutant
 from tests.verify.sabotage.editing import (
@@ -175,6 +179,27 @@ def a_feature_record_lost(project: Project, run: RunData) -> RunData:
     position = run.features[event_records(run)[9]].position
     features = [record for record in run.features if record.is_timer or record.position != position]
     return dataclasses.replace(run, features=features)
+
+
+@mutant("dead_letter_mismatches")
+def a_letter_in_place_of_a_feature_record_that_was_not_long(project: Project, run: RunData) -> RunData:
+    record = run.features[event_records(run)[9]]
+    source = record.value["source"]
+    letter = DeadLetter(
+        topic=source["topic"],
+        partition=source["partition"],
+        offset=source["offset"],
+        stage="encode",
+        component="penstock.job",
+        reason="penstock.FeaturesTooLarge",
+        message="the feature record is longer than its topic takes",
+        key=record.key,
+        value=Encoder(features_schema(project.plan)).encode(record.value),
+        value_bytes=2_000_000,
+    )
+    features = [other for other in run.features if other.is_timer or other.position != record.position]
+    unpublished = [Record(record.partition, 0, 0, letter.key, letter.value, tuple(letter.headers()))]
+    return dataclasses.replace(run, features=features, unpublished=unpublished)
 
 
 @mutant("feature_mismatches")

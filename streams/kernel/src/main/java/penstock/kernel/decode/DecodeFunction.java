@@ -24,6 +24,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private final String planJson;
   private final boolean allFields;
   private final EventDecoder.DecoderSettings settings;
+  private final List<Long> maxLetterBytes;
 
   private transient String pipeline;
   private transient List<EventDecoder> decoders;
@@ -37,8 +38,14 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
    *
    * @param allFields whether events carry all fields of the contract, for SQL, or only those that
    *     the stages need
+   * @param maxLetterBytes what the dead-letter topic of each source takes
    */
-  public DecodeFunction(String planJson, boolean allFields, EventDecoder.DecoderSettings settings) {
+  public DecodeFunction(
+      String planJson,
+      boolean allFields,
+      EventDecoder.DecoderSettings settings,
+      List<Long> maxLetterBytes) {
+    this.maxLetterBytes = new ArrayList<>(maxLetterBytes);
     this.planJson = planJson;
     this.allFields = allFields;
     this.settings = settings;
@@ -83,7 +90,8 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
       String topic = sources.get(record.source()).topic();
       context.output(
           outputs.get(record.source()),
-          DeadLetterEncoder.encode(pipeline, topic, record, invalid));
+          DeadLetterEncoder.encode(
+              pipeline, topic, record, invalid, maxLetterBytes.get(record.source())));
       return;
     }
     out.collect(event);

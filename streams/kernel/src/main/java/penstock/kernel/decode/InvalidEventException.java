@@ -1,8 +1,8 @@
 package penstock.kernel.decode;
 
 /**
- * Thrown for a record that becomes a dead letter. The message names fields and rules, and never
- * quotes a value of the event.
+ * Why a record becomes a dead letter. The message names fields and rules, and never quotes a value
+ * of the event.
  */
 public final class InvalidEventException extends Exception {
   private static final long serialVersionUID = 1;
@@ -14,7 +14,8 @@ public final class InvalidEventException extends Exception {
     UNDECODABLE("penstock.Undecodable", "decode"),
     UNKNOWN_SCHEMA("penstock.UnknownSchema", "decode"),
     INVALID_FIELD("penstock.InvalidField", "validate"),
-    FUTURE_EVENT("penstock.FutureEvent", "validate");
+    FUTURE_EVENT("penstock.FutureEvent", "validate"),
+    FEATURES_TOO_LARGE("penstock.FeaturesTooLarge", "encode");
 
     /** The reason's name in dead letters. */
     public final String label;

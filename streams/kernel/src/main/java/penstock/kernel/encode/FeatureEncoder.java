@@ -21,6 +21,8 @@ import penstock.kernel.plan.Plan;
  * schemas.records.features_schema} builds.
  */
 public final class FeatureEncoder {
+  private static final int EXCERPT_CHARACTERS = 256;
+  private static final int EXCERPT_ELEMENTS = 16;
   private static final List<String> LEADING =
       List.of("event_id", "event_time", "trigger", "attempt", "source", "event");
 
@@ -31,6 +33,7 @@ public final class FeatureEncoder {
   private final FieldEncoding[][] views;
   private final int[] presentBranch;
   private final ByteArrayOutputStream buffer = new ByteArrayOutputStream(1024);
+  private boolean isExcerpt;
   private final BinaryEncoder out = EncoderFactory.get().binaryEncoder(buffer, null);
 
   /**
@@ -121,9 +124,22 @@ public final class FeatureEncoder {
 
   /** The feature record of an event that has passed all stages. */
   public byte[] encode(Event event, long attempt) throws IOException {
+    return encode(event, attempt, false);
+  }
+
+  /**
+   * The same record, with the first 256 characters of each text and 16 elements of each list. So
+   * its length is bounded by the number of its fields.
+   */
+  public byte[] excerpt(Event event, long attempt) throws IOException {
+    return encode(event, attempt, true);
+  }
+
+  private byte[] encode(Event event, long attempt, boolean isExcerpt) throws IOException {
+    this.isExcerpt = isExcerpt;
     buffer.reset();
     buffer.write(header, 0, header.length);
-    out.writeString(event.isTimer ? "" : event.id);
+    writeText(event.isTimer ? "" : event.id);
     out.writeLong(event.time);
     out.writeString(event.isTimer ? "timer" : "event");
     out.writeLong(attempt);
@@ -146,7 +162,7 @@ public final class FeatureEncoder {
   }
 
   private void write(FieldEncoding[] fields, ViewValues view) throws IOException {
-    out.writeString(view.entity());
+    writeText(view.entity());
     out.writeLong(view.epoch());
     out.writeLong(view.seq());
     out.writeLong(view.asOf());
@@ -171,18 +187,28 @@ public final class FeatureEncoder {
   }
 
   private void writeList(ColumnType element, List<?> values) throws IOException {
+    int size = isExcerpt ? Math.min(values.size(), EXCERPT_ELEMENTS) : values.size();
     out.writeArrayStart();
-    out.setItemCount(values.size());
-    for (Object value : values) {
+    out.setItemCount(size);
+    for (Object value : values.subList(0, size)) {
       out.startItem();
       write(element, value);
     }
     out.writeArrayEnd();
   }
 
+  private void writeText(String text) throws IOException {
+    boolean isLonger =
+        isExcerpt
+            && text.length() > EXCERPT_CHARACTERS
+            && text.codePointCount(0, text.length()) > EXCERPT_CHARACTERS;
+    out.writeString(
+        isLonger ? text.substring(0, text.offsetByCodePoints(0, EXCERPT_CHARACTERS)) : text);
+  }
+
   private void write(ColumnType type, Object value) throws IOException {
     switch (type) {
-      case STRING -> out.writeString((String) value);
+      case STRING -> writeText((String) value);
       case LONG -> out.writeLong((Long) value);
       case DOUBLE -> out.writeDouble((Double) value);
       case BOOLEAN -> out.writeBoolean((Boolean) value);

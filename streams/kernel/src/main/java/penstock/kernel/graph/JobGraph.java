@@ -93,7 +93,9 @@ public final class JobGraph {
     boolean allFields = computesColumns();
     DataStream<RawRecord> raw = request.replay() == null ? liveRecords(env) : replayedRecords(env);
     SingleOutputStreamOperator<Event> events =
-        raw.process(new DecodeFunction(request.plan(), allFields, decoding))
+        raw.process(
+                new DecodeFunction(
+                    request.plan(), allFields, decoding, request.limits().deadLetters()))
             .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");
@@ -101,7 +103,7 @@ public final class JobGraph {
       Plan.Source source = plan.sources().get(i);
       events
           .getSideOutput(DecodeFunction.deadLetters(i))
-          .sinkTo(KafkaConnectors.deadLetters(source, kafka))
+          .sinkTo(KafkaConnectors.deadLetters(source.deadLetterTopic(), kafka))
           .name(source.deadLetterTopic())
           .uid(i == 0 ? "dead-letters" : "dead-letters-" + source.topic());
     }
@@ -263,13 +265,31 @@ public final class JobGraph {
         .name("from features");
   }
 
-  /** Publishes the features of events that have passed all stages. */
+  /**
+   * Publishes the features of events that have passed all stages. A record that is too long becomes
+   * a dead letter, except in a replay.
+   */
   public void write(DataStream<Event> events) {
-    events
-        .map(new EncodeFunction(request.plan(), request.featuresSchema()))
-        .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
-        .name("encode")
-        .uid("encode")
+    JobRequest.Limits limits = request.limits();
+    SingleOutputStreamOperator<OutgoingRecord> records =
+        events
+            .process(
+                new EncodeFunction(
+                    request.plan(),
+                    request.featuresSchema(),
+                    limits.features(),
+                    limits.unpublished()))
+            .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
+            .name("encode")
+            .uid("encode");
+    if (request.replay() == null) {
+      records
+          .getSideOutput(EncodeFunction.DEAD_LETTERS)
+          .sinkTo(KafkaConnectors.deadLetters(request.unpublishedTopic(), kafka))
+          .name(request.unpublishedTopic())
+          .uid("unpublished");
+    }
+    records
         .sinkTo(KafkaConnectors.features(request, plan, kafka))
         .name(plan.featuresTopic())
         .uid("features");

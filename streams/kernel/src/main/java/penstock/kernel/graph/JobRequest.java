@@ -15,6 +15,8 @@ import penstock.kernel.replay.Replay;
  * @param submissionMs when the job was submitted, epoch ms
  * @param waitMs how long an event may wait in the raw topic
  * @param exactlyOnce whether features are published in Kafka transactions, one per checkpoint
+ * @param unpublishedTopic for the letters of feature records that are too long
+ * @param limits the longest records that its topics take
  * @param replay the part of the raw topics that a backfill replays; null in a live job
  */
 public record JobRequest(
@@ -26,7 +28,17 @@ public record JobRequest(
     long submissionMs,
     long waitMs,
     boolean exactlyOnce,
+    String unpublishedTopic,
+    Limits limits,
     Replay replay) {
+  /**
+   * Bytes of the longest record that each topic takes.
+   *
+   * @param features the features topic
+   * @param deadLetters per source, its dead-letter topic
+   * @param unpublished the topic of the letters of feature records
+   */
+  public record Limits(long features, List<Long> deadLetters, long unpublished) {}
 
   static JobRequest parse(String json) {
     return Json.parse(json, JobRequest.class, "request");

@@ -87,8 +87,8 @@ final class KafkaConnectors {
     return sink(topic, kafka, guarantee).setTransactionalIdPrefix(request.group()).build();
   }
 
-  static KafkaSink<OutgoingRecord> deadLetters(Plan.Source source, Properties kafka) {
-    return sink(source.deadLetterTopic(), kafka, DeliveryGuarantee.AT_LEAST_ONCE).build();
+  static KafkaSink<OutgoingRecord> deadLetters(String topic, Properties kafka) {
+    return sink(topic, kafka, DeliveryGuarantee.AT_LEAST_ONCE).build();
   }
 
   private static KafkaSinkBuilder<OutgoingRecord> sink(

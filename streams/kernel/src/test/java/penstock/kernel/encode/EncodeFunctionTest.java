@@ -9,13 +9,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.message.BinaryMessageDecoder;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
-import org.apache.flink.streaming.api.operators.StreamMap;
+import org.apache.flink.streaming.api.operators.ProcessOperator;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
@@ -107,7 +109,7 @@ class EncodeFunctionTest {
             a.entity(), a.epoch(), a.seq(), a.asOf(), a.late(), a.features(),
             List.of(new EventPosition(1, 3, 1L << 40), new EventPosition(2, 0, 5)));
     event.views[1] = new ViewValues("k", 7, 2, 6, true, new Object[] {4.0}, null);
-    try (var harness = harness(Plans.withUpdates(PLAN_JSON))) {
+    try (var harness = harness(Plans.withUpdates(PLAN_JSON), 1_000, 2_000)) {
       harness.open();
       harness.processElement(event, 0);
       List<RawRecord.Header> headers = harness.extractOutputValues().get(0).headers();
@@ -116,6 +118,73 @@ class EncodeFunctionTest {
           "{\"a\":[[1,3,1099511627776],[2,0,5]],\"b\":null}",
           new String(headers.get(0).value(), StandardCharsets.UTF_8));
     }
+  }
+
+  @Test
+  void aRecordThatItsTopicDoesNotTakeBecomesALetterWithAnExcerptAndLaterEventsFollow()
+      throws Exception {
+    Event large = event(1.5);
+    large.id = "é".repeat(500);
+    large.views[0] =
+        new ViewValues(
+            "k", 7, 2, 6, true, new Object[] {4L, Collections.nCopies(99, 2.5), null, List.of()});
+    try (var harness = harness(1_000, 2_000)) {
+      harness.open();
+      harness.processElement(large, 0);
+      harness.processElement(event(1.5), 0);
+      assertEquals(1, harness.extractOutputValues().size());
+      OutgoingRecord letter = letters(harness).get(0);
+      assertEquals(3, letter.partition());
+      assertArrayEquals(new byte[] {1}, letter.key());
+      assertTrue(letter.bytes() <= 2_000);
+      assertEquals("events", header(letter, "__connect.errors.topic"));
+      assertEquals(String.valueOf(1L << 40), header(letter, "__connect.errors.offset"));
+      assertEquals(
+          "penstock.FeaturesTooLarge", header(letter, "__connect.errors.exception.class.name"));
+      assertEquals("encode", header(letter, "__connect.errors.stage"));
+      assertEquals(
+          new FeatureEncoder(PLAN, SCHEMA).encode(large, 0).length,
+          Integer.parseInt(header(letter, "penstock.value.bytes")));
+      GenericRecord excerpt = read(letter.value());
+      assertEquals("é".repeat(256), excerpt.get("event_id").toString());
+      assertEquals(2L, ((GenericRecord) excerpt.get("a")).get("seq"));
+      assertEquals(Collections.nCopies(16, 2.5), ((GenericRecord) excerpt.get("a")).get("l"));
+    }
+  }
+
+  @Test
+  void aLetterThatItsTopicDoesNotTakeLosesTheKeyAndThenTheExcerpt() throws Exception {
+    Event large = event(1.5);
+    large.key = new byte[3_000];
+    try (var harness = harness(1_000, 2_000)) {
+      harness.open();
+      harness.processElement(large, 0);
+      OutgoingRecord letter = letters(harness).get(0);
+      assertNull(letter.key());
+      assertEquals("é1", read(letter.value()).get("event_id").toString());
+    }
+    try (var harness = harness(1_000, 800)) {
+      harness.open();
+      harness.processElement(large, 0);
+      OutgoingRecord letter = letters(harness).get(0);
+      assertNull(letter.value());
+      assertEquals("events", header(letter, "__connect.errors.topic"));
+    }
+  }
+
+  private static List<OutgoingRecord> letters(
+      OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness) {
+    return harness.getSideOutput(EncodeFunction.DEAD_LETTERS).stream()
+        .map(StreamRecord::getValue)
+        .toList();
+  }
+
+  private static String header(OutgoingRecord record, String name) {
+    return record.headers().stream()
+        .filter(header -> header.name().equals(name))
+        .map(header -> new String(header.value(), StandardCharsets.UTF_8))
+        .findFirst()
+        .orElseThrow();
   }
 
   @Test
@@ -132,14 +201,19 @@ class EncodeFunctionTest {
 
   private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness()
       throws Exception {
-    return harness(PLAN_JSON);
+    return harness(PLAN_JSON, 1_000, 2_000);
   }
 
-  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness(String planJson)
-      throws Exception {
+  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness(
+      long maxBytes, long maxLetterBytes) throws Exception {
+    return harness(PLAN_JSON, maxBytes, maxLetterBytes);
+  }
+
+  private static OneInputStreamOperatorTestHarness<Event, OutgoingRecord> harness(
+      String planJson, long maxBytes, long maxLetterBytes) throws Exception {
     var harness =
         new OneInputStreamOperatorTestHarness<Event, OutgoingRecord>(
-            new StreamMap<>(new EncodeFunction(planJson, SCHEMA)));
+            new ProcessOperator<>(new EncodeFunction(planJson, SCHEMA, maxBytes, maxLetterBytes)));
     harness.setup(new OutgoingRecordSerializer());
     return harness;
   }

@@ -1,0 +1,105 @@
+"""Dead letters of valid events whose feature record is longer than its topic takes.
+
+Such a letter is in the features topic's dead letters. Its value is the feature record with each text cut to its first
+256 characters and each list to its first 16 elements. So it can be decoded, and it tells which events each view
+counted. Restored from the raw event, it takes the record's place in the other checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from penstock.kafka.reading import Record
+from schemas.codec import Decoder, Undecodable, UnknownSchema
+from streams.plan.entity_text import entity_text
+from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
+from streams.plan.model import PipelinePlan
+from verify.dead_letters import read_letter
+from verify.emissions import JudgedEvent
+from verify.findings import Findings
+from verify.published import Position, Published, updates_in
+
+_CHARACTERS, _ELEMENTS = 256, 16
+_REASON = ("penstock.FeaturesTooLarge", "encode")
+# No topic of a pipeline takes less (`penstock job start` checks it), so a shorter record needs no letter.
+_ALWAYS_FITS = 64 * 1024
+
+
+@dataclass
+class UnpublishedFindings(Findings):
+    """The excerpts of the letters, each restored from its event."""
+
+    records: list[Published] = field(default_factory=list)
+
+
+def excerpt(value: Any) -> Any:
+    """What an excerpt keeps of a value."""
+    if isinstance(value, str):
+        return value[:_CHARACTERS]
+    return [excerpt(each) for each in value[:_ELEMENTS]] if isinstance(value, list | tuple) else value
+
+
+def check_unpublished(
+    plan: PipelinePlan, events: Mapping[Position, JudgedEvent], records: Iterable[Record], decoder: Decoder
+) -> UnpublishedFindings:
+    """Check the letters of feature records that were too long; ``records`` are the features topic's dead letters.
+
+    Those of services that could not read a feature record are left out, and so are those of timers' records.
+    """
+    findings = UnpublishedFindings()
+    for record in records:
+        place = f"{plan.features_topic}.dlq[{record.partition}]@{record.offset}"
+        try:
+            letter = read_letter(record)
+            if letter.topic == plan.features_topic:
+                continue
+            found = decoder.decode(record.value or b"")
+            updates = updates_in(record)
+        except (ValueError, Undecodable, UnknownSchema) as error:
+            findings.mismatch(f"{place}: is not a dead letter with an excerpt: {error}")
+            continue
+        lacks = decoder.absent_names(record.value or b"") if isinstance(decoder, FeaturesDecoder) else NO_NAMES
+        published = Published(
+            record.partition, record.offset, record.key, found, lacks, updates, record.timestamp, is_excerpt=True
+        )
+        if published.is_timer:
+            continue
+        event = events.get(published.position)
+        if (letter.reason, letter.stage) != _REASON:
+            findings.mismatch(f"{place}: {letter.reason} at {letter.stage} is no reason to publish no features")
+        elif event is None or (letter.topic, letter.position) != (plan.source.topic, event.position):
+            findings.mismatch(
+                f"{place}: {letter.topic}[{letter.position.partition}]@{letter.position.offset} is no valid event of it"
+            )
+        elif not _is_cut(found) and len(record.key or b"") + len(record.value or b"") < _ALWAYS_FITS:
+            findings.mismatch(f"{place}: nothing was cut of the feature record of {event.position}, so it was not long")
+        else:
+            findings.records.append(_restored(plan, published, event))
+    return findings
+
+
+def _is_cut(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_is_cut, value.values()))
+    if isinstance(value, str):
+        return len(value) == _CHARACTERS
+    return isinstance(value, list | tuple) and (len(value) == _ELEMENTS or any(map(_is_cut, value)))
+
+
+def _restored(plan: PipelinePlan, record: Published, event: JudgedEvent) -> Published:
+    """The excerpt with those texts whole that the event has, where they are an excerpt of them."""
+    value = dict(record.value)
+    value["event_id"] = _whole(value["event_id"], event.event_id)
+    value["event"] = {name: _whole(kept, event.row.get(name)) for name, kept in value["event"].items()}
+    for view in plan.views:
+        entity, part = event.row[view.key], value[view.name]
+        if part is not None and entity is not None:
+            value[view.name] = part | {"entity": _whole(part["entity"], entity_text(entity))}
+    key = event.key if record.key is None else record.key
+    return replace(record, key=key, value=value)
+
+
+def _whole(kept: Any, value: Any) -> Any:
+    return value if excerpt(value) == kept else kept
