@@ -113,6 +113,7 @@ class Scorer:
         )
         idle = True
         while not self._stopping():
+            self._components.producer.serve()
             if self._rewind_needed:
                 self._wait(_PAUSE_S)
                 self._rewind_needed = not self._rewind()

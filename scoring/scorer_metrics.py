@@ -8,6 +8,7 @@ from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from penstock.kafka.end_watch import DOUBTS
 from penstock.telemetry import AGE_BUCKETS_S
 from scoring.inference import FALLBACK, PRIMARY
 
@@ -57,6 +58,12 @@ class ScorerMetrics:
             "Transactions that were aborted, or whose outcome was unknown at first",
             "outcome",
             ("aborted", "unknown"),
+        )
+        self.producers_replaced = counter(
+            "producers_replaced",
+            "Producers replaced because the end of a transaction may have been sent twice, by what was noticed",
+            "reason",
+            DOUBTS,
         )
         self.triton_failures = Counter(
             "penstock_scorer_triton_failures",

@@ -140,6 +140,7 @@ def _components(
         clock=time.monotonic,
         wait=stop.wait,
         stopping=stop.is_set,
+        on_replaced=lambda doubt: metrics.producers_replaced[doubt].inc(),
     )
     consumer = Consumer(consumer_config(kafka, group, options.instance), logger=logging.getLogger("scoring.kafka"))
     watch = LagWatch(kafka, pipeline.name, "scorer", progress)

@@ -5,6 +5,9 @@ A call that fails says which of the two it was, or that it is unknown. The rules
 starts a new producer with the same transactional id. That fences the old producer and ends its transaction; the
 committed offsets on the broker then tell whether the batch was written.
 
+A producer whose last commit or abort may have been sent twice is replaced before its next transaction, see
+:mod:`penstock.kafka.end_watch`.
+
 Which records belong into a transaction is the caller's decision: nothing here knows about scoring or drift.
 """
 
@@ -21,7 +24,8 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.end_watch import EndWatch
 from penstock.kafka.records import Produced
 
 _log = logging.getLogger(__name__)
@@ -125,28 +129,33 @@ class TransactionalProducer:
     """Writes batches exactly once under one transactional id.
 
     Args:
-        create: Makes a producer; called again after a producer was discarded.
+        create: Makes a producer that calls back the watch; called again after a producer was discarded.
         transactional_id: For messages only; ``create`` configures it.
         clock: Monotonic seconds.
         wait: Sleeps that many seconds, or less if the process shall stop.
         stopping: Whether the process shall stop; ends the wait for an unreachable broker.
+        on_replaced: Called with one of :data:`~penstock.kafka.end_watch.DOUBTS` when a producer is replaced because an
+            end may have been sent twice.
     """
 
     def __init__(
         self,
-        create: Callable[[], TransactionClient],
+        create: Callable[[EndWatch], TransactionClient],
         transactional_id: str,
         *,
         clock: Callable[[], float],
         wait: Callable[[float], object],
         stopping: Callable[[], bool],
+        on_replaced: Callable[[str], None] = lambda _doubt: None,
     ) -> None:
         self._create = create
         self._id = transactional_id
         self._clock = clock
         self._wait = wait
         self._stopping = stopping
+        self._on_replaced = on_replaced
         self._producer: TransactionClient | None = None
+        self._watch = EndWatch(clock)
 
     def start(self) -> bool:
         """Start a producer: fences every earlier producer of this id, and aborts its open transaction.
@@ -159,7 +168,8 @@ class TransactionalProducer:
         self._producer = None  # destroyed before its successor exists
         pause = 0.1
         while not self._stopping():
-            producer = self._create()
+            watch = EndWatch(self._clock)
+            producer = self._create(watch)
             try:
                 producer.init_transactions(10.0)
             except KafkaException as failure:
@@ -171,9 +181,14 @@ class TransactionalProducer:
                 self._wait(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                self._producer = producer
+                self._producer, self._watch = producer, watch
                 return True
         return False
+
+    def serve(self) -> None:
+        """Take in what the client tells between transactions; it keeps that in memory until then. Never waits."""
+        if self._producer is not None:
+            self._producer.poll(0)
 
     def write(
         self, records: Iterable[Produced], offsets: list[TopicPartition], group_metadata: Any, timeout_s: float
@@ -191,6 +206,7 @@ class TransactionalProducer:
             OutcomeUnknownError: the producer was discarded; call :meth:`start`, then read the committed offsets.
             PenstockError: the broker refuses a record or fences this instance, permanently. Nothing was written.
         """
+        self._replace_if_in_doubt(fenced_by_group=bool(offsets))
         producer = self._producer
         if producer is None:
             raise OutcomeUnknownError("no producer")
@@ -210,7 +226,10 @@ class TransactionalProducer:
                         ),
                     ),
                 )
-            self._retry(deadline, lambda: producer.commit_transaction(max(deadline.remaining_s, 0.1)), committing=True)
+            with self._watch.ending():
+                self._retry(
+                    deadline, lambda: producer.commit_transaction(max(deadline.remaining_s, 0.1)), committing=True
+                )
         except _AbortRequiredError as abort:
             self._abort(producer)
             if refused:
@@ -224,6 +243,29 @@ class TransactionalProducer:
             with contextlib.suppress(OutcomeUnknownError):
                 self._abort(producer)
             raise
+
+    def _replace_if_in_doubt(self, *, fenced_by_group: bool) -> None:
+        """Replace the producer if its last end may have been sent twice, so that the broker refuses the late copy.
+
+        Only the group's generation, which the offsets carry, tells a process that was cut off from the owner. Without
+        offsets, a producer that renews itself could fence the new owner: the caller decides.
+        """
+        self.serve()
+        doubt = self._watch.doubt
+        if self._producer is None or doubt is None:
+            return
+        _log.warning(
+            "transactional id %s: the end of its last transaction may have been sent twice (%s); the next transaction "
+            "begins with a new producer",
+            self._id,
+            doubt,
+        )
+        self._on_replaced(doubt)
+        self._producer = None
+        if not fenced_by_group:
+            raise OutcomeUnknownError("the end of the last transaction may have been sent twice")
+        if not self.start():
+            raise TransactionAbortedError("stopping")
 
     def _retry(self, deadline: Deadline, call: Callable[[], None], *, committing: bool = False) -> None:
         while True:
@@ -250,7 +292,8 @@ class TransactionalProducer:
             OutcomeUnknownError: if the transaction could not be aborted.
         """
         try:
-            producer.abort_transaction(10.0)
+            with self._watch.ending():
+                producer.abort_transaction(10.0)
         except KafkaException as failure:
             self._producer = None
             raise OutcomeUnknownError(f"abort failed: {failure.args[0].str()}") from failure
@@ -322,7 +365,9 @@ class _AbortRequiredError(Exception):
         self.error = error
 
 
-def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool = False) -> Callable[[], Producer]:
+def producer_factory(
+    kafka: KafkaAccess, transactional_id: str, *, quiet: bool = False
+) -> Callable[[EndWatch], Producer]:
     """A function that makes producers for :class:`TransactionalProducer`, each setting with its reason.
 
     Args:
@@ -332,7 +377,6 @@ def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool =
     """
     config = {
         **kafka.client(),
-        **(QUIET if quiet else {}),
         "transactional.id": transactional_id,
         # Default 100: after each commit the broker answers CONCURRENT_TRANSACTIONS until its markers are written, and
         # the next transaction would wait 100 ms. With 1, a commit takes about 3 ms instead of about 100.
@@ -358,8 +402,26 @@ def producer_factory(kafka: KafkaAccess, transactional_id: str, *, quiet: bool =
         # The topic limits the size: a dead letter may be as large as any record that was accepted before.
         "message.max.bytes": 64 * 1024 * 1024,
         "client.id": transactional_id,
+        # The only way to see a request that was sent again without a word, as when the coordinator moved.
+        "statistics.interval.ms": 1_000,
     }
-    return lambda: Producer(config, logger=_log)
+    least = logging.CRITICAL if quiet else logging.INFO
+    return lambda watch: Producer(
+        {**config, "error_cb": watch.on_error, "stats_cb": watch.on_statistics}, logger=_WatchedLog(watch, least)
+    )
+
+
+class _WatchedLog:
+    """The client's log: shown to the watch, and passed on from a level on. The client calls nothing but ``log``."""
+
+    def __init__(self, watch: EndWatch, least: int) -> None:
+        self._watch = watch
+        self._least = least
+
+    def log(self, level: int, message: str, *values: object) -> None:
+        self._watch.on_log(message % values)
+        if level >= self._least:
+            _log.log(level, message, *values)
 
 
 def _record_refused(record: Produced, error: KafkaError) -> PenstockError:

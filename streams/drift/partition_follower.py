@@ -149,6 +149,7 @@ class PartitionFollower:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until ``stopping`` is set: save due states, seek back to gaps, acquire dropped partitions again."""
         while not stopping.is_set():
+            self._store.serve()
             await self._seek_gaps_and_retries()
             positions = {}
             for tp, partition in list(self._partitions.items()):

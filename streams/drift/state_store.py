@@ -129,6 +129,11 @@ class TrackStore:
             raise NotSavedError(str(error), lost=True) from error
         return len(value)
 
+    def serve(self) -> None:
+        """Take in what the clients tell between transactions; call it every few seconds. Never waits."""
+        for producer in list(self._producers.values()):
+            producer.serve()
+
     def release(self, partition: Partition) -> None:
         """Forget the partition's producer: nothing more is written for it."""
         self._producers.pop(partition, None)

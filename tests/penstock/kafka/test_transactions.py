@@ -67,8 +67,9 @@ class ScriptedProducer:
         if self._script.get("delivery"):
             self.refusals.append((rest["on_delivery"], self._script["delivery"].pop(0)))
 
-    def poll(self, _timeout):
-        self._play("poll")
+    def poll(self, timeout):
+        if timeout > 0:
+            self._play("poll")
         return 0
 
     def send_offsets_to_transaction(self, _positions, _group_metadata, _timeout):
@@ -89,18 +90,26 @@ class ProducerRig:
     def __init__(self, *scripts, stopping=lambda: False):
         self.clock = FakeClock()
         self.made = []
+        self.watches = []
+        self.replaced = []
         self._scripts = list(scripts)
         self.producer = TransactionalProducer(
-            self._create, "penstock-taps-scorer-0", clock=self.clock, wait=self.clock.wait, stopping=stopping
+            self._create,
+            "penstock-taps-scorer-0",
+            clock=self.clock,
+            wait=self.clock.wait,
+            stopping=stopping,
+            on_replaced=self.replaced.append,
         )
 
-    def _create(self):
+    def _create(self, watch):
+        self.watches.append(watch)
         script = self._scripts.pop(0) if self._scripts else {}
         self.made.append(ScriptedProducer(self.clock, **script))
         return self.made[-1]
 
-    def write(self, timeout_s=20.0):
-        self.producer.write([RECORD], OFFSETS, b"group", timeout_s)
+    def write(self, timeout_s=20.0, offsets=OFFSETS):
+        self.producer.write([RECORD], offsets, b"group", timeout_s)
 
     @property
     def calls(self):
@@ -248,3 +257,66 @@ def test_waiting_for_the_broker_ends_when_the_process_is_stopping():
 def test_a_transactional_id_that_is_not_allowed_is_an_error():
     with pytest.raises(PenstockError, match="does not allow"):
         ProducerRig({"init": [FORBIDDEN]}).producer.start()
+
+
+LOST = KafkaError(KafkaError._TRANSPORT, "TxnCoordinator: b:9092: Disconnected (after 31ms in state UP)")
+
+
+def test_after_a_commit_that_may_have_been_sent_twice_the_next_transaction_begins_with_a_new_producer():
+    rig = started()
+    rig.write()
+    rig.watches[-1].on_error(LOST)
+    rig.write()
+    assert [producer.calls for producer in rig.made] == [
+        ["begin", "produce", "offsets", "commit"],
+        ["init", "begin", "produce", "offsets", "commit"],
+    ]
+    assert rig.replaced == ["connection_lost"]
+    rig.write()
+    assert len(rig.made) == 2
+
+
+def test_after_an_abort_that_may_have_been_sent_twice_the_next_transaction_begins_with_a_new_producer():
+    rig = started({"offsets": [ABORTABLE]})
+    with pytest.raises(TransactionAbortedError):
+        rig.write()
+    rig.watches[-1].on_error(LOST)
+    rig.write()
+    assert rig.made[-1].calls[0] == "init"
+
+
+def test_a_commit_that_was_repeated_over_a_second_is_in_doubt():
+    rig = started({"commit": [RETRIABLE]})
+    rig.write()
+    rig.write()
+    assert rig.replaced == ["slow"]
+
+
+def test_what_the_client_tells_is_taken_in_before_a_transaction_begins():
+    rig = started()
+    rig.write()
+    rig.made[-1].poll = lambda _timeout: rig.watches[-1].on_error(LOST)
+    rig.write()
+    assert rig.replaced == ["connection_lost"]
+
+
+def test_without_offsets_nobody_could_tell_a_process_that_was_cut_off_so_the_caller_decides_about_a_new_producer():
+    rig = started()
+    rig.write(offsets=[])
+    rig.watches[-1].on_error(LOST)
+    with pytest.raises(OutcomeUnknownError, match="may have been sent twice"):
+        rig.write(offsets=[])
+    assert len(rig.made) == 1
+    assert rig.producer.start()
+    rig.write(offsets=[])
+
+
+def test_a_process_that_is_stopping_writes_nothing_with_a_producer_in_doubt():
+    stopping = threading.Event()
+    rig = ProducerRig({}, stopping=stopping.is_set)
+    rig.producer.start()
+    rig.write()
+    rig.watches[-1].on_error(LOST)
+    stopping.set()
+    with pytest.raises(TransactionAbortedError, match="stopping"):
+        rig.write()

@@ -30,6 +30,7 @@ class FakeStore:
         self.states: list[TrackState] = []
         self.out: list[Any] = []
         self.refuse: NotSavedError | None = None
+        self.served = False
 
     def acquire(self, _: Any) -> ResumePoint:
         state = self.states[-1] if self.states else None
@@ -41,6 +42,9 @@ class FakeStore:
         self.states.append(state)
         self.out += out
         return 1
+
+    def serve(self) -> None:
+        self.served = True
 
     def release(self, _: Any) -> None: ...
 
@@ -128,6 +132,11 @@ def test_the_follower_seeks_back_to_a_gap_and_skips_later_records_until_then(fol
 
     asyncio.run(scenario())
     assert (store.states[-1].position, store.states[-1].observed) == (7, 7)
+
+
+def test_what_the_clients_tell_is_taken_in_while_nothing_is_saved(follower, store):
+    asyncio.run(keep_for(follower, 0.05))
+    assert store.served
 
 
 def test_a_record_that_is_delivered_again_is_skipped(follower, store):
