@@ -6,7 +6,8 @@ The scorer:
 - ``startup``         the checks before the first record
 - ``scorer``          the consumer loop: one transaction per micro-batch
 - ``batch``           the pure steps of a micro-batch
-- ``memory``          deduplication: which raw events are already scored; ``history`` reads them back from Kafka
+- ``recall``          deduplication: which raw events are already scored; ``memory`` keeps them, ``look_back`` tells how
+                      far back published answers must be read, ``history`` reads them from Kafka
 - ``inference``       scores a batch on the primary model server, or on the fallback
 - ``servers``         the interface of a model server; Triton and ONNX Runtime
 - ``predictions``     the records that the scorer writes; ``decision`` is their policy

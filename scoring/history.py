@@ -1,6 +1,6 @@
 """Reads from the predictions topic and its dead letters which raw events are already scored.
 
-The Kafka side of :mod:`scoring.memory`. This module remembers only how far it has read; the memory keeps the events.
+The Kafka side of :mod:`scoring.recall`. This module remembers only how far it has read; the memory keeps the events.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.transactions import Deadline
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
+from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.predictions import event_position, event_position_of_dead_letter
 
 _log = logging.getLogger(__name__)
 
-_REQUEST_S = 10.0
+# For each request: short, because nothing is consumed meanwhile, nor does the process stop.
+_REQUEST_S = 5.0
 # The end cannot be reached while a killed scorer's transaction is open: for transaction.timeout.ms, and up to 10 s more
 # until the broker's next check. Restarts with every progress.
 _STUCK_S = 60.0
@@ -45,6 +47,7 @@ class PredictionHistory:
         kafka: How to reach Kafka.
         predictions_topic: The topic of predictions.
         dead_letter_topic: The topic of records that could not be scored.
+        raw_topic: The topic of the events.
         clock: Monotonic seconds.
         stopping: Whether the process shall stop; a long read then ends with HistoryUnavailableError.
         on_unreadable: Called for each record of the predictions topic that is not a prediction. It is passed over: it
@@ -56,6 +59,7 @@ class PredictionHistory:
         kafka: KafkaAccess,
         predictions_topic: str,
         dead_letter_topic: str,
+        raw_topic: str,
         *,
         clock: Callable[[], float],
         stopping: Callable[[], bool],
@@ -63,6 +67,7 @@ class PredictionHistory:
     ) -> None:
         self._predictions = predictions_topic
         self._topics = (predictions_topic, dead_letter_topic)
+        self._raw = raw_topic
         self._clock = clock
         self._stopping = stopping
         self._on_unreadable = on_unreadable
@@ -73,6 +78,8 @@ class PredictionHistory:
             # The client requires a group; it is never joined: partitions are assigned manually, nothing is committed.
             "group.id": f"penstock-history-{predictions_topic}",
             "enable.auto.commit": False,
+            # Where retention has deleted the first records to read, those that are left are read.
+            "auto.offset.reset": "earliest",
             # As for the scorer's consumer: a request to a broker that has left must not hang forever.
             "metadata.recovery.strategy": "none",
             # Default 500: how long the fetch of one partition delays that of the next partition.
@@ -83,23 +90,65 @@ class PredictionHistory:
         self._consumer = Consumer(config | {"isolation.level": "read_committed"}, logger=_log)
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"}, logger=_log)
 
-    def read_scored(self, partition: int, since: int) -> Iterator[EventPosition]:
-        """Yield every event answered in ``partition`` by a record dated ``since`` (epoch ms) or later.
+    def ends(self, partition: int) -> Ends:
+        """The present ends of the topics of answers, those of transactions that are still open included.
 
-        A negative ``since``, the timestamp of a record that has none, yields all. Omits the events that earlier calls
-        yielded, and those committed after the first call, until :meth:`forget`: the caller remembers both. A call that
-        is not read to its end counts as not made.
+        Raises:
+            HistoryUnavailableError: if Kafka cannot be reached.
+        """
+        return Ends(*(self._end(topic, partition) for topic in self._topics))
+
+    def raw_end(self, partition: int) -> int:
+        """The present end of the raw topic.
+
+        Raises:
+            HistoryUnavailableError: if Kafka cannot be reached, or does not allow to ask.
+        """
+        return self._end(self._raw, partition)
+
+    def starts_at(self, partition: int, since: int) -> Ends:
+        """Where the records dated ``since`` (epoch ms) or later begin; the ends, if there is none.
+
+        A negative ``since``, the timestamp of a record that has none, gives the beginnings.
+
+        Raises:
+            HistoryUnavailableError: if Kafka cannot be reached.
+        """
+        # Kafka takes negative times for special offsets: -1 is the end.
+        asked = [TopicPartition(topic, partition, max(since, 0)) for topic in self._topics]
+        try:
+            starts = self._bounds.offsets_for_times(asked, timeout=_REQUEST_S)
+            error = next((start.error for start in starts if start.error is not None), None)
+        except KafkaException as failure:
+            error = failure.args[0]
+        if error is not None:
+            # After a broker's restart the first request fails (FENCED_LEADER_EPOCH), the next one succeeds.
+            raise self._unavailable(partition, error)
+        found = {start.topic: start.offset for start in starts}
+        # Offset -1: there is no record that late.
+        return Ends(*(found[topic] if found[topic] >= 0 else self._end(topic, partition) for topic in self._topics))
+
+    def read_from(self, partition: int, starts: Ends) -> Iterator[EventPosition]:
+        """Yield every event answered in ``partition`` by a record at or after these offsets.
+
+        Omits the events that earlier calls yielded, and those committed after the first call, until :meth:`forget`: the
+        caller remembers both. A call that is not read to its end counts as not made.
 
         Raises:
             HistoryUnavailableError: if Kafka or the end of the topic cannot be reached, or the process shall stop.
         """
-        ranges = self._find_ranges(partition, since)
-        starts = {topic: part.position for topic, part in ranges.items()}
-        yield from self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
-        self._known_from.update({(topic, partition): start for topic, start in starts.items()})
+        # Ends include uncommitted records, which may be committed when read.
+        present: dict[str, int] = {}
+        for topic in self._topics:
+            known = self._known_from.get((topic, partition))
+            present[topic] = self._end(topic, partition) if known is None else known
+        positions = {topic: min(start, present[topic]) for topic, start in zip(self._topics, starts, strict=True)}
+        ranges = {topic: _OffsetRange(at, present[topic]) for topic, at in positions.items() if at < present[topic]}
+        yield from self._read(partition, ranges)
+        self._known_from.update({(topic, partition): at for topic, at in positions.items()})
 
     def forget(self, partition: int) -> None:
-        """Make the next :meth:`read_scored` read up to the end: the caller no longer remembers the partition."""
+        """Make the next :meth:`read_from` read up to the end: the caller no longer remembers the partition."""
         for topic in self._topics:
             self._known_from.pop((topic, partition), None)
 
@@ -108,25 +157,15 @@ class PredictionHistory:
         self._consumer.close()
         self._bounds.close()
 
-    def _find_ranges(self, partition: int, since: int) -> dict[str, _OffsetRange]:
-        """The offsets to read of each topic. Ends include uncommitted records, which may be committed when read."""
-        # Kafka takes negative times for special offsets: -1 is the end.
-        asked = [TopicPartition(topic, partition, max(since, 0)) for topic in self._topics]
+    def _end(self, topic: str, partition: int) -> int:
         try:
-            starts = self._bounds.offsets_for_times(asked, timeout=_REQUEST_S)
-            ends = {tp.topic: self._bounds.get_watermark_offsets(tp, timeout=_REQUEST_S)[1] for tp in asked}
-            error = next((start.error for start in starts if start.error is not None), None)
+            end: int = self._bounds.get_watermark_offsets(TopicPartition(topic, partition), timeout=_REQUEST_S)[1]
         except KafkaException as failure:
-            error = failure.args[0]
-        if error is not None:
-            # After a broker's restart the first request fails (FENCED_LEADER_EPOCH), the next one succeeds.
-            raise HistoryUnavailableError(f"offsets of {self._predictions}[{partition}]: {error.str()}")
-        ranges = {}
-        for tp in starts:
-            end = self._known_from.get((tp.topic, partition), ends[tp.topic])
-            # Offset -1: there is no record that late.
-            ranges[tp.topic] = _OffsetRange(min(tp.offset, end) if tp.offset >= 0 else end, end)
-        return ranges
+            raise self._unavailable(partition, failure.args[0]) from failure
+        return end
+
+    def _unavailable(self, partition: int, error: KafkaError) -> HistoryUnavailableError:
+        return HistoryUnavailableError(f"offsets of {self._predictions}[{partition}]: {error.str()}")
 
     def _read(self, partition: int, ranges: dict[str, _OffsetRange]) -> Iterator[EventPosition]:
         if not ranges:

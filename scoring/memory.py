@@ -3,9 +3,10 @@
 Flink delivers at least once: after a failure it emits records again, at new offsets of the features topic but with the
 position of the same raw event. The memory keeps one byte per raw event of the partitions that this scorer holds: a tag
 of its Kafka timestamp, which differs if the raw topic was deleted and made anew. It is complete for events whose source
-timestamp is at or after ``covered_since``. When a batch holds an older event, the scorer reads the predictions already
-published (:mod:`scoring.history`) and moves ``covered_since`` back. This is exact, because a prediction's Kafka
-timestamp is never before its event's, and it needs no configured horizon.
+timestamp is at or after ``covered_since``, and for those from a raw offset on (:meth:`PartitionMemory.extend_from`).
+When a batch holds another event, the scorer reads answers already published (:mod:`scoring.recall`) and moves one of
+the two limits back. This is exact, because a prediction's Kafka timestamp is never before its event's and offsets grow,
+and it needs no configured horizon.
 
 Pure: no Kafka, no clock.
 """
@@ -13,14 +14,14 @@ Pure: no Kafka, no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 # Events per chunk: small enough to drop memory in small steps, large enough that the dictionary entry costs nothing.
 _CHUNK_EVENTS = 1 << 16
 # Chunks per partition: 16 Mi events in 16 MiB. A dropped chunk can be read again: the limit never affects correctness.
-_MAX_CHUNKS = 256
+MAX_CHUNKS = 256
 
 
 class EventPosition(NamedTuple):
@@ -45,20 +46,25 @@ class PartitionMemory:
         max_chunks: How many chunks :meth:`shrink` keeps.
     """
 
-    def __init__(self, max_chunks: int = _MAX_CHUNKS) -> None:
+    def __init__(self, max_chunks: int = MAX_CHUNKS) -> None:
         self.covered_since: float = math.inf
+        self._covered_from: dict[tuple[str, int], int] = {}
         self._max_chunks = max_chunks
         self._chunks: dict[tuple[str, int, int], _Chunk] = {}
 
-    def uncovered_since(self, events: Iterable[EventPosition]) -> int | None:
-        """The source timestamp since which predictions must be read for ``events``; None if all are covered."""
-        oldest = min((event.timestamp for event in events), default=None)
-        return oldest if oldest is not None and oldest < self.covered_since else None
+    def uncovered(self, events: Iterable[EventPosition]) -> list[EventPosition]:
+        """Those of the events for which answers must be read."""
+        return [event for event in events if event.timestamp < self.covered_since and not self._is_after_limit(event)]
 
     def extend(self, since: int, events: Iterable[EventPosition]) -> None:
         """Add ``events``, which include every scored event from ``since`` to the present ``covered_since``."""
         self.add(events)
         self.covered_since = min(self.covered_since, since)
+
+    def extend_from(self, topic: str, partition: int, offset: int, events: Iterable[EventPosition]) -> None:
+        """Add ``events``, which include every scored event of a raw partition from ``offset`` on that is not held."""
+        self.add(events)
+        self._covered_from[topic, partition] = min(offset, self._covered_from.get((topic, partition), offset))
 
     def add(self, events: Iterable[EventPosition]) -> None:
         """Add scored events; call it only after their predictions are committed."""
@@ -82,21 +88,36 @@ class PartitionMemory:
         chunk = self._chunks.get((event.topic, event.partition, event.offset // _CHUNK_EVENTS))
         return 0 if chunk is None else chunk.tags[event.offset % _CHUNK_EVENTS]
 
-    def shrink(self, before: int) -> bool:
+    def shrink(self, batch: Sequence[EventPosition]) -> bool:
         """Drop the oldest chunks above the limit; returns whether any was dropped.
 
         Args:
-            before: Only chunks whose events are all before this source timestamp are dropped. Pass the oldest timestamp
-                of the current batch: otherwise a long re-emission would read the same predictions again and again.
+            batch: The events of the current batch. Only chunks before all of them are dropped: otherwise a long
+                re-emission would read the same predictions again and again.
         """
         excess = len(self._chunks) - self._max_chunks
         if excess <= 0:
             return False
+        oldest = min((event.timestamp for event in batch), default=math.inf)
+        lowest: dict[tuple[str, int], int] = {}
+        for topic, partition, offset, _ in batch:
+            number = offset // _CHUNK_EVENTS
+            lowest[topic, partition] = min(number, lowest.get((topic, partition), number))
         by_age = sorted(self._chunks, key=lambda name: self._chunks[name].newest)
-        old = [name for name in by_age[:excess] if self._chunks[name].newest < before]
-        for name in old:
-            self.covered_since = max(self.covered_since, self._chunks.pop(name).newest + 1)
+        old = [
+            (topic, partition, number)
+            for topic, partition, number in by_age[:excess]
+            if self._chunks[topic, partition, number].newest < oldest or number < lowest.get((topic, partition), 0)
+        ]
+        for topic, partition, number in old:
+            self.covered_since = max(self.covered_since, self._chunks.pop((topic, partition, number)).newest + 1)
+            if (topic, partition) in self._covered_from:
+                after = (number + 1) * _CHUNK_EVENTS
+                self._covered_from[topic, partition] = max(self._covered_from[topic, partition], after)
         return bool(old)
+
+    def _is_after_limit(self, event: EventPosition) -> bool:
+        return event.offset >= self._covered_from.get((event.topic, event.partition), math.inf)
 
     def __len__(self) -> int:
         """Number of chunks held."""

@@ -11,6 +11,7 @@ to be read again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,9 @@ from schemas.codec import Decoder
 from scoring.batch import Candidate, DecodedBatch, decode, deduplicate, encode_results
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.inference import FALLBACK, PRIMARY, Inference
-from scoring.memory import EventPosition, PartitionMemory
+from scoring.memory import EventPosition
 from scoring.predictions import InferenceResult, PredictionWriter
+from scoring.recall import OtherLogError, Recall
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.vectors import Vectorizer
 
@@ -71,6 +73,7 @@ class Scorer:
 
     Args:
         features_topic: The topic of feature records.
+        raw_topic: The topic of the events that they are of.
         components: Consumer, producer, model and the rest.
         limits: The limits of a batch.
         now: Wall-clock epoch milliseconds.
@@ -81,6 +84,7 @@ class Scorer:
     def __init__(
         self,
         features_topic: str,
+        raw_topic: str,
         components: ScorerComponents,
         limits: BatchLimits,
         *,
@@ -96,7 +100,7 @@ class Scorer:
         self._now = now
         self._wait = wait
         self._stopping = stopping
-        self._memories: dict[int, PartitionMemory] = {}
+        self._recall = Recall(raw_topic, components.history, self._committed_metadata, clock=time.monotonic)
         self._rewind_needed = False  # the consumer's positions are not the committed offsets
 
     def run(self) -> None:
@@ -141,7 +145,9 @@ class Scorer:
             decoded = decode(batch, components.decoder, components.writer, now)
         try:
             with metrics.time_stage("recall"):
-                unscored = deduplicate(decoded.candidates, self._recall(decoded.candidates))
+                for partition in _next_offsets(batch):
+                    self._recall.prepare(partition)
+                unscored = deduplicate(decoded.candidates, self._scored(decoded.candidates))
         except HistoryUnavailableError as error:
             _log.warning("cannot tell which events are already scored (%s); the batch is read again", error)
             return False
@@ -152,37 +158,40 @@ class Scorer:
             predictions, unscorable = encode_results(unscored, vectors, results, components.writer, self._now())
         records = [*predictions, *decoded.dead_letters, *unscorable]
         with metrics.time_stage("commit"):
-            committed = self._commit(records, batch, group)
+            committed = self._commit(records, batch, unscored, group)
         if committed:
-            self._remember(unscored)
+            for partition, events in _events_by_partition(unscored).items():
+                self._recall.remember(partition, events)
             self._record_metrics(decoded, unscored, results, len(unscorable))
             components.watch.done({(self._topic, partition): end for partition, end in _next_offsets(batch).items()})
         return committed
 
-    def _recall(self, candidates: Sequence[Candidate]) -> list[EventPosition]:
-        """Those of the candidates' events that are already scored; reads the history where memory does not cover them.
+    def _scored(self, candidates: Sequence[Candidate]) -> list[EventPosition]:
+        """Those of the candidates' events that are already scored.
 
         Raises:
-            HistoryUnavailableError: if the history cannot be read now.
+            HistoryUnavailableError: if it cannot be told now.
+            PenstockError: if the raw topic was made anew.
         """
-        scored = []
-        for partition, events in _events_by_partition(candidates).items():
-            memory = self._memories.setdefault(partition, PartitionMemory())
-            since = memory.uncovered_since(events)
-            if since is not None:
-                # One event at a time: a very old event makes it read all predictions.
-                memory.extend(since, self._components.history.read_scored(partition, since))
-                _log.debug("partition %d: read the scored events since %d", partition, since)
-            for event in events:
-                if memory.is_of_another_log(event):
-                    raise _other_log_error(event, self._topic, self._components.writer.topic)
-            scored += [event for event in events if event in memory]
-        return scored
+        try:
+            return [
+                event
+                for partition, events in _events_by_partition(candidates).items()
+                for event in self._recall.scored(partition, events)
+            ]
+        except OtherLogError as error:
+            raise _other_log_error(error.event, self._topic, self._components.writer.topic) from error
 
-    def _commit(self, records: list[Produced], batch: list[Consumed], group: Any) -> bool:
+    def _commit(
+        self, records: list[Produced], batch: list[Consumed], unscored: Sequence[Candidate], group: Any
+    ) -> bool:
         """Write the records and commit the batch's offsets; False if nothing was written, or if that is unknown."""
         next_offsets = _next_offsets(batch)
-        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in next_offsets.items()]
+        events = _events_by_partition(unscored)
+        offsets = [
+            TopicPartition(self._topic, partition, offset, self._recall.metadata(partition, events.get(partition, ())))
+            for partition, offset in next_offsets.items()
+        ]
         try:
             self._components.producer.write(records, offsets, group, _WRITE_S)
         except TransactionAbortedError as error:
@@ -200,15 +209,20 @@ class Scorer:
         if unknown:
             self._components.producer.start()
             for partition in next_offsets:
-                self._forget(partition)
+                self._recall.forget(partition)
         return False
 
-    def _remember(self, scored: Sequence[Candidate]) -> None:
-        for partition, events in _events_by_partition(scored).items():
-            memory = self._memories[partition]
-            memory.add(events)
-            if memory.shrink(before=min(event.timestamp for event in events)):
-                self._components.history.forget(partition)
+    def _committed_metadata(self, partition: int) -> str | None:
+        try:
+            # As in `_rewind`, the broker answers only after pending offset commits have ended.
+            (position,) = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_COMMITTED_S)
+            error: KafkaError | None = position.error
+        except KafkaException as failure:
+            error = failure.args[0]
+        if error is not None:
+            raise HistoryUnavailableError(f"committed offset of {self._topic}[{partition}]: {error.str()}")
+        metadata: str | None = position.metadata
+        return metadata
 
     def _rewind(self) -> bool:
         """Seek every partition to its committed offset, or to the beginning if it has none; False if that failed."""
@@ -249,7 +263,7 @@ class Scorer:
         _log.info("assigned %s", _partition_names(partitions))
         self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
-            self._forget(tp.partition)
+            self._recall.forget(tp.partition)
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.info("revoked %s", _partition_names(partitions))
@@ -262,11 +276,7 @@ class Scorer:
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
-            self._forget(tp.partition)
-
-    def _forget(self, partition: int) -> None:
-        self._memories.pop(partition, None)
-        self._components.history.forget(partition)
+            self._recall.forget(tp.partition)
 
     def _is_record(self, message: Message) -> bool:
         """False for an error event of the client, which is logged, or raised if no retry can help.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
 
+from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
@@ -30,7 +31,14 @@ from scoring.scorer import BatchLimits, Scorer, ScorerComponents, consumer_confi
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
-from scoring.startup import check_model, check_topic_settings, describe_model, load_fallback
+from scoring.startup import (
+    check_model,
+    check_topic_settings,
+    describe_model,
+    load_fallback,
+    read_topic_settings,
+    retention_warnings,
+)
 from scoring.vectors import Vectorizer
 from streams.plan.pipeline_topics import room_of_scorer
 from streams.plan.project import Project
@@ -81,6 +89,7 @@ def run_scorer(
             )
             Scorer(
                 project.pipeline.features_topic,
+                project.pipeline.source.topic,
                 components,
                 options.limits,
                 now=lambda: time.time_ns() // 1_000_000,
@@ -96,7 +105,16 @@ def _check_topics(project: Project, kafka: KafkaAccess) -> int:
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
     topics = [pipeline.features_topic, *written]
     require_topics(topics, kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
-    check_topic_settings(kafka, written)
+    answers = read_topic_settings(kafka, written)
+    check_topic_settings(answers, kafka)
+    try:
+        raw = read_topic_settings(kafka, [pipeline.source.topic])[pipeline.source.topic]
+    except PenstockError as error:
+        # Scoring needs no right on the raw topic.
+        _log.warning("cannot check that predictions are kept as long as raw events: %s", error.what)
+    else:
+        for warning in retention_warnings(pipeline.source.topic, raw, answers):
+            _log.warning("%s", warning)
     largest = largest_messages(topics, kafka)
     require_room(room_of_scorer(pipeline, largest), largest, kafka)
     return largest[pipeline.predictions_topic]
@@ -130,6 +148,7 @@ def _components(
         kafka,
         predictions,
         dead_letters_of(predictions),
+        pipeline.source.topic,
         clock=time.monotonic,
         stopping=stop.is_set,
         on_unreadable=metrics.history_unreadable.inc,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
@@ -22,6 +22,7 @@ _REQUEST_S = 15.0
 # The assumptions of scoring.memory: no record is dated before its event, and none is deleted while its event may come
 # again.
 _TOPIC_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
+TopicSettings = Mapping[str, str]
 _NUMBERS = ("long", "double", "boolean")
 
 
@@ -85,11 +86,11 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, ma
         )
 
 
-def check_topic_settings(kafka: KafkaAccess, topics: Sequence[str]) -> None:
-    """Check that every published prediction and dead letter can be found again by its own timestamp.
+def read_topic_settings(kafka: KafkaAccess, topics: Sequence[str]) -> dict[str, TopicSettings]:
+    """The settings of topics, as text by their names.
 
     Raises:
-        PenstockError: if Kafka replaces the timestamps of a topic, or compacts it; or cannot be asked.
+        PenstockError: if Kafka cannot be asked.
     """
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     try:
@@ -99,19 +100,63 @@ def check_topic_settings(kafka: KafkaAccess, topics: Sequence[str]) -> None:
         configs = {resource.name: future.result(_REQUEST_S + 1) for resource, future in answers.items()}
     except (KafkaException, TimeoutError) as error:
         raise PenstockError(
-            f"cannot read the settings of the topics: {error}", where=str(kafka), next="penstock status"
+            f"cannot read the settings of the topics: {error}",
+            where=f"{', '.join(topics)} at {kafka}",
+            next="penstock status; where Kafka checks rights, grant this user DescribeConfigs on these topics",
         ) from error
-    for topic in topics:
+    return {topic: {name: str(entry.value) for name, entry in config.items()} for topic, config in configs.items()}
+
+
+def check_topic_settings(topics: Mapping[str, TopicSettings], kafka: KafkaAccess) -> None:
+    """Check that every published prediction and dead letter can be found again by its own timestamp.
+
+    Raises:
+        PenstockError: if Kafka replaces the timestamps of a topic, or compacts it.
+    """
+    for topic, settings in topics.items():
         for setting, needed in _TOPIC_SETTINGS.items():
-            found = configs[topic][setting].value
+            found = settings[setting]
             if found != needed:
                 raise PenstockError(
                     f"topic {topic} has {setting}={found}; only with {needed} can the scorer tell what it has scored",
                     where=f"{topic} at {kafka}",
                     safe="nothing was read or scored",
-                    next=f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
-                    f"--add-config {setting}={needed}",
+                    next=_alter(topic, setting, needed),
                 )
+
+
+def retention_warnings(raw_topic: str, raw: TopicSettings, answers: Mapping[str, TopicSettings]) -> list[str]:
+    """What to tell about topics of answers that may lose an answer while its event can still be emitted again.
+
+    An answer is never dated before its event, so one that is kept for as long as events are outlives its event. The job
+    can go back to the oldest event that the raw topic has.
+    """
+    events_ms, warnings = int(raw["retention.ms"]), []
+    for topic, settings in answers.items():
+        kept_ms, kept_bytes = int(settings["retention.ms"]), int(settings["retention.bytes"])
+        if kept_ms >= 0 and (events_ms < 0 or kept_ms < events_ms):
+            warnings.append(
+                f"topic {topic} is kept for {_duration(kept_ms)}, raw topic {raw_topic} for {_duration(events_ms)}: "
+                f"if the job goes back further than {_duration(kept_ms)}, its events are scored again; "
+                f"next: {_alter(topic, 'retention.ms', str(events_ms))}"
+            )
+        if kept_bytes >= 0:
+            warnings.append(
+                f"topic {topic} is kept up to a size (retention.bytes={kept_bytes:,}): if the job goes back to events "
+                f"whose answers are deleted, they are scored again; next: {_alter(topic, 'retention.bytes', '-1')}"
+            )
+    return warnings
+
+
+def _alter(topic: str, setting: str, value: str) -> str:
+    return f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}={value}"
+
+
+def _duration(ms: int) -> str:
+    if ms < 0:
+        return "ever"
+    days = ms / 86_400_000
+    return f"{days:g} days" if days >= 1 else f"{ms:,} ms"
 
 
 def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str) -> None:

@@ -159,6 +159,19 @@ def test_features_emitted_again_are_not_scored_again_even_after_a_restart(bench)
     assert {prediction["attempt"] for prediction in bench.predictions()} == {0}
 
 
+def test_a_record_dated_years_ago_is_scored_once_and_each_commit_says_up_to_where_events_are_scored(bench):
+    long_ago = {"topic": bench.pipeline.source.topic, "partition": 0, "offset": 1_000, "timestamp": 1_000_000_000}
+    bench.feed(300)
+    bench.sent.append((0, 1_000))
+    for attempt in range(3):
+        with bench.scoring():
+            bench.emit(0, 1_000, source=long_ago, attempt=attempt)
+            again(bench, bench.sent[-30:-1], attempt)
+            bench.wait_until_drained()
+    assert_exactly_once(bench)
+    assert [bench.look_back(partition).highest for partition in range(PARTITIONS)] == [1_000, 99, 99]
+
+
 def again(bench: ScorerBench, events: list[tuple[int, int]], attempt: int) -> None:
     """Emit the same events once more, as a restarted job does."""
     for partition, offset in events:
@@ -270,6 +283,14 @@ def test_without_triton_and_without_a_trained_model_the_scorer_refuses_to_start(
 def test_a_predictions_topic_from_which_memory_cannot_be_rebuilt_is_refused(bench, setting, value):
     bench.configure(bench.pipeline.predictions_topic, setting, value)
     assert f"{setting}={value}" in bench.start().wait_for_error()
+
+
+def test_predictions_that_are_kept_for_less_time_than_raw_events_are_told_of_at_the_start(bench):
+    bench.configure(bench.pipeline.predictions_topic, "retention.ms", "86400000")
+    with bench.scoring() as process:
+        process.wait_for_log("assigned")
+        assert "is kept for 1 days, raw topic" in process.log()
+        assert f"--entity-name {bench.pipeline.predictions_topic} --add-config retention.ms=-1" in process.log()
 
 
 def test_topics_that_do_not_exist_are_refused(settings, suffix, tmp_path):

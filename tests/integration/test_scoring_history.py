@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from penstock.kafka.records import Consumed, Produced
 from scoring.history import HistoryUnavailableError, PredictionHistory
+from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.predictions import InferenceResult, ModelIdentity, PredictionWriter
 from streams.plan.compiler import compile_plan
@@ -49,6 +51,7 @@ def history(bench, stop, unreadable) -> Iterator[PredictionHistory]:
         bench.settings.kafka.access,
         topic,
         f"{topic}.dlq",
+        bench.pipeline.source.topic,
         clock=time.monotonic,
         stopping=stop.is_set,
         on_unreadable=lambda: unreadable.append(1),
@@ -60,7 +63,7 @@ def history(bench, stop, unreadable) -> Iterator[PredictionHistory]:
 
 
 def scored(history: PredictionHistory, partition: int, since: int) -> list[EventPosition]:
-    return list(history.read_scored(partition, since))
+    return list(history.read_from(partition, history.starts_at(partition, since)))
 
 
 def readable(history: PredictionHistory) -> bool:
@@ -159,6 +162,33 @@ def test_events_returned_before_are_not_read_again_until_they_are_forgotten(benc
     assert scored(history, 0, EPOCH + 2) == [event(2)]
     history.forget(0)
     assert scored(history, 0, EPOCH + 2) == [event(2), event(3)]
+
+
+def test_answers_are_read_from_given_offsets_on(bench, history, producer):
+    write(bench, producer, 1, 2, 3)
+    assert list(history.read_from(0, Ends(2, 0))) == [event(3)]
+    assert list(history.read_from(0, Ends(1, 0))) == [event(2)]
+
+
+def test_the_ends_include_an_open_transaction(bench, history, producer):
+    assert history.ends(0) == Ends(0, 0)
+    begin(producer, answer(bench, 1), answer(bench, 2), answer(bench, 3, dead=True))
+    assert history.ends(0) == Ends(2, 1)
+    producer.abort_transaction(30)
+
+
+def test_where_retention_has_deleted_the_first_answers_those_that_are_left_are_read(bench, history, producer):
+    write(bench, producer, 1, 2, 3)
+    admin = AdminClient(bench.settings.kafka.access.client())
+    first = TopicPartition(bench.pipeline.predictions_topic, 0, 2)
+    admin.delete_records([first])[first].result(15)
+    assert list(history.read_from(0, Ends(0, 0))) == [event(3)]
+
+
+def test_the_end_of_the_raw_topic_is_told(bench, history):
+    assert history.raw_end(0) == 0
+    with pytest.raises(HistoryUnavailableError):
+        history.raw_end(7)
 
 
 def test_a_read_waits_for_an_open_transaction_because_it_may_be_committed(bench, history, producer):

@@ -27,6 +27,7 @@ from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.codec import Encoder
 from schemas.history import record_decoder
+from scoring.look_back import LookBack
 from scoring.predictions import event_position
 from scoring.repository import ModelRepository
 from scoring.servers.registry import PRIMARY_SERVER, open_server
@@ -262,6 +263,18 @@ class ScorerBench:
             return sum(end - max(tp.offset, 0) for end, tp in zip(ends, committed, strict=True))
         finally:
             consumer.close()
+
+    def look_back(self, partition: int) -> LookBack:
+        """What the last commit of a partition says of the events that are scored."""
+        group = f"penstock-{self.pipeline.name}-scorer"
+        consumer = Consumer({**self.settings.kafka.access.client(), "group.id": group})
+        try:
+            (position,) = consumer.committed([TopicPartition(self.pipeline.features_topic, partition)], timeout=10)
+        finally:
+            consumer.close()
+        look_back = LookBack.load(position.metadata)
+        assert look_back is not None, position.metadata
+        return look_back
 
     def wait_until_drained(self, timeout_s: float = 90) -> None:
         """Wait until the scorers have committed every feature record."""

@@ -11,23 +11,43 @@ def event(offset: int, timestamp: int | None = None, partition: int = 0) -> Even
 def test_a_new_memory_covers_nothing():
     memory = PartitionMemory()
     assert memory.covered_since == math.inf
-    assert memory.uncovered_since([event(7), event(5), event(9)]) == 5
+    assert memory.uncovered([event(7), event(5)]) == [event(7), event(5)]
 
 
 def test_nothing_has_to_be_read_for_an_empty_batch():
-    assert PartitionMemory().uncovered_since([]) is None
+    assert PartitionMemory().uncovered([]) == []
 
 
 def test_events_from_the_covered_time_on_need_no_reading():
     memory = PartitionMemory()
     memory.extend(100, [])
-    assert memory.uncovered_since([event(1, timestamp=100), event(2, timestamp=101)]) is None
+    assert memory.uncovered([event(1, timestamp=100), event(2, timestamp=101)]) == []
 
 
 def test_an_older_event_needs_the_predictions_since_its_time():
     memory = PartitionMemory()
     memory.extend(100, [])
-    assert memory.uncovered_since([event(1, timestamp=99), event(2, timestamp=101)]) == 99
+    assert memory.uncovered([event(1, timestamp=99), event(2, timestamp=101)]) == [event(1, timestamp=99)]
+
+
+def test_events_from_a_covered_raw_offset_on_need_no_reading_whatever_their_timestamp():
+    memory = PartitionMemory()
+    memory.extend_from("events.taps", 0, 50, [])
+    assert memory.uncovered([event(50, timestamp=-1), event(49, timestamp=10**15)]) == [event(49, timestamp=10**15)]
+
+
+def test_a_covered_raw_offset_holds_for_its_own_topic_and_partition_only():
+    memory = PartitionMemory()
+    memory.extend_from("events.taps", 0, 50, [])
+    other = EventPosition("events.other", 0, 60, 60)
+    assert memory.uncovered([other, event(60, partition=1)]) == [other, event(60, partition=1)]
+
+
+def test_extending_never_reduces_the_covered_offsets():
+    memory = PartitionMemory()
+    memory.extend_from("events.taps", 0, 50, [])
+    memory.extend_from("events.taps", 0, 70, [])
+    assert memory.uncovered([event(50)]) == []
 
 
 def test_extending_never_reduces_the_covered_time():
@@ -72,52 +92,37 @@ def test_offsets_beyond_32_bits_are_kept():
 def test_shrinking_drops_the_oldest_chunks_and_moves_the_covered_time():
     memory = PartitionMemory(max_chunks=2)
     memory.extend(0, [event(n * 65_536) for n in range(4)])
-    assert memory.shrink(before=10**9)
+    assert memory.shrink([event(10**9)])
     assert len(memory) == 2
     assert memory.covered_since == 65_536 + 1
     assert event(3 * 65_536) in memory
-    assert memory.uncovered_since([event(65_536)]) == 65_536
+    assert memory.uncovered([event(65_536)]) == [event(65_536)]
+
+
+def test_shrinking_moves_the_covered_offset_behind_what_it_dropped():
+    memory = PartitionMemory(max_chunks=2)
+    memory.extend_from("events.taps", 0, 0, [event(n * 65_536) for n in range(4)])
+    assert memory.shrink([event(10**9)])
+    assert memory.uncovered([event(2 * 65_536 - 1), event(2 * 65_536)]) == [event(2 * 65_536 - 1)]
+
+
+def test_a_batch_of_events_dated_long_ago_does_not_keep_the_memory_from_shrinking():
+    memory = PartitionMemory(max_chunks=2)
+    memory.extend_from("events.taps", 0, 0, [event(n * 65_536) for n in range(4)])
+    assert memory.shrink([event(3 * 65_536 + 1, timestamp=0)])
+    assert len(memory) == 2
 
 
 def test_shrinking_keeps_the_events_of_the_current_batch():
     memory = PartitionMemory(max_chunks=1)
     memory.extend(0, [event(n * 65_536) for n in range(4)])
-    assert memory.shrink(before=2 * 65_536)
+    assert memory.shrink([event(2 * 65_536)])
     assert len(memory) == 2
-    assert memory.uncovered_since([event(2 * 65_536)]) is None
+    assert memory.uncovered([event(2 * 65_536)]) == []
 
 
 def test_a_memory_within_its_limit_is_not_shrunk():
     memory = PartitionMemory(max_chunks=2)
     memory.extend(0, [event(1)])
-    assert not memory.shrink(before=10**9)
+    assert not memory.shrink([event(10**9)])
     assert memory.covered_since == 0
-
-
-def test_under_random_emissions_and_restarts_no_event_is_scored_twice():
-    """A model of the whole protocol: a log of predictions, a limited memory of it, events emitted again at random."""
-    rng = random.Random(11)
-    published: list[tuple[int, EventPosition]] = []  # the predictions topic: Kafka timestamp and event
-    memory = PartitionMemory(max_chunks=1)
-    clock = 0
-    for _ in range(3_000):
-        clock += rng.randrange(20)
-        if rng.random() < 0.01:
-            memory = PartitionMemory(max_chunks=1)  # a restart
-        batch = [event_at(max(0, clock - rng.choice([0, 0, 0, 3, 50, 1_000, 20_000]))) for _ in range(3)]
-        since = memory.uncovered_since(batch)
-        if since is not None:
-            memory.extend(since, [scored for written, scored in published if written >= since])
-        unscored = {candidate for candidate in batch if candidate not in memory}
-        assert not unscored & {scored for _, scored in published}
-        assert set(batch) - unscored <= {scored for _, scored in published}
-        memory.add(unscored)
-        published += [(max(clock, candidate.timestamp), candidate) for candidate in unscored]
-        if unscored:
-            memory.shrink(before=min(candidate.timestamp for candidate in unscored))
-    assert len(published) > 1_000
-
-
-def event_at(timestamp: int) -> EventPosition:
-    """The one event of that time; 40 of them share a chunk."""
-    return EventPosition("events.taps", 0, timestamp * 1_600, timestamp)

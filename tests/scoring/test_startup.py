@@ -7,7 +7,7 @@ from penstock.errors import PenstockError
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
-from scoring.startup import check_model, describe_model
+from scoring.startup import check_model, describe_model, retention_warnings
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan
 from tests.scoring.fake_server import FakeServer
@@ -102,3 +102,36 @@ def test_while_the_primary_server_is_down_a_model_that_the_fallback_lacks_is_the
 def test_a_model_that_is_not_loaded_is_refused_even_if_the_fallback_has_it(pipeline):
     with pytest.raises(ModelNotLoaded):
         describe_model(FakeServer(), FakeServer(described=served(pipeline)), "taps")
+
+
+DAY = 86_400_000
+
+
+def warnings(raw_ms: int, kept_ms: int, kept_bytes: int = -1) -> list[str]:
+    answers = {"predictions.p": {"retention.ms": str(kept_ms), "retention.bytes": str(kept_bytes)}}
+    return retention_warnings("events", {"retention.ms": str(raw_ms)}, answers)
+
+
+@pytest.mark.parametrize(("raw_ms", "kept_ms"), [(7 * DAY, 7 * DAY), (7 * DAY, 8 * DAY), (7 * DAY, -1), (-1, -1)])
+def test_predictions_that_are_kept_as_long_as_raw_events_need_no_warning(raw_ms, kept_ms):
+    assert warnings(raw_ms, kept_ms) == []
+
+
+@pytest.mark.parametrize(
+    ("raw_ms", "kept_ms", "said"),
+    [
+        (30 * DAY, 7 * DAY, "kept for 7 days, raw topic events for 30 days"),
+        (-1, 7 * DAY, "kept for 7 days, raw topic events for ever"),
+        (DAY, 60_000, "kept for 60,000 ms, raw topic events for 1 days"),
+    ],
+)
+def test_predictions_that_are_kept_for_less_time_than_raw_events_are_told_of_with_the_command(raw_ms, kept_ms, said):
+    (warning,) = warnings(raw_ms, kept_ms)
+    assert said in warning
+    assert warning.endswith(f"--entity-name predictions.p --add-config retention.ms={raw_ms}")
+
+
+def test_predictions_that_are_kept_up_to_a_size_are_told_of():
+    (warning,) = warnings(DAY, DAY, kept_bytes=10**9)
+    assert "retention.bytes=1,000,000,000" in warning
+    assert warning.endswith("retention.bytes=-1")

@@ -1,0 +1,174 @@
+"""Tells which events of a batch are already scored: memory first, then as few published answers as possible.
+
+There are two exact ways to say where the answers to an event begin: by its Kafka timestamp, because no answer is dated
+before its event, and by its raw offset (:mod:`scoring.look_back`). The way that reads less is taken. So neither a raw
+record that is dated years ago nor a topic that is replayed makes the scorer read more than it has answered since the
+raw event was first passed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from scoring.history import HistoryUnavailableError
+from scoring.look_back import Ends, LookBack
+from scoring.memory import MAX_CHUNKS, EventPosition, PartitionMemory
+
+_log = logging.getLogger(__name__)
+
+# A mark costs two small requests. What is answered in this time is read again by a scorer that starts after a failure.
+_MARK_EVERY_S = 10.0
+
+
+class OtherLogError(Exception):
+    """Another event was scored at the same raw offset: the raw topic was made anew."""
+
+    def __init__(self, event: EventPosition) -> None:
+        super().__init__(event)
+        self.event = event
+
+
+class History(Protocol):
+    """What :class:`~scoring.history.PredictionHistory` offers."""
+
+    def ends(self, partition: int) -> Ends: ...  # noqa: D102
+    def raw_end(self, partition: int) -> int: ...  # noqa: D102
+    def starts_at(self, partition: int, since: int) -> Ends: ...  # noqa: D102
+    def read_from(self, partition: int, starts: Ends) -> Iterator[EventPosition]: ...  # noqa: D102
+    def forget(self, partition: int) -> None: ...  # noqa: D102
+
+
+@dataclass
+class _Partition:
+    memory: PartitionMemory
+    look_back: LookBack | None
+    marked_at: float
+
+
+class Recall:
+    """The scored events of the partitions that this scorer holds.
+
+    Args:
+        raw_topic: The topic of the events; an event keeps its partition number.
+        history: Reads published answers.
+        committed: The metadata of a partition's committed offset; raises HistoryUnavailableError.
+        clock: Monotonic seconds.
+        max_chunks: How many chunks of events to keep in memory for each partition.
+    """
+
+    def __init__(
+        self,
+        raw_topic: str,
+        history: History,
+        committed: Callable[[int], str | None],
+        *,
+        clock: Callable[[], float],
+        max_chunks: int = MAX_CHUNKS,
+    ) -> None:
+        self._raw_topic = raw_topic
+        self._history = history
+        self._committed = committed
+        self._clock = clock
+        self._max_chunks = max_chunks
+        self._partitions: dict[int, _Partition] = {}
+
+    def prepare(self, partition: int) -> None:
+        """Before a batch of the partition: read what its last commit says, and take a mark when one is due.
+
+        Raises:
+            HistoryUnavailableError: if that cannot be read now.
+        """
+        state = self._partitions.get(partition)
+        now = self._clock()
+        if state is not None and now - state.marked_at < _MARK_EVERY_S:
+            return
+        ends = self._history.ends(partition)
+        if state is None:
+            state = _Partition(PartitionMemory(self._max_chunks), self._look_back(partition, ends), now)
+        elif state.look_back is None:
+            state.look_back = self._begin(partition, ends)
+        if state.look_back is not None:
+            # Nothing above the highest has an answer.
+            state.memory.extend_from(self._raw_topic, partition, state.look_back.highest + 1, ())
+            state.look_back = state.look_back.marked(ends)
+        state.marked_at = now
+        self._partitions[partition] = state
+
+    def scored(self, partition: int, events: Sequence[EventPosition]) -> list[EventPosition]:
+        """Those of the events that are already scored; reads published answers where memory does not cover them.
+
+        Raises:
+            HistoryUnavailableError: if they cannot be read now.
+            OtherLogError: if the raw topic was made anew.
+        """
+        state = self._partitions[partition]
+        uncovered = state.memory.uncovered(events)
+        if uncovered:
+            self._read(partition, state, uncovered)
+        for event in events:
+            if state.memory.is_of_another_log(event):
+                raise OtherLogError(event)
+        return [event for event in events if event in state.memory]
+
+    def metadata(self, partition: int, scored: Sequence[EventPosition]) -> str:
+        """The metadata to commit with the answers to ``scored``; empty if nothing is known."""
+        look_back = self._partitions[partition].look_back
+        return "" if look_back is None else look_back.answered(self._raw_offsets(partition, scored)).dump()
+
+    def remember(self, partition: int, scored: Sequence[EventPosition]) -> None:
+        """Add the events whose answers are now committed."""
+        state = self._partitions[partition]
+        if state.look_back is not None:
+            state.look_back = state.look_back.answered(self._raw_offsets(partition, scored))
+        state.memory.add(scored)
+        if state.memory.shrink(scored):
+            self._history.forget(partition)
+
+    def forget(self, partition: int) -> None:
+        """Forget a partition: another scorer may answer its events, or it is unknown what was committed."""
+        self._partitions.pop(partition, None)
+        self._history.forget(partition)
+
+    def _look_back(self, partition: int, ends: Ends) -> LookBack | None:
+        committed = LookBack.load(self._committed(partition))
+        if committed is not None and committed.fits(ends):
+            return committed
+        look_back = self._begin(partition, ends)
+        if look_back is None:
+            _log.warning(
+                "partition %d: until Kafka tells the end of topic %s, a record dated long ago makes the scorer read "
+                "all predictions since then",
+                partition,
+                self._raw_topic,
+            )
+        return look_back
+
+    def _begin(self, partition: int, ends: Ends) -> LookBack | None:
+        """Without a commit that says it: no answer before ``ends`` is to an event after the present end."""
+        if ends == Ends(0, 0):
+            return LookBack(highest=-1)
+        try:
+            return LookBack(highest=self._history.raw_end(partition) - 1)
+        except HistoryUnavailableError:
+            return None
+
+    def _read(self, partition: int, state: _Partition, events: Sequence[EventPosition]) -> None:
+        since = min(event.timestamp for event in events)
+        by_time = self._history.starts_at(partition, since)
+        offsets = self._raw_offsets(partition, events)
+        mark = state.look_back.start(min(offsets)) if state.look_back and len(offsets) == len(events) else None
+        # One event at a time: a long way back is read in little memory.
+        if mark is not None and sum(mark.ends) > sum(by_time):
+            state.memory.extend_from(
+                self._raw_topic, partition, mark.raw, self._history.read_from(partition, mark.ends)
+            )
+            _log.debug("partition %d: read the answers since raw offset %d", partition, mark.raw)
+        else:
+            state.memory.extend(since, self._history.read_from(partition, by_time))
+            _log.debug("partition %d: read the answers since %d", partition, since)
+
+    def _raw_offsets(self, partition: int, events: Sequence[EventPosition]) -> list[int]:
+        return [event.offset for event in events if (event.topic, event.partition) == (self._raw_topic, partition)]
