@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.kafka.access import KafkaAccess
+from penstock.kafka.retention import NO_RESET
 from penstock.kafka.transactions import Deadline
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
@@ -84,6 +85,8 @@ class PredictionHistory:
             "metadata.recovery.strategy": "none",
             # Default 500: how long the fetch of one partition delays that of the next partition.
             "fetch.wait.max.ms": 10,
+            # Deleted meanwhile: begin anew. The default, latest, would end the read as if nothing had been scored.
+            **NO_RESET,
             # Reports the end of a partition even if only transaction markers and aborted records precede it.
             "enable.partition.eof": True,
         }
@@ -193,6 +196,8 @@ class PredictionHistory:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
                 part = ranges[message.topic()]
                 part.position = max(part.position, offset)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                raise HistoryUnavailableError(f"{message.topic()}[{message.partition()}]: {error.str()}")
             else:
                 _log.warning("reading %s: %s", self._predictions, error.str())
             return []

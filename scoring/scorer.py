@@ -22,6 +22,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.records import Consumed, Produced
+from penstock.kafka.retention import NO_RESET, OffsetResets
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
 from schemas.codec import Decoder
 from scoring.batch import Candidate, DecodedBatch, decode, deduplicate, encode_results
@@ -66,6 +67,7 @@ class ScorerComponents:
     writer: PredictionWriter
     metrics: ScorerMetrics
     watch: LagWatch
+    resets: OffsetResets
 
 
 class Scorer:
@@ -109,15 +111,17 @@ class Scorer:
         Raises:
             PenstockError: if no retry can help. No committed result is lost; a restart continues after the last batch.
         """
-        if not self._components.producer.start():
+        components = self._components
+        if not components.producer.start():
             return
-        self._components.watch.started()
+        components.watch.started()
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         idle = True
         while not self._stopping():
-            self._components.producer.serve()
+            components.producer.serve()
+            components.resets.place(self._consumer)
             if self._rewind_needed:
                 self._wait(_PAUSE_S)
                 self._rewind_needed = not self._rewind()
@@ -275,6 +279,7 @@ class Scorer:
 
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
+        self._components.resets.forget((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._recall.forget(tp.partition)
 
@@ -287,6 +292,8 @@ class Scorer:
         error: KafkaError | None = message.error()
         if error is None:
             return True
+        if self._components.resets.takes(message):
+            return False
         if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):  # noqa: SLF001 - public
             raise PenstockError(
                 f"the consumer cannot continue: {error.str()}",
@@ -318,8 +325,8 @@ def consumer_config(kafka: KafkaAccess, group: str, instance: str) -> dict[str, 
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        # A new group starts at the oldest feature record: no event may be missed.
-        "auto.offset.reset": "earliest",
+        # A new group starts at the oldest feature record, and no event is missed in silence.
+        **NO_RESET,
         # Default 45 s: how long the partitions of a killed scorer that is not restarted stay unassigned.
         "session.timeout.ms": 10_000,
         # Default 5 min. The first batch of a long re-emission waits until all predictions since then are read.

@@ -19,6 +19,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.retention import GapPolicy, OffsetResets
 from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -54,11 +55,13 @@ class ScorerOptions:
         instance: Its name among the scorers of the pipeline, the same after every restart.
         limits: The limits of a batch.
         deadline_s: How long the primary model server may take for a batch, in seconds.
+        skip_deleted: Whether to go on where Kafka deleted feature records before they were read.
     """
 
     instance: str
     limits: BatchLimits
     deadline_s: float
+    skip_deleted: bool = False
 
 
 def run_scorer(
@@ -163,6 +166,14 @@ def _components(
     )
     consumer = Consumer(consumer_config(kafka, group, options.instance), logger=logging.getLogger("scoring.kafka"))
     watch = LagWatch(kafka, pipeline.name, "scorer", progress)
+    gaps = GapPolicy(
+        pipeline.name,
+        "scorer",
+        (pipeline.features_topic,),
+        "Their events get no prediction.",
+        f"penstock scorer run {project.reference} --instance {options.instance}",
+        options.skip_deleted,
+    )
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,
@@ -176,4 +187,5 @@ def _components(
             ),
             metrics=metrics,
             watch=watch,
+            resets=OffsetResets(gaps),
         )

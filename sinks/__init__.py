@@ -4,6 +4,7 @@
 - ``stores``                the stores, one module each: Redis and Cassandra
 - ``store_registry``        finds the stores
 - ``runner``                consumes, writes, and commits offsets once the store has acknowledged
+- ``kafka_errors``          which of Kafka's errors end a sink, and how the others are reported
 - ``rewind``                sets a sink back to the start of its topics
 - ``emitted_vectors``       the vectors in a feature record, and which of two is newer
 - ``vector_format``         the bytes of a vector in the online store, and the values that they give at a given time

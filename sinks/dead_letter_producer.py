@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, Producer
 
-from penstock.kafka.access import KafkaAccess
+from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.names import dead_letters_of
 from schemas.dead_letters import DeadLetter
 from sinks.store_interface import StoreUnavailable
@@ -31,6 +31,7 @@ class DeadLetterProducer:
             self._producer = Producer(
                 {
                     **self._kafka.client(),
+                    **QUIET,
                     "enable.idempotence": True,
                     "message.max.bytes": 32 * 1024 * 1024,
                     "delivery.timeout.ms": 15_000,

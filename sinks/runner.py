@@ -8,7 +8,10 @@ How it handles failures:
   Kafka has acknowledged that.
 - *A partition is revoked*: it drops that part of the batch uncommitted; the next owner reads it again.
 - *The store lost acknowledged data* (a Redis flushed, or killed before it wrote to disk): the offset mark in the store
-  is missing or too low. It compares marks with every write and once a second, and reads again from the mark.
+  is missing or too low. It compares marks with every write and once a second, and reads again from the mark, or from
+  where the topic now begins.
+- *Kafka deleted records before they were read*: it stops, unless told to skip them (:mod:`penstock.kafka.retention`).
+- *Kafka reports an error*, of one partition or of all: see :mod:`sinks.kafka_errors`.
 - *It is killed*: the next start reads again what was not committed. Writing a record again changes nothing.
 - *SIGTERM*: it writes the batch if the store takes it at once, and commits what is acknowledged.
 
@@ -26,16 +29,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from penstock.errors import PenstockError
-from penstock.kafka.access import KafkaAccess
+from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
+from penstock.kafka.retention import NO_RESET, Gap, GapPolicy, OffsetResets
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from sinks.dead_letter_producer import DeadLetterProducer
+from sinks.kafka_errors import KafkaErrors
 from sinks.sink_metrics import SinkMetrics
 from sinks.store_interface import Decoded, OffsetMark, Store, StoreUnavailable
 
@@ -68,10 +72,20 @@ class Sink(Generic[Decoded]):
         kafka: How to reach Kafka.
         watch: Learns which partitions this sink owns, and which offsets are done.
         rng: Jitter of the pauses between attempts.
+        reference: The pipeline, as named on the command line.
+        skip_deleted: Whether to go on where Kafka deleted records before they were read.
     """
 
     def __init__(
-        self, store: Store[Decoded], pipeline: str, kafka: KafkaAccess, watch: LagWatch, rng: random.Random
+        self,
+        store: Store[Decoded],
+        pipeline: str,
+        kafka: KafkaAccess,
+        watch: LagWatch,
+        rng: random.Random,
+        *,
+        reference: str,
+        skip_deleted: bool = False,
     ) -> None:
         self._store = store
         self._rng = rng
@@ -79,6 +93,16 @@ class Sink(Generic[Decoded]):
         self._pipeline = pipeline
         self._watch = watch
         self._metrics = SinkMetrics(pipeline, store.name, store.topics)
+        self._errors = KafkaErrors(kafka, reference, self._metrics.kafka_errors.inc, time.monotonic)
+        self._gaps = GapPolicy(
+            pipeline,
+            f"sink-{store.name}",
+            store.topics,
+            f"{store.name} does not get what they hold.",
+            f"penstock sink run {store.name} {reference}",
+            skip_deleted,
+        )
+        self._resets = OffsetResets(self._gaps)
         self._stop = threading.Event()
         self._pending: list[_Pending[Decoded]] = []
         self._acknowledged: dict[Partition, int] = {}
@@ -96,7 +120,8 @@ class Sink(Generic[Decoded]):
         """Write records to the store until :meth:`stop`.
 
         Raises:
-            PenstockError: if no retry can help: the store refuses for good, or a topic was deleted.
+            PenstockError: if no retry can help: the store or Kafka refuses for good, a topic was deleted, or Kafka
+                deleted records before they were read.
         """
         self._metrics.paused.set(0)
         try:
@@ -122,15 +147,19 @@ class Sink(Generic[Decoded]):
         consumer = Consumer(
             {
                 **self._kafka.client(),
+                **QUIET,
+                **NO_RESET,
                 "group.id": group_id(self._pipeline, self._store.name),
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
                 # The group notices a killed member after 10 s; its records are late, never lost.
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 2_000,
+                # Defaults 100 and 10 000: find a broker that was away for long within 2 s.
+                "reconnect.backoff.ms": 1_000,
+                "reconnect.backoff.max.ms": 2_000,
             }
         )
         consumer.subscribe(
@@ -142,12 +171,16 @@ class Sink(Generic[Decoded]):
             while not self._stop.is_set():
                 self._decode_all(self._next_batch(consumer))
                 self._write_pending(consumer)
+                self._place_partitions(consumer)
                 if time.monotonic() >= self._commit_due:
                     self._check_for_data_loss(consumer)
                     self._commit(consumer)
+                    self._errors.settle()
         finally:
-            self._commit(consumer)
-            consumer.close()
+            try:
+                self._commit(consumer)
+            finally:
+                consumer.close()
 
     def _next_batch(self, consumer: Consumer) -> list[Message]:
         """Everything that has arrived, as soon as anything has: batches grow with the backlog and add no latency."""
@@ -157,11 +190,11 @@ class Sink(Generic[Decoded]):
     def _decode_all(self, messages: Sequence[Message]) -> None:
         for message in messages:
             error = message.error()
-            if error is not None:
-                _raise_if_fatal(error, message.topic(), self._pipeline, self._kafka)
-                _log.warning("Kafka: %s", error.str())
-                continue
             topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if error is not None:
+                if not self._resets.takes(message):
+                    self._errors.check(error, "the cluster" if topic is None else f"topic {topic}")
+                continue
             assert topic is not None
             assert partition is not None
             assert offset is not None
@@ -169,6 +202,15 @@ class Sink(Generic[Decoded]):
                 decoded, dead_letter = self._decode(message, topic, partition, offset)
                 timestamp = message.timestamp()[1]
                 self._pending.append(_Pending((topic, partition), offset, timestamp, decoded, dead_letter))
+
+    def _place_partitions(self, consumer: Consumer) -> None:
+        """Give an offset to the partitions without a valid one: those of a new group, and those with a gap."""
+        if self._pending or not self._resets.waiting:  # if stopping, records from before a gap can be pending
+            return
+        self._commit(consumer)
+        for partition, gap in self._resets.place(consumer).items():
+            if gap is not None:  # the offset after the gap is committed; an older one must not be
+                self._acknowledged.pop(partition, None)
 
     def _decode(
         self, message: Message, topic: str, partition: int, offset: int
@@ -235,10 +277,17 @@ class Sink(Generic[Decoded]):
             try:
                 committed = consumer.committed(new, timeout=_KAFKA_TIMEOUT_S)
             except KafkaException as error:
+                self._errors.check(error.args[0], "the group's offsets")
                 raise StoreUnavailable(
                     f"Kafka does not say what is committed: {error.args[0].str()}", where=str(self._kafka)
                 ) from error
-            self._expected.update({(p.topic, p.partition): max(0, p.offset) for p in committed})
+            for found in committed:
+                if self._errors.check(found.error, f"the group's offset of {found.topic}[{found.partition}]"):
+                    raise StoreUnavailable(
+                        f"Kafka does not say what is committed: {found.error.str()}",
+                        where=f"{found.topic}[{found.partition}] at {self._kafka}",
+                    )
+                self._expected[found.topic, found.partition] = max(0, found.offset)
 
     def _check_for_data_loss(self, consumer: Consumer) -> None:
         """Compare all offset marks, so that a store that lost data is filled again even if no record arrives."""
@@ -253,25 +302,31 @@ class Sink(Generic[Decoded]):
 
     def _seek_back(self, consumer: Consumer, lost: Mapping[Partition, int]) -> None:
         """Read again what the store lost; commits the lower offset as well, so that the lag shows what is missing."""
-        for (topic, number), held in lost.items():
+        for partition, held in lost.items():
+            where = f"{partition[0]}[{partition[1]}]"
             try:
-                consumer.seek(TopicPartition(topic, number, held))
+                # What Kafka deleted meanwhile cannot be read again.
+                earliest, end = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_KAFKA_TIMEOUT_S)
+                start = max(held, earliest)
+                consumer.seek(TopicPartition(*partition, start))
             except KafkaException as error:
                 # The store's mark stays as it is, so the next check finds the loss again.
-                _log.warning("%s[%s] cannot be read again yet: %s", topic, number, error.args[0].str())
+                self._errors.check(error.args[0], f"{where}, to be read again,")
                 continue
-            was, self._expected[topic, number] = self._expected[topic, number], held
-            self._pending = [p for p in self._pending if p.partition != (topic, number)]
-            self._acknowledged[topic, number] = held
+            was, self._expected[partition] = self._expected[partition], held
+            self._pending = [p for p in self._pending if p.partition != partition]
+            self._acknowledged[partition] = start
             self._metrics.losses.inc()
             _log.warning(
-                "%s holds %s[%s] up to %s and no longer up to %s: it lost data, which is read again",
+                "%s holds %s up to %s and no longer up to %s: it lost data, which is read again",
                 self._store.name,
-                topic,
-                number,
+                where,
                 held,
                 was,
             )
+            if start > held:
+                self._gaps.count(Gap(*partition, held, earliest, end))
+                _log.warning("%s: %s records of it are no longer in the topic, and lost", where, f"{start - held:,}")
 
     def _publish_dead_letters(self) -> None:
         """Publish and count the pending dead letters; a write that is repeated does not publish them again."""
@@ -308,17 +363,19 @@ class Sink(Generic[Decoded]):
                 self._decode_all([message])
 
     def _commit(self, consumer: Consumer) -> None:
+        """Commit what is acknowledged; the next commit repeats what failed, at worst a record is written once more."""
         self._commit_due = time.monotonic() + _COMMIT_INTERVAL_S
         if not self._acknowledged:
             return
-        offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in self._acknowledged.items()]
+        offsets = [TopicPartition(*partition, at) for partition, at in self._acknowledged.items()]
         try:
-            consumer.commit(offsets=offsets, asynchronous=False)
+            answers = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            # The next commit tries again; at worst the records are read and written once more.
-            _log.warning("offsets not committed: %s", error.args[0].str())
-        else:
-            self._acknowledged.clear()
+            self._errors.check(error.args[0], "the commit of offsets")
+            return
+        for answer in answers:
+            if not self._errors.check(answer.error, f"the commit of {answer.topic}[{answer.partition}]"):
+                self._acknowledged.pop((answer.topic, answer.partition), None)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         new = [(p.topic, p.partition) for p in partitions]
@@ -340,6 +397,7 @@ class Sink(Generic[Decoded]):
         gone = {(p.topic, p.partition) for p in partitions}
         self._owned -= gone
         self._watch.revoked(gone)
+        self._resets.forget(gone)
         self._pending = [p for p in self._pending if p.partition not in gone]
         for partition in gone:
             self._acknowledged.pop(partition, None)
@@ -355,14 +413,3 @@ def backoff_s(failures: int, rng: random.Random) -> float:
     """The pause after consecutive failures, in seconds: doubles from 0.1 up to 10, less a random part of up to half."""
     longest: float = min(_BACKOFF_LONGEST_S, _BACKOFF_FIRST_S * 2 ** min(failures - 1, 10))
     return longest * rng.uniform(0.5, 1.0)
-
-
-def _raise_if_fatal(error: KafkaError, topic: str | None, pipeline: str, kafka: KafkaAccess) -> None:
-    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-        raise PenstockError(
-            f"topic {topic} does not exist any more", where=str(kafka), next=f"penstock topics create {pipeline}"
-        )
-    if error.fatal():
-        raise PenstockError(
-            f"the Kafka client cannot go on: {error.str()}", where=str(kafka), next="start the sink again"
-        )

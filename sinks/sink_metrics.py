@@ -21,6 +21,7 @@ _STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store ref
 _LOSSES = Counter(
     "penstock_sink_store_losses", "Partitions read again because the store lost acknowledged writes", _LABELS
 )
+_KAFKA_ERRORS = Counter("penstock_sink_kafka_errors", "Errors of Kafka that passed, or will", _LABELS)
 _RECORDS = Counter("penstock_sink_records", "Records acknowledged, by outcome", [*_LABELS, "topic", "outcome"])
 _BATCHES = Histogram("penstock_sink_batch_records", "Records per write", _LABELS, buckets=_BATCH)
 _WRITES = Histogram("penstock_sink_write_seconds", "Time per write, failed writes included", _LABELS, buckets=_WRITE_S)
@@ -43,6 +44,7 @@ class SinkMetrics:
         self.paused = _PAUSED.labels(pipeline, sink)
         self.store_errors = _STORE_ERRORS.labels(pipeline, sink)
         self.losses = _LOSSES.labels(pipeline, sink)
+        self.kafka_errors = _KAFKA_ERRORS.labels(pipeline, sink)
         self._batches = _BATCHES.labels(pipeline, sink)
         self._writes = _WRITES.labels(pipeline, sink)
         self._age = _AGE.labels(pipeline, sink)

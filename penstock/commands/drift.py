@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.commands.options import metrics_option
+from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
@@ -46,8 +46,9 @@ def drift() -> None:
     show_envvar=True,
     help="Name of this instance, unique within the pipeline and the same across restarts.",
 )
+@skip_deleted_option
 @metrics_option
-def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
+def run(pipeline: str, instance: str, metrics_port: int | None, skip_deleted: bool) -> None:
     """Monitor the features and predictions of PIPELINE until stopped (SIGTERM or Ctrl-C).
 
     Compares them with the training data of the model version that is current at start, and publishes an alert for each
@@ -61,7 +62,7 @@ def run(pipeline: str, instance: str, metrics_port: int | None) -> None:
     project, settings = open_project(pipeline), Settings()
     progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
-        run_drift(project, settings, instance, progress)
+        run_drift(project, settings, instance, progress, skip_deleted=skip_deleted)
 
 
 @drift.command()

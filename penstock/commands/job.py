@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from penstock.commands.options import skip_deleted_option
 from penstock.settings import Settings
 from penstock.time import readable
 from streams.flink import lifecycle
@@ -66,6 +67,7 @@ def job() -> None:
     is_flag=True,
     help="Start even if the savepoint has state of entities that the pipeline no longer has.",
 )
+@skip_deleted_option
 @click.option("--unless-running", is_flag=True, help="If the job already runs or recovers, do nothing and exit with 0.")
 def start(pipeline: str, savepoint: str | None, empty: bool, unless_running: bool, **options: Any) -> None:
     """Submit the feature job of PIPELINE to Flink and wait until it runs.
@@ -128,7 +130,8 @@ def _print_change(pipeline: str, replaced: ReplacedJob) -> None:
 @click.argument("pipeline")
 def status(pipeline: str) -> None:
     """Show the job of PIPELINE. Exits with 1 unless it is running."""
-    found = lifecycle.status(open_project(pipeline), Settings())
+    project, settings = open_project(pipeline), Settings()
+    found = lifecycle.status(project, settings)
     if found is None:
         click.echo(f"Flink has no job of {pipeline}")
         raise SystemExit(1)
@@ -143,5 +146,8 @@ def status(pipeline: str) -> None:
     ):
         if value:
             click.echo(f"{label + ':':<13}{value}")
+    deleted = lifecycle.failure_of(project, settings, found) if found.restarts else None
+    if deleted is not None:
+        raise deleted
     if found.state != "RUNNING":
         raise SystemExit(1)

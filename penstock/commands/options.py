@@ -29,3 +29,9 @@ metrics_option = click.option(
     show_envvar=True,
     help="Serve /metrics and /healthz on this port (0: a free port, named in the log).",
 )
+
+skip_deleted_option = click.option(
+    "--skip-deleted",
+    is_flag=True,
+    help="Go on although Kafka deleted records before they were read; they are counted, and lost for good.",
+)

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from penstock.commands.options import metrics_option
+from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
 from scoring.scorer import BatchLimits
@@ -52,9 +52,16 @@ def scorer() -> None:
     show_default=True,
     help="Time limit for Triton per batch; after it, this process scores the batch.",
 )
+@skip_deleted_option
 @metrics_option
 def run(
-    pipeline: str, instance: str, max_batch: int, linger_ms: int, deadline_ms: int, metrics_port: int | None
+    pipeline: str,
+    instance: str,
+    max_batch: int,
+    linger_ms: int,
+    deadline_ms: int,
+    metrics_port: int | None,
+    skip_deleted: bool,
 ) -> None:
     """Score the features of PIPELINE until stopped (SIGTERM or Ctrl-C).
 
@@ -66,7 +73,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     project, settings = open_project(pipeline), Settings()
-    options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadline_ms / 1000)
+    options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadline_ms / 1000, skip_deleted)
     progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
         run_scorer(project, settings, options, progress, stop)

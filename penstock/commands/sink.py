@@ -15,7 +15,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from penstock.commands.options import metrics_option
+from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import require_topics
@@ -43,17 +43,18 @@ def run() -> None:
 def run_command(store_type: StoreType[Any]) -> click.Command:
     """``penstock sink run <store>``, with the options that the store declares."""
 
-    def run_store(pipeline: str, metrics_port: int | None, **options: Any) -> None:
-        _run(store_type, store_type.options(**options), pipeline, metrics_port)
+    def run_store(pipeline: str, metrics_port: int | None, skip_deleted: bool, **options: Any) -> None:
+        _run(store_type, store_type.options(**options), pipeline, metrics_port, skip_deleted=skip_deleted)
 
     fields = store_type.options.model_fields
     parameters = [click.Argument(["pipeline"]), *(_option(name, field) for name, field in fields.items())]
-    return metrics_option(
-        click.Command(store_type.name, callback=run_store, params=parameters, help=store_type.summary)
-    )
+    command = click.Command(store_type.name, callback=run_store, params=parameters, help=store_type.summary)
+    return skip_deleted_option(metrics_option(command))
 
 
-def _run(store_type: StoreType[Any], options: Any, reference: str, metrics_port: int | None) -> None:
+def _run(
+    store_type: StoreType[Any], options: Any, reference: str, metrics_port: int | None, *, skip_deleted: bool
+) -> None:
     configure_logging()
     project, settings = open_project(reference), Settings()
     store = store_type.create(project, settings, options)
@@ -62,7 +63,8 @@ def _run(store_type: StoreType[Any], options: Any, reference: str, metrics_port:
     require_topics(topics, kafka, partitions=project.plan.source.partitions, pipeline=reference)
     progress = ProgressTracker(time.monotonic)
     watch = LagWatch(kafka, project.name, f"sink-{store.name}", progress)
-    runner = Sink(store, project.name, kafka, watch, random.Random())  # noqa: S311 - jitter
+    jitter = random.Random()  # noqa: S311 - no secret
+    runner = Sink(store, project.name, kafka, watch, jitter, reference=reference, skip_deleted=skip_deleted)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     with serve(metrics_port, settings.metrics_host, progress.health), watch:

@@ -58,15 +58,11 @@ class Lag:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Last stable offset of each partition; it counts transaction markers, which are not records."""
-        partitions = dict.fromkeys(self._partitions(topic), OffsetSpec.latest())
+        return self._offsets(topic, OffsetSpec.latest())
 
-        def ask() -> dict[int, int]:
-            futures = self._admin.list_offsets(
-                partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
-            )
-            return {partition.partition: future.result().offset for partition, future in futures.items()}
-
-        return _retry_while(ask, _NO_LEADER_YET)
+    def earliest_offsets(self, topic: str) -> dict[int, int]:
+        """Offset of the first record that each partition still has."""
+        return self._offsets(topic, OffsetSpec.earliest())
 
     def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
         """The group's committed offset of each partition; a partition without one is left out."""
@@ -129,6 +125,17 @@ class Lag:
                 }
             )
         return self._groups[group]
+
+    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
+        partitions = dict.fromkeys(self._partitions(topic), spec)
+
+        def ask() -> dict[int, int]:
+            futures = self._admin.list_offsets(
+                partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
+            )
+            return {partition.partition: future.result().offset for partition, future in futures.items()}
+
+        return _retry_while(ask, _NO_LEADER_YET)
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions

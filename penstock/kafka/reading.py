@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.retention import NO_RESET
 
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
@@ -44,7 +45,8 @@ def read_topic(
         end: The offset before which to stop; by default the last stable offset of each partition when the call starts.
 
     Raises:
-        PenstockError: if the topic does not exist, or Kafka cannot be reached or stops answering.
+        PenstockError: if the topic does not exist, Kafka cannot be reached or stops answering, or it deletes records
+            that are still to be read.
     """
     consumer = Consumer(
         {
@@ -54,7 +56,7 @@ def read_topic(
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
+            **NO_RESET,
             "queued.max.messages.kbytes": 65_536,
             **QUIET,
         }
@@ -62,8 +64,8 @@ def read_topic(
     try:
         known = _end_offsets(consumer, kafka, topic)
         ends = known if end is None else known | {partition: min(known[partition], end[partition]) for partition in end}
-        starts = dict.fromkeys(ends, 0) if start is None else start
-        open_partitions = {partition for partition, first in starts.items() if first < ends[partition]}
+        starts = dict.fromkeys(ends, OFFSET_BEGINNING) if start is None else start
+        open_partitions = {partition for partition, first in starts.items() if max(0, first) < ends[partition]}
         consumer.assign([TopicPartition(topic, partition, starts[partition]) for partition in open_partitions])
         moved_at = time.monotonic()
         while open_partitions:
@@ -82,7 +84,14 @@ def read_topic(
                 error = message.error()
                 if error is not None:
                     # Transaction markers occupy offsets: only the broker knows that the last record has been read.
-                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the library's public names
+                        raise PenstockError(
+                            "Kafka deleted records before they were read",
+                            where=f"{topic}[{partition}]@{message.offset()} at {kafka}",
+                            next="run the command again, which reads what the topic still has; "
+                            "longer retention of the topic avoids this",
+                        )
+                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
                         raise PenstockError(
                             f"topic {topic} cannot be read: {error.str()}",
                             where=f"{topic}[{partition}] at {kafka}",

@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY
 from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.retention import GapPolicy
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
@@ -26,7 +27,7 @@ from scoring.training_set import view_versions
 from streams.drift.drift_metrics import DriftMetrics
 from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observation_reader
 from streams.drift.drift_reference import DriftReference, read_reference
-from streams.drift.faust_consumer import Positions, StatefulTransport
+from streams.drift.faust_consumer import OutOfRange, Positions, StatefulTransport
 from streams.drift.partition_follower import PartitionFollower
 from streams.drift.state_store import TrackStore
 from streams.plan.project import Project
@@ -74,8 +75,12 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
     return reference, version
 
 
-def run_drift(project: Project, settings: Settings, instance: str, progress: ProgressTracker) -> None:
+def run_drift(
+    project: Project, settings: Settings, instance: str, progress: ProgressTracker, *, skip_deleted: bool = False
+) -> None:
     """Run the drift app until SIGTERM or SIGINT.
+
+    With ``skip_deleted`` it goes on where Kafka deleted records before they were read.
 
     Raises:
         PenstockError: if a precondition fails, or the app cannot continue; a restart resumes from the saved state.
@@ -90,7 +95,15 @@ def run_drift(project: Project, settings: Settings, instance: str, progress: Pro
         LagWatch(settings.kafka.access, pipeline.name, "drift", progress) as lag,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        asyncio.run(_AppRun(project, settings, instance, reference, version, lag, Path(scratch)).run())
+        gaps = GapPolicy(
+            pipeline.name,
+            "drift",
+            tuple(monitors),
+            "The detectors do not see them.",
+            f"penstock drift run {project.reference} --instance {instance}",
+            skip_deleted,
+        )
+        asyncio.run(_AppRun(project, settings, instance, reference, version, lag, Path(scratch), gaps).run())
     _log.info("drift %s stopped; every state is saved", instance)
 
 
@@ -106,6 +119,7 @@ class _AppRun:
         version: int,
         lag: LagWatch,
         scratch: Path,
+        gaps: GapPolicy,
     ) -> None:
         pipeline = self._pipeline = project.pipeline
         self._settings = settings
@@ -118,7 +132,7 @@ class _AppRun:
         self._topics = list(monitors)
         self._follower = PartitionFollower(
             reference,
-            TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up),
+            TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up, gaps),
             {topic: observation_reader(topic, project, version) for topic in monitors},
             monitors,
             DriftRecordBuilder(pipeline, reference, version),
@@ -137,7 +151,7 @@ class _AppRun:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         follower = self._follower
-        app = self._app = _App(self._acquire, self._faust_settings(loop))
+        app = self._app = _App(self._acquire, follower.out_of_range, self._faust_settings(loop))
         follower.seek = self._seek
         follower.commit = self._commit
         for topic in self._topics:
@@ -241,7 +255,7 @@ class _AppRun:
             "web_enabled": False,
             "topic_allow_declare": False,
             "topic_disable_leader": True,
-            "consumer_auto_offset_reset": "earliest",
+            "consumer_auto_offset_reset": "none",
             # Static membership: an instance that is killed and started again gets its partitions back at once.
             "consumer_group_instance_id": f"{group}-{self._instance}",
             "broker_client_id": f"{group}-{self._instance}",
@@ -254,12 +268,19 @@ class _AppRun:
 
 
 class _App(faust.App):  # type: ignore[misc]
-    def __init__(self, positions: Positions, settings: dict[str, Any]) -> None:
+    def __init__(self, positions: Positions, out_of_range: OutOfRange, settings: dict[str, Any]) -> None:
         self._positions = positions
+        self._out_of_range = out_of_range
         super().__init__(**settings)
 
     def _new_transport(self) -> StatefulTransport:
-        return StatefulTransport(self.conf.broker_consumer, self, loop=self.loop, positions=self._positions)
+        return StatefulTransport(
+            self.conf.broker_consumer,
+            self,
+            loop=self.loop,
+            positions=self._positions,
+            out_of_range=self._out_of_range,
+        )
 
 
 def _as_penstock_error(failure: Exception, where: str) -> PenstockError:

@@ -1,6 +1,6 @@
 """faust's Kafka consumer, adapted to state that is saved together with its offsets.
 
-Three things differ from faust's own (0.11):
+Four things differ from faust's own (0.11):
 
 - It reads committed records only; faust does so in its exactly-once mode alone.
 - Where faust seeks to the committed offset (after each rebalance and at some other times), it seeks to the position in
@@ -8,6 +8,7 @@ Three things differ from faust's own (0.11):
 - Each record carries ``delivered_until``: the offset up to which everything before it was delivered. faust can lose
   queued records when a rebalance interrupts it (faust-streaming/faust#216, #596), and offsets alone cannot tell such a
   gap from transaction markers. The follower detects the gap and seeks back.
+- Where Kafka no longer has the next record, it says so instead of going on at the earliest one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import aiokafka
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ConsumerThread, ensure_TPset
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 _COMMIT_S = 10.0
 
 Positions = Callable[[set[TP]], Awaitable[dict[TP, int]]]
+OutOfRange = Callable[[set[TP]], None]
 
 
 class SequencedMessage(ConsumerMessage):  # type: ignore[misc]  # faust has no types
@@ -44,11 +46,15 @@ class _SequencedRecord(NamedTuple):
 
 
 class StatefulTransport(Transport):  # type: ignore[misc]
-    """A transport whose consumers call ``positions`` for the offsets at which newly assigned partitions resume."""
+    """A transport whose consumers call ``positions`` for the offsets at which newly assigned partitions resume.
 
-    def __init__(self, *args: Any, positions: Positions, **options: Any) -> None:
+    They call ``out_of_range``, in the app's event loop, with partitions whose next record Kafka no longer has.
+    """
+
+    def __init__(self, *args: Any, positions: Positions, out_of_range: OutOfRange, **options: Any) -> None:
         super().__init__(*args, **options)
         self.positions = positions
+        self.out_of_range = out_of_range
 
     def create_consumer(self, callback: Any, **options: Any) -> StatefulConsumer:
         """Faust's hook: returns the consumer to use."""
@@ -56,7 +62,7 @@ class StatefulTransport(Transport):  # type: ignore[misc]
 
 
 class StatefulConsumer(Consumer):  # type: ignore[misc]
-    """faust's consumer with the three changes that the module describes."""
+    """faust's consumer with the changes that the module describes."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -114,7 +120,16 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,  # noqa: ASYNC109 - faust's signature
         max_records: int | None = None,
     ) -> dict[TP, list[_SequencedRecord]]:
-        records = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        try:
+            records = await super()._fetch_records(
+                consumer, active_partitions, timeout=timeout, max_records=max_records
+            )
+        except NoOffsetForPartitionError:  # assigned, and not sought yet
+            return {}
+        except OffsetOutOfRangeError as error:
+            transport = self.consumer.transport
+            transport.loop.call_soon_threadsafe(transport.out_of_range, {TP(*tp) for tp in error.args[0]})
+            return {}
         return {tp: list(self._sequence(tp, fetched)) for tp, fetched in records.items()}
 
     def _sequence(self, tp: TP, records: list[Any]) -> Iterator[_SequencedRecord]:

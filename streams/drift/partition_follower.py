@@ -7,6 +7,7 @@ Failure handling:
 - *A save fails*: the partition is dropped and acquired again, from the state in Kafka.
 - *Cut off while another instance took over*: saves are fenced; the group revokes the partition once it is reachable.
 - *faust lost records*: ``delivered_until`` of the next record shows the gap; the follower seeks back to it.
+- *Kafka deleted records before they were read*: the partition is acquired again, and the store decides what follows.
 - *A record cannot be decoded*: it goes to ``<topic>.dlq``, in the transaction of the first state beyond it.
 """
 
@@ -93,6 +94,7 @@ class PartitionFollower:
         self._partitions: dict[TP, _AssignedPartition] = {}
         self._lock = asyncio.Lock()
         self._retry_at: dict[TP, float] = {}
+        self._out_of_range: set[TP] = set()
         self.seek: Callable[[dict[TP, int]], Awaitable[None]]
         self.commit: Callable[[dict[TP, int]], Awaitable[None]]
 
@@ -111,6 +113,10 @@ class PartitionFollower:
             for tp in partitions:
                 self._forget(tp)
                 self._retry_at.pop(tp, None)
+
+    def out_of_range(self, partitions: set[TP]) -> None:
+        """Kafka no longer has the next record of these partitions."""
+        self._out_of_range |= partitions
 
     def process(self, message: SequencedMessage) -> None:
         """Process one record. A record after a gap is skipped: it is delivered again after the seek."""
@@ -150,6 +156,7 @@ class PartitionFollower:
         """Until ``stopping`` is set: save due states, seek back to gaps, acquire dropped partitions again."""
         while not stopping.is_set():
             self._store.serve()
+            await self._drop_out_of_range()
             await self._seek_gaps_and_retries()
             positions = {}
             for tp, partition in list(self._partitions.items()):
@@ -175,8 +182,20 @@ class PartitionFollower:
             if resume.state is None
             else Track.from_state(resume.state, self._reference, names, tp.topic, tp.partition)
         )
-        self._partitions[tp] = _AssignedPartition(track, saved=track.position, saved_at=self._clock())
+        saved = track.position
+        track.skip_to(resume.start)
+        self._partitions[tp] = _AssignedPartition(track, saved=saved, saved_at=self._clock())
         _log.info("%s[%d] is followed from %d", tp.topic, tp.partition, track.position)
+
+    async def _drop_out_of_range(self) -> None:
+        """Save these partitions, then acquire them again: that looks at what the topic still has."""
+        dropped, self._out_of_range = self._out_of_range & self._partitions.keys(), set()
+        for tp in dropped:
+            await self._save(tp)
+        async with self._lock:
+            for tp in dropped & self._partitions.keys():
+                self._forget(tp)
+                self._retry_at[tp] = self._clock()
 
     async def _seek_gaps_and_retries(self) -> None:
         now = self._clock()

@@ -17,9 +17,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
-from penstock.kafka.lag import Partition
+from penstock.kafka.lag import Lag, Partition
 from penstock.kafka.names import group_of
 from penstock.kafka.records import Produced
+from penstock.kafka.retention import NO_RESET, Gap, GapPolicy
 from penstock.kafka.transactions import (
     OutcomeUnknownError,
     TransactionAbortedError,
@@ -54,7 +55,8 @@ class NotSavedError(Exception):
 class ResumePoint:
     """Where to resume a partition: the state under the current reference, if there is one, and the first offset.
 
-    ``start`` is the position reached under any reference: a new reference continues where the last one stopped.
+    ``start`` is the position reached under any reference: a new reference continues where the last one stopped. It is
+    beyond the state's position where records that Kafka deleted are skipped.
     """
 
     state: TrackState | None
@@ -70,10 +72,17 @@ class TrackStore:
         reference: The reference that the states belong to.
         version: The model version of the reference.
         stop: Set it to stop waiting for a broker.
+        gaps: What to do where Kafka deleted records before they were read.
     """
 
     def __init__(
-        self, kafka: KafkaAccess, pipeline: Pipeline, reference: DriftReference, version: int, stop: threading.Event
+        self,
+        kafka: KafkaAccess,
+        pipeline: Pipeline,
+        reference: DriftReference,
+        version: int,
+        stop: threading.Event,
+        gaps: GapPolicy,
     ) -> None:
         self._kafka = kafka
         self._group = group_of(pipeline.name, "drift")
@@ -81,6 +90,7 @@ class TrackStore:
         self._reference = reference
         self._version = version
         self._stop = stop
+        self._gaps = gaps
         self._producers: dict[Partition, TransactionalProducer] = {}
 
     def acquire(self, partition: Partition) -> ResumePoint:
@@ -88,7 +98,7 @@ class TrackStore:
 
         Raises:
             NotSavedError: if the process is stopping, or the state cannot be read now.
-            PenstockError: if Kafka denies access, or the state is unreadable.
+            PenstockError: if Kafka denies access, the state is unreadable, or records were deleted unread.
         """
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
@@ -102,9 +112,23 @@ class TrackStore:
         if not producer.start():
             raise NotSavedError("stopping", lost=True)
         self._producers[partition] = producer
-        return resume_point(
-            read_latest_states(self._kafka, self._group, self._topic, number), partition, self._reference
-        )
+        states = read_latest_states(self._kafka, self._group, self._topic, number)
+        return self._beyond_deleted(resume_point(states, partition, self._reference), partition)
+
+    def _beyond_deleted(self, resume: ResumePoint, partition: Partition) -> ResumePoint:
+        topic, number = partition
+        try:
+            with Lag(self._kafka) as lag:
+                earliest, end = lag.earliest_offsets(topic)[number], lag.end_offsets(topic)[number]
+        except KafkaException as error:
+            raise NotSavedError(f"the offsets of {topic} are not known: {error.args[0].str()}", lost=False) from error
+        if not resume.start:  # the first start
+            return ResumePoint(None, earliest)
+        gap = Gap.find(partition, resume.start, earliest, end)
+        if gap is None:
+            return resume
+        self._gaps.pass_over(gap)
+        return ResumePoint(resume.state, earliest)
 
     def save(self, partition: Partition, state: TrackState, outbox: Sequence[Produced], now_ms: int) -> int:
         """Write a state with its alerts and dead letters in one transaction; returns the state's size in bytes.
@@ -180,6 +204,8 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
             # Reports the end even if only transaction markers lie there.
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 10,
+            # The default, latest, would end the read as if there were no state.
+            **NO_RESET,
             **QUIET,
         }
     )
@@ -197,6 +223,8 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
                 _put(states, message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public despite the underscore
                 return states
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.str()}", lost=False)
             elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise PenstockError(
                     f"topic {topic} does not exist", where=str(kafka), next="penstock topics create PIPELINE"

@@ -84,6 +84,10 @@ class Track:
             name: MonitorDetectors(reference.monitor(name), reference.window) for name in dict.fromkeys(monitors)
         }
 
+    def skip_to(self, position: int) -> None:
+        """Go on at ``position``, without the records before it."""
+        self.position = position
+
     @classmethod
     def from_state(
         cls, state: TrackState, reference: DriftReference, monitors: Sequence[str], topic: str, partition: int

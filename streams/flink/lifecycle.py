@@ -10,13 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.rest import Flink, Job
-from streams.flink.submission import Limits, Options, Replay
+from streams.flink.starting import deleted_error, starts
+from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Limits, Options, Replay
 from streams.flink.submit import submit_job
 from streams.plan.pipeline_topics import room_of_job
 from streams.plan.project import Project
@@ -47,6 +50,7 @@ def start(
     savepoint: str | None = None,
     empty: bool = False,
     drop_state: bool = False,
+    skip_deleted: bool = False,
     **options: Any,
 ) -> Job:
     """Submit the pipeline's job and return once all its tasks run.
@@ -59,19 +63,26 @@ def start(
             offsets (the topic's beginning for a new group), and is refused if there is state to continue from.
         empty: Start with empty windows even if there is.
         drop_state: Start even if the savepoint has state of stages that the pipeline no longer has.
+        skip_deleted: Go on where Kafka deleted records before the job read them. Ends a job that restarts because of
+            them.
         **options: The fields of :class:`streams.flink.submission.Options`.
 
     Raises:
         PenstockError: if a topic, a jar, the key or Flink is missing, the definition changed under an old version, a
-            job of that name runs already, an earlier one left state to continue from, or Flink refuses the job: no job
-            was started then. Also if the job does not run after two minutes, or keeps restarting: it still exists then.
+            job of that name runs already, an earlier one left state to continue from, Kafka deleted records before they
+            were read, or Flink refuses the job: no job was started then. Also if the job does not run after two
+            minutes, or keeps restarting: it still exists then, unless deleted records are the cause.
     """
     job_options = Options(**options)
     limits = require_ready(project, settings)
     with Flink(settings.flink.rest) as flink:
+        if skip_deleted:
+            _end_job_behind_deleted(flink, project, settings)
         _require_no_active_job(flink, project)
         if savepoint is None and not empty:
             _require_no_state(flink, project, settings)
+        command = _start_command(project, job_options, savepoint)
+        from_offsets = starts(project, settings, job_group(project), command, skip_deleted=skip_deleted)
         job_id = submit_job(
             project,
             settings,
@@ -81,8 +92,10 @@ def start(
             group=job_group(project),
             savepoint=_savepoint_path(project, settings, savepoint),
             drop_state=drop_state,
+            starts=from_offsets,
+            skip_deleted=skip_deleted,
         )
-        return _await_running(flink, job_id, project)
+        return _await_running(flink, job_id, project, settings, command)
 
 
 def start_backfill(
@@ -141,6 +154,17 @@ def cancel(project: Project, settings: Settings) -> None:
             if job.is_active:
                 flink.cancel(job.id)
                 flink.await_end(job.id, _CANCEL_TIMEOUT_S)
+
+
+def failure_of(project: Project, settings: Settings, job: Job) -> PenstockError | None:
+    """What to do about a job that fails because Kafka deleted records before it read them; None for other failures."""
+    with Flink(settings.flink.rest) as flink:
+        try:
+            options = Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION_PARAMETER, "")).options
+        except ValidationError:  # another release submitted it
+            options = Options()
+    latest = LATEST if _latest_savepoint_file(project, settings).is_file() else None
+    return deleted_error(job, settings, _start_command(project, options, job.checkpoint or latest))
 
 
 def status(project: Project, settings: Settings) -> Job | None:
@@ -204,6 +228,18 @@ def _require_no_active_job(flink: Flink, project: Project) -> None:
         )
 
 
+def _end_job_behind_deleted(flink: Flink, project: Project, settings: Settings) -> None:
+    """Cancel the active job if it cannot go on: it could write no savepoint, and its checkpoints are kept."""
+    job = _active_job(flink, project)
+    if job is not None and failure_of(project, settings, flink.with_details(job)) is not None:
+        cancel(project, settings)
+
+
+def _start_command(project: Project, options: Options, savepoint: str | None) -> str:
+    source = "--empty" if savepoint is None else f"--from-savepoint {savepoint}"
+    return f"penstock job start {project.reference} {source}{options.arguments()}"
+
+
 def _require_no_state(flink: Flink, project: Project, settings: Settings) -> None:
     """Check that nothing is left of an earlier job: windows that start empty would undercount for as long as they are.
 
@@ -243,12 +279,16 @@ def _latest_savepoint_file(project: Project, settings: Settings) -> Path:
     return settings.flink.state / "latest-savepoints" / project.name
 
 
-def _await_running(flink: Flink, job_id: str, project: Project) -> Job:
+def _await_running(flink: Flink, job_id: str, project: Project, settings: Settings, command: str) -> Job:
     deadline = time.monotonic() + _RUNNING_TIMEOUT_S
     while True:
         job = flink.with_details(flink.job(job_id))
         if job.state == "RUNNING" and job.tasks_running == job.tasks:
             return job
+        deleted = deleted_error(job, settings, command) if job.restarts else None
+        if deleted is not None:
+            cancel(project, settings)
+            raise deleted
         if not job.is_active or time.monotonic() > deadline or job.restarts > 2:
             raise PenstockError(
                 f"job {job.name} did not start: it is {job.state}, {job.tasks_running} of {job.tasks} tasks are running"

@@ -153,10 +153,25 @@ class Limits(BaseModel):
     unpublished: int
 
 
+class SourceStart(BaseModel):
+    """Where a live job begins to read a source.
+
+    Args:
+        first: By partition, the first offset of a job without state; -2 is the earliest that the topic has.
+        earliest: By partition, the first offset that the topic still has: the job's state may not be behind it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: dict[int, int]
+    earliest: dict[int, int]
+
+
 class KernelRequest(BaseModel):
     """The kernel's part: plan and schemas as JSON texts, and the job's consumer group.
 
-    ``writers`` are, for each source, the schemas that its producers may have used. ``unpublished_topic`` is for the
+    ``writers`` are, for each source, the schemas that its producers may have used, ``starts`` where a live job begins.
+    With ``skip_deleted`` it goes on where Kafka deleted records before it read them. ``unpublished_topic`` is for the
     letters of feature records that are too long for their topic.
     """
 
@@ -169,6 +184,8 @@ class KernelRequest(BaseModel):
     group: str
     submission_ms: int
     wait_ms: int
+    starts: tuple[SourceStart, ...]
+    skip_deleted: bool
     exactly_once: bool
     unpublished_topic: str
     limits: Limits

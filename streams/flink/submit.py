@@ -32,6 +32,7 @@ from streams.flink.submission import (
     Limits,
     Options,
     Replay,
+    SourceStart,
     Submission,
     SubmissionResult,
 )
@@ -55,6 +56,8 @@ def submit_job(
     group: str,
     savepoint: str | None = None,
     drop_state: bool = False,
+    starts: tuple[SourceStart, ...] = (),
+    skip_deleted: bool = False,
     replay: Replay | None = None,
 ) -> str:
     """Submit a job and return its id without waiting for it to run.
@@ -68,13 +71,25 @@ def submit_job(
         group: Its consumer group.
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
         drop_state: Whether the savepoint may have state of stages that the job no longer has.
+        starts: Where a live job begins to read its sources.
+        skip_deleted: Whether it goes on where Kafka deleted records before it read them.
         replay: The offsets of a backfill; None runs the live job.
 
     Raises:
         PenstockError: if a jar, the key or Flink is missing, or Flink refuses the job.
     """
     job_id = _build_and_submit(
-        project, settings, options, name, group, savepoint, drop_state, replay, limits=limits, dry_run=False
+        project,
+        settings,
+        options,
+        name,
+        group,
+        limits=limits,
+        savepoint=savepoint,
+        drop_state=drop_state,
+        starts=starts,
+        skip_deleted=skip_deleted,
+        replay=replay,
     )
     assert job_id is not None
     return job_id
@@ -88,7 +103,7 @@ def dry_run_job(
     Raises:
         PenstockError: as :func:`submit_job`, apart from the errors of a running Flink.
     """
-    _build_and_submit(project, settings, options, name, group, None, False, None, limits=limits, dry_run=True)
+    _build_and_submit(project, settings, options, name, group, limits=limits, dry_run=True)
 
 
 def description_of(project: Project, options: Options) -> Description:
@@ -118,12 +133,14 @@ def _build_and_submit(
     options: Options,
     name: str,
     group: str,
-    savepoint: str | None,
-    drop_state: bool,
-    replay: Replay | None,
     *,
     limits: Limits,
-    dry_run: bool,
+    savepoint: str | None = None,
+    drop_state: bool = False,
+    starts: tuple[SourceStart, ...] = (),
+    skip_deleted: bool = False,
+    replay: Replay | None = None,
+    dry_run: bool = False,
 ) -> str | None:
     plan = project.plan
     personal_key = personal_key_of(plan, settings)
@@ -139,6 +156,8 @@ def _build_and_submit(
         group=group,
         submission_ms=time.time_ns() // 1_000_000,
         wait_ms=options.forget_after_days * _DAY_MS,
+        starts=starts,
+        skip_deleted=skip_deleted,
         exactly_once=options.exactly_once,
         unpublished_topic=dead_letters_of(plan.features_topic),
         limits=limits,

@@ -22,10 +22,11 @@ T = TypeVar("T")
 
 
 @contextmanager
-def running(store: Store[Any], pipeline: str, kafka: KafkaAccess) -> Iterator[Sink[Any]]:
+def running(store: Store[Any], pipeline: str, kafka: KafkaAccess, *, skip_deleted: bool = False) -> Iterator[Sink[Any]]:
     """Runs the sink in a thread and stops it at the end; raises the error that it ended with."""
     watch = LagWatch(kafka, pipeline, f"sink-{store.name}", ProgressTracker(time.monotonic))
-    sink, errors = Sink(store, pipeline, kafka, watch, random.Random(0)), []
+    sink = Sink(store, pipeline, kafka, watch, random.Random(0), reference=pipeline, skip_deleted=skip_deleted)
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:

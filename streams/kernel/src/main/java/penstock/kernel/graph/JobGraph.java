@@ -44,6 +44,7 @@ import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
+import penstock.kernel.replay.RetainedSource;
 import penstock.kernel.replay.TimestampWatermarks;
 import penstock.kernel.stage.AcceptFunction;
 import penstock.kernel.stage.DeduplicationFunction;
@@ -111,11 +112,12 @@ public final class JobGraph {
   }
 
   private DataStream<RawRecord> liveRecords(StreamExecutionEnvironment env) {
-    return env.fromSource(
+    RetainedSource source =
+        new RetainedSource(
             KafkaConnectors.source(request, plan, kafka),
-            WatermarkStrategy.noWatermarks(),
-            topics())
-        .uid("source");
+            KafkaConnectors.earliest(request, plan),
+            request.skipDeleted());
+    return env.fromSource(source, WatermarkStrategy.noWatermarks(), topics()).uid("source");
   }
 
   private DataStream<RawRecord> replayedRecords(StreamExecutionEnvironment env) {

@@ -1,6 +1,7 @@
 package penstock.kernel.graph;
 
 import java.util.List;
+import java.util.Map;
 import penstock.kernel.plan.Json;
 import penstock.kernel.replay.Replay;
 
@@ -14,6 +15,8 @@ import penstock.kernel.replay.Replay;
  * @param group the consumer group
  * @param submissionMs when the job was submitted, epoch ms
  * @param waitMs how long an event may wait in the raw topic
+ * @param starts per source, where to begin; of a live job
+ * @param skipDeleted whether a live job goes on where records were deleted before it read them
  * @param exactlyOnce whether features are published in Kafka transactions, one per checkpoint
  * @param unpublishedTopic for the letters of feature records that are too long
  * @param limits the longest records that its topics take
@@ -27,6 +30,8 @@ public record JobRequest(
     String group,
     long submissionMs,
     long waitMs,
+    List<Start> starts,
+    boolean skipDeleted,
     boolean exactlyOnce,
     String unpublishedTopic,
     Limits limits,
@@ -39,6 +44,14 @@ public record JobRequest(
    * @param unpublished the topic of the letters of feature records
    */
   public record Limits(long features, List<Long> deadLetters, long unpublished) {}
+
+  /**
+   * Where a live job begins to read a source.
+   *
+   * @param first per partition, the first offset of a job without state; -2 is the earliest
+   * @param earliest per partition, the first offset that the topic still has
+   */
+  public record Start(Map<Integer, Long> first, Map<Integer, Long> earliest) {}
 
   static JobRequest parse(String json) {
     return Json.parse(json, JobRequest.class, "request");

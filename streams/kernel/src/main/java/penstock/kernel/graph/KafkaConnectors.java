@@ -6,6 +6,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.function.Function;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
@@ -40,7 +41,7 @@ final class KafkaConnectors {
   private KafkaConnectors() {}
 
   static KafkaSource<RawRecord> source(JobRequest request, Plan plan, Properties kafka) {
-    return (request.replay() == null ? endless(plan) : bounded(request.replay(), plan))
+    return (request.replay() == null ? endless(request, plan) : bounded(request.replay(), plan))
         .setProperties(kafka)
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
@@ -54,11 +55,34 @@ final class KafkaConnectors {
         .build();
   }
 
+  /**
+   * Fails the job if retention has deleted records before they were read, so that none is skipped
+   * silently.
+   */
   @SuppressWarnings("deprecation") // The connector's API still takes Kafka's old enum.
-  private static KafkaSourceBuilder<RawRecord> endless(Plan plan) {
+  private static KafkaSourceBuilder<RawRecord> endless(JobRequest request, Plan plan) {
     return KafkaSource.<RawRecord>builder()
         .setTopics(plan.sources().stream().map(Plan.Source::topic).toList())
-        .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST));
+        .setStartingOffsets(
+            OffsetsInitializer.offsets(
+                perPartition(request, plan, JobRequest.Start::first), OffsetResetStrategy.NONE));
+  }
+
+  /** The first offsets that the topics still have. */
+  static Map<TopicPartition, Long> earliest(JobRequest request, Plan plan) {
+    return perPartition(request, plan, JobRequest.Start::earliest);
+  }
+
+  private static Map<TopicPartition, Long> perPartition(
+      JobRequest request, Plan plan, Function<JobRequest.Start, Map<Integer, Long>> offsets) {
+    Map<TopicPartition, Long> found = new HashMap<>();
+    for (int i = 0; i < request.starts().size(); i++) {
+      String topic = plan.sources().get(i).topic();
+      offsets
+          .apply(request.starts().get(i))
+          .forEach((number, at) -> found.put(new TopicPartition(topic, number), at));
+    }
+    return found;
   }
 
   /**

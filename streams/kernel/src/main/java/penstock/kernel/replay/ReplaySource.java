@@ -2,18 +2,11 @@ package penstock.kernel.replay;
 
 import java.io.IOException;
 import java.util.List;
-import org.apache.flink.api.common.typeinfo.TypeInformation;
-import org.apache.flink.api.connector.source.Boundedness;
-import org.apache.flink.api.connector.source.Source;
-import org.apache.flink.api.connector.source.SourceReader;
-import org.apache.flink.api.connector.source.SourceReaderContext;
 import org.apache.flink.api.connector.source.SplitEnumerator;
 import org.apache.flink.api.connector.source.SplitEnumeratorContext;
-import org.apache.flink.api.java.typeutils.ResultTypeQueryable;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.KafkaSourceEnumState;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
-import org.apache.flink.core.io.SimpleVersionedSerializer;
 import penstock.kernel.decode.RawRecord;
 
 /**
@@ -21,33 +14,12 @@ import penstock.kernel.decode.RawRecord;
  * (FLINK-31006): after a restore it finds no new partition and never tells its readers that there
  * are no more.
  */
-public final class ReplaySource
-    implements Source<RawRecord, KafkaPartitionSplit, KafkaSourceEnumState>,
-        ResultTypeQueryable<RawRecord> {
+public final class ReplaySource extends WrappedKafkaSource {
   private static final long serialVersionUID = 1;
-
-  private final KafkaSource<RawRecord> source;
 
   /** Wraps {@code source}, which must be bounded and have a fixed set of partitions. */
   public ReplaySource(KafkaSource<RawRecord> source) {
-    this.source = source;
-  }
-
-  @Override
-  public Boundedness getBoundedness() {
-    return source.getBoundedness();
-  }
-
-  @Override
-  public SourceReader<RawRecord, KafkaPartitionSplit> createReader(SourceReaderContext context)
-      throws Exception {
-    return source.createReader(context);
-  }
-
-  @Override
-  public SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> createEnumerator(
-      SplitEnumeratorContext<KafkaPartitionSplit> context) {
-    return source.createEnumerator(context);
+    super(source);
   }
 
   @Override
@@ -55,23 +27,8 @@ public final class ReplaySource
       SplitEnumeratorContext<KafkaPartitionSplit> context, KafkaSourceEnumState state)
       throws IOException {
     SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restored =
-        source.restoreEnumerator(context, state);
+        super.restoreEnumerator(context, state);
     return state.initialDiscoveryFinished() ? new NoMoreSplits(restored, context) : restored;
-  }
-
-  @Override
-  public SimpleVersionedSerializer<KafkaPartitionSplit> getSplitSerializer() {
-    return source.getSplitSerializer();
-  }
-
-  @Override
-  public SimpleVersionedSerializer<KafkaSourceEnumState> getEnumeratorCheckpointSerializer() {
-    return source.getEnumeratorCheckpointSerializer();
-  }
-
-  @Override
-  public TypeInformation<RawRecord> getProducedType() {
-    return source.getProducedType();
   }
 
   /** An enumerator that has assigned all splits, and tells every reader so. */
