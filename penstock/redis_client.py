@@ -1,11 +1,15 @@
-"""Connections to Redis."""
+"""Connections to Redis, and whether it may evict what it holds."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from penstock.errors import PenstockError
 from penstock.sections import RedisSettings
 
 
@@ -26,4 +30,39 @@ def connect_redis(settings: RedisSettings) -> redis.Redis:
         # One retry: a pooled connection that the server has closed meanwhile is no outage.
         retry=Retry(NoBackoff(), 1),
         **{f"ssl_{name}": str(path) for name, path in files.items() if path is not None},
+    )
+
+
+def eviction_of(client: redis.Redis) -> str | None:
+    """The policy by which Redis evicts keys when it is full; None if it evicts none (no limit, or ``noeviction``).
+
+    Asks with INFO, because managed servers seldom permit CONFIG.
+
+    Raises:
+        EvictionUnknown: if the user may not ask, or the server does not say.
+        redis.RedisError: if Redis does not answer.
+    """
+    try:
+        memory = cast("Mapping[str, Any]", client.info("memory"))
+    except redis.ResponseError as error:  # no permission, or the command was renamed
+        raise EvictionUnknown(str(error)) from error
+    if "maxmemory" not in memory or "maxmemory_policy" not in memory:
+        raise EvictionUnknown("INFO does not name maxmemory and maxmemory_policy")
+    policy = str(memory["maxmemory_policy"])
+    return None if int(memory["maxmemory"]) == 0 or policy == "noeviction" else policy
+
+
+class EvictionUnknown(Exception):  # noqa: N818 - a condition
+    """It cannot be told whether Redis evicts keys."""
+
+
+def eviction_error(policy: str, where: str) -> PenstockError:
+    """The error for a Redis that evicts keys by this policy."""
+    what = "evicts the vectors, and keeps" if policy.startswith("volatile") else "evicts vectors as well as"
+    return PenstockError(
+        f"Redis evicts keys when it is full (maxmemory-policy {policy}): it {what} the offsets that show a loss, so "
+        "readers would find entities missing without a word",
+        where=where,
+        safe="nothing was written",
+        next="redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration or parameter group",
     )

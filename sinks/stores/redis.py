@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 
 import redis
 from pydantic import Field
 
+from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
-from penstock.redis_client import connect_redis
+from penstock.redis_client import EvictionUnknown, connect_redis, eviction_error, eviction_of
 from penstock.settings import Settings
 from sinks.emitted_vectors import EmittedVector, emitted_vectors, newest_per_entity
 from sinks.store_interface import NO_MARKS, OffsetMark, StoreOptions, StoreType, StoreUnavailable
@@ -19,6 +21,10 @@ from streams.definitions.windows import Duration, duration_ms
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
 
+_log = logging.getLogger(__name__)
+
+# Redis adds the time to live to the present time, in milliseconds of 64 bits.
+_LONGEST_TTL_MS = 2**62
 # Stores a vector only if its (epoch, seq, attempt, as_of) is greater than the stored one. Lua's numbers are doubles,
 # exact to 2**53 only, so the four 64-bit numbers are compared as eight of 32 bits. One key per call, so it also runs on
 # a cluster.
@@ -92,13 +98,26 @@ class RedisStore:
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
         ahead_ms = max(source.max_future_ms for source in plan.sources)
         lives = {view.id: time_to_live_ms(view, ahead_ms, grace_ms) for view in plan.views}
+        for name, ttl_ms in lives.items():
+            if ttl_ms is not None and ttl_ms > _LONGEST_TTL_MS:
+                raise PenstockError(
+                    f"the longest window, max_future and --grace together ({ttl_ms} ms) are more than Redis can count",
+                    where=f"view {name}",
+                    safe="nothing was written",
+                    next='over="lifetime" for a window that never ends; or a shorter --grace',
+                )
         # The script takes an empty text for "no expiry".
         self._ttl_ms = {name: "" if ttl_ms is None else str(ttl_ms) for name, ttl_ms in lives.items()}
         self._store_if_newer = self._set_mark = ""
 
     def open(self) -> None:
-        """Load the scripts; this also checks connectivity."""
+        """Check that Redis keeps what it holds, and load the scripts.
+
+        Raises:
+            PenstockError: if Redis evicts keys when it is full. If its user may not ask, a warning says so instead.
+        """
         try:
+            self._check_eviction()
             self._store_if_newer = str(self._client.script_load(_STORE_IF_NEWER))
             self._set_mark = str(self._client.script_load(_SET_MARK))
         except redis.RedisError as error:
@@ -148,11 +167,28 @@ class RedisStore:
                 raise error
         return None if errors else answers
 
-    def _unavailable(self, error: redis.RedisError) -> StoreUnavailable:
+    def _check_eviction(self) -> None:
+        try:
+            policy = eviction_of(self._client)
+        except EvictionUnknown as unknown:
+            _log.warning(
+                "not checked whether Redis at %s evicts keys when it is full (maxmemory-policy must be noeviction): %s",
+                self._address,
+                unknown,
+            )
+            return
+        if policy is not None:
+            raise eviction_error(policy, self._address)
+
+    @property
+    def _address(self) -> str:
         where = self._client.connection_pool.connection_kwargs
+        return f"{where.get('host')}:{where.get('port')}"
+
+    def _unavailable(self, error: redis.RedisError) -> StoreUnavailable:
         return StoreUnavailable(
             f"Redis does not take writes: {error}",
-            where=f"{where.get('host')}:{where.get('port')}",
+            where=self._address,
             safe="features stay in their topic and are tried again",
             next="penstock status, or set PENSTOCK_REDIS_URL (and _USERNAME, _PASSWORD_FILE)",
         )

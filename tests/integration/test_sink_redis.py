@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
@@ -186,6 +187,33 @@ def test_a_full_redis_is_an_outage_and_no_loss(store: RedisStore, client: redis.
             store.write([[emitted(the_plan, (0, 1, 0))]])
     finally:
         client.config_set("maxmemory", limit)
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "allkeys-lfu"])
+def test_a_redis_that_evicts_keys_when_it_is_full_is_refused(
+    new_store: Callable[[], RedisStore], client: redis.Redis, policy: str
+) -> None:
+    client.config_set("maxmemory-policy", policy)
+    try:
+        with pytest.raises(PenstockError, match=f"maxmemory-policy {policy}") as refused:
+            new_store().open()
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert not isinstance(refused.value, StoreUnavailable)
+    assert "CONFIG SET maxmemory-policy noeviction" in str(refused.value)
+    new_store().open()
+
+
+def test_a_user_who_may_not_ask_whether_redis_evicts_is_warned(
+    project: Project, settings: Settings, client: redis.Redis, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.acl_setuser(f"u{suffix}", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-info", "-config"])
+    own = connect_redis(settings.redis.model_copy(update={"username": f"u{suffix}", "password": SecretStr("x")}))
+    try:
+        RedisStore(project, own, GRACE_MS).open()
+    finally:
+        client.acl_deluser(f"u{suffix}")
+    assert "not checked whether Redis" in caplog.text
 
 
 # --- the reader

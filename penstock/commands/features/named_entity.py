@@ -8,7 +8,7 @@ import click
 import redis
 
 from penstock.errors import PenstockError
-from penstock.redis_client import connect_redis
+from penstock.redis_client import EvictionUnknown, connect_redis, eviction_of
 from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
 from sinks.vector_format import FeatureVector
@@ -64,6 +64,20 @@ def print_hash_hint(plan: PipelinePlan, view: ViewPlan) -> None:
     if personal:
         click.echo(
             f"{', '.join(sorted(personal))} is personal data and stored as a hash: for the value itself, use --hash"
+        )
+
+
+def print_eviction_hint(settings: Settings) -> None:
+    """After an entity was not found: say if Redis may have evicted it, or if that cannot be told."""
+    try:
+        policy = eviction_of(connect_redis(settings.redis))
+    except (EvictionUnknown, redis.RedisError) as error:
+        click.echo(f"not checked whether Redis evicts keys when it is full: {error}", err=True)
+        return
+    if policy is not None:
+        click.echo(
+            f"Redis evicts keys when it is full (maxmemory-policy {policy}), perhaps this one: it must be noeviction",
+            err=True,
         )
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from penstock.commands.features.named_entity import (
     hash_option,
+    print_eviction_hint,
     print_hash_hint,
     read_vector,
     require_view,
@@ -56,8 +57,10 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     now_ms = time.time_ns() // 1_000_000 if at is None else at
     vector = read_vector(plan, view_plan, entity, now_ms, settings)
     _print_vector(Console(), view_plan, vector, now_ms, at is None)
-    if vector.state is VectorState.MISSING and not hashed:
-        print_hash_hint(plan, view_plan)
+    if vector.state is VectorState.MISSING:
+        print_eviction_hint(settings)
+        if not hashed:
+            print_hash_hint(plan, view_plan)
     click.get_current_context().exit(1 if vector.state is VectorState.MISSING else 0)
 
 
