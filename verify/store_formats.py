@@ -7,14 +7,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cassandra.util import Date
 from fastavro import parse_schema, schemaless_reader
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from streams.plan.feature_records import view_schema
 from streams.plan.model import PipelinePlan, ViewPlan
 
-_DAY_MS = 86_400_000
+_SLOT_MS = 10 * 60 * 1000
 _HEADER = struct.Struct(">BQQQq")
 _OF_EVENT, _OF_TIMER = 1, 2
 _AVRO_MARKER = b"\xc3\x01"
@@ -75,14 +74,14 @@ def history_table(plan: PipelinePlan, view: ViewPlan) -> str:
     return f"features_{plan.pipeline}_{view.name}_v{view.version}"
 
 
-HISTORY_KEY = ("entity", "day", "as_of", "epoch", "seq", "attempt")
+HISTORY_KEY = ("entity", "slot", "as_of", "epoch", "seq", "attempt")
 
 
 def history_row(part: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a history table: one view of a feature record."""
     return {
         **part,
-        "day": day(part["as_of"]),
+        "slot": slot(part["as_of"]),
         "attempt": record["attempt"],
         "event_id": record["event_id"],
     }
@@ -94,7 +93,7 @@ def prediction_tables(pipeline: str) -> tuple[str, str]:
 
 
 PREDICTION_KEY = ("event_id", "source_partition", "source_offset")
-PREDICTION_BY_ENTITY_KEY = ("entity", "day", "event_time", "event_id", "source_partition", "source_offset")
+PREDICTION_BY_ENTITY_KEY = ("entity", "slot", "event_time", "event_id", "source_partition", "source_offset")
 _BY_ENTITY_ONLY = ("score", "decision", "model", "model_version")
 
 
@@ -110,10 +109,10 @@ def prediction_by_entity_row(value: Mapping[str, Any]) -> dict[str, Any] | None:
     """A row of the table by entity; None for a prediction without an entity."""
     if value["entity"] is None:
         return None
-    row = prediction_row(value) | {"day": day(value["event_time"])}
+    row = prediction_row(value) | {"slot": slot(value["event_time"])}
     return {name: row[name] for name in (*PREDICTION_BY_ENTITY_KEY, *_BY_ENTITY_ONLY)}
 
 
-def day(time_ms: int) -> Date:
-    """The day of a time, as Cassandra's ``date``: days since 1970-01-01 in 32 bits."""
-    return Date(max(-(2**31), min(time_ms // _DAY_MS, 2**31 - 1)))
+def slot(time_ms: int) -> int:
+    """The ten minutes of a time, counted since 1970."""
+    return time_ms // _SLOT_MS

@@ -24,7 +24,7 @@ from cassandra.query import (
     BoundStatement,
     PreparedStatement,
 )
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
@@ -50,7 +50,7 @@ from sinks.store_interface import (
     StoreUnavailable,
 )
 from streams.definitions.pipeline import Pipeline
-from streams.definitions.windows import Duration, duration_ms
+from streams.definitions.windows import Duration, duration_ms, duration_text
 from streams.plan.project import Project
 
 # Enough to hide the round trip, few enough not to overload a small cluster.
@@ -67,6 +67,8 @@ _MAX_ROW_BYTES = 16 * 2**20 - 64 * 1024
 _LONGEST_CHARACTER = 4
 # The size of a cell or a list element without its text: flags, lengths, and the value of a number.
 _CELL_BYTES = 16
+# Cassandra's limit; it counts in seconds.
+_LONGEST_TTL_MS = 630_720_000_000
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 Row = TypeVar("Row")
@@ -95,6 +97,7 @@ class CassandraStore:
     def __init__(self, project: Project, settings: Settings, options: CassandraOptions) -> None:
         plan = self._plan = project.plan
         self.topics = _topics(project.pipeline)
+        self._reference = project.reference
         self._settings = settings.cassandra
         self._keyspace = self._settings.keyspace
         self._address = f"{','.join(self._settings.contact_points)}:{self._settings.port}"
@@ -113,7 +116,7 @@ class CassandraStore:
         """Connect, create the keyspace and tables that are missing, and prepare the statements.
 
         Raises:
-            PenstockError: if a table holds the history of another definition of the same version.
+            PenstockError: if a table holds the history of another definition of the same version, or has other keys.
         """
         self.close()
         self._cluster = connect_cassandra(self._settings)
@@ -178,6 +181,16 @@ class CassandraStore:
         existing = cluster.metadata.keyspaces[keyspace].tables
         for table in self._tables:
             found = existing[table.name]
+            keys = tuple(column.name for column in (*found.partition_key, *found.clustering_key))
+            if keys != table.key:
+                raise PenstockError(
+                    f"the table has the keys of another release: {', '.join(keys)}, not {', '.join(table.key)}",
+                    where=f"{keyspace}.{table.name}",
+                    safe="nothing was written",
+                    next=f"cqlsh -e \"COPY {keyspace}.{table.name} TO 'old.csv'\" if older rows than the topic's are "
+                    f"needed; then DROP TABLE {keyspace}.{table.name}; and penstock sink rewind cassandra "
+                    f"{self._reference}, which makes the next start write again what the topics hold",
+                )
             if found.options["comment"] != table.comment:
                 raise PenstockError(
                     f"the table holds another definition under the same version: {found.options['comment']!r}, "
@@ -280,6 +293,15 @@ def _check_replication(value: object) -> object:
     return value
 
 
+def _check_ttl(ms: int) -> int:
+    if not 1_000 <= ms <= _LONGEST_TTL_MS:
+        raise ValueError(f"{duration_text(ms)} is no time to live for Cassandra, which takes 1s to 7300d (20 years)")
+    return ms
+
+
+TimeToLive = Annotated[Duration, AfterValidator(_check_ttl)]
+
+
 class CassandraOptions(StoreOptions):
     """The options of ``penstock sink run cassandra``."""
 
@@ -289,8 +311,8 @@ class CassandraOptions(StoreOptions):
         {"class": "SimpleStrategy", "replication_factor": 1},
         description="Replication of the keyspace as JSON, used if the keyspace has to be created.",
     )
-    history_ttl: Duration = Field(duration_ms("90d"), description="Life of feature rows, in tables it creates.")
-    prediction_ttl: Duration = Field(duration_ms("400d"), description="Life of predictions, likewise.")
+    history_ttl: TimeToLive = Field(duration_ms("90d"), description="Life of feature rows, in tables it creates.")
+    prediction_ttl: TimeToLive = Field(duration_ms("400d"), description="Life of predictions, likewise.")
 
 
 def _topics(pipeline: Pipeline) -> tuple[str, ...]:

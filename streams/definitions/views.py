@@ -14,7 +14,7 @@ from streams.definitions.feature_sql import is_reserved, references
 from streams.definitions.windows import Duration
 
 # Columns of a view's history table that are not fields of its part of a feature record.
-_HISTORY_COLUMNS = ("day", "attempt", "event_id")
+_HISTORY_COLUMNS = ("slot", "attempt", "event_id")
 
 
 class Entity(Definition):

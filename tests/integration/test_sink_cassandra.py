@@ -94,7 +94,7 @@ def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:
 def test_a_vector_is_kept_with_the_types_of_its_features(store: CassandraStore, session: Session) -> None:
     write(store, features(7, attempt=2, spending=spending(amount_mean_1h=None), trade=trade(is_new=True)))
     (row,) = rows(session, HISTORY)
-    assert row.pop("day").days_from_epoch == T0 // 86_400_000
+    assert row.pop("slot") == T0 // 600_000
     assert row == spending(amount_mean_1h=None) | {"attempt": 2, "event_id": "e7"}
     (row,) = rows(session, f"features_{NAME}_trade_v3")
     assert (row["card_approx_distinct_10m"], row["is_new"]) == (7, True)
@@ -118,9 +118,7 @@ def test_the_history_of_an_entity_is_newest_first_and_counts_the_latest_attempt(
 ) -> None:
     again = features(2, attempt=1, spending=spending("c1", 2, T0 + 2, count_1h=9))
     write(store, again, *(features(n, spending=spending("c1", n, T0 + n)) for n in (1, 3, 2)))
-    found = rows(
-        session, HISTORY, f"WHERE entity = 'c1' AND day = '{time.strftime('%Y-%m-%d', time.gmtime(T0 / 1000))}'"
-    )
+    found = rows(session, HISTORY, f"WHERE entity = 'c1' AND slot = {T0 // 600_000}")
     assert [(row["seq"], row["attempt"]) for row in found] == [(3, 0), (2, 1), (2, 0), (1, 0)]
     assert [(row["seq"], row["count_1h"]) for row in latest_attempts(found)] == [(3, 2), (2, 9), (1, 2)]
 
@@ -130,9 +128,7 @@ def test_a_prediction_is_found_by_its_event_and_by_its_entity(store: CassandraSt
     (row,) = rows(session, f"predictions_{NAME}", "WHERE event_id = 'e2'")
     assert (row["score"], row["vector"], row["source_offset"]) == (0.25, b"\x00\x00\x48\x41", 2)
     assert row["views"] == [("spending@1", "c1", 0, 2, T0 + 2)]
-    of_entity = rows(
-        session, f"predictions_{NAME}_by_entity", f"WHERE entity = 'c1' AND day = {T0 // 86_400_000 + 2**31}"
-    )
+    of_entity = rows(session, f"predictions_{NAME}_by_entity", f"WHERE entity = 'c1' AND slot = {T0 // 600_000}")
     assert [row["event_id"] for row in of_entity] == ["e2", "e1", "e0"]
     assert [row["entity"] for row in rows(session, f"predictions_{NAME}", "WHERE event_id = 'e3'")] == [None]
 
@@ -156,6 +152,26 @@ def test_another_definition_under_the_same_version_is_refused(store: CassandraSt
         new_store(settings, other).open()
     assert not isinstance(caught.value, StoreUnavailable)
     assert "new version" in str(caught.value)
+
+
+def test_a_table_with_the_keys_of_another_release_is_refused(
+    store: CassandraStore, settings: Settings, session: Session
+) -> None:
+    session.execute(f"DROP TABLE {HISTORY}", timeout=60)
+    session.execute(
+        f"CREATE TABLE {HISTORY} (entity text, day date, as_of bigint, PRIMARY KEY ((entity, day), as_of))", timeout=60
+    )
+    with pytest.raises(PenstockError, match="keys of another release: entity, day, as_of, not entity, slot") as refused:
+        new_store(settings).open()
+    assert not isinstance(refused.value, StoreUnavailable)
+    assert f"DROP TABLE {settings.cassandra.keyspace}.{HISTORY}; and penstock sink rewind" in str(refused.value)
+
+
+def test_the_partitions_of_a_busy_entity_hold_ten_minutes_each(store: CassandraStore, session: Session) -> None:
+    start = T0 // 600_000 * 600_000
+    write(store, *(features(n, spending=spending("c1", n, start + n * 60_000)) for n in range(25)))
+    sizes = session.execute(f"SELECT slot, count(*) AS n FROM {HISTORY} GROUP BY entity, slot")
+    assert sorted((row.slot - T0 // 600_000, row.n) for row in sizes) == [(0, 10), (1, 10), (2, 5)]
 
 
 def test_dropped_tables_are_created_again(store: CassandraStore, session: Session) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from schemas.codec import Undecodable
 from sinks.cassandra_tables import (
-    day_of,
     history_row,
     history_table,
     latest_attempts,
     prediction_by_entity_table,
     prediction_row,
     prediction_table,
+    slot_of,
 )
 from sinks.emitted_vectors import EmittedVector
 from tests.sinks.payments import PLAN, prediction, spending
@@ -27,7 +27,7 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
     assert HISTORY.name == "features_payments_spending_v1"
     assert dict(HISTORY.columns) == {
         "entity": "text",
-        "day": "date",
+        "slot": "bigint",
         "epoch": "bigint",
         "seq": "bigint",
         "as_of": "bigint",
@@ -44,9 +44,9 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
     }
 
 
-def test_rows_are_partitioned_by_entity_and_day_and_expire_by_windows() -> None:
+def test_rows_are_partitioned_by_entity_and_ten_minutes_and_expire_by_windows() -> None:
     statement = HISTORY.create_statement("ks")
-    assert 'PRIMARY KEY (("entity", "day"), "as_of", "epoch", "seq", "attempt")' in statement
+    assert 'PRIMARY KEY (("entity", "slot"), "as_of", "epoch", "seq", "attempt")' in statement
     assert "default_time_to_live = 7776000" in statement
     assert "TimeWindowCompactionStrategy" in statement
     assert "'compaction_window_size': '3'" in statement
@@ -62,15 +62,18 @@ def test_predictions_keep_every_field_and_the_position_of_their_source() -> None
     assert columns["vector"] == "blob"
     assert columns["views"] == "frozen<list<tuple<text, text, bigint, bigint, bigint>>>"
     assert {"source_topic", "source_partition", "source_offset", "source_timestamp"} <= columns.keys()
-    assert prediction_row(prediction(3)).keys() == columns.keys() | {"day"}
-    assert prediction_by_entity_table("payments", 1).columns.keys() <= columns.keys() | {"day"}
+    assert prediction_row(prediction(3)).keys() == columns.keys() | {"slot"}
+    assert prediction_by_entity_table("payments", 1).columns.keys() <= columns.keys() | {"slot"}
 
 
-@pytest.mark.parametrize(
-    ("time_ms", "day"), [(0, 0), (-1, -1), (86_400_000, 1), (2**63 - 1, 2**31 - 1), (-(2**63), -(2**31))]
-)
-def test_any_event_time_has_a_day(time_ms: int, day: int) -> None:
-    assert day_of(time_ms) == day
+@pytest.mark.parametrize(("time_ms", "slot"), [(0, 0), (599_999, 0), (600_000, 1), (-1, -1)])
+def test_a_time_lies_in_a_slot_of_ten_minutes(time_ms: int, slot: int) -> None:
+    assert slot_of(time_ms) == slot
+
+
+@pytest.mark.parametrize("time_ms", [2**63 - 1, -(2**63)])
+def test_any_event_time_has_a_slot_that_cassandra_can_hold(time_ms: int) -> None:
+    assert -(2**63) <= slot_of(time_ms) < 2**63
 
 
 def test_an_entity_longer_than_a_key_is_refused() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from cassandra.query import UNSET_VALUE
-from cassandra.util import Date
+from pydantic import ValidationError
 
 from schemas.codec import Undecodable
 from sinks.cassandra_tables import history_row, history_table
 from sinks.emitted_vectors import EmittedVector
-from sinks.stores.cassandra import Insert, _insert, group_into_batches, split_by_size
+from sinks.stores.cassandra import CassandraOptions, Insert, _insert, group_into_batches, split_by_size
 from tests.sinks.payments import PLAN, T0, spending
 
 VIEW = PLAN.view("spending")
@@ -20,7 +20,7 @@ def test_a_null_is_left_unset_and_writes_no_tombstone() -> None:
     row = history_row(EmittedVector(VIEW, "e1", 0, spending(amount_mean_1h=None)))
     values = dict(zip(HISTORY.columns, _insert(HISTORY, row).values, strict=True))
     assert values["amount_mean_1h"] is UNSET_VALUE
-    assert values["day"] == Date(T0 // 86_400_000)
+    assert values["slot"] == T0 // 600_000
 
 
 def test_rows_with_the_same_replicas_share_batches_of_limited_size() -> None:
@@ -51,3 +51,16 @@ def test_a_row_that_cassandra_would_refuse_at_every_attempt_cannot_be_decoded(te
     assert _insert(HISTORY, fits).size > 2_000_000
     with pytest.raises(Undecodable, match="longer than the 16711680 bytes"):
         _insert(HISTORY, history_row(EmittedVector(VIEW, "e1", 0, spending(shop_last_1h=text))))
+
+
+@pytest.mark.parametrize("ttl", ["999ms", "7301d", "20000d"])
+def test_a_time_to_live_that_cassandra_cannot_count_is_refused(ttl: str) -> None:
+    with pytest.raises(ValidationError, match=f"{ttl} is no time to live for Cassandra"):
+        CassandraOptions.model_validate({"history_ttl": ttl})
+    with pytest.raises(ValidationError, match="7300d"):
+        CassandraOptions.model_validate({"prediction_ttl": ttl})
+
+
+@pytest.mark.parametrize("ttl", ["1s", "7300d"])
+def test_cassandras_limits_are_times_to_live(ttl: str) -> None:
+    assert CassandraOptions.model_validate({"history_ttl": ttl}).history_ttl

@@ -102,10 +102,10 @@ def another_event_id_in_the_history(project: Project, run: RunData) -> RunData:
 
 
 @mutant("cassandra_mismatches")
-def a_row_in_the_wrong_day(project: Project, run: RunData) -> RunData:
+def a_row_in_the_wrong_slot(project: Project, run: RunData) -> RunData:
     def edit(table: StoredTable) -> StoredTable:
         entity, _, *rest = table.keys[0]
-        return dataclasses.replace(table, keys=[(entity, formats.day(0), *rest), *table.keys[1:]], rows=table.rows[1:])
+        return dataclasses.replace(table, keys=[(entity, formats.slot(0), *rest), *table.keys[1:]], rows=table.rows[1:])
 
     return _edit_table(run, _history(project), edit)
 
