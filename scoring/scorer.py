@@ -121,7 +121,9 @@ class Scorer:
         idle = True
         while not self._stopping():
             components.producer.serve()
-            components.resets.place(self._consumer)
+            for partition, gap in components.resets.place(self._consumer).items():
+                if gap is not None:
+                    components.watch.done({partition: gap.earliest})
             if self._rewind_needed:
                 self._wait(_PAUSE_S)
                 self._rewind_needed = not self._rewind()

@@ -211,6 +211,7 @@ class Sink(Generic[Decoded]):
         for partition, gap in self._resets.place(consumer).items():
             if gap is not None:  # the offset after the gap is committed; an older one must not be
                 self._acknowledged.pop(partition, None)
+                self._watch.done({partition: gap.earliest})
 
     def _decode(
         self, message: Message, topic: str, partition: int, offset: int

@@ -72,6 +72,16 @@ def lags(
     return found
 
 
+def deleted(positions: Mapping[Partition, int], earliest: Mapping[Partition, int]) -> dict[Partition, int]:
+    """How many of each partition's waiting records Kafka has deleted; a service without a position waits for none.
+
+    Args:
+        positions: The offset of the next record to process; OFFSET_BEGINNING if none was processed yet.
+        earliest: The first offsets that the topics still have.
+    """
+    return {p: max(0, earliest[p] - at) if at >= 0 else 0 for p, at in positions.items() if p in earliest}
+
+
 class LagWatch(Collector):
     """Watches the lag of one process; as a context manager it measures the lag and exports the metrics.
 
@@ -103,6 +113,7 @@ class LagWatch(Collector):
         self._lock = threading.Lock()
         self._positions: dict[Partition, int | None] = {}
         self._lags: dict[Partition, PartitionLag] = {}
+        self._deleted: dict[Partition, int] = {}
         self._nothing_between: dict[Partition, tuple[int, int]] = {}
         self._updated_s = 0.0
         self._stop = threading.Event()
@@ -125,6 +136,7 @@ class LagWatch(Collector):
             for partition in partitions:
                 self._positions.pop(partition, None)
                 self._lags.pop(partition, None)
+                self._deleted.pop(partition, None)
 
     def done(self, offsets: Mapping[Partition, int]) -> None:
         """All records before these offsets are done: acknowledged by a store, or committed."""
@@ -145,19 +157,26 @@ class LagWatch(Collector):
             "Age of the oldest waiting record, by its Kafka timestamp; 0 when caught up",
             labels=[*labels, "topic", "partition"],
         )
+        gone = GaugeMetricFamily(
+            "penstock_consumer_lag_deleted_records",
+            "Records that waited to be processed, and that Kafka has deleted",
+            labels=[*labels, "topic", "partition"],
+        )
         updated = GaugeMetricFamily(
             "penstock_consumer_lag_updated_timestamp_seconds", "Time of the last measured lag", labels=labels
         )
         healthy = GaugeMetricFamily("penstock_service_healthy", "1 if /healthz returns 200", labels=labels)
         with self._lock:
             found, positions, updated_s = dict(self._lags), dict(self._positions), self._updated_s
+            lost = dict(self._deleted)
         for partition, lag in sorted(found.items()):
             where = [*self._labels, partition[0], str(partition[1])]
             records.add_metric(where, lag.records)
             seconds.add_metric(where, lag.age_s(positions.get(partition), now_ms))
+            gone.add_metric(where, lost.get(partition, 0))
         updated.add_metric(self._labels, updated_s)
         healthy.add_metric(self._labels, float(self._progress.health().ok))
-        return iter((records, seconds, updated, healthy))
+        return iter((records, seconds, gone, updated, healthy))
 
     def __enter__(self) -> Self:
         self._registry.register(self)
@@ -191,6 +210,7 @@ class LagWatch(Collector):
             owned = dict(self._positions)
         topics = {topic for topic, _ in owned}
         ends = {(topic, number): end for topic in topics for number, end in lag.end_offsets(topic).items()}
+        earliest = {(topic, number): at for topic in topics for number, at in lag.earliest_offsets(topic).items()}
         unknown = {topic for (topic, _), at in owned.items() if at is None}
         committed = {(t, number): at for t in unknown for number, at in lag.committed_offsets(self._group, t).items()}
         positions = {p: committed.get(p, OFFSET_BEGINNING) if at is None else at for p, at in owned.items()}
@@ -206,6 +226,7 @@ class LagWatch(Collector):
         self._nothing_between = {p: (positions[p], ends[p]) for p, lag_ in found.items() if lag_.first is None}
         with self._lock:
             self._lags = {p: lag_ for p, lag_ in found.items() if p in self._positions}
+            self._deleted = {p: n for p, n in deleted(positions, earliest).items() if p in self._positions}
             self._updated_s = time.time()
             behind = sum(lag_.records for lag_ in self._lags.values())
         self._progress.behind(behind)

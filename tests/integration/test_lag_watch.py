@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from deploy.local.stack import Stack
@@ -98,3 +99,15 @@ def test_revoked_partitions_are_not_reported(watched: Watched, stack: Stack) -> 
     watched.watch.revoked([(watched.topic, 0)])
     eventually(lambda: watched.shown("records") is None)
     assert watched.shown("records", 1) == 0
+
+
+def test_waiting_records_that_kafka_deletes_are_shown(watched: Watched, kafka: KafkaAccess) -> None:
+    transactions(kafka, watched.topic, [5])
+    watched.watch.done({(watched.topic, 0): 1})
+    eventually(lambda: watched.shown("records") == 5)
+    assert watched.shown("deleted_records") == 0
+    partition = TopicPartition(watched.topic, 0, 4)
+    AdminClient(kafka.client()).delete_records([partition])[partition].result(15)
+    eventually(lambda: watched.shown("deleted_records") == 3)
+    watched.watch.done({(watched.topic, 0): 4})
+    eventually(lambda: watched.shown("deleted_records") == 0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from confluent_kafka import OFFSET_BEGINNING
 
 from penstock.kafka.lag import Partition, Waiting
-from penstock.kafka.lag_watch import PartitionLag, lags
+from penstock.kafka.lag_watch import PartitionLag, deleted, lags
 
 A, B = ("t", 0), ("t", 1)
 NOW = 5_000
@@ -76,3 +76,11 @@ def test_age_grows_with_the_clock_until_the_record_is_done_and_is_never_negative
     assert waiting.age_s(8, 12_500) == 0.3
     assert waiting.age_s(7, 9_000) == 0.0
     assert PartitionLag(10_300, 0, None).age_s(7, 12_500) == 0.0
+
+
+def test_waiting_records_that_kafka_deleted_are_counted_apart() -> None:
+    assert deleted({A: 7, B: 60}, {A: 50, B: 50}) == {A: 43, B: 0}
+
+
+def test_a_new_consumer_waits_for_no_deleted_record() -> None:
+    assert deleted({A: OFFSET_BEGINNING}, {A: 50}) == {A: 0}
