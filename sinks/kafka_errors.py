@@ -66,9 +66,13 @@ class KafkaErrors:
         if error is None or error.code() in (KafkaError.NO_ERROR, KafkaError._PARTITION_EOF):  # noqa: SLF001 - public
             return False
         self._raise_if_final(error, where)
+        self.passes(error, where)
+        return True
+
+    def passes(self, error: KafkaError, where: str) -> None:
+        """Count and log the error of a request that is repeated in any case."""
         self._count()
         self._report(error, where)
-        return True
 
     def settle(self) -> None:
         """Log the end of an outage, once no error has come for a while; call it now and then."""

@@ -312,7 +312,7 @@ class Sink(Generic[Decoded]):
                 consumer.seek(TopicPartition(*partition, start))
             except KafkaException as error:
                 # The store's mark stays as it is, so the next check finds the loss again.
-                self._errors.check(error.args[0], f"{where}, to be read again,")
+                self._errors.passes(error.args[0], f"{where}, to be read again")
                 continue
             was, self._expected[partition] = self._expected[partition], held
             self._pending = [p for p in self._pending if p.partition != partition]
