@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -121,18 +121,20 @@ def features_of(
     plan = compile_plan(pipeline)
     events_sent = [event if isinstance(event, Event) else Event(event) for event in events]
     kernel = kernel or shared_kernel()
+    derive = _derivation(plan)  # imports what it needs while a new kernel starts
     decoded = _decode(pipeline, plan, events_sent, kernel)
     numbers = [_source_number(plan, event) for event in events_sent]
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
-    rows = dict(zip(valid, _with_derived_columns(plan, [decoded[index]["columns"] for index in valid]), strict=True))
+    rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
     filters = [source.filter for source in plan.sources]
     accepted = [index for index, row in rows.items() if (name := filters[numbers[index]]) is None or row[name] is True]
     of_kernel = plan
     answers: dict[int, dict[str, Any] | None] = dict.fromkeys(accepted)
     if plan.source.order == "event_time":
         verdicts = accept_rows(plan.source, [rows[index] for index in accepted])
-        first = [index for index, is_first in zip(accepted, verdicts, strict=True) if is_first]
-        accepted = _window_order(plan, events_sent, rows, first)
+        first = {index for index, is_first in zip(accepted, verdicts, strict=True) if is_first}
+        # Duplicates move the watermark, too: the job finds them behind it.
+        accepted = [index for index in _window_order(plan, events_sent, rows, accepted) if index in first]
         of_kernel = plan.model_copy(update={"source": plan.source.model_copy(update={"event_id": None})})
     rows_accepted = [{**rows[index], "__source": numbers[index]} for index in accepted]
     computed = kernel.features(of_kernel.model_dump(mode="json"), rows_accepted)
@@ -149,15 +151,19 @@ def features_of(
     ]
 
 
-def _with_derived_columns(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
-    """The rows with derived columns, filters and composite keys, computed by the oracle: the kernel runs no SQL."""
+def _derivation(plan: PipelinePlan) -> Callable[[PipelinePlan, list[Row]], list[Row]]:
+    """Adds derived columns, filters and composite keys to rows. The oracle computes them: the kernel runs no SQL."""
     if not plan.derived and not plan.filters:
-        keys = plan.composites
-        return [{**row, **{key.name: composite_text([row[c] for c in key.columns]) for key in keys}} for row in rows]
-    # DuckDB takes longer to import and to open than all else. Most unit tests need none of it.
+        return _with_composites
+    # DuckDB takes longer to import and to open than all else here: only pipelines with SQL pay for it.
     from streams.oracle.derived_columns import derive  # noqa: PLC0415
 
-    return derive(plan, rows)
+    return derive
+
+
+def _with_composites(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
+    keys = plan.composites
+    return [{**row, **{key.name: composite_text([row[name] for name in key.columns]) for key in keys}} for row in rows]
 
 
 def _add_derived_features(plan: PipelinePlan, rows: Sequence[Row], answers: Sequence[dict[str, Any] | None]) -> None:

@@ -95,6 +95,7 @@ def test_a_feature_over_a_lifetime_never_reads_as_empty() -> None:
     view = VIEW.model_copy(update={"features": features})
     vector = VectorFormat(view).read("c1", blob(), T0 + 10**13)
     assert (vector.state, vector.values) == (VectorState.STALE, EMPTY | {"shop_last_1h": "s1"})
+    assert not window_is_empty(view.features[0].model_copy(update={"window_ms": LIFETIME_MS}), -(2**63), T0)
     assert time_to_live_ms(view, MINUTE, HOUR) is None
 
 

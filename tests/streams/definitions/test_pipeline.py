@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
+from pydantic import ValidationError
 
 from deploy.security.kafka_acls import acls
 from penstock import (
@@ -81,6 +82,11 @@ def test_a_duration_is_a_number_and_a_unit() -> None:
     ]
     with pytest.raises(ValueError, match="write a number and a unit"):
         duration_ms("5 minutes")
+
+
+def test_a_duration_longer_than_a_lifetime_is_refused() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 4611686018427387904"):
+        Window.of(f"{2**62 + 1}ms")
 
 
 @pytest.mark.parametrize(

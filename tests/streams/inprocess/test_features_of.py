@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from examples.fraud.pipeline import pipeline as fraud
 from penstock.errors import PenstockError
+from penstock.paths import ROOT
 from penstock.testing import Event, features_of
 from schemas.contract import pii_hash
 from streams.inprocess.kernel import Kernel
@@ -112,11 +115,46 @@ def test_a_source_in_event_time_order_is_sorted_before_the_windows() -> None:
 
 
 def test_in_event_time_order_duplicates_are_dropped_by_arrival() -> None:
-    """CASES 30: the event that arrived first counts, also if the other one is earlier."""
+    """The event that arrived first counts, also if the other one is earlier."""
     source = pipeline.source.model_copy(update={"order": "event_time"})
     events = [{"id": "i", "time": 10_000, "k": "a", "x": 1.0}, {"id": "i", "time": 5_000, "k": "a", "x": 2.0}]
     first, second = features_of(pipeline.model_copy(update={"source": source}), events)
     assert (first["numbers.x_sum_1m"], second.duplicate) == (1.0, True)
+
+
+def test_in_event_time_order_a_duplicate_moves_the_watermark_as_in_a_job() -> None:
+    source = pipeline.source.model_copy(update={"order": "event_time"})
+    # The second "i" takes the watermark past 70,050, so the last event comes too late to be placed before that.
+    times = [("i", 100_000), ("j", 70_050), ("i", 100_300), ("l", 70_010)]
+    events = [{"id": event_id, "time": time, "k": "a"} for event_id, time in times]
+    outcomes = features_of(pipeline.model_copy(update={"source": source}), events)
+    seqs = [edges.seq for outcome in outcomes if (edges := outcome.views.get("edges"))]
+    assert (seqs, outcomes[2].duplicate) == ([3, 1, 2], True)
+
+
+def test_a_pipeline_without_sql_imports_no_duckdb() -> None:
+    program = """
+import sys
+from typing import Annotated
+import penstock as ps
+from penstock.testing import features_of
+
+class Ping(ps.Contract, name="ping", version=1):
+    at: Annotated[int, ps.EVENT_TIME]
+    host: Annotated[str, ps.ENTITY]
+    rack: Annotated[str | None, ps.ENTITY] = None
+
+place = ps.Entity(name="place", key=("host", "rack"))
+view = ps.View(name="v", version=1, entity=place, aggregates=(ps.count(over="1m"),))
+pipeline = ps.Pipeline(
+    name="p", source=ps.Source(topic="pings", contract=Ping), entities=(place,), views=(view,),
+    model=ps.Model(name="m", inputs=view.inputs(), threshold=0.5, positive="a", negative="b"),
+)
+found = features_of(pipeline, [{"at": 1_772_366_400_000, "host": "h", "rack": "r|1"}])
+print(found[0].views["v"].entity, "duckdb" in sys.modules, "pyarrow" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout.split() == ["h|r\\|1", "False", "False"]
 
 
 def test_a_request_to_an_ended_kernel_is_an_error() -> None:

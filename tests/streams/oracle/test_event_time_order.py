@@ -29,6 +29,13 @@ def ordered(partitions: int, *events: tuple[int, int, int]) -> list[int]:
     return [arrival.offset for arrival in order_by_event_time(source(), partitions, arrivals(*events))]
 
 
+def test_a_watermark_earlier_than_any_time_is_none() -> None:
+    """As in the job: the second event takes the watermark from nowhere, however small the step."""
+    least = -(2**63)
+    events = [(least, 0, 0), (least + 12, 0, 0), (least + 1, 0, 0), (least, 0, 0)]
+    assert ordered(1, *events) == [0, 2, 3, 1]
+
+
 def test_events_are_ordered_by_time_then_partition_then_offset() -> None:
     assert ordered(2, (5, 1, 0), (5, 0, 0), (3, 1, 0), (5, 0, 0)) == [2, 1, 3, 0]
 

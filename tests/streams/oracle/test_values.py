@@ -189,3 +189,31 @@ def test_an_edge_belongs_to_the_bucket_above_it() -> None:
 def test_fewer_than_k_values_give_a_shorter_list() -> None:
     for operation in ("first_k", "last_k", "top_k", "bottom_k", "most_frequent"):
         assert value(operation, (1, 2.0)) == [2.0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e-160, 1e160, 1e200])
+def test_deviations_are_exact_also_where_their_squares_leave_a_double(scale: float) -> None:
+    values = [(number, x * scale) for number, x in enumerate((2.0, 4.0, 9.0))]
+    std = value("std", *values)
+    assert isinstance(std, float)
+    assert std == pytest.approx(scale * math.sqrt(13.0), rel=1e-12)
+    assert allowed_error(window("std", values)) == pytest.approx(9e-9 * scale)
+
+
+@pytest.mark.parametrize(("x", "expected"), [(1e154, pytest.approx(5e307)), (1e155, None), (1e200, None)])
+def test_a_variance_that_no_double_can_hold_is_null_for_every_engine(x: float, expected: Any) -> None:
+    values = [(0, 0.0), (1, x)]
+    assert value("variance", *values) == expected
+    assert math.isfinite(allowed_error(window("variance", values)))
+
+
+def test_a_zscore_takes_a_spread_whose_square_is_no_double() -> None:
+    assert value("zscore", (0, 1e200), (1, -1e200)) == pytest.approx(-math.sqrt(0.5))
+
+
+@pytest.mark.parametrize("operation", ["skewness", "kurtosis"])
+def test_a_shape_is_null_where_the_fourth_power_of_the_deviation_is_too_large(operation: Operation) -> None:
+    values = [(number, x * 1e70) for number, x in enumerate((0.0, 0.5, 1.0, 2.0))]
+    assert value(operation, *values) is not None
+    assert value(operation, *values, (4, 1e71)) is None
+    assert allowed_error(window(operation, [*values, (4, 1e71)])) == 0.0

@@ -57,6 +57,15 @@ class EventTimeWatermarksTest {
     generator.onEvent(event, time, output);
   }
 
+  @Test
+  void aTimeNearTheLeastGivesNoWatermark() {
+    EventTimeWatermarks generator = new EventTimeWatermarks(10, 5_000, 1, null);
+    hear(generator, 0, Long.MIN_VALUE + 10, 0);
+    assertEquals(List.of(), said());
+    hear(generator, 0, Long.MAX_VALUE, 0);
+    assertEquals(List.of(String.valueOf(Long.MAX_VALUE - 11)), said());
+  }
+
   private List<String> said() {
     List<String> since = List.copyOf(said);
     said.clear();
