@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from penstock.errors import PenstockError
 from schemas.avro import fingerprint, parse_avro
 from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
+from schemas.event_time import looks_like
 
 MARKER = b"\xc3\x01"
 HEADER_LENGTH = 10
@@ -185,6 +186,7 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
     assert event_time is not None  # Contract checks this when the class is created
     if latest_ms is not None and getattr(event, event_time) > latest_ms:
         message = f"{event_time}: further ahead of the record's Kafka timestamp than the source allows"
+        message += looks_like(getattr(event, event_time))
         return Rejection("penstock.FutureEvent", "validate", message)
     return event
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.contract import Compatibility, ContractField, Role
+from schemas.event_time import EARLIEST_MS
 
 Fields = Sequence[ContractField]
 
@@ -69,6 +70,7 @@ def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Brea
 
 
 def _number_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
+    reader, writer = _with_earliest(reader), _with_earliest(writer)
     if reader.minimum is not None and (
         writer.minimum is None
         or writer.minimum < reader.minimum
@@ -83,6 +85,13 @@ def _number_breaks(reader: ContractField, writer: ContractField) -> Iterator[Bre
     ):
         allowed = f"{'<' if reader.maximum_exclusive else '<='} {reader.maximum}"
         yield Break(reader.name, f"readers require {allowed}, writers may write more")
+
+
+def _with_earliest(field: ContractField) -> ContractField:
+    """The field; an event time without a bound has the default one."""
+    if Role.EVENT_TIME in field.roles and field.minimum is None:
+        return field.model_copy(update={"minimum": EARLIEST_MS})
+    return field
 
 
 def _text_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:

@@ -12,22 +12,32 @@ plan, the table in the docs) is derived from it::
 
 Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool`` and ``Literal`` of strings, each optionally
 ``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers may add fields first.
+
+The job's kernel reads events by the same rules, without pydantic. So a contract may use only what the kernel has, too:
+``Field`` with bounds, lengths and a pattern. Anything else of pydantic's is refused when the class is created.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
+import math
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields as dataclass_fields
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from schemas.event_time import EARLIEST_MS, looks_like
+from schemas.patterns import check_pattern
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -59,8 +69,7 @@ class ContractField(BaseModel):
     """One field of a contract as plain data; the kernel's validation plan consists of these.
 
     Bounds are inclusive unless ``*_exclusive`` is set. Lengths count Unicode code points. ``pattern`` has search
-    semantics: it matches the whole value only if it is anchored. It uses the regex subset shared by Rust, Java and
-    Python.
+    semantics: it matches the whole value only if it is anchored. :mod:`schemas.patterns` has its syntax.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -87,7 +96,8 @@ class Contract(BaseModel):
     """Base class of all event contracts; the module's docstring shows one.
 
     Raises:
-        TypeError: when the class is created, if a field's type is not supported or the roles do not fit.
+        TypeError: when the class is created, if the readers would not all treat it alike: a field's type or setting is
+            not supported, or the roles do not fit.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
@@ -107,6 +117,7 @@ class Contract(BaseModel):
         """Set the contract's name, version and compatibility, and refuse fields that the pipeline does not support."""
         super().__pydantic_init_subclass__(**kwargs)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
+        _check_class(cls)
         fields = contract_fields(cls)
         times = [f.name for f in fields if Role.EVENT_TIME in f.roles]
         ids = [f.name for f in fields if Role.EVENT_ID in f.roles]
@@ -118,12 +129,22 @@ class Contract(BaseModel):
             _check_field(name, field)
 
     @model_validator(mode="after")
-    def _check_values_fit_avro(self) -> Contract:
+    def _check_values(self) -> Contract:
+        """The rules of events that pydantic does not have."""
+        contract = type(self)
         for name, value in self.__dict__.items():
-            if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
-                raise ValueError(f"{name}: integer does not fit 64 bits")
-            if type(value) is str and _SURROGATE.search(value):
-                raise ValueError(f"{name}: unpaired surrogate")
+            if problem := _value_problem(value):
+                raise ValueError(f"{name}: {problem}")
+        event_id = field_with_role(contract, Role.EVENT_ID)
+        if event_id is not None and not getattr(self, event_id):
+            raise ValueError(f"{event_id}: an event id must not be empty")
+        field = next(field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles)
+        time = getattr(self, field.name)
+        if field.minimum is None and time < EARLIEST_MS:
+            raise ValueError(
+                f"{field.name}: before 2000-01-01, the earliest event time of a contract without a bound of its own "
+                f"(Field(ge=...)){looks_like(time)}"
+            )
         return self
 
 
@@ -144,61 +165,185 @@ def pii_hash(key: bytes, value: str) -> str:
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 
+_GENERAL = type(Field(pattern="").metadata[0])  # pydantic's class for constraints without a class of their own
+
+_ALLOWED_CONFIG = {"title", "json_schema_extra", "use_attribute_docstrings", "protected_namespaces"}
+_ALLOWED_OVERRIDES = {"__repr__", "__str__", "__eq__", "__hash__", "__signature__"}
+# What pydantic's Field may set. Everything else must be as in a plain Field.
+_ALLOWED_SETTINGS = {
+    *("annotation", "default", "metadata", "alias_priority"),
+    *("title", "description", "examples", "json_schema_extra", "repr"),
+}
+_INSTEAD = {
+    "default_factory": "use a constant default",
+    "alias": "name the field as producers write it",
+    "validation_alias": "name the field as producers write it",
+    "serialization_alias": "name the field as producers write it",
+    "exclude": "mark a personal field PII_DROP",
+    "frozen": "leave it out, as every event is frozen",
+    "validate_default": "leave it out, as defaults are checked when the class is created",
+}
+
+
+def _check_class(contract: type[Contract]) -> None:
+    """Refuse what pydantic would do with an event and the job's kernel would not."""
+    where = contract.__name__
+    settings = {name for name, value in contract.model_config.items() if Contract.model_config.get(name) != value}
+    if settings := settings - _ALLOWED_CONFIG:
+        raise TypeError(f"{where}: model_config {sorted(settings)} is not supported in a contract; leave it out")
+    if contract.__private_attributes__:
+        private = sorted(contract.__private_attributes__)
+        raise TypeError(
+            f"{where}: private attributes {private} are not supported in a contract; use ClassVar or a field"
+        )
+    ours, theirs = Contract.__pydantic_decorators__, contract.__pydantic_decorators__
+    for kind in dataclass_fields(theirs):
+        if names := sorted(getattr(theirs, kind.name).keys() - getattr(ours, kind.name).keys()):
+            raise TypeError(
+                f"{where}: {names[0]} is one of pydantic's {kind.name}, which are not supported in a contract; "
+                "use Field(ge=..., pattern=...) for rules, and a Derived column for computed values"
+            )
+    for base in contract.__mro__[: contract.__mro__.index(Contract)]:
+        for name, member in vars(base).items():
+            if inspect.isroutine(member) and hasattr(Contract, name) and name not in _ALLOWED_OVERRIDES:
+                raise TypeError(f"{where}: a contract cannot define {name} anew; the job's kernel would not call it")
+
+
 def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractField:
-    kind, nullable, enum = _column_type(contract.__name__, name, info.annotation)
-    bounds: dict[str, Any] = {}
-    for item in info.metadata:
-        match item:
-            case annotated_types.Ge(ge=value):
-                bounds |= {"minimum": value}
-            case annotated_types.Gt(gt=value):
-                bounds |= {"minimum": value, "minimum_exclusive": True}
-            case annotated_types.Le(le=value):
-                bounds |= {"maximum": value}
-            case annotated_types.Lt(lt=value):
-                bounds |= {"maximum": value, "maximum_exclusive": True}
-            case annotated_types.MinLen(min_length=value):
-                bounds |= {"min_length": value}
-            case annotated_types.MaxLen(max_length=value):
-                bounds |= {"max_length": value}
-            case Role() | Pii():
-                pass
-            case _ if getattr(item, "pattern", None) is not None:
-                bounds |= {"pattern": item.pattern}
-            case _ if getattr(item, "strict", None) is not None or getattr(item, "allow_inf_nan", None) is not None:
-                pass
-            case _:
-                raise TypeError(f"{contract.__name__}.{name}: constraint {item!r} is not supported in a contract")
+    where = f"{contract.__name__}.{name}"
+    if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        raise TypeError(f"{where}: a field's name consists of the letters a to z, digits and _")
+    plain = FieldInfo()
+    for setting in FieldInfo.__slots__:
+        if setting.startswith("_") or setting in _ALLOWED_SETTINGS or getattr(info, setting) == getattr(plain, setting):
+            continue
+        advice = _INSTEAD.get(setting, "leave it out")
+        raise TypeError(f"{where}: {setting}= is not supported in a contract; {advice}")
+    kind, nullable, enum = _column_type(where, info.annotation)
+    default = None if info.default is PydanticUndefined else info.default
+    if not info.is_required() and not (default is None and nullable):
+        _check_default(where, info)
     return ContractField(
         name=name,
         type=kind,
         nullable=nullable,
         required=info.is_required(),
-        default=None if info.default is PydanticUndefined else info.default,
+        default=default,
         enum=enum,
         roles=tuple(item for item in info.metadata if isinstance(item, Role)),
         pii=next((item for item in info.metadata if isinstance(item, Pii)), None),
         description=info.description,
-        **bounds,
+        **_constraints(where, "enum" if enum else kind, info.metadata),
     )
 
 
-def _column_type(contract: str, name: str, annotation: Any) -> tuple[ColumnType, bool, tuple[str, ...] | None]:
+def _column_type(where: str, annotation: Any) -> tuple[ColumnType, bool, tuple[str, ...] | None]:
     nullable = False
     if get_origin(annotation) in (Union, UnionType):
         members = [a for a in get_args(annotation) if a is not NoneType]
         nullable = len(members) < len(get_args(annotation))
         if len(members) != 1:
-            raise TypeError(f"{contract}.{name}: a field is one type, or one type | None, not {annotation}")
+            raise TypeError(f"{where}: a field is one type, or one type | None, not {annotation}")
         annotation = members[0]
-    if get_origin(annotation) is Literal and all(isinstance(a, str) for a in get_args(annotation)):
+    if get_origin(annotation) is Annotated:
+        raise TypeError(f"{where}: write Annotated around the whole type, as in Annotated[str | None, ...]")
+    if get_origin(annotation) is Literal and all(type(a) is str for a in get_args(annotation)):
         return "string", nullable, get_args(annotation)
     types: dict[Any, ColumnType] = {str: "string", int: "long", float: "double", bool: "boolean"}
     if annotation not in types:
-        raise TypeError(
-            f"{contract}.{name}: type {annotation} is not supported; use str, int, float, bool or Literal of strings"
-        )
+        raise TypeError(f"{where}: type {annotation} is not supported; use str, int, float, bool or Literal of strings")
     return types[annotation], nullable, None
+
+
+_FOR_NUMBERS = {"minimum", "minimum_exclusive", "maximum", "maximum_exclusive"}
+_FOR_TEXT = {"min_length", "max_length", "pattern"}
+_CONSTRAINTS_OF = {"long": _FOR_NUMBERS, "double": _FOR_NUMBERS, "string": _FOR_TEXT, "boolean": set(), "enum": set()}
+
+
+def _constraints(where: str, kind: str, metadata: Iterable[Any]) -> dict[str, Any]:
+    """The constraints in a field's metadata, as they are called in ContractField."""
+    found: dict[str, Any] = {}
+    for item in _flat(metadata):
+        constraint = _constraint(where, item)
+        if twice := constraint.keys() & found.keys():
+            raise TypeError(f"{where}: {min(twice)} is given twice")
+        if constraint.keys() - _CONSTRAINTS_OF[kind]:
+            raise TypeError(f"{where}: {item!r} does not fit the field's type")
+        found |= constraint
+    return found
+
+
+def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
+    for item in metadata:
+        if isinstance(item, annotated_types.GroupedMetadata):  # StringConstraints, Interval, Len
+            yield from _flat(item)
+        else:
+            yield item
+
+
+def _constraint(where: str, item: Any) -> dict[str, Any]:
+    found: dict[str, Any] | None = None
+    match item:
+        case annotated_types.Ge(ge=value):
+            found = {"minimum": _bound(where, value)}
+        case annotated_types.Gt(gt=value):
+            found = {"minimum": _bound(where, value), "minimum_exclusive": True}
+        case annotated_types.Le(le=value):
+            found = {"maximum": _bound(where, value)}
+        case annotated_types.Lt(lt=value):
+            found = {"maximum": _bound(where, value), "maximum_exclusive": True}
+        case annotated_types.MinLen(min_length=value):
+            found = {"min_length": value}
+        case annotated_types.MaxLen(max_length=value):
+            found = {"max_length": value}
+        case Role() | Pii() | Strict(strict=True) | AllowInfNan(allow_inf_nan=False):
+            found = {}
+        case _ if isinstance(item, _GENERAL):
+            found = _pattern(where, {name: value for name, value in vars(item).items() if value is not None})
+    if found is None:
+        raise TypeError(
+            f"{where}: {item!r} is not supported in a contract; use ge, gt, le, lt, min_length, max_length, "
+            "pattern (as text) or Literal of strings"
+        )
+    return found
+
+
+def _pattern(where: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    if settings.keys() != {"pattern"} or not isinstance(settings["pattern"], str):
+        return None
+    try:
+        check_pattern(settings["pattern"])
+    except ValueError as error:
+        raise TypeError(f"{where}: pattern {settings['pattern']!r} is not supported: {error}") from None
+    return settings
+
+
+def _bound(where: str, value: Any) -> int | float:
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    raise TypeError(f"{where}: a bound is a finite int or float, not {value!r}")
+
+
+def _check_default(where: str, info: FieldInfo) -> None:
+    """Pydantic does not validate defaults; the kernel and Avro need ones of the field's type."""
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        TypeAdapter(kind, config=Contract.model_config).validate_python(info.default)
+    except ValidationError as error:
+        raise TypeError(
+            f"{where}: the default {info.default!r} breaks the field's rules: {error.errors()[0]['msg']}"
+        ) from None
+    if problem := _value_problem(info.default):
+        raise TypeError(f"{where}: the default: {problem}")
+
+
+def _value_problem(value: Any) -> str | None:
+    """What no record can hold, although pydantic takes it."""
+    if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
+        return "integer does not fit 64 bits"
+    if type(value) is str and _SURROGATE.search(value):
+        return "unpaired surrogate"
+    return None
 
 
 def _check_field(contract: str, field: ContractField) -> None:

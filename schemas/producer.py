@@ -123,7 +123,7 @@ class EventProducer:
             DeliveryFailed: if Kafka did not accept events sent earlier; this one was not sent.
             PenstockError: if the client has a fatal error; make a new producer.
         """
-        valid = self._validate(event)
+        valid = validated(event, self._contract, self._topic)
         value = self._serialize(valid)
         key = getattr(valid, self._key) if self._key else None
         extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
@@ -177,25 +177,6 @@ class EventProducer:
                 raise
             # The caller's error stays the main one; the lost events must still be reported.
             error.add_note(str(failed))
-
-    def _validate(self, event: Contract | Mapping[str, Any]) -> Contract:
-        if isinstance(event, self._contract):
-            return event
-        if isinstance(event, Contract):
-            raise InvalidEvent(
-                f"the event is a {type(event).contract_name}, the topic takes {self._contract.contract_name}",
-                where=self._topic,
-            )
-        try:
-            return self._contract.model_validate(event)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise InvalidEvent(
-                f"the event does not fit contract {self._contract.contract_name}: {first['msg']}",
-                where=f"field {field}" if field else None,
-                safe="it was not sent",
-            ) from None
 
     def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -260,6 +241,30 @@ class EventProducer:
                 where=str(kafka),
                 next="create it: penstock topics create PIPELINE",
             )
+
+
+def validated(event: Contract | Mapping[str, Any], contract: type[Contract], topic: str) -> Contract:
+    """Return the event as an instance of the contract, checked by the rules that the job checks it by.
+
+    Raises:
+        InvalidEvent: if it does not fit the contract; names the topic or the field.
+    """
+    if isinstance(event, contract):
+        event = dict(event)  # `model_construct` and `model_copy` make instances without validation
+    if isinstance(event, Contract):
+        raise InvalidEvent(
+            f"the event is a {type(event).contract_name}, the topic takes {contract.contract_name}", where=topic
+        )
+    try:
+        return contract.model_validate(event)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidEvent(
+            f"the event does not fit contract {contract.contract_name}: {first['msg'].removeprefix('Value error, ')}",
+            where=f"field {field}" if field else None,
+            safe="it was not sent",
+        ) from None
 
 
 def _serializer(

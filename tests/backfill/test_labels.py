@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from backfill.labels import LabelReader
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
@@ -22,7 +23,7 @@ class Verdict(Contract, name="verdict_for_training", version=1):
     """What a tap turned out to be; null takes a verdict back."""
 
     tap: Annotated[str, EVENT_ID]
-    known_at: Annotated[int, EVENT_TIME]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
     fraud: bool | None
 
 
@@ -30,7 +31,7 @@ class Points(Contract, name="points_for_training", version=1):
     """A verdict as a number."""
 
     tap: Annotated[str, EVENT_ID]
-    known_at: Annotated[int, EVENT_TIME]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
     fraud: float
 
 
@@ -38,7 +39,7 @@ class Prose(Contract, name="prose_for_training", version=1):
     """A verdict in words."""
 
     tap: Annotated[str, EVENT_ID]
-    known_at: Annotated[int, EVENT_TIME]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
     fraud: str
 
 

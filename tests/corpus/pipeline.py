@@ -57,7 +57,7 @@ class CorpusEvent(Contract, name="corpus_event", version=1):
     """A column of each type, and two entities."""
 
     id: Annotated[str, EVENT_ID, Field(min_length=1)]
-    time: Annotated[int, EVENT_TIME]
+    time: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
     k: Annotated[str | None, ENTITY] = None
     j: Annotated[str | None, ENTITY] = None
     x: float | None = None

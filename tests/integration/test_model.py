@@ -37,6 +37,8 @@ EVENTS = 800
 DEFINITION = '''
 from typing import Annotated
 
+from pydantic import Field
+
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count, mean
 
 
@@ -44,7 +46,7 @@ class Tap(Contract, name="tap_{suffix}", version=1):
     """A tap."""
 
     id: Annotated[str, EVENT_ID]
-    time: Annotated[int, EVENT_TIME]
+    time: Annotated[int, EVENT_TIME, Field(ge=0)]
     card: Annotated[str, ENTITY]
     amount: float
 
@@ -53,7 +55,7 @@ class Verdict(Contract, name="verdict_{suffix}", version=1):
     """What it turned out to be."""
 
     id: Annotated[str, EVENT_ID]
-    known_at: Annotated[int, EVENT_TIME]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=0)]
     fraud: bool
 
 

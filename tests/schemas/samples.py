@@ -15,7 +15,7 @@ NOW_MS = 1_700_000_000_000
 class Sample(Contract, name="sample", version=2):
     """One field of each kind; decode_cases.json tests this contract."""
 
-    event_id: Annotated[str, EVENT_ID, Field(min_length=1, max_length=8)]
+    event_id: Annotated[str, EVENT_ID, Field(max_length=8)]
     event_time: Annotated[int, EVENT_TIME]
     card: Annotated[str, ENTITY, PII_HASH]
     amount: Annotated[float, Field(ge=0, lt=1000)]
@@ -43,7 +43,7 @@ def contract_of(
     *fields: ContractField, name: str = "made", version: int = 1, compatibility: str = "BACKWARD"
 ) -> type[Contract]:
     """A contract with an event time ``t`` and the given fields: the inverse of ``contract_fields``."""
-    definitions: dict[str, Any] = {"t": (Annotated[int, EVENT_TIME], ...)}
+    definitions: dict[str, Any] = {"t": (Annotated[int, EVENT_TIME, Field(ge=0)], ...)}
     for field in fields:
         kind = Literal[field.enum] if field.enum else _TYPES[field.type]
         info = Field(

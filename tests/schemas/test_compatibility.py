@@ -14,6 +14,7 @@ from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
 from schemas.compatibility import Break, breaks, reader_breaks
 from schemas.contract import ColumnType, Compatibility, Contract, ContractField, Pii, contract_fields
+from schemas.event_time import EARLIEST_MS
 from tests.schemas.samples import contract_of
 
 FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=150)
@@ -152,10 +153,18 @@ def test_each_compatibility_covers_its_direction(compatibility: Any, new_reads_o
 
 @pytest.mark.parametrize(("role", "name"), [(EVENT_ID, "event_id"), (EVENT_TIME, "event_time")])
 def test_moving_the_event_id_or_event_time_to_another_field_is_a_break(role: Any, name: str) -> None:
-    old = [field("long", roles=(role,)), ContractField(name="y", type="long")]
-    new = [field("long"), ContractField(name="y", type="long", roles=(role,))]
+    old = [field("long", minimum=0, roles=(role,)), ContractField(name="y", type="long", minimum=0)]
+    new = [field("long", minimum=0), ContractField(name="y", type="long", minimum=0, roles=(role,))]
     assert breaks("BACKWARD", old=old, new=new) == [Break("x", f"the {name} was x, and is now y")]
     assert breaks("NONE", old=old, new=new) == []
+
+
+@pytest.mark.parametrize(("minimum", "breaks_readers"), [(0, False), (EARLIEST_MS, False), (EARLIEST_MS + 1, True)])
+def test_a_bound_on_event_time_breaks_readers_only_if_it_is_later_than_the_default(
+    minimum: int, breaks_readers: bool
+) -> None:
+    old, new = [field("long", roles=(EVENT_TIME,))], [field("long", minimum=minimum, roles=(EVENT_TIME,))]
+    assert bool(reader_breaks(reader=new, writer=old)) == breaks_readers
 
 
 def test_every_break_is_reported_not_only_the_first() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.kafka.reading import Record
@@ -17,7 +18,7 @@ class Verdict(Contract, name="verdict_for_verify", version=1):
     """Whether a tap was fraud; null withdraws the label."""
 
     tap: Annotated[str, EVENT_ID]
-    known_at: Annotated[int, EVENT_TIME]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
     fraud: float | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from deploy.security.kafka_acls import acls
 from penstock import (
@@ -43,7 +43,7 @@ class Payment(Contract, name="payment", version=1):
     """A payment."""
 
     id: Annotated[str, EVENT_ID]
-    time: Annotated[int, EVENT_TIME]
+    time: Annotated[int, EVENT_TIME, Field(ge=0)]
     card: Annotated[str, ENTITY, PII_HASH]
     email: Annotated[str, PII_DROP]
     amount: float
@@ -170,7 +170,7 @@ def test_the_error_for_an_unsupported_field_type_names_the_field() -> None:
     with pytest.raises(TypeError, match=r"Listed\.tags"):
 
         class Listed(Contract, name="listed", version=1):
-            time: Annotated[int, EVENT_TIME]
+            time: Annotated[int, EVENT_TIME, Field(ge=0)]
             tags: list[str]
 
 
@@ -311,7 +311,7 @@ class Refund(Contract, name="refund", version=1):
     """Another event of the same card."""
 
     refund: Annotated[str, EVENT_ID]
-    refunded: Annotated[int, EVENT_TIME]
+    refunded: Annotated[int, EVENT_TIME, Field(ge=0)]
     card: Annotated[str, ENTITY, PII_HASH]
     back: float
 
@@ -360,7 +360,7 @@ def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any]
 
 def test_an_event_of_any_source_must_have_the_key() -> None:
     class Keyless(Contract, name="keyless", version=1):
-        when: Annotated[int, EVENT_TIME]
+        when: Annotated[int, EVENT_TIME, Field(ge=0)]
 
     with pytest.raises(ValueError, match="keyless has no field 'card'"):
         pipeline(additional_sources=(REFUNDS.model_copy(update={"contract": Keyless}),))
@@ -373,12 +373,12 @@ def test_several_sources_cannot_be_ordered_by_event_time() -> None:
 
 def test_columns_of_one_name_must_be_alike() -> None:
     class Numbered(Contract, name="numbered", version=1):
-        time: Annotated[int, EVENT_TIME]
+        time: Annotated[int, EVENT_TIME, Field(ge=0)]
         card: Annotated[str, PII_HASH]
         amount: str
 
     class Open(Contract, name="open", version=1):
-        time: Annotated[int, EVENT_TIME]
+        time: Annotated[int, EVENT_TIME, Field(ge=0)]
         card: str
 
     with pytest.raises(ValueError, match=r"the type of amount is string, in events.payments it is double"):

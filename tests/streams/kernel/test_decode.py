@@ -90,6 +90,7 @@ def agree(kernel: Kernel, value: bytes | None, writers: list[Any]) -> None:
 def test_the_kernel_decides_the_shared_cases_as_the_contract_does(kernel: Kernel, case: dict[str, Any]) -> None:
     value = bytes.fromhex(case["hex"]) if "hex" in case else case["text"].encode() if "text" in case else None
     agree(kernel, value, SHARED["writer_schemas"])
+    assert case.get("says", "") in by_kernel(kernel, value, SHARED["writer_schemas"]).get("message", "")
 
 
 def test_a_refusal_names_the_field_and_never_its_value(kernel: Kernel) -> None:

@@ -34,6 +34,7 @@ public final class EventDecoder {
   private final SchemaRegistry registry;
   private final PersonalData personal;
   private final int timeIndex;
+  private final long earliest;
   private final int idIndex;
   private final int typeIndex;
   private final int[] targets;
@@ -85,6 +86,8 @@ public final class EventDecoder {
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
     this.personal = new PersonalData(plan, source, settings.personalKey());
     this.timeIndex = indexes.get(source.eventTime());
+    boolean bounded = fields.get(timeIndex).minimum() != null;
+    this.earliest = bounded ? Long.MIN_VALUE : EventTimes.EARLIEST_MS;
     this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
     this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);
     this.width = layout.size();
@@ -111,14 +114,27 @@ public final class EventDecoder {
     for (int i = 0; i < validators.length; i++) {
       fields[i] = validators[i].validate(fields[i]);
     }
+    if (idIndex >= 0 && ((String) fields[idIndex]).isEmpty()) {
+      throw new InvalidEventException(
+          Reason.INVALID_FIELD, source.eventId() + ": an event id must not be empty");
+    }
     long time = (Long) fields[timeIndex];
+    if (time < earliest) {
+      throw new InvalidEventException(
+          Reason.INVALID_FIELD,
+          source.eventTime()
+              + ": before 2000-01-01, the earliest event time of a contract without a bound of its"
+              + " own (Field(ge=...))"
+              + EventTimes.looksLike(time));
+    }
     if (record.timestamp() >= 0
         && time - record.timestamp() > source.maxFutureMs()
         && time > record.timestamp()) {
       throw new InvalidEventException(
           Reason.FUTURE_EVENT,
           source.eventTime()
-              + ": further ahead of the record's Kafka timestamp than the source allows");
+              + ": further ahead of the record's Kafka timestamp than the source allows"
+              + EventTimes.looksLike(time));
     }
     personal.protect(fields);
     return event(record, fields, time);

@@ -1,8 +1,8 @@
 package penstock.kernel.decode;
 
+import com.google.re2j.Pattern;
 import java.math.BigDecimal;
 import java.util.Set;
-import java.util.regex.Pattern;
 import penstock.kernel.decode.InvalidEventException.Reason;
 import penstock.kernel.plan.Plan;
 
@@ -18,7 +18,7 @@ final class FieldValidator {
     this.field = field;
     this.contract = contract;
     this.fallback = fallback(field);
-    this.pattern = field.pattern() == null ? null : compile(field.pattern());
+    this.pattern = field.pattern() == null ? null : Pattern.compile(field.pattern());
     this.values = field.values() == null ? null : Set.copyOf(field.values());
   }
 
@@ -157,28 +157,5 @@ final class FieldValidator {
       case DOUBLE -> field.fallback().doubleValue();
       case BOOLEAN -> field.fallback().booleanValue();
     };
-  }
-
-  /**
-   * Compiles a pattern with the meaning of pydantic's engine: classes are Unicode, and {@code $}
-   * matches only at the very end.
-   */
-  private static Pattern compile(String pattern) {
-    StringBuilder java = new StringBuilder();
-    boolean inClass = false;
-    for (int i = 0; i < pattern.length(); i++) {
-      char c = pattern.charAt(i);
-      if (c == '\\' && i + 1 < pattern.length()) {
-        java.append(c).append(pattern.charAt(++i));
-        continue;
-      }
-      inClass = c == '[' || inClass && c != ']';
-      if (c == '$' && !inClass) {
-        java.append("\\z");
-      } else {
-        java.append(c);
-      }
-    }
-    return Pattern.compile(java.toString(), Pattern.UNICODE_CHARACTER_CLASS | Pattern.UNIX_LINES);
   }
 }

@@ -1,0 +1,264 @@
+"""Contracts: what of pydantic they may use, and the rules of events that pydantic does not have."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+import annotated_types
+import pytest
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PositiveInt,
+    PrivateAttr,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+    computed_field,
+    create_model,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from penstock import EVENT_ID, EVENT_TIME, PII_HASH, Contract
+from schemas.contract import ContractField, contract_fields
+from schemas.event_time import EARLIEST_MS
+
+
+def define(annotation: Any = int, default: Any = ..., name: str = "x", **attributes: Any) -> type[Contract]:
+    """A contract with a field of this type and default."""
+    return create_model(
+        "Made",
+        __base__=Contract,
+        __module__=__name__,
+        __cls_kwargs__={"name": "made", "version": 1},
+        t=(Annotated[int, EVENT_TIME], ...),
+        **{name: (annotation, default)},
+        **attributes,
+    )
+
+
+def field_of(annotation: Any) -> ContractField:
+    return contract_fields(define(annotation))[1]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Annotated[str, StringConstraints(pattern="^[A-Z]+$", min_length=1, max_length=3)],
+        Annotated[str, Field(pattern="^[A-Z]+$", min_length=1, max_length=3)],
+        Annotated[str, Field(pattern="^[A-Z]+$", strict=True), annotated_types.Len(1, 3)],
+        Annotated[StrictStr, Field(pattern="^[A-Z]+$", min_length=1), annotated_types.MaxLen(3)],
+    ],
+)
+def test_one_rule_in_pydantics_several_notations_is_one_rule(annotation: Any) -> None:
+    wanted = ContractField(name="x", type="string", min_length=1, max_length=3, pattern="^[A-Z]+$")
+    assert field_of(annotation) == wanted
+
+
+def test_bounds_may_be_written_as_pydantics_types_and_intervals() -> None:
+    assert field_of(PositiveInt) == ContractField(name="x", type="long", minimum=0, minimum_exclusive=True)
+    assert field_of(Annotated[int, annotated_types.Interval(ge=1, lt=5)]) == ContractField(
+        name="x", type="long", minimum=1, maximum=5, maximum_exclusive=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "message"),
+    [
+        (int, Field(alias="X"), "Made.x: alias= is not supported in a contract; name the field as producers write it"),
+        (int, Field(validation_alias="X"), "Made.x: validation_alias="),
+        (int, Field(serialization_alias="X"), "Made.x: serialization_alias="),
+        (int, Field(default_factory=int), "Made.x: default_factory= is not supported in a contract; use a constant"),
+        (int, Field(exclude=True), "Made.x: exclude="),
+        (int, Field(frozen=True), "Made.x: frozen="),
+        (int, Field(1, validate_default=True), "Made.x: validate_default="),
+        (int, Field(deprecated=True), "Made.x: deprecated="),
+        (int, Field(strict=False), "Strict(strict=False) is not supported"),
+        (float, Field(allow_inf_nan=True), "allow_inf_nan=True"),
+        (int, Field(multiple_of=5), "MultipleOf(multiple_of=5) is not supported"),
+        (str, Field(pattern=re.compile("a", re.IGNORECASE)), "pattern (as text)"),
+        (str, Field(pattern=r"^\d+$"), r"Made.x: pattern '^\\d+$' is not supported: readers would not all match"),
+        (Annotated[str, StringConstraints(strip_whitespace=True)], ..., "strip_whitespace=True"),
+        (Annotated[str, StringConstraints(to_lower=True)], ..., "to_lower=True"),
+        (Annotated[int, AfterValidator(abs)], ..., "AfterValidator"),
+        (Annotated[int, BeforeValidator(int)], ..., "BeforeValidator"),
+        (Annotated[int, PlainSerializer(str)], ..., "PlainSerializer"),
+        (Annotated[int, annotated_types.Predicate(bool)], ..., "Predicate"),
+        (Annotated[int, annotated_types.Ge(0), annotated_types.Ge(5)], ..., "Made.x: minimum is given twice"),
+        (Annotated[int, Field(ge=0, gt=5)], ..., "Made.x: minimum is given twice"),
+        (Annotated[float, Field(le=float("inf"))], ..., "a bound is a finite int or float"),
+        (Annotated[Literal["a"], Field(max_length=1)], ..., "does not fit the field's type"),
+        (Annotated[str, PII_HASH] | None, ..., "write Annotated around the whole type"),
+        (bytes, ..., "use str, int, float, bool or Literal of strings"),
+        (int | str, ..., "a field is one type"),
+        (Literal["a", 1], ..., "use str, int, float, bool or Literal of strings"),
+        (int, None, "the default None breaks the field's rules"),
+        (Annotated[int, Field(ge=5)], 3, "the default 3 breaks the field's rules"),
+        (int, 2**63, "the default: integer does not fit 64 bits"),
+    ],
+    ids=str,
+)
+def test_what_the_readers_would_not_treat_alike_is_refused_when_the_class_is_created(
+    annotation: Any, default: Any, message: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        define(annotation, default)
+
+
+def test_a_field_whose_name_no_avro_record_can_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="a field's name consists of"):
+        define(int, name="größe")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ConfigDict(str_strip_whitespace=True),
+        ConfigDict(strict=False),
+        ConfigDict(extra="forbid"),
+        ConfigDict(alias_generator=str.upper),
+        ConfigDict(regex_engine="python-re"),
+    ],
+    ids=str,
+)
+def test_a_config_of_its_own_is_refused(setting: ConfigDict) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"model_config {list(setting)} is not")):
+
+        class Made(Contract, name="made", version=1):
+            model_config = setting
+            t: Annotated[int, EVENT_TIME]
+
+
+def with_field_validator() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        @field_validator("t")
+        @classmethod
+        def check(cls, value: int) -> int:
+            return value
+
+
+def with_model_validator() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        @model_validator(mode="after")
+        def check(self) -> Self:
+            return self
+
+
+def with_computed_field() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        @computed_field  # type: ignore[prop-decorator]
+        @property
+        def check(self) -> int:
+            return 1
+
+
+def with_serializers() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        @field_serializer("t")
+        def check(self, value: int) -> str:
+            return str(value)
+
+
+def with_model_serializer() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        @model_serializer
+        def check(self) -> dict[str, Any]:
+            return {}
+
+
+def with_private_attribute() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+        _check: int = PrivateAttr(1)
+
+
+def with_post_init() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+        def model_post_init(self, context: Any, /) -> None:
+            """Would be called by pydantic only."""
+
+
+def with_a_mixin() -> None:
+    class Mixin(BaseModel):
+        @field_validator("*")
+        @classmethod
+        def check(cls, value: int) -> int:
+            return value
+
+    class Made(Mixin, Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (with_field_validator, "check is one of pydantic's field_validators"),
+        (with_model_validator, "check is one of pydantic's model_validators"),
+        (with_computed_field, "check is one of pydantic's computed_fields"),
+        (with_serializers, "check is one of pydantic's field_serializers"),
+        (with_model_serializer, "check is one of pydantic's model_serializers"),
+        (with_private_attribute, "private attributes"),
+        (with_post_init, "cannot define model_post_init anew"),
+        (with_a_mixin, "check is one of pydantic's field_validators"),
+    ],
+)
+def test_code_that_pydantic_would_run_and_the_kernel_would_not_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_contract_may_have_methods_of_its_own_and_describe_its_fields() -> None:
+    class Made(Contract, name="made", version=1):
+        t: Annotated[int, EVENT_TIME]
+        x: int = Field(1, title="X", description="a number", examples=[1])
+
+        def twice(self) -> int:
+            return self.x * 2
+
+    assert Made(t=EARLIEST_MS).twice() == 2
+
+
+class Tap(Contract, name="tap", version=1):
+    id: Annotated[str, EVENT_ID]
+    t: Annotated[int, EVENT_TIME]
+
+
+class OldTap(Contract, name="old_tap", version=1):
+    t: Annotated[int, EVENT_TIME, Field(ge=-1000)]
+
+
+def test_an_empty_event_id_is_refused() -> None:
+    with pytest.raises(ValidationError, match="id: an event id must not be empty"):
+        Tap(id="", t=EARLIEST_MS)
+
+
+@pytest.mark.parametrize(("time", "says"), [(EARLIEST_MS - 1, "before 2000-01-01"), (1_700_000_000, "like seconds")])
+def test_an_event_time_before_2000_is_refused(time: int, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Tap(id="1", t=time)
+
+
+def test_a_contract_may_set_another_earliest_event_time() -> None:
+    assert OldTap(t=-1000).t == -1000
+    with pytest.raises(ValidationError, match="greater than or equal to -1000"):
+        OldTap(t=-1001)
