@@ -29,16 +29,16 @@ class DeadLetterEncoderTest {
   @Test
   void aLetterThatFitsIsVerbatim() {
     RawRecord record = record(new byte[] {1}, 20_000, 3);
-    OutgoingRecord letter = DeadLetterEncoder.encode("events", record, REASON, 30_000);
+    OutgoingRecord letter = DeadLetterEncoder.encode("p", "events", record, REASON, 30_000);
     assertArrayEquals(record.value(), letter.value());
-    assertEquals(8, letter.headers().size());
+    assertEquals(9, letter.headers().size());
     assertEquals(false, names(letter).contains("penstock.value.bytes"));
   }
 
   @Test
   void ofARecordThatIsLongerThanTheTopicTakesTheLetterHasTheBeginningAndTheLength() {
     OutgoingRecord letter =
-        DeadLetterEncoder.encode("events", record(new byte[] {1}, 40_000, 3), REASON, 30_000);
+        DeadLetterEncoder.encode("p", "events", record(new byte[] {1}, 40_000, 3), REASON, 30_000);
     assertEquals(16_384, letter.value().length);
     assertArrayEquals(new byte[] {1}, letter.key());
     assertEquals("own", names(letter).get(0));
@@ -50,7 +50,7 @@ class DeadLetterEncoderTest {
   @Test
   void aKeyAndHeadersThatDoNotFitAreLeftOut() {
     OutgoingRecord letter =
-        DeadLetterEncoder.encode("events", record(new byte[40_000], 5, 50_000), REASON, 30_000);
+        DeadLetterEncoder.encode("p", "events", record(new byte[40_000], 5, 50_000), REASON, 30_000);
     assertNull(letter.key());
     assertEquals(5, letter.value().length);
     assertEquals("__connect.errors.topic", names(letter).get(0));
