@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from verify.check_features import check_features
 from verify.check_predictions import Scorer, check_predictions, model_vectors
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
+from verify.check_unscored import check_unscored
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.labels import known_labels
 from verify.measured import Measured
@@ -63,13 +64,17 @@ def judge(
     timers = check_timers(plan, judged.events, emitted, others=updating)
     of_events = [record for record in run.features if not record.is_timer]
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
+    models = run.models / pipeline.model.name
+    unscored = check_unscored(
+        plan, pipeline.model, of_events, run.unscored, run.unreadable, lambda: _all_versions(models)
+    )
     scored = check_predictions(
         plan,
         pipeline.model,
-        {position: event for position, event in judged.events.items() if position not in too_large},
+        {place: event for place, event in judged.events.items() if place not in too_large | unscored.positions},
         of_events,
         run.predictions,
-        lambda version: _scorer(run.models / pipeline.model.name / version / "model.onnx"),
+        lambda version: _scorer(models / version / "model.onnx"),
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
@@ -92,7 +97,7 @@ def judge(
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured) if measured else None
     misses_quality = measured is not None and pipeline.labels is not None and quality is None
-    checks: list[Findings] = [withheld, features, timers, scored, redis, cassandra, replayed, drift]
+    checks: list[Findings] = [withheld, features, timers, unscored, scored, redis, cassandra, replayed, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
     return PipelineReport(
@@ -104,6 +109,7 @@ def judge(
         dead_letters=sum(found for found, _, _ in letters),
         dead_letter_mismatches=sum(wrong for _, wrong, _ in letters) + withheld.mismatches,
         features_too_large=len(too_large),
+        events_unscored=len(unscored.positions),
         epochs=features.epochs,
         epochs_announced=epochs,
         features_emitted=features.emitted + timers.emitted,
@@ -115,7 +121,7 @@ def judge(
         predictions=scored.predictions,
         prediction_duplicates=scored.duplicates,
         prediction_gaps=scored.gaps,
-        prediction_mismatches=scored.mismatches,
+        prediction_mismatches=scored.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
@@ -162,6 +168,14 @@ def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Reg
         judge_source(project, number, records, pii_key, registry, taken[number])
         for number, records in enumerate(run.sources)
     ]
+
+
+def _all_versions(folder: Path) -> Iterator[Scorer]:
+    for path in sorted(folder.glob("*/model.onnx")):
+        try:
+            yield _scorer(path)
+        except Exception:  # noqa: BLE001, S112 - a file that is no model scores nothing
+            continue
 
 
 def _scorer(path: Path) -> Scorer:

@@ -66,6 +66,7 @@ def read_run(
         features=features,
         predictions=predictions,
         unpublished=records(dead_letters_of(pipeline.features_topic)),
+        unscored=records(dead_letters_of(pipeline.predictions_topic)),
         alerts=records(pipeline.drift_topic) if has_monitors else (),
         states=records(pipeline.drift_state_topic) if has_monitors else (),
         labels=() if labels is None else records(labels.topic),

@@ -33,7 +33,8 @@ class PipelineReport(BaseModel):
     """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
 
     ``features_checked`` counts the feature values that were compared, of ``features_total`` that were published.
-    ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction.
+    ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction,
+    ``events_unscored`` those that have a dead letter of the scorer in place of a prediction.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
     without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
     ``not_checked`` says in words what left nothing to check.
@@ -57,6 +58,7 @@ class PipelineReport(BaseModel):
     epochs: int
     epochs_announced: int = 1
     features_too_large: int = 0
+    events_unscored: int = 0
     features_emitted: int
     features_total: int
     features_checked: int
@@ -121,7 +123,7 @@ class PipelineReport(BaseModel):
                 f"a view began with empty windows {self.epochs} times, {self.epochs_announced} announced: state was "
                 f"lost, unless `job start --empty` was intended; then verify with --epochs {self.epochs}"
             )
-        scorable = self.events_valid - self.features_too_large
+        scorable = self.events_valid - self.features_too_large - self.events_unscored
         if self.predictions != scorable:
             found.append(f"{self.predictions} predictions for {scorable} valid events")
         if self.dead_letters != self.events_invalid:

@@ -59,6 +59,7 @@ class RunData:
         sources: The raw records of each source, in offset order within each partition.
         dead_letters: The records of each source's dead letter topic.
         unpublished: The records of the features topic's dead letter topic.
+        unscored: Those of the predictions topic's.
         features: The features topic, decoded.
         predictions: The predictions topic, decoded.
         alerts: The drift topic.
@@ -78,6 +79,7 @@ class RunData:
     features: Sequence[Published]
     predictions: Sequence[Published]
     unpublished: Sequence[Record] = ()
+    unscored: Sequence[Record] = ()
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()

@@ -73,6 +73,7 @@ def letter(record: dict[str, Any], /, **changes: Any) -> Record:
         source["topic"],
         source["partition"],
         source["offset"],
+        "p",
         "encode",
         "penstock.job",
         "penstock.FeaturesTooLarge",

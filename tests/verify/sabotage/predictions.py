@@ -6,6 +6,8 @@ import dataclasses
 from copy import deepcopy
 from typing import Any
 
+from penstock.kafka.reading import Record
+from schemas.dead_letters import DeadLetter
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import mutant
 from tests.verify.sabotage.editing import (
@@ -120,3 +122,22 @@ def a_model_version_that_names_another_folder(_: Project, run: RunData) -> RunDa
 @mutant("prediction_mismatches")
 def a_foreign_record_among_the_predictions(_: Project, run: RunData) -> RunData:
     return dataclasses.replace(run, unreadable=["predictions[0]@9"])
+
+
+@mutant("prediction_mismatches")
+def a_prediction_replaced_by_a_dead_letter(_: Project, run: RunData) -> RunData:
+    """The scorer's letter says that the model gave no number; it gives one."""
+    prediction = run.predictions[3]
+    letter = DeadLetter(
+        topic=prediction.value["features_topic"],
+        partition=prediction.value["features_partition"],
+        offset=prediction.value["features_offset"],
+        pipeline=prediction.value["pipeline"],
+        stage="score",
+        component="penstock.scorer",
+        reason="penstock.NotANumber",
+        message="why",
+    )
+    record = Record(prediction.partition, 0, 0, None, None, tuple(letter.headers()))
+    kept = [one for one in run.predictions if one is not prediction]
+    return dataclasses.replace(run, predictions=kept, unscored=[*run.unscored, record])

@@ -1,0 +1,62 @@
+"""The scorer's dead letters: true ones answer their events, all others are found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from penstock.kafka.reading import Record
+from schemas.dead_letters import DeadLetter
+from tests.verify.test_check_predictions import MODEL, PLAN, world
+from verify.check_unscored import UnscoredFindings, check_unscored
+from verify.published import Position
+
+
+def nan_for_the_second(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.where(vectors[:, 0] == np.float32(0.1), np.nan, vectors[:, 0])
+
+
+def letter(event: int, **changes: Any) -> Record:
+    reason = {"stage": "score", "reason": "penstock.NotANumber", "component": "penstock.scorer", "message": "why"}
+    place = {"topic": "features.p", "partition": 0, "offset": event + 100, "pipeline": "p"}
+    found = DeadLetter(**(place | reason | changes))
+    return Record(0, event, 0, b"a", None, tuple(found.headers()))
+
+
+def check(*letters: Record, unreadable: tuple[str, ...] = ()) -> UnscoredFindings:
+    _, features, _ = world(3)
+    return check_unscored(PLAN, MODEL, features, letters, unreadable, lambda: [nan_for_the_second])
+
+
+def test_a_letter_of_an_event_without_a_number_answers_it() -> None:
+    findings = check(letter(1))
+    assert (findings.mismatches, findings.positions) == (0, {Position(0, 1)})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        letter(0),
+        letter(1, offset=500),
+        letter(1, reason="penstock.TooLarge"),
+        letter(1, reason="penstock.ModelFailed"),
+        letter(1, reason="penstock.Whatever"),
+        letter(1, stage="decode"),
+        Record(0, 0, 0, None, b"x", ()),
+    ],
+)
+def test_a_letter_that_is_not_true_is_found(wrong: Record) -> None:
+    assert check(wrong).mismatches == 1
+
+
+def test_a_second_letter_of_an_event_is_found() -> None:
+    assert check(letter(1), letter(1)).mismatches == 1
+
+
+def test_letters_of_records_that_cannot_be_read_and_of_the_drift_app_are_left_out() -> None:
+    unreadable = letter(1, stage="decode", offset=700)
+    findings = check(unreadable, letter(1, topic="predictions.p"), unreadable=("features[0]@700",))
+    assert (findings.mismatches, findings.positions) == (0, set())

@@ -1,0 +1,96 @@
+"""Checks the scorer's dead letters: events that were answered by a letter, as they could not be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.kafka.reading import Record
+from streams.definitions.pipeline import Model
+from streams.plan.model import PipelinePlan
+from verify.check_predictions import Scorer, model_vectors
+from verify.dead_letters import read_letter
+from verify.emissions import first_emissions
+from verify.findings import Findings
+from verify.published import Position, Published
+
+_SCORER = "score"
+# No topic of predictions takes less (`penstock scorer run` checks it), so a shorter prediction needs no letter.
+_ALWAYS_FITS = 64 * 1024
+
+
+@dataclass
+class UnscoredFindings(Findings):
+    """The events that have a letter in place of a prediction."""
+
+    positions: set[Position] = field(default_factory=set)
+
+
+def check_unscored(
+    plan: PipelinePlan,
+    model: Model,
+    features: Sequence[Published],
+    letters: Iterable[Record],
+    unreadable: Collection[str],
+    scorers: Callable[[], Iterable[Scorer]],
+) -> UnscoredFindings:
+    """Check each of the scorer's letters: of one event's first feature record, and for a reason that is true.
+
+    Args:
+        plan: The pipeline's plan.
+        model: Its model.
+        features: The feature records of events.
+        letters: The dead letters of the predictions topic.
+        unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
+        scorers: Gives every version of the model that the repository has.
+    """
+    findings = UnscoredFindings()
+    first = {Position(record.partition, record.offset): record for record in first_emissions(features).values()}
+    for record in letters:
+        place = f"{plan.features_topic.replace('features', 'predictions', 1)}.dlq[{record.partition}]@{record.offset}"
+        try:
+            letter = read_letter(record)
+        except ValueError as error:
+            findings.mismatch(f"{place}: is not a dead letter: {error}")
+            continue
+        if letter.topic != plan.features_topic:
+            continue  # the drift app's, of a prediction
+        scored = first.get(letter.position)
+        if letter.stage != _SCORER:
+            if f"features[{letter.position.partition}]@{letter.position.offset}" not in unreadable:
+                findings.mismatch(f"{place}: the feature record at {letter.position} can be read")
+        elif scored is None:
+            findings.mismatch(f"{place}: there is no event's first feature record at {letter.position}")
+        elif scored.position in findings.positions:
+            findings.mismatch(f"{place}: event {scored.position} has a letter already")
+        else:
+            findings.positions.add(scored.position)
+            if not _is_true(model, scored, letter.reason, scorers):
+                findings.mismatch(f"{place}: {letter.reason} is not true of event {scored.position}")
+    return findings
+
+
+def _is_true(model: Model, record: Published, reason: str, scorers: Callable[[], Iterable[Scorer]]) -> bool:
+    """Whether the model gives no number for the record, or the prediction is too long, as the letter says."""
+    if reason == "penstock.TooLarge":
+        names = [record.value["event_id"], *(part["entity"] for part in record.value.values() if _is_view(part))]
+        return sum(len(name.encode()) for name in names) + len(record.key or b"") >= _ALWAYS_FITS // 2
+    vector = model_vectors(model, [record.value], 1)
+    if reason == "penstock.ModelFailed":
+        return any(_fails(score, vector) for score in scorers())
+    return reason == "penstock.NotANumber" and any(not np.isfinite(score(vector)).all() for score in scorers())
+
+
+def _fails(score: Scorer, vector: npt.NDArray[np.float32]) -> bool:
+    try:
+        score(vector)
+    except Exception:  # noqa: BLE001 - a model may raise anything
+        return True
+    return False
+
+
+def _is_view(part: object) -> bool:
+    return isinstance(part, dict) and "entity" in part
