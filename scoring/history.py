@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.retention import NO_RESET
+from penstock.kafka.gaps import NO_RESET
 from penstock.kafka.transactions import Deadline
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder

@@ -20,9 +20,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from penstock.kafka.gaps import NO_RESET
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.retention import NO_RESET, OffsetResets
+from penstock.kafka.retention import OffsetResets
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
 from schemas.codec import Decoder
 from scoring.batch import Candidate, DecodedBatch, decode, deduplicate, encode_results

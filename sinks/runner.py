@@ -20,6 +20,7 @@ This module knows no particular store, and reads no settings.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -32,10 +33,11 @@ from typing import Generic
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.gaps import NO_RESET, Gap
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
-from penstock.kafka.retention import NO_RESET, Gap, GapPolicy, OffsetResets
+from penstock.kafka.retention import GapPolicy, OffsetResets
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from sinks.dead_letter_producer import DeadLetterProducer
@@ -209,9 +211,16 @@ class Sink(Generic[Decoded]):
             return
         self._commit(consumer)
         for partition, gap in self._resets.place(consumer).items():
-            if gap is not None:  # the offset after the gap is committed; an older one must not be
-                self._acknowledged.pop(partition, None)
-                self._watch.done({partition: gap.earliest})
+            if gap is None:
+                continue
+            # The offset after the gap is committed; an older one must not be.
+            self._acknowledged.pop(partition, None)
+            self._watch.done({partition: gap.earliest})
+            # Without a mark there, the gap would later pass for a loss of the store.
+            self._expected[partition] = gap.earliest
+            with contextlib.suppress(StoreUnavailable):
+                lost = self._store.write([], {partition: OffsetMark(gap.expected, gap.earliest)})
+                self._seek_back(consumer, lost)
 
     def _decode(
         self, message: Message, topic: str, partition: int, offset: int

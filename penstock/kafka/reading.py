@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
-from penstock.kafka.retention import NO_RESET
+from penstock.kafka.gaps import NO_RESET
 
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0

@@ -1,7 +1,7 @@
 """What a consumer does when the record that it must read next is no longer in its topic.
 
 Kafka deletes records by age or size, read or unread. A consumer that resets to the earliest record passes over deleted
-ones without a word. So no consumer of a pipeline resets (:data:`NO_RESET`); this rule decides instead:
+ones without a word. So no consumer of a pipeline resets (``NO_RESET``); this rule decides instead:
 
 - *No offset is committed* (the first start): begin at the earliest record, whatever was deleted before.
 - *Records were deleted unread*, or the topic was made anew: stop with an error that says what is lost. With
@@ -17,73 +17,17 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Counter
 
-from penstock.errors import PenstockError
+from penstock.kafka.gaps import Gap
 from penstock.kafka.lag import Partition
 
 _log = logging.getLogger(__name__)
 
-SKIP_FLAG = "--skip-deleted"
-NO_RESET = {"auto.offset.reset": "error"}
-"""The setting of librdkafka's consumers; those of Java and of faust call it ``none``."""
 _TIMEOUT_S = 10.0
 _DELETED = Counter(
     "penstock_consumer_deleted_records",
     "Records that Kafka deleted before they were read",
     ["pipeline", "part", "topic"],
 )
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A partition that no longer has the record to read next.
-
-    Args:
-        topic: The topic.
-        partition: The partition.
-        expected: The offset of the record to read next.
-        earliest: The earliest offset that the topic has now.
-        end: The offset after its last record.
-    """
-
-    topic: str
-    partition: int
-    expected: int
-    earliest: int
-    end: int
-
-    @classmethod
-    def find(cls, partition: Partition, expected: int, earliest: int, end: int) -> Gap | None:
-        """The gap of a partition with these offsets; None if it has the record, or will have it next."""
-        return None if earliest <= expected <= end else cls(*partition, expected, earliest, end)
-
-    @property
-    def lost(self) -> int:
-        """How many records were deleted unread (transaction markers count); 0 if the topic was made anew."""
-        return max(0, self.earliest - self.expected)
-
-    def error(self, meaning: str, command: str) -> PenstockError:
-        """The error of a consumer that stops here.
-
-        Args:
-            meaning: What the loss means for the consumer's results.
-            command: The command that started the consumer.
-        """
-        if self.lost:
-            what = (
-                f"Kafka deleted {self.lost:,} records before they were read: {self} is the next to read, "
-                f"and the topic now begins at {self.earliest}"
-            )
-        else:
-            what = f"{self} is the next to read, and the topic ends at {self.end}: it was made anew"
-        return PenstockError(
-            f"{what}. {meaning}",
-            where=str(self),
-            safe="everything that was done before; nothing was skipped",
-            next=f"longer retention of the topic avoids this; to go on at {self.earliest}: {command} {SKIP_FLAG}",
-        )
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.expected}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +71,7 @@ class GapPolicy:
 
 
 class OffsetResets:
-    """Applies the rule to a librdkafka consumer with :data:`NO_RESET`, which reports each partition that it affects.
+    """Applies the rule to a librdkafka consumer with ``NO_RESET``, which reports each partition that it affects.
 
     Args:
         policy: What to do about gaps.

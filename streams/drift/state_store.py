@@ -17,10 +17,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.gaps import NO_RESET, Gap
 from penstock.kafka.lag import Lag, Partition
 from penstock.kafka.names import group_of
 from penstock.kafka.records import Produced
-from penstock.kafka.retention import NO_RESET, Gap, GapPolicy
+from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import (
     OutcomeUnknownError,
     TransactionAbortedError,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaException
 
 from penstock.errors import PenstockError
+from penstock.kafka.gaps import Gap
 from penstock.kafka.lag import Lag
-from penstock.kafka.retention import Gap
 from penstock.settings import Settings
 from streams.flink.rest import Job
 from streams.flink.submission import SourceStart

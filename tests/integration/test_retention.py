@@ -195,9 +195,51 @@ def test_a_redis_that_lost_its_data_is_filled_with_what_the_topic_still_has(
         eventually(done)
 
 
+def test_a_gap_that_was_skipped_does_not_pass_for_a_loss_of_redis(pipeline: Pipeline, settings: Settings) -> None:
+    kafka, topic = settings.kafka.access, pipeline.features_topic
+    project = Project.of(pipeline, Path("nothing is committed"))
+    value = encoded_features(pipeline.name, features(spending=spending()))
+
+    def offset() -> int | None:
+        return committed(kafka, pipeline.name, "redis", topic)[0]
+
+    def losses() -> float:
+        return metric("penstock_sink_store_losses_total", pipeline.name, "redis")
+
+    produce(kafka, topic, [value] * 10)
+    with running(RedisStore(project, connect_redis(settings.redis), GRACE_MS), pipeline.name, kafka):
+        eventually(lambda: offset() == 10)
+    produce(kafka, topic, [value] * 10)
+    delete(kafka, topic, {0: 20})
+    store = RedisStore(project, connect_redis(settings.redis), GRACE_MS)
+    with running(store, pipeline.name, kafka, skip_deleted=True):
+        eventually(lambda: offset() == 20)
+    with running(RedisStore(project, connect_redis(settings.redis), GRACE_MS), pipeline.name, kafka):
+        produce(kafka, topic, [value])
+        eventually(lambda: offset() == 21)
+    assert losses() == 0
+    assert deleted(pipeline.name, "sink-redis", topic) == 10
+
+
 def forget(client: redis.Redis, project: Project, topic: str) -> None:
     client.delete(*client.keys(f"penstock:{project.name}:*"))  # type: ignore[misc]
     assert client.get(mark_key(project.plan, (topic, 0))) is None
+
+
+# --- a reader that takes a range
+
+
+def test_a_reader_of_a_range_is_told_that_its_records_are_gone(
+    pipeline: Pipeline, settings: Settings, send: Callable[[range], None]
+) -> None:
+    kafka, topic = settings.kafka.access, pipeline.features_topic
+    send(range(10))
+    delete(kafka, topic, {0: 4})
+    assert [record.offset for record in read_topic(kafka, topic)] == list(range(4, 10))
+    assert [record.offset for record in read_topic(kafka, topic, start={0: 4})] == list(range(4, 10))
+    with pytest.raises(PenstockError, match="deleted records before they were read") as told:
+        list(read_topic(kafka, topic, start={0: 2}))
+    assert f"{topic}[0]@2" in str(told.value)
 
 
 # --- the scorer

@@ -11,7 +11,8 @@ from prometheus_client import REGISTRY
 
 from penstock.commands.options import skip_deleted_option
 from penstock.errors import PenstockError
-from penstock.kafka.retention import SKIP_FLAG, Gap, GapPolicy, OffsetResets
+from penstock.kafka.gaps import SKIP_FLAG, Gap
+from penstock.kafka.retention import GapPolicy, OffsetResets
 
 TOPIC = "features.p"
 

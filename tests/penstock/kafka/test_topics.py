@@ -28,6 +28,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[NewTopic]:
             return {topic.topic: SimpleNamespace(result=lambda _: None) for topic in wanted}
 
     monkeypatch.setattr(topics, "admin_client", lambda _: Admin())
+    monkeypatch.setattr("penstock.commands.topics.largest_messages", lambda *_: {})
+    monkeypatch.setattr("penstock.commands.topics.room_of_job", lambda *_: {})
+    monkeypatch.setattr("penstock.commands.topics.room_of_scorer", lambda *_: {})
     return asked
 
 

@@ -31,10 +31,11 @@ class FakeStore:
         self.out: list[Any] = []
         self.refuse: NotSavedError | None = None
         self.served = False
+        self.earliest = 0
 
     def acquire(self, _: Any) -> ResumePoint:
         state = self.states[-1] if self.states else None
-        return ResumePoint(state, 0 if state is None else state.position)
+        return ResumePoint(state, max(self.earliest, 0 if state is None else state.position))
 
     def save(self, _: Any, state: TrackState, out: Any, _now_ms: int) -> int:
         if self.refuse is not None:
@@ -181,3 +182,18 @@ def test_a_dead_letter_is_written_with_the_state_that_includes_its_record(follow
         ("features.p.dlq", b"garbage", ("h", b"1"))
     ]
     assert (store.states[-1].position, store.states[-1].observed) == (1, 0)
+
+
+def test_a_partition_whose_next_record_is_deleted_is_saved_and_goes_on_where_the_store_says(follower, store):
+    async def scenario() -> None:
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0))
+        store.earliest = 60
+        follower.out_of_range({PLACE})
+        await keep_for(follower, 0.5)
+        assert follower.sought == [{PLACE: 60}]
+        follower.process(message(60, 60))
+        await follower.release({PLACE})
+
+    asyncio.run(scenario())
+    assert [(state.position, state.observed) for state in store.states] == [(1, 1), (60, 1), (61, 2)]
