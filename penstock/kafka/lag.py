@@ -65,12 +65,16 @@ class Lag:
         return self._offsets(topic, OffsetSpec.earliest())
 
     def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
-        """The group's committed offset of each partition; a partition without one is left out."""
+        """The group's committed offset of each partition; a partition without one is left out.
+
+        Raises:
+            KafkaException: if Kafka does not answer, or has no answer for a partition.
+        """
         # Not the admin client's call: it crashes the process during the search for the group's coordinator
         # (librdkafka#5040). A consumer that never subscribes can ask too, and does not join the group.
         consumer, partitions = self._consumer(group), self._partitions(topic)
         # A new cluster has no coordinator for the group until the first request for it.
-        committed = _retry_while(lambda: consumer.committed(partitions, timeout=_TIMEOUT_S), _NO_COORDINATOR_YET)
+        committed = _retry_while(lambda: committed_of(consumer, partitions, _TIMEOUT_S), _NO_COORDINATOR_YET)
         return {found.partition: found.offset for found in committed if found.offset >= 0}
 
     def of_group(self, group: str, topic: str) -> dict[int, int]:
@@ -140,6 +144,19 @@ class Lag:
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
         return [TopicPartition(topic, partition) for partition in found]
+
+
+def committed_of(consumer: Consumer, partitions: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+    """The committed offsets of the consumer's group; an error of one partition does not pass for "none committed".
+
+    Raises:
+        KafkaException: if Kafka does not answer, or has no answer for a partition.
+    """
+    found: list[TopicPartition] = consumer.committed(partitions, timeout=timeout_s)
+    for partition in found:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return found
 
 
 def _retry_while(ask: Callable[[], _T], passing: Container[int]) -> _T:

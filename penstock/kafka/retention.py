@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from prometheus_client import Counter
 
 from penstock.kafka.gaps import Gap
-from penstock.kafka.lag import Partition
+from penstock.kafka.lag import Partition, committed_of
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class OffsetResets:
         gap, start = None, OFFSET_BEGINNING
         if expected is not None:
             # What was read before and not committed has to be read again, and is gone as well.
-            committed = consumer.committed([TopicPartition(*partition)], timeout=_TIMEOUT_S)[0].offset
+            committed = committed_of(consumer, [TopicPartition(*partition)], _TIMEOUT_S)[0].offset
             expected = min(expected, committed) if committed >= 0 else expected
             earliest, end = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_TIMEOUT_S)
             gap = Gap.find(partition, expected, earliest, end)

@@ -141,6 +141,19 @@ def test_while_kafka_does_not_answer_the_partition_waits() -> None:
     assert not resets.waiting
 
 
+def test_an_error_of_the_partition_does_not_pass_for_no_committed_offset() -> None:
+    class Answer:
+        offset, error = -1001, KafkaError(KafkaError.NOT_COORDINATOR)
+
+    class Erring(FakeConsumer):
+        def committed(self, *_: Any, **__: Any) -> list[Any]:
+            return [Answer()]
+
+    resets = OffsetResets(policy(skip=True))
+    assert place(Erring(earliest=60), 11, resets) == {}
+    assert resets.waiting
+
+
 def test_a_partition_that_was_revoked_is_left_to_its_next_owner() -> None:
     consumer, resets = FakeConsumer(earliest=60), OffsetResets(policy())
     assert resets.takes(cast("Message", FakeMessage(11)))
