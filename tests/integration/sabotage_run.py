@@ -185,6 +185,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
                 is_killed = True
         assert is_killed, "the job never published anything between two checkpoints"
         # By the next records, all timers of the records before have fired.
+        runner.await_all()
         time.sleep(SETTLED_MS / 1_000 + 1)
         runner.produce(events[-LAST:], rng=random.Random(seed))
         runner.await_all()

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.editing import busiest_entity
 from verify.run_data import RunData
 
 
@@ -35,10 +36,13 @@ def a_backfilled_value_shifted_by_one_row(_: Project, run: RunData) -> RunData:
 
 
 @mutant("backfill_mismatches")
-def a_backfilled_value_off_in_its_last_bit(_: Project, run: RunData) -> RunData:
+def a_backfilled_value_off_in_its_last_bit(project: Project, run: RunData) -> RunData:
+    """Of a card with taps alone, whose live order the replay has too."""
+    (card, _) = busiest_entity(project, run, project.plan.view("by_card"))
+
     def edit(table: pa.Table) -> pa.Table:
         values = table["by_card.amount_mean_10m"].to_pylist()
-        place = next(n for n, value in enumerate(values) if value is not None)
+        place = table["by_card.entity"].to_pylist().index(card)
         values[place] *= 1 + 2**-52
         return _with_column(table, "by_card.amount_mean_10m", pa.array(values))
 

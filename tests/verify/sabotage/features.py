@@ -340,4 +340,7 @@ def a_seq_below_one(_: Project, run: RunData) -> RunData:
 @mutant("unchecked")
 def a_run_without_events(_: Project, run: RunData) -> RunData:
     tables = {name: dataclasses.replace(table, keys=(), rows=()) for name, table in run.cassandra.items()}
-    return RunData(sources=((),), dead_letters=((),), features=(), predictions=(), cassandra=tables, models=run.models)
+    nothing: tuple[tuple[Record, ...], ...] = tuple(() for _ in run.sources)
+    return RunData(
+        sources=nothing, dead_letters=nothing, features=(), predictions=(), cassandra=tables, models=run.models
+    )
