@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from streams.inprocess.cases import Case, read_cases
 from streams.inprocess.features_of import Event, Features, Outcome, features_of
-from streams.inprocess.report import failure_text
 from streams.inprocess.verdicts import run_case
 
 __all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", "read_cases"]
@@ -29,4 +28,6 @@ def check_case(case: Case) -> None:
     """
     verdict = run_case(case)
     if not verdict.passed:
+        from streams.inprocess.report import failure_text  # noqa: PLC0415 - its tables take a tenth of the import
+
         raise AssertionError("\n" + failure_text(verdict))
