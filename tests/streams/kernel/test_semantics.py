@@ -271,6 +271,31 @@ def test_an_event_without_the_entity_of_a_middle_stage_skips_only_that_view(kern
     ]
 
 
+def values_at(kernel: Kernel, times: list[int], ids: list[str], **feature: Any) -> list[FeatureValue]:
+    """One feature after each event of one key; ``duplicate`` where an event is one."""
+    rows_of = dict.fromkeys(("j", "n", "s", "b", "w0", "w1"), None) | {"k": "a", "x": 1.0}
+    events = [rows_of | {"id": event_id, "time": time} for event_id, time in zip(ids, times, strict=True)]
+    whole = {"name": "f", "column": None, "column_type": None, "where": None} | feature
+    plan = make_plan(fields=FIELDS, views=[view_of(whole)], source={"dedup_horizon_ms": 50}).model_dump(mode="json")
+    return [answer["v"]["features"]["f"] if answer else "duplicate" for answer in kernel.features(plan, events)]
+
+
+def test_an_event_of_the_least_time_is_a_duplicate_until_the_horizon_has_passed(kernel: Kernel) -> None:
+    times = [-(2**63), -(2**63), 49 - 2**63, 50 - 2**63, 2**63 - 1]
+    window = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    found = values_at(kernel, times, ["i"] * 5, operation="count", type="long", **window)
+    assert found == [1, "duplicate", "duplicate", 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "expected"),
+    [("count", "long", [1, 2, 3]), ("time_since_first", "double", [0.0, 2**60 / 125, 2**64 / 1000])],
+)
+def test_a_lifetime_spans_all_times(kernel: Kernel, operation: str, kind: str, expected: list[FeatureValue]) -> None:
+    times, window = [-(2**63), 0, 2**63 - 1], {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
+    assert values_at(kernel, times, ["i", "j", "l"], operation=operation, type=kind, **window) == expected
+
+
 @pytest.mark.parametrize("snapshot_every", [1, 7])
 def test_a_restored_state_gives_the_same_bits(kernel: Kernel, snapshot_every: int) -> None:
     values = [0.1 * i * (-1) ** i for i in range(300)]
