@@ -79,13 +79,10 @@ abstract class SecondMoment extends Aggregate {
     double weight = (double) left * right / n;
     double sum = leftSquares + rightSquares + difference * difference * weight;
     boolean isPlain =
-        leftSquares >= 0
-            && rightSquares >= 0
-            && (isKeptAsSuch(sum) || sum == 0 && difference == 0);
+        leftSquares >= 0 && rightSquares >= 0 && (isKeptAsSuch(sum) || sum == 0 && difference == 0);
     older.number(row, number, n);
     older.real(row, mean, older.real(row, mean) + difference * right / n);
-    older.real(
-        row, squares, isPlain ? sum : plus(leftSquares, rightSquares, difference, weight));
+    older.real(row, squares, isPlain ? sum : plus(leftSquares, rightSquares, difference, weight));
   }
 
   private static boolean isKeptAsSuch(double sum) {
@@ -94,8 +91,9 @@ abstract class SecondMoment extends Aggregate {
 
   /** Two stored sums of squares and {@code weight} times the square of a difference. */
   private static double plus(double left, double right, double difference, double weight) {
-    double root =
-        Math.hypot(Math.hypot(root(left), root(right)), Math.sqrt(weight) * difference);
+    // StrictMath gives the same bits on every machine.
+    double both = StrictMath.hypot(root(left), root(right));
+    double root = StrictMath.hypot(both, Math.sqrt(weight) * difference);
     double sum = root * root;
     return isKeptAsSuch(sum) || root == 0 ? sum : -root;
   }

@@ -140,8 +140,7 @@ final class Sessions extends Aggregate {
     }
     return count == 0
         ? null
-        : (Object)
-            (Times.between(rows.number(row, lastBegan), rows.number(row, last)) / 1000.0);
+        : (Object) (Times.between(rows.number(row, lastBegan), rows.number(row, last)) / 1000.0);
   }
 
   @Override
