@@ -117,12 +117,13 @@ public final class EventTimeWatermarks implements WatermarkGenerator<Event> {
       return;
     }
     long slowest = Long.MAX_VALUE;
+    boolean allIdle = true;
     for (PartitionProgress partition : partitions.values()) {
       if (clock - partition.lastHeard <= idleAfterMs) {
         slowest = Math.min(slowest, partition.newest);
+        allIdle = false;
       }
     }
-    boolean allIdle = slowest == Long.MAX_VALUE;
     long candidate = allIdle ? newest : before(slowest);
     // The least long stands for no watermark. Unsigned: the difference may be more than a long.
     if (candidate > watermark
