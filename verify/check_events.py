@@ -10,11 +10,12 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract
+from streams.definitions.base import EVENT_TYPE
 from streams.oracle.derived_columns import derive
 from streams.oracle.event_time_order import Arrival
 from streams.oracle.reference import Row, accept_rows
 from streams.plan.entity_text import entity_text
-from streams.plan.model import EVENT_TYPE, PipelinePlan, SourcePlan
+from streams.plan.model import PipelinePlan, SourcePlan
 from streams.plan.project import Project
 from verify.dead_letters import Letter, read_letter
 from verify.emissions import JudgedEvent

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from streams.definitions.sql.parser import parse
+
+EVENT_TYPE = "event__type"
+"""The column with the name of an event's contract, in pipelines with several sources."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TEXT = re.compile(r"'(?:[^']|'')*'")
-# 1 / 3.0 is a DECIMAL with six digits in Flink, but a DOUBLE in DuckDB. A literal with an exponent is always a DOUBLE.
-_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\deE])")
 
 
 def _check_name(name: str) -> str:
@@ -22,9 +23,7 @@ def _check_name(name: str) -> str:
 
 
 def _check_sql(sql: str) -> str:
-    decimal = _DECIMAL.search(_TEXT.sub("''", sql))
-    if decimal:
-        raise ValueError(f"{decimal[0]} in {sql!r}: a decimal literal loses digits in a division; write {decimal[0]}e0")
+    parse(sql)
     return sql
 
 

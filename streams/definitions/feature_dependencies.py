@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import cast
 
 from schemas.contract import ColumnType
 from schemas.feature_types import FeatureType, element_of
-from streams.definitions.feature_sql import EVENT, references
+from streams.definitions.feature_sql import EVENT, references, typed_feature
+from streams.definitions.sql.tree import SqlError
 from streams.definitions.views import View
 
 
@@ -31,6 +33,7 @@ def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], d
                     raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(names))}")
                 if scope != EVENT and element_of(types[scope][used]) is not None:
                     raise ValueError(f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot use")
+            _check_types(view, name, columns, types)
     try:
         TopologicalSorter({view.name: views_used(view) for view in views}).prepare()
     except CycleError as error:
@@ -38,6 +41,18 @@ def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], d
         raise ValueError(
             f"derived features refer in a circle, view {circle}: define those that need both views in one of them"
         ) from None
+
+
+def _check_types(
+    view: View, name: str, columns: Mapping[str, ColumnType], types: Mapping[str, Mapping[str, FeatureType]]
+) -> None:
+    found: dict[str, FeatureType] = {f"{EVENT}.{column}": kind for column, kind in columns.items()}
+    found |= {f"{scope}.{feature}": kind for scope, kinds in types.items() for feature, kind in kinds.items()}
+    scalars = {reference: cast("ColumnType", kind) for reference, kind in found.items() if element_of(kind) is None}
+    try:
+        typed_feature(view.derived[name].sql, view.name, scalars, view.derived[name].type)
+    except SqlError as error:
+        raise ValueError(f"view {view.name}, {name}: {error}") from None
 
 
 def feature_types(view: View, columns: Mapping[str, ColumnType]) -> dict[str, FeatureType]:

@@ -1,27 +1,20 @@
-"""The SQL of derived features: finds its references, and replaces them by an engine's column names.
+"""The SQL of derived features, whose names have a scope: their references, and their tree with types.
 
 A reference is ``feature`` (of the view itself), ``view.feature`` (of another view in the same record) or
-``event.column``. Names are lower case; every other word is SQL.
+``event.column``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
+
+from schemas.contract import ColumnType
+from streams.definitions.sql.parser import KEYWORDS, parse
+from streams.definitions.sql.tree import Name, Node, SqlError, names, renamed
+from streams.definitions.sql.typed import typed
 
 EVENT = "event"
 """The scope of the event's own columns."""
-
-_WORD = re.compile(
-    "and|as|between|bigint|boolean|both|by|case|cast|char|date|day|decimal|distinct|double|else|end|escape|extract|"
-    "false|float|for|from|hour|in|int|integer|interval|is|leading|like|minute|month|not|null|or|second|similar|"
-    "smallint|string|substring|then|time|timestamp|to|trailing|trim|true|try_cast|unknown|varchar|when|year"
-)
-# A text, a quoted name or comment, a number, or a name, perhaps in several parts, perhaps with an opening parenthesis.
-_TOKEN = re.compile(
-    r"(?P<text>'(?:[^']|'')*')|(?P<refused>[`\"]|--|/\*)|(?P<number>\d[\w.]*)"
-    r"|(?P<name>[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)(?P<call>\s*\()?"
-)
 
 
 def references(sql: str, view: str) -> tuple[str, ...]:
@@ -31,35 +24,35 @@ def references(sql: str, view: str) -> tuple[str, ...]:
     ('card.count_1h', 'shop.mean_1h', 'event.amount')
 
     Raises:
-        ValueError: if a name is quoted or has more than two parts, or there is a comment.
+        SqlError: if a name has more than two parts.
     """
-    names: dict[str, None] = {}
-
-    def note(name: str) -> str:
-        names[name] = None
-        return name
-
-    replace_references(sql, view, note)
-    return tuple(names)
+    return tuple(dict.fromkeys(_reference(name, sql, view) for name in names(parse(sql))))
 
 
-def replace_references(sql: str, view: str, column: Callable[[str], str]) -> str:
-    """The SQL with each reference replaced by ``column(reference)``; raises the errors of :func:`references`."""
+def typed_feature(sql: str, view: str, types: Mapping[str, ColumnType], result: ColumnType) -> Node:
+    """The tree of a derived feature's SQL, converted to its type; names are references. A long enters as a double.
 
-    def replacement(token: re.Match[str]) -> str:
-        if token["refused"]:
-            raise ValueError(f"{sql!r}: write names without quotes, and no comments: engines read them differently")
-        name = token["name"]
-        if name is None or token["call"] or ("." not in name and (name != name.lower() or _WORD.fullmatch(name))):
-            return token[0]
-        parts = [part.strip() for part in name.split(".")]
-        if len(parts) > 2:
-            raise ValueError(f"{name!r} in {sql!r}: a name is feature, view.feature or event.column")
-        return column(".".join(parts if len(parts) == 2 else (view, name)))
+    Args:
+        sql: The expression.
+        view: The view of the feature.
+        types: The types of references, with their scopes.
+        result: The type of the feature.
 
-    return _TOKEN.sub(replacement, sql)
+    Raises:
+        SqlError: if an operation does not take what it is given, or a name is unknown.
+    """
+    of_names = {name.name: _reference(name, sql, view) for name in names(parse(sql))}
+    found = {name: types[reference] for name, reference in of_names.items() if reference in types}
+    return renamed(typed(sql, found, result, long_names_as_double=True), of_names)
 
 
 def is_reserved(name: str) -> bool:
     """Whether a lower-case name is a reserved word of SQL, which cannot name a feature."""
-    return _WORD.fullmatch(name) is not None
+    return name.upper() in KEYWORDS
+
+
+def _reference(name: Name, sql: str, view: str) -> str:
+    parts = name.name.split(".")
+    if len(parts) > 2:
+        raise SqlError(f"{name.name!r}: a name is feature, view.feature or event.column", sql, name.at)
+    return name.name if len(parts) == 2 else f"{view}.{name.name}"

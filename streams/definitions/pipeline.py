@@ -15,8 +15,9 @@ from schemas.contract import ColumnType, Contract, Pii, contract_fields
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
-from streams.definitions.base import Definition, Name
+from streams.definitions.base import EVENT_TYPE, Definition, Name
 from streams.definitions.columns import Derived, PythonColumn
+from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, feature_types
 from streams.definitions.monitors import Monitors
 from streams.definitions.sources import Source, check_sources
@@ -158,6 +159,9 @@ class Pipeline(Definition):
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
             for aggregate in view.aggregates:
                 _check_aggregate(columns, view, aggregate)
+        fields = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
+        fields |= {EVENT_TYPE: "string"} if self.additional_sources else {}
+        check_expressions(fields, self.derived, self.sources, self.views)
         dropped = [f.name for s in self.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP]
         check_references(self.views, columns, dropped)
         return self

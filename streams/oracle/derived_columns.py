@@ -15,26 +15,27 @@ import duckdb
 import pyarrow as pa
 
 from schemas.contract import ColumnType
+from streams.definitions.sql.functions import DUCKDB_MACROS
+from streams.definitions.sql.generate import to_duckdb
+from streams.definitions.sql.typed import typed
 from streams.oracle.reference import Row
 from streams.plan.derivation import python_function
 from streams.plan.entity_text import composite_text
 from streams.plan.model import ColumnPlan, PipelinePlan
 
 ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
-_SQL = {"string": "VARCHAR", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
-    """The rows with the plan's derived columns, filters and composite keys added, in the same order.
-
-    A value that does not fit its type, or is not finite, is null.
-    """
-    schema = pa.schema([(name, ARROW[kind]) for name, kind in plan.contract_columns.items()])
+    """The rows with the plan's derived columns, filters and composite keys added, in the same order."""
+    types = plan.contract_columns
+    schema = pa.schema([(name, ARROW[kind]) for name, kind in types.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with duckdb_connection() as connection:
         for by_sql, group in itertools.groupby((*plan.derived, *plan.filters), lambda column: column.sql is not None):
             columns = list(group)
-            table = _by_sql(connection, table, columns) if by_sql else _by_call(table, columns)
+            table = _by_sql(connection, table, columns, types) if by_sql else _by_call(table, columns)
+            types |= {column.name: column.type for column in columns}
     derived: list[Row] = [
         row | {key.name: composite_text([row[name] for name in key.columns]) for key in plan.composites}
         for row in table.to_pylist()
@@ -44,26 +45,25 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 
 @contextmanager
 def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection with Flink's integer division: 7 / 2 is 3."""
+    """A DuckDB connection with the macros that generated expressions use."""
     with duckdb.connect() as connection:
-        connection.execute("SET integer_division = true; SET preserve_insertion_order = true")
+        connection.execute("SET preserve_insertion_order = true")
+        for head, body in DUCKDB_MACROS.items():
+            connection.execute(f"CREATE TEMP MACRO {head} AS {body}")
         yield connection
 
 
-def cast_sql(sql: str, kind: ColumnType) -> str:
-    """The SQL that casts an expression to a type; null if the value does not fit the type, or is not finite."""
-    value = f"TRY(CAST({sql} AS {_SQL[kind]}))"
-    # The value is there twice because DuckDB would make a join of a subquery, and a join does not keep the row order.
-    return f"CASE WHEN isfinite({value}) THEN {value} END" if kind == "double" else value
-
-
-def _by_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan]) -> pa.Table:
+def _by_sql(
+    connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan], types: dict[str, ColumnType]
+) -> pa.Table:
     connection.register("event", table)
     query = "SELECT * FROM event"
     for column in columns:
         assert column.sql is not None
         # A column may use those before it.
-        query = f'SELECT *, {cast_sql(column.sql, column.type)} AS "{column.name}" FROM ({query})'  # noqa: S608 - the pipeline's own SQL
+        value = to_duckdb(typed(column.sql, types, column.type))
+        query = f'SELECT *, {value} AS "{column.name}" FROM ({query})'  # noqa: S608 - generated from a checked tree
+        types = types | {column.name: column.type}
     return connection.execute(query).to_arrow_table()
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from schemas.contract import ColumnType
-from schemas.feature_types import FeatureType, Value, element_of
-from streams.definitions.feature_sql import EVENT, replace_references
-from streams.oracle.derived_columns import ARROW, cast_sql, duckdb_connection
-from streams.plan.derivation import feature_column, long_as_double
+from schemas.feature_types import Value
+from streams.definitions.feature_sql import EVENT, typed_feature
+from streams.definitions.sql.generate import to_duckdb
+from streams.oracle.derived_columns import ARROW, duckdb_connection
+from streams.plan.derivation import feature_column
 from streams.plan.model import DerivedFeaturePlan, PipelinePlan, ViewPlan
 
 
@@ -31,7 +32,7 @@ def derived_features(
         views: The views in the records. Derived features of other views, or that use other views, are left out.
     """
     scopes = {EVENT, *views}
-    types = _types(plan)
+    types = plan.record_types
     results: list[dict[str, Value]] = [{} for _ in records]
     with duckdb_connection() as connection:
         for view, feature in plan.derived_features:
@@ -41,12 +42,6 @@ def derived_features(
             for result, value in zip(results, values, strict=True):
                 result[f"{view.name}.{feature.name}"] = value
     return results
-
-
-def _types(plan: PipelinePlan) -> dict[str, ColumnType]:
-    types: dict[str, FeatureType] = {f"{EVENT}.{name}": kind for name, kind in plan.passthrough}
-    types |= {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
-    return {name: cast("ColumnType", kind) for name, kind in types.items() if element_of(kind) is None}
 
 
 def _compute(
@@ -65,12 +60,8 @@ def _compute(
     }
     # The number column gives one row per record, also to a feature without inputs.
     connection.register("record", pa.table({"__record": pa.array(range(len(records)), pa.int64()), **columns}))
-    sql = replace_references(
-        feature.sql, view.name, lambda name: long_as_double(f'"{feature_column(name)}"', types[name])
-    )
-    # Flink truncates towards zero; DuckDB's cast would round.
-    whole = f"TRUNC(CAST({sql} AS DOUBLE))" if feature.type == "long" else sql
-    query = f"SELECT {cast_sql(whole, feature.type)} AS value FROM record ORDER BY __record"  # noqa: S608 - the author's SQL
+    value = to_duckdb(typed_feature(feature.sql, view.name, types, feature.type), feature_column)
+    query = f"SELECT {value} AS value FROM record ORDER BY __record"  # noqa: S608 - generated from a checked tree
     values: list[Value] = connection.execute(query).to_arrow_table()["value"].to_pylist()
     return values
 

@@ -8,21 +8,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.contract import ColumnType
-from streams.definitions.feature_sql import replace_references
-from streams.plan.model import ColumnPlan, DerivedFeaturePlan, PipelinePlan, ViewPlan
+from streams.definitions.feature_sql import typed_feature
+from streams.definitions.sql.generate import to_flink
+from streams.definitions.sql.typed import typed
+from streams.plan.model import ColumnPlan, PipelinePlan
 
 _log = logging.getLogger(__name__)
 
 _PYTHON_TYPES: dict[ColumnType, type] = {"string": str, "long": int, "double": float, "boolean": bool}
-_SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 
 def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """The query that computes the derived columns and the filters of a plan over the rows of ``table``.
 
     Each column is one level of the query, because it may use the columns before it; filters may use all. Flink's
-    planner merges the levels. A value that does not fit its column's type, or is not finite, becomes null in its own
-    level: one odd row must not stop the job, and later levels must not read the value.
+    planner merges the levels. No value stops the job: an operation without a result gives null.
 
     Args:
         plan: The plan.
@@ -30,19 +30,17 @@ def derivation_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
         table: The registered table or view to read.
     """
     query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
+    types = plan.contract_columns
     for column in (*plan.derived, *plan.filters):
-        value = f"TRY_CAST({_expression(column)} AS {_SQL_TYPES[column.type]})"
-        value = f"penstock_finite({value})" if column.type == "double" else value
-        query = f"SELECT *, {value} AS `{column.name}` FROM ({query})"  # noqa: S608
+        query = f"SELECT *, {_column_value(column, types)} AS `{column.name}` FROM ({query})"  # noqa: S608
+        types |= {column.name: column.type}
     return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
 
 
 def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
     """The query that computes the derived features of a plan over the features of ``table``, one row per event.
 
-    ``table`` has a column for every input (:func:`feature_column`). Each level of the query adds one feature. Numbers
-    are doubles in all of them. The kernel's functions ``penstock_finite`` and ``penstock_whole`` replace a value that
-    is not finite, or does not fit its type, by null in its own level: later levels must not read it.
+    ``table`` has a column for every input (:func:`feature_column`). Each level of the query adds one feature.
 
     Args:
         plan: The plan.
@@ -50,31 +48,16 @@ def feature_query(plan: PipelinePlan, columns: list[str], table: str) -> str:
         table: The registered table or view to read.
     """
     query = f"SELECT * FROM {table}"  # noqa: S608 - the pipeline's author writes SQL on purpose
-    types = {f"{view.name}.{feature.name}": feature.type for view, feature in plan.derived_features}
+    types = plan.record_types
     for view, feature in plan.derived_features:
-        value = _feature_value(view, feature, types)
+        value = to_flink(typed_feature(feature.sql, view.name, types, feature.type), feature_column)
         query = f"SELECT *, {value} AS `{feature_column(f'{view.name}.{feature.name}')}` FROM ({query})"  # noqa: S608
     return f"SELECT {', '.join(f'`{name}`' for name in columns)} FROM ({query})"  # noqa: S608
-
-
-def _feature_value(view: ViewPlan, feature: DerivedFeaturePlan, types: Mapping[str, ColumnType]) -> str:
-    expression = replace_references(
-        feature.sql, view.name, lambda name: long_as_double(f"`{feature_column(name)}`", types.get(name))
-    )
-    if feature.type in ("double", "long"):
-        function = "penstock_finite" if feature.type == "double" else "penstock_whole"
-        return f"{function}(TRY_CAST(({expression}) AS DOUBLE))"
-    return f"TRY_CAST(({expression}) AS {_SQL_TYPES[feature.type]})"
 
 
 def feature_column(name: str) -> str:
     """The column name of ``view.feature`` or ``event.column`` in the table of features."""
     return name.replace(".", "__")
-
-
-def long_as_double(column: str, kind: ColumnType | None) -> str:
-    """The SQL of a derived feature's input. A long is cast to double, to avoid integer division."""
-    return f"CAST({column} AS DOUBLE)" if kind == "long" else column
 
 
 def python_function(column: ColumnPlan) -> Callable[..., Any]:
@@ -114,12 +97,12 @@ def function_name(column: ColumnPlan) -> str:
     return f"python__{column.name}"
 
 
-def _expression(column: ColumnPlan) -> str:
+def _column_value(column: ColumnPlan, types: Mapping[str, ColumnType]) -> str:
     if column.python is None:
         assert column.sql is not None
-        return f"({column.sql})"
-    arguments = ", ".join(f"`{name}`" for name in column.arguments)
-    return f"{function_name(column)}({arguments})"
+        return to_flink(typed(column.sql, types, column.type))
+    value = f"{function_name(column)}({', '.join(f'`{name}`' for name in column.arguments)})"
+    return f"penstock_finite({value})" if column.type == "double" else value
 
 
 def _typed(value: Any, kind: ColumnType) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import Any
 
 from schemas.contract import ContractField, contract_fields
 from streams.definitions.columns import Derived, PythonColumn
+from streams.definitions.expressions import columns_of
 from streams.definitions.feature_dependencies import columns_used, views_used
 from streams.definitions.function_source import function_digest
 from streams.definitions.pipeline import Pipeline
@@ -23,29 +23,27 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{view_hash(pipeline, other)}" for other in others}
-    derived, texts = _derived_columns_of(pipeline, view)
-    additional = [_source_rules(source, texts) for source in pipeline.additional_sources]
+    derived, names = _derived_columns_of(pipeline, view)
+    additional = [_source_rules(source, names) for source in pipeline.additional_sources]
     definition = {
         "view": view.model_dump(mode="json", exclude={"refresh"}),
         "derived": {name: _column_definition(pipeline.derived[name]) for name in derived},
-        "source": _source_rules(pipeline.source, texts),
+        "source": _source_rules(pipeline.source, names),
         **({"additional_sources": additional} if additional else {}),
     }
     return definition | ({"views": used} if used else {})
 
 
-def _source_rules(source: Source, texts: list[str]) -> dict[str, Any]:
+def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
     """A source's rules for valid events and their order. Options added later appear only if they are set.
 
-    ``texts`` are all that a view names or computes from. Of the contract, the fields count that it uses, and those that
-    decide which events are valid; an optional field without constraints can be added without a new version.
+    ``names`` are the columns that a view uses, directly or through derived ones. Of the contract, these fields count,
+    and those that decide which events are valid; an optional field without constraints needs no new version.
     """
     fields = [
         field
         for field in contract_fields(source.contract)
-        if _decides_validity(field)
-        or field.name == source.key
-        or any(re.search(rf"\b{field.name}\b", text) for text in texts)
+        if _decides_validity(field) or field.name == source.key or field.name in names
     ]
     rules: dict[str, Any] = {
         "topic": source.topic,
@@ -80,24 +78,24 @@ def _column_definition(column: Derived | PythonColumn) -> dict[str, Any]:
     }
 
 
-def _derived_columns_of(pipeline: Pipeline, view: View) -> tuple[list[str], list[str]]:
+def _derived_columns_of(pipeline: Pipeline, view: View) -> tuple[list[str], set[str]]:
     """The derived columns on which the view depends, directly or through others (each can use only earlier ones).
 
-    Also returns the texts in which the view and these columns name what they use.
+    Also returns all columns that the view uses in this way.
     """
-    texts = [
+    conditions = [a.where for a in view.aggregates] + [source.filter for source in pipeline.sources]
+    names = {
         *view.entity.columns,
-        *(a.column or "" for a in view.aggregates),
-        *(a.where or "" for a in view.aggregates),
+        *(a.column for a in view.aggregates if a.column is not None),
         *columns_used(view),
-    ]
-    texts += [source.filter or "" for source in pipeline.sources]
+        *(name for sql in conditions if sql is not None for name in columns_of(sql)),
+    }
     used = []
     for name, column in reversed(pipeline.derived.items()):
-        if any(re.search(rf"\b{name}\b", text) for text in texts):
+        if name in names:
             used.append(name)
-            texts += [column.sql] if isinstance(column, Derived) else column.columns
-    return sorted(used), texts
+            names |= set(columns_of(column.sql) if isinstance(column, Derived) else column.columns)
+    return sorted(used), names
 
 
 def view_hash(pipeline: Pipeline, view: View) -> str:

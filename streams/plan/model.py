@@ -2,29 +2,27 @@
 
 The PyFlink job builds its graph from the plan, the JVM kernel computes by it, and the oracle, the sinks and the scorer
 take their columns from it. :mod:`streams.plan.compiler` makes plans. From the definition language, this module may
-import only the specs of the aggregates and the units of durations.
+import only the specs of the aggregates, the names in SQL and the units of durations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from graphlib import TopologicalSorter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.contract import ColumnType, ContractField, Pii
-from schemas.feature_types import FeatureType
+from schemas.feature_types import FeatureType, element_of
 from streams.definitions.aggregates.spec import SPECS, Operation
+from streams.definitions.base import EVENT_TYPE
+from streams.definitions.feature_sql import EVENT
 from streams.definitions.windows import LIFETIME_MS, duration_text
 
 
 class _Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-EVENT_TYPE = "event__type"
-"""The column with the name of an event's contract, in pipelines with several sources."""
 
 
 class FeaturePlan(_Plan):
@@ -229,6 +227,13 @@ class PipelinePlan(_Plan):
         found = {f"{view.name}.{feature.name}": (view, feature) for view in self.views for feature in view.derived}
         uses = {name: [used for used in feature.inputs if used in found] for name, (_, feature) in found.items()}
         return tuple(found[name] for name in TopologicalSorter(uses).static_order())
+
+    @property
+    def record_types(self) -> dict[str, ColumnType]:
+        """The types of what derived features may use, as ``event.column`` and ``view.feature``; lists are left out."""
+        types: dict[str, FeatureType] = {f"{EVENT}.{name}": kind for name, kind in self.passthrough}
+        types |= {f"{view.name}.{feature.name}": feature.type for view in self.views for feature in view.outputs}
+        return {name: cast("ColumnType", kind) for name, kind in types.items() if element_of(kind) is None}
 
     def view(self, name: str) -> ViewPlan:
         """The plan of the view called ``name``.

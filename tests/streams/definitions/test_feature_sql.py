@@ -22,7 +22,8 @@ from penstock import (
     last,
     mean,
 )
-from streams.definitions.feature_sql import references, replace_references
+from streams.definitions.feature_sql import references, typed_feature
+from streams.definitions.sql.generate import to_flink
 from streams.plan.compiler import compile_plan
 from streams.plan.hashing import view_definition
 from streams.plan.model import PipelinePlan
@@ -87,7 +88,7 @@ def plan(*views: View) -> PipelinePlan:
         ("CASE WHEN a_1h IS NULL THEN 1.5e-3 ELSE abs(a_1h) END", ("v.a_1h",)),
         ("case when a_1h is null then 1 else cast(b_7d as double) end", ("v.a_1h", "v.b_7d")),
         ("last_1h = 'it''s b_7d' OR last_1h = 'x.y'", ("v.last_1h",)),
-        ("EXTRACT(YEAR FROM b_7d)", ("v.b_7d",)),
+        ('"end" + date', ("v.end", "v.date")),
         ("1e0", ()),
     ],
 )
@@ -95,17 +96,14 @@ def test_references_are_distinguished_from_words_of_sql(sql: str, names: tuple[s
     assert references(sql, "v") == names
 
 
-def test_only_references_are_replaced() -> None:
-    assert (
-        replace_references("a_1h / other . b_7d || 'a_1h'", "v", lambda name: f"<{name}>")
-        == "<v.a_1h> / <other.b_7d> || 'a_1h'"
-    )
+def test_a_name_has_two_parts_at_most() -> None:
+    with pytest.raises(ValueError, match=r"'a\.b\.c': a name is feature, view\.feature or event\.column"):
+        references("a.b.c + 1", "v")
 
 
-@pytest.mark.parametrize("sql", ["`a_1h` / 2", '"a_1h" / 2', "a.b.c + 1", "a_1h -- a", "a_1h /* a */"])
-def test_a_name_that_two_engines_would_read_differently_is_refused(sql: str) -> None:
-    with pytest.raises(ValueError, match=r"without quotes|a name is feature, view\.feature or event\.column"):
-        references(sql, "v")
+def test_a_name_in_the_tree_has_its_scope_and_a_long_is_a_double() -> None:
+    tree = typed_feature("a / event.n", "v", {"v.a": "long", "event.n": "double"}, "double")
+    assert to_flink(tree, lambda name: name) == "penstock_finite(CAST(`v.a` AS DOUBLE) / `event.n`)"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,8 @@ def test_a_name_that_two_engines_would_read_differently_is_refused(sql: str) -> 
         ({"ratio": "ratio + 1"}, "by_card, ratio: 'ratio' is defined later"),
         ({"count_1h": "count_7d"}, "two features are called count_1h"),
         ({"late": "count_7d"}, "by_card, late: a feature cannot have this name"),
-        ({"ratio": "count_1h / 0.5"}, "a decimal literal"),
+        ({"end": "count_7d"}, "by_card, end: a feature cannot have this name"),
+        ({"ratio": "count_1h / "}, "the expression ends here: a value must follow"),
     ],
 )
 def test_a_view_refuses_a_wrong_derived_feature(derived: dict[str, str], message: str) -> None:
@@ -131,6 +130,7 @@ def test_a_view_refuses_a_wrong_derived_feature(derived: dict[str, str], message
         ("by_shop.amount_mean_9h", "no feature 'by_shop.amount_mean_9h'; there are amount_mean_1h, card_last_2h"),
         ("event.price", "the event has no column 'price'; there are amount, card"),
         ("event.email", "the event has no column 'email'"),
+        ("by_shop.card_last_2h * 2", "by_card, ratio: x \\* y takes a whole number or a double, and not a text"),
     ],
 )
 def test_a_pipeline_refuses_references_to_unknown_views_features_and_columns(sql: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -216,17 +217,49 @@ def test_a_view_definition_names_the_derived_columns_that_it_uses() -> None:
     assert list(definition["derived"]) == ["large"]
 
 
-@pytest.mark.parametrize("sql", ["amount / 60.0", "amount > .5", "CASE WHEN 1.50 > amount THEN 1 ELSE 0 END"])
-def test_a_decimal_literal_is_refused_with_the_double_to_write(sql: str) -> None:
-    with pytest.raises(ValueError, match="e0"):
-        Derived(sql=sql, type="double")
-    with pytest.raises(ValueError, match="e0"):
-        count(over="1h", name="n", where=sql)
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda sql: Derived(sql=sql, type="double"),
+        lambda sql: count(over="1h", name="n", where=sql),
+        lambda sql: Source(topic="events", contract=Payment, key="card", filter=sql),
+    ],
+    ids=["derived", "where", "filter"],
+)
+def test_sql_that_is_not_allowed_is_refused_where_it_is_written(where: Callable[[str], object]) -> None:
+    with pytest.raises(ValueError, match=r"ROUND\(\.\.\.\) is not on the list of functions: write FLOOR"):
+        where("ROUND(amount, 2)")
 
 
-@pytest.mark.parametrize("sql", ["amount / 60e0", "amount > 0.5e0", "name = 'v1.5'", "f2 > 3", "1.5E3 < amount"])
-def test_doubles_integers_names_and_texts_are_not_decimal_literals(sql: str) -> None:
-    assert Derived(sql=sql, type="boolean").sql == sql
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"derived": {"twice": Derived(sql="amuont * 2", type="double")}}, "column twice: there is no 'amuont'"),
+        ({"derived": {"twice": Derived(sql="card * 2", type="double")}}, "column twice: x \\* y takes a whole number"),
+        (
+            {"derived": {"a": Derived(sql="b + 1", type="double"), "b": Derived(sql="1", type="double")}},
+            "column a: there is no 'b'",
+        ),
+        (
+            {"source": Source(topic="e", contract=Payment, key="card", filter="amount")},
+            "filter of source e: a double does not become a boolean: write x <> 0",
+        ),
+    ],
+)
+def test_a_pipeline_refuses_sql_that_its_columns_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    views = (View(name="v", version=1, entity=CARD, aggregates=(count(over="1h"),)),)
+    with pytest.raises(ValueError, match=message):
+        pipeline(
+            views=views,
+            model=Model(name="m", inputs=("v.count_1h",), threshold=0.5, positive="p", negative="n"),
+            **changes,
+        )
+
+
+def test_a_condition_of_an_aggregate_names_its_view_and_itself() -> None:
+    views = (View(name="v", version=1, entity=CARD, aggregates=(count(over="1h", where="kard = 'x'", name="big"),)),)
+    with pytest.raises(ValueError, match="view v, where of big: there is no 'kard'; there are "):
+        pipeline(views=views)
 
 
 def test_a_view_named_as_a_field_of_the_record_is_refused() -> None:

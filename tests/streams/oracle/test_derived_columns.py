@@ -41,6 +41,8 @@ def derived(sql: str, kind: str, **row: Any) -> Any:
         ("LN(x)", "double", {"x": 0.0}, None),
         ("x / 0e0", "double", {"x": 1.0}, None),
         ("s", "long", {"s": "not a number"}, None),
+        ("n / 0", "long", {"n": 7}, None),
+        ("COALESCE(CAST(s AS DOUBLE), -1)", "double", {"s": "1,234.5"}, -1.0),
         ("s || '-' || s", "string", {"s": "é"}, "é-é"),
         ("COALESCE(x, 1e0)", "double", {}, 1.0),
     ],
