@@ -13,10 +13,12 @@ from streams.definitions.importing import public_name
 class Derived(Definition):
     """A column computed from one row by a SQL expression.
 
-    The expression must be valid in both Flink and DuckDB (the oracle's engine): arithmetic, comparison, ``CASE``,
-    ``COALESCE``, ``ABS``, ``FLOOR``, ``MOD``, ``LN``, ``EXP``, ``SQRT``, ``UPPER``, ``||`` and the like. ``/`` between
-    integers is integer division. Write a number with a fraction with an exponent (``0.5e0``): it is then a double.
-    Event time is a column in epoch milliseconds.
+    ``docs/reference/sql.md`` is the whole language; anything else is refused when the definition is read. An operation
+    without a result (``x / 0``, ``CAST('N/A' AS DOUBLE)``) gives null. ``/`` between whole numbers has no fraction.
+    Columns need no quotes. Event time is a column in epoch milliseconds.
+
+    >>> Derived(sql="CASE WHEN value > 2 THEN LN(value) ELSE 0 END", type="double").type
+    'double'
     """
 
     sql: Sql

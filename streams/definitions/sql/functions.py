@@ -49,7 +49,7 @@ class Function:
     """A function or an operator.
 
     Args:
-        syntax: How it is written.
+        syntax: How it is written; " or " stands between two ways.
         meaning: What it gives, for the docs.
         forms: Its forms; the first one that the operands fit counts, where a long also fits a double.
         least: The least number of operands.
@@ -131,7 +131,7 @@ OPERATORS: dict[str, Function] = {
         1,
     ),
     "=": Function("x = y", "equal", _comparison("=", _ALL_TYPES), 2, 2),
-    "<>": Function("x <> y, x != y", "not equal", _comparison("<>", _ALL_TYPES), 2, 2),
+    "<>": Function("x <> y or x != y", "not equal", _comparison("<>", _ALL_TYPES), 2, 2),
     "<": Function("x < y", "less; of numbers only", _comparison("<"), 2, 2),
     "<=": Function("x <= y", "less or equal", _comparison("<="), 2, 2),
     ">": Function("x > y", "greater", _comparison(">"), 2, 2),
@@ -140,11 +140,11 @@ OPERATORS: dict[str, Function] = {
     "OR": Function("x OR y", "true if one is, else null if one is", _comparison("OR", ["boolean"]), 2, 2),
     "NOT": Function("NOT x", "null if x is null", _same(["boolean"], "(NOT {0})"), 1, 1),
     "IS NULL": Function(
-        "x IS NULL, x IS NOT NULL", "never null", _same(_ALL_TYPES, "({0} IS NULL)", gives="boolean"), 1, 1
+        "x IS NULL or x IS NOT NULL", "never null", _same(_ALL_TYPES, "({0} IS NULL)", gives="boolean"), 1, 1
     ),
     "||": Function("x || y", "texts joined; null if one is null", _same(["string"], "({0} || {1})"), 2, 2),
     "LIKE": Function(
-        "x LIKE 'a%', x NOT LIKE 'a%'",
+        "x LIKE 'a%' or x NOT LIKE 'a%'",
         "% is any text, also none; the pattern is a constant text without _ and backslashes",
         _same(["string"], "({0} LIKE {1})", gives="boolean"),
         2,
@@ -155,7 +155,7 @@ OPERATORS: dict[str, Function] = {
 
 FUNCTIONS: dict[str, Function] = {
     "MOD": Function(
-        "MOD(x, y), x % y", "remainder of whole numbers; has the sign of x", (_numeric("%", "mod")[0],), 2, 2
+        "MOD(x, y) or x % y", "remainder of whole numbers; has the sign of x", (_numeric("%", "mod")[0],), 2, 2
     ),
     "ABS": Function("ABS(x)", "magnitude", _by_type("penstock_abs({0})", "ABS({0})"), 1, 1),
     "FLOOR": Function("FLOOR(x)", "next whole number below", _by_type("{0}", "FLOOR({0})"), 1, 1),
@@ -201,7 +201,7 @@ FUNCTIONS: dict[str, Function] = {
         1,
     ),
     "SUBSTRING": Function(
-        "SUBSTRING(x, START[, LENGTH]), SUBSTRING(x FROM START [FOR LENGTH])",
+        "SUBSTRING(x, START[, LENGTH]) or SUBSTRING(x FROM START [FOR LENGTH])",
         "part of a text, the first character is 1; both are constants from 1 on",
         (Form(("string", "long"), "string", "SUBSTRING({0}, {ints})", "SUBSTRING({0}, {ints})"),),
         2,

@@ -82,13 +82,13 @@ class _Typing:
         for condition in conditions:
             if condition.type not in ("boolean", None):
                 raise SqlError(f"WHEN takes a boolean, and not {_KINDS[condition.type]}", self._sql, condition.at)
-        kinds = {value.type for value in values} - {None}
-        common: ColumnType | None = "double" if kinds == {"long", "double"} else next(iter(kinds), None)
+        kinds = [value.type for value in values if value.type is not None]
+        common = "double" if set(kinds) == {"long", "double"} else next(iter(kinds), None)
         if common is None:
             raise SqlError("CASE gives only null", self._sql, node.at)
         for value in values:
             if value.type not in (common, None) and (value.type, common) != ("long", "double"):
-                given = f"{_KINDS[values[0].type]} in one place and {_KINDS[value.type]} in another"
+                given = f"{_KINDS[common]} in one place and {_KINDS[value.type]} in another"
                 raise SqlError(f"CASE gives {given}; write CAST(x AS ...)", self._sql, value.at)
         fitted: list[Node] = []
         for condition, value in zip(conditions, values, strict=False):

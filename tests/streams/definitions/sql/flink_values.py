@@ -22,7 +22,7 @@ _TYPES = {
     "boolean": DataTypes.BOOLEAN(),
 }
 # Flink generates one class for a query; more columns than this make it slow to compile.
-_AT_ONCE = 40
+_AT_ONCE = 100
 
 
 def main() -> None:
