@@ -64,6 +64,8 @@ class CorpusEvent(Contract, name="corpus_event", version=1):
     n: Annotated[int | None, Field(ge=-(2**53), le=2**53)] = None
     s: Annotated[str | None, Field(max_length=10)] = None
     b: bool | None = None
+    # A reserved word of SQL.
+    value: float | None = None
 
 
 e, f, pair = Entity(name="e", key="k"), Entity(name="f", key="j"), Entity(name="pair", key=("k", "j"))
@@ -181,8 +183,14 @@ pipeline = Pipeline(
         "half": Derived(sql="n / 2", type="long"),
         "ratio": Derived(sql="x / NULLIF(n, 0)", type="double"),
         "tenths": Derived(sql="x * 0.1e0 + 0.2e0", type="double"),
+        "parsed": Derived(sql="CAST(s AS DOUBLE)", type="double"),
+        "quotient": Derived(sql="100 / n", type="long"),
+        "remainder": Derived(sql="MOD(100, n)", type="long"),
+        "square": Derived(sql="n * n", type="long"),
+        "logarithm": Derived(sql="COALESCE(LN(value), -1)", type="double"),
+        "two": Derived(sql="1 + 1", type="long"),
     },
     views=(edges, numbers, values, lists, lifetime, filters, together, other),
     model=Model(name="corpus", inputs=("event.x", "edges.count_10s"), threshold=0.5, positive="p", negative="n"),
-    passthrough=("half", "ratio", "tenths"),
+    passthrough=("half", "ratio", "tenths", "parsed", "quotient", "remainder", "square", "logarithm", "two"),
 )
