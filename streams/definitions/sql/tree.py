@@ -76,6 +76,16 @@ def names(node: Node) -> Iterator[Name]:
         yield from names(child)
 
 
+def size(node: Node) -> int:
+    """The number of nodes."""
+    return 1 + sum(map(size, children(node)))
+
+
+def depth(node: Node) -> int:
+    """How deep a tree is."""
+    return 1 + max(map(depth, children(node)), default=0)
+
+
 def renamed(node: Node, new_names: dict[str, str]) -> Node:
     """The tree with other names."""
     if isinstance(node, Name):

@@ -131,6 +131,8 @@ def every_form(dice: random.Random) -> Iterator[tuple[str, ColumnType]]:
     yield "CASE method WHEN 'a' THEN value WHEN 'abc' THEN 1 END", "double"
     yield "user IN ('a', 'Gießen', '') AND position NOT IN (1, 7)", "boolean"
     yield "value NOT BETWEEN -0.5 AND 1 OR position BETWEEN 1 AND 10", "boolean"
+    yield f"user IN ({', '.join(repr(f'v{number}') for number in range(100))}, 'abc')", "boolean"
+    yield "position" + " + 1" * 98, "long"
     yield "7 / 2", "long"
     yield "1.0 / 0", "double"
     yield "9223372036854775807 + 1", "long"
