@@ -169,7 +169,11 @@ FUNCTIONS: dict[str, Function] = {
     "GREATEST": Function("GREATEST(x, y, ...)", "greatest; null if one is null", _extreme("GREATEST", ">"), 2, MANY),
     "LEAST": Function("LEAST(x, y, ...)", "least; null if one is null", _extreme("LEAST", "<"), 2, MANY),
     "COALESCE": Function(
-        "COALESCE(x, y, ...)", "first that is not null", _same(_ALL_TYPES, "COALESCE({all})"), 2, MANY
+        "COALESCE(x, y, ...)",
+        "first that is not null",
+        _same(_ALL_TYPES, "IFNULL({0}, {1})", duckdb="COALESCE({0}, {1})"),
+        2,
+        MANY,
     ),
     "NULLIF": Function("NULLIF(x, y)", "null if x = y, else x", _same(_ALL_TYPES, "NULLIF({0}, {1})"), 2, 2),
     "UPPER": Function(

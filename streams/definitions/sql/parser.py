@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from streams.definitions.sql.functions import FUNCTIONS, INSTEAD, TYPES, nearest
 from streams.definitions.sql.tree import MAX_DEPTH, Call, Cast, Literal, Name, Node, SqlError, depth, size
@@ -292,6 +292,8 @@ class _Parser:
         self._require(")")
         if problem := function.problem_of(operands):
             raise self._error(f"{problem}: {function.syntax}", token.at)
+        if name == "COALESCE":  # of two: Flink's planner fails on some of its own with more
+            return reduce(lambda rest, one: Call(name, (one, rest), at=token.at), reversed(operands))
         return Call(name, tuple(operands), at=token.at)
 
     def _cast(self, token: _Token) -> Node:
