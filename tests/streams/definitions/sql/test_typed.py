@@ -26,7 +26,7 @@ def flink(sql: str, kind: ColumnType) -> str:
         ("n + 1", "double", "CAST(penstock_plus(`n`, CAST(1 AS BIGINT)) AS DOUBLE)"),
         ("n * x", "double", "penstock_finite(CAST(`n` AS DOUBLE) * `x`)"),
         ("order > 2", "boolean", "(`order` > CAST(2 AS BIGINT))"),
-        ("COALESCE(x, 1)", "double", "COALESCE(`x`, CAST(1.0e0 AS DOUBLE))"),
+        ("COALESCE(x, 1)", "double", "IFNULL(`x`, CAST(1.0e0 AS DOUBLE))"),
         ("CASE WHEN b THEN 1 ELSE x END", "double", "(CASE WHEN `b` THEN CAST(1.0e0 AS DOUBLE) ELSE `x` END)"),
         ("NULL", "string", "CAST(NULL AS STRING)"),
         ("s = 'it''s'", "boolean", "(`s` = CAST('it''s' AS STRING))"),
