@@ -21,6 +21,7 @@ from verify.check_features import check_features
 from verify.check_predictions import Scorer, check_predictions, model_vectors
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
+from verify.check_training import TrainingFindings, check_training
 from verify.check_unscored import check_unscored
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.labels import known_labels
@@ -90,6 +91,12 @@ def judge(
             others=others,
             too_large=too_large,
         )
+    trained = TrainingFindings()
+    labels = pipeline.labels
+    if run.backfill is not None and labels is not None:
+        trained = check_training(
+            plan, models, run.backfill, lambda until_ms: known_labels(labels, run.labels, project.schemas, until_ms)
+        )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
@@ -97,7 +104,7 @@ def judge(
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured) if measured else None
     misses_quality = measured is not None and pipeline.labels is not None and quality is None
-    checks: list[Findings] = [withheld, features, timers, unscored, scored, redis, cassandra, replayed, drift]
+    checks: list[Findings] = [withheld, features, timers, unscored, scored, redis, cassandra, replayed, trained, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
     return PipelineReport(
@@ -132,6 +139,8 @@ def judge(
         backfill_checked=replayed.checked,
         backfill_order_differences=replayed.order_differences,
         backfill_mismatches=replayed.mismatches,
+        training_sets_checked=trained.checked,
+        training_mismatches=trained.mismatches,
         drift_from_ms=drift_from_ms,
         drift_alerts=drift.alerts,
         false_alarms_before_drift=drift.false_alarms if drift_from_ms is not None else 0,

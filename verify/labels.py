@@ -12,8 +12,8 @@ from schemas.contract import INT64_MAX, Role, field_with_role
 from streams.definitions.pipeline import Labels
 
 
-def known_labels(labels: Labels, records: Iterable[Record], schemas: Path) -> dict[str, int]:
-    """The last known label, 0 or 1, of each event id.
+def known_labels(labels: Labels, records: Iterable[Record], schemas: Path, until_ms: int = INT64_MAX) -> dict[str, int]:
+    """The last label, 0 or 1, of each event id that was known at ``until_ms``.
 
     Of several labels of one event, the one with the latest time counts, and of equal times the one that Kafka received
     last. A null withdraws the label. Records that break the contract, and values other than 0 and 1, do not count.
@@ -33,6 +33,8 @@ def known_labels(labels: Labels, records: Iterable[Record], schemas: Path) -> di
             max_bytes=INT64_MAX,
         )
         if isinstance(label, Rejection) or (value := getattr(label, labels.value)) not in (None, 0, 1):
+            continue
+        if getattr(label, time_field) > until_ms:
             continue
         event_id = getattr(label, id_field)
         rank = getattr(label, time_field), record.timestamp, record.partition, record.offset

@@ -79,6 +79,8 @@ class PipelineReport(BaseModel):
     backfill_checked: int
     backfill_order_differences: int
     backfill_mismatches: int
+    training_sets_checked: int = 0
+    training_mismatches: int = 0
     drift_from_ms: int | None
     drift_alerts: int
     false_alarms_before_drift: int
@@ -111,6 +113,7 @@ class PipelineReport(BaseModel):
             "redis_mismatches": "vectors in Redis are not the latest",
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
             "backfill_mismatches": "backfilled values or rows differ from what was served",
+            "training_mismatches": "models were not trained on the backfill and the labels known by then",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",
             "drift_alert_duplicates": "drift alerts were published more than once",

@@ -14,7 +14,7 @@ from deploy.local.stack import Stack
 from penstock.paths import BUILD
 from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, record_run
-from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores, updates  # noqa: F401 - they add mutants
+from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores, training, updates  # noqa: F401 - they add mutants
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant
 from verify.judge import judge
 from verify.measured import Measured
@@ -49,6 +49,7 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert len(of_events) > report.events_valid, "the kill came too late to make the job repeat itself"
     assert len(of_events) < report.features_emitted, "there are no timers"
     assert report.features_checked == report.features_total
+    assert report.training_sets_checked == 1
     assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
 
 
