@@ -58,8 +58,8 @@ format: ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## Regenerate the locks of all environments
-	@$(BOOTSTRAP) --lock
+lock: ## Regenerate all locks, of environments and jars (ARGS=jars for those only)
+	@$(BOOTSTRAP) --lock $(ARGS)
 
 clean: down ## Stop the stack and delete what was built (environments stay; delete .venv for those)
 	@rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis streams/kernel/target

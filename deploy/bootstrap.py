@@ -13,16 +13,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from penstock.paths import BUILD, JARS, JAVA_MAJOR, KERNEL_JAR, ROOT, VENVS, java_home, venv_python
 
-UV_VERSION = "0.13.9"
 PYTHON_RANGE = ">=3.11,<3.13"
 LOCKS = ROOT / "deploy" / "locks"
+TOOLS_LOCK = LOCKS / "tools.txt"
+JARS_LOCK = LOCKS / "jars.txt"
 POM = ROOT / "deploy" / "java" / "pom.xml"
+CHECK_JARS = ROOT / "deploy" / "java" / "check-jars.sh"
 KERNEL = ROOT / "streams" / "kernel"
 
 # Environments into which the project itself is installed, editable. Triton's environment does not run its code.
@@ -33,11 +36,13 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "image": (("services",), "services"),
     "jobs": (("jobs",), None),
     "build": (("build",), "services"),
+    "tools": (("tools",), "services"),
     "triton": (("triton",), None),
     "triton-cpu": (("triton-cpu",), "triton"),
     "peers": (("peers",), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
+IMAGE_JAR_PROFILES = ("flink-s3",)  # of the image of jobs only
 # Set up only when named on the command line.
 EXTRA_PARTS = ("peers",)
 
@@ -53,13 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(_SETUP))
     parser.add_argument("--kernel-test", action="store_true", help="run the tests of the kernel instead")
-    parser.add_argument("--lock", action="store_true", help="regenerate deploy/locks instead")
+    parser.add_argument(
+        "--lock", action="store_true", help=f"regenerate the locks PART instead: {', '.join(_LOCKED)}, jars"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.lock:
-            lock()
+            lock(options.parts or [*_LOCKED, "jars"])
         elif options.kernel_test:
-            _timed("tests of the kernel", lambda: _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "test"]))
+            _timed("tests of the kernel", lambda: _run_maven_on_kernel("test"))
         else:
             VENVS.mkdir(exist_ok=True)
             with (VENVS / ".lock").open("w", encoding="utf-8") as lock_file:
@@ -87,7 +94,8 @@ def system() -> None:
 def environment(name: str) -> None:
     """Installs exactly what the lock of one environment lists."""
     lock_file = LOCKS / f"{name}.txt"
-    sources = [lock_file, *([ROOT / "pyproject.toml"] if name in WITH_PROJECT else [])]
+    sources = [lock_file, TOOLS_LOCK]
+    sources += [ROOT / "pyproject.toml", LOCKS / "build.txt"] if name in WITH_PROJECT else []
 
     def install() -> None:
         uv = tools()
@@ -98,11 +106,13 @@ def environment(name: str) -> None:
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([*sync, "--python", str(python), str(lock_file)])
         if name in WITH_PROJECT:
-            _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", str(ROOT)])
+            # uv checks the hashes of the constraints: nothing but the locked hatchling builds the project.
+            build = [uv, "pip", "install", "--quiet", "--no-deps", "--build-constraint", str(LOCKS / "build.txt")]
+            _run([*build, "--python", str(python), "--editable", str(ROOT)])
         if name == "triton":
             _require_libpython(python)
 
-    _step(f"environment {name}", VENVS / name / ".stamp", _digest(sources, UV_VERSION, str(ROOT)), install)
+    _step(f"environment {name}", VENVS / name / ".stamp", _digest(sources, str(ROOT)), install)
 
 
 def jars() -> None:
@@ -112,21 +122,22 @@ def jars() -> None:
         for profile in JAR_PROFILES:
             target = JARS / profile
             shutil.rmtree(target, ignore_errors=True)
-            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
-            _run([*_maven(), "-f", str(POM), "-P", profile, *goal])
+            _copy_jars(profile, target)
+            _check_jars(profile, target)
 
     complete = all(any((JARS / profile).glob("*.jar")) for profile in JAR_PROFILES)
-    _step("jars", JARS / ".stamp", _digest([POM]) if complete else "incomplete", copy, recorded=_digest([POM]))
+    digest = _digest([POM, JARS_LOCK])
+    _step("jars", JARS / ".stamp", digest if complete else "incomplete", copy, recorded=digest)
 
 
 def kernel() -> None:
     """Builds the window kernel from its sources (`make test` runs its tests)."""
     if not (KERNEL / "pom.xml").exists():
         return
-    sources = [KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
+    sources = [JARS_LOCK, KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
 
     def build() -> None:
-        _run([*_maven(), "-f", str(KERNEL / "pom.xml"), "package", "-DskipTests"])
+        _run_maven_on_kernel("package", "-DskipTests")
         built = KERNEL / "target" / KERNEL_JAR.name
         if not built.exists():
             raise SetupError(f"the build of the kernel did not create {built}")
@@ -146,20 +157,28 @@ def tools() -> str:
     """The path of our pinned uv; installs it with pip into its own environment if it is missing."""
     python, uv = venv_python("tools"), VENVS / "tools" / "bin" / "uv"
     stamp = VENVS / "tools" / ".stamp"
-    if uv.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == UV_VERSION:
+    digest = _digest([TOOLS_LOCK])
+    if uv.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return str(uv)
     if not python.exists():
         _run([sys.executable, "-m", "venv", "--clear", str(VENVS / "tools")])
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, f"uv=={UV_VERSION}"])
-    stamp.write_text(UV_VERSION, encoding="utf-8")
+    _run([*pip, "--require-hashes", "--requirement", str(TOOLS_LOCK)])
+    stamp.write_text(digest, encoding="utf-8")
     return str(uv)
 
 
-def lock() -> None:
-    """Regenerates the locks from pyproject.toml, for Python 3.11 and 3.12 and every platform at once."""
-    uv = tools()
-    for name, (extras, constraint) in _LOCKED.items():
+def lock(names: Iterable[str]) -> None:
+    """Regenerates locks: from pyproject.toml, for Python 3.11 and 3.12 and every platform at once; or ``jars``."""
+    for name in names:
+        if name == "jars":
+            _lock_jars()
+            print("  locked jars", flush=True)
+            continue
+        if name not in _LOCKED:
+            raise SetupError(f"there is no lock {name}\n  next: name some of {', '.join(_LOCKED)}, jars")
+        uv = tools()
+        extras, constraint = _LOCKED[name]
         command = [uv, "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"]
         command += ["--custom-compile-command", "make lock"]
@@ -167,6 +186,47 @@ def lock() -> None:
         command += ["--constraint", f"deploy/locks/{constraint}.txt"] if constraint else []
         _run([*command, "pyproject.toml", "--output-file", f"deploy/locks/{name}.txt"])
         print(f"  locked {name}", flush=True)
+
+
+def _lock_jars() -> None:
+    """Writes the SHA-256 of every jar that the poms resolve to, by class path."""
+    lines = ["# The SHA-256 of every Java artifact, by class path. To write it anew: make lock ARGS=jars"]
+    with tempfile.TemporaryDirectory() as temporary:
+        for group in (*JAR_PROFILES, *IMAGE_JAR_PROFILES, "kernel"):
+            folder = Path(temporary) / group
+            _copy_jars(group, folder)
+            jars = sorted(folder.glob("*.jar"))
+            lines += [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {group}/{jar.name}" for jar in jars]
+    JARS_LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _copy_jars(group: str, folder: Path) -> None:
+    """Copies the jars of one class path from Maven: of a profile of the stack, or all that the kernel is built with."""
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+    pom = ["-f", str(KERNEL / "pom.xml")] if group == "kernel" else ["-f", str(POM), "-P", group]
+    _run([*_maven(), *pom, *goal, *([] if group == "kernel" else ["-DincludeScope=runtime"])])
+
+
+def _check_jars(group: str, folder: Path) -> None:
+    """Compares the jars of one class path with the lock; those that differ are deleted."""
+    check = subprocess.run(["sh", str(CHECK_JARS), group, str(folder)], capture_output=True, text=True, check=False)
+    if check.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise SetupError(
+            f"the jars of {group} are not those of {JARS_LOCK.relative_to(ROOT)}; they were not installed:\n"
+            f"{check.stdout}{check.stderr}"
+            "  next: delete the named files from Maven's repository (~/.m2/repository), then: make setup\n"
+            "        after a change of a version in a pom.xml: make lock ARGS=jars, and review the difference"
+        )
+
+
+def _run_maven_on_kernel(*goals: str) -> None:
+    """Runs goals of the kernel's build, once its dependencies are known to be those of the lock."""
+    folder = KERNEL / "target" / "dependencies"
+    shutil.rmtree(folder, ignore_errors=True)
+    _copy_jars("kernel", folder)
+    _check_jars("kernel", folder)
+    _run([*_maven(), "-f", str(KERNEL / "pom.xml"), *goals])
 
 
 def _missing_packages() -> list[str]:

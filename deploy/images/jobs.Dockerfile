@@ -2,22 +2,26 @@
 # so that the cluster and its clients are of one version by construction.
 FROM maven:3.9.11-eclipse-temurin-17 AS jars
 WORKDIR /src
-COPY deploy/java/pom.xml deploy/java/pom.xml
+COPY deploy/java deploy/java
+COPY deploy/locks/jars.txt deploy/locks/
 RUN mvn -B -q -f deploy/java/pom.xml -P flink dependency:copy-dependencies \
         -DoutputDirectory=/jars/flink -DincludeScope=runtime \
     && mvn -B -q -f deploy/java/pom.xml -P flink-s3 dependency:copy-dependencies \
-        -DoutputDirectory=/plugins/s3-fs-presto -DincludeScope=runtime
+        -DoutputDirectory=/plugins/s3-fs-presto -DincludeScope=runtime \
+    && deploy/java/check-jars.sh flink /jars/flink && deploy/java/check-jars.sh flink-s3 /plugins/s3-fs-presto
 COPY streams/kernel streams/kernel
-RUN mvn -B -q -f streams/kernel/pom.xml package -DskipTests \
+RUN mvn -B -q -f streams/kernel/pom.xml dependency:copy-dependencies -DoutputDirectory=/tmp/kernel \
+    && deploy/java/check-jars.sh kernel /tmp/kernel \
+    && mvn -B -q -f streams/kernel/pom.xml package -DskipTests \
     && mkdir -p /jars/kernel && cp streams/kernel/target/penstock-kernel.jar /jars/kernel/
 
 FROM python:3.11.13-slim-bookworm AS build
 # pemja, under apache-flink, has no wheel for every platform: a compiler and a JDK build it where it has none.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc g++ openjdk-17-jdk-headless \
     && rm -rf /var/lib/apt/lists/*
-RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
-COPY deploy/locks/jobs.txt deploy/locks/build.txt deploy/locks/
+COPY deploy/locks/jobs.txt deploy/locks/build.txt deploy/locks/tools.txt deploy/locks/
+RUN pip install --no-cache-dir --require-hashes -r deploy/locks/tools.txt
 RUN uv venv /opt/venv \
     && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/venv/bin/python deploy/locks/jobs.txt
 COPY . .

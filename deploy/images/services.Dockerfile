@@ -1,8 +1,8 @@
 # The image of everything that is not Flink: scorer, sinks, detectors, command line.
 FROM python:3.11.13-slim-bookworm AS build
-RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
-COPY deploy/locks/image.txt deploy/locks/build.txt deploy/locks/
+COPY deploy/locks/image.txt deploy/locks/build.txt deploy/locks/tools.txt deploy/locks/
+RUN pip install --no-cache-dir --require-hashes -r deploy/locks/tools.txt
 RUN uv venv /opt/venv \
     && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/venv/bin/python deploy/locks/image.txt
 COPY . .

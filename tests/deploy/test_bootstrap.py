@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy import bootstrap
+from penstock.paths import JARS
 
 
 @pytest.fixture
@@ -58,3 +62,79 @@ def test_the_image_lock_agrees_with_the_lock_that_tests_run_on() -> None:
         return {line.rstrip("\\ ") for line in lines if "==" in line and not line.startswith((" ", "#"))}
 
     assert pins("image") < pins("services")
+
+
+@pytest.fixture
+def locked_jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A class path ``stack`` of two jars, and a lock beside a copy of the script that names them."""
+    script = tmp_path / "java" / "check-jars.sh"
+    for folder in ("java", "locks", "stack"):
+        (tmp_path / folder).mkdir()
+    script.write_bytes(bootstrap.CHECK_JARS.read_bytes())
+    lines = ["# a comment", f"{hashlib.sha256(b'x').hexdigest()}  another/a-1.jar"]
+    for name in ("a-1.jar", "b-2.jar"):
+        (tmp_path / "stack" / name).write_bytes(name.encode())
+        lines.append(f"{hashlib.sha256(name.encode()).hexdigest()}  stack/{name}")
+    (tmp_path / "locks" / "jars.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(bootstrap, "CHECK_JARS", script)
+    return tmp_path / "stack"
+
+
+def test_jars_that_are_those_of_the_lock_pass(locked_jars: Path) -> None:
+    bootstrap._check_jars("stack", locked_jars)
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (lambda folder: (folder / "a-1.jar").write_bytes(b"other"), ["locked .*a-1.jar", "found .*a-1.jar"]),
+        (lambda folder: (folder / "c-3.jar").write_bytes(b"new"), ["found .*c-3.jar"]),
+        (lambda folder: (folder / "b-2.jar").unlink(), ["locked .*b-2.jar"]),
+        (lambda folder: [jar.unlink() for jar in folder.iterdir()], ["locked .*a-1.jar", "locked .*b-2.jar"]),
+    ],
+    ids=["changed", "added", "missing", "all missing"],
+)
+def test_a_jar_that_differs_from_the_lock_stops_set_up_and_is_not_installed(
+    locked_jars: Path, change: Any, shown: list[str]
+) -> None:
+    change(locked_jars)
+    with pytest.raises(bootstrap.SetupError, match="the jars of stack are not those of deploy/locks/") as stopped:
+        bootstrap._check_jars("stack", locked_jars)
+    assert re.findall(r"(?:locked|found) .*\.jar", str(stopped.value)) == [
+        line for pattern in shown for line in re.findall(pattern, str(stopped.value))
+    ]
+    assert "make lock ARGS=jars" in str(stopped.value)
+    assert not locked_jars.exists()
+
+
+@pytest.mark.parametrize("group", bootstrap.JAR_PROFILES)
+def test_the_installed_jars_are_those_of_the_lock(group: str, tmp_path: Path) -> None:
+    copied = tmp_path / group  # links: a folder that differs is deleted
+    copied.mkdir()
+    for jar in (JARS / group).glob("*.jar"):
+        (copied / jar.name).symlink_to(jar)
+    bootstrap._check_jars(group, copied)
+
+
+def test_the_lock_of_jars_has_every_class_path() -> None:
+    lines = bootstrap.JARS_LOCK.read_text(encoding="utf-8").splitlines()[1:]
+    assert all(re.fullmatch(r"[0-9a-f]{64}  [\w-]+/[\w.+-]+\.jar", line) for line in lines)
+    groups = {line.split()[1].partition("/")[0] for line in lines}
+    assert groups == {*bootstrap.JAR_PROFILES, *bootstrap.IMAGE_JAR_PROFILES, "kernel"}
+
+
+def test_uv_and_what_builds_the_project_are_installed_by_their_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "VENVS", tmp_path)
+    monkeypatch.setattr(bootstrap, "venv_python", lambda name: tmp_path / name / "bin" / "python")
+    monkeypatch.setattr(bootstrap, "_run", commands.append)
+    (tmp_path / "tools").mkdir()
+    bootstrap.environment("services")
+    installs = [command for command in commands if "install" in command or "sync" in command]
+    assert [command[0] for command in installs[1:]] == [str(tmp_path / "tools" / "bin" / "uv")] * 2
+    of_uv, of_lock, of_project = installs
+    assert of_uv[-3:] == ["--require-hashes", "--requirement", str(bootstrap.LOCKS / "tools.txt")]
+    assert "--require-hashes" in of_lock
+    assert of_project[of_project.index("--build-constraint") + 1] == str(bootstrap.LOCKS / "build.txt")

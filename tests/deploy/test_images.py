@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.bootstrap import UV_VERSION
 from deploy.local.ports import Ports
 from deploy.local.services import Layout
 from deploy.local.services.flink import LOG4J, flink_settings
@@ -59,8 +58,14 @@ def test_every_package_is_installed_by_its_hash(path: Path) -> None:
     installs = [rest for word, rest in _instructions(path) if word == "RUN" and re.search(r"\b(pip|uv) ", rest)]
     for command in (part for rest in installs for part in rest.split("&&")):
         if "install" in command or "sync" in command or "uv build" in command:
-            pinned = "--require-hashes" in command or f"uv=={UV_VERSION}" in command
-            assert pinned or "--no-index" in command, command
+            assert "--require-hashes" in command or "--no-index" in command, command
+
+
+def test_jars_are_compared_with_the_lock_before_they_are_used() -> None:
+    commands = [rest for word, rest in _instructions(_IMAGES / "jobs.Dockerfile") if word == "RUN" and "mvn" in rest]
+    copied = re.findall(r"dependency:copy-dependencies\s+-DoutputDirectory=(\S+)", " ".join(commands))
+    checked = re.findall(r"deploy/java/check-jars.sh \S+ (\S+)", " ".join(commands))
+    assert copied == checked == ["/jars/flink", "/plugins/s3-fs-presto", "/tmp/kernel"]
 
 
 @pytest.mark.parametrize("path", _OURS, ids=_ids)
