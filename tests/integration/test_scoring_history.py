@@ -138,13 +138,13 @@ def test_only_predictions_dated_since_then_are_read(bench, history, producer):
 
 
 def test_a_record_without_a_timestamp_makes_it_read_all(bench, history, producer):
-    """CASES 12: Kafka takes the time -1 for the end of the topic."""
+    """Kafka takes the time -1 for the end of the topic."""
     write(bench, producer, 1, 2, 3)
     assert scored(history, 0, -1) == [event(1), event(2), event(3)]
 
 
 def test_records_that_are_not_predictions_are_counted_and_passed_over(bench, history, producer, unreadable):
-    """CASES 13: garbage, a tombstone, and a record of a schema that no release has published."""
+    """Garbage, a tombstone, and a record of a schema that no release has published."""
     topic = bench.pipeline.predictions_topic
     write(bench, producer, 1)
     producer.begin_transaction()

@@ -245,7 +245,6 @@ def test_without_breaks_readers_accept(written: ContractField, read_as: Contract
 def test_personal_data_stays_protected_in_the_same_way(
     compatibility: Compatibility, before: Pii, after: Pii | None
 ) -> None:
-    """CASES 2."""
     old, new = (ContractField(name="card", type="string", pii=pii) for pii in (before, after))
     (found,) = breaks(compatibility, old=[old], new=[new])
     assert str(found).startswith(f"card: was protected as personal data ({before.value}), and is ")

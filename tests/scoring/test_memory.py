@@ -67,7 +67,7 @@ def test_it_contains_exactly_the_added_events():
 
 
 def test_an_event_of_another_time_at_a_scored_offset_is_of_another_log():
-    """CASES 14: the raw topic was deleted and made anew."""
+    """The raw topic was deleted and made anew."""
     memory = PartitionMemory()
     now, year = 1_772_366_400_000, 365 * 86_400_000
     memory.add(event(offset, timestamp=now + offset) for offset in range(100))

@@ -123,7 +123,7 @@ def test_a_record_lost_in_a_failed_attempt_leaves_later_ones_unverifiable_unless
         pytest.param(
             lambda e: emit(e, [0, 1, 2, 3, 4, 5]) + emit(e, [4, 5, 6, 7, 8, 9], attempt=1, base=10),
             "event Position(partition=0, offset=0) was not counted",
-            id="state lost at a restart, two events emitted again (CASES 27a)",
+            id="state lost at a restart, two events emitted again",
         ),
         pytest.param(
             lambda e: emit(e, [0, 1, 2]) + emit(e, [0, *range(3, 10)], attempt=1, first=2, base=10),
@@ -158,13 +158,13 @@ def test_a_chain_that_is_not_the_entitys_events_is_found(
 
 
 def test_a_view_of_the_topics_key_that_counts_events_out_of_offset_order_is_found() -> None:
-    """CASES 27c: every value follows from the wrong order."""
+    """Every value follows from the wrong order."""
     events = stream(*range(0, 100, 10))
     assert check(events, emit(events, [1, 0, *range(2, 10)])).mismatches
 
 
 def test_epochs_are_counted_and_each_continues_where_the_last_one_ended() -> None:
-    """CASES 27b: a new epoch for each event gives the value 1 ten times."""
+    """A new epoch for each event gives the value 1 ten times."""
     events = stream(*range(0, 100, 10))
 
     def began_anew(*starts: int) -> list[Published]:

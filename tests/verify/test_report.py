@@ -86,7 +86,6 @@ def test_more_epochs_than_announced_fail_the_run() -> None:
     ],
 )
 def test_a_run_that_was_not_fully_checked_does_not_hold_and_says_so(changes: dict[str, Any], text: str) -> None:
-    """CASES 28."""
     one = PipelineReport(**HELD | changes)
     assert (one.failures(), one.verdict) == ([], "incomplete")
     assert one.unchecked()[0].startswith(text)

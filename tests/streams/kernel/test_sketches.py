@@ -52,7 +52,7 @@ def values(seed: int, count: int) -> list[float]:
 
 
 def test_a_quantile_has_the_rank_of_the_decimal_that_was_written(kernel: Kernel) -> None:
-    """CASES 31: for every share of two decimals, and up to 200 values, in the kernel and in the oracle."""
+    """For every share of two decimals, and up to 200 values, in the kernel and in the oracle."""
     lifetime = {"window_ms": LIFETIME.size, "hop_ms": LIFETIME.hop}
     quantiles = plan(*(quantile(percent / 100, **lifetime) for percent in range(1, 100)))
     rows = events([float(n) for n in range(1, 201)], step_ms=1)

@@ -67,11 +67,11 @@ def hashes(folder: Path, name: str, change: tuple[str, str] = ("", ""), helpers:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(("amount: int", "amount: float"), id="another type (CASES 1)"),
+        pytest.param(("amount: int", "amount: float"), id="another type"),
         pytest.param(("amount: int", "amount: int | None"), id="null is allowed"),
-        pytest.param((", ENTITY, PII_HASH]", ", ENTITY]"), id="no protection (CASES 2)"),
+        pytest.param((", ENTITY, PII_HASH]", ", ENTITY]"), id="no protection"),
         pytest.param(("Field(ge=0)", "Field(ge=1)"), id="a constraint of a column that the view does not use"),
-        pytest.param(("return x * RATE", "return -x / RATE"), id="another body of a Python column (CASES 3)"),
+        pytest.param(("return x * RATE", "return -x / RATE"), id="another body of a Python column"),
         pytest.param(("RATE = 2.0", "RATE = 2.5"), id="another constant that a Python column uses"),
     ],
 )
