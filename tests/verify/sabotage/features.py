@@ -189,6 +189,7 @@ def a_letter_in_place_of_a_feature_record_that_was_not_long(project: Project, ru
         topic=source["topic"],
         partition=source["partition"],
         offset=source["offset"],
+        pipeline=project.plan.pipeline,
         stage="encode",
         component="penstock.job",
         reason="penstock.FeaturesTooLarge",

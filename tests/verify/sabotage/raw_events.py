@@ -66,7 +66,9 @@ def a_dead_letter_that_is_not_verbatim(_: Project, run: RunData) -> RunData:
 def a_dead_letter_of_another_pipeline(_: Project, run: RunData) -> RunData:
     first, *others = run.dead_letters[0]
     headers = tuple((name, b"another" if name.endswith("connector.name") else value) for name, value in first.headers)
-    return dataclasses.replace(run, dead_letters=([dataclasses.replace(first, headers=headers), *others],))
+    return dataclasses.replace(
+        run, dead_letters=([dataclasses.replace(first, headers=headers), *others], *run.dead_letters[1:])
+    )
 
 
 @mutant("dead_letter_mismatches")
