@@ -47,7 +47,8 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with the macros that generated expressions use."""
     with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = true")
+        # A macro adds levels to an expression: 1,000, the default, are too few for one that is allowed.
+        connection.execute("SET preserve_insertion_order = true; SET max_expression_depth TO 10000")
         for head, body in DUCKDB_MACROS.items():
             connection.execute(f"CREATE TEMP MACRO {head} AS {body}")
         yield connection

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache, reduce
 
 from streams.definitions.sql.functions import FUNCTIONS, INSTEAD, TYPES, nearest
-from streams.definitions.sql.tree import MAX_DEPTH, Call, Cast, Literal, Name, Node, SqlError, depth, size
+from streams.definitions.sql.tree import MAX_DEPTH, Call, Cast, Literal, Name, Node, SqlError, depth, written_out_size
 
 KEYWORDS = frozenset(
     {"AND", "OR", "NOT", "IS", "NULL", "IN", "BETWEEN", "LIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "TRUE", "FALSE"}
@@ -27,7 +27,7 @@ _COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">"
 # The parser and the generators recurse, and Flink generates code: all of it has limits.
 _MAX_TOKENS = 1_000
 _MAX_OPEN = 30
-_MAX_REPEATED = 50
+_MAX_SIZE = 2_000
 _SPLIT = "split it into several, of which each uses the one before"
 
 
@@ -95,6 +95,8 @@ class _Parser:
             before = self._tokens[self._next - 1]
             hint = INSTEAD.get(token.word) or INSTEAD.get(before.word, "")
             raise self._error(f"{token.text!r} is not expected here{hint}", token.at)
+        if written_out_size(node) > _MAX_SIZE:
+            raise self._error(f"too long with all that CASE, IN and BETWEEN compare several times: {_SPLIT}", 0)
         if depth(node) > MAX_DEPTH:
             raise self._error(f"more than {MAX_DEPTH} operations, each of them on the last one: {_SPLIT}", 0)
         return node
@@ -165,22 +167,15 @@ class _Parser:
         if token.word == "LIKE":
             node: Node = Call("LIKE", (left, self._like_pattern()), at=token.at)
         elif token.word == "BETWEEN":
-            self._check_repeated(left)
             low = self._sum()
             self._require("AND")
             bounds = (Call(">=", (left, low), at=token.at), Call("<=", (left, self._sum()), at=token.at))
             node = Call("AND", bounds, at=token.at)
         else:
-            self._check_repeated(left)
             self._require("(")
             equal = [Call("=", (left, item), at=token.at) for item in self._list()]
             node = _balanced("OR", equal, token.at)
         return _negated(node, negated)
-
-    def _check_repeated(self, node: Node) -> None:
-        """What is compared with several values is in the tree once for each of them."""
-        if size(node) > _MAX_REPEATED:
-            raise self._error(f"more than {_MAX_REPEATED} operations compared with several values: {_SPLIT}", node.at)
 
     def _like_pattern(self) -> Literal:
         node = self._sum()
@@ -262,8 +257,6 @@ class _Parser:
 
     def _case(self, at: int) -> Node:
         subject = None if self._token.word == "WHEN" else self._expression()
-        if subject is not None:
-            self._check_repeated(subject)
         operands: list[Node] = []
         while self._take("WHEN"):
             condition = self._expression()

@@ -109,9 +109,11 @@ def test_the_error_marks_the_place_in_its_line() -> None:
         "x" + " + 1" * 100,
         "x IN (" + ", ".join(["1"] * 1_000) + ")",
         "- " * 1_000 + "1",
-        "CASE " * 9 + "x" + " WHEN 1 THEN 1 WHEN 2 THEN 2 END" * 9,
+        "CASE " * 29 + "x" + " WHEN 1 THEN 1 WHEN 2 THEN 2 END" * 29,
+        "NULLIF(" * 29 + "x" + ", 1)" * 29,
+        "CAST(" * 29 + "x" + " AS BOOLEAN)" * 29,
     ],
-    ids=["parentheses", "operations", "words", "signs", "repeated"],
+    ids=["parentheses", "operations", "words", "signs", "repeated in CASE", "repeated in NULLIF", "repeated in CAST"],
 )
 def test_an_expression_has_a_size_that_engines_can_take(sql: str) -> None:
     with pytest.raises(SqlError, match="split it into several"):
