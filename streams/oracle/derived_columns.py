@@ -48,9 +48,9 @@ def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with the macros that generated expressions use."""
     with duckdb.connect() as connection:
         # A macro adds levels to an expression: 1,000, the default, are too few for one that is allowed.
-        connection.execute("SET preserve_insertion_order = true; SET max_expression_depth TO 10000")
-        for head, body in DUCKDB_MACROS.items():
-            connection.execute(f"CREATE TEMP MACRO {head} AS {body}")
+        settings = ["SET preserve_insertion_order = true", "SET max_expression_depth TO 10000"]
+        macros = [f"CREATE TEMP MACRO {head} AS {body}" for head, body in DUCKDB_MACROS.items()]
+        connection.execute("; ".join([*settings, *macros]))
         yield connection
 
 
