@@ -41,6 +41,14 @@ class _OffsetRange:
     end: int
 
 
+@dataclass
+class _Unreadable:
+    """The records that one read has passed over: how many, and why the first."""
+
+    records: int = 0
+    first: str = ""
+
+
 class PredictionHistory:
     """Reads the scored events of a partition from the predictions topic and its dead letters.
 
@@ -74,6 +82,7 @@ class PredictionHistory:
         self._on_unreadable = on_unreadable
         self._decoder = record_decoder("prediction")
         self._known_from: dict[tuple[str, int], int] = {}
+        self._unreadable = _Unreadable()
         config = {
             **kafka.client(),
             # The client requires a group; it is never joined: partitions are assigned manually, nothing is committed.
@@ -174,6 +183,7 @@ class PredictionHistory:
         if not ranges:
             return
         self._consumer.assign([TopicPartition(topic, partition, part.position) for topic, part in ranges.items()])
+        self._unreadable = _Unreadable()
         try:
             deadline = Deadline.after(_STUCK_S, self._clock)
             while any(part.position < part.end for part in ranges.values()):
@@ -188,6 +198,14 @@ class PredictionHistory:
                     deadline = Deadline.after(_STUCK_S, self._clock)
         finally:
             self._consumer.unassign()
+            if self._unreadable.records:
+                _log.warning(
+                    "%s[%d]: passed over %d records that are not predictions, such as %s",
+                    self._predictions,
+                    partition,
+                    self._unreadable.records,
+                    self._unreadable.first,
+                )
 
     def _process(self, message: Message, ranges: dict[str, _OffsetRange]) -> list[EventPosition]:
         """Advance the range of the message's topic; the event that the message answers, if it is within the range."""
@@ -210,7 +228,8 @@ class PredictionHistory:
             try:
                 return [event_position(self._decoder.decode(message.value() or b"", where))]
             except (Undecodable, UnknownSchema) as unreadable:
-                _log.warning("passed over a record that is not a prediction: %s", unreadable)
+                self._unreadable.records += 1
+                self._unreadable.first = self._unreadable.first or str(unreadable)
                 self._on_unreadable()
                 return []
         event = event_position_of_dead_letter(message.headers() or [])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from penstock.errors import PenstockError
+from scoring.decision import is_score
 from scoring.model_metadata import ModelMetadata
 from scoring.predictions import InferenceResult
 from scoring.servers.protocol import InferenceError, ModelServer
@@ -27,6 +28,9 @@ _COOL_DOWN_S = 1.0
 
 class Inference:
     """One model version on a primary server, and on a fallback for when the primary fails or is late.
+
+    Anything but one finite number for each row is a failure of the primary, unless the fallback has no number for
+    the same rows either: then it is the model that has none.
 
     Args:
         primary: Asked first.
@@ -63,8 +67,22 @@ class Inference:
             PenstockError: if the model fails on any input, so that no row is to blame.
         """
         scores = self._infer_on_primary(vectors)
-        if scores is not None:
-            return [InferenceResult(float(score), PRIMARY) for score in scores]
+        if scores is None:
+            return self._results_of_fallback(vectors)
+        results: list[InferenceResult | None] = [InferenceResult(float(score), PRIMARY) for score in scores]
+        doubtful = [row for row, score in enumerate(scores) if not is_score(score)]
+        if doubtful:
+            second = self._results_of_fallback(vectors[doubtful])
+            wrong = sum(result is not None and is_score(result.score) for result in second)
+            if wrong:
+                self._primary_has_failed(
+                    f"it returned no finite number for {wrong} of {len(vectors)} rows that have one"
+                )
+            for row, result in zip(doubtful, second, strict=True):
+                results[row] = result
+        return results
+
+    def _results_of_fallback(self, vectors: FloatArray) -> list[InferenceResult | None]:
         try:
             return [InferenceResult(float(score), FALLBACK) for score in self._infer_on_fallback(vectors)]
         except InferenceError as error:
@@ -77,18 +95,21 @@ class Inference:
         try:
             scores = self._primary.infer(self._model.name, self._model.version, vectors, self._deadline_s)
         except InferenceError as error:
-            self._retry_at = self._clock() + _COOL_DOWN_S
-            self._on_fallback(str(error))
-            if not self._primary_failed:
-                _log.warning(
-                    "%s fails; scoring with %s and the same model: %s", self._primary.name, self._fallback.name, error
-                )
-            self._primary_failed = True
+            self._primary_has_failed(str(error))
             return None
-        if self._primary_failed:
+        if self._primary_failed and all(map(is_score, scores)):
             _log.info("%s answers again", self._primary.name)
-        self._primary_failed = False
+            self._primary_failed = False
         return scores
+
+    def _primary_has_failed(self, reason: str) -> None:
+        self._retry_at = self._clock() + _COOL_DOWN_S
+        self._on_fallback(reason)
+        if not self._primary_failed:
+            _log.warning(
+                "%s fails; scoring with %s and the same model: %s", self._primary.name, self._fallback.name, reason
+            )
+        self._primary_failed = True
 
     def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
         return self._fallback.infer(self._model.name, self._model.version, vectors, None)

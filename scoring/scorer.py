@@ -27,6 +27,7 @@ from penstock.kafka.retention import OffsetResets
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
 from schemas.codec import Decoder
 from scoring.batch import Candidate, DecodedBatch, decode, deduplicate, encode_results
+from scoring.decision import is_score
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.inference import FALLBACK, PRIMARY, Inference
 from scoring.memory import EventPosition
@@ -253,7 +254,7 @@ class Scorer:
         results: Sequence[InferenceResult | None],
         unscorable: int,
     ) -> None:
-        routes = [result.route for result in results if result is not None]
+        routes = [result.route for result in results if result is not None and is_score(result.score)]
         for route in (PRIMARY, FALLBACK):
             self._metrics.scored[route].inc(routes.count(route))
         self._metrics.skipped["again"].inc(len(decoded.candidates) - len(scored))

@@ -67,7 +67,7 @@ class ScorerMetrics:
         )
         self.triton_failures = Counter(
             "penstock_scorer_triton_failures",
-            "Calls to Triton that failed or exceeded --deadline-ms",
+            "Calls to Triton that failed, exceeded --deadline-ms, or returned no number for a row",
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)

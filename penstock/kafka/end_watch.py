@@ -12,6 +12,7 @@ took. Pure but for the clock.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,3 +80,18 @@ class EndWatch:
 
     def _note(self, doubt: str) -> None:
         self._doubt = self._doubt or doubt
+
+
+class WatchedLog:
+    """A producer's log: shown to the watch, and passed on from a level on. The client calls nothing but ``log``."""
+
+    def __init__(self, watch: EndWatch, log: logging.Logger, least: int) -> None:
+        self._watch = watch
+        self._log = log
+        self._least = least
+
+    def log(self, level: int, message: str, *values: object) -> None:
+        """As :meth:`logging.Logger.log`."""
+        self._watch.on_log(message % values)
+        if level >= self._least:
+            self._log.log(level, message, *values)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +25,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.end_watch import EndWatch
+from penstock.kafka.call_timeout import CallTimeoutError, call_with_timeout
+from penstock.kafka.end_watch import EndWatch, WatchedLog
 from penstock.kafka.records import Produced
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ _NOT_ALLOWED = frozenset(
 _PAUSE_S = 0.01
 # How much longer than its timeout a call may take before it is abandoned.
 _GRACE_S = 1.0
+_ABORT_S = 10.0
+# What a process that shall stop still gives to the transaction in progress: an answer takes milliseconds, and a batch
+# that is not committed is read again. Containers are killed 30 s after they were told to stop.
+_STOP_S = 5.0
 
 
 class Recovery(enum.Enum):
@@ -133,7 +138,9 @@ class TransactionalProducer:
         transactional_id: For messages only; ``create`` configures it.
         clock: Monotonic seconds.
         wait: Sleeps that many seconds, or less if the process shall stop.
-        stopping: Whether the process shall stop; ends the wait for an unreachable broker.
+        pause: Sleeps that many seconds in any case, so that retries do not spin while the process stops.
+        stopping: Whether the process shall stop; ends the wait for an unreachable broker at once, and a transaction
+            after a few seconds.
         on_replaced: Called with one of :data:`~penstock.kafka.end_watch.DOUBTS` when a producer is replaced because an
             end may have been sent twice.
     """
@@ -146,6 +153,7 @@ class TransactionalProducer:
         clock: Callable[[], float],
         wait: Callable[[float], object],
         stopping: Callable[[], bool],
+        pause: Callable[[float], object] = time.sleep,
         on_replaced: Callable[[str], None] = lambda _doubt: None,
     ) -> None:
         self._create = create
@@ -153,6 +161,8 @@ class TransactionalProducer:
         self._clock = clock
         self._wait = wait
         self._stopping = stopping
+        self._pause = pause
+        self._stop_at: float | None = None
         self._on_replaced = on_replaced
         self._producer: TransactionClient | None = None
         self._watch = EndWatch(clock)
@@ -211,25 +221,21 @@ class TransactionalProducer:
         if producer is None:
             raise OutcomeUnknownError("no producer")
         deadline = Deadline.after(timeout_s, self._clock)
+
         refused: list[tuple[Produced, KafkaError]] = []
         try:
             self._retry(deadline, producer.begin_transaction)
             for record in records:
-                _produce(producer, record, deadline, refused)
+                _produce(producer, record, lambda: self._expired(deadline), refused)
             if offsets:
                 self._retry(
                     deadline,
-                    lambda: _call_with_timeout(
-                        deadline.remaining_s + _GRACE_S,
-                        lambda: producer.send_offsets_to_transaction(
-                            offsets, group_metadata, max(deadline.remaining_s, 0.1)
-                        ),
+                    self._within(
+                        deadline, lambda left: producer.send_offsets_to_transaction(offsets, group_metadata, left)
                     ),
                 )
             with self._watch.ending():
-                self._retry(
-                    deadline, lambda: producer.commit_transaction(max(deadline.remaining_s, 0.1)), committing=True
-                )
+                self._retry(deadline, self._within(deadline, producer.commit_transaction), committing=True)
         except _AbortRequiredError as abort:
             self._abort(producer)
             if refused:
@@ -238,6 +244,9 @@ class TransactionalProducer:
         except OutcomeUnknownError:
             self._producer = None
             raise
+        except CallTimeoutError as error:
+            self._producer = None
+            raise OutcomeUnknownError(str(error)) from error
         except PenstockError:
             # The process will end: abort now, or readers would wait until the transaction times out.
             with contextlib.suppress(OutcomeUnknownError):
@@ -273,9 +282,9 @@ class TransactionalProducer:
                 call()
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
-                match choose_recovery(error, committing=committing, expired=deadline.expired):
+                match choose_recovery(error, committing=committing, expired=self._expired(deadline)):
                     case Recovery.RETRY:
-                        self._wait(_PAUSE_S)
+                        self._pause(_PAUSE_S)
                     case Recovery.ABORT:
                         raise _AbortRequiredError(error) from failure
                     case Recovery.RENEW:
@@ -285,6 +294,23 @@ class TransactionalProducer:
             else:
                 return
 
+    def _within(self, deadline: Deadline, request: Callable[[float], None]) -> Callable[[], None]:
+        """A call with the time that is left, which is abandoned if it does not return or the process stops for long."""
+
+        def call() -> None:
+            left = max(deadline.remaining_s, 0.1)
+            call_with_timeout(left + _GRACE_S, lambda: request(left), self._stops_for_long)
+
+        return call
+
+    def _expired(self, deadline: Deadline) -> bool:
+        return deadline.expired or self._stops_for_long()
+
+    def _stops_for_long(self) -> bool:
+        if self._stop_at is None and self._stopping():
+            self._stop_at = self._clock() + _STOP_S
+        return self._stop_at is not None and self._clock() >= self._stop_at
+
     def _abort(self, producer: TransactionClient) -> None:
         """Abort the transaction; if that fails, discard the producer: its successor fences it.
 
@@ -293,14 +319,17 @@ class TransactionalProducer:
         """
         try:
             with self._watch.ending():
-                producer.abort_transaction(10.0)
+                producer.abort_transaction(_STOP_S if self._stopping() else _ABORT_S)
         except KafkaException as failure:
             self._producer = None
             raise OutcomeUnknownError(f"abort failed: {failure.args[0].str()}") from failure
 
 
 def _produce(
-    producer: TransactionClient, record: Produced, deadline: Deadline, refused: list[tuple[Produced, KafkaError]]
+    producer: TransactionClient,
+    record: Produced,
+    expired: Callable[[], bool],
+    refused: list[tuple[Produced, KafkaError]],
 ) -> None:
     """Pass one record to the client; adds it to ``refused`` if the broker refuses the record itself."""
 
@@ -320,7 +349,7 @@ def _produce(
                 on_delivery=delivered,
             )
         except BufferError:  # librdkafka's queue is full: wait until it drains
-            if deadline.expired:
+            if expired():
                 raise OutcomeUnknownError("the producer's queue stayed full") from None
             producer.poll(_PAUSE_S)
         except KafkaException as failure:
@@ -330,33 +359,6 @@ def _produce(
             raise _AbortRequiredError(error) from failure
         else:
             return
-
-
-def _call_with_timeout(seconds: float, call: Callable[[], None]) -> None:
-    """Make a call that may ignore its own timeout, and abandon it and its thread after ``seconds``.
-
-    ``send_offsets_to_transaction`` can hang forever when the group's coordinator leaves the cluster (librdkafka#5511).
-
-    Raises:
-        OutcomeUnknownError: if the call did not return in time; otherwise whatever it raises.
-    """
-    raised: list[Exception | None] = []
-
-    def run() -> None:
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
-            raised.append(error)
-        else:
-            raised.append(None)
-
-    thread = threading.Thread(target=run, name="offsets", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not raised:
-        raise OutcomeUnknownError("sending the offsets does not return")
-    if raised[0] is not None:
-        raise raised[0]
 
 
 class _AbortRequiredError(Exception):
@@ -387,7 +389,7 @@ def producer_factory(
         "reconnect.backoff.ms": 1_000,
         "reconnect.backoff.max.ms": 2_000,
         # Default rebootstrap: when no broker is left, the client discards all brokers and starts over, and then sends
-        # the group's offsets to a discarded one forever (librdkafka#5511). `_call_with_timeout` covers other causes.
+        # the group's offsets to a discarded one forever (librdkafka#5511). `call_with_timeout` covers other causes.
         "metadata.recovery.strategy": "none",
         # Until this timeout, the open transaction of a killed process hides all later records from read-committed
         # readers. It must exceed the time limit of `write`, and message.timeout.ms may not exceed it.
@@ -407,21 +409,8 @@ def producer_factory(
     }
     least = logging.CRITICAL if quiet else logging.INFO
     return lambda watch: Producer(
-        {**config, "error_cb": watch.on_error, "stats_cb": watch.on_statistics}, logger=_WatchedLog(watch, least)
+        {**config, "error_cb": watch.on_error, "stats_cb": watch.on_statistics}, logger=WatchedLog(watch, _log, least)
     )
-
-
-class _WatchedLog:
-    """The client's log: shown to the watch, and passed on from a level on. The client calls nothing but ``log``."""
-
-    def __init__(self, watch: EndWatch, least: int) -> None:
-        self._watch = watch
-        self._least = least
-
-    def log(self, level: int, message: str, *values: object) -> None:
-        self._watch.on_log(message % values)
-        if level >= self._least:
-            _log.log(level, message, *values)
 
 
 def _record_refused(record: Produced, error: KafkaError) -> PenstockError:

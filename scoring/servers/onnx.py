@@ -7,7 +7,7 @@ import onnxruntime
 
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState
+from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState, one_score_per_row
 from scoring.vectors import FloatArray
 
 
@@ -35,8 +35,7 @@ class OnnxServer:
         except Exception as error:
             # The exceptions of ONNX Runtime have no common base but Exception.
             raise InferenceError(str(error)) from error
-        flat: FloatArray = np.asarray(scores, dtype=np.float32).reshape(len(vectors))
-        return flat
+        return one_score_per_row(scores, len(vectors))
 
     def load(self, model: ModelMetadata) -> None:
         """Open the version's file, and check that it scores a vector of the model's width."""

@@ -6,7 +6,9 @@ The scorer and the ``penstock model`` commands work on this interface alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import ModelMetadata
@@ -23,6 +25,19 @@ class ModelLoadError(PenstockError):
 
 class InferenceError(Exception):
     """The server returned no scores within the deadline, or an error; the message says which."""
+
+
+def one_score_per_row(output: Any, rows: int) -> FloatArray:
+    """A model's output of shape (n,) or (n, 1) as float32 of shape (n,).
+
+    Raises:
+        InferenceError: if the output has another shape, or is no array of numbers.
+    """
+    scores = np.asarray(output)
+    if scores.shape not in ((rows,), (rows, 1)) or scores.dtype.kind not in "fiu":
+        raise InferenceError(f"{rows} rows were sent, and {scores.dtype} of shape {scores.shape} came back")
+    flat: FloatArray = scores.reshape(rows).astype(np.float32, copy=False)
+    return flat
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class ModelServer(Protocol):
             deadline_s: The maximum time in seconds; None for no limit. A server in this process does not enforce it.
 
         Raises:
-            InferenceError: if there are no scores within the deadline.
+            InferenceError: if there is not one number for each row within the deadline; it may be NaN.
         """
 
     def load(self, model: ModelMetadata) -> None:

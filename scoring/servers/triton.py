@@ -19,6 +19,7 @@ from scoring.servers.protocol import (
     ModelLoadError,
     ModelServerUnavailable,
     VersionState,
+    one_score_per_row,
 )
 from scoring.vectors import FloatArray
 
@@ -94,12 +95,11 @@ class TritonServer:
             )
         except (InferenceServerException, grpc.RpcError) as error:
             raise InferenceError(_describe(error)) from error
-        scores = result.as_numpy(OUTPUT)
-        if scores is None or scores.size != len(vectors):
-            received = 0 if scores is None else scores.size
-            raise InferenceError(f"{len(vectors)} rows were sent, {received} scores came back")
-        flat: FloatArray = scores.reshape(len(vectors)).astype(np.float32, copy=False)
-        return flat
+        try:
+            output = result.as_numpy(OUTPUT)
+        except (ValueError, TypeError) as error:  # its bytes are not what its shape says
+            raise InferenceError(f"the answer cannot be read: {error}") from error
+        return one_score_per_row(output, len(vectors))
 
     def load(self, model: ModelMetadata) -> None:
         """Make Triton read the model's configuration again and load the versions that it names."""

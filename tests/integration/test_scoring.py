@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import signal
@@ -237,6 +238,25 @@ def test_while_kafka_restarts_the_scorer_waits_and_then_continues(bench, stack):
         bench.feed(60)
         assert_exactly_once(bench)
         assert process.process.poll() is None
+
+
+def test_a_scorer_that_is_told_to_stop_while_kafka_does_not_answer_ends_before_a_container_would_be_killed(
+    bench, stack
+):
+    with feeding(bench):
+        process = bench.start("0", *EAGER)
+        process.wait_for_log("assigned features")
+        time.sleep(2)
+        frozen = stack.pid("kafka")
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(20) == 0, process.log()
+        finally:
+            process.kill()
+            os.kill(frozen, signal.SIGCONT)
+    with bench.scoring("0"):
+        assert_exactly_once(bench)
 
 
 def test_a_model_with_the_inputs_in_another_order_is_refused(untrained):

@@ -143,7 +143,9 @@ def test_a_record_without_a_timestamp_makes_it_read_all(bench, history, producer
     assert scored(history, 0, -1) == [event(1), event(2), event(3)]
 
 
-def test_records_that_are_not_predictions_are_counted_and_passed_over(bench, history, producer, unreadable):
+def test_records_that_are_not_predictions_are_counted_told_of_once_and_passed_over(
+    bench, history, producer, unreadable, caplog
+):
     """Garbage, a tombstone, and a record of a schema that no release has published."""
     topic = bench.pipeline.predictions_topic
     write(bench, producer, 1)
@@ -154,6 +156,9 @@ def test_records_that_are_not_predictions_are_counted_and_passed_over(bench, his
     write(bench, producer, 3)
     assert scored(history, 0, EPOCH) == [event(1), event(3)]
     assert len(unreadable) == 4
+    (warning,) = (text for text in caplog.messages if "not predictions" in text)
+    assert f"{topic}[0]: passed over 4 records that are not predictions, such as " in warning
+    assert f"{topic}[0]@2" in warning
 
 
 def test_events_returned_before_are_not_read_again_until_they_are_forgotten(bench, history, producer):

@@ -23,6 +23,8 @@ class FakeServer:
         failure: Raised by everything but `infer`.
         infers: Whether `infer` returns scores.
         refused_value: `infer` fails on a batch that contains it.
+        numberless: The score of a vector that begins with one of these values is `nothing`.
+        nothing: See `numberless`.
     """
 
     name: str = "Fake"
@@ -31,6 +33,8 @@ class FakeServer:
     failure: PenstockError | None = None
     infers: bool = True
     refused_value: float | None = None
+    numberless: tuple[float, ...] = ()
+    nothing: float = float("nan")
     calls: list[tuple[object, ...]] = field(default_factory=list)
 
     def metadata(self, model: str) -> ModelMetadata:
@@ -46,6 +50,7 @@ class FakeServer:
         if self.refused_value is not None and (vectors == self.refused_value).any():
             raise InferenceError(f"the value {self.refused_value} is refused")
         scores: FloatArray = vectors[:, 0] + np.float32(self.added)
+        scores[np.isin(vectors[:, 0], self.numberless)] = self.nothing
         return scores
 
     def load(self, model: ModelMetadata) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,59 @@ def test_a_model_that_fails_on_every_input_is_an_error_and_not_the_fault_of_a_ro
     rig = InferenceRig(primary_infers=False, fallback_infers=False)
     with pytest.raises(PenstockError, match="fails on any input"):
         rig.infer(1, 2)
+
+
+@pytest.mark.parametrize("nothing", [math.nan, math.inf, -math.inf])
+def test_rows_for_which_the_primary_has_no_number_are_scored_by_the_fallback(nothing):
+    rig = InferenceRig()
+    rig.primary.numberless, rig.primary.nothing = (7,), nothing
+    assert rig.infer(0, 7, 1) == [
+        InferenceResult(0.5, "primary"),
+        InferenceResult(7.25, "fallback"),
+        InferenceResult(1.5, "primary"),
+    ]
+    assert rig.fallback.calls == [("taps", 3, 1, None)]
+
+
+def test_a_primary_that_has_no_number_where_the_fallback_has_one_has_failed_and_gets_no_request_for_one_second():
+    rig = InferenceRig()
+    rig.primary.numberless = (7, 8)
+    rig.infer(0, 7, 8)
+    assert rig.reasons == ["it returned no finite number for 2 of 3 rows that have one"]
+    assert rig.infer(0) == [InferenceResult(0.25, "fallback")]
+    rig.now += 1.0
+    assert rig.infer(0) == [InferenceResult(0.5, "primary")]
+
+
+def test_a_row_for_which_the_model_itself_has_no_number_is_no_failure_of_the_primary(caplog):
+    rig = InferenceRig()
+    rig.primary.numberless = rig.fallback.numberless = (7,)
+    results = rig.infer(0, 7)
+    assert results[0] == InferenceResult(0.5, "primary")
+    assert math.isnan(results[1].score)
+    assert rig.reasons == []
+    assert caplog.messages == []
+    assert rig.infer(0) == [InferenceResult(0.5, "primary")]
+
+
+def test_a_row_for_which_the_primary_has_no_number_and_on_which_the_fallback_fails_has_no_result():
+    rig = InferenceRig()
+    rig.primary.numberless = (13,)
+    assert rig.infer(1, 13) == [InferenceResult(1.5, "primary"), None]
+    assert rig.reasons == []
+
+
+def test_a_primary_without_numbers_is_logged_once_and_answers_again_only_with_numbers(caplog):
+    caplog.set_level("INFO")
+    rig = InferenceRig()
+    rig.primary.numberless = (7,)
+    for _ in range(3):
+        rig.infer(7)
+        rig.now += 1.0
+    rig.infer(0)
+    assert caplog.messages == [
+        "Triton fails; scoring with the copy and the same model: "
+        "it returned no finite number for 1 of 1 rows that have one",
+        "Triton answers again",
+    ]
+    assert len(rig.reasons) == 3

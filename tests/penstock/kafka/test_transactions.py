@@ -98,6 +98,7 @@ class ProducerRig:
             "penstock-taps-scorer-0",
             clock=self.clock,
             wait=self.clock.wait,
+            pause=self.clock.wait,
             stopping=stopping,
             on_replaced=self.replaced.append,
         )
@@ -205,10 +206,11 @@ def test_retries_end_at_the_time_limit():
     assert rig.calls.count("offsets") < 12
 
 
-def test_a_call_that_never_returns_is_abandoned():
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_call_that_never_returns_is_abandoned(call):
     rig = started()
     released = threading.Event()
-    rig.made[-1].send_offsets_to_transaction = lambda *_: released.wait(30)
+    setattr(rig.made[-1], call, lambda *_: released.wait(30))
     with pytest.raises(OutcomeUnknownError, match="does not return"):
         rig.write(timeout_s=2.0)  # begin and produce take one second each
     released.set()
@@ -320,3 +322,57 @@ def test_a_process_that_is_stopping_writes_nothing_with_a_producer_in_doubt():
     stopping.set()
     with pytest.raises(TransactionAbortedError, match="stopping"):
         rig.write()
+
+
+@pytest.mark.parametrize("call", ["begin", "offsets", "commit"])
+def test_while_the_process_stops_retries_pause_and_end_after_five_seconds(call):
+    stop = threading.Event()
+    rig = ProducerRig({call: [RETRIABLE] * 1_000}, stopping=stop.is_set)
+    rig.producer.start()
+    began = rig.clock.now
+    stop.set()
+    with pytest.raises(OutcomeUnknownError):
+        rig.write()
+    assert rig.clock.now - began < 5.0 + 5.0  # each call takes a second
+    assert rig.calls.count(call) <= 6
+
+
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_call_that_does_not_return_is_abandoned_five_seconds_after_the_process_was_told_to_stop(call):
+    stop, released = threading.Event(), threading.Event()
+    rig = ProducerRig(stopping=stop.is_set)
+    rig.producer.start()
+    setattr(rig.made[-1], call, lambda *_: released.wait(30))
+    stop.set()
+    rig.producer._clock = lambda: rig.clock.wait(1.0) or rig.clock.now  # time passes as it is asked for
+    with pytest.raises(OutcomeUnknownError, match="does not return"):
+        rig.write(timeout_s=1_000.0)
+    released.set()
+
+
+def test_the_pause_between_retries_is_not_cut_short_when_the_process_stops():
+    pauses = []
+    rig = started({"offsets": [RETRIABLE]})
+    rig.producer._wait = lambda _seconds: pytest.fail("interruptible")
+    rig.producer._pause = pauses.append
+    rig.write()
+    assert pauses == [0.01]
+
+
+def test_a_full_queue_ends_a_process_that_stops_after_five_seconds():
+    stop = threading.Event()
+    rig = ProducerRig({"produce": [BufferError()] * 1_000}, stopping=stop.is_set)
+    rig.producer.start()
+    stop.set()
+    with pytest.raises(OutcomeUnknownError, match="queue stayed full"):
+        rig.write()
+    assert rig.calls.count("produce") <= 6
+
+
+def test_a_transaction_that_can_be_committed_is_committed_while_the_process_stops():
+    stop = threading.Event()
+    rig = ProducerRig({"offsets": [RETRIABLE]}, stopping=stop.is_set)
+    rig.producer.start()
+    stop.set()
+    rig.write()
+    assert rig.calls[-1] == "commit"

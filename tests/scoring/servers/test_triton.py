@@ -55,6 +55,51 @@ def test_an_error_of_a_call_is_an_inference_error_that_names_the_status(error):
         server(infer=error).infer("taps", 2, np.zeros((1, 1), dtype=np.float32), 0.2)
 
 
+class Answer:
+    """What Triton returned: an array, None for no output, or an error if it cannot be read."""
+
+    def __init__(self, output):
+        self._output = output
+
+    def as_numpy(self, _name):
+        if isinstance(self._output, Exception):
+            raise self._output
+        return self._output
+
+
+def answering(output):
+    client = FakeClient()
+    client.infer = lambda *_arguments, **_options: Answer(output)
+    made = server()
+    made._client = client
+    return made
+
+
+@pytest.mark.parametrize("output", [np.array([0.5, np.nan]), np.array([[0.5], [np.nan]], dtype=np.float32)])
+def test_one_number_for_each_row_is_returned_as_it_is_even_if_it_is_no_finite_one(output):
+    scores = answering(output).infer("taps", 2, np.zeros((2, 1), dtype=np.float32), 0.2)
+    assert (scores.shape, scores.dtype, scores[0]) == ((2,), np.float32, 0.5)
+    assert np.isnan(scores[1])
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        None,
+        np.zeros(1, dtype=np.float32),
+        np.zeros((1, 2), dtype=np.float32),
+        np.zeros((2, 2), dtype=np.float32),
+        np.array(0.5),
+        np.array(["0.5", "0.5"], dtype=object),
+        ValueError("cannot reshape array of size 1 into shape (2,)"),
+    ],
+    ids=["nothing", "a row less", "transposed", "two columns", "a scalar", "text", "too few bytes"],
+)
+def test_anything_else_than_one_number_for_each_row_is_an_inference_error(output):
+    with pytest.raises(InferenceError):
+        answering(output).infer("taps", 2, np.zeros((2, 1), dtype=np.float32), 0.2)
+
+
 @pytest.mark.parametrize("error", [UNAVAILABLE, LATE], ids=lambda error: error.status())
 @pytest.mark.parametrize(
     ("method", "call"),
