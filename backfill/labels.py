@@ -9,9 +9,9 @@ from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Rejection, decode_event
+from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
-from schemas.contract import INT64_MAX, Role, contract_fields, field_with_role
+from schemas.contract import Role, contract_fields, field_with_role
 from scoring.training_set import LabelRow
 from streams.definitions.pipeline import Labels
 
@@ -37,13 +37,15 @@ class Refusals:
 class LabelReader:
     """Reads label records as rows; ``schemas`` is the folder of the committed schemas.
 
+    ``registry`` finds the schemas of Confluent-framed labels; without one such labels are refused.
+
     Raises:
         PenstockError: if the contract has no event id, or the label field is not a boolean or a number.
     """
 
-    def __init__(self, labels: Labels, schemas: Path) -> None:
+    def __init__(self, labels: Labels, schemas: Path, registry: Registry | None = None) -> None:
         self.refused = Refusals(labels.topic)
-        self._labels = labels
+        self._labels, self._registry = labels, registry
         contract = labels.contract
         self._id = field_with_role(contract, Role.EVENT_ID)
         self._known_at = field_with_role(contract, Role.EVENT_TIME)
@@ -60,15 +62,7 @@ class LabelReader:
     def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
         """Yield one row per usable record, in record order; ``refused`` counts the others."""
         for record in records:
-            # No limit on the event time: a replayed label's time is unrelated to its Kafka timestamp.
-            label = decode_event(
-                record.value,
-                self._labels.contract,
-                self._writers,
-                kafka_timestamp_ms=0,
-                max_future_ms=INT64_MAX,
-                max_bytes=INT64_MAX,
-            )
+            label = decode_label(record.value, self._labels.contract, self._writers, self._registry)
             if isinstance(label, Rejection):
                 self.refused.add(record, label.message)
                 continue

@@ -100,8 +100,7 @@ def _offsets(admin: AdminClient, topic: str, specs: Mapping[int, OffsetSpec]) ->
 
 def _event_times(source: Source, schemas: Path, settings: Settings, records: Iterable[Record]) -> list[int]:
     writers = Decoder(*writer_schemas(source.contract, schemas))
-    url = settings.schema_registry_url
-    registry = None if url is None else registry_schemas(url)
+    registry = registry_schemas(settings.schema_registry_url)
     times = []
     for record in records:
         event = decode_event(

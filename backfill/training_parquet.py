@@ -14,18 +14,23 @@ from backfill.parquet import Backfill
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
+from schemas.codec import Registry
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
 
 
 def read_training_set(
-    project: Project, kafka: KafkaAccess, backfill: Backfill, until_ms: int | None = None
+    project: Project,
+    kafka: KafkaAccess,
+    backfill: Backfill,
+    until_ms: int | None = None,
+    registry: Registry | None = None,
 ) -> TrainingSet:
     """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
 
     The labels topic is read committed, from its start to its end at the time of the call. Labels that break their
-    contract are left out, logged and counted.
+    contract are left out, logged and counted. ``registry`` finds the schemas of Confluent-framed labels.
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
@@ -41,7 +46,7 @@ def read_training_set(
     inputs = pipeline.model.inputs
     views = view_versions(project.plan, inputs)
     require_fit(project, views, backfill)
-    reader = LabelReader(labels, project.schemas)
+    reader = LabelReader(labels, project.schemas, registry)
     result = join(
         feature_rows(inputs, views, backfill.batches(_columns(inputs, views))),
         reader.rows(read_topic(kafka, labels.topic)),

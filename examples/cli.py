@@ -29,6 +29,8 @@ from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.kafka.access import KafkaAccess
 from penstock.paths import ROOT
+from penstock.settings import Settings
+from schemas.registry import registry_schemas
 from scoring.repository import ModelRepository
 from streams.plan.project import open_project
 from verify.report import Report
@@ -153,9 +155,12 @@ def _write_page(report: Report, results: Mapping[str, DemoResult], stack: Stack,
 
     kafka = KafkaAccess(bootstrap=stack.environment()["PENSTOCK_KAFKA_BOOTSTRAP"])
     models = ModelRepository(Path(stack.environment()["PENSTOCK_MODEL_REPOSITORY"]))
+    registry = registry_schemas(Settings().schema_registry_url)
     runs = {
         name: PipelineRun(
-            result.measured, result.timeline, collect_evidence(open_project(name), kafka, models, result.measured)
+            result.measured,
+            result.timeline,
+            collect_evidence(open_project(name), kafka, models, result.measured, registry),
         )
         for name, result in results.items()
     }

@@ -19,6 +19,7 @@ from backfill.parquet import Backfill
 from backfill.parquet import read_backfill as _read_backfill
 from backfill.training_parquet import read_training_set as _read_training_set
 from penstock.settings import Settings
+from schemas.registry import registry_schemas
 from scoring.training_set import TrainingSet
 from streams.plan.project import open_project
 
@@ -43,10 +44,13 @@ def read_training_set(
         pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
         backfill: The features.
         until_ms: Ignore what became known after this event time, in epoch ms (default: no limit).
-        settings: The address of Kafka, which has the labels; by default from the environment.
+        settings: The addresses of Kafka, which has the labels, and of the schema registry, if there is one; by default
+            from the environment.
 
     Raises:
         PenstockError: if the backfill is not of this pipeline, the pipeline has no labels, or Kafka cannot be
             reached.
     """
-    return _read_training_set(open_project(pipeline), (settings or Settings()).kafka.access, backfill, until_ms)
+    settings = settings or Settings()
+    registry = registry_schemas(settings.schema_registry_url)
+    return _read_training_set(open_project(pipeline), settings.kafka.access, backfill, until_ms, registry)

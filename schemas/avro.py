@@ -67,6 +67,30 @@ def parse_avro(schema: Any) -> Any:
     return parse_schema(_without_logical_types(schema))
 
 
+def nesting(parsed: Any) -> float:
+    """How deep the values of a schema (from :func:`parse_avro`) nest; infinite if it contains itself."""
+    records: dict[str, float] = {}
+
+    def depth(schema: Any) -> float:
+        if isinstance(schema, str):
+            return records.get(schema, 0)
+        if isinstance(schema, list):
+            return max(map(depth, schema), default=0)
+        match schema["type"]:
+            case "record" | "error":
+                records[schema["name"]] = float("inf")
+                records[schema["name"]] = 1 + max((depth(field["type"]) for field in schema["fields"]), default=0)
+                return records[schema["name"]]
+            case "array":
+                return 1 + depth(schema["items"])
+            case "map":
+                return 1 + depth(schema["values"])
+            case kind:
+                return depth(kind)
+
+    return depth(parsed)
+
+
 def fields_of(schema: dict[str, Any]) -> tuple[ContractField, ...]:
     """Return the contract fields of a schema; the exact inverse of :func:`contract_schema`."""
     return tuple(_contract_field(field) for field in schema["fields"])

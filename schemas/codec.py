@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from penstock.errors import PenstockError
 from schemas.avro import fingerprint, parse_avro
-from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
+from schemas.contract import INT64_MAX, Contract, Pii, Role, contract_fields, field_with_role, pii_hash
 from schemas.event_time import looks_like
+from schemas.framing import foreign_framing, id_in_header
 
 MARKER = b"\xc3\x01"
 HEADER_LENGTH = 10
@@ -119,7 +120,9 @@ def decode_event(
     kafka_timestamp_ms: int,
     max_future_ms: int,
     max_bytes: int,
+    clock_ms: int | None = None,
     registry: Registry | None = None,
+    headers: Iterable[tuple[str, bytes | None]] = (),
 ) -> Contract | Rejection:
     """Decode and validate a raw record's value: return the event, or why it is refused.
 
@@ -130,9 +133,11 @@ def decode_event(
         contract: The contract that the event must fit.
         writers: Has every schema that producers may have used: all committed versions of the contract.
         kafka_timestamp_ms: The record's Kafka timestamp; negative if it has none.
-        max_future_ms: How far the event time may be ahead of the Kafka timestamp.
+        max_future_ms: How far the event time may be ahead of the Kafka timestamp, and of ``clock_ms``.
         max_bytes: The longest value that is decoded.
+        clock_ms: The time now, where a live job decides; a replay decides by Kafka's timestamps alone.
         registry: Finds the schema of a Confluent-framed value; without one such values are refused.
+        headers: The record's headers. A refusal says if the schema's id is in one.
 
     Raises:
         PenstockError: only if the registry cannot be reached; the event is then neither valid nor refused.
@@ -144,11 +149,27 @@ def decode_event(
     try:
         row = _decode(value, writers, registry)
     except UnknownSchema as error:
-        return Rejection("penstock.UnknownSchema", "decode", error.what)
+        return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
-        return Rejection("penstock.Undecodable", "decode", error.what)
-    # Without a Kafka timestamp (-1) there is no limit for the event time.
-    return _validate(row, contract, None if kafka_timestamp_ms < 0 else kafka_timestamp_ms + max_future_ms)
+        return Rejection("penstock.Undecodable", "decode", error.what + id_in_header(headers))
+    # A producer with a wrong clock may set Kafka's timestamp as well.
+    clocks = [now for now in (clock_ms, kafka_timestamp_ms) if now is not None and now >= 0]
+    return _validate(row, contract, min(clocks) + max_future_ms if clocks else None)
+
+
+def decode_label(
+    value: bytes | None, contract: type[Contract], writers: Decoder, registry: Registry | None = None
+) -> Contract | Rejection:
+    """Decode a label as :func:`decode_event` decodes an event, of any size, and without the clock guard.
+
+    A replayed label's time is unrelated to its Kafka timestamp.
+
+    Raises:
+        PenstockError: only if the registry cannot be reached.
+    """
+    return decode_event(
+        value, contract, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=INT64_MAX, registry=registry
+    )
 
 
 def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict[str, Any]:
@@ -167,6 +188,8 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
 def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[str, Any]:
     if value[:2] == MARKER:
         return writers.decode(value)
+    if foreign := foreign_framing(value):
+        raise Undecodable(foreign)
     if value[:1] == CONFLUENT_MAGIC:
         if registry is None:
             raise Undecodable("it looks like Confluent framing, but no schema registry is configured")
@@ -185,7 +208,7 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
     event_time = field_with_role(contract, Role.EVENT_TIME)
     assert event_time is not None  # Contract checks this when the class is created
     if latest_ms is not None and getattr(event, event_time) > latest_ms:
-        message = f"{event_time}: further ahead of the record's Kafka timestamp than the source allows"
+        message = f"{event_time}: further ahead of the record's Kafka timestamp or the clock than the source allows"
         message += looks_like(getattr(event, event_time))
         return Rejection("penstock.FutureEvent", "validate", message)
     return event
@@ -224,11 +247,16 @@ def _read_json(value: bytes) -> dict[str, Any]:
         raise Undecodable(f"JSON nested deeper than {MAX_JSON_DEPTH}") from None
     if not isinstance(document, dict):
         raise Undecodable("the JSON document is not an object")
-    _check_depth(document)
+    check_depth(document)
     return document
 
 
-def _check_depth(document: Any) -> None:
+def check_depth(document: Any) -> None:
+    """Check that objects and arrays nest no deeper than ``MAX_JSON_DEPTH``.
+
+    Raises:
+        Undecodable: if they do.
+    """
     level = [document]
     for _ in range(MAX_JSON_DEPTH):
         level = [

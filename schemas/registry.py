@@ -6,30 +6,85 @@ A registry is optional: without its URL, events are single-object Avro or JSON.
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from penstock.errors import PenstockError
-from schemas.avro import parse_avro
-from schemas.codec import Registry, UnknownSchema
+from schemas.avro import nesting, parse_avro
+from schemas.codec import MAX_JSON_DEPTH, Registry, UnknownSchema, check_depth
 
 _NOT_FOUND = (404, 40403)
+_UNKNOWN_FOR_S = 30.0
+_MAX_UNKNOWN = 1_000
+_ASK_AGAIN = 3
+_ASK_AGAIN_AFTER_S = 0.25
+_MAX_ASKED_AGAIN = 20
+"""In ``_UNKNOWN_FOR_S``, so that a flood of garbage does not stop the reader."""
 
 
-def registry_schemas(url: str, timeout_s: float = 10.0) -> Registry:
-    """Return a lookup of writer schemas by Confluent id for :func:`schemas.codec.decode_event`; it fetches each once.
+class _NotFound(UnknownSchema):
+    """The registry has no such id, or its follower that answered does not have it yet."""
 
-    The lookup raises :class:`UnknownSchema` if the registry has no such id or its schema is not Avro: the event is
-    refused. It raises PenstockError if the registry cannot be reached: try again.
+
+class RegistrySchemas:
+    """Looks up writer schemas by Confluent id for :func:`schemas.codec.decode_event`; fetches each once.
+
+    A call raises :class:`UnknownSchema` if the registry has no such id or its schema is not Avro: the event is refused.
+    An unknown id is asked for again first, as the node that answers may lag behind the one that registers; then it is
+    unknown for half a minute. A call raises PenstockError if the registry cannot be reached: try again.
     """
-    client = registry_client(url, timeout_s)
-    schemas: dict[int, Any] = {}
 
-    def lookup(schema_id: int) -> Any:
-        if schema_id not in schemas:
-            schemas[schema_id] = _fetch(client, url, schema_id)
-        return schemas[schema_id]
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = 10.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._url = registry_client(url, timeout_s), url
+        self._clock, self._sleep = clock, sleep
+        self._known: dict[int, Any] = {}
+        self._unknown: dict[int, float] = {}
+        self._asked_again_since, self._asked_again = clock(), 0
 
-    return lookup
+    def __call__(self, schema_id: int) -> Any:
+        """Return the parsed schema of that id."""
+        if schema_id not in self._known:
+            since = self._unknown.get(schema_id)
+            if since is not None and self._clock() - since < _UNKNOWN_FOR_S:
+                raise _NotFound(f"the schema registry has no schema with id {schema_id}")
+            try:
+                self._known[schema_id] = self._fetch(schema_id)
+            except _NotFound:
+                self._unknown.pop(schema_id, None)  # so that it is the newest
+                self._unknown[schema_id] = self._clock()
+                if len(self._unknown) > _MAX_UNKNOWN:
+                    del self._unknown[next(iter(self._unknown))]
+                raise
+        return self._known[schema_id]
+
+    def _fetch(self, schema_id: int) -> Any:
+        for _ in range(_ASK_AGAIN):
+            try:
+                return _fetch(self._client, self._url, schema_id)
+            except _NotFound:
+                if not self._may_ask_again():
+                    raise
+                self._sleep(_ASK_AGAIN_AFTER_S)
+        return _fetch(self._client, self._url, schema_id)
+
+    def _may_ask_again(self) -> bool:
+        if self._clock() - self._asked_again_since > _UNKNOWN_FOR_S:
+            self._asked_again_since, self._asked_again = self._clock(), 0
+        self._asked_again += 1
+        return self._asked_again <= _MAX_ASKED_AGAIN
+
+
+def registry_schemas(url: str | None) -> Registry | None:
+    """Return a lookup in the configured registry, or None if there is none."""
+    return None if url is None else RegistrySchemas(url)
 
 
 def registry_client(url: str, timeout_s: float = 10.0) -> Any:
@@ -57,16 +112,24 @@ def _fetch(client: Any, url: str, schema_id: int) -> Any:
         schema = client.get_schema(schema_id)
     except SchemaRegistryError as error:
         if error.http_status_code == 404 or error.error_code in _NOT_FOUND:
-            raise UnknownSchema(f"the schema registry has no schema with id {schema_id}") from error
+            raise _NotFound(f"the schema registry has no schema with id {schema_id}") from error
         raise _unreachable(url, error) from error
     except Exception as error:
         raise _unreachable(url, error) from error
     if schema.schema_type != "AVRO":
         raise UnknownSchema(f"schema {schema_id} of the registry is {schema.schema_type}, not Avro")
+    if schema.references:
+        raise UnknownSchema(f"schema {schema_id} of the registry refers to other schemas")
     try:
-        return parse_avro(json.loads(schema.schema_str))
+        document = json.loads(schema.schema_str)
+        check_depth(document)
+        parsed = parse_avro(document)
     except Exception as error:
         raise UnknownSchema(f"schema {schema_id} of the registry is not valid Avro ({type(error).__name__})") from error
+    # Of one that contains itself, a few bytes would overflow the stack of the Avro library.
+    if nesting(parsed) > MAX_JSON_DEPTH:
+        raise UnknownSchema(f"schema {schema_id} of the registry contains itself, or nests too deep")
+    return parsed
 
 
 def _unreachable(url: str, error: Exception) -> PenstockError:

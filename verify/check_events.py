@@ -33,7 +33,7 @@ class Judged:
     ``ignored`` holds valid events that the source's filter does not accept.
 
     ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition. ``refused`` holds
-    the records of the rejections.
+    the records of the rejections, ``refused_by_clock`` the positions of those that only a live job's clock explains.
     """
 
     events: dict[Position, JudgedEvent]
@@ -42,6 +42,7 @@ class Judged:
     timestamps: dict[Position, int]
     ignored: set[Position] = field(default_factory=set)
     refused: dict[Position, Record] = field(default_factory=dict)
+    refused_by_clock: set[Position] = field(default_factory=set)
 
     def arrivals(self) -> list[Arrival]:
         """The valid events, including duplicates, in offset order within each partition."""
@@ -56,12 +57,14 @@ def judge_source(
     pii_key: bytes,
     registry: Registry | None = None,
     published: Collection[Position] = (),
+    letters: Iterable[Record] = (),
 ) -> Judged:
     """Judge the records of the pipeline's source with this number; see :func:`judge_events`."""
-    contract = project.pipeline.sources[number].contract
+    contract, source = project.pipeline.sources[number].contract, project.plan.sources[number]
     writers = Decoder(*writer_schemas(contract, project.schemas))
-    plan = project.plan
-    return judge_events(plan, plan.sources[number], contract, records, writers, pii_key, registry, published)
+    return judge_events(
+        project.plan, source, contract, records, writers, pii_key, registry, published=published, letters=letters
+    )
 
 
 def judge_events(
@@ -72,16 +75,24 @@ def judge_events(
     writers: Decoder,
     pii_key: bytes,
     registry: Registry | None = None,
+    *,
     published: Collection[Position] = (),
+    letters: Iterable[Record] = (),
 ) -> Judged:
     """Judge every raw record of a source by the reference semantics; records are in offset order per partition.
 
     ``published`` are the events that the job took. They say which copy of an event came first if a producer without
     keys sent it to several partitions.
+
+    A live job also refuses events that are ahead of its own clock, which nobody knows afterwards. Its dead letters
+    (``letters``) say which; such a refusal is right if the event is later than the broker received the letter.
+    Without letters, the result is that of a replay, which goes by the raw records alone.
     """
+    refusals = _refused_by_clock(plan.pipeline, letters)
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
     refused: dict[Position, Record] = {}
+    by_clock: set[Position] = set()
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
     for record in records:
@@ -94,7 +105,15 @@ def judge_events(
             max_future_ms=source.max_future_ms,
             max_bytes=source.max_bytes,
             registry=registry,
+            headers=record.headers,
         )
+        letter_ms = refusals.get(Position(record.partition, record.offset))
+        if letter_ms is not None and not isinstance(decoded, Rejection):
+            time = getattr(decoded, source.event_time)
+            if time > letter_ms:
+                by_clock.add(Position(record.partition, record.offset))
+                why = f"{source.event_time}: ahead of the job's clock"
+                decoded = Rejection("penstock.FutureEvent", "validate", why)
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
             refused[Position(record.partition, record.offset)] = record
@@ -116,6 +135,7 @@ def judge_events(
         timestamps=timestamps,
         ignored={event.position for event in judged} - accepted_positions,
         refused=refused,
+        refused_by_clock=by_clock,
     )
 
 
@@ -174,6 +194,19 @@ def check_dead_letters(
         for position in judged.rejections.keys() - found
     ]
     return len(found), len(wrong), wrong[:MAX_EXAMPLES]
+
+
+def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[Position, int]:
+    """When the broker received the first dead letter of each event that the pipeline refused for its time."""
+    received: dict[Position, int] = {}
+    for record in letters:
+        try:
+            letter = read_letter(record)
+        except ValueError:
+            continue  # `check_dead_letters` reports it
+        if letter.reason == "penstock.FutureEvent" and letter.pipeline in (pipeline, None):
+            received.setdefault(letter.position, record.timestamp)
+    return received
 
 
 def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -> list[str]:

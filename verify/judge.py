@@ -81,28 +81,35 @@ def judge(
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
     replayed = BackfillFindings()
     if run.backfill is not None:
+        taken = [judged, *others]
+        if any(of_source.refused_by_clock for of_source in taken):
+            taken = judged_sources(project, run, pii_key, registry, live=False)
         replayed = check_backfill(
             plan,
             run.backfill,
-            judged.events,
+            taken[0].events,
             of_events,
-            judged.timestamps,
-            arrivals=judged.arrivals(),
-            others=others,
+            taken[0].timestamps,
+            arrivals=taken[0].arrivals(),
+            others=taken[1:],
             too_large=too_large,
+            never_served=judged.refused_by_clock,
         )
     trained = TrainingFindings()
     labels = pipeline.labels
     if run.backfill is not None and labels is not None:
         trained = check_training(
-            plan, models, run.backfill, lambda until_ms: known_labels(labels, run.labels, project.schemas, until_ms)
+            plan,
+            models,
+            run.backfill,
+            lambda until_ms: known_labels(labels, run.labels, project.schemas, registry, until_ms),
         )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
         findings = features if place.startswith("features") else scored
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
-    quality = _quality(project, run, measured) if measured else None
+    quality = _quality(project, run, measured, registry) if measured else None
     misses_quality = measured is not None and pipeline.labels is not None and quality is None
     checks: list[Findings] = [withheld, features, timers, unscored, scored, redis, cassandra, replayed, trained, drift]
     examples = [example for _, _, of_letters in letters for example in of_letters]
@@ -166,16 +173,19 @@ def judge(
     )
 
 
-def judged_sources(project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None) -> list[Judged]:
-    """The events of each source, judged by the contract."""
-    taken: dict[int, set[Position]] = {number: set() for number in range(len(run.sources))}
+def judged_sources(
+    project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None, *, live: bool = True
+) -> list[Judged]:
+    """The events of each source, judged by the contract, as a live job takes them or as a replay does."""
+    published: dict[int, set[Position]] = {number: set() for number in range(len(run.sources))}
     for record in run.features:
-        taken[0].add(record.position)
+        published[0].add(record.position)
         for source, position in (place for places in record.updates.values() for place in places or ()):
-            taken.setdefault(source, set()).add(position)
+            published.setdefault(source, set()).add(position)
+    letters = run.dead_letters if live else ((),) * len(run.sources)
     return [
-        judge_source(project, number, records, pii_key, registry, taken[number])
-        for number, records in enumerate(run.sources)
+        judge_source(project, number, records, pii_key, registry, published[number], of_source)
+        for number, (records, of_source) in enumerate(zip(run.sources, letters, strict=True))
     ]
 
 
@@ -206,7 +216,7 @@ def _scorer(path: Path) -> Scorer:
     return score
 
 
-def _quality(project: Project, run: RunData, measured: Measured) -> ModelReport | None:
+def _quality(project: Project, run: RunData, measured: Measured, registry: Registry | None) -> ModelReport | None:
     """AUC of the published scores and of the model without windows, on labelled events later than the training data.
 
     None if the pipeline has no labels, these events are of one class only, or the model's baseline cannot be read.
@@ -214,7 +224,7 @@ def _quality(project: Project, run: RunData, measured: Measured) -> ModelReport 
     pipeline = project.pipeline
     if pipeline.labels is None:
         return None
-    labels = known_labels(pipeline.labels, run.labels, project.schemas)
+    labels = known_labels(pipeline.labels, run.labels, project.schemas, registry)
     by_offset = {Position(record.partition, record.offset): record.value for record in run.features}
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))

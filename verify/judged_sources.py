@@ -23,13 +23,12 @@ def judged_source(
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.
     """
-    topic, url = project.plan.sources[number].topic, settings.schema_registry_url
     return judge_source(
         project,
         number,
-        read_topic(settings.kafka.access, topic, start=start),
+        read_topic(settings.kafka.access, project.plan.sources[number].topic, start=start),
         pii_key(project.plan, settings),
-        None if url is None else registry_schemas(url),
+        registry_schemas(settings.schema_registry_url),
     )
 
 

@@ -6,13 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Rejection, decode_event
+from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
 from schemas.contract import INT64_MAX, Role, field_with_role
 from streams.definitions.pipeline import Labels
 
 
-def known_labels(labels: Labels, records: Iterable[Record], schemas: Path, until_ms: int = INT64_MAX) -> dict[str, int]:
+def known_labels(
+    labels: Labels,
+    records: Iterable[Record],
+    schemas: Path,
+    registry: Registry | None = None,
+    until_ms: int = INT64_MAX,
+) -> dict[str, int]:
     """The last label, 0 or 1, of each event id that was known at ``until_ms``.
 
     Of several labels of one event, the one with the latest time counts, and of equal times the one that Kafka received
@@ -24,14 +30,7 @@ def known_labels(labels: Labels, records: Iterable[Record], schemas: Path, until
     writers = Decoder(*writer_schemas(labels.contract, schemas))
     latest: dict[str, tuple[tuple[int, ...], int | None]] = {}
     for record in records:
-        label = decode_event(
-            record.value,
-            labels.contract,
-            writers,
-            kafka_timestamp_ms=0,
-            max_future_ms=INT64_MAX,
-            max_bytes=INT64_MAX,
-        )
+        label = decode_label(record.value, labels.contract, writers, registry)
         if isinstance(label, Rejection) or (value := getattr(label, labels.value)) not in (None, 0, 1):
             continue
         if getattr(label, time_field) > until_ms:

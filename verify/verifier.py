@@ -34,12 +34,11 @@ def verify(
         PenstockError: if Kafka, a store, the schema registry or the backfill cannot be read.
     """
     run = read_run(project, settings, backfill, sample=_CASSANDRA_SAMPLE, seed=seed)
-    url = settings.schema_registry_url
     return judge(
         project,
         run,
         measured,
         pii_key=pii_key(project.plan, settings),
-        registry=None if url is None else registry_schemas(url),
+        registry=registry_schemas(settings.schema_registry_url),
         epochs=epochs,
     )

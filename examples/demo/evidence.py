@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
+from schemas.codec import Registry
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.training import Importance
@@ -95,7 +96,13 @@ class Evidence(_EvidenceModel):
     importance: tuple[Importance, ...]
 
 
-def collect_evidence(project: Project, kafka: KafkaAccess, models: ModelRepository, measured: Measured) -> Evidence:
+def collect_evidence(
+    project: Project,
+    kafka: KafkaAccess,
+    models: ModelRepository,
+    measured: Measured,
+    registry: Registry | None = None,
+) -> Evidence:
     """Read the pipeline's predictions, alerts and labels, and its model's manifest.
 
     Raises:
@@ -109,7 +116,7 @@ def collect_evidence(project: Project, kafka: KafkaAccess, models: ModelReposito
     times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
     scores = np.array([p["score"] for p in predictions])
     labels = (
-        known_labels(pipeline.labels, read_topic(kafka, pipeline.labels.topic), project.schemas)
+        known_labels(pipeline.labels, read_topic(kafka, pipeline.labels.topic), project.schemas, registry)
         if pipeline.labels
         else {}
     )

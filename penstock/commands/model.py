@@ -15,6 +15,7 @@ from backfill.training_parquet import read_training_set
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import readable
+from schemas.registry import registry_schemas
 from scoring.repository import Backend, ModelRepository
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import PRIMARY_SERVER, open_server
@@ -56,7 +57,8 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     """
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
-    data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms)
+    registry = registry_schemas(settings.schema_registry_url)
+    data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed)
     reference = build_reference(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)

@@ -17,7 +17,8 @@ from penstock.errors import PenstockError
 from penstock.paths import as_typed
 from schemas import committed, history
 from schemas.avro import contract_schema
-from schemas.contract import Contract, ContractField, Pii, contract_fields
+from schemas.contract import Contract, ContractField, Pii, Role, contract_fields
+from schemas.event_time import EARLIEST_MS
 from streams.definitions.loading import known_pipelines, load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.track import TrackState
@@ -108,10 +109,15 @@ def own_records() -> dict[str, dict[str, Any]]:
 
 
 def json_schema(contract: type[Contract]) -> dict[str, Any]:
-    """The contract as JSON Schema (draft 2020-12), 64-bit bounds of integers included."""
+    """The contract as JSON Schema (draft 2020-12), with the rules of events that pydantic does not have."""
     document = contract.model_json_schema()
     for field in contract_fields(contract):
-        _bound_integers(document["properties"][field.name])
+        schema = document["properties"][field.name]
+        if Role.EVENT_ID in field.roles:
+            schema.setdefault("minLength", 1)
+        if Role.EVENT_TIME in field.roles and field.minimum is None:
+            schema["minimum"] = EARLIEST_MS
+        _bound_integers(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:penstock:{contract.contract_name}:{contract.contract_version}",

@@ -24,7 +24,8 @@ class Source(Definition):
         key: The column by which producers partition the topic. For that entity a replay is bit-exact.
         partitions: The number of its partitions.
         dedup_horizon: Within this event time (default 1 h), an event with the same key and id is a duplicate.
-        max_future: How far an event's time may be ahead of its Kafka timestamp (default 1 min).
+        max_future: How far an event's time may be ahead of its Kafka timestamp, and of a live job's clock (default
+            1 min).
         max_bytes: A longer event is refused without decoding it.
         order: The order in which views process an entity's events: by arrival, or by (event time, partition, offset).
             For the second, each event waits until the watermark has passed its time.

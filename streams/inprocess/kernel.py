@@ -64,7 +64,14 @@ class Kernel:
         return cast("list[dict[str, Any] | None]", self.request({"features": request}))
 
     def decode(
-        self, plan: dict[str, Any], writers: list[str], key: str | None, records: list[dict[str, Any]], source: int = 0
+        self,
+        plan: dict[str, Any],
+        writers: list[str],
+        key: str | None,
+        records: list[dict[str, Any]],
+        source: int = 0,
+        registry: str | None = None,
+        clock: int | None = None,
     ) -> list[dict[str, Any]]:
         """The columns of each record, or the reason for its refusal.
 
@@ -72,10 +79,13 @@ class Kernel:
             plan: The plan as JSON.
             writers: The schemas of Avro values.
             key: The key that hashes personal data, in base64.
-            records: For each record its ``value`` in base64, and its Kafka ``timestamp``.
+            records: For each record its ``value`` in base64, its Kafka ``timestamp``, and the names of its ``headers``.
             source: The number of the records' source in the plan.
+            registry: The URL of a schema registry.
+            clock: The job's clock, epoch ms; None as in a replay.
         """
         request = {"plan": plan, "writers": writers, "key": key, "records": records, "source": source}
+        request |= {"registry": registry} | ({} if clock is None else {"clock": clock})
         return cast("list[dict[str, Any]]", self.request({"decode": request}))
 
     def request(self, message: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from backfill.labels import LabelReader
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
-from schemas.avro import contract_schema
+from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Encoder
 
 SCHEMAS = Path("nothing is committed")
@@ -97,3 +97,12 @@ def test_a_text_label_is_refused_before_any_record_is_read():
 def test_a_label_field_that_does_not_exist_is_refused():
     with pytest.raises(PenstockError, match="a field 'guilt'"):
         LabelReader(Labels(topic="labels.taps", contract=Verdict, value="guilt"), SCHEMAS)
+
+
+def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema():
+    schema = contract_schema(Verdict)
+    datum = Encoder(schema).encode({"tap": "t1", "known_at": 2_000, "fraud": True})[10:]
+    ids = {7: parse_avro(schema)}
+    reader = LabelReader(Labels(topic="labels.taps", contract=Verdict, value="fraud"), SCHEMAS, ids.__getitem__)
+    rows = list(reader.rows([record(b"\x00\x00\x00\x00\x07" + datum)]))
+    assert [(row.event_id, row.value) for row in rows] == [("t1", True)]

@@ -16,7 +16,7 @@ from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event
 from schemas.producer import DeliveryFailed, EventProducer, InvalidEvent
-from schemas.registry import registry_schemas
+from schemas.registry import RegistrySchemas
 from tests.schemas.fake_registry import fake_registry
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample, contract_of
 
@@ -201,5 +201,5 @@ def test_with_a_registry_events_are_framed_as_confluents_clients_do(kafka: Kafka
             producer.send(SAMPLE_EVENT)
         found = messages(kafka, topic, 1)
         assert found[0].value().startswith(b"\x00\x00\x00\x00\x01")
-        assert events_in(found, registry=registry_schemas(registry.url)) == [Sample(**SAMPLE_EVENT)]
+        assert events_in(found, registry=RegistrySchemas(registry.url)) == [Sample(**SAMPLE_EVENT)]
         assert f"POST /subjects/{topic}-value/versions?normalize=False" in registry.requests

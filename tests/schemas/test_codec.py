@@ -48,6 +48,8 @@ def test_each_shared_case_decodes_as_it_states(case: dict[str, Any]) -> None:
         kafka_timestamp_ms=CASES["kafka_timestamp_ms"],
         max_future_ms=CASES["max_future_ms"],
         max_bytes=CASES["max_bytes"],
+        clock_ms=case.get("clock_ms"),
+        headers=[(name, None) for name in case.get("headers", [])],
     )
     if "reason" in case:
         assert isinstance(result, Rejection)

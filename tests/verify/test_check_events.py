@@ -29,9 +29,9 @@ def record(offset: int, value: Any, *, key: bytes = b"c") -> Record:
     return Record(0, offset, 2_000, key, body, ())
 
 
-def judge(*values: Any) -> Judged:
+def judge(*values: Any, letters: tuple[Record, ...] = ()) -> Judged:
     records = [record(offset, value) for offset, value in enumerate(values)]
-    return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
+    return judge_events(PLAN, PLAN.source, Payment, records, Decoder(contract_schema(Payment)), KEY, letters=letters)
 
 
 def judge_copies(*places: Position, published: tuple[Position, ...]) -> set[Position]:
@@ -212,3 +212,20 @@ def test_a_letter_that_fits_must_be_verbatim() -> None:
     record = Record(0, 0, 2_000, b"c", cut.value, tuple(cut.headers()))
     _, wrong, (text,) = check_dead_letters(judged, PLAN.pipeline, "events.payments", [record])
     assert (wrong, "excerpt of its dead letter" in text) == (1, True)
+
+
+@pytest.mark.parametrize(("received_ms", "is_right"), [(999, True), (1_000, False)])
+def test_a_refusal_by_the_jobs_clock_is_right_if_the_event_is_later_than_its_dead_letter(
+    received_ms: int, is_right: bool
+) -> None:
+    """The raw record's own timestamp says nothing: the producer's wrong clock set it too."""
+    refusal = replace(letter(0, "penstock.FutureEvent", "validate", json.dumps(GOOD).encode()), timestamp=received_ms)
+    judged = judge(GOOD, GOOD | {"id": "2"}, letters=(refusal,))
+    found, wrong, examples = check_dead_letters(judged, PLAN.pipeline, "events.payments", [refusal])
+    assert (found, wrong) == (1, 0 if is_right else 1), examples
+    assert len(judged.events) == (1 if is_right else 2)
+    assert judged.refused_by_clock == ({Position(0, 0)} if is_right else set())
+
+
+def test_without_the_letters_the_judgement_is_that_of_a_replay() -> None:
+    assert list(judge(GOOD).events) == [Position(0, 0)]

@@ -11,6 +11,8 @@ from pydantic import Field
 
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.kafka.reading import Record
+from schemas.avro import contract_schema, parse_avro
+from schemas.codec import Encoder
 from verify.labels import known_labels
 
 
@@ -42,3 +44,22 @@ def test_the_last_known_label_counts(values: list[tuple[bytes, int]], expected: 
     records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
     assert known_labels(labels, records, Path("nothing is committed")) == expected
+
+
+def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema() -> None:
+    schema = contract_schema(Verdict)
+    datum = Encoder(schema).encode({"tap": "t1", "known_at": 2_000, "fraud": 1.0})[10:]
+    framed = Record(0, 0, 100, None, b"\x00\x00\x00\x00\x07" + datum, ())
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
+    ids = {7: parse_avro(schema)}
+    assert known_labels(labels, [framed], Path("nothing is committed"), ids.__getitem__) == {"t1": 1}
+
+
+def test_a_label_of_an_older_version_in_the_pipelines_folder_is_read(tmp_path: Path) -> None:
+    old = contract_schema(Verdict) | {"fields": [*contract_schema(Verdict)["fields"], {"name": "by", "type": "string"}]}
+    folder = tmp_path / "avro" / Verdict.contract_name
+    folder.mkdir(parents=True)
+    (folder / "v0.avsc").write_text(json.dumps(old))
+    value = Encoder(old).encode({"tap": "t1", "known_at": 2_000, "fraud": 1.0, "by": "someone"})
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
+    assert known_labels(labels, [Record(0, 0, 100, None, value, ())], tmp_path) == {"t1": 1}

@@ -131,6 +131,7 @@ def test_json_schema_accepts_what_the_contract_accepts() -> None:
         {"country": "fr"},
         {"event_id": ""},
         {"flag": None},
+        {"event_time": 1_700_000_000},
     ],
 )
 def test_json_schema_refuses_what_the_contract_refuses(change: dict[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,14 +56,23 @@ class Click(Contract, name="click", version=1):
     position: int
 
 
-def by_kernel(kernel: Kernel, value: bytes | None, writers: list[Any]) -> dict[str, Any]:
-    record = {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": NOW_MS}
+def by_kernel(
+    kernel: Kernel,
+    value: bytes | None,
+    writers: list[Any],
+    headers: Sequence[str] = (),
+    clock_ms: int | None = None,
+) -> dict[str, Any]:
+    encoded = None if value is None else base64.b64encode(value).decode()
+    record = {"value": encoded, "timestamp": NOW_MS, "headers": list(headers)}
     texts = [json.dumps(writer) for writer in writers]
-    (answer,) = kernel.decode(PLAN.model_dump(mode="json"), texts, base64.b64encode(KEY).decode(), [record])
+    (answer,) = kernel.decode(
+        PLAN.model_dump(mode="json"), texts, base64.b64encode(KEY).decode(), [record], clock=clock_ms
+    )
     return answer
 
 
-def by_oracle(value: bytes | None, writers: list[Any]) -> dict[str, Any]:
+def by_oracle(value: bytes | None, writers: list[Any], clock_ms: int | None = None) -> dict[str, Any]:
     decoded = decode_event(
         value,
         Sample,
@@ -70,14 +80,15 @@ def by_oracle(value: bytes | None, writers: list[Any]) -> dict[str, Any]:
         kafka_timestamp_ms=NOW_MS,
         max_future_ms=PLAN.source.max_future_ms,
         max_bytes=PLAN.source.max_bytes,
+        clock_ms=clock_ms,
     )
     if isinstance(decoded, Rejection):
         return {"reason": decoded.reason}
     return {"columns": event_row(decoded, Sample, KEY)}
 
 
-def agree(kernel: Kernel, value: bytes | None, writers: list[Any]) -> None:
-    got, expected = by_kernel(kernel, value, writers), by_oracle(value, writers)
+def agree(kernel: Kernel, value: bytes | None, writers: list[Any], clock_ms: int | None = None) -> None:
+    got, expected = by_kernel(kernel, value, writers, clock_ms=clock_ms), by_oracle(value, writers, clock_ms)
     got.pop("message", None)
     if value is not None and value.startswith(MARKER):
         # For a boolean byte that is neither 0 nor 1, fastavro reads true and Avro's Java library false.
@@ -89,8 +100,9 @@ def agree(kernel: Kernel, value: bytes | None, writers: list[Any]) -> None:
 @pytest.mark.parametrize("case", SHARED["cases"], ids=lambda case: case["name"])
 def test_the_kernel_decides_the_shared_cases_as_the_contract_does(kernel: Kernel, case: dict[str, Any]) -> None:
     value = bytes.fromhex(case["hex"]) if "hex" in case else case["text"].encode() if "text" in case else None
-    agree(kernel, value, SHARED["writer_schemas"])
-    assert case.get("says", "") in by_kernel(kernel, value, SHARED["writer_schemas"]).get("message", "")
+    agree(kernel, value, SHARED["writer_schemas"], case.get("clock_ms"))
+    answer = by_kernel(kernel, value, SHARED["writer_schemas"], case.get("headers", ()), case.get("clock_ms"))
+    assert case.get("says", "") in answer.get("message", "")
 
 
 def test_a_refusal_names_the_field_and_never_its_value(kernel: Kernel) -> None:

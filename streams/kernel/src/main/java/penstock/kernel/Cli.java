@@ -48,7 +48,8 @@ import penstock.kernel.window.StateReport;
  *       of each stage: its size in a snapshot, and per window its tiles with the result of every
  *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
- *       "timestamp": ms}]}}}: for each record its columns, or why it is invalid.
+ *       "timestamp": ms, "headers": [name]}], "registry": url, "clock": ms}}}: for each record its
+ *       columns, or why it is invalid.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
  *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>
@@ -297,17 +298,24 @@ public final class Cli {
             source,
             layout,
             new EventDecoder.DecoderSettings(
-                Collections.nCopies(plan.sources().size(), writers), null, key));
+                Collections.nCopies(plan.sources().size(), writers),
+                request.path("registry").textValue(),
+                key),
+            () -> request.path("clock").asLong(Long.MAX_VALUE));
     ArrayNode answer = MAPPER.createArrayNode();
     for (JsonNode record : request.get("records")) {
       byte[] value = record.hasNonNull("value") ? record.get("value").binaryValue() : null;
       byte[] rawKey = record.hasNonNull("key") ? record.get("key").binaryValue() : null;
+      List<RawRecord.Header> headers = new ArrayList<>();
+      record
+          .path("headers")
+          .forEach(name -> headers.add(new RawRecord.Header(name.textValue(), null)));
       ObjectNode result = answer.addObject();
       try {
         Event event =
             decoder.decode(
                 new RawRecord(
-                    source, 0, 0, record.get("timestamp").longValue(), rawKey, value, List.of()));
+                    source, 0, 0, record.get("timestamp").longValue(), rawKey, value, headers));
         ObjectNode columns = result.putObject("columns");
         for (int i = 0; i < layout.size(); i++) {
           columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.LongSupplier;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
@@ -25,6 +26,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private final boolean allFields;
   private final EventDecoder.DecoderSettings settings;
   private final List<Long> maxLetterBytes;
+  private final boolean isReplay;
 
   private transient String pipeline;
   private transient List<EventDecoder> decoders;
@@ -39,16 +41,20 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
    * @param allFields whether events carry all fields of the contract, for SQL, or only those that
    *     the stages need
    * @param maxLetterBytes what the dead-letter topic of each source takes
+   * @param isReplay whether events are judged by Kafka's timestamps alone, so that every replay of
+   *     them gives the same
    */
   public DecodeFunction(
       String planJson,
       boolean allFields,
       EventDecoder.DecoderSettings settings,
-      List<Long> maxLetterBytes) {
+      List<Long> maxLetterBytes,
+      boolean isReplay) {
     this.maxLetterBytes = new ArrayList<>(maxLetterBytes);
     this.planJson = planJson;
     this.allFields = allFields;
     this.settings = settings;
+    this.isReplay = isReplay;
   }
 
   /** The side output for the dead letters of source number {@code source}. */
@@ -66,8 +72,9 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     sources = plan.sources();
     decoders = new ArrayList<>();
     outputs = new ArrayList<>();
+    LongSupplier clock = isReplay ? EventDecoder.NO_CLOCK : System::currentTimeMillis;
     for (int i = 0; i < sources.size(); i++) {
-      decoders.add(new EventDecoder(plan, i, layout, settings));
+      decoders.add(new EventDecoder(plan, i, layout, settings, clock));
       outputs.add(deadLetters(i));
     }
     Counters counters = new Counters(getRuntimeContext());

@@ -7,6 +7,7 @@ import java.nio.ByteOrder;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.LongSupplier;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaNormalization;
 import penstock.kernel.decode.InvalidEventException.Reason;
@@ -20,6 +21,9 @@ import penstock.kernel.plan.Plan;
  * schemas.codec.decode_event}.
  */
 public final class EventDecoder {
+  /** The clock of a replay, which decides by Kafka's timestamps alone. */
+  public static final LongSupplier NO_CLOCK = () -> Long.MAX_VALUE;
+
   private static final int MARKER_LENGTH = 2;
   private static final int HEADER_LENGTH = 10;
   private static final int CONFLUENT_HEADER_LENGTH = 5;
@@ -32,6 +36,7 @@ public final class EventDecoder {
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
   private final Map<Integer, AvroDecoder> byId = new HashMap<>();
   private final SchemaRegistry registry;
+  private final LongSupplier clock;
   private final PersonalData personal;
   private final int timeIndex;
   private final long earliest;
@@ -62,10 +67,13 @@ public final class EventDecoder {
 
   /**
    * For the events of source {@code number} of the plan. Events carry the columns of {@code
-   * layout}.
+   * layout}. {@code clock} is the time in epoch ms, beside Kafka's timestamps, that events may not
+   * be far ahead of.
    */
-  public EventDecoder(Plan plan, int number, ColumnLayout layout, DecoderSettings settings) {
+  public EventDecoder(
+      Plan plan, int number, ColumnLayout layout, DecoderSettings settings, LongSupplier clock) {
     this.number = number;
+    this.clock = clock;
     this.source = plan.sources().get(number);
     List<Plan.Field> fields = source.fields();
     this.validators = new FieldValidator[fields.size()];
@@ -110,7 +118,13 @@ public final class EventDecoder {
           Reason.TOO_LARGE,
           record.value().length + " bytes, more than the " + source.maxBytes() + " allowed");
     }
-    Object[] fields = fields(record.value());
+    Object[] fields;
+    try {
+      fields = fields(record.value());
+    } catch (InvalidEventException invalid) {
+      throw new InvalidEventException(
+          invalid.reason, invalid.getMessage() + Framing.inHeader(record.headers()));
+    }
     for (int i = 0; i < validators.length; i++) {
       fields[i] = validators[i].validate(fields[i]);
     }
@@ -127,13 +141,16 @@ public final class EventDecoder {
               + " own (Field(ge=...))"
               + EventTimes.looksLike(time));
     }
-    if (record.timestamp() >= 0
-        && time - record.timestamp() > source.maxFutureMs()
-        && time > record.timestamp()) {
+    // A producer with a wrong clock may set Kafka's timestamp as well.
+    long received = record.timestamp() >= 0 ? record.timestamp() : Long.MAX_VALUE;
+    long now = Math.min(received, clock.getAsLong());
+    if (time > now && time - now > source.maxFutureMs()) {
       throw new InvalidEventException(
           Reason.FUTURE_EVENT,
           source.eventTime()
-              + ": further ahead of the record's Kafka timestamp than the source allows"
+              + ": further ahead of "
+              + (now == received ? "the record's Kafka timestamp" : "the job's clock")
+              + " than the source allows"
               + EventTimes.looksLike(time));
     }
     personal.protect(fields);
@@ -169,6 +186,10 @@ public final class EventDecoder {
       throws InvalidEventException, IOException, InterruptedException {
     if (value.length >= MARKER_LENGTH && value[0] == (byte) 0xC3 && value[1] == 1) {
       return singleObject(value);
+    }
+    String foreign = Framing.foreign(value);
+    if (foreign != null) {
+      throw new InvalidEventException(Reason.UNDECODABLE, foreign);
     }
     if (value.length >= 1 && value[0] == 0) {
       return confluent(value);

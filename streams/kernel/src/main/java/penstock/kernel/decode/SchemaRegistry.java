@@ -1,5 +1,8 @@
 package penstock.kernel.decode;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -9,27 +12,52 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.apache.avro.Schema;
-import org.apache.avro.SchemaParseException;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
  * Fetches Avro schemas by id from a Confluent schema registry. Schemas are cached for ever, as an
- * id never changes its meaning; an unknown id is cached for half a minute. If the registry does not
- * answer, requests are retried for a while. Then the job fails over, and no event is lost.
+ * id never changes its meaning; of unknown ids, the last thousand are for half a minute. An unknown
+ * id is asked for again first, as the node that answers may lag behind the one that registers. If
+ * the registry does not answer, requests are retried for a while. Then the job fails over, and no
+ * event is lost.
  */
 final class SchemaRegistry {
   private static final int ATTEMPTS = 6;
   private static final long FIRST_PAUSE_MS = 200;
   private static final long UNKNOWN_FOR_NS = Duration.ofSeconds(30).toNanos();
+  private static final int MAX_UNKNOWN = 1_000;
+  private static final int ASK_AGAIN = 3;
+  private static final long ASK_AGAIN_AFTER_MS = 250;
+
+  /** In {@link #UNKNOWN_FOR_NS}, so that a flood of garbage does not stop the job. */
+  private static final int MAX_ASKED_AGAIN = 20;
+
+  private static final int MAX_DEPTH = 100;
 
   private final String url;
   private final HttpClient client =
       HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(3)).build();
   private final ObjectMapper mapper = new ObjectMapper();
+  private final ObjectMapper shallow =
+      new ObjectMapper(
+          JsonFactory.builder()
+              .streamReadConstraints(
+                  StreamReadConstraints.builder().maxNestingDepth(MAX_DEPTH).build())
+              .build());
   private final Map<Integer, Schema> known = new HashMap<>();
-  private final Map<Integer, Long> unknown = new HashMap<>();
+  private final Map<Integer, Long> unknown =
+      new LinkedHashMap<>() {
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<Integer, Long> eldest) {
+          return size() > MAX_UNKNOWN;
+        }
+      };
+  private long askedAgainSince = System.nanoTime();
+  private int askedAgain;
 
   SchemaRegistry(String url) {
     this.url = url.endsWith("/") ? url.substring(0, url.length() - 1) : url;
@@ -51,13 +79,26 @@ final class SchemaRegistry {
       throw unknown(id);
     }
     HttpResponse<String> answer = ask(id);
+    for (int i = 0; i < ASK_AGAIN && answer.statusCode() == 404 && mayAskAgain(); i++) {
+      Thread.sleep(ASK_AGAIN_AFTER_MS);
+      answer = ask(id);
+    }
     if (answer.statusCode() == 404) {
+      unknown.remove(id); // so that it is the newest
       unknown.put(id, System.nanoTime());
       throw unknown(id);
     }
     schema = parse(id, answer.body());
     known.put(id, schema);
     return schema;
+  }
+
+  private boolean mayAskAgain() {
+    if (System.nanoTime() - askedAgainSince > UNKNOWN_FOR_NS) {
+      askedAgainSince = System.nanoTime();
+      askedAgain = 0;
+    }
+    return askedAgain++ < MAX_ASKED_AGAIN;
   }
 
   private HttpResponse<String> ask(int id) throws IOException, InterruptedException {
@@ -96,12 +137,54 @@ final class SchemaRegistry {
       throw new InvalidEventException(
           Reason.UNKNOWN_SCHEMA, "schema id " + id + " is not one self-contained Avro schema");
     }
+    String text = answer.path("schema").asText();
+    Schema schema;
     try {
-      return new Schema.Parser().parse(answer.path("schema").asText());
-    } catch (SchemaParseException error) {
+      shallow.readTree(text);
+      schema = new Schema.Parser().parse(text);
+    } catch (JsonProcessingException | RuntimeException error) {
+      // Avro's parser also throws NullPointerException, for a type that does not exist.
       throw new InvalidEventException(
-          Reason.UNKNOWN_SCHEMA, "schema id " + id + " is not an Avro schema");
+          Reason.UNKNOWN_SCHEMA,
+          "schema id " + id + " is not an Avro schema, or nests deeper than " + MAX_DEPTH);
     }
+    if (depth(schema, new HashMap<>()) > MAX_DEPTH) {
+      throw new InvalidEventException(
+          Reason.UNKNOWN_SCHEMA,
+          "schema id " + id + " contains itself, or nests deeper than " + MAX_DEPTH);
+    }
+    return schema;
+  }
+
+  /**
+   * How deep the values of a schema nest. One that contains itself has no limit: a few bytes would
+   * overflow the stack of Avro's reader.
+   */
+  private static int depth(Schema schema, Map<String, Integer> records) {
+    return switch (schema.getType()) {
+      case ARRAY -> 1 + depth(schema.getElementType(), records);
+      case MAP -> 1 + depth(schema.getValueType(), records);
+      case UNION -> deepest(schema.getTypes(), records);
+      case RECORD -> {
+        Integer found = records.get(schema.getFullName());
+        if (found == null) {
+          records.put(schema.getFullName(), MAX_DEPTH);
+          List<Schema> types = schema.getFields().stream().map(Schema.Field::schema).toList();
+          found = 1 + deepest(types, records);
+          records.put(schema.getFullName(), found);
+        }
+        yield found;
+      }
+      default -> 0;
+    };
+  }
+
+  private static int deepest(List<Schema> schemas, Map<String, Integer> records) {
+    int deepest = 0;
+    for (Schema schema : schemas) {
+      deepest = Math.max(deepest, depth(schema, records));
+    }
+    return deepest;
   }
 
   private static InvalidEventException unknown(int id) {

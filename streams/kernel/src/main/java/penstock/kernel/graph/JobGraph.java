@@ -81,7 +81,7 @@ public final class JobGraph {
     this.layout = ColumnLayout.needed(plan);
     // Fails here instead of in the cluster.
     for (int i = 0; i < plan.sources().size(); i++) {
-      new EventDecoder(plan, i, layout, decoding);
+      new EventDecoder(plan, i, layout, decoding, EventDecoder.NO_CLOCK);
     }
     new FeatureEncoder(plan, request.featuresSchema());
   }
@@ -96,7 +96,11 @@ public final class JobGraph {
     SingleOutputStreamOperator<Event> events =
         raw.process(
                 new DecodeFunction(
-                    request.plan(), allFields, decoding, request.limits().deadLetters()))
+                    request.plan(),
+                    allFields,
+                    decoding,
+                    request.limits().deadLetters(),
+                    request.replay() != null))
             .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");

@@ -47,6 +47,8 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
   private transient Counter lateEvents;
   private transient Counter[] lateByView;
   private transient Counter withoutEntity;
+  transient Counter ahead;
+  private transient long maxFutureMs;
 
   /**
    * The stage of {@code entity}.
@@ -78,7 +80,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     spec = StageSpec.of(plan, entity);
     ValueStateDescriptor<EntityState> descriptor =
         new ValueStateDescriptor<>("entity", new EntityStateSerializer(planJson, entity, spec));
-    long maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
+    maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
     expiry = StateExpiry.of(maxFutureMs, spec.longestWindowMs(), waitMs);
     expiry.applyTo(descriptor);
     state = context.getKeyedStateStore().getState(descriptor);
@@ -103,6 +105,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
             .map(view -> counters.counter("view", view.name(), "late_events"))
             .toArray(Counter[]::new);
     withoutEntity = counters.counter("events_without_entity");
+    ahead = counters.counter("entities_ahead_of_clock");
   }
 
   /** The epoch of a view that starts for an entity now. */
@@ -152,6 +155,9 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
         lateEvents.inc();
         countLate(event);
       }
+      if (isAhead(event)) {
+        ahead.inc();
+      }
       state.update(entityState);
       if (refresher != null) {
         refresher.onEvent(event, entityState, context.timerService());
@@ -172,6 +178,19 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
           context.timerService(),
           out);
     }
+  }
+
+  /**
+   * Whether the entity's windows stand still because an event set their time ahead of the clock.
+   */
+  private boolean isAhead(Event event) {
+    long latest = timers.currentProcessingTime() + maxFutureMs;
+    for (int i = 0; i < lateByView.length; i++) {
+      if (event.views[spec.viewIndex(i)].asOf() > latest) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private void countLate(Event event) {

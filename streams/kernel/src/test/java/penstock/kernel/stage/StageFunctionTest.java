@@ -93,6 +93,20 @@ class StageFunctionTest {
   }
 
   @Test
+  void entitiesWhoseTimeIsAheadOfTheClockAreCounted() throws Exception {
+    StageFunction function = new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true);
+    try (var harness = Plans.harness(function, ONE_VIEW, null, 1, 1, 0)) {
+      harness.setProcessingTime(1_000);
+      send(harness, ONE_VIEW, "1", 61_000, "k", 2.0);
+      assertEquals(0, function.ahead.getCount());
+      send(harness, ONE_VIEW, "2", 61_001, "k", 2.0);
+      send(harness, ONE_VIEW, "3", 1_000, "k", 2.0);
+      send(harness, ONE_VIEW, "4", 1_000, "other", 2.0);
+      assertEquals(2, function.ahead.getCount());
+    }
+  }
+
+  @Test
   void ofTooManyUpdatingEventsNoneIsNamedAndThoseAfterTheNextRecordAreAgain() throws Exception {
     String plan = Plans.withUpdates(ONE_VIEW);
     try (var stage = harness(plan, 7, null)) {
