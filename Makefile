@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants bench-engine lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants fuzz bench-engine lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -40,6 +40,10 @@ test-kernel: setup # The kernel's own tests
 
 mutants: setup ## Sabotage a recorded run in every way we know; the verifier must find each (build/verify/mutants.json)
 	@$(BIN)/python -m pytest -q tests/integration/test_sabotage.py $(ARGS)
+
+fuzz: setup ## Random pipelines and hostile records on a real job (SECONDS=600 SEED=1)
+	@PENSTOCK_FUZZ_SECONDS=$(or $(SECONDS),600) PENSTOCK_FUZZ_SEED=$(or $(SEED),1) \
+		$(BIN)/python -m pytest -q -s tests/integration/test_fuzz.py $(ARGS)
 
 bench-engine: setup ## Measure the window engine beside its peers, for docs/reference/benchmarks.md (QUICK=1: five minutes)
 	@$(BOOTSTRAP) peers
