@@ -74,15 +74,6 @@ class Published:
         return Position(self.value["source"]["partition"], self.value["source"]["offset"])
 
 
-def published(records: Iterable[Record], decoder: Decoder) -> list[Published]:
-    """Decode the records.
-
-    Raises:
-        Undecodable, UnknownSchema: if a record is not in a format that Penstock publishes.
-    """
-    return [_published(record, decoder) for record in records]
-
-
 def readable(records: Iterable[Record], decoder: Decoder, topic: str) -> tuple[list[Published], list[str]]:
     """Decode the records; also returns the places of those that cannot be decoded."""
     found, unreadable = [], []

@@ -272,13 +272,14 @@ class Stack:
         for service in services:
             for name, port in taken(self._ports_of(service)).items():
                 holder = owner_of(port)
-                problems.append(f"{name} needs port {port}" + (f", held by {holder}" if holder else ""))
+                problems.append(f"  {name:<20} {port:>5}  {f'held by {holder}' if holder else ''}".rstrip())
         if problems:
             raise PenstockError(
-                f"port taken: {'; '.join(problems)}",
+                "\n".join(["ports that the stack needs are taken:", *problems]),
                 where="127.0.0.1",
                 safe="nothing was started",
-                next=f"stop that process, or choose ports: {self.command('up')} --port NAME=PORT (or --free-ports)",
+                next=f"{self.command('up')} --free-ports, or with --port NAME=PORT for each name above, "
+                "or stop those processes",
             )
 
     def _save(self) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, StoppedError, run_backfill
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import iso
@@ -25,7 +26,7 @@ def backfill() -> None:
 
 
 @backfill.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--from", "from_ms", type=EventTime(), required=True, help="Write rows from this event time on.")
 @click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
@@ -37,7 +38,7 @@ def drift() -> None:
 
 
 @drift.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option(
     "--instance",
     envvar="PENSTOCK_DRIFT_INSTANCE",
@@ -66,7 +67,7 @@ def run(pipeline: str, instance: str, metrics_port: int | None, skip_deleted: bo
 
 
 @drift.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--alerts", default=_LATEST, show_default=True, help="How many of the latest alerts to print.")
 def status(pipeline: str, alerts: int) -> None:
     """Show the detectors' state and the latest alerts of PIPELINE.

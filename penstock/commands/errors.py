@@ -1,6 +1,13 @@
-"""Prints errors on standard error, for the command line and for commands that report several."""
+"""Errors as the command line shows them: with the pipeline as the user typed it, on standard error."""
 
 from __future__ import annotations
+
+import functools
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -15,3 +22,26 @@ def print_error(error: PenstockError) -> None:
         if text:
             click.secho(f"  {label + ':':<7}", dim=True, nl=False, err=True)
             click.echo(text, err=True)
+
+
+def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument PIPELINE of a command, whose errors name the pipeline as it was typed."""
+
+    @click.argument("pipeline")
+    @functools.wraps(command)
+    def run(*args: Any, pipeline: str, **options: Any) -> Any:
+        with naming(pipeline):
+            return command(*args, pipeline=pipeline, **options)
+
+    return run
+
+
+@contextmanager
+def naming(reference: str) -> Iterator[None]:
+    """Put ``reference`` for the word PIPELINE in the next step of an error: code below knows no references."""
+    try:
+        yield
+    except PenstockError as error:
+        if error.next:
+            error.next = re.sub(r"\bPIPELINE\b", lambda _: shlex.quote(reference), error.next)
+        raise

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import skip_deleted_option
 from penstock.settings import Settings
 from penstock.time import readable
@@ -22,12 +23,13 @@ def job() -> None:
 
 
 @job.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option(
     "--from-savepoint",
     "savepoint",
     metavar="latest|PATH",
-    help="Continue from the savepoint of the last `job stop`, or from a savepoint or retained checkpoint at PATH.",
+    help="Continue from the savepoint of the last `job stop`, or from a savepoint or retained checkpoint at PATH: "
+    "a URL, a path on Flink's machines, or a relative path on this one.",
 )
 @click.option("--empty", is_flag=True, help="Start with empty windows even if there is state to continue from.")
 @click.option("--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks per operator.")
@@ -87,7 +89,7 @@ def start(pipeline: str, savepoint: str | None, empty: bool, unless_running: boo
 
 
 @job.command()
-@click.argument("pipeline")
+@pipeline_argument
 def stop(pipeline: str) -> None:
     """Stop the job of PIPELINE with a savepoint, and print the savepoint's path."""
     path = lifecycle.stop(open_project(pipeline), Settings())
@@ -96,7 +98,7 @@ def stop(pipeline: str) -> None:
 
 
 @job.command()
-@click.argument("pipeline")
+@pipeline_argument
 def upgrade(pipeline: str) -> None:
     """Replace the running job by one with the current definitions and release, from a savepoint.
 
@@ -111,7 +113,7 @@ def upgrade(pipeline: str) -> None:
 
 
 @job.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--parallelism", type=click.IntRange(1, 128), required=True, help="Tasks per operator.")
 def rescale(pipeline: str, parallelism: int) -> None:
     """Change the parallelism of the running job of PIPELINE: stop it with a savepoint and start from it."""
@@ -127,7 +129,7 @@ def _print_change(pipeline: str, replaced: ReplacedJob) -> None:
 
 
 @job.command()
-@click.argument("pipeline")
+@pipeline_argument
 def status(pipeline: str) -> None:
     """Show the job of PIPELINE. Exits with 1 unless it is running."""
     project, settings = open_project(pipeline), Settings()

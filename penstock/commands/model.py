@@ -12,6 +12,7 @@ from rich.table import Table
 
 from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from penstock.time import readable
@@ -35,7 +36,7 @@ def model() -> None:
 
 
 @model.command("train")
-@click.argument("pipeline")
+@pipeline_argument
 @click.option(
     "--backfill",
     "folder",
@@ -74,7 +75,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 
 
 @model.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
 @click.option(
     "--backend",
@@ -91,7 +92,7 @@ def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
 
 
 @model.command()
-@click.argument("pipeline")
+@pipeline_argument
 def unload(pipeline: str) -> None:
     """Stop serving the model; its versions stay in the repository."""
     name = load_pipeline(pipeline).model.name
@@ -101,7 +102,7 @@ def unload(pipeline: str) -> None:
 
 
 @model.command()
-@click.argument("pipeline")
+@pipeline_argument
 def status(pipeline: str) -> None:
     """Show all versions, their validation metrics, and their state on the model server."""
     name = load_pipeline(pipeline).model.name

@@ -8,6 +8,7 @@ import time
 
 import click
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
@@ -22,7 +23,7 @@ def scorer() -> None:
 
 
 @scorer.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option(
     "--instance",
     envvar="PENSTOCK_SCORER_INSTANCE",

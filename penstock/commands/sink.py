@@ -15,6 +15,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of
@@ -43,12 +44,12 @@ def run() -> None:
 def run_command(store_type: StoreType[Any]) -> click.Command:
     """``penstock sink run <store>``, with the options that the store declares."""
 
+    @pipeline_argument
     def run_store(pipeline: str, metrics_port: int | None, skip_deleted: bool, **options: Any) -> None:
         _run(store_type, store_type.options(**options), pipeline, metrics_port, skip_deleted=skip_deleted)
 
-    fields = store_type.options.model_fields
-    parameters = [click.Argument(["pipeline"]), *(_option(name, field) for name, field in fields.items())]
-    command = click.Command(store_type.name, callback=run_store, params=parameters, help=store_type.summary)
+    options: list[click.Parameter] = [_option(name, field) for name, field in store_type.options.model_fields.items()]
+    command = click.command(store_type.name, params=options, help=store_type.summary)(run_store)
     return skip_deleted_option(metrics_option(command))
 
 
@@ -121,7 +122,7 @@ for _store_type in _STORES.values():
 
 @sink.command()
 @click.argument("store", type=click.Choice(list(_STORES)))
-@click.argument("pipeline")
+@pipeline_argument
 def rewind(store: str, pipeline: str) -> None:
     """Restore a store that lost data: make its stopped sink read its topics from the start.
 

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from penstock.commands.errors import pipeline_argument
 from penstock.kafka.topics import admin_client, create_topics, largest_messages, partition_counts, require_room
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
@@ -18,7 +19,7 @@ def topics() -> None:
 
 
 @topics.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.option(
     "--replication",
     type=click.IntRange(min=1),
@@ -39,7 +40,7 @@ def create(pipeline: str, replication: int | None) -> None:
 
 
 @topics.command()
-@click.argument("pipeline")
+@pipeline_argument
 def show(pipeline: str) -> None:
     """Show the topics of PIPELINE, and whether each exists with the right number of partitions."""
     kafka = Settings().kafka.access

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from deploy.local.versions import server_versions
+from penstock.commands.errors import naming
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
@@ -47,7 +48,7 @@ _PACKAGES = (
     "backfills",
     multiple=True,
     metavar="PIPELINE=FOLDER",
-    help="Also compare this complete backfill with the served features.",
+    help="Also compare this complete backfill with the served features. PIPELINE is written as among PIPELINES.",
 )
 @click.option(
     "--epochs",
@@ -84,7 +85,9 @@ def verify(
     if report is not None:
         report.write_text(result.model_dump_json(indent=2) + "\n")
     for name, one in result.pipelines.items():
-        click.echo(f"{name}: {one.verdict}; {one.model_dump_json(exclude={'examples'})}")
+        click.echo(f"{name}: {one.verdict}")
+        for line in _summary(one):
+            click.echo(f"  {line}")
         for text in (*one.failures(), *one.unchecked()):
             click.echo(f"  {text}", err=True)
         for example in one.examples:
@@ -92,11 +95,26 @@ def verify(
     sys.exit(0 if result.held else 1)
 
 
+def _summary(report: PipelineReport) -> list[str]:
+    """What was compared, in a few lines; the file of --report has every number."""
+    return [
+        f"events       {report.events_valid:,} valid, {report.events_invalid:,} refused, "
+        f"{report.events_duplicate:,} duplicates",
+        f"features     {report.features_checked:,} of {report.features_total:,} values compared",
+        f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
+        f"stores       {report.redis_checked:,} vectors in Redis, {report.cassandra_rows:,} rows in Cassandra",
+        f"backfill     {report.backfill_rows:,} rows",
+        f"drift        {report.drift_alerts:,} alerts",
+    ]
+
+
 def _verify(
     reference: str, measured: Measured | None, backfill: Path | None, *, seed: int, epochs: int
 ) -> PipelineReport:
     """Check one pipeline; runs in a process of its own, because the checks of a pipeline use one core."""
-    return verify_pipeline(open_project(reference), Settings(), measured, seed=seed, epochs=epochs, backfill=backfill)
+    with naming(reference):
+        project, settings = open_project(reference), Settings()
+        return verify_pipeline(project, settings, measured, seed=seed, epochs=epochs, backfill=backfill)
 
 
 def _folders(backfills: tuple[str, ...], pipelines: tuple[str, ...]) -> dict[str, Path]:
@@ -104,7 +122,8 @@ def _folders(backfills: tuple[str, ...], pipelines: tuple[str, ...]) -> dict[str
     for text in backfills:
         name, _, folder = text.partition("=")
         if name not in pipelines or not folder:
-            raise click.BadParameter(f"{text!r} is not PIPELINE=FOLDER with a pipeline of {', '.join(pipelines)}")
+            wanted = " or ".join(f"{pipeline}=FOLDER" for pipeline in pipelines)
+            raise click.BadParameter(f"{text!r}: write {wanted}", param_hint="'--backfill'")
         folders[name] = Path(folder)
     return folders
 

@@ -6,6 +6,7 @@ Jobs are submitted through PyFlink (:mod:`streams.flink.submit`); everything els
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -262,8 +263,10 @@ def _require_no_state(flink: Flink, project: Project, settings: Settings) -> Non
 
 
 def _savepoint_path(project: Project, settings: Settings, savepoint: str | None) -> str | None:
+    if savepoint is None or savepoint.startswith("/") or re.match(r"[a-z][a-z0-9+.-]*:", savepoint):
+        return savepoint  # as Flink takes it: a path on its machines, or a URL
     if savepoint != LATEST:
-        return savepoint
+        return _local_savepoint(project, savepoint)
     path_file = _latest_savepoint_file(project, settings)
     if not path_file.is_file():
         raise PenstockError(
@@ -272,6 +275,20 @@ def _savepoint_path(project: Project, settings: Settings, savepoint: str | None)
             next=f"penstock job start {project.reference} --from-savepoint PATH, or --empty",
         )
     return path_file.read_text(encoding="utf-8").strip()
+
+
+def _local_savepoint(project: Project, savepoint: str) -> str:
+    """The absolute path of a folder that the user named from where he is, as Flink runs somewhere else."""
+    path = Path(savepoint).resolve()
+    if not path.is_dir():
+        raise PenstockError(
+            f"there is no savepoint {savepoint}",
+            where=str(path),
+            safe="no job was started",
+            next=f"penstock job start {project.reference} --from-savepoint PATH, "
+            "with the path or URL that `penstock job stop` printed, or with latest",
+        )
+    return str(path)
 
 
 def _latest_savepoint_file(project: Project, settings: Settings) -> Path:

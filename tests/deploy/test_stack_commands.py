@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from deploy.local.ports import Ports
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, select_services
 from penstock.commands.stack import status, up
+from penstock.errors import PenstockError
 from penstock.paths import DEFAULT_HOME
 
 
@@ -21,6 +23,18 @@ def starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "_saved", lambda _: None)
     for name in ("PENSTOCK_HOME", "PENSTOCK_PORTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_taken_ports_are_a_list_with_their_holders_and_how_to_choose_others(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, Ports.free())
+    with socket.create_server(("127.0.0.1", stack.ports["kafka"])), pytest.raises(PenstockError) as taken:
+        stack._refuse_taken_ports(select_services(["kafka"]))
+    first, *ports = taken.value.what.splitlines()
+    assert first == "ports that the stack needs are taken:"
+    assert [line.split()[:5] for line in ports] == [
+        ["kafka", str(stack.ports["kafka"]), "held", "by", "pid"],
+    ]
+    assert (taken.value.next or "").startswith(f"penstock up --home {tmp_path} --free-ports, or with --port NAME=PORT")
 
 
 def _printed_by_up(*arguments: str) -> str:

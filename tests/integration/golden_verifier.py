@@ -16,9 +16,10 @@ from typing import Any
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from streams.plan.project import Project, open_project
+from tests.published import published
 from verify.check_features import check_features
 from verify.judged_sources import judged_source
-from verify.published import Published, published
+from verify.published import Published
 
 BUDGET = 20_000_000
 

@@ -37,12 +37,12 @@ from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
 from tests.backfills import run_quietly
+from tests.published import published
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_features import check_features
 from verify.check_timers import check_timers
 from verify.judged_sources import judged_source
-from verify.published import published
 from verify.reading import read_backfill_data
 
 SPACING_MS = 4_000

@@ -28,8 +28,8 @@ from schemas.history import record_decoder
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
+from tests.published import published
 from verify.check_drift import check_drift
-from verify.published import published
 from verify.report import PipelineReport
 
 SEED = 11

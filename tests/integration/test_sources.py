@@ -25,12 +25,12 @@ from streams.plan.entity_text import composite_text
 from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
 from tests.backfills import run_quietly
+from tests.published import published
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
 from verify.check_backfill import check_backfill
 from verify.check_events import Judged, check_dead_letters
 from verify.check_features import check_features
 from verify.judged_sources import judged_source
-from verify.published import published
 from verify.reading import read_backfill_data
 
 _DEFINITION = '''

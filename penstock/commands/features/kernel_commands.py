@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.features.entity_events import entity_events
 from penstock.commands.features.explanation import explain as explain_vector
 from penstock.commands.features.explanation_view import as_data, print_explanation
@@ -31,7 +32,7 @@ from streams.plan.project import open_project
 
 
 @click.command("plan")
-@click.argument("pipeline")
+@pipeline_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--entities",
@@ -67,7 +68,7 @@ def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> N
 
 
 @click.command("explain")
-@click.argument("pipeline")
+@pipeline_argument
 @click.argument("view")
 @click.argument("entity")
 @hash_option

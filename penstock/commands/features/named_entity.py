@@ -11,6 +11,7 @@ from penstock.errors import PenstockError
 from penstock.redis_client import EvictionUnknown, connect_redis, eviction_of
 from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
+from sinks.stores.redis import redis_key
 from sinks.vector_format import FeatureVector
 from streams.plan.entity_text import stored_entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -56,6 +57,11 @@ def read_vector(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, se
         raise PenstockError(
             f"Redis does not answer: {error}", where=settings.redis.url, next="penstock status"
         ) from error
+
+
+def is_stored(plan: PipelinePlan, view: ViewPlan, entity: str, settings: Settings) -> bool:
+    """Whether Redis has anything under the entity's key, readable or not."""
+    return connect_redis(settings.redis).get(redis_key(plan, view, entity)) is not None
 
 
 def print_hash_hint(plan: PipelinePlan, view: ViewPlan) -> None:

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from penstock.commands.errors import pipeline_argument
 from penstock.commands.features.named_entity import (
     hash_option,
+    is_stored,
     print_eviction_hint,
     print_hash_hint,
     read_vector,
@@ -20,6 +22,7 @@ from penstock.commands.features.named_entity import (
     resolve_entity,
 )
 from penstock.commands.options import EventTime
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import iso, readable
 from schemas.feature_types import FeatureValue
@@ -28,7 +31,7 @@ from sinks.stores.redis import redis_key
 from sinks.vector_format import FeatureVector, VectorState
 from streams.definitions.windows import duration_text
 from streams.plan.model import PipelinePlan, ViewPlan
-from streams.plan.project import open_project
+from streams.plan.project import Project, open_project
 
 _COLOURS = {
     VectorState.PRESENT: "green",
@@ -39,13 +42,20 @@ _COLOURS = {
 
 
 @click.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.argument("view")
 @click.argument("entity")
-@click.option("--at", type=EventTime(), help="Read at this event time (epoch ms or ISO 8601, UTC); default now.")
+@click.option(
+    "--at",
+    type=EventTime(),
+    help="Read the latest vector as it reads at this event time, when more or fewer of its windows have passed "
+    "(default: now). It is not the vector of that time.",
+)
 @hash_option
 def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
-    r"""Show an entity's features from the online store.
+    r"""Show an entity's latest features in the online store, as they read now or at another event time.
+
+    Redis has the latest vector only; earlier ones are in Cassandra: `penstock features describe` names the table.
 
     If the entity is personal data, give its hash as in records and predictions, or the value with --hash, which hashes
     it with the PII key. For an entity of several columns, join their values by |, with a \ before each | or \ within a
@@ -56,6 +66,8 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     entity = resolve_entity(plan, view_plan, entity, settings, hashed=hashed)
     now_ms = time.time_ns() // 1_000_000 if at is None else at
     vector = read_vector(plan, view_plan, entity, now_ms, settings)
+    if vector.state is VectorState.MISSING and is_stored(plan, view_plan, entity, settings):
+        raise _of_another_definition(project, view_plan, entity)
     _print_vector(Console(), view_plan, vector, now_ms, at is None)
     if vector.state is VectorState.MISSING:
         print_eviction_hint(settings)
@@ -64,8 +76,20 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     click.get_current_context().exit(1 if vector.state is VectorState.MISSING else 0)
 
 
+def _of_another_definition(project: Project, view: ViewPlan, entity: str) -> PenstockError:
+    """The error for a vector that is stored but that the view as it is defined now cannot read."""
+    return PenstockError(
+        f"a vector of {entity} is stored, but another definition of {view.id} wrote it: this one has hash {view.hash}",
+        where=redis_key(project.plan, view, entity),
+        safe="nothing was changed",
+        next=f"penstock schemas check {project.reference} shows what changed since the last export. Undo that; or keep "
+        f"it as a new version of the view: penstock schemas export {project.reference}, then "
+        f"penstock job upgrade {project.reference}",
+    )
+
+
 @click.command()
-@click.argument("pipeline")
+@pipeline_argument
 @click.argument("view", required=False)
 def describe(pipeline: str, view: str | None) -> None:
     """Show the features of a pipeline, or of one view, and where they are stored."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from penstock.errors import PenstockError
+from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.flink.submit import _innermost_message
 
@@ -69,3 +73,29 @@ def test_an_error_shows_the_first_lines_of_flinks_message() -> None:
 
     with flink(answer) as client, pytest.raises(PenstockError, match="404: NotFound: job j"):
         client.job("j")
+
+
+PROJECT: Any = SimpleNamespace(name="ads", reference="ads/pipeline.py")
+UNUSED: Any = None
+
+
+def test_a_savepoint_is_named_from_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept" / "savepoint-1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "kept")
+    for name in ("savepoint-1", "./savepoint-1", "../kept/savepoint-1"):
+        assert lifecycle._savepoint_path(PROJECT, UNUSED, name) == str(tmp_path / "kept" / "savepoint-1")
+
+
+@pytest.mark.parametrize("name", ["/data/flink/savepoint-1", "s3://bucket/savepoint-1", "file:/data/savepoint-1"])
+def test_a_savepoint_on_flinks_machines_is_named_as_flink_takes_it(name: str) -> None:
+    assert lifecycle._savepoint_path(PROJECT, UNUSED, name) == name
+
+
+def test_a_savepoint_that_is_not_there_is_an_error_with_the_path_that_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PenstockError, match="there is no savepoint savepoint-1") as missing:
+        lifecycle._savepoint_path(PROJECT, UNUSED, "savepoint-1")
+    assert missing.value.where == str(tmp_path / "savepoint-1")
+    assert "penstock job start ads/pipeline.py --from-savepoint" in (missing.value.next or "")

@@ -1,0 +1,48 @@
+"""`penstock features get` says why there is nothing to show."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from penstock.cli import cli
+from penstock.commands.features import named_entity
+from penstock.errors import PenstockError
+
+
+class Stored:
+    """A Redis whose every key has this value."""
+
+    def __init__(self, value: bytes | None) -> None:
+        self._value = value
+
+    def mget(self, keys: list[str]) -> list[bytes | None]:
+        return [self._value for _ in keys]
+
+    def get(self, _: str) -> bytes | None:
+        return self._value
+
+
+def get(monkeypatch: pytest.MonkeyPatch, stored: bytes | None) -> Result:
+    monkeypatch.setattr(named_entity, "connect_redis", lambda _: Stored(stored))
+    return CliRunner().invoke(cli, ["features", "get", "fraud", "card_spend", "4242"])
+
+
+def test_a_vector_of_another_definition_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = get(monkeypatch, b"\x01" + bytes(60))
+    assert isinstance(shown.exception, PenstockError)
+    assert "another definition of card_spend@1 wrote it" in shown.exception.what
+    assert "penstock schemas check fraud" in (shown.exception.next or "")
+    assert "MISSING" not in shown.output
+
+
+def test_where_nothing_is_stored_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = get(monkeypatch, None)
+    assert (shown.exit_code, "MISSING" in shown.output) == (1, True)
+    assert "nothing is stored for this card" in shown.output
+
+
+def test_the_help_of_at_says_that_it_is_no_history() -> None:
+    shown = " ".join(CliRunner().invoke(cli, ["features", "get", "--help"]).output.split())
+    assert "It is not the vector of that time" in shown
+    assert "earlier ones are in Cassandra" in shown

@@ -1,0 +1,62 @@
+"""Errors name the pipeline as the user typed it, whatever code raised them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import cli
+from penstock.commands.errors import naming
+from penstock.errors import PenstockError
+from penstock.paths import ROOT
+
+
+def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with the words that call it."""
+    if not isinstance(command, click.Group):
+        yield " ".join(words), command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from commands(found, (*words, name))
+
+
+ALL = dict(commands(cli))
+
+
+def test_the_word_in_the_next_step_becomes_the_reference_quoted_for_a_shell() -> None:
+    next_step = "penstock model train PIPELINE, then penstock model load PIPELINE (PENSTOCK_PIPELINES)"
+    with pytest.raises(PenstockError) as error, naming("my ads/pipeline.py"):
+        raise PenstockError("no model", next=next_step)
+    named = "'my ads/pipeline.py'"
+    assert error.value.next == f"penstock model train {named}, then penstock model load {named} (PENSTOCK_PIPELINES)"
+
+
+def test_an_error_without_a_next_step_stays_as_it_is() -> None:
+    with pytest.raises(PenstockError) as error, naming("ads"):
+        raise PenstockError("PIPELINE")
+    assert (error.value.what, error.value.next) == ("PIPELINE", None)
+
+
+@pytest.mark.parametrize(
+    "words", [name for name, found in ALL.items() if any(p.name == "pipeline" and p.required for p in found.params)]
+)
+def test_every_command_on_a_pipeline_names_it_in_its_errors(words: str) -> None:
+    assert hasattr(ALL[words].callback, "__wrapped__"), "declare the argument with pipeline_argument"
+
+
+def test_without_a_model_the_next_command_is_the_one_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline is named by a path, which no name of a pipeline would find."""
+    shutil.copytree(ROOT / "examples" / "fraud", tmp_path / "ads")
+    monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(tmp_path / "models"))
+    reference = str(tmp_path / "ads" / "pipeline.py")
+    error = CliRunner().invoke(cli, ["model", "status", reference]).exception
+    assert isinstance(error, PenstockError)
+    assert error.next == f"penstock model train {reference}"

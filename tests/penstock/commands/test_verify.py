@@ -1,0 +1,63 @@
+"""What `penstock verify` prints."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import pytest
+from click.testing import CliRunner, Result
+
+from penstock.commands import verify as module
+from tests.verify.test_report import HELD
+from verify.report import PipelineReport
+
+
+class Inline:
+    """Runs the checks in this process."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        return type("Done", (), {"result": lambda _: result})()
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(module, "_verify", lambda *_, **__: PipelineReport(**HELD))
+
+
+def verify(*arguments: str) -> Result:
+    return CliRunner().invoke(module.verify, arguments)
+
+
+def test_it_prints_the_verdict_and_what_was_compared_for_people() -> None:
+    shown = verify("ads/pipeline.py")
+    assert shown.exit_code == 0, shown.output
+    first, *others = shown.output.splitlines()
+    assert first == "ads/pipeline.py: passed"
+    assert [line.split()[0] for line in others] == [
+        "events",
+        "features",
+        "predictions",
+        "stores",
+        "backfill",
+        "drift",
+    ]
+    assert "{" not in shown.output
+
+
+@pytest.mark.parametrize("text", ["build/backfill", "fraud=build/backfill", "ads/pipeline.py="])
+def test_a_backfill_that_names_no_pipeline_as_it_was_given_is_refused_with_what_to_write(text: str) -> None:
+    refused = verify("ads/pipeline.py", "flights", "--backfill", text)
+    assert refused.exit_code == 2
+    assert "--backfill" in refused.output
+    assert "write ads/pipeline.py=FOLDER or flights=FOLDER" in refused.output
