@@ -10,9 +10,10 @@ BOOTSTRAP := $(PYTHON) -m deploy.bootstrap
 ARGS ?=
 
 help: ## Show this page
-	@printf '\n\033[1mPenstock\033[0m  streaming features and exactly-once inference\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\n  More: %s/penstock --help, docs/, CONTRIBUTING.md\n\n' '$(BIN)'
+	@{ printf '\n\033[1mPenstock\033[0m  streaming features and exactly-once inference\n\n'; \
+	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST); \
+	printf '\n  More: %s/penstock --help, docs/, CONTRIBUTING.md\n\n' '$(BIN)'; } \
+	| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
 setup: ## Install what is missing: system packages, locked environments, jars, the kernel
 	@$(BOOTSTRAP)
@@ -20,7 +21,7 @@ setup: ## Install what is missing: system packages, locked environments, jars, t
 demo: setup ## Run both example pipelines on a local stack and verify them (ARGS=--full for all flights)
 	@$(BIN)/penstock demo $(ARGS)
 
-up: setup ## Start the local stack and wait until it is well
+up: setup ## Start the local stack and wait until every server is healthy
 	@$(BIN)/penstock up $(ARGS)
 
 down: ## Stop the local stack

@@ -151,31 +151,6 @@ def score_onnx(content: bytes | Path, X: FloatArray) -> FloatArray:  # noqa: N80
     return result
 
 
-def score_baseline(path: Path, X: FloatArray) -> FloatArray:  # noqa: N803
-    """Score with the baseline of a model version, its model without windowed features; returns float32 [N].
-
-    Args:
-        path: The version's folder in the model repository.
-        X: The vectors of the model itself, float32 [N, inputs]; the baseline's columns are chosen by name.
-
-    Raises:
-        PenstockError: if the version has no baseline, or takes vectors of another width.
-    """
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        content = (path / "baseline.onnx").read_bytes()
-    except FileNotFoundError as error:
-        raise PenstockError(
-            "this model version has no baseline", where=str(error.filename), next="penstock model train PIPELINE"
-        ) from error
-    if X.shape[1] != len(manifest["inputs"]):
-        raise PenstockError(
-            f"the vectors have {X.shape[1]} values, the model takes {len(manifest['inputs'])}", where=str(path)
-        )
-    columns = [manifest["inputs"].index(name) for name in manifest["baseline_inputs"]]
-    return score_onnx(content, X[:, columns])
-
-
 def to_onnx(
     model: HistGradientBoostingClassifier,
     X: FloatArray,  # noqa: N803

@@ -49,8 +49,3 @@ class Vectorizer:
 def pack_vector(vector: FloatArray) -> bytes:
     """Encode one vector as little-endian float32, as predictions store it."""
     return vector.astype("<f4", copy=False).tobytes()
-
-
-def unpack_vector(data: bytes) -> FloatArray:
-    """Decode what :func:`pack_vector` encoded."""
-    return np.frombuffer(data, dtype="<f4").astype(np.float32)

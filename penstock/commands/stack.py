@@ -128,11 +128,11 @@ def status(home: Path, show_environment: bool) -> None:
 
 @click.command()
 @_home_option
-@click.argument("name", type=click.Choice([*PROGRAMS, "supervisord"]))
+@click.argument("name", metavar="PROGRAM", type=click.Choice([*PROGRAMS, "supervisord"]))
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @click.option("-n", "--lines", type=int, default=100, show_default=True, help="The number of lines, from the end.")
 def logs(home: Path, name: str, follow: bool, lines: int) -> None:
-    """Print the log of one program."""
+    """Print the log of one program: those of `penstock status`, or supervisord, which runs them."""
     stack = Stack(home)
     path = stack.log(name)
     if not path.exists():

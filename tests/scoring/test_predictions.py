@@ -12,7 +12,6 @@ from scoring.predictions import (
     event_position,
     event_position_of_dead_letter,
 )
-from scoring.vectors import unpack_vector
 from streams.plan.compiler import compile_plan
 from tests.scoring.scorer_bench import define
 
@@ -53,7 +52,7 @@ def decoded(produced):
 def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
     prediction = decoded(writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.75, "primary"), NOW))
     vector = prediction.pop("vector")
-    assert unpack_vector(vector).tobytes() == VECTOR.tobytes()
+    assert vector == VECTOR.astype("<f4").tobytes()
     assert prediction == {
         "event_id": "e1",
         "pipeline": "taps_predictions",

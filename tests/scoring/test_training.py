@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT
-from scoring.training import auc, score_baseline, score_onnx, to_onnx, train
+from scoring.training import auc, score_onnx, to_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
 
 INPUTS = ("event.amount", "event.is_online", "card.sum_1h", "card.count_24h")
@@ -225,24 +225,10 @@ def test_auc_of_one_class_is_an_error():
         auc(np.array([0.1, 0.2]), np.array([1, 1]))
 
 
-def test_the_baseline_picks_its_own_columns_from_full_vectors(tmp_path, trained):
-    (tmp_path / "baseline.onnx").write_bytes(trained.baseline_onnx)
-    (tmp_path / "manifest.json").write_text(trained.manifest.model_dump_json())
-    vectors = training_set(seed=3).X
-    assert np.array_equal(score_baseline(tmp_path, vectors), score_onnx(trained.baseline_onnx, vectors[:, :2]))
-
-
-def test_a_version_without_baseline_is_a_clear_error(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(PenstockError, match="has no baseline"):
-        score_baseline(tmp_path, np.zeros((1, 4), dtype=np.float32))
-
-
-def test_vectors_of_another_width_are_refused_by_the_baseline(tmp_path, trained):
-    (tmp_path / "baseline.onnx").write_bytes(trained.baseline_onnx)
-    (tmp_path / "manifest.json").write_text(trained.manifest.model_dump_json())
-    with pytest.raises(PenstockError, match="have 3 values, the model takes 4"):
-        score_baseline(tmp_path, np.zeros((1, 3), dtype=np.float32))
+def test_the_baseline_takes_the_columns_that_its_manifest_names(trained):
+    manifest, vectors = trained.manifest, training_set(seed=3).X
+    columns = [manifest.inputs.index(name) for name in manifest.baseline_inputs]
+    assert score_onnx(trained.baseline_onnx, vectors[:, columns]).shape == (len(vectors),)
 
 
 def training_set_with_late_positives(count) -> TrainingSet:
