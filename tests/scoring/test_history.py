@@ -33,7 +33,7 @@ def test_predictions_that_are_deleted_while_they_are_read_are_looked_for_again(
     made: list[dict[str, Any]] = []
     monkeypatch.setattr(history, "Consumer", lambda settings, logger: made.append(settings))  # noqa: ARG005
     kafka = KafkaAccess(bootstrap="unused:1")
-    of_scored = PredictionHistory(kafka, "predictions.p", "p.dlq", clock=time.monotonic, stopping=lambda: False)
+    of_scored = PredictionHistory(kafka, "predictions.p", "p.dlq", "e", clock=time.monotonic, stopping=lambda: False)
     assert {settings["auto.offset.reset"] for settings in made} == {"error"}, "else it would go on at the end"
     with pytest.raises(HistoryUnavailableError, match=r"predictions\.p\[1\]"):
         of_scored._process(cast("Message", FakeMessage()), {})
