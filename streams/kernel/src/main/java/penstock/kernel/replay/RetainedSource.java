@@ -74,7 +74,8 @@ public final class RetainedSource extends WrappedKafkaSource {
           "position " + from + " is out of range for partition " + split.getTopicPartition());
     }
     skipped.addAndGet(to - from);
-    LOG.warn("{}@{}: skipped to {}, Kafka deleted the records", split.getTopicPartition(), from, to);
+    LOG.warn(
+        "{}@{}: skipped to {}, Kafka deleted the records", split.getTopicPartition(), from, to);
     return new KafkaPartitionSplit(
         split.getTopicPartition(),
         to,
