@@ -31,8 +31,8 @@ from streams.plan.project import Project
 CASES = [case for file in sorted((Path(__file__).parents[1] / "corpus").glob("*.json")) for case in read_cases(file)]
 PIPELINE = CASES[0].pipeline
 PROJECT = Project.of(PIPELINE, Path("nothing is committed"))
-# Cases have times that are centuries apart, none of them in the future: the job's clock would refuse it. The broker must
-# not delete the records soon.
+# Cases have times that are centuries apart, none of them in the future: the job's clock would refuse it. The broker
+# must not delete the records soon.
 TOPIC = {"retention.ms": "-1"}
 
 
