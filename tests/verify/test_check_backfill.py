@@ -84,6 +84,7 @@ def check(
     to_ms: int = 10_000,
     plan: PipelinePlan = PLAN,
     updating: Sequence[JudgedEvent] = (),
+    never_served: frozenset[Position] = frozenset(),
 ) -> BackfillFindings:
     folder.mkdir(exist_ok=True)
     also = (Offsets(start={0: 0}, end={0: len(updating)}),) if updating else ()
@@ -116,7 +117,15 @@ def check(
     timestamps = {one.position: one.timestamp for one in EVENTS}
     times = {one.position: one.timestamp for one in updating}
     others = [Judged({one.position: one for one in updating}, {}, {}, times)] if updating else []
-    return check_backfill(plan, read_backfill_data(folder), events, served(live), timestamps, others=others)
+    return check_backfill(
+        plan,
+        read_backfill_data(folder),
+        events,
+        served(live),
+        timestamps,
+        others=others,
+        never_served=never_served,
+    )
 
 
 def test_a_backfill_that_equals_what_was_served_holds(tmp_path: Path) -> None:
@@ -220,6 +229,15 @@ def test_an_event_that_was_never_served_is_found(tmp_path: Path) -> None:
     findings = check(tmp_path, emitted(REPLAYED), emitted(REPLAYED)[:3])
     assert findings.mismatches == 1
     assert "was never served" in findings.examples[0]
+
+
+def test_what_only_the_live_jobs_clock_refused_is_a_difference_of_order_in_the_rows_that_count_it(
+    tmp_path: Path,
+) -> None:
+    refused = EVENTS[1]
+    live = emitted([one for one in REPLAYED if one is not refused])
+    findings = check(tmp_path, emitted(REPLAYED), live, never_served=frozenset([refused.position]))
+    assert (findings.rows, findings.mismatches, findings.order_differences) == (4, 0, 2), findings.examples
 
 
 def test_what_was_emitted_again_after_a_failure_is_not_what_was_served(tmp_path: Path) -> None:
