@@ -108,7 +108,8 @@ def test_a_taken_port_is_reported_with_its_name_and_owner_before_anything_starts
         holder.listen(1)
         with pytest.raises(PenstockError) as error:
             small.up(["kafka", "redis"])
-    assert f"redis needs port {small.ports['redis']}, held by pid {os.getpid()}" in error.value.what
+    words = ["redis", str(small.ports["redis"]), "held", "by", "pid", str(os.getpid())]
+    assert any(line.split()[:6] == words for line in error.value.what.splitlines())
     assert "nothing was started" in str(error.value)
     assert "penstock up" in str(error.value)
     assert _processes(small) == 0
