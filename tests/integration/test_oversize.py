@@ -23,7 +23,6 @@ from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from verify.check_events import check_dead_letters, judge_source
 from verify.check_features import check_features
-from verify.published import published
 from verify.unpublished import check_unpublished
 
 START_MS = 1_700_000_000_000

@@ -251,7 +251,7 @@ def test_a_scorer_that_is_told_to_stop_while_kafka_does_not_answer_ends_before_a
         os.kill(frozen, signal.SIGSTOP)
         try:
             process.process.send_signal(signal.SIGTERM)
-            assert process.process.wait(20) == 0, process.log()
+            assert process.process.wait(30) == 0, process.log()
         finally:
             process.kill()
             os.kill(frozen, signal.SIGCONT)
