@@ -21,6 +21,7 @@ from schemas.dead_letters import DeadLetter
 from streams.flink import lifecycle
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
+from tests.published import published
 from verify.check_events import check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.unpublished import check_unpublished
