@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -46,12 +47,18 @@ def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
 @contextmanager
 def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with the macros that generated expressions use."""
-    with duckdb.connect() as connection:
+    with _database().cursor() as connection:
         # A macro adds levels to an expression: 1,000, the default, are too few for one that is allowed.
-        settings = ["SET preserve_insertion_order = true", "SET max_expression_depth TO 10000"]
-        macros = [f"CREATE TEMP MACRO {head} AS {body}" for head, body in DUCKDB_MACROS.items()]
-        connection.execute("; ".join([*settings, *macros]))
+        connection.execute("SET preserve_insertion_order = true; SET max_expression_depth TO 10000")
         yield connection
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """The process's database in memory: to open one takes longer than most computations."""
+    database = duckdb.connect()
+    database.execute("; ".join(f"CREATE MACRO {head} AS {body}" for head, body in DUCKDB_MACROS.items()))
+    return database
 
 
 def _by_sql(
