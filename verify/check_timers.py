@@ -32,8 +32,8 @@ from verify.window_engine import ChainValues
 
 # What the events in a window give in any order.
 _ORDER_FREE = frozenset({"count", "sum", "mean", "min", "max", "variance", "std", "distinct", "approx_distinct"})
-SETTLED_MS = 5_000
-"""Timers that are due at the watermark after a record are published by then, after this record."""
+# The time that the job has to publish what is due.
+_PUBLISHING_MS = 5_000
 
 
 def check_timers(
@@ -67,21 +67,31 @@ def least_watermark(
     records: Sequence[Published],
     others: Sequence[Mapping[Position, JudgedEvent]],
 ) -> int | None:
-    """The least watermark whose timers must have been published; None if a partition has no event that shows it."""
-    settled = max((record.timestamp for record in records), default=0) - SETTLED_MS
+    """The least watermark whose timers must have been published; None if the records do not tell.
+
+    A run of the job knows of a partition by its first event there, and waits for no other longer than for an idle one.
+    """
+    of_events = [record for record in records if not record.is_timer]
+    attempt = max((record.value["attempt"] for record in of_events), default=0)
+    settled = max((r.timestamp for r in of_events), default=0) - settling_ms(plan)
     everything = {event.place: event for of_source in (events, *others) for event in of_source.values()}
+    seen: set[tuple[int, int]] = set()
     newest: dict[tuple[int, int], int] = {}
-    for record in records:
-        if record.timestamp <= settled and not record.is_timer:
-            places = [place for of_view in record.updates.values() for place in of_view or ()]
-            for place in (Place(0, record.position), *places):
-                event = everything.get(place)
-                if event is not None:
-                    key = event.source, event.position.partition
-                    newest[key] = max(newest.get(key, event.time), event.time)
-    if len(newest) < sum(source.partitions for source in plan.sources):
-        return None
-    return min(newest.values()) - plan.source.disorder_ms - 2
+    for record in of_events:
+        if record.value["attempt"] != attempt:
+            continue
+        updates = [place for of_view in record.updates.values() for place in of_view or ()]
+        for event in filter(None, map(everything.get, (Place(0, record.position), *updates))):
+            partition = event.source, event.position.partition
+            seen.add(partition)
+            if record.timestamp <= settled:
+                newest[partition] = max(newest.get(partition, event.time), event.time)
+    return min(newest.values()) - plan.source.disorder_ms - 2 if newest and newest.keys() == seen else None
+
+
+def settling_ms(plan: PipelinePlan) -> int:
+    """After this time without a restart, timers that are due by the events so far have been published."""
+    return plan.source.idle_after_ms + _PUBLISHING_MS
 
 
 def _check_last_vectors(

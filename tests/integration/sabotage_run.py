@@ -23,7 +23,7 @@ from penstock.settings import Settings
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.integration.kill_point import KillPoint
-from verify.check_timers import SETTLED_MS
+from verify.check_timers import settling_ms
 from verify.reading import read_run
 from verify.run_data import RunData
 
@@ -89,7 +89,7 @@ by_shop = View(
 )
 pipeline = Pipeline(
     name="taps_{suffix}",
-    source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=2),
+    source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=2, idle_after="1s"),
     additional_sources=(
         Source(topic="events.refunds_{suffix}", contract=Refund, key="card", partitions=2, triggers=False),
     ),
@@ -186,7 +186,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         assert is_killed, "the job never published anything between two checkpoints"
         # By the next records, all timers of the records before have fired.
         runner.await_all()
-        time.sleep(SETTLED_MS / 1_000 + 1)
+        time.sleep(settling_ms(project.plan) / 1_000 + 1)
         runner.produce(events[-LAST:], rng=random.Random(seed))
         runner.await_all()
         services.call("job-stop", "job", "stop", file)

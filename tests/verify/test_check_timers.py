@@ -10,7 +10,7 @@ import pytest
 from streams.oracle.reference import Timed, timer_features, vector
 from streams.plan.model import PipelinePlan
 from tests.plans import make_plan, view_of
-from verify.check_timers import SETTLED_MS, check_timers
+from verify.check_timers import check_timers, settling_ms
 from verify.emissions import FeatureFindings, JudgedEvent
 from verify.published import Position, Published
 
@@ -113,7 +113,7 @@ def late_run(*timers: Published) -> FeatureFindings:
     moved = record(3, {}, event_id="id9", event_time=later.time, v=part)
     source = {"topic": "events", "partition": 0, "offset": 9, "timestamp": 7}
     moved = dataclasses.replace(moved, value={**moved.value, "source": source})
-    last = dataclasses.replace(moved, timestamp=SETTLED_MS + 1)
+    last = dataclasses.replace(moved, timestamp=settling_ms(plan) + 1)
     return check_timers(plan, {**EVENTS, later.position: later}, [*served(), *timers, moved, last])
 
 
