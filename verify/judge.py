@@ -102,7 +102,8 @@ def judge(
             plan,
             models,
             run.backfill,
-            lambda until_ms: known_labels(labels, run.labels, project.schemas, registry, until_ms),
+            run.labels,
+            lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
         )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)

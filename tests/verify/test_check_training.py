@@ -1,0 +1,92 @@
+"""A training set that is built a second time has the hash that training recorded, and no other set has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.kafka.reading import Record
+from scoring.training_set import FeatureRow, LabelRow, join, view_versions
+from tests.plans import make_plan, view_of
+from verify.check_training import TrainingFindings, check_training
+from verify.run_data import BackfillData
+
+COUNT = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None}
+PLAN = make_plan(fields=[], views=[view_of(COUNT | {"window_ms": 1_000, "hop_ms": 10, "type": "long"})])
+INPUTS = ("event.x", "v.n")
+UNTIL_MS = 25
+# Event id, time and x; one id twice, one event after the limit, one without a label.
+EVENTS = [("a", 10, 1.5), ("b", 20, None), ("b", 21, 9.0), ("c", 30, 2.0), ("d", 15, 3.0)]
+LABELS = [("a", 12, True), ("a", 24, False), ("b", 22, True), ("c", 23, True)]
+
+
+def labels() -> list[Record]:
+    return [Record(0, n, n, None, json.dumps(label).encode(), ()) for n, label in enumerate(LABELS)]
+
+
+def known(records: Sequence[Record], until_ms: int) -> Mapping[str, int]:
+    read = [json.loads(record.value or b"") for record in records]
+    return {event_id: int(value) for event_id, at, value in sorted(read, key=lambda label: label[1]) if at <= until_ms}
+
+
+def trained(folder: Path) -> None:
+    """Write the manifest of a model that was trained on these events and labels."""
+    rows = [
+        FeatureRow(event_id, time, time, 0, (0, n), np.array([np.nan if x is None else x, n + 1], np.float32))
+        for n, (event_id, time, x) in enumerate(EVENTS)
+    ]
+    found = join(
+        rows,
+        [LabelRow(event_id, at, (n,), value) for n, (event_id, at, value) in enumerate(LABELS)],
+        inputs=INPUTS,
+        views=view_versions(PLAN, INPUTS),
+        until_ms=UNTIL_MS,
+    )
+    assert len(found) == 2
+    read = {"features_read": len(EVENTS), "labels_read": len(LABELS), "labels_refused": 0}
+    manifest = {"version": 1, "inputs": INPUTS, "until_ms": UNTIL_MS, "read": read, "data_hash": found.data_hash}
+    (folder / "1").mkdir()
+    (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
+
+
+def check(folder: Path, records: Sequence[Record], x: float = 1.5) -> TrainingFindings:
+    rows = pa.table(
+        {
+            "event_id": [event_id for event_id, _, _ in EVENTS],
+            "event_time": pa.array([time for _, time, _ in EVENTS], pa.timestamp("ms")),
+            "source.partition": [0] * len(EVENTS),
+            "source.offset": list(range(len(EVENTS))),
+            "event.x": [x, *(value for _, _, value in EVENTS[1:])],
+            "v.as_of": pa.array([time for _, time, _ in EVENTS], pa.timestamp("ms")),
+            "v.n": list(range(1, len(EVENTS) + 1)),
+        }
+    )
+    return check_training(PLAN, folder, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, known)
+
+
+def test_the_set_that_training_recorded_is_found_again(tmp_path: Path) -> None:
+    trained(tmp_path)
+    findings = check(tmp_path, labels())
+    assert (findings.checked, findings.mismatches) == (1, 0)
+
+
+def test_another_vector_or_a_label_that_was_known_later_is_found(tmp_path: Path) -> None:
+    trained(tmp_path)
+    assert check(tmp_path, labels(), x=1.25).mismatches == 1
+    later = [*labels()[:2], Record(0, 2, 2, None, json.dumps(("b", UNTIL_MS + 1, True)).encode(), ()), labels()[3]]
+    assert check(tmp_path, later).mismatches == 1
+
+
+def test_labels_that_came_after_the_training_are_left_out(tmp_path: Path) -> None:
+    trained(tmp_path)
+    corrected = [*labels(), Record(0, 4, 4, None, json.dumps(("b", 23, False)).encode(), ())]
+    findings = check(tmp_path, corrected)
+    assert (findings.checked, findings.mismatches) == (1, 0)
+
+
+def test_a_model_of_another_backfill_is_left_out(tmp_path: Path) -> None:
+    assert check(tmp_path, labels()) == TrainingFindings()
