@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
+from schemas.codec import Decoder, Reason, Registry, Rejection, decode_event, event_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract
 from streams.definitions.base import EVENT_TYPE
@@ -17,13 +18,14 @@ from streams.oracle.reference import Row, accept_rows
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, SourcePlan
 from streams.plan.project import Project
-from verify.dead_letters import Letter, read_letter
+from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
 
-# What a letter keeps of a value that its topic would not take, and the least that every topic of letters takes.
-_LETTER_EXCERPT, _LETTERS_FIT = 16 * 1024, 64 * 1024
+_FUTURE: Reason = "penstock.FutureEvent"
+# What a letter keeps of a value that its topic would not take.
+_LETTER_EXCERPT = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def judge_events(
     keys sent it to several partitions.
 
     A live job also refuses events that are ahead of its own clock, which nobody knows afterwards. Its dead letters
-    (``letters``) say which; such a refusal is right if the event is later than the broker received the letter.
-    Without letters, the result is that of a replay, which goes by the raw records alone.
+    (``letters``) say which; such a refusal is right if the event is later than the broker received the letter. If the
+    job failed after it and took the event when it read it again, the event counts. Without letters, the result is that
+    of a replay, which goes by the raw records alone.
     """
     refusals = _refused_by_clock(plan.pipeline, letters)
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
@@ -108,12 +111,13 @@ def judge_events(
             headers=record.headers,
         )
         letter_ms = refusals.get(Position(record.partition, record.offset))
-        if letter_ms is not None and not isinstance(decoded, Rejection):
+        is_taken = Position(record.partition, record.offset) in published
+        if letter_ms is not None and not is_taken and not isinstance(decoded, Rejection):
             time = getattr(decoded, source.event_time)
             if time > letter_ms:
                 by_clock.add(Position(record.partition, record.offset))
                 why = f"{source.event_time}: ahead of the job's clock"
-                decoded = Rejection("penstock.FutureEvent", "validate", why)
+                decoded = Rejection(_FUTURE, "validate", why)
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
             refused[Position(record.partition, record.offset)] = record
@@ -144,15 +148,24 @@ def _possible_arrivals(
 ) -> list[JudgedEvent]:
     """The events in an order in which they may have arrived, given which of them the job took.
 
-    Copies of one event in several partitions arrive in any order; the partition whose first copy was taken was first.
+    Copies of one event in several partitions arrive in any order. Those that the job did not take came right after the
+    one that it took.
     """
     if source.event_id is None:
         return events
-    firsts: dict[tuple[Any, Any], dict[int, bool]] = {}
+    taken: dict[tuple[Any, Any], JudgedEvent] = {}
     for event in events:
-        own = firsts.setdefault(_identity(source, event), {})
-        own.setdefault(event.position.partition, event.position in published)
-    return sorted(events, key=lambda event: not firsts[_identity(source, event)][event.position.partition])
+        if event.position in published:
+            taken.setdefault(_identity(source, event), event)
+    behind: dict[Position, list[JudgedEvent]] = defaultdict(list)
+    order = []
+    for event in events:
+        first = taken.get(_identity(source, event))
+        if event.position in published or first is None or first.position.partition == event.position.partition:
+            order.append(event)
+        else:
+            behind[first.position].append(event)
+    return [one for event in order for one in (event, *behind[event.position])]
 
 
 def _identity(source: SourcePlan, event: JudgedEvent) -> tuple[Any, Any]:
@@ -180,6 +193,9 @@ def check_dead_letters(
         if letter.pipeline not in (pipeline, None):
             continue
         position = letter.position
+        accepted = judged.events.get(position)
+        if accepted is not None and letter.reason == _FUTURE and accepted.time > record.timestamp:
+            continue  # refused by the clock of a job that failed; the next run read it later, and took it
         found.add(position)
         where = f"{topic}[{position.partition}]@{position.offset}"
         rejection = judged.rejections.get(position)
@@ -204,7 +220,7 @@ def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[Position
             letter = read_letter(record)
         except ValueError:
             continue  # `check_dead_letters` reports it
-        if letter.reason == "penstock.FutureEvent" and letter.pipeline in (pipeline, None):
+        if letter.reason == _FUTURE and letter.pipeline in (pipeline, None):
             received.setdefault(letter.position, record.timestamp)
     return received
 
@@ -231,7 +247,7 @@ def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -
         "value": (kept.value, wanted[1]),
         "headers": (letter.own_headers, wanted[2]),
         "value_bytes": (letter.value_bytes, None if letter.value_bytes is None else len(value)),
-        "excerpt": (letter.value_bytes is not None and length < _LETTERS_FIT, False),
+        "excerpt": (letter.value_bytes is not None and length < ALWAYS_FITS, False),
     }
     return [name for name, (found_part, wanted_part) in pairs.items() if found_part != wanted_part]
 

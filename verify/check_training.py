@@ -14,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
 from verify.run_data import BackfillData
 
+# Of a training without a limit: every event time is before it.
+_END = 2**63 - 1
+
 
 @dataclass
 class TrainingFindings(Findings):
-    """Result of the check of training sets: ``checked`` versions of the model were trained on the backfill."""
+    """Result of the check: ``checked`` training sets of the model's ``versions`` could be built a second time."""
 
+    versions: int = 0
     checked: int = 0
 
 
@@ -51,46 +56,61 @@ def check_training(
     by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
     for path in sorted(folder.glob("*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        until_ms, read = manifest.get("until_ms"), manifest.get("read", {})
-        count = read.get("labels_read", 0) + read.get("labels_refused", 0)
-        if until_ms is None or read.get("features_read") != backfill.rows.num_rows or count > len(by_age):
+        inputs, read = tuple(manifest["inputs"]), manifest["read"]
+        count = read["labels_read"] + read["labels_refused"]
+        findings.versions += 1
+        if manifest["views"] != _views(plan, inputs) or not set(inputs) <= set(backfill.rows.column_names):
             continue
+        if read["features_read"] != backfill.rows.num_rows or count > len(by_age):
+            continue
+        until_ms = _END if manifest["until_ms"] is None else manifest["until_ms"]
         known = labels_until(by_age[:count], until_ms)
-        is_equal = _data_hash(plan, backfill, manifest["inputs"], known, until_ms) == manifest["data_hash"]
+        is_equal = _data_hash(plan, backfill, inputs, known, until_ms) == manifest["data_hash"]
         findings.checked += is_equal or count == len(by_age)
         if not is_equal and count == len(by_age):
             findings.mismatch(
                 f"model version {manifest['version']}: its training set is not that of the backfill's events until "
-                f"{until_ms} and the labels known by then"
+                f"{manifest['until_ms']} and the labels known by then"
             )
     return findings
 
 
+def _views(plan: PipelinePlan, inputs: Sequence[str]) -> dict[str, str]:
+    """The version and hash of each view that the inputs name."""
+    names = {name.partition(".")[0] for name in inputs}
+    return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names}
+
+
 def _data_hash(
-    plan: PipelinePlan, backfill: BackfillData, inputs: list[str], labels: Mapping[str, int], until_ms: int
+    plan: PipelinePlan, backfill: BackfillData, inputs: Sequence[str], labels: Mapping[str, int], until_ms: int
 ) -> str:
     """The SHA-256 of a training set's names, ids, event times, vectors and labels."""
-    columns: dict[str, list[Any]] = {
-        name: values.cast("int64").to_pylist() if str(values.type).startswith("timestamp") else values.to_pylist()
-        for name, values in zip(backfill.rows.column_names, backfill.rows.columns, strict=True)
-    }
-    times = [columns["event_time"], *(columns[f"{view}.as_of"] for view in backfill.views)]
-    places = list(zip(columns["source.partition"], columns["source.offset"], strict=True))
+    views = _views(plan, inputs)
+    place = ("source.timestamp", "source.partition", "source.offset")
+    needed = {"event_id", "event_time", *place, *inputs, *(f"{view}.as_of" for view in views)}
+    columns = {name: _values(backfill.rows[name]) for name in needed}
+    ids, times = columns["event_id"], columns["event_time"]
+    places = list(zip(*(columns[name] for name in place), strict=True))
     first: dict[str, int] = {}
-    for number, event_id in enumerate(columns["event_id"]):
+    for number, event_id in enumerate(ids):
         first[event_id] = min(number, first.get(event_id, number), key=places.__getitem__)
-    known_at = [max(time for time in of_row if time is not None) for of_row in zip(*times, strict=True)]
+    dates = zip(times, *(columns[f"{view}.as_of"] for view in views), strict=True)
+    known_at = [max(time for time in of_row if time is not None) for of_row in dates]
     chosen = [number for event_id, number in first.items() if event_id in labels and known_at[number] <= until_ms]
-    order = sorted(chosen, key=lambda number: (columns["event_time"][number], columns["event_id"][number]))
-    ids = [columns["event_id"][number] for number in order]
-    names = {name.partition(".")[0] for name in inputs}
-    views = {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names}
+    order = sorted(chosen, key=lambda number: (times[number], ids[number]))
     cells = [[_number(columns[name][number]) for name in inputs] for number in order]
-    digest = hashlib.sha256(json.dumps([inputs, views, ids], sort_keys=True).encode())
-    digest.update(np.array([columns["event_time"][number] for number in order], dtype="<i8").tobytes())
+    names = [ids[number] for number in order]
+    digest = hashlib.sha256(json.dumps([inputs, views, names], sort_keys=True).encode())
+    digest.update(np.array([times[number] for number in order], dtype="<i8").tobytes())
     digest.update(np.array(cells, dtype="<f4").tobytes())
-    digest.update(np.array([labels[event_id] for event_id in ids], dtype=np.int8).tobytes())
+    digest.update(np.array([labels[event_id] for event_id in names], dtype=np.int8).tobytes())
     return digest.hexdigest()
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, times as epoch milliseconds."""
+    values: list[Any] = (column.cast("int64") if pa.types.is_timestamp(column.type) else column).to_pylist()
+    return values
 
 
 def _number(value: Any) -> float:

@@ -12,14 +12,12 @@ from penstock.kafka.reading import Record
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
 from verify.check_predictions import Scorer, model_vectors
-from verify.dead_letters import read_letter
+from verify.dead_letters import ALWAYS_FITS, read_letter
 from verify.emissions import first_emissions
 from verify.findings import Findings
 from verify.published import Position, Published
 
 _SCORER = "score"
-# No topic of predictions takes less (`penstock scorer run` checks it), so a shorter prediction needs no letter.
-_ALWAYS_FITS = 64 * 1024
 
 
 @dataclass
@@ -35,7 +33,7 @@ def check_unscored(
     features: Sequence[Published],
     letters: Iterable[Record],
     unreadable: Collection[str],
-    scorers: Callable[[], Iterable[Scorer]],
+    scorers: Callable[[], Sequence[Scorer]],
 ) -> UnscoredFindings:
     """Check each of the scorer's letters: of one event's first feature record, and for a reason that is true.
 
@@ -45,12 +43,12 @@ def check_unscored(
         features: The feature records of events.
         letters: The dead letters of the predictions topic.
         unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
-        scorers: Gives every version of the model that the repository has.
+        scorers: Gives every version of the model with these inputs that the repository has; called for a letter.
     """
     findings = UnscoredFindings()
     first = {Position(record.partition, record.offset): record for record in first_emissions(features).values()}
     for record in letters:
-        place = f"{plan.features_topic.replace('features', 'predictions', 1)}.dlq[{record.partition}]@{record.offset}"
+        place = f"predictions.dlq[{record.partition}]@{record.offset}"
         try:
             letter = read_letter(record)
         except ValueError as error:
@@ -73,11 +71,11 @@ def check_unscored(
     return findings
 
 
-def _is_true(model: Model, record: Published, reason: str, scorers: Callable[[], Iterable[Scorer]]) -> bool:
+def _is_true(model: Model, record: Published, reason: str, scorers: Callable[[], Sequence[Scorer]]) -> bool:
     """Whether the model gives no number for the record, or the prediction is too long, as the letter says."""
     if reason == "penstock.TooLarge":
         names = [record.value["event_id"], *(part["entity"] for part in record.value.values() if _is_view(part))]
-        return sum(len(name.encode()) for name in names) + len(record.key or b"") >= _ALWAYS_FITS // 2
+        return sum(len(name.encode()) for name in names) + len(record.key or b"") >= ALWAYS_FITS // 2
     vector = model_vectors(model, [record.value], 1)
     if reason == "penstock.ModelFailed":
         return any(_fails(score, vector) for score in scorers())

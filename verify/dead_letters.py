@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from penstock.kafka.reading import Record
 from verify.published import Position
 
+ALWAYS_FITS = 64 * 1024
+"""No topic of a pipeline takes fewer bytes: the commands that write to it check it. A shorter record is whole."""
+
 _PREFIX = "__connect.errors."
 
 

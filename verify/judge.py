@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import onnxruntime
 from sklearn.metrics import roc_auc_score
 
 from schemas.codec import Registry
+from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import check_drift
@@ -23,6 +26,7 @@ from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
 from verify.check_training import TrainingFindings, check_training
 from verify.check_unscored import check_unscored
+from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.labels import known_labels
 from verify.measured import Measured
@@ -66,9 +70,8 @@ def judge(
     of_events = [record for record in run.features if not record.is_timer]
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     models = run.models / pipeline.model.name
-    unscored = check_unscored(
-        plan, pipeline.model, of_events, run.unscored, run.unreadable, lambda: _all_versions(models)
-    )
+    versions = cache(lambda: _versions(models, pipeline.model))
+    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions)
     scored = check_predictions(
         plan,
         pipeline.model,
@@ -147,6 +150,7 @@ def judge(
         backfill_checked=replayed.checked,
         backfill_order_differences=replayed.order_differences,
         backfill_mismatches=replayed.mismatches,
+        training_sets=trained.versions,
         training_sets_checked=trained.checked,
         training_mismatches=trained.mismatches,
         drift_from_ms=drift_from_ms,
@@ -179,6 +183,11 @@ def judged_sources(
 ) -> list[Judged]:
     """The events of each source, judged by the contract, as a live job takes them or as a replay does."""
     published: dict[int, set[Position]] = {number: set() for number in range(len(run.sources))}
+    for letter in run.unpublished:
+        with suppress(ValueError):  # `check_unpublished` reports it
+            found = read_letter(letter)
+            if found.topic == project.plan.source.topic:
+                published[0].add(found.position)
     for record in run.features:
         published[0].add(record.position)
         for source, position in (place for places in record.updates.values() for place in places or ()):
@@ -190,12 +199,14 @@ def judged_sources(
     ]
 
 
-def _all_versions(folder: Path) -> Iterator[Scorer]:
-    for path in sorted(folder.glob("*/model.onnx")):
-        try:
-            yield _scorer(path)
-        except Exception:  # noqa: BLE001, S112 - a file that is no model scores nothing
-            continue
+def _versions(folder: Path, model: Model) -> list[Scorer]:
+    """The versions of the model that take its inputs."""
+    manifests = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/manifest.json"))}
+    return [
+        _scorer(path.with_name("model.onnx"))
+        for path, manifest in manifests.items()
+        if manifest.get("inputs") == list(model.inputs)
+    ]
 
 
 def _scorer(path: Path) -> Scorer:

@@ -39,6 +39,9 @@ class PipelineReport(BaseModel):
     without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
     ``not_checked`` says in words what left nothing to check.
 
+    ``training_sets_checked`` counts the versions of the model whose training set could be built a second time, of
+    ``training_sets``: those of this backfill and these views.
+
     ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
 
     ``drift_from_ms`` is the event time at which injected drift begins, None without it. Alerts before it are false
@@ -79,6 +82,7 @@ class PipelineReport(BaseModel):
     backfill_checked: int
     backfill_order_differences: int
     backfill_mismatches: int
+    training_sets: int = 0
     training_sets_checked: int = 0
     training_mismatches: int = 0
     drift_from_ms: int | None

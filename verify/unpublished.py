@@ -16,15 +16,13 @@ from schemas.codec import Decoder, Undecodable, UnknownSchema
 from streams.plan.entity_text import entity_text
 from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
 from streams.plan.model import PipelinePlan
-from verify.dead_letters import read_letter
+from verify.dead_letters import ALWAYS_FITS, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import Findings
 from verify.published import Position, Published, updates_in
 
 _CHARACTERS, _ELEMENTS = 256, 16
 _REASON = ("penstock.FeaturesTooLarge", "encode")
-# No topic of a pipeline takes less (`penstock job start` checks it), so a shorter record needs no letter.
-_ALWAYS_FITS = 64 * 1024
 
 
 @dataclass
@@ -57,6 +55,8 @@ def check_unpublished(
                 continue
             found = decoder.decode(record.value or b"")
             updates = updates_in(record)
+            if plan.additional_sources and record.key is None and not letter.own_headers:
+                updates = dict.fromkeys((view.name for view in plan.views), None)  # left out with the key
         except (ValueError, Undecodable, UnknownSchema) as error:
             findings.mismatch(f"{place}: is not a dead letter with an excerpt: {error}")
             continue
@@ -73,7 +73,7 @@ def check_unpublished(
             findings.mismatch(
                 f"{place}: {letter.topic}[{letter.position.partition}]@{letter.position.offset} is no valid event of it"
             )
-        elif not _is_cut(found) and len(record.key or b"") + len(record.value or b"") < _ALWAYS_FITS:
+        elif not _is_cut(found) and len(record.key or b"") + len(record.value or b"") < ALWAYS_FITS:
             findings.mismatch(f"{place}: nothing was cut of the feature record of {event.position}, so it was not long")
         else:
             findings.records.append(_restored(plan, published, event))

@@ -104,6 +104,7 @@ def _summary(report: PipelineReport) -> list[str]:
         f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
         f"stores       {report.redis_checked:,} vectors in Redis, {report.cassandra_rows:,} rows in Cassandra",
         f"backfill     {report.backfill_rows:,} rows",
+        f"training     {report.training_sets_checked:,} of {report.training_sets:,} training sets built again",
         f"drift        {report.drift_alerts:,} alerts",
     ]
 

@@ -31,7 +31,8 @@ _LATEST_STATE = {
 def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     """All topics that the pipeline reads or writes."""
     partitions = pipeline.source.partitions
-    dead_letters = {"max.message.bytes": str(_DEAD_LETTER_MAX_BYTES)}
+    # The broker's clock shows when the job refused an event (docs/decisions/0006-clock-guard.md).
+    dead_letters = {"max.message.bytes": str(_DEAD_LETTER_MAX_BYTES), "message.timestamp.type": "LogAppendTime"}
     topics = []
     for source in pipeline.sources:
         topics += [Topic(source.topic, partitions), Topic(source.dead_letter_topic, partitions, dead_letters)]

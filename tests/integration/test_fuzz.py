@@ -86,12 +86,12 @@ def run(project: Project, rng: random.Random) -> Counter[str]:
     assert job is not None
     assert (job.state, job.restarts) == ("RUNNING", 0), options
     raw = list(read_topic(kafka, plan.source.topic))
-    judged = judge_source(project, 0, raw, KEY.encode())
+    letters = list(read_topic(kafka, plan.source.dead_letter_topic))
+    judged = judge_source(project, 0, raw, KEY.encode(), letters=letters)
     features, unpublished = await_published(project, set(judged.events))
     emitted, unreadable = readable(features, project.features_decoder(), "features")
     assert unreadable == []
-    letters = list(read_topic(kafka, plan.source.dead_letter_topic))
-    found, wrong, examples = check_dead_letters(judged, plan.source.topic, letters)
+    found, wrong, examples = check_dead_letters(judged, plan.pipeline, plan.source.topic, letters)
     assert (found, wrong, examples) == (len(judged.rejections), 0, [])
     withheld = check_unpublished(plan, judged.events, unpublished, project.features_decoder())
     assert withheld.examples == []

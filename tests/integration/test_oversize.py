@@ -154,9 +154,8 @@ def test_a_result_longer_than_its_topic_takes_is_a_dead_letter_and_later_events_
     assert (job.state, job.restarts) == ("RUNNING", 0)
 
     judged = judge_source(project, 0, raw, b"")
-    assert check_dead_letters(
-        judged, project.plan.source.topic, await_records(project.pipeline.source.dead_letter_topic, 1)
-    ) == (
+    raw_letters = await_records(project.pipeline.source.dead_letter_topic, 1)
+    assert check_dead_letters(judged, project.name, project.plan.source.topic, raw_letters) == (
         1,
         0,
         [],

@@ -229,3 +229,26 @@ def test_a_refusal_by_the_jobs_clock_is_right_if_the_event_is_later_than_its_dea
 
 def test_without_the_letters_the_judgement_is_that_of_a_replay() -> None:
     assert list(judge(GOOD).events) == [Position(0, 0)]
+
+
+def test_an_event_that_a_failed_job_refused_and_the_next_run_took_counts() -> None:
+    refusal = replace(letter(0, "penstock.FutureEvent", "validate", json.dumps(GOOD).encode()), timestamp=999)
+    records, decoder = [record(0, GOOD)], Decoder(contract_schema(Payment))
+    taken = (Position(0, 0),)
+    judged = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, published=taken, letters=(refusal,))
+    assert list(judged.events) == [Position(0, 0)]
+    assert check_dead_letters(judged, PLAN.pipeline, "events.payments", [refusal]) == (0, 0, [])
+
+
+def test_a_copy_in_another_partition_arrived_right_after_the_one_that_was_taken() -> None:
+    """Later events of the key would have made the job forget the id."""
+    later = GOOD | {"id": "2", "time": GOOD["time"] + 2 * PLAN.source.dedup_horizon_ms + 7_200_000}
+    records = [
+        Record(0, 0, 9 * 10**12, None, json.dumps(GOOD).encode(), ()),
+        Record(0, 1, 9 * 10**12, None, json.dumps(later).encode(), ()),
+        Record(1, 0, 9 * 10**12, None, json.dumps(GOOD).encode(), ()),
+    ]
+    taken = (Position(0, 0), Position(0, 1))
+    decoder = Decoder(contract_schema(Payment))
+    judged = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, published=taken)
+    assert (set(judged.events), set(judged.duplicates)) == (set(taken), {Position(1, 0)})

@@ -48,7 +48,14 @@ def trained(folder: Path) -> None:
     )
     assert len(found) == 2
     read = {"features_read": len(EVENTS), "labels_read": len(LABELS), "labels_refused": 0}
-    manifest = {"version": 1, "inputs": INPUTS, "until_ms": UNTIL_MS, "read": read, "data_hash": found.data_hash}
+    manifest = {
+        "version": 1,
+        "inputs": INPUTS,
+        "views": view_versions(PLAN, INPUTS),
+        "until_ms": UNTIL_MS,
+        "read": read,
+        "data_hash": found.data_hash,
+    }
     (folder / "1").mkdir()
     (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
 
@@ -58,6 +65,7 @@ def check(folder: Path, records: Sequence[Record], x: float = 1.5) -> TrainingFi
         {
             "event_id": [event_id for event_id, _, _ in EVENTS],
             "event_time": pa.array([time for _, time, _ in EVENTS], pa.timestamp("ms")),
+            "source.timestamp": pa.array([0] * len(EVENTS), pa.timestamp("ms")),
             "source.partition": [0] * len(EVENTS),
             "source.offset": list(range(len(EVENTS))),
             "event.x": [x, *(value for _, _, value in EVENTS[1:])],
