@@ -50,6 +50,7 @@ def test_it_prints_the_verdict_and_what_was_compared_for_people() -> None:
         "predictions",
         "stores",
         "backfill",
+        "training",
         "drift",
     ]
     assert "{" not in shown.output
