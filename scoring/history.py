@@ -88,13 +88,12 @@ class PredictionHistory:
             # The client requires a group; it is never joined: partitions are assigned manually, nothing is committed.
             "group.id": f"penstock-history-{predictions_topic}",
             "enable.auto.commit": False,
-            # Where retention has deleted the first records to read, those that are left are read.
-            "auto.offset.reset": "earliest",
             # As for the scorer's consumer: a request to a broker that has left must not hang forever.
             "metadata.recovery.strategy": "none",
             # Default 500: how long the fetch of one partition delays that of the next partition.
             "fetch.wait.max.ms": 10,
-            # Deleted meanwhile: begin anew. The default, latest, would end the read as if nothing had been scored.
+            # A read begins at an offset that the topic has (`read_from`). If Kafka deletes it meanwhile, the read fails
+            # and is made again. The default, latest, would end it as if nothing had been scored.
             **NO_RESET,
             # Reports the end of a partition even if only transaction markers and aborted records precede it.
             "enable.partition.eof": True,
@@ -141,7 +140,10 @@ class PredictionHistory:
         return Ends(*(found[topic] if found[topic] >= 0 else self._end(topic, partition) for topic in self._topics))
 
     def read_from(self, partition: int, starts: Ends) -> Iterator[EventPosition]:
-        """Yield every event answered in ``partition`` by a record at or after these offsets.
+        """Yield every event answered in ``partition`` by a record at or after these offsets, if Kafka still has it.
+
+        A start may lie before the first record that retention has left, as that of an old mark does: the read begins
+        at that record then.
 
         Omits the events that earlier calls yielded, and those committed after the first call, until :meth:`forget`: the
         caller remembers both. A call that is not read to its end counts as not made.
@@ -149,15 +151,15 @@ class PredictionHistory:
         Raises:
             HistoryUnavailableError: if Kafka or the end of the topic cannot be reached, or the process shall stop.
         """
-        # Ends include uncommitted records, which may be committed when read.
-        present: dict[str, int] = {}
-        for topic in self._topics:
-            known = self._known_from.get((topic, partition))
-            present[topic] = self._end(topic, partition) if known is None else known
-        positions = {topic: min(start, present[topic]) for topic, start in zip(self._topics, starts, strict=True)}
-        ranges = {topic: _OffsetRange(at, present[topic]) for topic, at in positions.items() if at < present[topic]}
-        yield from self._read(partition, ranges)
-        self._known_from.update({(topic, partition): at for topic, at in positions.items()})
+        ranges: dict[str, _OffsetRange] = {}
+        for topic, start in zip(self._topics, starts, strict=True):
+            # The end includes uncommitted records, which may be committed when read.
+            first, present = self._offsets(topic, partition)
+            end = self._known_from.get((topic, partition), present)
+            ranges[topic] = _OffsetRange(min(max(start, first), end), end)
+        positions = {(topic, partition): part.position for topic, part in ranges.items()}
+        yield from self._read(partition, {topic: part for topic, part in ranges.items() if part.position < part.end})
+        self._known_from.update(positions)
 
     def forget(self, partition: int) -> None:
         """Make the next :meth:`read_from` read up to the end: the caller no longer remembers the partition."""
@@ -170,11 +172,15 @@ class PredictionHistory:
         self._bounds.close()
 
     def _end(self, topic: str, partition: int) -> int:
+        return self._offsets(topic, partition)[1]
+
+    def _offsets(self, topic: str, partition: int) -> tuple[int, int]:
+        """The offset of the first record that the topic still has, and the end."""
         try:
-            end: int = self._bounds.get_watermark_offsets(TopicPartition(topic, partition), timeout=_REQUEST_S)[1]
+            first, end = self._bounds.get_watermark_offsets(TopicPartition(topic, partition), timeout=_REQUEST_S)
         except KafkaException as failure:
             raise self._unavailable(partition, failure.args[0]) from failure
-        return end
+        return first, end
 
     def _unavailable(self, partition: int, error: KafkaError) -> HistoryUnavailableError:
         return HistoryUnavailableError(f"offsets of {self._predictions}[{partition}]: {error.str()}")
