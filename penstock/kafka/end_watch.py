@@ -44,7 +44,8 @@ class EndWatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._ends = 0
+        self._ends = 0  # that the client has sent, at most
+        self._settled = False  # whether statistics that come now were made after the last end
         self._doubt: str | None = None
 
     @property
@@ -55,10 +56,15 @@ class EndWatch:
     @contextmanager
     def ending(self) -> Iterator[None]:
         """Around the calls that commit or abort one transaction."""
+        self._settled = False
         self._ends += 1
         begin = self._clock()
         try:
             yield
+        except BaseException:
+            # A commit that could not deliver its records has sent no end. Other failures discard the producer.
+            self._ends -= 1
+            raise
         finally:
             if self._clock() - begin > _SLOW_S:
                 self._note(SLOW)
@@ -74,9 +80,19 @@ class EndWatch:
             self._note(LOST)
 
     def on_statistics(self, statistics: str) -> None:
-        """The client's statistics callback: more ends sent than transactions that end or have ended."""
-        if sum(map(int, _SENT.findall(statistics))) > self._ends:
+        """The client's statistics callback: more ends sent than transactions that end or have ended.
+
+        Statistics may also lower the count: the abort of a transaction that the broker knows nothing of sends no end.
+        """
+        sent = sum(map(int, _SENT.findall(statistics)))
+        if sent > self._ends:
             self._note(RESENT)
+        elif self._settled:
+            self._ends = sent
+
+    def settle(self) -> None:
+        """Called between ends, after a poll: statistics that come from now on were made after the last end."""
+        self._settled = True
 
     def _note(self, doubt: str) -> None:
         self._doubt = self._doubt or doubt

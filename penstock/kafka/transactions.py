@@ -199,6 +199,7 @@ class TransactionalProducer:
         """Take in what the client tells between transactions; it keeps that in memory until then. Never waits."""
         if self._producer is not None:
             self._producer.poll(0)
+            self._watch.settle()
 
     def write(
         self, records: Iterable[Produced], offsets: list[TopicPartition], group_metadata: Any, timeout_s: float

@@ -85,6 +85,45 @@ def test_more_ends_sent_than_begun_over_all_brokers_are_a_doubt():
     assert rig.watch.doubt == RESENT
 
 
+def fail_to_commit(watch):
+    with pytest.raises(ValueError, match="undelivered"), watch.ending():
+        raise ValueError("undelivered")
+
+
+def test_a_commit_that_failed_before_it_sent_its_end_hides_no_later_end():
+    rig = Rig()
+    fail_to_commit(rig.watch)
+    rig.end()  # the abort
+    rig.watch.on_statistics(statistics(1))
+    assert rig.watch.doubt is None
+    rig.watch.on_statistics(statistics(2))
+    assert rig.watch.doubt == RESENT
+
+
+def test_an_abort_that_sent_no_end_hides_no_later_end():
+    rig = Rig()
+    rig.end()
+    rig.end()  # the abort
+    rig.watch.settle()
+    rig.watch.on_statistics(statistics(1))
+    rig.end()
+    rig.watch.on_statistics(statistics(2))
+    assert rig.watch.doubt is None
+    rig.watch.on_statistics(statistics(3))
+    assert rig.watch.doubt == RESENT
+
+
+def test_statistics_that_may_be_older_than_the_last_end_do_not_lower_the_count():
+    rig = Rig()
+    rig.end()
+    rig.watch.settle()
+    with rig.watch.ending():
+        rig.watch.on_statistics(statistics(1))
+    rig.watch.on_statistics(statistics(1))
+    rig.watch.on_statistics(statistics(2))
+    assert rig.watch.doubt is None
+
+
 def test_the_first_doubt_is_the_one_that_is_told():
     rig = Rig()
     rig.end(2.0)

@@ -287,6 +287,30 @@ def test_after_an_abort_that_may_have_been_sent_twice_the_next_transaction_begin
     assert rig.made[-1].calls[0] == "init"
 
 
+def test_a_commit_that_was_sent_twice_is_noticed_after_one_that_failed_before_it_was_sent(monkeypatch):
+    monkeypatch.setattr("penstock.kafka.end_watch._SLOW_S", 60.0)
+    rig = started({"commit": [ABORTABLE]})
+    with pytest.raises(TransactionAbortedError):
+        rig.write()
+    rig.write()
+    rig.watches[-1].on_statistics('{"EndTxn": 3}')  # the abort, and the second commit twice
+    rig.write()
+    assert rig.replaced == ["sent_twice"]
+
+
+def test_an_abort_that_sent_nothing_is_not_counted_once_the_client_has_said_so(monkeypatch):
+    monkeypatch.setattr("penstock.kafka.end_watch._SLOW_S", 60.0)
+    rig = started({"begin": [ABORTABLE]})
+    with pytest.raises(TransactionAbortedError):
+        rig.write()
+    rig.producer.serve()
+    rig.watches[-1].on_statistics('{"EndTxn": 0}')
+    rig.write()
+    rig.watches[-1].on_statistics('{"EndTxn": 2}')  # the commit, twice
+    rig.write()
+    assert rig.replaced == ["sent_twice"]
+
+
 def test_a_commit_that_was_repeated_over_a_second_is_in_doubt():
     rig = started({"commit": [RETRIABLE]})
     rig.write()
