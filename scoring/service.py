@@ -20,7 +20,7 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.retention import GapPolicy, OffsetResets
-from penstock.kafka.topics import largest_messages, require_room, require_topics
+from penstock.kafka.topics import message_limits, require_room, require_topics, topic_settings
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
@@ -37,7 +37,6 @@ from scoring.startup import (
     check_topic_settings,
     describe_model,
     load_fallback,
-    read_topic_settings,
     retention_warnings,
 )
 from scoring.vectors import Vectorizer
@@ -108,17 +107,18 @@ def _check_topics(project: Project, kafka: KafkaAccess) -> int:
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
     topics = [pipeline.features_topic, *written]
     require_topics(topics, kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
-    answers = read_topic_settings(kafka, written)
+    found = topic_settings(topics, kafka)
+    answers = {topic: found[topic] for topic in written}
     check_topic_settings(answers, kafka)
     try:
-        raw = read_topic_settings(kafka, [pipeline.source.topic])[pipeline.source.topic]
+        raw = topic_settings([pipeline.source.topic], kafka)[pipeline.source.topic]
     except PenstockError as error:
         # Scoring needs no right on the raw topic.
         _log.warning("cannot check that predictions are kept as long as raw events: %s", error.what)
     else:
         for warning in retention_warnings(pipeline.source.topic, raw, answers):
             _log.warning("%s", warning)
-    largest = largest_messages(topics, kafka)
+    largest = message_limits(found)
     require_room(room_of_scorer(pipeline, largest), largest, kafka)
     return largest[pipeline.predictions_topic]
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import ConfigResource, ResourceType
+from collections.abc import Mapping
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.topics import admin_client
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import ModelLoadError, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
@@ -18,7 +14,6 @@ from streams.plan.model import PipelinePlan
 
 _log = logging.getLogger(__name__)
 
-_REQUEST_S = 15.0
 # The assumptions of scoring.memory: no record is dated before its event, and none is deleted while its event may come
 # again.
 _TOPIC_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
@@ -84,27 +79,6 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, ma
             where=where,
             next=f"penstock scorer run {pipeline.name} --max-batch {max(1, model.max_batch_size)}",
         )
-
-
-def read_topic_settings(kafka: KafkaAccess, topics: Sequence[str]) -> dict[str, TopicSettings]:
-    """The settings of topics, as text by their names.
-
-    Raises:
-        PenstockError: if Kafka cannot be asked.
-    """
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-    try:
-        # Keep a reference to the client: a collected client drops its pending answers.
-        admin = admin_client(kafka)
-        answers = admin.describe_configs(resources, request_timeout=_REQUEST_S)
-        configs = {resource.name: future.result(_REQUEST_S + 1) for resource, future in answers.items()}
-    except (KafkaException, TimeoutError) as error:
-        raise PenstockError(
-            f"cannot read the settings of the topics: {error}",
-            where=f"{', '.join(topics)} at {kafka}",
-            next="penstock status; where Kafka checks rights, grant this user DescribeConfigs on these topics",
-        ) from error
-    return {topic: {name: str(entry.value) for name, entry in config.items()} for topic, config in configs.items()}
 
 
 def check_topic_settings(topics: Mapping[str, TopicSettings], kafka: KafkaAccess) -> None:

@@ -111,7 +111,12 @@ def largest_messages(names: Sequence[str], kafka: KafkaAccess) -> dict[str, int]
     Raises:
         PenstockError: as :func:`topic_settings`.
     """
-    return {name: int(entries["max.message.bytes"]) for name, entries in topic_settings(names, kafka).items()}
+    return message_limits(topic_settings(names, kafka))
+
+
+def message_limits(settings: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """As :func:`largest_messages`, from settings that :func:`topic_settings` has read."""
+    return {name: int(entries["max.message.bytes"]) for name, entries in settings.items()}
 
 
 def require_room(written: Mapping[str, int], largest: Mapping[str, int], kafka: KafkaAccess) -> None:
