@@ -7,7 +7,8 @@ looked for before a job is submitted, and named where a job has failed of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from confluent_kafka import KafkaException
 
@@ -44,28 +45,20 @@ def starts(
         PenstockError: if Kafka does not answer; if records were deleted unread, without ``skip_deleted``.
     """
     found = []
-    try:
-        with Lag(settings.kafka.access) as lag:
-            for source in project.plan.sources:
-                earliest, ends = lag.earliest_offsets(source.topic), lag.end_offsets(source.topic)
-                committed = lag.committed_offsets(group, source.topic)
-                gaps = _gaps(source.topic, committed, earliest, ends)
-                if gaps and not skip_deleted:
-                    raise gaps[0].error(_MEANING, command)
-                moved = {gap.partition: gap.earliest for gap in gaps}
-                found.append(
-                    SourceStart(
-                        first=dict.fromkeys(earliest, _EARLIEST) | committed | moved,
-                        earliest=earliest,
-                    )
+    with _known_offsets(settings, "no job was started") as lag:
+        for source in project.plan.sources:
+            earliest, ends = lag.earliest_offsets(source.topic), lag.end_offsets(source.topic)
+            committed = lag.committed_offsets(group, source.topic)
+            gaps = _gaps(source.topic, committed, earliest, ends)
+            if gaps and not skip_deleted:
+                raise gaps[0].error(_MEANING, command)
+            moved = {gap.partition: gap.earliest for gap in gaps}
+            found.append(
+                SourceStart(
+                    first=dict.fromkeys(earliest, _EARLIEST) | committed | moved,
+                    earliest=earliest,
                 )
-    except KafkaException as error:
-        raise PenstockError(
-            f"the offsets of the raw topics are not known: {error.args[0].str()}",
-            where=str(settings.kafka.access),
-            safe="no job was started",
-            next="penstock status",
-        ) from error
+            )
     return tuple(found)
 
 
@@ -76,15 +69,35 @@ def deleted_error(job: Job, settings: Settings, command: str) -> PenstockError |
         job: The job, with its newest failure.
         settings: The address of Kafka.
         command: The command that starts the job from its state, without the flag.
+
+    Raises:
+        PenstockError: if Kafka does not answer, or the topic is gone.
     """
     match = _OUT_OF_RANGE.search(job.failure or "")
     if match is None:
         return None
     expected, topic, partition = int(match[1]), match[2], int(match[3])
-    with Lag(settings.kafka.access) as lag:
+    with _known_offsets(settings, f"job {job.name} was left as it is; it fails with: {job.failure}") as lag:
         earliest, end = lag.earliest_offsets(topic)[partition], lag.end_offsets(topic)[partition]
     gap = Gap.find((topic, partition), expected, earliest, end)
     return None if gap is None else gap.error(_MEANING, command)
+
+
+@contextmanager
+def _known_offsets(settings: Settings, safe: str) -> Iterator[Lag]:
+    """A source of offsets whose failures, and topics that are gone, are errors that tell what is ``safe``."""
+    try:
+        with Lag(settings.kafka.access) as lag:
+            yield lag
+    except (KafkaException, KeyError) as error:
+        gone = "a topic, or a partition of it, is gone"
+        why = error.args[0].str() if isinstance(error, KafkaException) else gone
+        raise PenstockError(
+            f"the offsets of the raw topics are not known: {why}",
+            where=str(settings.kafka.access),
+            safe=safe,
+            next="penstock status",
+        ) from error
 
 
 def _gaps(topic: str, committed: dict[int, int], earliest: dict[int, int], ends: dict[int, int]) -> Sequence[Gap]:
