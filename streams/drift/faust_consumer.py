@@ -28,6 +28,8 @@ from faust.types import TP, ConsumerMessage
 _log = logging.getLogger(__name__)
 
 _COMMIT_S = 10.0
+# The next fetch fails again until the partitions are sought; without a pause, it would keep a core busy until then.
+_UNPLACED_PAUSE_S = 0.1
 
 Positions = Callable[[set[TP]], Awaitable[dict[TP, int]]]
 OutOfRange = Callable[[set[TP]], None]
@@ -125,10 +127,12 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer, active_partitions, timeout=timeout, max_records=max_records
             )
         except NoOffsetForPartitionError:  # assigned, and not sought yet
+            await asyncio.sleep(_UNPLACED_PAUSE_S)
             return {}
         except OffsetOutOfRangeError as error:
             transport = self.consumer.transport
             transport.loop.call_soon_threadsafe(transport.out_of_range, {TP(*tp) for tp in error.args[0]})
+            await asyncio.sleep(_UNPLACED_PAUSE_S)
             return {}
         return {tp: list(self._sequence(tp, fetched)) for tp, fetched in records.items()}
 

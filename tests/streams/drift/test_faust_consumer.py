@@ -1,0 +1,59 @@
+"""What the fetching thread of faust's consumer does while partitions have no valid position."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+
+from streams.drift import faust_consumer
+
+PARTITION = TopicPartition("features.x", 3)
+
+
+class Transport:
+    """Runs in the same loop, and keeps what is out of range."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.told: list[set[TP]] = []
+
+    def out_of_range(self, partitions: set[TP]) -> None:
+        self.told.append(partitions)
+
+
+def fetch_during(seconds: float, error: Exception, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[set[TP]]]:
+    """Fetch in a loop, as faust does; returns how often, and the partitions that were told to be out of range."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    async def run() -> tuple[int, list[set[TP]]]:
+        thread = object.__new__(faust_consumer._Thread)
+        thread.consumer = type("Consumer", (), {"transport": Transport()})()
+        fetches, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert await thread._fetch_records(None, set()) == {}
+            fetches += 1
+        return fetches, thread.consumer.transport.told
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fail)
+    return asyncio.run(run())
+
+
+def test_partitions_that_are_not_sought_yet_do_not_keep_a_core_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches, told = fetch_during(0.25, NoOffsetForPartitionError(PARTITION), monkeypatch)
+    assert (fetches <= 3, told) == (True, [])
+
+
+def test_partitions_that_are_out_of_range_are_told_and_do_not_keep_a_core_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches, told = fetch_during(0.25, OffsetOutOfRangeError({PARTITION: 7}), monkeypatch)
+    assert fetches <= 3
+    assert told
+    assert all(partitions == {TP("features.x", 3)} for partitions in told)
