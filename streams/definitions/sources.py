@@ -11,6 +11,8 @@ from schemas.contract import Contract, Role, contract_fields, field_with_role
 from streams.definitions.base import Definition, Name, Sql
 from streams.definitions.windows import Duration
 
+# The job writes the number of an event's source as a signed byte, in its state and between its operators.
+_MOST_SOURCES = 128
 # Columns that the planner adds to a row.
 _GENERATED = re.compile(r"(event|key|where)__")
 
@@ -86,6 +88,11 @@ def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
     if not first.triggers:
         raise ValueError(
             f"source {first.topic}: the pipeline's own source always triggers; put others into additional_sources=(...)"
+        )
+    if len(additional) >= _MOST_SOURCES:
+        raise ValueError(
+            f"source {first.topic}: a pipeline reads at most {_MOST_SOURCES} topics, this one {len(additional) + 1}; "
+            "merge topics whose events can share a contract"
         )
     topics = {first.topic}
     for source in additional:

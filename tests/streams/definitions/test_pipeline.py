@@ -391,6 +391,13 @@ def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any]
         pipeline(additional_sources=(REFUNDS.model_copy(update=changes),))
 
 
+def test_a_pipeline_has_no_more_sources_than_the_job_can_number_in_a_signed_byte() -> None:
+    others = tuple(REFUNDS.model_copy(update={"topic": f"events.{number}"}) for number in range(128))
+    assert len(pipeline(additional_sources=others[:127]).sources) == 128
+    with pytest.raises(ValueError, match=r"events.payments: a pipeline reads at most 128 topics, this one 129"):
+        pipeline(additional_sources=others)
+
+
 def test_an_event_of_any_source_must_have_the_key() -> None:
     class Keyless(Contract, name="keyless", version=1):
         when: Annotated[int, EVENT_TIME, Field(ge=0)]
