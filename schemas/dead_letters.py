@@ -11,7 +11,7 @@ topic: each letter names the pipeline that refused the record.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PREFIX = "__connect.errors."
 TOPIC = PREFIX + "topic"
@@ -24,6 +24,8 @@ REASON = PREFIX + "exception.class.name"
 MESSAGE = PREFIX + "exception.message"
 VALUE_BYTES = "penstock.value.bytes"
 NAMES = (TOPIC, PARTITION, OFFSET, PIPELINE, STAGE, COMPONENT, REASON, MESSAGE)
+
+EXCERPT_BYTES = 16 * 1024
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -78,6 +80,18 @@ class DeadLetter:
             *((name, text.encode()) for name, text in zip(NAMES, texts, strict=True) if text is not None),
             *([] if self.value_bytes is None else [(VALUE_BYTES, str(self.value_bytes).encode())]),
         ]
+
+    def excerpt(self) -> DeadLetter:
+        """Return the letter with the first 16 KiB of the value, for a topic that does not take it whole."""
+        value = self.value or b""
+        if len(value) <= EXCERPT_BYTES:
+            return self
+        return replace(self, value=value[:EXCERPT_BYTES], value_bytes=len(value))
+
+    def bare(self) -> DeadLetter:
+        """Return the excerpt without key and headers of the record, which may be as long as its value."""
+        length = len(self.value or b"") if self.value_bytes is None else self.value_bytes
+        return replace(self.excerpt(), key=None, original_headers=(), value_bytes=length)
 
     @classmethod
     def read(cls, key: bytes | None, value: bytes | None, headers: Headers | None) -> DeadLetter:

@@ -78,7 +78,7 @@ def encode_results(
 ) -> tuple[list[Produced], list[Produced]]:
     """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite.
 
-    A prediction that is longer than its topic takes becomes a dead letter, too.
+    A prediction that is too long to write becomes a dead letter, too.
     """
     predictions, dead_letters = [], []
     for candidate, vector, result in zip(candidates, vectors, results, strict=True):
@@ -90,7 +90,7 @@ def encode_results(
             message = "the model's score is not a finite number"
             dead_letters.append(writer.unscorable(consumed, event, "penstock.NotANumber", message, now))
         elif (prediction := writer.prediction(consumed, record, vector, result, now)).bytes > writer.max_bytes:
-            message = f"the prediction takes {prediction.bytes} bytes, its topic takes {writer.max_bytes}"
+            message = f"the prediction takes {prediction.bytes} bytes, more than the {writer.max_bytes} allowed"
             dead_letters.append(writer.unscorable(consumed, event, "penstock.TooLarge", message, now))
         else:
             predictions.append(prediction)

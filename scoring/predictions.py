@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from penstock.kafka.names import dead_letters_of
-from penstock.kafka.records import Consumed, Headers, Produced
+from penstock.kafka.records import MAX_RECORD_BYTES, Consumed, Headers, Produced
 from penstock.time import iso
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
@@ -49,11 +49,11 @@ class ModelIdentity:
 class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    ``max_bytes`` is the length of the longest prediction that the topic takes.
+    ``max_bytes`` is the length of the longest prediction that the topic takes. The producer may take less.
     """
 
     def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity, *, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+        self.max_bytes = min(max_bytes, MAX_RECORD_BYTES)
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 # What Kafka adds to a record in a batch of its own (61 and 21 bytes at most), and to a header.
 _RECORD_BYTES, _HEADER_BYTES = 128, 10
 
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""Producers refuse longer records, whatever their topic takes. The longest that the job publishes have half of it."""
+
 Headers = list[tuple[str, bytes | None]]
 
 

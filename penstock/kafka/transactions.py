@@ -27,7 +27,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.call_timeout import CallTimeoutError, call_with_timeout
 from penstock.kafka.end_watch import EndWatch, WatchedLog
-from penstock.kafka.records import Produced
+from penstock.kafka.records import MAX_RECORD_BYTES, Produced
 
 _log = logging.getLogger(__name__)
 
@@ -403,7 +403,7 @@ def producer_factory(
         # A successful delivery needs no call into Python per record.
         "delivery.report.only.error": True,
         # The topic limits the size: a dead letter may be as large as any record that was accepted before.
-        "message.max.bytes": 64 * 1024 * 1024,
+        "message.max.bytes": MAX_RECORD_BYTES,
         "client.id": transactional_id,
         # The only way to see a request that was sent again without a word, as when the coordinator moved.
         "statistics.interval.ms": 1_000,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from penstock.kafka.records import Consumed
+from penstock.kafka.records import MAX_RECORD_BYTES, Consumed
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from scoring.memory import EventPosition
@@ -162,3 +162,8 @@ def test_encoding_a_prediction_again_gives_the_same_bytes(writer):
         writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW) for _ in range(2)
     )
     assert once == again
+
+
+def test_no_prediction_is_longer_than_the_producer_takes_whatever_its_topic_takes(pipeline):
+    writer = PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "4"), max_bytes=400_000_000)
+    assert writer.max_bytes == MAX_RECORD_BYTES

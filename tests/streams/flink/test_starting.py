@@ -41,7 +41,7 @@ class SilentLag(FakeLag):
     """A broker that does not answer."""
 
     def end_offsets(self, _topic: str) -> dict[int, int]:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT, "Failed to get metadata"))  # noqa: SLF001 - public
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT, "Failed to get metadata"))
 
 
 class LagOfGoneTopic(FakeLag):

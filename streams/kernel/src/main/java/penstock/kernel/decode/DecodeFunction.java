@@ -40,7 +40,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
    *
    * @param allFields whether events carry all fields of the contract, for SQL, or only those that
    *     the stages need
-   * @param maxLetterBytes what the dead-letter topic of each source takes
+   * @param maxLetterBytes per source, the bytes of its longest letter
    * @param isReplay whether events are judged by Kafka's timestamps alone, so that every replay of
    *     them gives the same
    */

@@ -33,7 +33,7 @@ import penstock.kernel.plan.Plan;
  * began, epoch ms. The attempt grows with every restart, re-submission and change of the
  * JobManager, even if no checkpoint was completed in between.
  *
- * <p>A record that is longer than its topic takes becomes a dead letter with an excerpt.
+ * <p>A record that is too long to publish becomes a dead letter with an excerpt.
  */
 public final class EncodeFunction extends ProcessFunction<Event, OutgoingRecord>
     implements CheckpointedFunction {
@@ -73,8 +73,8 @@ public final class EncodeFunction extends ProcessFunction<Event, OutgoingRecord>
    * For the events of a plan.
    *
    * @param schemaJson the schema of its feature records
-   * @param maxBytes what the features topic takes
-   * @param maxLetterBytes what the topic of the letters takes
+   * @param maxBytes of the longest record to publish
+   * @param maxLetterBytes of the longest letter
    */
   public EncodeFunction(String planJson, String schemaJson, long maxBytes, long maxLetterBytes) {
     this.planJson = planJson;
@@ -155,7 +155,8 @@ public final class EncodeFunction extends ProcessFunction<Event, OutgoingRecord>
 
   private OutgoingRecord letter(Event event, OutgoingRecord record) throws IOException {
     String message =
-        "the feature record takes %d bytes, its topic takes %d".formatted(record.bytes(), maxBytes);
+        "the feature record takes %d bytes, more than the %d allowed"
+            .formatted(record.bytes(), maxBytes);
     return DeadLetterEncoder.unpublished(
         new DeadLetterEncoder.Place(
             pipeline, sources.get(event.source).topic(), event.partition, event.offset),

@@ -19,7 +19,7 @@ import penstock.kernel.replay.Replay;
  * @param skipDeleted whether a live job goes on where records were deleted before it read them
  * @param exactlyOnce whether features are published in Kafka transactions, one per checkpoint
  * @param unpublishedTopic for the letters of feature records that are too long
- * @param limits the longest records that its topics take
+ * @param limits the longest records that it publishes
  * @param replay the part of the raw topics that a backfill replays; null in a live job
  */
 public record JobRequest(
@@ -37,13 +37,25 @@ public record JobRequest(
     Limits limits,
     Replay replay) {
   /**
-   * Bytes of the longest record that each topic takes.
+   * Bytes of the longest record that is published to each topic: what the topic takes, or what a
+   * producer takes if that is less.
    *
    * @param features the features topic
    * @param deadLetters per source, its dead-letter topic
    * @param unpublished the topic of the letters of feature records
    */
-  public record Limits(long features, List<Long> deadLetters, long unpublished) {}
+  public record Limits(long features, List<Long> deadLetters, long unpublished) {
+    /** Takes what the topics take. */
+    public Limits {
+      features = published(features);
+      deadLetters = deadLetters.stream().map(Limits::published).toList();
+      unpublished = published(unpublished);
+    }
+
+    private static long published(long taken) {
+      return Math.min(taken, KafkaConnectors.MAX_RECORD_BYTES);
+    }
+  }
 
   /**
    * Where a live job begins to read a source.

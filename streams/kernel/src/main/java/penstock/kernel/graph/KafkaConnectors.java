@@ -27,10 +27,13 @@ import penstock.kernel.replay.Replay;
 
 /** The job's Kafka sources and sinks. */
 final class KafkaConnectors {
-  /** Dead letters carry the invalid event, which may be invalid because it is too large. */
-  private static final String MAX_REQUEST_BYTES = String.valueOf(32 << 20);
+  /**
+   * A producer refuses longer records, whatever their topic takes. Dead letters carry the invalid
+   * event, which may be invalid because it is too large.
+   */
+  static final int MAX_RECORD_BYTES = 32 << 20;
 
-  private static final String BUFFER_BYTES = String.valueOf(64 << 20);
+  private static final String BUFFER_BYTES = String.valueOf(2 * MAX_RECORD_BYTES);
 
   /** Per partition, for records that pile up behind a slow broker. */
   private static final String BATCH_BYTES = String.valueOf(256 << 10);
@@ -123,7 +126,7 @@ final class KafkaConnectors {
         .setDeliveryGuarantee(guarantee);
   }
 
-  private static Properties producer(Properties kafka) {
+  static Properties producer(Properties kafka) {
     Properties properties = new Properties();
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
@@ -132,7 +135,7 @@ final class KafkaConnectors {
     // requests in flight would cost more than the records in them.
     properties.setProperty("max.in.flight.requests.per.connection", "1");
     properties.setProperty("batch.size", BATCH_BYTES);
-    properties.setProperty("max.request.size", MAX_REQUEST_BYTES);
+    properties.setProperty("max.request.size", String.valueOf(MAX_RECORD_BYTES));
     properties.setProperty("buffer.memory", BUFFER_BYTES);
     properties.setProperty("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
     return properties;
