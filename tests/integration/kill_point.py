@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
@@ -29,6 +31,13 @@ class KillPoint:
             self._committed = committed
             return False
         return self._records is not None and records > self._records and self._offsets() == committed
+
+    def is_reached_within(self, seconds: float) -> bool:
+        """Look until it is true, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not (reached := self.is_reached()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return reached
 
     def _offsets(self) -> dict[int, int]:
         return self._lag.committed_offsets(group_of(self._pipeline.name, "features"), self._pipeline.source.topic)
