@@ -21,6 +21,7 @@ from streams.plan.model import PipelinePlan
 from verify.findings import Findings
 from verify.run_data import BackfillData
 
+_PLACE = ("source.timestamp", "source.partition", "source.offset")
 # Of a training without a limit: every event time is before it.
 _END = 2**63 - 1
 
@@ -59,7 +60,7 @@ def check_training(
         inputs, read = tuple(manifest["inputs"]), manifest["read"]
         count = read["labels_read"] + read["labels_refused"]
         findings.versions += 1
-        if manifest["views"] != _views(plan, inputs) or not set(inputs) <= set(backfill.rows.column_names):
+        if manifest["views"] != _views(plan, inputs) or not _needed(plan, inputs) <= {*backfill.rows.column_names}:
             continue
         if read["features_read"] != backfill.rows.num_rows or count > len(by_age):
             continue
@@ -81,16 +82,19 @@ def _views(plan: PipelinePlan, inputs: Sequence[str]) -> dict[str, str]:
     return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names}
 
 
+def _needed(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
+    """The columns of a backfill from which a training set is built."""
+    return {"event_id", "event_time", *_PLACE, *inputs, *(f"{view}.as_of" for view in _views(plan, inputs))}
+
+
 def _data_hash(
     plan: PipelinePlan, backfill: BackfillData, inputs: Sequence[str], labels: Mapping[str, int], until_ms: int
 ) -> str:
     """The SHA-256 of a training set's names, ids, event times, vectors and labels."""
     views = _views(plan, inputs)
-    place = ("source.timestamp", "source.partition", "source.offset")
-    needed = {"event_id", "event_time", *place, *inputs, *(f"{view}.as_of" for view in views)}
-    columns = {name: _values(backfill.rows[name]) for name in needed}
+    columns = {name: _values(backfill.rows[name]) for name in _needed(plan, inputs)}
     ids, times = columns["event_id"], columns["event_time"]
-    places = list(zip(*(columns[name] for name in place), strict=True))
+    places = list(zip(*(columns[name] for name in _PLACE), strict=True))
     first: dict[str, int] = {}
     for number, event_id in enumerate(ids):
         first[event_id] = min(number, first.get(event_id, number), key=places.__getitem__)

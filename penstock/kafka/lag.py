@@ -25,7 +25,11 @@ _NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 # The client's errors while none of the requested partitions has a leader: during an election, or on a starved broker.
-_NO_LEADER_YET = (KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE)  # noqa: SLF001 - public, in spite of _
+_NO_LEADER_YET = (
+    KafkaError._NOENT,  # noqa: SLF001 - public, in spite of _
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
     backfill = folder / "backfill"
     with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
         runner = _Runner(project, settings, services, refunded)
-        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "1500")
+        services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "5000")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
         runner.label(events[:HISTORY], rng=random.Random(seed))
         for source in project.plan.sources:

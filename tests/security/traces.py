@@ -60,8 +60,12 @@ def in_files(folders: Iterable[Path], words: Sequence[str]) -> list[str]:
 
 def in_pages(urls: Iterable[str], words: Sequence[str]) -> list[str]:
     """Which pages hold one of the words."""
-    with httpx.Client(trust_env=False, timeout=10) as http:
-        return [place for url in urls for place in _found(url, [http.get(url).raise_for_status().content], words)]
+    return [
+        place
+        for url in urls
+        # A connection for each page: a server may close one that is kept, while the next request is sent.
+        for place in _found(url, [httpx.get(url, trust_env=False, timeout=10).raise_for_status().content], words)
+    ]
 
 
 def pages_of_job(flink_rest: str, job: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable
 
 from streams.plan.project import Project
@@ -13,9 +14,17 @@ from verify.run_data import RunData
 
 
 def _named(run: RunData, change: Callable[[tuple[Place, ...]], tuple[Place, ...]]) -> RunData:
-    """The run with another list of updating events in the last event's record that names several."""
+    """The run with another list of updating events in the last record of an event that names several.
+
+    No other record names the first of them: one of an earlier run of the job would tell where it was.
+    """
     features = list(run.features)
-    index = max(n for n, record in enumerate(features) if not record.is_timer and len(_places(record)) > 1)
+    named = Counter(place for record in features for place in _places(record))
+    index = max(
+        n
+        for n, record in enumerate(features)
+        if not record.is_timer and len(_places(record)) > 1 and named[_places(record)[0]] == 1
+    )
     features[index] = dataclasses.replace(features[index], updates={"by_card": change(_places(features[index]))})
     return dataclasses.replace(run, features=features)
 
