@@ -112,6 +112,13 @@ def write(bench: ScorerBench, producer: Producer, *offsets: int) -> None:
     producer.commit_transaction(30)
 
 
+def delete_before(bench: ScorerBench, topic: str, offset: int) -> None:
+    """Delete the records before an offset of partition 0, as retention does."""
+    admin = AdminClient(bench.settings.kafka.access.client())  # a collected client drops its pending answers
+    first = TopicPartition(topic, 0, offset)
+    admin.delete_records([first])[first].result(15)
+
+
 def test_nothing_is_scored_in_an_empty_topic(history):
     assert scored(history, 0, EPOCH) == []
 
@@ -184,10 +191,15 @@ def test_the_ends_include_an_open_transaction(bench, history, producer):
 
 def test_where_retention_has_deleted_the_first_answers_those_that_are_left_are_read(bench, history, producer):
     write(bench, producer, 1, 2, 3)
-    admin = AdminClient(bench.settings.kafka.access.client())
-    first = TopicPartition(bench.pipeline.predictions_topic, 0, 2)
-    admin.delete_records([first])[first].result(15)
+    delete_before(bench, bench.pipeline.predictions_topic, 2)
     assert list(history.read_from(0, Ends(0, 0))) == [event(3)]
+
+
+def test_a_mark_before_dead_letters_that_retention_has_all_deleted_reads_the_predictions(bench, history, producer):
+    begin(producer, answer(bench, 1), answer(bench, 2, dead=True), answer(bench, 3, dead=True))
+    producer.commit_transaction(30)
+    delete_before(bench, f"{bench.pipeline.predictions_topic}.dlq", history.ends(0).dead_letters)
+    assert list(history.read_from(0, Ends(0, 1))) == [event(1)]
 
 
 def test_the_end_of_the_raw_topic_is_told(bench, history):
