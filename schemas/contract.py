@@ -44,6 +44,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 ColumnType = Literal["string", "long", "double", "boolean"]
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
+_CONTRACT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
+# Java's greatest length of a text.
+_GREATEST_LENGTH = 2**31 - 1
 
 
 class Role(Enum):
@@ -116,6 +119,7 @@ class Contract(BaseModel):
     ) -> None:
         """Set the contract's name, version and compatibility, and refuse fields that the pipeline does not support."""
         super().__pydantic_init_subclass__(**kwargs)
+        _check_arguments(cls.__name__, name, version, compatibility)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
         _check_class(cls)
         fields = contract_fields(cls)
@@ -346,7 +350,24 @@ def _value_problem(value: Any) -> str | None:
     return None
 
 
+def _check_arguments(cls: str, name: object, version: object, compatibility: object) -> None:
+    if not isinstance(name, str) or not _CONTRACT_NAME.fullmatch(name):
+        raise TypeError(f"contract {cls}: name is {name!r}; it must be letters, digits and _, and begin with a letter")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise TypeError(f"contract {name}: version is {version!r}; it must be an integer from 1 on")
+    if compatibility not in get_args(Compatibility):
+        allowed = ", ".join(get_args(Compatibility))
+        raise TypeError(f"contract {name}: compatibility is {compatibility!r}; it must be one of {allowed}")
+
+
 def _check_field(contract: str, field: ContractField) -> None:
+    lengths = [length for length in (field.min_length, field.max_length) if length is not None]
+    if any(length > _GREATEST_LENGTH for length in lengths):
+        raise TypeError(
+            f"contract {contract}: no text of {field.name} can have more than {_GREATEST_LENGTH} characters"
+        )
+    if lengths != sorted(lengths):
+        raise TypeError(f"contract {contract}: min_length of {field.name} is greater than its max_length")
     if Role.EVENT_TIME in field.roles and (field.type != "long" or field.nullable):
         raise TypeError(f"contract {contract}: event time {field.name} must be int (epoch milliseconds), not null")
     if Role.EVENT_ID in field.roles and (field.type != "string" or field.nullable):

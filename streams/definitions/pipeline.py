@@ -131,6 +131,9 @@ class Pipeline(Definition):
             for field in contract_fields(source.contract):
                 if field.name in self.derived:
                     raise ValueError(f"derived column {field.name!r} hides a field of {source.contract.contract_name}")
+        entity_names = [entity.name for entity in self.entities]
+        if len(set(entity_names)) < len(entity_names):
+            raise ValueError(f"entity names must differ, got {entity_names}")
         view_names = [view.name for view in self.views]
         if len(set(view_names)) < len(view_names):
             raise ValueError(f"view names must differ, got {view_names}")

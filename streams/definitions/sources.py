@@ -44,7 +44,7 @@ class Source(Definition):
     partitions: int = Field(default=4, ge=1)
     dedup_horizon: Duration = 3_600_000
     max_future: Duration = 60_000
-    max_bytes: int = Field(default=1_048_576, ge=1)
+    max_bytes: int = Field(default=1_048_576, ge=1, le=2**31 - 1)
     order: Literal["arrival", "event_time"] = "arrival"
     disorder: Duration = 30_000
     idle_after: Duration = 60_000
@@ -111,8 +111,7 @@ def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
                     f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
                     "the same partition number in all topics"
                 )
-    if additional:
-        _check_columns(first, additional)
+    _check_columns(first, additional)
 
 
 def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:

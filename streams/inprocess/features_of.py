@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.time import epoch_ms
+from penstock.time import epoch_ms, parse
 from schemas.avro import contract_schema
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.pipeline import Pipeline
@@ -261,9 +261,9 @@ def _complete_fields(source: SourcePlan, number: int, value: Mapping[str, Any]) 
 
 
 def time_ms(text: str) -> int | str:
-    """Epoch milliseconds of an ISO 8601 text. Returns any other text unchanged: the contract then refuses it."""
+    """Epoch milliseconds of a time as the command line reads it; another text unchanged, which the contract refuses."""
     try:
-        return epoch_ms(datetime.fromisoformat(text))
+        return parse(text)
     except ValueError:
         return text
 

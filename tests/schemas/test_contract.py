@@ -113,6 +113,45 @@ def test_what_the_readers_would_not_treat_alike_is_refused_when_the_class_is_cre
         define(annotation, default)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"name": "../../evil"}, "name is '../../evil'"),
+        ({"name": ""}, "must be letters, digits and _"),
+        ({"name": "a b"}, "must be letters, digits and _"),
+        ({"version": "1"}, "an integer from 1 on"),
+        ({"version": 0}, "an integer from 1 on"),
+        ({"version": True}, "an integer from 1 on"),
+        ({"version": 1.5}, "an integer from 1 on"),
+        ({"compatibility": "full"}, "one of BACKWARD, FORWARD, FULL, NONE"),
+    ],
+)
+def test_a_wrong_name_version_or_compatibility_is_refused(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+
+        class Wrong(Contract, **({"name": "wrong", "version": 1} | arguments)):
+            """A contract."""
+
+            time: Annotated[int, EVENT_TIME]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [
+        ({"max_length": 2**31}, "more than 2147483647 characters"),
+        ({"min_length": 5, "max_length": 2}, "min_length of text is greater"),
+    ],
+)
+def test_lengths_that_no_text_can_have_are_refused(lengths: dict[str, int], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+
+        class Wrong(Contract, name="wrong", version=1):
+            """A contract."""
+
+            time: Annotated[int, EVENT_TIME]
+            text: Annotated[str, Field(**lengths)]
+
+
 def test_a_field_whose_name_no_avro_record_can_have_is_refused() -> None:
     with pytest.raises(TypeError, match="a field's name consists of"):
         define(int, name="größe")

@@ -222,6 +222,8 @@ class _Parser:
 
     def _constant(self, token: _Token) -> Literal | None:
         if token.kind == "text":
+            if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in token.text):
+                raise self._error("a text with a NUL or half a surrogate pair, which engines cannot take", token.at)
             return Literal(token.text[1:-1].replace("''", "'"), "string", token.at)
         if token.kind == "number":
             return self._number(token)

@@ -439,3 +439,21 @@ def test_every_source_has_its_topics_and_its_contract() -> None:
     granted = {(acl.user, acl.name, acl.operation) for acl in acls(both)}
     assert ("penstock-payments-features", "events.refunds", "Read") in granted
     assert ("penstock-payments-features", "events.refunds.dlq", "Write") in granted
+
+
+def test_two_entities_of_one_name_are_refused() -> None:
+    card = Entity(name="card", key="card")
+    with pytest.raises(ValidationError, match="entity names must differ"):
+        pipeline(entities=(card, Entity(name="card", key="email")))
+
+
+def test_a_field_that_could_be_a_generated_column_is_refused_also_with_one_source() -> None:
+    class Odd(Contract, name="odd", version=1):
+        """A contract."""
+
+        time: Annotated[int, EVENT_TIME]
+        card: Annotated[str, ENTITY]
+        where__0: int = 0
+
+    with pytest.raises(ValidationError, match="where__0 could be a generated column"):
+        pipeline(source=Source(topic="events.odd", contract=Odd, key="card"))

@@ -13,6 +13,7 @@ from penstock.errors import PenstockError
 from penstock.paths import ROOT
 from penstock.testing import Event, features_of
 from schemas.contract import pii_hash
+from streams.inprocess.features_of import time_ms
 from streams.inprocess.kernel import Kernel
 from tests.corpus.pipeline import pipeline
 from tests.streams.definitions.test_pipeline import REFUNDS
@@ -195,3 +196,16 @@ def test_events_of_another_source_update_windows_and_filtered_events_are_ignored
 def test_the_error_for_an_unknown_source_lists_the_known_ones() -> None:
     with pytest.raises(PenstockError, match="it has payment, refund"):
         features_of(two_sources(additional_sources=(REFUNDS,)), [Event({}, source="refnud")])
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-03-01T12:00:00Z", 1_772_366_400_000),
+        ("1772366400000", 1_772_366_400_000),
+        ("2026-03-01-05:00", "2026-03-01-05:00"),
+        ("2026-03-01x07:00", "2026-03-01x07:00"),
+    ],
+)
+def test_a_time_is_read_as_the_command_line_reads_it(text: str, read: int | str) -> None:
+    assert time_ms(text) == read

@@ -128,3 +128,9 @@ def test_the_advice_is_on_the_list_itself() -> None:
     functions = {advice.split("(")[0].rsplit(" ", 1)[-1] for advice in INSTEAD.values() if "(" in advice}
     assert functions <= {*FUNCTIONS, *TYPES, "CAST", ""}
     assert not set(INSTEAD) & {*FUNCTIONS, *OPERATORS, *TYPES}
+
+
+@pytest.mark.parametrize("text", ["a\0", "\ud800"])
+def test_a_text_that_engines_cannot_take_is_refused(text: str) -> None:
+    with pytest.raises(SqlError, match="NUL or half a surrogate pair"):
+        parse(f"x || '{text}'")
