@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable
+from operator import attrgetter
+from types import FunctionType, MethodType
 from typing import Any
+
+from pydantic import field_validator
 
 from schemas.contract import ColumnType
 from streams.definitions.base import Definition, Name, Sql
@@ -35,6 +41,23 @@ class PythonColumn(Definition):
     function: Callable[..., Any]
     columns: tuple[Name, ...]
     type: ColumnType
+
+    @field_validator("function")
+    @classmethod
+    def _is_importable(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Refuse what the job could not import by its name, and what has no Python source for the view's hash."""
+        module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+        try:
+            is_found = attrgetter(str(name))(sys.modules[str(module)]) == function
+        except (AttributeError, KeyError):
+            is_found = False
+        if not is_found or not isinstance(inspect.unwrap(function), FunctionType | MethodType):
+            raise ValueError(
+                f"PythonColumn(function={name or repr(function)}) is not a function at the top level of a module, "
+                "which the job imports by its name: write it with 'def' there (not as a lambda, inside another "
+                "function, with functools.partial or as a builtin); a decorator needs functools.wraps"
+            )
+        return function
 
     @property
     def reference(self) -> str:

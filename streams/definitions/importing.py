@@ -61,6 +61,15 @@ def public_name(module: str) -> str:
     return module.partition(".")[2] if module.startswith(_PREFIX) else module
 
 
+def import_scope(module: str) -> tuple[Path, str | None]:
+    """The folder whose modules an imported module finds by their names, and the only package of it, if it is in one."""
+    root = _FINDER.roots.get(module.partition(".")[0])
+    if root is not None:
+        return root.folder, root.package
+    folder, name = import_root(Path(str(sys.modules[module].__file__)))
+    return folder, name.partition(".")[0] if "." in name else None
+
+
 def source_files(module: str) -> dict[Path, Path]:
     """The files that an imported module needs, by their paths below the import root.
 
