@@ -35,3 +35,9 @@ def test_records_before_the_first_checkpoint_seen_are_no_kill_point() -> None:
 
 def test_a_job_that_publishes_nothing_after_its_checkpoint_has_no_kill_point() -> None:
     assert not reached(FakeLag((1, 10), (2, 20)), 0.1)
+
+
+def test_a_checkpoint_asks_for_more_records_at_once() -> None:
+    point = KillPoint(payments("pay"), FakeLag((1, 10), (2, 20), (2, 20), (2, 30)))
+    assert not point.is_reached_before_a_checkpoint(10)
+    assert point.is_reached_before_a_checkpoint(10)

@@ -39,5 +39,20 @@ class KillPoint:
             time.sleep(0.02)
         return reached
 
+    def is_reached_before_a_checkpoint(self, seconds: float) -> bool:
+        """Look until it is true, a checkpoint is complete, or the time is over.
+
+        After a checkpoint, records that are produced at once make it true long before the next one.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            before = self._committed
+            if self.is_reached():
+                return True
+            if before is not None and self._committed != before:
+                return False
+            time.sleep(0.02)
+        return False
+
     def _offsets(self) -> dict[int, int]:
         return self._lag.committed_offsets(group_of(self._pipeline.name, "features"), self._pipeline.source.topic)

@@ -186,7 +186,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
             runner.produce(events[begin : begin + _BATCH], rng=random.Random(seed + begin))
             if is_killed:
                 time.sleep(0.1)
-            elif kill_point.is_reached_within(_KILL_WITHIN_S / len(batches)):
+            elif kill_point.is_reached_before_a_checkpoint(_KILL_WITHIN_S / 5):
                 os.kill(stack.pid("taskmanager"), signal.SIGKILL)
                 is_killed = True
         assert is_killed, f"the job published nothing between two checkpoints in {_KILL_WITHIN_S:.0f} s"
