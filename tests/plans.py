@@ -6,6 +6,18 @@ from typing import Any
 
 from streams.plan.model import PipelinePlan
 
+COUNT = {
+    "name": "n",
+    "operation": "count",
+    "column": None,
+    "column_type": None,
+    "where": None,
+    "window_ms": 1_000,
+    "hop_ms": 10,
+    "type": "long",
+}
+"""A feature: how many events there were in a window of a second."""
+
 
 def make_plan(
     *,

@@ -120,7 +120,8 @@ def _check_last_vectors(
         if part["as_of"] >= due or part["seq"] != len(chain):
             continue  # it is fresh, or has later events, or began without its history
         rows = [Timed(event.time, event.row) for event in chain]
-        stale = [name for name in _changed(view, part, rows, due) if name in _changed(view, part, rows, watermark)]
+        changed = _changed(view, part, rows, watermark)
+        stale = [name for name in _changed(view, part, rows, due) if name in changed]
         if stale and first is None:
             findings.unchecked.append(f"view {view.id} has a refresh, and no timer has published a record of it")
             return

@@ -66,15 +66,18 @@ def check_unscored(
             findings.mismatch(f"{place}: event {scored.position} has a letter already")
         else:
             findings.positions.add(scored.position)
-            if not _is_true(model, scored, letter.reason, scorers):
+            if not _is_true(plan, model, scored, letter.reason, scorers):
                 findings.mismatch(f"{place}: {letter.reason} is not true of event {scored.position}")
     return findings
 
 
-def _is_true(model: Model, record: Published, reason: str, scorers: Callable[[], Sequence[Scorer]]) -> bool:
+def _is_true(
+    plan: PipelinePlan, model: Model, record: Published, reason: str, scorers: Callable[[], Sequence[Scorer]]
+) -> bool:
     """Whether the model gives no number for the record, or the prediction is too long, as the letter says."""
     if reason == "penstock.TooLarge":
-        names = [record.value["event_id"], *(part["entity"] for part in record.value.values() if _is_view(part))]
+        parts = (record.value[view.name] for view in plan.views)
+        names = [record.value["event_id"], *(part["entity"] for part in parts if part is not None)]
         return sum(len(name.encode()) for name in names) + len(record.key or b"") >= ALWAYS_FITS // 2
     vector = model_vectors(model, [record.value], 1)
     if reason == "penstock.ModelFailed":
@@ -88,7 +91,3 @@ def _fails(score: Scorer, vector: npt.NDArray[np.float32]) -> bool:
     except Exception:  # noqa: BLE001 - a model may raise anything
         return True
     return False
-
-
-def _is_view(part: object) -> bool:
-    return isinstance(part, dict) and "entity" in part

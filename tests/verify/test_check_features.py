@@ -11,21 +11,11 @@ import pytest
 
 from streams.oracle.reference import Timed, vector
 from streams.plan.model import PipelinePlan
-from tests.plans import make_plan, view_of
+from tests.plans import COUNT, make_plan, view_of
 from verify.check_features import check_features
 from verify.emissions import FeatureFindings, JudgedEvent
 from verify.published import Position, Published
 
-COUNT = {
-    "name": "n",
-    "operation": "count",
-    "column": None,
-    "column_type": None,
-    "where": None,
-    "window_ms": 1_000,
-    "hop_ms": 10,
-    "type": "long",
-}
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 # The topic is keyed by another column, so events of one entity may reach the view in any order.
 OTHER_KEY = make_plan(fields=[], views=[view_of(COUNT)], source={"key": None})

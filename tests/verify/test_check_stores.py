@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plans import make_plan, view_of
+from tests.plans import COUNT, make_plan, view_of
 from verify.check_stores import check_redis
 from verify.published import Published
 
-COUNT = {
-    "name": "n",
-    "operation": "count",
-    "column": None,
-    "column_type": None,
-    "where": None,
-    "window_ms": 1_000,
-    "hop_ms": 10,
-    "type": "long",
-}
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 PUBLISHED_MS = 50_000
 SOURCE = {"topic": "events", "partition": 0, "offset": 0, "timestamp": 7}

@@ -60,3 +60,11 @@ def test_letters_of_records_that_cannot_be_read_and_of_the_drift_app_are_left_ou
     unreadable = letter(1, stage="decode", offset=700)
     findings = check(unreadable, letter(1, topic="predictions.p"), unreadable=("features[0]@700",))
     assert (findings.mismatches, findings.positions) == (0, set())
+
+
+def test_a_carried_column_called_entity_is_not_taken_for_a_view() -> None:
+    _, features, _ = world(3)
+    for record in features:
+        record.value["event"]["entity"] = 5
+    too_large = letter(1, reason="penstock.TooLarge")
+    assert check_unscored(PLAN, MODEL, features, [too_large], (), lambda: [nan_for_the_second]).mismatches == 1
