@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from penstock.errors import PenstockError
 from schemas.avro import fingerprint, parse_avro
-from schemas.contract import INT64_MAX, Contract, Pii, Role, contract_fields, field_with_role, pii_hash
+from schemas.constraints import INT64_MAX
+from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
 from schemas.event_time import looks_like
 from schemas.framing import foreign_framing, id_in_header
 
