@@ -176,7 +176,8 @@ def test_the_python_columns_of_a_pipeline_that_was_loaded_by_its_path_are_comput
 
 
 @pytest.mark.parametrize(
-    ("file", "instead"), [("a.b.py", "a_b.py"), ("pipeline.txt", "pipeline.py"), ("pay", "pay.py")]
+    ("file", "rename"),
+    [("a.b.py", "rename a.b to a_b"), ("pay.txt", "rename it to pay.py"), ("pay", "rename it to pay.py")],
 )
 def test_a_file_that_python_cannot_import_by_its_name_is_refused_with_another_name(
     tmp_path: Path, file: str, rename: str
