@@ -91,6 +91,41 @@ def nesting(parsed: Any) -> float:
     return depth(parsed)
 
 
+def has_items_without_bytes(parsed: Any) -> bool:
+    """Whether values of a schema (from :func:`parse_avro`) may have any number of items that take no bytes.
+
+    A few bytes are such an array of a billion nulls. The items of all other arrays, and of maps, take at least one byte
+    each. ``parsed`` must not contain itself.
+    """
+    found = False
+    records: dict[str, bool] = {}
+
+    def takes_none(schema: Any) -> bool:
+        nonlocal found
+        result = False
+        match schema:
+            case str():
+                result = schema == "null" or records.get(schema, False)
+            case list():  # the number of the branch takes a byte
+                for branch in schema:
+                    takes_none(branch)
+            case {"type": "record" | "error"}:
+                of_fields = [takes_none(field["type"]) for field in schema["fields"]]
+                result = records[schema["name"]] = all(of_fields)
+            case {"type": "fixed"}:
+                result = records[schema["name"]] = schema["size"] == 0
+            case {"type": "array"}:
+                found |= takes_none(schema["items"])
+            case {"type": "map"}:
+                takes_none(schema["values"])
+            case _:
+                result = takes_none(schema["type"])
+        return result
+
+    takes_none(parsed)
+    return found
+
+
 def fields_of(schema: dict[str, Any]) -> tuple[ContractField, ...]:
     """Return the contract fields of a schema; the exact inverse of :func:`contract_schema`."""
     return tuple(_contract_field(field) for field in schema["fields"])

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from penstock.errors import PenstockError
 from schemas.avro import fingerprint, parse_avro
-from schemas.contract import INT64_MAX, Contract, Pii, Role, contract_fields, field_with_role, pii_hash
+from schemas.constraints import INT64_MAX
+from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
 from schemas.event_time import looks_like
 from schemas.framing import foreign_framing, id_in_header
 
@@ -29,6 +30,8 @@ CONFLUENT_MAGIC = b"\x00"
 CONFLUENT_HEADER_LENGTH = 5
 MAX_JSON_DEPTH = 100
 MAX_NUMBER_DIGITS = 1_000
+# As in the kernel, where Avro's library reserves the bytes that a text claims to have.
+_MAX_AVRO_TEXT = 32 * 1024 * 1024
 
 Reason = Literal[
     "penstock.Tombstone",
@@ -187,7 +190,7 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
 
 def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[str, Any]:
     if value[:2] == MARKER:
-        return writers.decode(value)
+        return _with_short_texts(writers.decode(value), value)
     if foreign := foreign_framing(value):
         raise Undecodable(foreign)
     if value[:1] == CONFLUENT_MAGIC:
@@ -196,8 +199,22 @@ def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[s
         if len(value) < CONFLUENT_HEADER_LENGTH:
             raise Undecodable("Confluent framing without its schema id")
         schema = registry(int.from_bytes(value[1:CONFLUENT_HEADER_LENGTH], "big"))
-        return read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None)
+        return _with_short_texts(read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None), value)
     return _read_json(value)
+
+
+def _with_short_texts(row: dict[str, Any], value: bytes) -> dict[str, Any]:
+    """The row, if no text or bytes in it, ignored or not, is longer than the kernel reads."""
+    rest: list[Any] = [row] if len(value) > _MAX_AVRO_TEXT else []
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest += [*item, *item.values()]
+        elif isinstance(item, list):
+            rest += item
+        elif len(item.encode() if isinstance(item, str) else item if isinstance(item, bytes) else b"") > _MAX_AVRO_TEXT:
+            raise Undecodable(f"an Avro text or bytes of more than {_MAX_AVRO_TEXT} bytes")
+    return row
 
 
 def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | None) -> Contract | Rejection:

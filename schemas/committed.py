@@ -21,7 +21,7 @@ from typing import Any, Literal
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
 from schemas.avro import contract_schema, fields_of, fingerprint
-from schemas.compatibility import breaks
+from schemas.compatibility import breaks, optional_changes
 from schemas.contract import Contract, ContractField, contract_fields
 
 Kind = Literal["missing", "stale", "changed", "breaking"]
@@ -31,9 +31,9 @@ Kind = Literal["missing", "stale", "changed", "breaking"]
 class Problem:
     """A difference between a definition and the committed schemas.
 
-    ``missing``: not committed yet. ``stale``: only descriptions or the declared compatibility differ. An export fixes
-    both. ``changed``: the definition changed without a new version. ``breaking``: a new version breaks readers or
-    writers of an old one.
+    ``missing``: not committed yet. ``stale``: only descriptions, the declared compatibility or new optional fields
+    differ. An export fixes both. ``changed``: the definition changed without a new version. ``breaking``: a new version
+    breaks readers or writers of an old one.
     """
 
     kind: Kind
@@ -54,7 +54,7 @@ class PipelineForms:
         reference: The pipeline as the user named it; messages repeat it in the commands that they propose.
         contracts: The contracts that the pipeline reads.
         records: The current schema of the records that it publishes, by topic.
-        views: Hash and definition of each view, by ``name@version``.
+        views: Hash and definition of each view, and the optional fields beside them, by ``name@version``.
     """
 
     pipeline: str
@@ -175,8 +175,13 @@ def _view_problems(forms: PipelineForms, file: Path, content: dict[str, Any]) ->
     view = file.stem.partition("@")[0]
     latest = max(int(f.stem.partition("@")[2]) for f in file.parent.glob(f"{view}@*.json"))
     edit = f"give View(name={view!r}) version={latest + 1}, then {_export_command(forms)}"
-    for change in _differences(committed["definition"], content["definition"], ""):
+    changes = list(_differences(committed["definition"], content["definition"], ""))
+    was, now = (side.get("optional", {}) for side in (committed, content))
+    changes = changes or list(optional_changes(was, now))
+    for change in changes:
         yield Problem("changed", f"view {file.stem} is committed and has changed: {change}", file, edit)
+    if not changes and was != now:
+        yield Problem("stale", f"view {file.stem}: only optional fields were added", file, _export_command(forms))
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ constraint breaks a reader of old data just as a missing field does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.contract import Compatibility, ContractField, Role
@@ -55,6 +55,18 @@ def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
         elif field.required:
             found.append(Break(field.name, "required by readers, never written: give it a default"))
     return found
+
+
+def optional_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """Yield each optional field that is gone or has another type; fields may be added.
+
+    A view's hash does not have them, but such a change decides which events are valid.
+    """
+    for field, kind in old.items():
+        if field not in new:
+            yield f"optional field {field} is gone"
+        elif new[field] != kind:
+            yield f"optional field {field} was {kind}, is {new[field]}"
 
 
 def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:

@@ -22,31 +22,32 @@ from __future__ import annotations
 import hashlib
 import hmac
 import inspect
-import math
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-import annotated_types
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, SchemaError
 
+from schemas.constraints import INT64_MAX, INT64_MIN, constraints_of, has_values
 from schemas.event_time import EARLIEST_MS, looks_like
-from schemas.patterns import check_pattern
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 ColumnType = Literal["string", "long", "double", "boolean"]
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
 _CONTRACT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
-# Java's greatest length of a text.
-_GREATEST_LENGTH = 2**31 - 1
 
 
 class Role(Enum):
@@ -103,7 +104,8 @@ class Contract(BaseModel):
             not supported, or the roles do not fit.
     """
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+    # Built once our own checks have passed: pydantic's errors about a field name neither it nor the contract.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
     contract_name: ClassVar[str]
     contract_version: ClassVar[int]
@@ -112,6 +114,12 @@ class Contract(BaseModel):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Pass the class arguments on to ``__pydantic_init_subclass__``, which runs once the fields are known."""
         super().__init_subclass__()
+        for name in vars(cls).get("__annotations__", {}):
+            if name in _OWN_NAMES or (name.startswith("model_") and callable(getattr(Contract, name, None))):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: a contract has an attribute of this name itself, so no field can have it; "
+                    "leave the field out, or let producers write the value under another name"
+                )
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]
@@ -131,6 +139,7 @@ class Contract(BaseModel):
             raise TypeError(f"contract {name}: at most one field may be EVENT_ID, found {ids}")
         for field in fields:
             _check_field(name, field)
+        cls.model_rebuild(force=True)
 
     @model_validator(mode="after")
     def _check_values(self) -> Contract:
@@ -169,8 +178,7 @@ def pii_hash(key: bytes, value: str) -> str:
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-_GENERAL = type(Field(pattern="").metadata[0])  # pydantic's class for constraints without a class of their own
-
+_OWN_NAMES = {"contract_name", "contract_version", "compatibility"}
 _ALLOWED_CONFIG = {"title", "json_schema_extra", "use_attribute_docstrings", "protected_namespaces"}
 _ALLOWED_OVERRIDES = {"__repr__", "__str__", "__eq__", "__hash__", "__signature__"}
 # What pydantic's Field may set. Everything else must be as in a plain Field.
@@ -224,9 +232,20 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
         advice = _INSTEAD.get(setting, "leave it out")
         raise TypeError(f"{where}: {setting}= is not supported in a contract; {advice}")
     kind, nullable, enum = _column_type(where, info.annotation)
+    constraints = constraints_of(
+        where, "enum" if enum else kind, (item for item in info.metadata if not isinstance(item, Role | Pii))
+    )
+    roles = tuple(item for item in info.metadata if isinstance(item, Role))
+    pii = [item for item in info.metadata if isinstance(item, Pii)]
+    if twice := [role.name for role in Role if roles.count(role) > 1]:
+        raise TypeError(f"{where}: {twice[0]} is given twice")
+    if len(pii) > 1:
+        found = ", ".join(f"PII_{item.name}" for item in pii)
+        raise TypeError(f"{where}: give either PII_HASH or PII_DROP, once, not {found}")
+    adapter = _adapter(where, info)
     default = None if info.default is PydanticUndefined else info.default
     if not info.is_required() and not (default is None and nullable):
-        _check_default(where, info)
+        _check_default(where, info, adapter)
     return ContractField(
         name=name,
         type=kind,
@@ -234,10 +253,10 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
         required=info.is_required(),
         default=default,
         enum=enum,
-        roles=tuple(item for item in info.metadata if isinstance(item, Role)),
-        pii=next((item for item in info.metadata if isinstance(item, Pii)), None),
+        roles=roles,
+        pii=next(iter(pii), None),
         description=info.description,
-        **_constraints(where, "enum" if enum else kind, info.metadata),
+        **constraints,
     )
 
 
@@ -259,80 +278,19 @@ def _column_type(where: str, annotation: Any) -> tuple[ColumnType, bool, tuple[s
     return types[annotation], nullable, None
 
 
-_FOR_NUMBERS = {"minimum", "minimum_exclusive", "maximum", "maximum_exclusive"}
-_FOR_TEXT = {"min_length", "max_length", "pattern"}
-_CONSTRAINTS_OF = {"long": _FOR_NUMBERS, "double": _FOR_NUMBERS, "string": _FOR_TEXT, "boolean": set(), "enum": set()}
-
-
-def _constraints(where: str, kind: str, metadata: Iterable[Any]) -> dict[str, Any]:
-    """The constraints in a field's metadata, as they are called in ContractField."""
-    found: dict[str, Any] = {}
-    for item in _flat(metadata):
-        constraint = _constraint(where, item)
-        if twice := constraint.keys() & found.keys():
-            raise TypeError(f"{where}: {min(twice)} is given twice")
-        if constraint.keys() - _CONSTRAINTS_OF[kind]:
-            raise TypeError(f"{where}: {item!r} does not fit the field's type")
-        found |= constraint
-    return found
-
-
-def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
-    for item in metadata:
-        if isinstance(item, annotated_types.GroupedMetadata):  # StringConstraints, Interval, Len
-            yield from _flat(item)
-        else:
-            yield item
-
-
-def _constraint(where: str, item: Any) -> dict[str, Any]:
-    found: dict[str, Any] | None = None
-    match item:
-        case annotated_types.Ge(ge=value):
-            found = {"minimum": _bound(where, value)}
-        case annotated_types.Gt(gt=value):
-            found = {"minimum": _bound(where, value), "minimum_exclusive": True}
-        case annotated_types.Le(le=value):
-            found = {"maximum": _bound(where, value)}
-        case annotated_types.Lt(lt=value):
-            found = {"maximum": _bound(where, value), "maximum_exclusive": True}
-        case annotated_types.MinLen(min_length=value):
-            found = {"min_length": value}
-        case annotated_types.MaxLen(max_length=value):
-            found = {"max_length": value}
-        case Role() | Pii() | Strict(strict=True) | AllowInfNan(allow_inf_nan=False):
-            found = {}
-        case _ if isinstance(item, _GENERAL):
-            found = _pattern(where, {name: value for name, value in vars(item).items() if value is not None})
-    if found is None:
-        raise TypeError(
-            f"{where}: {item!r} is not supported in a contract; use ge, gt, le, lt, min_length, max_length, "
-            "pattern (as text) or Literal of strings"
-        )
-    return found
-
-
-def _pattern(where: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-    if settings.keys() != {"pattern"} or not isinstance(settings["pattern"], str):
-        return None
-    try:
-        check_pattern(settings["pattern"])
-    except ValueError as error:
-        raise TypeError(f"{where}: pattern {settings['pattern']!r} is not supported: {error}") from None
-    return settings
-
-
-def _bound(where: str, value: Any) -> int | float:
-    if type(value) is int or (type(value) is float and math.isfinite(value)):
-        return value
-    raise TypeError(f"{where}: a bound is a finite int or float, not {value!r}")
-
-
-def _check_default(where: str, info: FieldInfo) -> None:
-    """Pydantic does not validate defaults; the kernel and Avro need ones of the field's type."""
+def _adapter(where: str, info: FieldInfo) -> TypeAdapter[Any]:
+    """Pydantic's validator of the field alone; what pydantic refuses is refused with the field's name."""
     kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
-        TypeAdapter(kind, config=Contract.model_config).validate_python(info.default)
+        return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+    except (SchemaError, PydanticUserError) as error:
+        raise TypeError(f"{where}: pydantic refuses the field's rules: {str(error).splitlines()[-1]}") from error
+
+
+def _check_default(where: str, info: FieldInfo, adapter: TypeAdapter[Any]) -> None:
+    """Pydantic does not validate defaults; the kernel and Avro need ones of the field's type."""
+    try:
+        adapter.validate_python(info.default)
     except ValidationError as error:
         raise TypeError(
             f"{where}: the default {info.default!r} breaks the field's rules: {error.errors()[0]['msg']}"
@@ -362,16 +320,18 @@ def _check_arguments(cls: str, name: object, version: object, compatibility: obj
 
 def _check_field(contract: str, field: ContractField) -> None:
     lengths = [length for length in (field.min_length, field.max_length) if length is not None]
-    if any(length > _GREATEST_LENGTH for length in lengths):
-        raise TypeError(
-            f"contract {contract}: no text of {field.name} can have more than {_GREATEST_LENGTH} characters"
-        )
     if lengths != sorted(lengths):
         raise TypeError(f"contract {contract}: min_length of {field.name} is greater than its max_length")
+    earliest = EARLIEST_MS if Role.EVENT_TIME in field.roles else None
+    low, high = earliest if field.minimum is None else field.minimum, field.maximum
+    if not has_values(field.type, low, field.minimum_exclusive, high, field.maximum_exclusive):
+        raise TypeError(f"contract {contract}: no value of {field.name} is within its bounds ({low} to {high})")
     if Role.EVENT_TIME in field.roles and (field.type != "long" or field.nullable):
         raise TypeError(f"contract {contract}: event time {field.name} must be int (epoch milliseconds), not null")
     if Role.EVENT_ID in field.roles and (field.type != "string" or field.nullable):
         raise TypeError(f"contract {contract}: event id {field.name} must be str, not null")
+    if Role.EVENT_ID in field.roles and (field.max_length == 0 or field.enum == ("",)):
+        raise TypeError(f"contract {contract}: event id {field.name} can only be empty, and an event id must not be")
     if field.pii and field.type != "string":
         raise TypeError(f"contract {contract}: only str fields can be PII, {field.name} is {field.type}")
     if field.pii and (Role.EVENT_TIME in field.roles or Role.EVENT_ID in field.roles):

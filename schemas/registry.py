@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.errors import PenstockError
-from schemas.avro import nesting, parse_avro
+from schemas.avro import has_items_without_bytes, nesting, parse_avro
 from schemas.codec import MAX_JSON_DEPTH, Registry, UnknownSchema, check_depth
 
 _NOT_FOUND = (404, 40403)
@@ -129,6 +129,8 @@ def _fetch(client: Any, url: str, schema_id: int) -> Any:
     # Of one that contains itself, a few bytes would overflow the stack of the Avro library.
     if nesting(parsed) > MAX_JSON_DEPTH:
         raise UnknownSchema(f"schema {schema_id} of the registry contains itself, or nests too deep")
+    if has_items_without_bytes(parsed):
+        raise UnknownSchema(f"schema {schema_id} of the registry has an array whose items take no bytes")
     return parsed
 
 

@@ -17,18 +17,26 @@ def judged_source(
     number: int,
     settings: Settings,
     start: Mapping[int, int] | None = None,
+    *,
+    with_letters: bool = False,
 ) -> Judged:
     """Judge the events of the pipeline's source with this number, from the offsets in ``start``; by default all events.
+
+    The result is that of a replay; ``with_letters`` also refuses what a live job refused by its own clock, which only
+    the source's dead letters say. All of them are read: with a wrong clock, an event's Kafka timestamp says nothing
+    about the time of its letter.
 
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.
     """
+    source = project.plan.sources[number]
     return judge_source(
         project,
         number,
-        read_topic(settings.kafka.access, project.plan.sources[number].topic, start=start),
+        read_topic(settings.kafka.access, source.topic, start=start),
         pii_key(project.plan, settings),
         registry_schemas(settings.schema_registry_url),
+        letters=read_topic(settings.kafka.access, source.dead_letter_topic) if with_letters else (),
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
-from schemas.contract import INT64_MAX, Role, field_with_role
+from schemas.constraints import INT64_MAX
+from schemas.contract import Role, field_with_role
 from streams.definitions.pipeline import Labels
 
 

@@ -114,7 +114,7 @@ def json_schema(contract: type[Contract]) -> dict[str, Any]:
     for field in contract_fields(contract):
         schema = document["properties"][field.name]
         if Role.EVENT_ID in field.roles:
-            schema.setdefault("minLength", 1)
+            schema["minLength"] = max(1, field.min_length or 0)
         if Role.EVENT_TIME in field.roles and field.minimum is None:
             schema["minimum"] = EARLIEST_MS
         _bound_integers(schema)
@@ -176,18 +176,25 @@ def _notes(field: ContractField) -> str:
 
 
 def constraint_text(field: ContractField) -> str:
-    """A field's constraints in words: ``>= 0, optional``."""
+    """A field's constraints in words, those of its role included: ``>= 0, optional``."""
     parts = []
     if field.minimum is not None:
         parts.append(f"{'>' if field.minimum_exclusive else '>='} {field.minimum}")
+    elif Role.EVENT_TIME in field.roles:
+        parts.append(f">= {EARLIEST_MS} (2000-01-01)")
     if field.maximum is not None:
         parts.append(f"{'<' if field.maximum_exclusive else '<='} {field.maximum}")
-    if field.min_length is not None or field.max_length is not None:
-        parts.append(f"{field.min_length or 0} to {field.max_length or 'any number of'} characters")
+    least = max(field.min_length or 0, 1 if Role.EVENT_ID in field.roles else 0)
+    if field.max_length is not None:
+        parts.append(f"{least} to {field.max_length} characters")
+    elif least:
+        parts.append(f"at least {least} character{'s' if least > 1 else ''}")
     if field.pattern is not None:
         parts.append(f"matches {field.pattern}")
     if field.enum is not None:
-        parts.append("one of " + ", ".join(field.enum))
+        parts.append("one of " + ", ".join(value or '""' for value in field.enum))
     if not field.required:
-        parts.append("optional" if field.default is None else f"default {field.default}")
+        parts.append(
+            "optional" if field.default is None else f"default {json.dumps(field.default, ensure_ascii=False)}"
+        )
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The base of all definitions: the immutable model, and the types of names and SQL texts."""
+"""The base of all definitions: the immutable model, and the types of names, topics and SQL texts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from streams.definitions.sql.parser import parse
+from streams.definitions.topics import check_topic
 
 EVENT_TYPE = "event__type"
 """The column with the name of an event's contract, in pipelines with several sources."""
@@ -28,6 +29,7 @@ def _check_sql(sql: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+Topic = Annotated[str, AfterValidator(check_topic)]
 Sql = Annotated[str, AfterValidator(_check_sql)]
 
 

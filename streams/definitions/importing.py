@@ -24,12 +24,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from penstock.errors import PenstockError
+
 _PREFIX = "_penstock_user_"
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file once: the same path gives the same module."""
+    """Import a Python file once: the same path gives the same module.
+
+    Raises:
+        PenstockError: if Python cannot import a file of this name.
+    """
     folder, name = import_root(path)
+    file = path.relative_to(folder)
+    dotted = next((part for part in file.with_suffix("").parts if "." in part), None)
+    if dotted or path.suffix != ".py":
+        raise PenstockError(
+            f"Python cannot import {file}: a file ends with .py, and its name and its packages have no other dot",
+            where=str(path),
+            next=f"rename {dotted} to {dotted.replace('.', '_')}" if dotted else f"rename it to {path.stem}.py",
+        )
     if _is_installed(name, path):
         return importlib.import_module(name)
     prefix = _PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:16]

@@ -11,16 +11,18 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from penstock.kafka.names import dead_letters_of
 from schemas.contract import ColumnType, Contract, Pii, contract_fields
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
-from streams.definitions.base import EVENT_TYPE, Definition, Name
+from streams.definitions.base import EVENT_TYPE, Definition, Name, Topic
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, feature_types
 from streams.definitions.monitors import Monitors
 from streams.definitions.sources import Source, check_sources
+from streams.definitions.topics import check_topics
 from streams.definitions.views import Entity, View
 
 
@@ -45,7 +47,7 @@ class Labels(Definition):
     known.
     """
 
-    topic: str
+    topic: Topic
     contract: type[Contract]
     value: Name
 
@@ -123,6 +125,15 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
         check_sources(self.source, self.additional_sources)
+        return self
+
+    @model_validator(mode="after")
+    def _topics_fit(self) -> Self:
+        read = [source.topic for source in self.sources] + ([self.labels.topic] if self.labels else [])
+        written = [source.dead_letter_topic for source in self.sources]
+        for topic in (self.features_topic, self.predictions_topic):
+            written += [topic, dead_letters_of(topic)]
+        check_topics(read, [*written, self.drift_topic, self.drift_state_topic])
         return self
 
     @model_validator(mode="after")

@@ -7,8 +7,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from penstock.kafka.names import dead_letters_of
 from schemas.contract import Contract, Role, contract_fields, field_with_role
-from streams.definitions.base import Definition, Name, Sql
+from streams.definitions.base import Definition, Name, Sql, Topic
 from streams.definitions.windows import Duration
 
 # The job writes the number of an event's source as a signed byte, in its state and between its operators.
@@ -38,7 +39,7 @@ class Source(Definition):
             topic that also has events of other kinds.
     """
 
-    topic: str
+    topic: Topic
     contract: type[Contract]
     key: Name | None = None
     partitions: int = Field(default=4, ge=1)
@@ -64,7 +65,7 @@ class Source(Definition):
     @property
     def dead_letter_topic(self) -> str:
         """The topic of refused events, kept verbatim with the reason in their headers."""
-        return f"{self.topic}.dlq"
+        return dead_letters_of(self.topic)
 
     @property
     def event_id(self) -> str | None:

@@ -52,6 +52,7 @@ class Description(BaseModel):
         options: The job's options.
         plan: The hash of its plan.
         views: The hash of each view, by ``name@version``.
+        optional: The types of the optional fields that no hash has; see :func:`streams.plan.hashing.optional_fields`.
         entities: The entity of each stage.
         form: The fingerprint of its feature records' schema, in hexadecimal.
     """
@@ -61,6 +62,7 @@ class Description(BaseModel):
     options: Options
     plan: str
     views: dict[str, str]
+    optional: dict[str, str]
     entities: tuple[str, ...]
     form: str
 

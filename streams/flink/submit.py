@@ -37,6 +37,7 @@ from streams.flink.submission import (
     SubmissionResult,
 )
 from streams.plan.feature_records import features_schema
+from streams.plan.hashing import optional_fields
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 
@@ -113,6 +114,7 @@ def description_of(project: Project, options: Options) -> Description:
         options=options,
         plan=hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:16],
         views={view.id: view.hash for view in plan.views},
+        optional=optional_fields(project.pipeline),
         entities=tuple(stage.entity for stage in plan.stages),
         form=fingerprint(features_schema(plan)).hex(),
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.committed import record_file
+from schemas.compatibility import optional_changes
 from streams.flink import lifecycle
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Options
@@ -111,11 +112,14 @@ def _running_job(flink: Flink, project: Project) -> tuple[Job, Description]:
 
 def _require_unchanged_views(running: Description, target: Description, project: Project) -> None:
     """Refuse views that changed under the same version: no other check covers definitions that are not committed."""
+    optional = next(optional_changes(running.optional, target.optional), None)
     for view, view_hash in target.views.items():
-        if running.views.get(view, view_hash) != view_hash:
+        running_hash = running.views.get(view)
+        if running_hash is not None and (running_hash != view_hash or optional):
             name, _, version = view.partition("@")
+            reason = f": {optional}" if running_hash == view_hash else ""
             raise PenstockError(
-                f"view {view} differs from the running job's view of the same version",
+                f"view {view} differs from the running job's view of the same version{reason}",
                 where=f"pipeline {project.name}",
                 safe="the job keeps running unchanged",
                 next=f"give View(name={name!r}) version={int(version) + 1}, then repeat this command",

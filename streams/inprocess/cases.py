@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from penstock.errors import PenstockError
 from schemas.codec import Reason
+from schemas.contract import contract_fields
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.inprocess.features_of import Event, time_ms
+from streams.inprocess.features_of import Event, require_known_fields, time_ms
 
 _REASONS = tuple(reason.removeprefix("penstock.") for reason in Reason.__args__)  # type: ignore[attr-defined]
 # The fields of a view's outcome besides its features.
@@ -109,7 +110,7 @@ def read_cases(path: str | Path) -> list[Case]:
 
     Raises:
         PenstockError: if the file or the pipeline does not exist, or the file does not follow the format or names a
-            view, feature or column that the pipeline does not have.
+            view, feature, column or field that the pipeline does not have.
     """
     path = Path(path)
     try:
@@ -126,20 +127,36 @@ def read_cases(path: str | Path) -> list[Case]:
     relative = path.parent / content.pipeline
     reference = str(relative) if relative.is_file() else content.pipeline
     pipeline = load_pipeline(reference)
+    fields = {
+        source.contract.contract_name: [field.name for field in contract_fields(source.contract)]
+        for source in pipeline.sources
+    }
+    all_fields = [name for names in fields.values() for name in names]
+    require_known_fields(", ".join(fields), all_fields, content.defaults, f"{path}, defaults")
     cases = []
     for case in content.cases:
+        events = []
         for number, step in enumerate(case.steps, 1):
-            _require_known_names(pipeline, reference, step, f"{path}, case {case.name!r}, event {number}")
-        events = tuple(_event(step, content.defaults) for step in case.steps)
-        cases.append(Case(path, case.name, pipeline, case.steps, events, content.tolerance))
+            where = f"{path}, case {case.name!r}, event {number}"
+            _require_known_names(pipeline, reference, step, where)
+            events.append(_event(step, content.defaults, fields, where))
+        cases.append(Case(path, case.name, pipeline, case.steps, tuple(events), content.tolerance))
     return cases
 
 
-def _event(step: Step, defaults: Mapping[str, Any]) -> Event:
+def _event(step: Step, defaults: Mapping[str, Any], fields: Mapping[str, list[str]], where: str) -> Event:
+    """The event of a step with the defaults that its contract has; ``fields`` are those of each contract, in order."""
     received = time_ms(step.received) if isinstance(step.received, str) else step.received
     if isinstance(received, str):
         raise PenstockError(f"received must be epoch milliseconds or ISO 8601, not {received!r}")
-    return Event(step.raw if step.event is None else {**defaults, **step.event}, received, step.source)
+    if step.event is None:
+        return Event(step.raw, received, step.source)
+    contract = step.source or next(iter(fields))
+    if contract not in fields:
+        raise PenstockError(f"the pipeline has no source of {contract!r}; it has {', '.join(fields)}", where=where)
+    require_known_fields(contract, fields[contract], step.event, where)
+    of_contract = {name: value for name, value in defaults.items() if name in fields[contract]}
+    return Event({**of_contract, **step.event}, received, step.source)
 
 
 def _require_known_names(pipeline: Pipeline, reference: str, step: Step, where: str) -> None:

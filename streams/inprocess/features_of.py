@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ class Event:
 
     Attributes:
         value: Its fields, or the bytes or text of a message. In fields, the event time may be a datetime or ISO 8601
-            (UTC unless it has an offset), and a missing event id becomes ``event-<number>``.
+            (UTC unless it has an offset), a missing event id becomes ``event-<number>``, and each must be one of the
+            contract.
         received: Its Kafka timestamp in epoch ms, which the clock guard compares with the event time. By default the
             event time.
         source: The name of its contract; by default that of the pipeline's first source.
@@ -116,7 +118,8 @@ def features_of(
         kernel: By default the shared kernel of this process, which the first call starts.
 
     Raises:
-        PenstockError: if Java or the kernel is missing, or the kernel fails.
+        PenstockError: if the fields of an event are not those of its contract, Java or the kernel is missing, or the
+            kernel fails.
     """
     plan = compile_plan(pipeline)
     events_sent = [event if isinstance(event, Event) else Event(event) for event in events]
@@ -248,7 +251,24 @@ def record_of(plan: PipelinePlan, number: int, event: Event) -> tuple[bytes | No
     return value, -1 if received is None else received
 
 
+def require_known_fields(contract: str, known: Sequence[str], fields: Iterable[str], where: str) -> None:
+    """Refuse fields that the contract does not have. A real event may have them, in a test one is misspelt.
+
+    Raises:
+        PenstockError: names the fields, and the nearest ones of the contract.
+    """
+    if unknown := [name for name in fields if name not in known]:
+        near = [match for name in unknown for match in difflib.get_close_matches(name, known, 1)]
+        raise PenstockError(
+            f"the event has {', '.join(unknown)}, which contract {contract} has not: "
+            + (f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(known)}"),
+            where=where,
+            next="correct the name; to test a field that the pipeline ignores, give the event as the text of a message",
+        )
+
+
 def _complete_fields(source: SourcePlan, number: int, value: Mapping[str, Any]) -> dict[str, Any]:
+    require_known_fields(source.contract, [field.name for field in source.fields], value, f"event {number}")
     fields = dict(value)
     time = fields.get(source.event_time)
     if isinstance(time, datetime):

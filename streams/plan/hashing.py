@@ -1,4 +1,8 @@
-"""The meaning of a view as plain data, and its hash. If the hash of a view version changes, so did its meaning."""
+"""The meaning of a view as plain data, and its hash. If the hash of a view version changes, so did its meaning.
+
+One part of the meaning is beside the hash: the types of optional fields without constraints (:func:`optional_fields`).
+Adding such a field is the most common change of a contract, and must not empty a view's state.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +38,25 @@ def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
     return definition | ({"views": used} if used else {})
 
 
+def optional_fields(pipeline: Pipeline) -> dict[str, str]:
+    """The type of each optional field without constraints, by ``field of topic``.
+
+    Under one view version, fields may be added to these. None may go or take another type: events that were valid would
+    be refused, or the other way round.
+    """
+    return {
+        f"{field.name} of {source.topic}": field.type
+        for source in pipeline.sources
+        for field in contract_fields(source.contract)
+        if not _decides_validity(field)
+    }
+
+
 def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
     """A source's rules for valid events and their order. Options added later appear only if they are set.
 
     ``names`` are the columns that a view uses, directly or through derived ones. Of the contract, these fields count,
-    and those that decide which events are valid; an optional field without constraints needs no new version.
+    and those that decide which events are valid. The others are in :func:`optional_fields`.
     """
     fields = [
         field
@@ -56,15 +74,17 @@ def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
         "dedup_horizon_ms": source.dedup_horizon,
         "max_future_ms": source.max_future,
     }
+    if source.max_bytes != Source.model_fields["max_bytes"].default:
+        rules |= {"max_bytes": source.max_bytes}
     if source.order != "arrival":
         rules |= {"order": source.order, "disorder_ms": source.disorder}
     return rules if source.filter is None else rules | {"filter": source.filter}
 
 
 def _decides_validity(field: ContractField) -> bool:
-    """Whether an event can be refused, or be another event, because of this field."""
+    """Whether an event that lacks the field, or has a value of its type there, can be refused or be another event."""
     bounds = (field.minimum, field.maximum, field.min_length, field.max_length, field.pattern, field.enum)
-    return not field.nullable or bool(field.roles) or any(bound is not None for bound in bounds)
+    return field.required or not field.nullable or bool(field.roles) or any(bound is not None for bound in bounds)
 
 
 def _column_definition(column: Derived | PythonColumn) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastavro.schema import parse_schema
 from pydantic import Field
 
 from penstock import EVENT_TIME, Contract
-from schemas.avro import canonical_form, contract_schema, fields_of, fingerprint
+from schemas.avro import canonical_form, contract_schema, fields_of, fingerprint, has_items_without_bytes, parse_avro
 from schemas.contract import ContractField, contract_fields
 from tests.schemas.samples import Sample, contract_of
 
@@ -83,3 +83,34 @@ def test_descriptions_become_docs() -> None:
 
     schema = contract_schema(Documented)
     assert (schema["doc"], schema["fields"][0]["doc"]) == ("What it is.", "when")
+
+
+NOTHING = {"type": "record", "name": "nothing", "fields": [{"name": "a", "type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "found"),
+    [
+        ({"type": "array", "items": "null"}, True),
+        ({"type": "array", "items": NOTHING}, True),
+        ({"type": "array", "items": {"type": "fixed", "name": "f", "size": 0}}, True),
+        ({"type": "map", "values": ["null", {"type": "array", "items": "null"}]}, True),
+        (
+            {
+                "type": "record",
+                "name": "r",
+                "fields": [
+                    {"name": "a", "type": NOTHING},
+                    {"name": "b", "type": {"type": "array", "items": "nothing"}},
+                ],
+            },
+            True,
+        ),
+        ({"type": "array", "items": ["null", "long"]}, False),
+        ({"type": "array", "items": {"type": "array", "items": "boolean"}}, False),
+        ({"type": "map", "values": "null"}, False),
+        (NOTHING, False),
+    ],
+)
+def test_an_array_whose_items_take_no_bytes_is_found(schema: Any, found: bool) -> None:
+    assert has_items_without_bytes(parse_avro(schema)) == found

@@ -125,6 +125,49 @@ def test_a_compatible_new_version_is_exported(tmp_path: Path) -> None:
     assert sorted(file.name for file in (tmp_path / "avro" / "payment").iterdir()) == ["v1.avsc", "v2.avsc"]
 
 
+NOTE = ContractField(name="note", type="long", nullable=True, required=False)
+
+
+def with_note(*fields: ContractField, contract: int = 2) -> Pipeline:
+    return pipeline_of(payment(AMOUNT, *fields, version=contract, compatibility="NONE"))
+
+
+def test_an_optional_field_can_be_added_under_the_same_version_of_a_view(tmp_path: Path) -> None:
+    export(pipeline_of(payment()), tmp_path)
+    assert {problem.kind for problem in problems(with_note(NOTE), tmp_path)} == {"missing", "stale"}
+    export(with_note(NOTE), tmp_path)
+    assert problems(with_note(NOTE), tmp_path) == []
+    assert json.loads((tmp_path / "views/pay/spend@1.json").read_text())["optional"] == {"note of events.pay": "long"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ((NOTE.model_copy(update={"type": "double"}),), "optional field note of events.pay was long, is double"),
+        ((), "optional field note of events.pay is gone"),
+    ],
+)
+def test_an_optional_field_of_another_type_or_removed_needs_a_new_version_of_the_view(
+    tmp_path: Path, fields: tuple[ContractField, ...], says: str
+) -> None:
+    export(with_note(NOTE), tmp_path)
+    changed = [p for p in problems(with_note(*fields, contract=3), tmp_path) if p.kind == "changed"]
+    assert [p.what for p in changed] == [f"view spend@1 is committed and has changed: {says}"]
+    with pytest.raises(PenstockError, match="spend@1 is committed"):
+        require_unchanged(with_note(*fields, contract=3), tmp_path)
+
+
+def test_views_committed_without_their_optional_fields_get_them_by_an_export(tmp_path: Path) -> None:
+    export(with_note(NOTE), tmp_path)
+    file = tmp_path / "views/pay/spend@1.json"
+    content = json.loads(file.read_text())
+    del content["optional"]
+    file.write_text(json.dumps(content))
+    assert [p.kind for p in problems(with_note(NOTE), tmp_path)] == ["stale"]
+    export(with_note(NOTE), tmp_path)
+    assert problems(with_note(NOTE), tmp_path) == []
+
+
 def test_a_new_version_that_breaks_an_old_one_is_refused_by_field(tmp_path: Path) -> None:
     export(pipeline_of(payment()), tmp_path)
     tighter = pipeline_of(payment(AMOUNT.model_copy(update={"minimum": 1}), version=2))

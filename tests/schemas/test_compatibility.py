@@ -13,6 +13,7 @@ from penstock import EVENT_ID, EVENT_TIME
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
 from schemas.compatibility import Break, breaks, reader_breaks
+from schemas.constraints import has_values
 from schemas.contract import ColumnType, Compatibility, Contract, ContractField, Pii, contract_fields
 from schemas.event_time import EARLIEST_MS
 from tests.schemas.samples import contract_of
@@ -227,7 +228,7 @@ ranges = st.builds(
     minimum_exclusive=st.booleans(),
     maximum=bounds,
     maximum_exclusive=st.booleans(),
-)
+).filter(lambda f: has_values(f.type, f.minimum, f.minimum_exclusive, f.maximum, f.maximum_exclusive))
 
 
 @FOUND_BY_HYPOTHESIS

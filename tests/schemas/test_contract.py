@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from typing import Annotated, Any, Literal, Self
 
 import annotated_types
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,7 +31,8 @@ from pydantic import (
     model_validator,
 )
 
-from penstock import EVENT_ID, EVENT_TIME, PII_HASH, Contract
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
+from schemas.constraints import has_values
 from schemas.contract import ContractField, contract_fields
 from schemas.event_time import EARLIEST_MS
 
@@ -103,6 +108,44 @@ def test_bounds_may_be_written_as_pydantics_types_and_intervals() -> None:
         (int, None, "the default None breaks the field's rules"),
         (Annotated[int, Field(ge=5)], 3, "the default 3 breaks the field's rules"),
         (int, 2**63, "the default: integer does not fit 64 bits"),
+        (
+            Annotated[str, PII_HASH, PII_DROP],
+            ...,
+            "Made.x: give either PII_HASH or PII_DROP, once, not PII_HASH, PII_D",
+        ),
+        (
+            Annotated[str, PII_HASH, PII_HASH],
+            ...,
+            "Made.x: give either PII_HASH or PII_DROP, once, not PII_HASH, PII_H",
+        ),
+        (Annotated[str, ENTITY, ENTITY], ..., "Made.x: ENTITY is given twice"),
+        (Annotated[int, Field(ge=5, le=3)], ..., "contract made: no value of x is within its bounds (5 to 3)"),
+        (Annotated[int, Field(gt=5, lt=6)], ..., "contract made: no value of x is within its bounds (5 to 6)"),
+        (Annotated[float, Field(ge=5, lt=5)], ..., "contract made: no value of x is within its bounds (5 to 5)"),
+        (Annotated[int, Field(gt=2**63 - 1)], ..., "contract made: no value of x is within its bounds"),
+        (Annotated[str, EVENT_ID, Field(max_length=0)], ..., "contract made: event id x can only be empty"),
+        # What pydantic itself would refuse without naming the field.
+        (Annotated[str, Field(pattern="(")], ..., "Made.x: pattern '(' is not supported: a group does not end"),
+        (
+            Annotated[str, Field(pattern="[z-a]")],
+            ...,
+            "Made.x: pydantic refuses the field's rules: error: invalid char",
+        ),
+        (
+            Annotated[str, Field(pattern="a{2,1}")],
+            ...,
+            "Made.x: pydantic refuses the field's rules: error: invalid rep",
+        ),
+        (Annotated[str, Field(max_length=-1)], ..., "Made.x: a length is a whole number from 0 to 2147483647, not -1"),
+        (
+            Annotated[str, Field(min_length=1.5)],
+            ...,
+            "Made.x: a length is a whole number from 0 to 2147483647, not 1.5",
+        ),
+        (Annotated[int, Field(ge="a")], ..., "Made.x: a bound is a finite int or float, not 'a'"),
+        (Annotated[int, Field(ge=0.5)], ..., "Made.x: the bound of an int is a whole number of 64 bits, not 0.5"),
+        (Annotated[int, Field(le=2**63)], ..., "Made.x: the bound of an int is a whole number of 64 bits"),
+        (Annotated[float, Field(ge=10**400)], ..., "Made.x: the bound of a float must fit a double"),
     ],
     ids=str,
 )
@@ -138,7 +181,7 @@ def test_a_wrong_name_version_or_compatibility_is_refused(arguments: dict[str, A
 @pytest.mark.parametrize(
     ("lengths", "says"),
     [
-        ({"max_length": 2**31}, "more than 2147483647 characters"),
+        ({"max_length": 2**31}, "a length is a whole number from 0 to 2147483647"),
         ({"min_length": 5, "max_length": 2}, "min_length of text is greater"),
     ],
 )
@@ -150,6 +193,41 @@ def test_lengths_that_no_text_can_have_are_refused(lengths: dict[str, int], says
 
             time: Annotated[int, EVENT_TIME]
             text: Annotated[str, Field(**lengths)]
+
+
+@pytest.mark.parametrize("name", ["contract_name", "contract_version", "compatibility", "model_dump", "model_validate"])
+@pytest.mark.parametrize("default", [..., 3])
+def test_a_field_called_like_an_attribute_of_contracts_is_refused(name: str, default: Any) -> None:
+    with pytest.raises(TypeError, match=rf"Made.{name}: a contract has an attribute of this name itself"):
+        define(int, default, name=name)
+
+
+def test_an_event_time_that_must_be_before_2000_is_refused() -> None:
+    with pytest.raises(TypeError, match="no value of t is within its bounds"):
+
+        class Wrong(Contract, name="wrong", version=1):
+            """A contract."""
+
+            t: Annotated[int, EVENT_TIME, Field(lt=EARLIEST_MS)]
+
+
+@given(*(st.none() | st.integers(-3, 3) for _ in range(2)), *(st.booleans() for _ in range(2)))
+def test_bounds_of_whole_numbers_are_refused_exactly_if_no_number_is_within_them(
+    low: int | None, high: int | None, low_exclusive: bool, high_exclusive: bool
+) -> None:
+    within = any(
+        (low is None or low < value or (low == value and not low_exclusive))
+        and (high is None or value < high or (value == high and not high_exclusive))
+        for value in range(-5, 6)
+    )
+    assert has_values("long", low, low_exclusive, high, high_exclusive) == within
+
+
+def test_between_two_neighbouring_doubles_there_is_none() -> None:
+    assert not has_values("double", 1.0, True, math.nextafter(1.0, 2), True)
+    assert has_values("double", 1.0, True, math.nextafter(1.0, 2), False)
+    assert not has_values("double", 2**53 + 1, False, 2**53 + 1, False)
+    assert not has_values("double", sys.float_info.max, True, None, False)
 
 
 def test_a_field_whose_name_no_avro_record_can_have_is_refused() -> None:

@@ -65,9 +65,13 @@ CHAIN = {
 }
 
 
+NULLS = {"type": "record", "name": "e", "fields": [{"name": "x", "type": {"type": "array", "items": "null"}}]}
+
+
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
+        ({"schema": json.dumps(NULLS), "schemaType": "AVRO"}, "an array whose items take no bytes"),
         ({"schema": json.dumps(NODE), "schemaType": "AVRO"}, "contains itself"),
         ({"schema": json.dumps(CHAIN), "schemaType": "AVRO"}, "nests too deep"),
         ({"schema": DEEP, "schemaType": "AVRO"}, "not valid Avro"),

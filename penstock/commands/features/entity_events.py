@@ -15,7 +15,8 @@ from verify.published import clocks
 def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, settings: Settings) -> list[Row]:
     """The rows of the entity that can be in the view's windows at ``as_of``, in the order of a replay.
 
-    Reads all partitions from the first record that can have such an event; for a lifetime, from the beginning.
+    Reads all partitions from the first record that can have such an event; for a lifetime, from the beginning. And all
+    dead letters: only they say which events the live job refused because they were ahead of its clock.
 
     Raises:
         PenstockError: if a topic cannot be read.
@@ -27,7 +28,7 @@ def entity_events(project: Project, view: ViewPlan, entity: str, as_of: int, set
             # An event time is at most max_future_ms ahead of its Kafka timestamp.
             oldest = as_of - view.longest_window_ms - source.max_future_ms
             start = offsets_at(settings.kafka.access, source.topic, range(source.partitions), oldest)
-        judged = judged_source(project, number, settings, start)
+        judged = judged_source(project, number, settings, start, with_letters=True)
         clock = clocks(judged.timestamps.items())
         for event in by_entity(view, judged.events.values()).get(entity, []):
             order_key = event.time if source.order == "event_time" else clock[event.position]

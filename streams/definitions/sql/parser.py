@@ -123,7 +123,7 @@ class _Parser:
 
     def _expression(self) -> Node:
         self._open += 1
-        if self._open > _MAX_OPEN:
+        if self._open > _MAX_OPEN + 1:  # the expression itself, and the levels in it
             raise self._error(f"nested more than {_MAX_OPEN} levels: {_SPLIT}", self._token.at)
         node = self._chain(("OR",), lambda: self._chain(("AND",), self._negation))
         self._open -= 1
@@ -211,14 +211,16 @@ class _Parser:
             self._require(")")
             return node
         if token.word == "CASE":
-            return self._case(token.at)
+            return self._case(token)
         if token.is_name:
             return self._call(token) if token.word and self._token.word == "(" else self._name(token)
         if (constant := self._constant(token)) is not None:
             return constant
         self._next -= 1
         what = f"{token.text!r} is not expected here" if token.text else "the expression ends here"
-        raise self._error(f"{what}: a value must follow{INSTEAD.get(token.word, '')}", token.at)
+        before = self._tokens[self._next - 1] if self._next else token
+        quoted = _quoted(token) or (_quoted(before) if before.word == "NOT" else "")
+        raise self._error(f"{what}: a value must follow{INSTEAD.get(token.word, '')}{quoted}", token.at)
 
     def _constant(self, token: _Token) -> Literal | None:
         if token.kind == "text":
@@ -244,7 +246,7 @@ class _Parser:
         while self._take("."):
             part = self._token
             if not part.is_name:
-                raise self._error("a name must follow the point", part.at)
+                raise self._error(f"a name must follow the point{_quoted(part)}", part.at)
             self._next += 1
             parts.append(part.name)
         return Name(".".join(parts), at=token.at)
@@ -257,7 +259,10 @@ class _Parser:
         self._require(")")
         return items
 
-    def _case(self, at: int) -> Node:
+    def _case(self, token: _Token) -> Node:
+        at = token.at
+        if self._token.kind in ("sign", "end") and self._token.word not in ("(", "+", "-"):
+            raise self._error(f"{token.text!r} is not expected here: WHEN must follow it{_quoted(token)}", at)
         subject = None if self._token.word == "WHEN" else self._expression()
         operands: list[Node] = []
         while self._take("WHEN"):
@@ -301,6 +306,11 @@ class _Parser:
         self._next += 1
         self._require(")")
         return Cast(operand, TYPES[kind.word], token.at)
+
+
+def _quoted(token: _Token) -> str:
+    """How an error goes on about a word of the language where a name was meant."""
+    return f'; a column of this name is written "{token.text}", in quotes' if token.word in KEYWORDS else ""
 
 
 def _negated(node: Node, negated: _Token | None) -> Node:

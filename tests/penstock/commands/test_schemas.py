@@ -8,10 +8,12 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from penstock.commands.schemas import json_schema, schemas
+from penstock import EVENT_ID, EVENT_TIME
+from penstock.commands.schemas import constraint_text, json_schema, schemas
 from penstock.errors import PenstockError
+from schemas.contract import ContractField
 from streams.definitions.loading import pipeline_file
-from tests.schemas.samples import SAMPLE_EVENT, Sample
+from tests.schemas.samples import SAMPLE_EVENT, Sample, contract_of
 
 PIPELINE = '''
 from typing import Annotated
@@ -103,6 +105,30 @@ def test_a_table_shows_type_constraints_and_roles(folder: Path) -> None:
     output = run("show", "visit").output
     assert "0 to 20 characters" in output
     assert "entity; who came" in output
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        (ContractField(name="t", type="long", roles=(EVENT_TIME,)), ">= 946684800000 (2000-01-01)"),
+        (ContractField(name="t", type="long", roles=(EVENT_TIME,), minimum=0), ">= 0"),
+        (ContractField(name="x", type="string", roles=(EVENT_ID,)), "at least 1 character"),
+        (ContractField(name="x", type="string", roles=(EVENT_ID,), max_length=9), "1 to 9 characters"),
+        (ContractField(name="x", type="string", min_length=3), "at least 3 characters"),
+        (ContractField(name="x", type="string", min_length=3, max_length=3), "3 to 3 characters"),
+        (ContractField(name="x", type="string", max_length=0), "0 to 0 characters"),
+        (ContractField(name="x", type="string", required=False, default=""), 'default ""'),
+        (ContractField(name="x", type="string", enum=("", "a")), 'one of "", a'),
+        (ContractField(name="x", type="double", minimum=0, minimum_exclusive=True, maximum=5), "> 0, <= 5"),
+    ],
+)
+def test_a_table_shows_every_rule_of_a_field(field: ContractField, text: str) -> None:
+    assert constraint_text(field) == text
+
+
+def test_a_json_schema_allows_no_empty_event_id_whatever_its_least_length() -> None:
+    contract = contract_of(ContractField(name="id", type="string", roles=(EVENT_ID,), min_length=0))
+    assert json_schema(contract)["properties"]["id"]["minLength"] == 1
 
 
 def test_the_error_for_an_unknown_contract_lists_the_known_ones(folder: Path) -> None:

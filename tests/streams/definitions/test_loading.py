@@ -173,3 +173,23 @@ def test_the_python_columns_of_a_pipeline_that_was_loaded_by_its_path_are_comput
     Path(pay).write_text(text.replace("user.upper()", "user * 2"), encoding="utf-8")
     rows = [derive(compile_plan(load_pipeline(file)), [{"at": 1, "user": "ann"}])[0]["loud"] for file in (ads, pay)]
     assert rows == ["ANN", "annann"]
+
+
+@pytest.mark.parametrize(
+    ("file", "rename"),
+    [("a.b.py", "rename a.b to a_b"), ("pay.txt", "rename it to pay.py"), ("pay", "rename it to pay.py")],
+)
+def test_a_file_that_python_cannot_import_by_its_name_is_refused_with_another_name(
+    tmp_path: Path, file: str, rename: str
+) -> None:
+    with pytest.raises(PenstockError, match=f"Python cannot import {file}: ") as refused:
+        load_pipeline(write(tmp_path, "dots", file))
+    assert refused.value.next == rename
+
+
+def test_a_package_with_a_dot_in_its_name_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "my.package", "dotted")
+    (tmp_path / "my.package" / "__init__.py").touch()
+    with pytest.raises(PenstockError, match=r"Python cannot import my.package/pipeline.py") as refused:
+        load_pipeline(str(tmp_path / "my.package"))
+    assert refused.value.next == "rename my.package to my_package"

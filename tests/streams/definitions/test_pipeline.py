@@ -18,6 +18,7 @@ from penstock import (
     Contract,
     Derived,
     Entity,
+    Labels,
     Model,
     Monitors,
     Pipeline,
@@ -457,3 +458,41 @@ def test_a_field_that_could_be_a_generated_column_is_refused_also_with_one_sourc
 
     with pytest.raises(ValidationError, match="where__0 could be a generated column"):
         pipeline(source=Source(topic="events.odd", contract=Odd, key="card"))
+
+
+@pytest.mark.parametrize("topic", ["", ".", "..", "a b", "é", "a/b", "events\n", "x" * 250])
+def test_a_name_that_no_topic_can_have_is_refused(topic: str) -> None:
+    for definition in (
+        lambda: Source(topic=topic, contract=Payment, key="card"),
+        lambda: Labels(topic=topic, contract=Payment, value="amount"),
+    ):
+        with pytest.raises(ValidationError, match=r"no topic can be called|Kafka allows 249"):
+            definition()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"source": Source(topic="x" * 246, contract=Payment, key="card")}, "x.dlq has 250 characters, Kafka allows"),
+        ({"name": "p" * 234}, "topic predictions.p+.dlq has 250 characters, Kafka allows 249"),
+        ({"source": Source(topic="features.payments", contract=Payment, key="card")}, "features.payments is read, and"),
+        ({"source": Source(topic="features_payments", contract=Payment, key="card")}, r"differ only in '\.' and '_'"),
+        (
+            {"additional_sources": (Source(topic="events_payments", contract=Payment, key="card", triggers=False),)},
+            r"topics events.payments and events_payments differ only in '\.' and '_'",
+        ),
+        (
+            {"labels": Labels(topic="events.payments.dlq", contract=Payment, value="amount")},
+            "topic events.payments.dlq is read, and Penstock writes",
+        ),
+    ],
+)
+def test_topics_of_a_pipeline_that_kafka_cannot_have_side_by_side_are_refused(
+    changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ValidationError, match=why):
+        pipeline(**changes)
+
+
+def test_the_longest_names_of_topics_are_accepted() -> None:
+    pipeline(source=Source(topic="x" * 245, contract=Payment, key="card"), name="p" * 233)

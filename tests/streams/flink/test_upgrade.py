@@ -70,6 +70,15 @@ def test_a_view_changed_under_the_same_version_is_refused(cluster: Cluster, sett
     assert refused.value.next == "give View(name='spending') version=2, then repeat this command"
 
 
+def test_an_optional_field_of_another_type_is_refused_under_the_same_versions(
+    cluster: Cluster, settings: Settings
+) -> None:
+    running = description_of(RUNNING_PROJECT, Options()).model_copy(update={"optional": {"note of events.pay": "long"}})
+    cluster.parameters = {DESCRIPTION_PARAMETER: running.model_dump_json()}
+    with pytest.raises(PenstockError, match=r"spending@1 differs .*: optional field note of events.pay is gone"):
+        upgrade.upgrade(RUNNING_PROJECT, settings)
+
+
 def test_an_uncommitted_record_schema_is_refused(cluster: Cluster, settings: Settings) -> None:
     with pytest.raises(PenstockError, match="records of the running job is not committed"):
         upgrade.upgrade(with_views(RUNNING.views[0]), settings)

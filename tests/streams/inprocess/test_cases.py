@@ -38,6 +38,9 @@ def write_file(folder: Path, *events: Any, **parts: Any) -> Path:
         ({"event": {"time": 1}, "expect": {"edges": {"count_11s": 1}}}, "count_11s"),
         ({"event": {"time": 1}, "expect": {"event": {"halve": 1}}}, "halve"),
         (GOOD | {"received": "noon"}, "received"),
+        (GOOD | {"event": {"tim": 1000}}, "the event has tim, which contract .* has not: did you mean time"),
+        (GOOD | {"event": {"time": 1000, "zzz": 1}}, "the event has zzz, which contract .* has not: it has "),
+        (GOOD | {"source": "none"}, "no source of 'none'"),
     ],
 )
 def test_an_invalid_file_is_refused_with_the_reason(tmp_path: Path, event: Any, message: str) -> None:
@@ -56,6 +59,18 @@ def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     twice = [{"name": "c", "events": [GOOD]}] * 2
     with pytest.raises(PenstockError, match="several cases have the name c"):
         read_cases(write_file(tmp_path, cases=twice))
+
+
+def test_a_default_that_no_contract_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PenstockError, match="the event has kk, which contract") as refused:
+        read_cases(write_file(tmp_path, GOOD, defaults={"kk": "a"}))
+    assert str(refused.value.where).endswith("f.json, defaults")
+
+
+def test_a_raw_event_may_have_fields_that_the_contract_has_not(tmp_path: Path) -> None:
+    raw = {"raw": '{"id": "a", "time": 1000, "k": "a", "zzz": 1}', "expect": {"edges": {"count_10s": 1}}}
+    (case,) = read_cases(write_file(tmp_path, raw))
+    check_case(case)
 
 
 def test_defaults_fill_the_fields_that_an_event_does_not_set(tmp_path: Path) -> None:

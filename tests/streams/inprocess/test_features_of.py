@@ -41,6 +41,12 @@ def test_features_follow_the_events_in_the_order_given() -> None:
     assert (edges.entity, edges.seq, edges.as_of, edges.late) == ("a", 2, 2000, False)
 
 
+def test_a_field_that_the_contract_has_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(PenstockError, match=r"has amout, which contract .* has not: did you mean amount") as refused:
+        features_of(fraud, [PAYMENT, PAYMENT | {"amout": 1.0}])
+    assert refused.value.where == "event 2"
+
+
 def test_each_call_begins_with_empty_windows() -> None:
     for _ in range(2):
         (only,) = features_of(pipeline, [{"id": "1", "time": 1000, "k": "a"}])

@@ -217,3 +217,34 @@ def test_they_agree_on_events_with_some_bytes_changed(
 @given(st.binary(max_size=40))
 def test_they_agree_on_garbage(kernel: Kernel, value: bytes) -> None:
     agree(kernel, value, [contract_schema(Sample)])
+
+
+LIST = {"name": "more", "type": {"type": "array", "items": "long"}}
+MAP = {"name": "more", "type": {"type": "map", "values": "long"}}
+
+
+@pytest.mark.parametrize("more", [LIST, MAP], ids=["array", "map"])
+def test_an_array_or_map_that_claims_two_billion_items_costs_no_memory(kernel: Kernel, more: dict[str, Any]) -> None:
+    writer = contract_schema(Sample)
+    writer = writer | {"fields": [*writer["fields"], more]}
+    # One item, after a count of 2,147,483,639 in zigzag: what Avro's Java library takes for a length.
+    claim = bytes.fromhex("eeffffff0f") + (b"\x02" if more is LIST else b"\x02a\x02")
+    value = Encoder(writer).encode(SAMPLE_EVENT | {"more": [] if more is LIST else {}})[:-1] + claim
+    agree(kernel, value, [writer])
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_an_avro_text_of_32_mib_is_read_and_a_longer_one_is_refused(kernel: Kernel, extra: int) -> None:
+    source = PIPELINE.source.model_copy(update={"max_bytes": 2**26})
+    plan = compile_plan(PIPELINE.model_copy(update={"source": source})).model_dump(mode="json")
+    writer = contract_schema(Sample)
+    writer = writer | {"fields": [*writer["fields"], {"name": "ignored", "type": "string"}]}
+    value = Encoder(writer).encode(SAMPLE_EVENT | {"ignored": "x" * (2**25 + extra)})
+    record = {"value": base64.b64encode(value).decode(), "timestamp": NOW_MS}
+    (answer,) = kernel.decode(plan, [json.dumps(writer)], base64.b64encode(KEY).decode(), [record])
+    decoded = decode_event(
+        value, Sample, Decoder(writer), kafka_timestamp_ms=NOW_MS, max_future_ms=60_000, max_bytes=2**26
+    )
+    expected = "penstock.Undecodable" if extra else None
+    assert answer.get("reason") == expected
+    assert (decoded.reason if isinstance(decoded, Rejection) else None) == expected

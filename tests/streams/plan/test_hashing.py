@@ -71,6 +71,8 @@ def hashes(folder: Path, name: str, change: tuple[str, str] = ("", ""), helpers:
         pytest.param(("amount: int", "amount: int | None"), id="null is allowed"),
         pytest.param((", ENTITY, PII_HASH]", ", ENTITY]"), id="no protection"),
         pytest.param(("Field(ge=0)", "Field(ge=1)"), id="a constraint of a column that the view does not use"),
+        pytest.param(("note: str | None = None", "note: str | None"), id="a field that must be present, even if null"),
+        pytest.param(('key="card"),', 'key="card", max_bytes=100),'), id="the longest event that is decoded"),
         pytest.param(("return x * RATE", "return -x / RATE"), id="another body of a Python column"),
         pytest.param(("RATE = 2.0", "RATE = 2.5"), id="another constant that a Python column uses"),
     ],
@@ -98,6 +100,11 @@ def test_a_change_of_a_module_that_a_python_column_uses_changes_the_hash(
     ],
 )
 def test_what_changes_no_value_does_not_change_the_hash(tmp_path: Path, change: tuple[str, str]) -> None:
+    assert hashes(tmp_path, "before") == hashes(tmp_path, "after", change)
+
+
+def test_the_default_length_of_an_event_is_not_in_the_hash_so_that_giving_it_changes_nothing(tmp_path: Path) -> None:
+    change = ('key="card"),', 'key="card", max_bytes=1_048_576),')
     assert hashes(tmp_path, "before") == hashes(tmp_path, "after", change)
 
 

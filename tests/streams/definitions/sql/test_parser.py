@@ -62,6 +62,21 @@ def test_a_keyword_is_a_name_in_quotes(word: str) -> None:
         names(parse(f"2 > {word.lower()} > 3 + "))
 
 
+@pytest.mark.parametrize("word", sorted(KEYWORDS - {"NULL", "TRUE", "FALSE"}))
+@pytest.mark.parametrize("sql", ["{} > 3", "x + 1 = {}", "event.{} > 3"])
+def test_the_error_for_a_keyword_where_a_name_was_meant_says_how_to_quote_it(word: str, sql: str) -> None:
+    word = word.lower()
+    with pytest.raises(SqlError, match=f'a column of this name is written "{word}", in quotes'):
+        parse(sql.format(word))
+
+
+def test_thirty_levels_of_parentheses_are_allowed() -> None:
+    for opened in ("(", "ABS("):
+        parse(opened * 30 + "x" + ")" * 30)
+        with pytest.raises(SqlError, match="nested more than 30 levels"):
+            parse(opened * 31 + "x" + ")" * 31)
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [

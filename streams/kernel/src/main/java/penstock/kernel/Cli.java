@@ -1,5 +1,7 @@
 package penstock.kernel;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
@@ -55,7 +57,13 @@ import penstock.kernel.window.StateReport;
  * </ul>
  */
 public final class Cli {
-  private static final ObjectMapper MAPPER = new ObjectMapper();
+  // An event of a test may be as long as one of a topic.
+  private static final ObjectMapper MAPPER =
+      new ObjectMapper(
+          JsonFactory.builder()
+              .streamReadConstraints(
+                  StreamReadConstraints.builder().maxStringLength(Integer.MAX_VALUE).build())
+              .build());
 
   private Cli() {}
 

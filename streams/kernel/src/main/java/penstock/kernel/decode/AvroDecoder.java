@@ -37,7 +37,7 @@ final class AvroDecoder {
   AvroDecoder(Schema writer, Map<String, Integer> indexes) {
     this.indexes = indexes;
     this.schema = writer;
-    this.reader = new GenericDatumReader<>(writer, writer, new GenericData());
+    this.reader = new Reader(writer);
   }
 
   Object[] decode(byte[] value, int start) throws InvalidEventException {
@@ -73,6 +73,25 @@ final class AvroDecoder {
       }
     }
     return fields;
+  }
+
+  /** Reserves no memory for what an array or a map claims to have: a few bytes can claim 2^31. */
+  private static final class Reader extends GenericDatumReader<GenericRecord> {
+    private static final int MOST_RESERVED = 16;
+
+    Reader(Schema writer) {
+      super(writer, writer, new GenericData());
+    }
+
+    @Override
+    protected Object newArray(Object old, int size, Schema schema) {
+      return super.newArray(old, Math.min(size, MOST_RESERVED), schema);
+    }
+
+    @Override
+    protected Object newMap(Object old, int size) {
+      return super.newMap(old, Math.min(size, MOST_RESERVED));
+    }
   }
 
   private static Object raw(Object value) throws InvalidEventException {

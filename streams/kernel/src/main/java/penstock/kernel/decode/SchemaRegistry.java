@@ -12,9 +12,11 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.avro.Schema;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
@@ -153,7 +155,51 @@ final class SchemaRegistry {
           Reason.UNKNOWN_SCHEMA,
           "schema id " + id + " contains itself, or nests deeper than " + MAX_DEPTH);
     }
+    Map<String, Boolean> records = new HashMap<>();
+    if (hasItemsWithoutBytes(schema, records, new HashSet<>())) {
+      throw new InvalidEventException(
+          Reason.UNKNOWN_SCHEMA, "schema id " + id + " has an array whose items take no bytes");
+    }
     return schema;
+  }
+
+  /**
+   * Whether values of a schema, which does not contain itself, may have any number of items that
+   * take no bytes: a few bytes are an array of a billion nulls. {@code seen} are the records that
+   * need no second look, {@code records} those for which {@link #takesNoBytes} is known.
+   */
+  private static boolean hasItemsWithoutBytes(
+      Schema schema, Map<String, Boolean> records, Set<String> seen) {
+    return switch (schema.getType()) {
+      case ARRAY ->
+          takesNoBytes(schema.getElementType(), records)
+              || hasItemsWithoutBytes(schema.getElementType(), records, seen);
+      case MAP -> hasItemsWithoutBytes(schema.getValueType(), records, seen);
+      case UNION ->
+          schema.getTypes().stream().anyMatch(type -> hasItemsWithoutBytes(type, records, seen));
+      case RECORD ->
+          seen.add(schema.getFullName())
+              && schema.getFields().stream()
+                  .anyMatch(field -> hasItemsWithoutBytes(field.schema(), records, seen));
+      default -> false;
+    };
+  }
+
+  private static boolean takesNoBytes(Schema schema, Map<String, Boolean> records) {
+    return switch (schema.getType()) {
+      case NULL -> true;
+      case FIXED -> schema.getFixedSize() == 0;
+      case RECORD -> {
+        Boolean found = records.get(schema.getFullName());
+        if (found == null) {
+          found =
+              schema.getFields().stream().allMatch(field -> takesNoBytes(field.schema(), records));
+          records.put(schema.getFullName(), found);
+        }
+        yield found;
+      }
+      default -> false;
+    };
   }
 
   /**

@@ -1,6 +1,7 @@
 package penstock.kernel.decode;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -13,6 +14,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The schema registry: which failures make an event invalid, and which fail the job. */
 class SchemaRegistryTest {
@@ -105,6 +108,51 @@ class SchemaRegistryTest {
     String deep = "{\\\"type\\\": \\\"array\\\", \\\"items\\\": ".repeat(100_000);
     body = "{\"schema\": \"" + deep + "\\\"long\\\"" + "}".repeat(100_000) + "\"}";
     assertThrows(InvalidEventException.class, () -> registry().schema(7));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{'type': 'array', 'items': 'null'}",
+        "{'type': 'map', 'values': ['null', {'type': 'array', 'items': 'null'}]}",
+        "{'type': 'array', 'items': {'type': 'fixed', 'name': 'f', 'size': 0}}",
+        "{'type': 'array', 'items': {'type': 'record', 'name': 'r', 'fields': []}}",
+        "{'type': 'array', 'items': {'type': 'record', 'name': 'r', 'fields':"
+            + " [{'name': 'a', 'type': 'null'}]}}"
+      })
+  void aSchemaWhoseArraysMayBeOfAnyLengthInAFewBytesMakesTheEventInvalid(String schema) {
+    body = "{\"schema\": \"" + schema.replace("'", "\\\"") + "\"}";
+    InvalidEventException refused =
+        assertThrows(InvalidEventException.class, () -> registry().schema(7));
+    assertTrue(refused.getMessage().contains("items take no bytes"), refused.getMessage());
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "{'type': 'array', 'items': ['null', 'long']}",
+        "{'type': 'array', 'items': {'type': 'array', 'items': 'boolean'}}",
+        "{'type': 'map', 'values': 'null'}"
+      })
+  void aSchemaWhoseItemsTakeBytesIsRead(String schema) throws Exception {
+    body = "{\"schema\": \"" + schema.replace("'", "\\\"") + "\"}";
+    assertNotNull(registry().schema(7));
+  }
+
+  @Test
+  void aSchemaOfRecordsThatContainEachOtherTwiceIsReadInNoTime() throws Exception {
+    StringBuilder schema = new StringBuilder("{'type': 'record', 'name': 'r', 'fields': [");
+    for (int i = 0; i < 60; i++) {
+      String inner = i == 0 ? "'null'" : "'r" + (i - 1) + "'";
+      schema
+          .append(i == 0 ? "" : ", ")
+          .append("{'name': 'f" + i + "', 'type': {'type': 'record', ");
+      schema.append("'name': 'r" + i + "', 'fields': [{'name': 'a', 'type': " + inner + "}, ");
+      schema.append("{'name': 'b', 'type': " + inner + "}]}}");
+    }
+    schema.append("]}");
+    body = "{\"schema\": \"" + schema.toString().replace("'", "\\\"") + "\"}";
+    assertNotNull(registry().schema(7));
   }
 
   @Test
