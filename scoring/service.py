@@ -24,11 +24,14 @@ from penstock.kafka.topics import message_limits, require_room, require_topics, 
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
+from scoring.batch import FeatureReader
+from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
-from scoring.predictions import ModelIdentity, PredictionWriter
-from scoring.scorer import BatchLimits, Scorer, ScorerComponents, consumer_config
+from scoring.prediction_format import ModelIdentity
+from scoring.predictions import PredictionWriter
+from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
@@ -40,6 +43,7 @@ from scoring.startup import (
     retention_warnings,
 )
 from scoring.vectors import Vectorizer
+from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import room_of_scorer
 from streams.plan.project import Project
 
@@ -174,17 +178,24 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
+    writer = PredictionWriter(
+        pipeline, project.plan, ModelIdentity(model.name, str(model.version)), max_bytes=max_bytes
+    )
+    reader = FeatureReader(
+        features_schema(project.plan),
+        project.features_decoder(),
+        pipeline.source.topic,
+        Vectorizer(pipeline.model.inputs),
+        writer,
+    )
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,
             producer=producer,
             history=history,
             inference=inference,
-            decoder=project.features_decoder(),
-            vectorizer=Vectorizer(pipeline.model.inputs),
-            writer=PredictionWriter(
-                pipeline, project.plan, ModelIdentity(model.name, str(model.version)), max_bytes=max_bytes
-            ),
+            reader=reader,
+            writer=writer,
             metrics=metrics,
             watch=watch,
             resets=OffsetResets(gaps),
