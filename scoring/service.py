@@ -5,6 +5,7 @@ This is the one place that knows all components. ``penstock scorer run`` parses 
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -93,6 +94,7 @@ def run_scorer(
                 model.name,
                 model.version,
             )
+            _collect_garbage_seldom()
             Scorer(
                 project.pipeline.features_topic,
                 project.pipeline.source.topic,
@@ -103,6 +105,15 @@ def run_scorer(
                 stopping=stop.is_set,
             ).run()
     _log.info("scorer %s stopped; every committed batch is complete", options.instance)
+
+
+def _collect_garbage_seldom() -> None:
+    """Let batches come and go without a collection: their tuples take part in no cycle, but would be searched for one.
+
+    With Python's defaults that took a quarter of the scorer's time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def _check_topics(project: Project, kafka: KafkaAccess) -> int:
