@@ -1,97 +1,201 @@
-"""The pure steps of a micro-batch: decode its records, drop events that are already scored, encode the results.
+"""The pure steps of a batch: read its feature records, drop events that are scored already, encode the results.
 
 No Kafka client, no clock, no model: :mod:`scoring.scorer` runs these steps between consuming and committing.
+
+Feature records become columns (:mod:`schemas.columns`); a record that the column reader does not vouch for, and each
+record of a small batch, is decoded by itself, with the same result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
+from schemas.columns import FEWEST, ColumnReader
 from schemas.records import TIMER
-from scoring.decision import is_score
-from scoring.memory import EventPosition
-from scoring.predictions import InferenceResult, PredictionWriter, event_position
-from scoring.vectors import FloatArray
+from scoring.inference import Scores
+from scoring.memory import EventPosition, Events, Mask
+from scoring.prediction_format import CopiedParts
+from scoring.predictions import PredictionWriter, event_position
+from scoring.vectors import FloatArray, Vectorizer, packed_vectors
+
+Integers: TypeAlias = npt.NDArray[np.int64]
 
 
-class Candidate(NamedTuple):
-    """A decoded feature record of an event, and the position of that raw event."""
+@dataclass(frozen=True)
+class Candidates:
+    """Events that may be scored, in order of arrival; row i of each column is the same event.
 
-    consumed: Consumed
-    record: dict[str, Any]
-    event: EventPosition
+    Args:
+        consumed: Their feature records.
+        parts: What their predictions copy from these.
+        vectors: (n, inputs) The model's inputs.
+        partitions: Of the feature records.
+        topics: Of the raw events; ``topic_names`` has the names.
+        sources: (3, n) Raw partition, raw offset, Kafka timestamp of the raw event.
+    """
+
+    consumed: list[Consumed]
+    parts: list[CopiedParts]
+    vectors: FloatArray
+    partitions: Integers
+    topics: Integers
+    topic_names: list[str]
+    sources: Integers
+
+    def __len__(self) -> int:
+        return len(self.consumed)
+
+    def take(self, rows: Integers) -> Candidates:
+        """Those in the rows."""
+        return Candidates(
+            [self.consumed[row] for row in rows.tolist()],
+            [self.parts[row] for row in rows.tolist()],
+            self.vectors[rows],
+            self.partitions[rows],
+            self.topics[rows],
+            self.topic_names,
+            self.sources[:, rows],
+        )
+
+    def position(self, row: int) -> EventPosition:
+        """The raw event in a row."""
+        return EventPosition(self.topic_names[self.topics[row]], *self.sources[:, row].tolist())
+
+    def by_partition(self) -> dict[int, list[tuple[Integers, Events]]]:
+        """For each partition of the feature records the events of each raw partition, and their rows."""
+        raw_partitions, offsets, timestamps = self.sources
+        keys = np.stack([self.partitions, self.topics, raw_partitions])
+        distinct, group = np.unique(keys, axis=1, return_inverse=True)
+        grouped: dict[int, list[tuple[Integers, Events]]] = {}
+        for number, (partition, topic, raw_partition) in enumerate(distinct.T.tolist()):
+            rows = np.flatnonzero(group == number)
+            events = Events(self.topic_names[topic], raw_partition, offsets[rows], timestamps[rows])
+            grouped.setdefault(partition, []).append((rows, events))
+        return grouped
 
 
-@dataclass
+@dataclass(frozen=True)
 class DecodedBatch:
-    """A decoded batch: candidates in order of arrival, dead letters of undecodable records, number of timers."""
+    """A decoded batch: its events, the dead letters of undecodable records, the number of timers."""
 
-    candidates: list[Candidate] = field(default_factory=list)
-    dead_letters: list[Produced] = field(default_factory=list)
-    timers: int = 0
-
-
-def decode(batch: Iterable[Consumed], decoder: Decoder, writer: PredictionWriter, now: int) -> DecodedBatch:
-    """Decode the records of a batch; ``now`` (epoch ms) is the timestamp of the dead letters."""
-    result = DecodedBatch()
-    for consumed in batch:
-        if consumed.value is None:
-            message = "a record without a value cannot be scored"
-            result.dead_letters.append(writer.dead_letter(consumed, "decode", "penstock.Tombstone", message, now))
-            continue
-        try:
-            record = decoder.decode(consumed.value)
-        except (Undecodable, UnknownSchema) as error:
-            reason = f"penstock.{type(error).__name__}"
-            result.dead_letters.append(writer.dead_letter(consumed, "decode", reason, error.what, now))
-            continue
-        if record["trigger"] == TIMER:
-            # Updates the stores, but is no event: there is nothing to score.
-            result.timers += 1
-        else:
-            result.candidates.append(Candidate(consumed, record, event_position(record)))
-    return result
+    candidates: Candidates
+    dead_letters: list[Produced]
+    timers: int
 
 
-def deduplicate(candidates: Iterable[Candidate], scored: Iterable[EventPosition]) -> list[Candidate]:
-    """The candidates whose event is neither in ``scored`` nor earlier in the batch: the first emission counts."""
-    seen = {event[:3] for event in scored}
-    unscored = []
-    for candidate in candidates:
-        event = candidate.event[:3]
-        if event not in seen:
-            seen.add(event)
-            unscored.append(candidate)
-    return unscored
+class FeatureReader:
+    """Reads the feature records of one pipeline.
+
+    Args:
+        schema: The schema of the current definition.
+        decoder: Also decodes the records of earlier definitions, to the current one.
+        raw_topic: The topic of the events.
+        vectorizer: Takes the model's inputs from a record.
+        writer: Writes the dead letters, and knows what predictions copy.
+    """
+
+    def __init__(
+        self,
+        schema: dict[str, object],
+        decoder: Decoder,
+        raw_topic: str,
+        vectorizer: Vectorizer,
+        writer: PredictionWriter,
+    ) -> None:
+        self._columns = ColumnReader(schema)
+        self._decoder = decoder
+        self._raw_topic = raw_topic
+        self._vectorizer = vectorizer
+        self._format = writer.format
+        self._writer = writer
+
+    def decode(self, batch: Sequence[Consumed], now: int) -> DecodedBatch:
+        """Decode the records of a batch; ``now`` (epoch ms) is the timestamp of the dead letters."""
+        size = len(batch)
+        vectors = np.zeros((size, len(self._vectorizer.inputs)), np.float32)
+        sources, topics = np.zeros((3, size), np.int64), np.zeros(size, np.int64)
+        parts: list[CopiedParts | None] = [None] * size
+        plain = timer = np.zeros(size, np.bool_)
+        if size >= FEWEST:
+            columns = self._columns.locate([consumed.value or b"" for consumed in batch])
+            plain = columns.plain & columns.equals("source.topic", self._raw_topic)
+            timer = plain & columns.equals("trigger", TIMER)
+            if plain.any():
+                vectors = self._vectorizer.of_columns(columns)
+                for row, name in enumerate(("source.partition", "source.offset", "source.timestamp")):
+                    sources[row] = columns.integers(name)
+                parts[:] = self._format.parts_of_columns(columns)
+        is_event: Mask = plain & ~timer
+        timers, dead_letters, names = int(timer.sum()), [], [self._raw_topic]
+        for row in np.flatnonzero(~plain).tolist():
+            consumed = batch[row]
+            if consumed.value is None:
+                message = "a record without a value cannot be scored"
+                dead_letters.append(self._writer.dead_letter(consumed, "decode", "penstock.Tombstone", message, now))
+                continue
+            try:
+                record = self._decoder.decode(consumed.value)
+            except (Undecodable, UnknownSchema) as error:
+                reason = f"penstock.{type(error).__name__}"
+                dead_letters.append(self._writer.dead_letter(consumed, "decode", reason, error.what, now))
+                continue
+            if record["trigger"] == TIMER:
+                # Updates the stores, but is no event: there is nothing to score.
+                timers += 1
+                continue
+            topic, *sources[:, row] = event_position(record)
+            if topic not in names:
+                names.append(topic)
+            topics[row] = names.index(topic)
+            vectors[row] = self._vectorizer.vectors([record])[0]
+            parts[row] = self._format.parts_of_record(record)
+            is_event[row] = True
+        partitions = np.fromiter((consumed.partition for consumed in batch), np.int64, size)
+        everything = Candidates(list(batch), parts, vectors, partitions, topics, names, sources)  # type: ignore[arg-type]
+        return DecodedBatch(everything.take(np.flatnonzero(is_event)), dead_letters, timers)
 
 
 def encode_results(
-    candidates: Sequence[Candidate],
-    vectors: FloatArray,
-    results: Sequence[InferenceResult | None],
-    writer: PredictionWriter,
-    now: int,
+    candidates: Candidates, scores: Scores, writer: PredictionWriter, now: int
 ) -> tuple[list[Produced], list[Produced]]:
     """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite.
 
     A prediction that is too long to write becomes a dead letter, too.
     """
     predictions, dead_letters = [], []
-    for candidate, vector, result in zip(candidates, vectors, results, strict=True):
-        consumed, record, event = candidate
-        if result is None:
-            message = "the model fails on this record, not on every input"
-            dead_letters.append(writer.unscorable(consumed, event, "penstock.ModelFailed", message, now))
-        elif not is_score(result.score):
-            message = "the model's score is not a finite number"
-            dead_letters.append(writer.unscorable(consumed, event, "penstock.NotANumber", message, now))
-        elif (prediction := writer.prediction(consumed, record, vector, result, now)).bytes > writer.max_bytes:
-            message = f"the prediction takes {prediction.bytes} bytes, more than the {writer.max_bytes} allowed"
-            dead_letters.append(writer.unscorable(consumed, event, "penstock.TooLarge", message, now))
+    moment = writer.moment(now)
+    timestamps = candidates.sources[2]
+    spans = writer.spans(candidates.consumed, candidates.topic_names, candidates.topics, candidates.sources)
+    rows = zip(
+        candidates.consumed,
+        candidates.parts,
+        packed_vectors(candidates.vectors),
+        scores.values.tolist(),
+        scores.routes(),
+        timestamps.tolist(),
+        spans,
+        scores.finite.tolist(),
+        strict=True,
+    )
+    for row, (consumed, parts, vector, score, route, timestamp, span, finite) in enumerate(rows):
+        if not finite:
+            if scores.failed[row]:
+                reason, message = "penstock.ModelFailed", "the model fails on this record, not on every input"
+            else:
+                reason, message = "penstock.NotANumber", "the model's score is not a finite number"
         else:
-            predictions.append(prediction)
+            prediction = writer.prediction(consumed, parts, vector, score, route, timestamp, span, moment)
+            if not writer.is_too_long(prediction):
+                predictions.append(prediction)
+                continue
+            reason = "penstock.TooLarge"
+            message = f"the prediction takes {prediction.bytes} bytes, more than the {writer.max_bytes} allowed"
+        dead_letters.append(writer.unscorable(consumed, candidates.position(row), reason, message, now))
     return predictions, dead_letters

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import PenstockError
-from scoring.decision import is_score
+from scoring.memory import Mask
 from scoring.model_metadata import ModelMetadata
-from scoring.predictions import InferenceResult
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
 
@@ -24,6 +25,30 @@ PRIMARY, FALLBACK = "primary", "fallback"
 
 # How long the primary gets no request after a failure; else every batch of an outage would wait for the deadline.
 _COOL_DOWN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of n vectors.
+
+    Args:
+        values: (n,) The scores; anything but a finite number is no score.
+        by_fallback: (n,) Whether the fallback returned it.
+        failed: (n,) Whether the model fails on the vector.
+    """
+
+    values: npt.NDArray[np.float64]
+    by_fallback: Mask
+    failed: Mask
+
+    @property
+    def finite(self) -> Mask:
+        """(n,) Where there is a score."""
+        return np.isfinite(self.values)
+
+    def routes(self) -> list[str]:
+        """The route of each score."""
+        return [FALLBACK if by_fallback else PRIMARY for by_fallback in self.by_fallback.tolist()]
 
 
 class Inference:
@@ -60,31 +85,31 @@ class Inference:
         self._retry_at = 0.0
         self._primary_failed = False
 
-    def infer(self, vectors: FloatArray) -> list[InferenceResult | None]:
-        """One result per row of ``vectors`` (n, inputs); None for a row on which the model itself fails.
+    def infer(self, vectors: FloatArray) -> Scores:
+        """The scores of ``vectors`` (n, inputs).
 
         Raises:
             PenstockError: if the model fails on any input, so that no row is to blame.
         """
-        scores = self._infer_on_primary(vectors)
-        if scores is None:
-            return self._results_of_fallback(vectors)
-        results: list[InferenceResult | None] = [InferenceResult(float(score), PRIMARY) for score in scores]
-        doubtful = [row for row, score in enumerate(scores) if not is_score(score)]
-        if doubtful:
-            second = self._results_of_fallback(vectors[doubtful])
-            wrong = sum(result is not None and is_score(result.score) for result in second)
+        answer = self._infer_on_primary(vectors)
+        if answer is None:
+            return self._scores_of_fallback(vectors)
+        scores = _scores(answer, by_fallback=False)
+        doubtful = np.flatnonzero(~scores.finite)
+        if len(doubtful):
+            second = self._scores_of_fallback(vectors[doubtful])
+            wrong = int(second.finite.sum())
             if wrong:
                 self._primary_has_failed(
                     f"it returned no finite number for {wrong} of {len(vectors)} rows that have one"
                 )
-            for row, result in zip(doubtful, second, strict=True):
-                results[row] = result
-        return results
+            scores.values[doubtful], scores.by_fallback[doubtful] = second.values, True
+            scores.failed[doubtful] = second.failed
+        return scores
 
-    def _results_of_fallback(self, vectors: FloatArray) -> list[InferenceResult | None]:
+    def _scores_of_fallback(self, vectors: FloatArray) -> Scores:
         try:
-            return [InferenceResult(float(score), FALLBACK) for score in self._infer_on_fallback(vectors)]
+            return _scores(self._infer_on_fallback(vectors), by_fallback=True)
         except InferenceError as error:
             _log.warning("the model fails on a batch of %d (%s); scoring row by row", len(vectors), error)
             return self._infer_row_by_row(vectors)
@@ -97,7 +122,7 @@ class Inference:
         except InferenceError as error:
             self._primary_has_failed(str(error))
             return None
-        if self._primary_failed and all(map(is_score, scores)):
+        if self._primary_failed and np.isfinite(scores).all():
             _log.info("%s answers again", self._primary.name)
             self._primary_failed = False
         return scores
@@ -114,7 +139,7 @@ class Inference:
     def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
         return self._fallback.infer(self._model.name, self._model.version, vectors, None)
 
-    def _infer_row_by_row(self, vectors: FloatArray) -> list[InferenceResult | None]:
+    def _infer_row_by_row(self, vectors: FloatArray) -> Scores:
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -123,12 +148,17 @@ class Inference:
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
-        results: list[InferenceResult | None] = []
+        scores = _scores(np.full(len(vectors), np.nan, np.float32), by_fallback=True)
         for row in range(len(vectors)):
             try:
-                results.append(InferenceResult(float(self._infer_on_fallback(vectors[row : row + 1])[0]), FALLBACK))
+                scores.values[row] = self._infer_on_fallback(vectors[row : row + 1])[0]
             except InferenceError as error:
                 # The type only: the runtime's message may hold values of the record.
                 _log.warning("the model fails on row %d of the batch: %s", row, type(error.__cause__ or error).__name__)
-                results.append(None)
-        return results
+                scores.failed[row] = True
+        return scores
+
+
+def _scores(answer: FloatArray, *, by_fallback: bool) -> Scores:
+    rows = len(answer)
+    return Scores(answer.astype(np.float64), np.full(rows, by_fallback), np.zeros(rows, np.bool_))

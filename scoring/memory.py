@@ -14,14 +14,22 @@ Pure: no Kafka, no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 # Events per chunk: small enough to drop memory in small steps, large enough that the dictionary entry costs nothing.
 _CHUNK_EVENTS = 1 << 16
 # Chunks per partition: 16 Mi events in 16 MiB. A dropped chunk can be read again: the limit never affects correctness.
 MAX_CHUNKS = 256
+# Published answers are added in blocks of this many.
+_READ_EVENTS = 4096
 
 
 class EventPosition(NamedTuple):
@@ -33,9 +41,27 @@ class EventPosition(NamedTuple):
     timestamp: int
 
 
+class Events(NamedTuple):
+    """The positions of n events of one raw partition, as columns."""
+
+    topic: str
+    partition: int
+    offsets: npt.NDArray[np.int64]
+    timestamps: npt.NDArray[np.int64]
+
+    def where(self, mask: Mask) -> Events:
+        """Those of the events at which ``mask`` is true."""
+        return self._replace(offsets=self.offsets[mask], timestamps=self.timestamps[mask])
+
+    def positions(self) -> list[EventPosition]:
+        """The events one by one."""
+        columns = self.offsets.tolist(), self.timestamps.tolist()
+        return [EventPosition(self.topic, self.partition, *row) for row in zip(*columns, strict=True)]
+
+
 @dataclass
 class _Chunk:
-    tags: bytearray = field(default_factory=lambda: bytearray(_CHUNK_EVENTS))  # 0: not scored
+    tags: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(_CHUNK_EVENTS, np.uint8))  # 0: not scored
     newest: int = -(2**63)  # source timestamp, epoch ms
 
 
@@ -52,43 +78,55 @@ class PartitionMemory:
         self._max_chunks = max_chunks
         self._chunks: dict[tuple[str, int, int], _Chunk] = {}
 
-    def uncovered(self, events: Iterable[EventPosition]) -> list[EventPosition]:
-        """Those of the events for which answers must be read."""
-        return [event for event in events if event.timestamp < self.covered_since and not self._is_after_limit(event)]
+    def uncovered(self, events: Events) -> Mask:
+        """For which of the events answers must be read."""
+        covered_from = self._covered_from.get((events.topic, events.partition), math.inf)
+        uncovered: Mask = (events.timestamps < self.covered_since) & (events.offsets < covered_from)
+        return uncovered
 
-    def extend(self, since: int, events: Iterable[EventPosition]) -> None:
-        """Add ``events``, which include every scored event from ``since`` to the present ``covered_since``."""
-        self.add(events)
+    def extend(self, since: int, scored: Iterable[EventPosition]) -> None:
+        """Add ``scored``, which includes every scored event from ``since`` to the present ``covered_since``."""
+        for events in in_columns(scored):
+            self.add(events)
         self.covered_since = min(self.covered_since, since)
 
-    def extend_from(self, topic: str, partition: int, offset: int, events: Iterable[EventPosition]) -> None:
-        """Add ``events``, which include every scored event of a raw partition from ``offset`` on that is not held."""
-        self.add(events)
+    def extend_from(self, topic: str, partition: int, offset: int, scored: Iterable[EventPosition]) -> None:
+        """Add ``scored``, which includes every scored event of a raw partition from ``offset`` on that is not held."""
+        for events in in_columns(scored):
+            self.add(events)
         self._covered_from[topic, partition] = min(offset, self._covered_from.get((topic, partition), offset))
 
-    def add(self, events: Iterable[EventPosition]) -> None:
-        """Add scored events; call it only after their predictions are committed."""
-        for topic, partition, offset, timestamp in events:
-            chunk = self._chunks.setdefault((topic, partition, offset // _CHUNK_EVENTS), _Chunk())
-            chunk.tags[offset % _CHUNK_EVENTS] = _tag(timestamp)
-            chunk.newest = max(chunk.newest, timestamp)
+    def add(self, events: Events) -> None:
+        """Add scored events."""
+        tags = _tags(events.timestamps)
+        for number, rows in _by_chunk(events.offsets):
+            chunk = self._chunks.setdefault((events.topic, events.partition, number), _Chunk())
+            chunk.tags[events.offsets[rows] % _CHUNK_EVENTS] = tags[rows]
+            chunk.newest = max(chunk.newest, int(events.timestamps[rows].max()))
 
-    def __contains__(self, event: EventPosition) -> bool:
-        """Whether the event is known to be scored; False is reliable only from ``covered_since`` on."""
-        return self._tag_of(event) != 0
+    def scored(self, events: Events) -> Mask:
+        """Which of the events are known to be scored; false is reliable only for those that are not uncovered."""
+        scored: Mask = self._found(events) != 0
+        return scored
 
-    def is_of_another_log(self, event: EventPosition) -> bool:
-        """Whether another event with the same topic, partition and offset was scored: the topic was made anew.
+    def of_another_log(self, events: Events) -> Mask:
+        """Where another event with the same topic, partition and offset was scored: the topic was made anew.
 
         Found with a probability of 254 in 255, so after a few events.
         """
-        return self._tag_of(event) not in (0, _tag(event.timestamp))
+        found = self._found(events)
+        other: Mask = (found != 0) & (found != _tags(events.timestamps))
+        return other
 
-    def _tag_of(self, event: EventPosition) -> int:
-        chunk = self._chunks.get((event.topic, event.partition, event.offset // _CHUNK_EVENTS))
-        return 0 if chunk is None else chunk.tags[event.offset % _CHUNK_EVENTS]
+    def _found(self, events: Events) -> npt.NDArray[np.uint8]:
+        found = np.zeros(len(events.offsets), np.uint8)
+        for number, rows in _by_chunk(events.offsets):
+            chunk = self._chunks.get((events.topic, events.partition, number))
+            if chunk is not None:
+                found[rows] = chunk.tags[events.offsets[rows] % _CHUNK_EVENTS]
+        return found
 
-    def shrink(self, batch: Sequence[EventPosition]) -> bool:
+    def shrink(self, batch: Sequence[Events]) -> bool:
         """Drop the oldest chunks above the limit; returns whether any was dropped.
 
         Args:
@@ -98,11 +136,13 @@ class PartitionMemory:
         excess = len(self._chunks) - self._max_chunks
         if excess <= 0:
             return False
-        oldest = min((event.timestamp for event in batch), default=math.inf)
+        batch = [events for events in batch if len(events.offsets)]
+        oldest = min((int(events.timestamps.min()) for events in batch), default=math.inf)
         lowest: dict[tuple[str, int], int] = {}
-        for topic, partition, offset, _ in batch:
-            number = offset // _CHUNK_EVENTS
-            lowest[topic, partition] = min(number, lowest.get((topic, partition), number))
+        for events in batch:
+            number = int(events.offsets.min()) // _CHUNK_EVENTS
+            at = events.topic, events.partition
+            lowest[at] = min(number, lowest.get(at, number))
         by_age = sorted(self._chunks, key=lambda name: self._chunks[name].newest)
         old = [
             (topic, partition, number)
@@ -116,14 +156,32 @@ class PartitionMemory:
                 self._covered_from[topic, partition] = max(self._covered_from[topic, partition], after)
         return bool(old)
 
-    def _is_after_limit(self, event: EventPosition) -> bool:
-        return event.offset >= self._covered_from.get((event.topic, event.partition), math.inf)
-
     def __len__(self) -> int:
         """Number of chunks held."""
         return len(self._chunks)
 
 
-def _tag(timestamp: int) -> int:
-    """One to 255: a tag of a timestamp, which differs between times a little apart."""
-    return 1 + (timestamp * 0x9E3779B97F4A7C15 >> 32) % 255
+def in_columns(positions: Iterable[EventPosition]) -> Iterator[Events]:
+    """The same events as columns, never many at once, so that any number takes little memory."""
+    iterator = iter(positions)
+    while block := list(islice(iterator, _READ_EVENTS)):
+        rows: dict[tuple[str, int], list[EventPosition]] = {}
+        for position in block:
+            rows.setdefault(position[:2], []).append(position)
+        for (topic, partition), events in rows.items():
+            offsets, timestamps = np.array([event[2:] for event in events], np.int64).T
+            yield Events(topic, partition, offsets, timestamps)
+
+
+def _by_chunk(offsets: npt.NDArray[np.int64]) -> list[tuple[int, Mask | slice]]:
+    """The numbers of the chunks that the offsets are in, each with its rows."""
+    numbers = offsets // _CHUNK_EVENTS
+    distinct = np.unique(numbers).tolist()
+    # A batch is mostly in one chunk.
+    return [(number, numbers == number if len(distinct) > 1 else slice(None)) for number in distinct]
+
+
+def _tags(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """One to 255 for each: tags of timestamps, which differ between times a little apart."""
+    mixed = (timestamps.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    return (mixed % np.uint64(255)).astype(np.uint8) + np.uint8(1)

@@ -9,41 +9,47 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Consumed, Headers, Produced
 from penstock.time import iso
-from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
-from schemas.records import EMISSION_FIELD_NAMES, PREDICTION_SCHEMA
 from scoring.decision import Policy
 from scoring.memory import EventPosition
-from scoring.vectors import FloatArray, pack_vector
+from scoring.prediction_format import CopiedParts, ModelIdentity, PredictionFormat, encode_integer, text_of
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 
+Integers: TypeAlias = npt.NDArray[np.int64]
+
 # W3C Trace Context; version 00 is fixed length, later versions may append.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+
+# The headers of a prediction whose feature record has no state of a trace. Without the event id, which is in the value,
+# too, they take less than this.
+_HEADERS, _HEADERS_BYTES = 7, 1_024
 
 _COMPONENT = "penstock.scorer"
 _SOURCE = "penstock.source."
 
 
-class InferenceResult(NamedTuple):
-    """One score and the server that returned it: route is ``primary`` or ``fallback``."""
+class Span(NamedTuple):
+    """Identifies the scoring of one record for tracing, in hex: the trace id of its event, the id of the span."""
 
-    score: float
-    route: str
+    trace: str
+    span: str
 
 
-@dataclass(frozen=True)
-class ModelIdentity:
-    """The model version that returned the scores."""
+class Moment(NamedTuple):
+    """The time of a batch: epoch ms, the same encoded, and the headers that all its predictions have."""
 
-    name: str
-    version: str
+    ms: int
+    scored_at: bytes
+    headers: Headers
 
 
 class PredictionWriter:
@@ -54,53 +60,78 @@ class PredictionWriter:
 
     def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity, *, max_bytes: int) -> None:
         self.max_bytes = min(max_bytes, MAX_RECORD_BYTES)
+        self._surely_taken = (self.max_bytes - _HEADERS_BYTES) // 2
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)
         self._pipeline = pipeline.name
-        self._model = model
-        self._first_view = pipeline.views[0].name
-        self._views = [(view.name, view.id) for view in plan.views]
-        self._encoder = Encoder(PREDICTION_SCHEMA)
+        self.format = PredictionFormat(
+            pipeline.name, [(view.name, view.id) for view in plan.views], pipeline.views[0].name, model, self.policy
+        )
+
+    def moment(self, now: int) -> Moment:
+        """The time of a batch, epoch ms."""
+        # CloudEvents 1.0, Kafka binary mode; the id differs for each prediction.
+        headers: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", f"/penstock/{self._pipeline}/scorer".encode()),
+            ("ce_type", b"penstock.prediction.v1"),
+            ("ce_time", iso(now).encode()),
+            ("content-type", b"application/avro"),
+        ]
+        return Moment(now, encode_integer(now), headers)
+
+    def spans(
+        self, consumed: Sequence[Consumed], topics: Sequence[str], topic_of: Integers, sources: Integers
+    ) -> list[Span]:
+        """The span of each record, and the trace that it begins if the record has none: hashes of positions.
+
+        Args:
+            consumed: The records.
+            topics: Names of raw topics.
+            topic_of: (n,) Which of them the raw event is on.
+            sources: (3, n) Raw partition, raw offset, and the timestamp, which does not count.
+        """
+        if not consumed:
+            return []
+        seeds = np.array([_seed("trace", self._pipeline, topic) for topic in topics], np.uint64)[topic_of]
+        raw_partitions, raw_offsets = sources[:2].astype(np.uint64)
+        high = _mix(_mix(seeds ^ raw_partitions) ^ raw_offsets)
+        places = np.array([record[1:3] for record in consumed], np.uint64).reshape(len(consumed), 2)
+        span = (
+            _mix(_mix(np.uint64(_seed("span", *consumed[0][:1])) ^ places[:, 0]) ^ places[:, 1]) if consumed else high
+        )
+        text = np.stack([high, _mix(high), span], axis=1).astype(">u8").tobytes().hex()
+        return [Span(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
     def prediction(
-        self, consumed: Consumed, record: Mapping[str, Any], vector: FloatArray, result: InferenceResult, now: int
+        self,
+        consumed: Consumed,
+        parts: CopiedParts,
+        vector: bytes,
+        score: float,
+        route: str,
+        event_timestamp: int,
+        span: Span,
+        moment: Moment,
     ) -> Produced:
-        """The prediction for one decoded feature record: same key, same partition, never dated before its event.
+        """The prediction for one feature record: same key, same partition, never dated before its event.
 
-        ``now`` is epoch ms. :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's.
+        :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's, ``event_timestamp``.
         """
-        position = event_position(record)
-        first = record[self._first_view]
-        value = self._encoder.encode(
-            {
-                "event_id": record["event_id"],
-                "pipeline": self._pipeline,
-                "event_time": record["event_time"],
-                "entity": None if first is None else first["entity"],
-                "score": result.score,
-                "decision": self.policy.decide(result.score),
-                "model": self._model.name,
-                "model_version": self._model.version,
-                "route": result.route,
-                "policy_version": self.policy.version,
-                "views": [
-                    {"view": id_, **{name: record[view][name] for name in EMISSION_FIELD_NAMES}}
-                    for view, id_ in self._views
-                    if record[view] is not None
-                ],
-                "scored_at": now,
-                "attempt": record["attempt"],
-                "source": record["source"],
-                "features_topic": consumed.topic,
-                "features_partition": consumed.partition,
-                "features_offset": consumed.offset,
-                "vector": pack_vector(vector),
-            }
-        )
-        headers = [*_trace(self._pipeline, consumed, position), *self._cloud_event(record["event_id"], now)]
-        timestamp = max(now, position.timestamp)
-        return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, str(consumed))
+        decision = self.policy.decide(score)
+        value = self.format.encode(consumed, parts, vector, score, decision, route, moment.scored_at)
+        headers = [*_trace(consumed.headers, span), ("ce_id", text_of(parts.event_id)), *moment.headers]
+        timestamp = max(moment.ms, event_timestamp)
+        return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, consumed)
+
+    def is_too_long(self, prediction: Produced) -> bool:
+        """Whether the topic does not take it."""
+        # Most are far shorter. To count all bytes of each would take longer than to encode it.
+        copied = len(prediction.value or b"") + len(prediction.key or b"")
+        if copied < self._surely_taken and len(prediction.headers) == _HEADERS:
+            return False
+        return prediction.bytes > self.max_bytes
 
     def dead_letter(self, consumed: Consumed, stage: str, reason: str, message: str, now: int) -> Produced:
         """A record that cannot be scored, verbatim, with the reason in its headers.
@@ -121,7 +152,7 @@ class PredictionWriter:
             value=value,
             original_headers=original,
         )
-        return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, str(consumed))
+        return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, consumed)
 
     def unscorable(self, consumed: Consumed, event: EventPosition, reason: str, message: str, now: int) -> Produced:
         """A dead letter of a record that could be read but not scored: its headers name the raw event.
@@ -131,17 +162,6 @@ class PredictionWriter:
         letter = self.dead_letter(consumed, "score", reason, message, now)
         named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in event._asdict().items()]
         return letter._replace(headers=letter.headers + named, timestamp=max(now, event.timestamp))
-
-    def _cloud_event(self, event_id: str, now: int) -> Headers:
-        """CloudEvents 1.0, Kafka binary mode."""
-        return [
-            ("ce_specversion", b"1.0"),
-            ("ce_id", event_id.encode()),
-            ("ce_source", f"/penstock/{self._pipeline}/scorer".encode()),
-            ("ce_type", b"penstock.prediction.v1"),
-            ("ce_time", iso(now).encode()),
-            ("content-type", b"application/avro"),
-        ]
 
 
 def event_position(record: Mapping[str, Any]) -> EventPosition:
@@ -164,17 +184,22 @@ def event_position_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -
         return None
 
 
-def _trace(pipeline: str, consumed: Consumed, event: EventPosition) -> Headers:
-    """The feature record's trace, continued by a span of the scorer; without one, a trace id derived from the event."""
-    given = {name: value for name, value in consumed.headers if name in ("traceparent", "tracestate") and value}
-    match = _TRACEPARENT.fullmatch(given.get("traceparent", b"").decode("ascii", "replace"))
-    span = _hex(16, "span", *consumed[:3])
+def _trace(headers: Headers, new: Span) -> Headers:
+    """The feature record's trace, continued by a span of the scorer; without one, the new trace."""
+    given = {name: value for name, value in headers if name in ("traceparent", "tracestate") and value}
+    match = _TRACEPARENT.fullmatch(given["traceparent"].decode("ascii", "replace")) if "traceparent" in given else None
     if match is None:
-        trace = _hex(32, "trace", pipeline, *event[:3])
-        return [("traceparent", f"00-{trace}-{span}-01".encode())]
-    headers: Headers = [("traceparent", f"00-{match[1]}-{span}-{match[2]}".encode())]
-    return headers + [(name, value) for name, value in given.items() if name == "tracestate"]
+        return [("traceparent", f"00-{new.trace}-{new.span}-01".encode())]
+    continued: Headers = [("traceparent", f"00-{match[1]}-{new.span}-{match[2]}".encode())]
+    return continued + [(name, value) for name, value in given.items() if name == "tracestate"]
 
 
-def _hex(digits: int, *parts: object) -> str:
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:digits]
+def _seed(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
+
+
+def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread every bit over all bits, one to one: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

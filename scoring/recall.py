@@ -1,9 +1,12 @@
-"""Tells which events of a batch are already scored: memory first, then as few published answers as possible.
+"""Tells which events are not scored yet: from memory first, then from as few published answers as possible.
 
 There are two exact ways to say where the answers to an event begin: by its Kafka timestamp, because no answer is dated
 before its event, and by its raw offset (:mod:`scoring.look_back`). The way that reads less is taken. So neither a raw
 record that is dated years ago nor a topic that is replayed makes the scorer read more than it has answered since the
 raw event was first passed.
+
+A scorer claims events before it scores them, and scores the next ones while the answers to these are being committed.
+If that fails, it forgets the partition, with all claims on it.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from scoring.history import HistoryUnavailableError
 from scoring.look_back import Ends, LookBack
-from scoring.memory import MAX_CHUNKS, EventPosition, PartitionMemory
+from scoring.memory import MAX_CHUNKS, EventPosition, Events, Mask, PartitionMemory
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +80,20 @@ class Recall:
         self._max_chunks = max_chunks
         self._partitions: dict[int, _Partition] = {}
 
+    def reads(self, partition: int, events: Sequence[Events]) -> bool:
+        """Whether the next :meth:`prepare` or :meth:`claim` asks Kafka what is published.
+
+        It may be called only while no answer of this scorer is uncommitted.
+        """
+        state = self._partitions.get(partition)
+        return (
+            state is None
+            or self._clock() - state.marked_at >= _MARK_EVERY_S
+            or any(state.memory.uncovered(some).any() for some in events)
+        )
+
     def prepare(self, partition: int) -> None:
-        """Before a batch of the partition: read what its last commit says, and take a mark when one is due.
+        """Before events of the partition are claimed: read what its last commit says; take a mark when one is due.
 
         Raises:
             HistoryUnavailableError: if that cannot be read now.
@@ -97,40 +114,57 @@ class Recall:
         state.marked_at = now
         self._partitions[partition] = state
 
-    def scored(self, partition: int, events: Sequence[EventPosition]) -> list[EventPosition]:
-        """Those of the events that are already scored; reads published answers where memory does not cover them.
+    def claim(self, partition: int, events: Sequence[Events]) -> list[Mask]:
+        """Claim those of the events that are not scored yet; of equal ones the first.
+
+        Reads published answers where memory does not cover the events.
+
+        Args:
+            partition: Where their feature records are.
+            events: Those of each raw partition.
+
+        Returns:
+            For each of ``events``, which are now claimed.
 
         Raises:
-            HistoryUnavailableError: if they cannot be read now.
+            HistoryUnavailableError: if the answers cannot be read now.
             OtherLogError: if the raw topic was made anew.
         """
         state = self._partitions[partition]
-        uncovered = state.memory.uncovered(events)
-        if uncovered:
+        uncovered = [some.where(state.memory.uncovered(some)) for some in events]
+        if any(len(some.offsets) for some in uncovered):
             self._read(partition, state, uncovered)
-        for event in events:
-            if state.memory.is_of_another_log(event):
-                raise OtherLogError(event)
-        return [event for event in events if event in state.memory]
-
-    def metadata(self, partition: int, scored: Sequence[EventPosition]) -> str:
-        """The metadata to commit with the answers to ``scored``; empty if nothing is known."""
-        look_back = self._partitions[partition].look_back
-        return "" if look_back is None else look_back.answered(self._raw_offsets(partition, scored)).dump()
-
-    def remember(self, partition: int, scored: Sequence[EventPosition]) -> None:
-        """Add the events whose answers are now committed."""
-        state = self._partitions[partition]
+        claimed = []
+        for some in events:
+            other = state.memory.of_another_log(some)
+            if other.any():
+                raise OtherLogError(some.where(other).positions()[0])
+            first = np.zeros(len(some.offsets), np.bool_)
+            first[np.unique(some.offsets, return_index=True)[1]] = True
+            claimed.append(first & ~state.memory.scored(some))
+        new = [some.where(mask) for some, mask in zip(events, claimed, strict=True)]
         if state.look_back is not None:
-            state.look_back = state.look_back.answered(self._raw_offsets(partition, scored))
-        state.memory.add(scored)
-        if state.memory.shrink(scored):
+            state.look_back = state.look_back.answered(self._raw_offsets(partition, new))
+        for some in new:
+            state.memory.add(some)
+        if state.memory.shrink(new):
             self._history.forget(partition)
+        return claimed
+
+    def metadata(self, partition: int) -> str:
+        """The metadata to commit with the answers to all claimed events; empty if nothing is known."""
+        look_back = self._partitions[partition].look_back
+        return "" if look_back is None else look_back.dump()
 
     def forget(self, partition: int) -> None:
-        """Forget a partition: another scorer may answer its events, or it is unknown what was committed."""
+        """Forget a partition: another scorer may answer its events."""
         self._partitions.pop(partition, None)
         self._history.forget(partition)
+
+    def forget_all(self) -> None:
+        """Forget every partition: answers to claimed events are lost, or it is unknown what was committed."""
+        for partition in list(self._partitions):
+            self.forget(partition)
 
     def _look_back(self, partition: int, ends: Ends) -> LookBack | None:
         committed = LookBack.load(self._committed(partition))
@@ -155,11 +189,12 @@ class Recall:
         except HistoryUnavailableError:
             return None
 
-    def _read(self, partition: int, state: _Partition, events: Sequence[EventPosition]) -> None:
-        since = min(event.timestamp for event in events)
+    def _read(self, partition: int, state: _Partition, uncovered: Sequence[Events]) -> None:
+        since = min(int(some.timestamps.min()) for some in uncovered if len(some.offsets))
         by_time = self._history.starts_at(partition, since)
-        offsets = self._raw_offsets(partition, events)
-        mark = state.look_back.start(min(offsets)) if state.look_back and len(offsets) == len(events) else None
+        offsets = self._raw_offsets(partition, uncovered)
+        all_raw = len(offsets) == sum(len(some.offsets) for some in uncovered)
+        mark = state.look_back.start(min(offsets)) if state.look_back and all_raw else None
         # One event at a time: a long way back is read in little memory.
         if mark is not None and sum(mark.ends) > sum(by_time):
             state.memory.extend_from(
@@ -170,5 +205,6 @@ class Recall:
             state.memory.extend(since, self._history.read_from(partition, by_time))
             _log.debug("partition %d: read the answers since %d", partition, since)
 
-    def _raw_offsets(self, partition: int, events: Sequence[EventPosition]) -> list[int]:
-        return [event.offset for event in events if (event.topic, event.partition) == (self._raw_topic, partition)]
+    def _raw_offsets(self, partition: int, events: Sequence[Events]) -> list[int]:
+        at = self._raw_topic, partition
+        return [offset for some in events if (some.topic, some.partition) == at for offset in some.offsets.tolist()]

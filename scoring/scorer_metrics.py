@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,6 +20,29 @@ _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5
 _ROWS = (1, 4, 16, 64, 256, 1024, 4096)
 # A batch below 1 was ended by --linger-ms, a batch of 1 by --max-batch.
 _FILL = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
+
+
+@dataclass
+class AnswerCounts:
+    """How many records of each kind a transaction answers, and the Kafka timestamp of its oldest event (epoch ms)."""
+
+    primary: int = 0
+    fallback: int = 0
+    again: int = 0
+    timers: int = 0
+    undecodable: int = 0
+    unscorable: int = 0
+    oldest_ms: int | None = None
+
+    def add(self, other: AnswerCounts) -> None:
+        """Count the records of another batch, too."""
+        self.primary += other.primary
+        self.fallback += other.fallback
+        self.again += other.again
+        self.timers += other.timers
+        self.undecodable += other.undecodable
+        self.unscorable += other.unscorable
+        self.oldest_ms = min((ms for ms in (self.oldest_ms, other.oldest_ms) if ms is not None), default=None)
 
 
 class ScorerMetrics:
@@ -79,14 +103,15 @@ class ScorerMetrics:
         ).labels(pipeline)
         self._rows = histogram("batch_records", "Records per batch", _ROWS)
         self._fill = histogram("batch_fill_ratio", "Records per batch, as a share of --max-batch", _FILL)
+        self._transaction_records = histogram("transaction_records", "Records written per transaction", _ROWS)
         self.age = histogram(
             "event_age_seconds",
-            "Time from the raw event's Kafka timestamp to the committed prediction; the oldest event of each batch",
+            "Time from the raw event's Kafka timestamp to the committed prediction; the oldest of each transaction",
             AGE_BUCKETS_S,
         )
         stages = Histogram(
             "penstock_scorer_stage_seconds",
-            "Time per batch and stage",
+            "Time per batch and stage; of commit, per transaction",
             ["pipeline", "stage"],
             registry=registry,
             buckets=_STAGE_S,
@@ -108,6 +133,18 @@ class ScorerMetrics:
         """Record the size of a batch."""
         self._rows.observe(records)
         self._fill.observe(records / self._max_batch)
+
+    def observe_committed(self, counts: AnswerCounts, records: int, now: int) -> None:
+        """Record a transaction of ``records`` answers, committed at ``now`` (epoch ms)."""
+        self._transaction_records.observe(records)
+        self.scored[PRIMARY].inc(counts.primary)
+        self.scored[FALLBACK].inc(counts.fallback)
+        self.skipped["again"].inc(counts.again)
+        self.skipped["timer"].inc(counts.timers)
+        self.dead_letters["decode"].inc(counts.undecodable)
+        self.dead_letters["infer"].inc(counts.unscorable)
+        if counts.oldest_ms is not None:
+            self.age.observe(max(0, now - counts.oldest_ms) / 1000)
 
     @contextmanager
     def time_stage(self, name: str) -> Iterator[None]:

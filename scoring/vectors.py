@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.columns import Columns
+
 FloatArray = npt.NDArray[np.float32]
 
 _NULL = float("nan")
@@ -37,6 +39,14 @@ class Vectorizer:
         with np.errstate(over="ignore"):
             return matrix.reshape(len(records), len(self.inputs)).astype(np.float32)
 
+    def of_columns(self, columns: Columns) -> FloatArray:
+        """The same matrix of located records; meaningless for those that are not plain."""
+        matrix = np.empty((len(columns), len(self.inputs)), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for position, name in enumerate(self.inputs):
+                matrix[:, position] = columns.numbers(name)
+        return matrix
+
     def _row(self, record: Mapping[str, Any]) -> list[float]:
         row = []
         for scope, name in self._path:
@@ -46,6 +56,7 @@ class Vectorizer:
         return row
 
 
-def pack_vector(vector: FloatArray) -> bytes:
-    """Encode one vector as little-endian float32, as predictions store it."""
-    return vector.astype("<f4", copy=False).tobytes()
+def packed_vectors(vectors: FloatArray) -> list[bytes]:
+    """Each vector as little-endian float32, as predictions store it."""
+    packed, size = vectors.astype("<f4", copy=False).tobytes(), 4 * vectors.shape[1]
+    return [packed[start : start + size] for start in range(0, size * len(vectors), size)]

@@ -28,7 +28,7 @@ class Consumed(NamedTuple):
 
 
 class Produced(NamedTuple):
-    """A record to be written; ``timestamp`` is epoch ms. ``origin`` names the consumed record that caused it."""
+    """A record to be written; ``timestamp`` is epoch ms. ``str(origin)`` names the consumed record that caused it."""
 
     topic: str
     partition: int
@@ -36,7 +36,7 @@ class Produced(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp: int
-    origin: str
+    origin: object
 
     @property
     def bytes(self) -> int:

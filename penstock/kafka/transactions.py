@@ -417,7 +417,7 @@ def producer_factory(
 def _record_refused(record: Produced, error: KafkaError) -> PenstockError:
     return PenstockError(
         f"Kafka refuses the record written for this one: {error.str()}",
-        where=record.origin,
+        where=str(record.origin),
         safe="nothing of the batch was written, and its offsets are not committed",
         next=f"set max.message.bytes (or message.timestamp.after.max.ms) of topic {record.topic}, and start again",
     )

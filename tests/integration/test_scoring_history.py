@@ -16,7 +16,8 @@ from penstock.kafka.records import Consumed, Produced
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
-from scoring.predictions import InferenceResult, ModelIdentity, PredictionWriter
+from scoring.prediction_format import ModelIdentity
+from scoring.predictions import PredictionWriter, Span
 from streams.plan.compiler import compile_plan
 from tests.scoring.scorer_bench import ScorerBench, define, wait_for
 
@@ -95,8 +96,11 @@ def answer(bench: ScorerBench, offset: int, *, dead: bool = False) -> Produced:
     consumed = Consumed(bench.pipeline.features_topic, 0, offset, b"k", b"v", [])
     if dead:
         return writer.unscorable(consumed, event(offset), "penstock.NotANumber", "no number", EPOCH + offset)
-    record = bench.record(0, offset, source=event(offset)._asdict())
-    return writer.prediction(consumed, record, VECTOR, InferenceResult(0.5, "primary"), EPOCH + offset)
+    parts = writer.format.parts_of_record(bench.record(0, offset, source=event(offset)._asdict()))
+    moment = writer.moment(EPOCH + offset)
+    return writer.prediction(
+        consumed, parts, VECTOR.tobytes(), 0.5, "primary", moment.ms, Span("0" * 32, "0" * 16), moment
+    )
 
 
 def begin(producer: Producer, *records: Produced) -> None:

@@ -1,11 +1,18 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
-from scoring.batch import Candidate, decode, deduplicate, encode_results
-from scoring.memory import EventPosition
-from scoring.predictions import InferenceResult, ModelIdentity, PredictionWriter
+from schemas.columns import FEWEST
+from scoring.batch import Candidates, FeatureReader, encode_results
+from scoring.inference import Scores
+from scoring.prediction_format import ModelIdentity
+from scoring.predictions import PredictionWriter
+from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from tests.scoring.scorer_bench import define
@@ -26,6 +33,11 @@ def writer(pipeline):
 @pytest.fixture(scope="module")
 def schema(pipeline):
     return features_schema(compile_plan(pipeline))
+
+
+@pytest.fixture(scope="module")
+def reader(pipeline, schema, writer):
+    return FeatureReader(schema, Decoder(schema), "events.taps", Vectorizer(pipeline.model.inputs), writer)
 
 
 def record(offset=0, **changes):
@@ -50,67 +62,164 @@ def reason(letter):
     return headers["__connect.errors.stage"].decode(), headers["__connect.errors.exception.class.name"].decode()
 
 
-def test_an_undecodable_record_is_a_dead_letter_and_the_others_are_decoded(schema, writer):
+@pytest.mark.parametrize("size", [1, 8], ids=["one by one", "as columns"])
+def test_an_undecodable_record_is_a_dead_letter_and_the_others_are_decoded(reader, schema, writer, size):
     good = Encoder(schema).encode(record(5))
     other = Encoder({"type": "record", "name": "Other", "fields": []}).encode({})
-    values = [b"", b"junk", good[:-1], good + b"!", other, None, good]
-    result = decode([consumed(n, value) for n, value in enumerate(values)], Decoder(schema), writer, NOW)
-    assert [candidate.consumed.offset for candidate in result.candidates] == [6]
-    assert [letter.origin for letter in result.dead_letters] == [f"features.taps[0]@{n}" for n in range(6)]
+    values = [b"", b"junk", good[:-1], good + b"!", other, None, good] * size
+    result = reader.decode([consumed(n, value) for n, value in enumerate(values)], NOW)
+    assert [consumed.offset for consumed in result.candidates.consumed] == list(range(6, 7 * size, 7))
+    assert [str(letter.origin) for letter in result.dead_letters[:6]] == [f"features.taps[0]@{n}" for n in range(6)]
     assert [reason(letter) for letter in result.dead_letters] == [
         *[("decode", "penstock.Undecodable")] * 4,
         ("decode", "penstock.UnknownSchema"),
         ("decode", "penstock.Tombstone"),
-    ]
+    ] * size
 
 
-def test_records_of_a_timer_are_counted_and_not_scored(schema, writer):
+@pytest.mark.parametrize("size", [1, FEWEST])
+def test_records_of_a_timer_are_counted_and_not_scored(reader, schema, size):
     value = Encoder(schema).encode(record(trigger="timer"))
-    result = decode([consumed(0, value)], Decoder(schema), writer, NOW)
-    assert (result.timers, result.candidates, result.dead_letters) == (1, [], [])
+    result = reader.decode([consumed(n, value) for n in range(size)], NOW)
+    assert (result.timers, len(result.candidates), result.dead_letters) == (size, 0, [])
 
 
-def candidate(position, offset, timestamp=NOW) -> Candidate:
-    return Candidate(consumed(position, b""), record(offset), EventPosition("events.taps", 0, offset, timestamp))
+texts = st.text(max_size=6) | st.text("ab", min_size=60, max_size=140)
+longs = st.integers(0, 2**40) | st.integers(-(2**63), 2**63 - 1)
+activities = st.fixed_dictionaries(
+    {
+        "entity": texts,
+        "epoch": longs,
+        "seq": longs,
+        "as_of": longs,
+        "late": st.booleans(),
+        "count_1h": longs,
+        "amount_sum_1h": st.none() | st.floats(),
+    }
+)
+records = st.fixed_dictionaries(
+    {
+        "event_id": texts,
+        "event_time": longs,
+        "trigger": st.sampled_from(["event", "event", "event", "timer"]),
+        "attempt": longs,
+        "source": st.fixed_dictionaries(
+            {
+                "topic": st.sampled_from(["events.taps", "events.taps", "events.other"]),
+                "partition": st.integers(0, 1),
+                "offset": longs,
+                "timestamp": longs,
+            }
+        ),
+        "event": st.fixed_dictionaries({"amount": st.none() | st.floats()}),
+        "activity": st.none() | activities,
+    }
+)
 
 
-def test_the_first_emission_of_an_event_is_the_one_that_is_scored():
-    batch = [candidate(0, 7), candidate(1, 8), candidate(2, 7, timestamp=NOW + 1)]
-    assert deduplicate(batch, []) == batch[:2]
-
-
-def test_an_event_that_is_already_scored_is_not_scored_again():
-    batch = [candidate(0, 7), candidate(1, 8)]
-    assert deduplicate(batch, [batch[0].event]) == batch[1:]
-
-
-def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(writer):
-    batch = [candidate(n, n) for n in range(4)]
-    results = [
-        InferenceResult(0.9, "primary"),
-        InferenceResult(float("nan"), "primary"),
-        None,
-        InferenceResult(0.1, "fallback"),
+def outcome(candidates: Candidates, writer: PredictionWriter) -> list[object]:
+    """Everything that is written for the candidates."""
+    size = len(candidates)
+    scores = Scores(np.linspace(0, 1, size), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
+    written = [
+        record._replace(origin=str(record.origin)) for record in encode_results(candidates, scores, writer, NOW)[0]
     ]
-    predictions, dead_letters = encode_results(batch, np.zeros((4, 3), dtype=np.float32), results, writer, NOW)
-    assert [produced.origin for produced in predictions] == ["features.taps[0]@0", "features.taps[0]@3"]
+    groups = [
+        (partition, rows.tolist(), events.positions())
+        for partition, some in candidates.by_partition().items()
+        for rows, events in some
+    ]
+    return [written, groups, candidates.vectors.tobytes()]
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.lists(records, min_size=1, max_size=6), st.integers(0, 40))
+def test_as_columns_a_batch_is_read_exactly_as_one_by_one(reader, schema, writer, some, cut):
+    """Each half is too small to be read as columns; the whole is not."""
+    values = [Encoder(schema).encode(record) for record in some] * FEWEST
+    values[1] = values[1][:cut]
+    batch = [Consumed("features.taps", n % 2, n, b"k", value, []) for n, value in enumerate(values)]
+    whole = reader.decode(batch, NOW)
+    parts = [reader.decode(batch[start : start + FEWEST - 1], NOW) for start in range(0, len(batch), FEWEST - 1)]
+    assert whole.timers == sum(part.timers for part in parts)
+    assert list(map(str, whole.dead_letters)) == [str(letter) for part in parts for letter in part.dead_letters]
+    assert outcome(whole.candidates, writer) == outcome(joined([part.candidates for part in parts]), writer)
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """One batch of the candidates of several."""
+    names = list(dict.fromkeys(name for part in parts for name in part.topic_names))
+    return Candidates(
+        [consumed for part in parts for consumed in part.consumed],
+        [copied for part in parts for copied in part.parts],
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.partitions for part in parts]),
+        np.array([names.index(part.topic_names[topic]) for part in parts for topic in part.topics], np.int64),
+        names,
+        np.concatenate([part.sources for part in parts], axis=1),
+    )
+
+
+def candidates(reader, schema, *rows) -> Candidates:
+    return reader.decode([consumed(n, Encoder(schema).encode(row)) for n, row in enumerate(rows)], NOW).candidates
+
+
+def test_the_events_of_a_batch_are_told_by_the_partition_of_their_records_and_by_their_own(reader, schema):
+    def source(partition, offset, topic="events.taps"):
+        return {"source": {"topic": topic, "partition": partition, "offset": offset, "timestamp": NOW}}
+
+    rows = [source(0, 1), source(1, 5), source(0, 2), source(0, 3, "events.other")]
+    batch = [
+        consumed(n, Encoder(schema).encode(record(**row)))._replace(partition=partition)
+        for n, (partition, row) in enumerate(zip([7, 8, 7, 7], rows, strict=True))
+    ]
+    grouped = reader.decode(batch, NOW).candidates.by_partition()
+    found = {
+        p: sorted((r.tolist(), e.topic, e.partition, e.offsets.tolist()) for r, e in some)
+        for p, some in grouped.items()
+    }
+    assert found == {
+        7: [([0, 2], "events.taps", 0, [1, 2]), ([3], "events.other", 0, [3])],
+        8: [([1], "events.taps", 1, [5])],
+    }
+
+
+def scores_of(*values) -> Scores:
+    failed = np.array([value is None for value in values])
+    numbers = np.array([np.nan if value is None else value for value in values])
+    return Scores(numbers, np.zeros(len(values), np.bool_), failed)
+
+
+def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(reader, schema, writer):
+    batch = candidates(reader, schema, *(record(n) for n in range(4)))
+    predictions, dead_letters = encode_results(batch, scores_of(0.9, float("nan"), None, 0.1), writer, NOW)
+    assert [str(produced.origin) for produced in predictions] == ["features.taps[0]@0", "features.taps[0]@3"]
     assert [reason(letter) for letter in dead_letters] == [
         ("score", "penstock.NotANumber"),
         ("score", "penstock.ModelFailed"),
     ]
 
 
-def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_its_event(pipeline):
+@pytest.mark.parametrize("headers", [[], [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00")]])
+def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_its_event(pipeline, schema, headers):
     narrow = PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), max_bytes=5_000)
-    candidates = [
-        Candidate(consumed(n, b"value"), record(n, event_id=event_id), EventPosition("events.taps", 0, n, NOW))
-        for n, event_id in enumerate(["short", "x" * 3_000])
+    reader = FeatureReader(schema, Decoder(schema), "events.taps", Vectorizer(pipeline.model.inputs), narrow)
+    # Too long for its event id, its key, or the state of its trace.
+    changes = [("e", b"k", b"x"), ("x" * 3_000, b"k", b"x"), ("e", b"k" * 4_900, b"x"), ("e", b"k", b"x" * 4_900)]
+    batch = [
+        Consumed(
+            "features.taps",
+            0,
+            n,
+            key,
+            Encoder(schema).encode(record(n, event_id=id_)),
+            [*headers, ("tracestate", state)],
+        )
+        for n, (id_, key, state) in enumerate(changes)
     ]
-    vectors = np.zeros((2, 1), np.float32)
-    results = [InferenceResult(0.5, "primary")] * 2
-    predictions, letters = encode_results(candidates, vectors, results, narrow, NOW)
-    assert [prediction.origin for prediction in predictions] == ["features.taps[0]@0"]
-    (letter,) = letters
-    assert reason(letter) == ("score", "penstock.TooLarge")
-    assert dict(letter.headers)["penstock.source.offset"] == b"1"
-    assert predictions[0].bytes < 5_000
+    predictions, letters = encode_results(reader.decode(batch, NOW).candidates, scores_of(*[0.5] * 4), narrow, NOW)
+    long = [1, 2, 3] if headers else [1, 2]  # without a trace its state is left out
+    assert [dict(letter.headers)["penstock.source.offset"] for letter in letters] == [b"%d" % n for n in long]
+    assert {reason(letter) for letter in letters} == {("score", "penstock.TooLarge")}
+    assert all(prediction.bytes <= 5_000 for prediction in predictions)
+    assert len(predictions) + len(letters) == 4

@@ -6,7 +6,6 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
-from scoring.predictions import InferenceResult
 from tests.scoring.fake_server import FakeServer
 
 MODEL = ModelMetadata("taps", 3, ("event.amount",), {}, 4096)
@@ -30,18 +29,21 @@ class InferenceRig:
         )
 
     def infer(self, *values):
-        return self.inference.infer(np.array([[value] for value in values], dtype=np.float32))
+        """Score and route of each; None where the model fails."""
+        scores = self.inference.infer(np.array([[value] for value in values], dtype=np.float32))
+        rows = zip(scores.values.tolist(), scores.routes(), scores.failed.tolist(), strict=True)
+        return [None if failed else (score, route) for score, route, failed in rows]
 
 
 def test_a_batch_is_one_call_to_the_pinned_version_with_the_deadline():
     rig = InferenceRig()
-    assert rig.infer(0, 1) == [InferenceResult(0.5, "primary"), InferenceResult(1.5, "primary")]
+    assert rig.infer(0, 1) == [(0.5, "primary"), (1.5, "primary")]
     assert rig.primary.calls == [("taps", 3, 2, 0.2)]
 
 
 def test_when_the_primary_fails_the_same_version_on_the_fallback_scores_without_a_deadline():
     rig = InferenceRig(primary_infers=False)
-    assert rig.infer(0, 1) == [InferenceResult(0.25, "fallback"), InferenceResult(1.25, "fallback")]
+    assert rig.infer(0, 1) == [(0.25, "fallback"), (1.25, "fallback")]
     assert rig.reasons == ["StatusCode.UNAVAILABLE"]
     assert rig.fallback.calls == [("taps", 3, 2, None)]
 
@@ -59,7 +61,7 @@ def test_after_the_cool_down_the_primary_gets_requests_again():
     rig.infer(0)
     rig.primary.infers = True
     rig.now += 1.0
-    assert rig.infer(0) == [InferenceResult(0.5, "primary")]
+    assert rig.infer(0) == [(0.5, "primary")]
 
 
 def test_an_outage_is_logged_once_with_both_servers_and_so_is_its_end(caplog):
@@ -78,7 +80,7 @@ def test_an_outage_is_logged_once_with_both_servers_and_so_is_its_end(caplog):
 
 def test_only_the_row_on_which_the_model_fails_has_no_result():
     rig = InferenceRig(primary_infers=False)
-    assert rig.infer(1, 13, 2) == [InferenceResult(1.25, "fallback"), None, InferenceResult(2.25, "fallback")]
+    assert rig.infer(1, 13, 2) == [(1.25, "fallback"), None, (2.25, "fallback")]
 
 
 def test_a_model_that_fails_on_every_input_is_an_error_and_not_the_fault_of_a_row():
@@ -92,9 +94,9 @@ def test_rows_for_which_the_primary_has_no_number_are_scored_by_the_fallback(not
     rig = InferenceRig()
     rig.primary.numberless, rig.primary.nothing = (7,), nothing
     assert rig.infer(0, 7, 1) == [
-        InferenceResult(0.5, "primary"),
-        InferenceResult(7.25, "fallback"),
-        InferenceResult(1.5, "primary"),
+        (0.5, "primary"),
+        (7.25, "fallback"),
+        (1.5, "primary"),
     ]
     assert rig.fallback.calls == [("taps", 3, 1, None)]
 
@@ -104,26 +106,26 @@ def test_a_primary_that_has_no_number_where_the_fallback_has_one_has_failed_and_
     rig.primary.numberless = (7, 8)
     rig.infer(0, 7, 8)
     assert rig.reasons == ["it returned no finite number for 2 of 3 rows that have one"]
-    assert rig.infer(0) == [InferenceResult(0.25, "fallback")]
+    assert rig.infer(0) == [(0.25, "fallback")]
     rig.now += 1.0
-    assert rig.infer(0) == [InferenceResult(0.5, "primary")]
+    assert rig.infer(0) == [(0.5, "primary")]
 
 
 def test_a_row_for_which_the_model_itself_has_no_number_is_no_failure_of_the_primary(caplog):
     rig = InferenceRig()
     rig.primary.numberless = rig.fallback.numberless = (7,)
     results = rig.infer(0, 7)
-    assert results[0] == InferenceResult(0.5, "primary")
-    assert math.isnan(results[1].score)
+    assert results[0] == (0.5, "primary")
+    assert math.isnan(results[1][0])
     assert rig.reasons == []
     assert caplog.messages == []
-    assert rig.infer(0) == [InferenceResult(0.5, "primary")]
+    assert rig.infer(0) == [(0.5, "primary")]
 
 
 def test_a_row_for_which_the_primary_has_no_number_and_on_which_the_fallback_fails_has_no_result():
     rig = InferenceRig()
     rig.primary.numberless = (13,)
-    assert rig.infer(1, 13) == [InferenceResult(1.5, "primary"), None]
+    assert rig.infer(1, 13) == [(1.5, "primary"), None]
     assert rig.reasons == []
 
 

@@ -5,13 +5,8 @@ from penstock.kafka.records import MAX_RECORD_BYTES, Consumed
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from scoring.memory import EventPosition
-from scoring.predictions import (
-    InferenceResult,
-    ModelIdentity,
-    PredictionWriter,
-    event_position,
-    event_position_of_dead_letter,
-)
+from scoring.prediction_format import ModelIdentity
+from scoring.predictions import PredictionWriter, event_position, event_position_of_dead_letter
 from streams.plan.compiler import compile_plan
 from tests.scoring.scorer_bench import define
 
@@ -45,12 +40,21 @@ def record(timestamp=NOW - 50, **changes):
     }
 
 
+def predict(writer, score=0.1, route="primary", *headers, **changes):
+    """The prediction for a feature record with these changes."""
+    of = record(**changes)
+    from_record = consumed(*headers)
+    (span,) = writer.spans([from_record], ["events.taps"], np.zeros(1, np.int64), np.array([[2], [17], [0]]))
+    parts, timestamp = writer.format.parts_of_record(of), of["source"]["timestamp"]
+    return writer.prediction(from_record, parts, VECTOR.tobytes(), score, route, timestamp, span, writer.moment(NOW))
+
+
 def decoded(produced):
     return record_decoder("prediction").decode(produced.value)
 
 
 def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
-    prediction = decoded(writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.75, "primary"), NOW))
+    prediction = decoded(predict(writer, 0.75))
     vector = prediction.pop("vector")
     assert vector == VECTOR.astype("<f4").tobytes()
     assert prediction == {
@@ -75,26 +79,24 @@ def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
 
 
 def test_key_and_partition_are_the_feature_records(writer):
-    produced = writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "fallback"), NOW)
+    produced = predict(writer, 0.1, "fallback")
     assert (produced.topic, produced.partition, produced.key) == ("predictions.taps_predictions", 2, b"card-1")
 
 
 def test_an_event_without_the_views_entity_has_no_entity_and_no_view(writer):
-    prediction = decoded(
-        writer.prediction(consumed(), record(activity=None), VECTOR, InferenceResult(0.1, "primary"), NOW)
-    )
+    prediction = decoded(predict(writer, activity=None))
     assert prediction["entity"] is None
     assert prediction["views"] == []
 
 
 @pytest.mark.parametrize(("source_timestamp", "expected"), [(NOW - 1, NOW), (NOW + 5_000, NOW + 5_000)])
 def test_a_prediction_is_never_dated_before_its_event(writer, source_timestamp, expected):
-    produced = writer.prediction(consumed(), record(source_timestamp), VECTOR, InferenceResult(0.1, "primary"), NOW)
+    produced = predict(writer, timestamp=source_timestamp)
     assert produced.timestamp == expected
 
 
 def test_the_headers_are_a_cloud_event(writer):
-    headers = dict(writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW).headers)
+    headers = dict(predict(writer).headers)
     headers.pop("traceparent")
     assert headers == {
         "ce_specversion": b"1.0",
@@ -107,7 +109,7 @@ def test_the_headers_are_a_cloud_event(writer):
 
 
 def trace_of(writer, *headers):
-    return dict(writer.prediction(consumed(*headers), record(), VECTOR, InferenceResult(0.1, "primary"), NOW).headers)
+    return dict(predict(writer, 0.1, "primary", *headers).headers)
 
 
 def test_the_trace_of_the_feature_record_continues_with_a_new_span(writer):
@@ -158,10 +160,7 @@ def test_a_dead_letter_of_a_decoded_record_names_its_event_and_is_not_dated_befo
 
 
 def test_encoding_a_prediction_again_gives_the_same_bytes(writer):
-    once, again = (
-        writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW) for _ in range(2)
-    )
-    assert once == again
+    assert predict(writer) == predict(writer)
 
 
 def test_no_prediction_is_longer_than_the_producer_takes_whatever_its_topic_takes(pipeline):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scoring.history import HistoryUnavailableError
 from scoring.look_back import Ends
-from scoring.memory import EventPosition
+from scoring.memory import EventPosition, in_columns
 from scoring.recall import OtherLogError, Recall
 
 RAW = "events.taps"
@@ -83,16 +83,17 @@ class Rig:
         """Score a batch; returns the events that were scored."""
         self.topics.raw = max(self.topics.raw, *(event.offset + 1 for event in events))
         self.recall.prepare(0)
-        again = set(self.recall.scored(0, events))
-        unscored = [event for event in dict.fromkeys(events) if event not in again]
-        metadata = self.recall.metadata(0, unscored)
+        blocks = list(in_columns(events))
+        claimed = self.recall.claim(0, blocks)
+        new = [event for some, mask in zip(blocks, claimed, strict=True) for event in some.where(mask).positions()]
+        metadata = self.recall.metadata(0)
         if abort:
+            self.recall.forget_all()
             return []
-        for event in unscored:
+        for event in new:
             self.topics.answer(event, self.now, dead=dead)
         self.topics.metadata = metadata
-        self.recall.remember(0, unscored)
-        return unscored
+        return new
 
 
 def event(offset: int, timestamp: int = NOW) -> EventPosition:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from scoring.vectors import Vectorizer, pack_vector
+from scoring.vectors import Vectorizer, packed_vectors
 
 INPUTS = ("card.count_1h", "event.amount", "card.mean_1h", "event.online")
 
@@ -38,7 +38,8 @@ def test_no_records_give_an_empty_matrix_of_the_right_width():
     assert Vectorizer(INPUTS).vectors([]).shape == (0, 4)
 
 
-def test_a_packed_vector_unpacks_to_the_same_bits():
-    vector = np.array([1.5, np.nan, -np.inf, 1e-40], dtype=np.float32)
-    assert len(pack_vector(vector)) == 16
-    assert np.frombuffer(pack_vector(vector), dtype="<f4").tobytes() == vector.tobytes()
+def test_packed_vectors_unpack_to_the_same_bits():
+    vectors = np.array([[1.5, np.nan], [-np.inf, 1e-40], [0, 1]], dtype=np.float32)
+    packed = packed_vectors(vectors)
+    assert list(map(len, packed)) == [8, 8, 8]
+    assert np.frombuffer(b"".join(packed), dtype="<f4").tobytes() == vectors.tobytes()

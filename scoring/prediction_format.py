@@ -1,0 +1,196 @@
+"""The bytes of a prediction, most of them copied from its feature record.
+
+A prediction and a feature record encode event id, times, entities, emissions and source in the same way. So the bytes
+are copied as they stand: no value is decoded, and no record is built. ``schemas.records.PREDICTION_SCHEMA`` is the
+format; the tests compare every byte with an encoder of that schema. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from penstock.kafka.records import Consumed
+from schemas.codec import HEADER_LENGTH, Encoder
+from schemas.columns import Columns
+from schemas.records import EMISSION_FIELD_NAMES, EMISSION_FIELDS, PREDICTION_SCHEMA, SOURCE_FIELDS
+from scoring.decision import Policy
+
+# Encoded: null and not null, the end of an array.
+_NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
+_DOUBLE = struct.Struct("<d")
+_FIRST_EMISSION, _LAST_EMISSION = EMISSION_FIELD_NAMES[0], EMISSION_FIELD_NAMES[-1]
+
+
+class CopiedParts(NamedTuple):
+    """What a prediction copies from its feature record, encoded.
+
+    ``entity`` is that of the pipeline's first view, or null; ``views`` the array of emissions, ``origin`` the attempt
+    and the source.
+    """
+
+    event_id: bytes
+    event_time: bytes
+    entity: bytes
+    views: bytes
+    origin: bytes
+
+
+class ModelIdentity(NamedTuple):
+    """The model version that returned the scores."""
+
+    name: str
+    version: str
+
+
+class PredictionFormat:
+    """Encodes the predictions of one pipeline.
+
+    Args:
+        pipeline: Its name.
+        views: Name and id of each view, in the plan's order.
+        first_view: The view whose entity is the prediction's.
+        model: The model version that returns the scores.
+        policy: Decides on them.
+    """
+
+    def __init__(
+        self, pipeline: str, views: Sequence[tuple[str, str]], first_view: str, model: ModelIdentity, policy: Policy
+    ) -> None:
+        self._header = Encoder(PREDICTION_SCHEMA).header
+        self._pipeline = encode_text(pipeline)
+        self._views = [(name, encode_text(id_)) for name, id_ in views]
+        self._first_view = first_view
+        self._model = encode_text(model.name) + encode_text(model.version)
+        self._policy_version = encode_text(policy.version)
+        self._outcomes: dict[tuple[str, str], bytes] = {}
+        self._places: dict[tuple[str, int], bytes] = {}
+        self._emission = _part_encoder(EMISSION_FIELDS)
+        source = {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}}
+        self._origin = _part_encoder([{"name": "attempt", "type": "long"}, source])
+
+    def parts_of_columns(self, columns: Columns) -> list[CopiedParts]:
+        """What is copied from each of the records; meaningless for a record that is not plain."""
+        emissions = [
+            [id_ + emission if emission else b"" for emission in columns.encoded(f"{view}.{_FIRST_EMISSION}", last)]
+            for view, id_ in self._views
+            for last in (f"{view}.{_LAST_EMISSION}",)
+        ]
+        entities = columns.encoded(f"{self._first_view}.entity")
+        return list(
+            map(
+                CopiedParts._make,
+                zip(
+                    columns.encoded("event_id"),
+                    columns.encoded("event_time"),
+                    [_PRESENT + entity if entity else _NULL for entity in entities],
+                    map(_array, zip(*emissions, strict=True)),
+                    columns.encoded("attempt", "source"),
+                    strict=True,
+                ),
+            )
+        )
+
+    def parts_of_record(self, record: Mapping[str, Any]) -> CopiedParts:
+        """The same of a record that is decoded."""
+        first = record[self._first_view]
+        return CopiedParts(
+            encode_text(record["event_id"]),
+            encode_integer(record["event_time"]),
+            _NULL if first is None else _PRESENT + encode_text(first["entity"]),
+            _array(
+                [
+                    id_ + self._emission.encode(record[view])[HEADER_LENGTH:]
+                    for view, id_ in self._views
+                    if record[view] is not None
+                ]
+            ),
+            self._origin.encode(record)[HEADER_LENGTH:],
+        )
+
+    def encode(
+        self,
+        consumed: Consumed,
+        parts: CopiedParts,
+        vector: bytes,
+        score: float,
+        decision: str,
+        route: str,
+        scored_at: bytes,
+    ) -> bytes:
+        """The value of the prediction for a feature record.
+
+        Args:
+            consumed: The feature record.
+            parts: What is copied from it.
+            vector: The model's inputs, packed.
+            score: A finite number.
+            decision: The decision on it.
+            route: ``primary`` or ``fallback``.
+            scored_at: Epoch ms, from :func:`encode_integer`: a batch has one.
+        """
+        event_id, event_time, entity, views, origin = parts
+        outcome = self._outcomes.get((decision, route)) or self._outcome(decision, route)
+        place = self._places.get(consumed[:2]) or self._place(consumed)
+        offset, length = encode_integer(consumed.offset), encode_integer(len(vector))
+        return b"".join(
+            (
+                self._header,
+                event_id,
+                self._pipeline,
+                event_time,
+                entity,
+                _DOUBLE.pack(score),
+                outcome,
+                views,
+                scored_at,
+                origin,
+                place,
+                offset,
+                length,
+                vector,
+            )
+        )
+
+    def _outcome(self, decision: str, route: str) -> bytes:
+        outcome = encode_text(decision) + self._model + encode_text(route) + self._policy_version
+        return self._outcomes.setdefault((decision, route), outcome)
+
+    def _place(self, consumed: Consumed) -> bytes:
+        place = encode_text(consumed.topic) + encode_integer(consumed.partition)
+        return self._places.setdefault((consumed.topic, consumed.partition), place)
+
+
+def encode_integer(value: int) -> bytes:
+    """An Avro integer: zigzag, seven bits a byte, the lowest first."""
+    rest, encoded = (value << 1) ^ (value >> 63), bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+def encode_text(text: str) -> bytes:
+    """An Avro string: its length in bytes, then UTF-8."""
+    encoded = text.encode()
+    return encode_integer(len(encoded)) + encoded
+
+
+def text_of(encoded: bytes) -> bytes:
+    """The UTF-8 bytes of an Avro string."""
+    start = 1
+    while encoded[start - 1] > 0x7F:
+        start += 1
+    return encoded[start:]
+
+
+def _part_encoder(fields: list[dict[str, Any]]) -> Encoder:
+    return Encoder({"type": "record", "name": "Part", "fields": fields})
+
+
+def _array(items: Sequence[bytes]) -> bytes:
+    """An Avro array of those items that are not empty."""
+    count = len(items) - items.count(b"")
+    return b"".join((encode_integer(count), *items, _END)) if count else _END

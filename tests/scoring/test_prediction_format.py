@@ -1,0 +1,102 @@
+"""The copied bytes of a prediction against an encoder of its schema."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from fastavro import parse_schema, schemaless_writer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.kafka.records import Consumed
+from schemas.codec import Encoder
+from schemas.columns import ColumnReader
+from schemas.records import PREDICTION_SCHEMA
+from scoring.decision import Policy
+from scoring.prediction_format import ModelIdentity, PredictionFormat, encode_integer, encode_text, text_of
+from streams.plan.feature_records import features_schema
+from tests.plans import COUNT, make_plan, view_of
+
+FIELDS = [
+    {"name": "id", "type": "string", "nullable": False},
+    {"name": "time", "type": "long", "nullable": False},
+    {"name": "k", "type": "string", "nullable": False},
+]
+PLAN = make_plan(fields=FIELDS, views=[view_of(COUNT, name="first"), view_of(COUNT, name="second")])
+VIEWS = [(view.name, view.id) for view in PLAN.views]
+FORMAT = PredictionFormat("p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"))
+
+texts = st.text(max_size=5) | st.text(min_size=60, max_size=70)
+longs = st.integers(-(2**54), 2**54)
+emissions = st.fixed_dictionaries(
+    {"entity": texts, "epoch": longs, "seq": longs, "as_of": longs, "late": st.booleans(), "n": longs}
+)
+records = st.fixed_dictionaries(
+    {
+        "event_id": texts,
+        "event_time": longs,
+        "trigger": st.just("event"),
+        "attempt": longs,
+        "source": st.fixed_dictionaries(
+            {"topic": texts, "partition": st.integers(0, 9), "offset": longs, "timestamp": longs}
+        ),
+        "event": st.just({}),
+        "first": st.none() | emissions,
+        "second": st.none() | emissions,
+    }
+)
+
+
+def expected(record: dict[str, Any], consumed: Consumed, vector: bytes, score: float) -> bytes:
+    first = record["first"]
+    return Encoder(PREDICTION_SCHEMA).encode(
+        {
+            "event_id": record["event_id"],
+            "pipeline": "p",
+            "event_time": record["event_time"],
+            "entity": None if first is None else first["entity"],
+            "score": score,
+            "decision": "block" if score >= 0.5 else "pass",
+            "model": "m" * 70,
+            "model_version": "3",
+            "route": "fallback",
+            "policy_version": Policy(0.5, "block", "pass").version,
+            "views": [{"view": id_, **record[view]} for view, id_ in VIEWS if record[view] is not None],
+            "scored_at": 1_800_000_000_000,
+            "attempt": record["attempt"],
+            "source": record["source"],
+            "features_topic": consumed.topic,
+            "features_partition": consumed.partition,
+            "features_offset": consumed.offset,
+            "vector": vector,
+        }
+    )
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.lists(records, min_size=1, max_size=4), st.binary(max_size=300), st.floats(0, 1), st.integers(0, 2**60))
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset):
+    located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
+    assert located.plain.all()
+    consumed = Consumed("features.p", 3, offset, None, None, [])
+    for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
+        decision = Policy(0.5, "block", "pass").decide(score)
+        written = {
+            FORMAT.encode(consumed, parts, vector, score, decision, "fallback", encode_integer(1_800_000_000_000))
+            for parts in (copied, FORMAT.parts_of_record(record))
+        }
+        assert written == {expected(record, consumed, vector, score)}
+
+
+@pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])
+def test_an_integer_is_encoded_as_by_avro(value):
+    buffer = io.BytesIO()
+    schemaless_writer(buffer, parse_schema("long"), value)
+    assert encode_integer(value) == buffer.getvalue()
+
+
+@pytest.mark.parametrize("text", ["", "a", "x" * 63, "x" * 64, "ü" * 9_000])
+def test_the_bytes_of_a_text_are_found_behind_its_length(text):
+    assert text_of(encode_text(text)) == text.encode()
