@@ -48,7 +48,7 @@ class LookBack:
         return replace(self, highest=max(self.highest, *offsets, -1))
 
     def marked(self, ends: Ends) -> Self:
-        """With a mark at the present ends, asked for while no answer of this scorer is uncommitted."""
+        """With a mark at the present ends. Answers of this scorer that are not committed yet count as answered."""
         marks = [mark for mark in self.marks if mark.ends != ends]
         if len(marks) < len(self.marks):
             return self  # an earlier mark at the same place serves more events

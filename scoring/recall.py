@@ -81,16 +81,12 @@ class Recall:
         self._partitions: dict[int, _Partition] = {}
 
     def reads(self, partition: int, events: Sequence[Events]) -> bool:
-        """Whether the next :meth:`prepare` or :meth:`claim` asks Kafka what is published.
+        """Whether :meth:`prepare` or :meth:`claim` will ask Kafka what is published.
 
-        It may be called only while no answer of this scorer is uncommitted.
+        All claimed events must be committed before: what is published is complete only then.
         """
         state = self._partitions.get(partition)
-        return (
-            state is None
-            or self._clock() - state.marked_at >= _MARK_EVERY_S
-            or any(state.memory.uncovered(some).any() for some in events)
-        )
+        return state is None or any(state.memory.uncovered(some).any() for some in events)
 
     def prepare(self, partition: int) -> None:
         """Before events of the partition are claimed: read what its last commit says; take a mark when one is due.

@@ -80,20 +80,27 @@ class Rig:
         )
 
     def score(self, *events: EventPosition, dead: bool = False, abort: bool = False) -> list[EventPosition]:
-        """Score a batch; returns the events that were scored."""
-        self.topics.raw = max(self.topics.raw, *(event.offset + 1 for event in events))
-        self.recall.prepare(0)
-        blocks = list(in_columns(events))
-        claimed = self.recall.claim(0, blocks)
-        new = [event for some, mask in zip(blocks, claimed, strict=True) for event in some.where(mask).positions()]
-        metadata = self.recall.metadata(0)
+        """Score and commit a batch; returns the events that were scored."""
+        new = self.claim(*events)
         if abort:
             self.recall.forget_all()
             return []
-        for event in new:
-            self.topics.answer(event, self.now, dead=dead)
-        self.topics.metadata = metadata
+        self.commit(new, dead=dead)
         return new
+
+    def claim(self, *events: EventPosition) -> list[EventPosition]:
+        """Score a batch without committing it; returns the events that were scored."""
+        self.topics.raw = max(self.topics.raw, *(event.offset + 1 for event in events), 0)
+        self.recall.prepare(0)
+        blocks = list(in_columns(events))
+        claimed = self.recall.claim(0, blocks)
+        return [event for some, mask in zip(blocks, claimed, strict=True) for event in some.where(mask).positions()]
+
+    def commit(self, events: list[EventPosition], *, dead: bool = False) -> None:
+        """Commit the answers to what was claimed, and what is known by now."""
+        for event in events:
+            self.topics.answer(event, self.now, dead=dead)
+        self.topics.metadata = self.recall.metadata(0)
 
 
 def event(offset: int, timestamp: int = NOW) -> EventPosition:
@@ -220,6 +227,76 @@ def test_an_aborted_batch_leaves_no_trace():
     rig.score(event(0))
     rig.score(event(5), abort=True)
     assert rig.score(event(1), event(5)) == [event(1), event(5)]
+
+
+def test_an_event_whose_answer_is_being_committed_is_not_scored_again():
+    rig = Rig()
+    rig.score(event(0))
+    assert rig.claim(event(1)) == [event(1)]
+    assert rig.claim(event(1), event(2), event(2)) == [event(2)]
+
+
+def test_before_anything_is_read_all_answers_must_be_committed():
+    rig = Rig()
+    rig.score(event(5))
+    assert not rig.recall.reads(0, list(in_columns([event(6)])))
+    assert rig.recall.reads(1, [])
+    rig.restart()
+    assert rig.recall.reads(0, [])
+    rig.score(event(7))
+    assert not rig.recall.reads(0, list(in_columns([event(9)])))
+    assert rig.recall.reads(0, list(in_columns([event(4, NOW - YEAR)])))  # answered or not: only the topic tells
+
+
+@seed(2)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_with_answers_on_their_way_each_event_is_scored_exactly_once(number):
+    """While one batch is being committed others are scored; if it fails they are thrown away with it."""
+    rng = random.Random(number)
+    rig = Rig(max_chunks=rng.choice([1, 256]))
+    spread = rng.choice([1, 7_000, 70_000])
+    dates: list[int] = []
+    on_their_way: list[list[EventPosition]] = []
+    ends: list[int] = []
+    position = committed = 0
+
+    def settle(batches: int) -> None:
+        nonlocal position, committed
+        for _ in range(batches):
+            if rng.random() < 0.15:
+                on_their_way.clear()
+                ends.clear()
+                rig.recall.forget_all()
+                position = min(position, committed)
+                return
+            rig.commit(on_their_way.pop(0), dead=rng.random() < 0.2)
+            committed = max(committed, ends.pop(0))
+
+    for _ in range(150):
+        rig.now += rng.choice([1, 1_000, 20_000])
+        dates += [rig.now - rng.choice([0, 0, 5_000, YEAR, -YEAR]) for _ in range(rng.randrange(4))]
+        rig.topics.raw = len(dates) * spread
+        if rng.random() < 0.1:
+            position = rng.randrange(len(dates) + 1)  # the job emits again from here
+        batch = [event(n * spread, dates[n]) for n in range(position, min(len(dates), position + rng.randrange(5)))]
+        if rig.recall.reads(0, list(in_columns(batch))):
+            before = position
+            settle(len(on_their_way))
+            if position != before:
+                continue
+        position += len(batch)
+        on_their_way.append(rig.claim(*batch))
+        ends.append(position)
+        if len(on_their_way) > 2:
+            settle(rng.randrange(3))
+    for answers in on_their_way:
+        rig.commit(answers)
+    rig.restart()
+    everything = [event(n * spread, date) for n, date in enumerate(dates)]
+    if everything:
+        rig.score(*everything)
+    assert sorted(answer for topic in rig.topics.answers for _, answer in topic) == sorted(everything)
 
 
 @seed(1)
