@@ -49,7 +49,9 @@ def aggregates():
 
 
 FEATURES = tuple(
-    f"{{feature}}_{{over}}" for over in ("10m", "1h", "1d") for feature in ("count", "price_sum", "price_mean", "price_max")
+    f"{{feature}}_{{over}}"
+    for over in ("10m", "1h", "1d")
+    for feature in ("count", "price_sum", "price_mean", "price_max")
 ) + ("price_min_1d", "price_std_1d")
 entities = tuple(Entity(name=name, key=name) for name in {entities})
 views = tuple(View(name=f"by_{{e.name}}", version=1, entity=e, aggregates=aggregates()) for e in entities)
