@@ -102,8 +102,10 @@ class PredictionWriter:
         timestamp = max(now, position.timestamp)
         return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, str(consumed))
 
-    def dead_letter(self, consumed: Consumed, stage: str, reason: str, message: str, now: int) -> Produced:
-        """A record that cannot be scored, verbatim, with the reason in its headers.
+    def dead_letter(
+        self, consumed: Consumed, stage: str, reason: str, message: str, now: int, more_headers: Headers | None = None
+    ) -> Produced:
+        """A record that cannot be scored, verbatim if Kafka takes it, with the reason in its headers.
 
         ``message`` must hold no value of a field.
         """
@@ -121,16 +123,15 @@ class PredictionWriter:
             value=value,
             original_headers=original,
         )
-        return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, str(consumed))
+        return letter.record(self.dead_letter_topic, now, more_headers or ())
 
     def unscorable(self, consumed: Consumed, event: EventPosition, reason: str, message: str, now: int) -> Produced:
         """A dead letter of a record that could be read but not scored: its headers name the raw event.
 
         The event therefore counts as answered after a restart.
         """
-        letter = self.dead_letter(consumed, "score", reason, message, now)
         named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in event._asdict().items()]
-        return letter._replace(headers=letter.headers + named, timestamp=max(now, event.timestamp))
+        return self.dead_letter(consumed, "score", reason, message, max(now, event.timestamp), named)
 
     def _cloud_event(self, event_id: str, now: int) -> Headers:
         """CloudEvents 1.0, Kafka binary mode."""

@@ -135,7 +135,7 @@ class DriftRecordBuilder:
         error: Undecodable | UnknownSchema,
         now_ms: int,
     ) -> Produced:
-        """The dead letter of an undecodable record: verbatim, with the reason in its headers."""
+        """The dead letter of an undecodable record: verbatim if Kafka takes it, with the reason in its headers."""
         topic, partition, offset = where
         letter = DeadLetter(
             topic=topic,
@@ -150,5 +150,4 @@ class DriftRecordBuilder:
             value=value,
             original_headers=tuple(headers),
         )
-        origin = f"{topic}[{partition}]@{offset}"
-        return Produced(dead_letters_of(topic), partition, key, value, letter.headers(), now_ms, origin)
+        return letter.record(dead_letters_of(topic), now_ms)

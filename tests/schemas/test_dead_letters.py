@@ -77,6 +77,24 @@ def test_a_letter_with_an_excerpt_says_how_long_the_value_was() -> None:
     assert DeadLetter.read(letter.key, letter.value, letter.headers()) == letter
 
 
+def test_the_record_of_a_letter_has_its_excerpt_and_its_bare_form_as_shorter_ones() -> None:
+    letter = replace(LETTER, value=b"v" * 70_000)
+    whole = letter.record("t.dlq", 5, [("more", b"1")])
+    assert whole.shorter is not None
+    bare = whole.shorter.shorter
+    assert bare is not None
+    assert bare.shorter is None
+    for record, form in ((whole, letter), (whole.shorter, letter.excerpt()), (bare, letter.bare())):
+        assert (record.topic, record.partition, record.timestamp) == ("t.dlq", letter.partition, 5)
+        assert (record.key, record.value, record.headers) == (form.key, form.value, [*form.headers(), ("more", b"1")])
+
+
+def test_the_record_of_a_short_letter_has_only_its_bare_form_as_a_shorter_one() -> None:
+    shorter = LETTER.record("t.dlq", 5).shorter
+    assert shorter is not None
+    assert (shorter.key, shorter.shorter) == (None, None)
+
+
 def test_a_record_that_has_such_a_header_itself_keeps_it() -> None:
     own = (("penstock.value.bytes", b"x"), ("__connect.errors.topic", b"t"))
     whole = replace(LETTER, original_headers=own)

@@ -157,6 +157,14 @@ def test_a_dead_letter_of_a_decoded_record_names_its_event_and_is_not_dated_befo
     assert event_position_of_dead_letter(letter.headers) == event == EventPosition("events.taps", 2, 17, NOW + 9)
 
 
+def test_every_form_of_a_dead_letter_of_a_decoded_record_names_its_event(writer):
+    event = event_position(record())
+    letter = writer.unscorable(consumed(value=b"v" * 20_000), event, "penstock.NotANumber", "no number", NOW)
+    assert len(letter.shorter.value) == 16 * 1024
+    assert event_position_of_dead_letter(letter.shorter.headers) == event
+    assert event_position_of_dead_letter(letter.shorter.shorter.headers) == event
+
+
 def test_encoding_a_prediction_again_gives_the_same_bytes(writer):
     once, again = (
         writer.prediction(consumed(), record(), VECTOR, InferenceResult(0.1, "primary"), NOW) for _ in range(2)

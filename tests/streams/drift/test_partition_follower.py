@@ -51,7 +51,7 @@ class FakeStore:
 
 
 def read(value: bytes) -> Observation | None:
-    if value == b"garbage":
+    if value.startswith(b"garbage"):
         raise Undecodable("no record")
     number = int(value)
     return Observation(UNTIL_MS + 1 + number, ("events", 0, number), [10.0])
@@ -182,6 +182,18 @@ def test_a_dead_letter_is_written_with_the_state_that_includes_its_record(follow
         ("features.p.dlq", b"garbage", ("h", b"1"))
     ]
     assert (store.states[-1].position, store.states[-1].observed) == (1, 0)
+
+
+def test_a_dead_letter_that_kafka_does_not_take_can_be_written_with_an_excerpt(follower, store):
+    async def scenario() -> None:
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0, b"garbage".ljust(20_000)))
+        await follower.release({PLACE})
+
+    asyncio.run(scenario())
+    (letter,) = store.out
+    assert ("penstock.value.bytes", b"20000") in letter.shorter.headers
+    assert len(letter.shorter.value) == 16 * 1024
 
 
 def test_a_partition_whose_next_record_is_deleted_is_saved_and_goes_on_where_the_store_says(follower, store):
