@@ -81,7 +81,7 @@ def judge(
         lambda version: _scorer(models / version / "model.onnx"),
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
-    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
+    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
     replayed = BackfillFindings()
     if run.backfill is not None:
         taken = [judged, *others]
@@ -145,6 +145,7 @@ def judge(
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
         cassandra_rows_compared=cassandra.compared,
+        cassandra_refused=cassandra.refused,
         cassandra_mismatches=cassandra.mismatches,
         backfill_rows=replayed.rows,
         backfill_checked=replayed.checked,
