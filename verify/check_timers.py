@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from streams.oracle.derived_features import derived_features
@@ -42,10 +43,12 @@ def check_timers(
     records: Sequence[Published],
     *,
     others: Sequence[Mapping[Position, JudgedEvent]] = (),
+    without_value: AbstractSet[Position] = frozenset(),
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``others`` are the events of the sources that only update.
+    ``others`` are the events of the sources that only update, ``without_value`` those with a letter without an
+    excerpt.
     """
     timers = [record for record in records if record.is_timer]
     findings = FeatureFindings(emitted=len(timers), total=emitted_values(plan, timers))
@@ -55,7 +58,7 @@ def check_timers(
     watermark = least_watermark(plan, events, records, others)
     for view in plan.views:
         if timers:
-            _check_view(plan, view, events, records, others, findings)
+            _check_view(plan, view, events, records, others, findings, without_value)
         if view.refresh_ms and watermark is not None:
             _check_last_vectors(view, events, records, others, watermark, findings)
     return findings
@@ -155,6 +158,7 @@ def _check_view(
     records: Sequence[Published],
     others: Sequence[Mapping[Position, JudgedEvent]],
     findings: FeatureFindings,
+    without_value: AbstractSet[Position],
 ) -> None:
     of_entity = by_entity(view, events.values())
     updates = by_entity(view, (event for of_source in others for event in of_source.values()))
@@ -175,7 +179,10 @@ def _check_view(
             continue
         # check_features reports what is wrong with the chains themselves.
         of_both = [*of_entity[entity], *updates.get(entity, [])]
-        chains = entity_chains(of_epoch, of_both, FeatureFindings(), entity, ordered=is_in_offset_order(plan, view))
+        ordered = is_in_offset_order(plan, view)
+        chains = entity_chains(
+            of_epoch, of_both, FeatureFindings(), entity, ordered=ordered, without_value=without_value
+        )
         known = {event.place: event for event in updates.get(entity, [])}
         compared += _check_entity(plan, view, chains.attempts, known, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)
