@@ -218,8 +218,9 @@ def test_a_record_that_no_dead_letter_can_hold_is_one_with_an_excerpt_and_the_ot
     whole = b"w" * 50_000
     for_client, for_broker = b"\0" * (MAX_RECORD_BYTES + 1), random.Random(1).randbytes(10 << 20).hex().encode()
     with bench.scoring():
-        bench.configure(letters_topic, "max.message.bytes", "100000")  # after the scorer has looked
         bench.feed(30)
+        assert_exactly_once(bench)
+        bench.configure(letters_topic, "max.message.bytes", "100000")  # after the scorer has looked
         for value in (whole, for_client, for_broker[: 8 << 20]):
             bench.emit_compressed(1, value)
         bench.feed(30)
