@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from penstock.kafka.records import Produced
+from penstock.kafka.records import MAX_RECORD_BYTES, Produced
 
 PREFIX = "__connect.errors."
 TOPIC = PREFIX + "topic"
@@ -100,20 +100,24 @@ class DeadLetter:
         excerpt = self.excerpt()
         return (self, self.bare()) if excerpt is self else (self, excerpt, self.bare())
 
-    def record(self, topic: str, timestamp: int, more_headers: Headers = ()) -> Produced:
-        """Return the letter's record for a dead-letter topic; ``shorter`` are the other forms.
+    def record(self, topic: str, timestamp: int, max_bytes: int, more_headers: Headers = ()) -> Produced:
+        """Return the letter's record for a dead-letter topic, in the first form that fits.
 
         Args:
             topic: The dead-letter topic.
             timestamp: Epoch milliseconds.
-            more_headers: Headers that follow the letter's own, in each form.
+            max_bytes: The bytes of the longest record that the topic takes. The producer may take less.
+            more_headers: Headers that follow the letter's own.
         """
-        origin, shorter = f"{self.topic}[{self.partition}]@{self.offset}", None
-        for form in reversed(self.forms()):
-            headers = [*form.headers(), *more_headers]
-            shorter = Produced(topic, self.partition, form.key, form.value, headers, timestamp, origin, shorter)
-        assert shorter is not None
-        return shorter
+        origin = f"{self.topic}[{self.partition}]@{self.offset}"
+        records = (
+            Produced(topic, form.partition, form.key, form.value, [*form.headers(), *more_headers], timestamp, origin)
+            for form in self.forms()
+        )
+        for record in records:
+            if record.bytes <= min(max_bytes, MAX_RECORD_BYTES):
+                break
+        return record
 
     @classmethod
     def read(cls, key: bytes | None, value: bytes | None, headers: Headers | None) -> DeadLetter:

@@ -49,11 +49,21 @@ class ModelIdentity:
 class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    ``max_bytes`` is the length of the longest prediction that the topic takes. The producer may take less.
+    ``max_bytes`` is the length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest
+    dead letter. The producer may take less.
     """
 
-    def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plan: PipelinePlan,
+        model: ModelIdentity,
+        *,
+        max_bytes: int,
+        letter_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
         self.max_bytes = min(max_bytes, MAX_RECORD_BYTES)
+        self._letter_bytes = letter_bytes
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)
@@ -123,7 +133,7 @@ class PredictionWriter:
             value=value,
             original_headers=original,
         )
-        return letter.record(self.dead_letter_topic, now, more_headers or ())
+        return letter.record(self.dead_letter_topic, now, self._letter_bytes, more_headers or ())
 
     def unscorable(self, consumed: Consumed, event: EventPosition, reason: str, message: str, now: int) -> Produced:
         """A dead letter of a record that could be read but not scored: its headers name the raw event.

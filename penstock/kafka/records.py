@@ -28,10 +28,7 @@ class Consumed(NamedTuple):
 
 
 class Produced(NamedTuple):
-    """A record to be written; ``timestamp`` is epoch ms. ``origin`` names the consumed record that caused it.
-
-    ``shorter`` is written instead where Kafka or its client refuses the record as too long.
-    """
+    """A record to be written; ``timestamp`` is epoch ms. ``origin`` names the consumed record that caused it."""
 
     topic: str
     partition: int
@@ -40,7 +37,6 @@ class Produced(NamedTuple):
     headers: Headers
     timestamp: int
     origin: str
-    shorter: Produced | None = None
 
     @property
     def bytes(self) -> int:

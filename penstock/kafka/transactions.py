@@ -17,7 +17,7 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -206,8 +206,6 @@ class TransactionalProducer:
     ) -> None:
         """Write ``records`` and commit ``offsets`` for the consumer group, in one transaction.
 
-        A record that is too long for its topic or the client is written as its ``shorter`` form, if it has one.
-
         Args:
             records: The records; none is copied.
             offsets: The offsets to commit; if empty, the transaction has records only.
@@ -219,29 +217,12 @@ class TransactionalProducer:
             OutcomeUnknownError: the producer was discarded; call :meth:`start`, then read the committed offsets.
             PenstockError: the broker refuses a record or fences this instance, permanently. Nothing was written.
         """
-        deadline = Deadline.after(timeout_s, self._clock)
-        waiting = list(records)
-        while True:
-            try:
-                self._write(waiting, offsets, group_metadata, deadline)
-            except _TooLongError as refused:
-                _log.warning("the record for %s is too long for %s: cut", refused.record.origin, refused.record.topic)
-                waiting = [refused.shorter if record is refused.record else record for record in waiting]
-            else:
-                return
-
-    def _write(
-        self, records: Sequence[Produced], offsets: list[TopicPartition], group_metadata: Any, deadline: Deadline
-    ) -> None:
-        """One attempt of :meth:`write`.
-
-        Raises:
-            _TooLongError: nothing was written, and would be with a shorter record; besides the errors of ``write``.
-        """
         self._replace_if_in_doubt(fenced_by_group=bool(offsets))
         producer = self._producer
         if producer is None:
             raise OutcomeUnknownError("no producer")
+        deadline = Deadline.after(timeout_s, self._clock)
+
         refused: list[tuple[Produced, KafkaError]] = []
         try:
             self._retry(deadline, producer.begin_transaction)
@@ -259,7 +240,7 @@ class TransactionalProducer:
         except _AbortRequiredError as abort:
             self._abort(producer)
             if refused:
-                raise _refused_error(refused) from abort
+                raise _record_refused(*refused[0]) from abort
             raise TransactionAbortedError(abort.error.str()) from abort
         except OutcomeUnknownError:
             self._producer = None
@@ -387,13 +368,6 @@ class _AbortRequiredError(Exception):
         self.error = error
 
 
-class _TooLongError(Exception):
-    def __init__(self, record: Produced, shorter: Produced) -> None:
-        super().__init__(record.origin)
-        self.record = record
-        self.shorter = shorter
-
-
 def producer_factory(
     kafka: KafkaAccess, transactional_id: str, *, quiet: bool = False
 ) -> Callable[[EndWatch], Producer]:
@@ -438,18 +412,6 @@ def producer_factory(
     return lambda watch: Producer(
         {**config, "error_cb": watch.on_error, "stats_cb": watch.on_statistics}, logger=WatchedLog(watch, _log, least)
     )
-
-
-def _refused_error(refused: Sequence[tuple[Produced, KafkaError]]) -> Exception:
-    """The error for refused records. Kafka refuses a batch for one of them, so only the longest is taken to be it."""
-    too_long = [
-        (record, record.shorter)
-        for record, error in refused
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and record.shorter is not None
-    ]
-    if too_long:
-        return _TooLongError(*max(too_long, key=lambda pair: pair[0].bytes))
-    return _record_refused(*refused[0])
 
 
 def _record_refused(record: Produced, error: KafkaError) -> PenstockError:

@@ -74,6 +74,7 @@ class TrackStore:
         version: The model version of the reference.
         stop: Set it to stop waiting for a broker.
         gaps: What to do where Kafka deleted records before they were read.
+        called: What the user calls the pipeline, for messages.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class TrackStore:
         version: int,
         stop: threading.Event,
         gaps: GapPolicy,
+        *,
+        called: str,
     ) -> None:
         self._kafka = kafka
         self._group = group_of(pipeline.name, "drift")
@@ -92,6 +95,7 @@ class TrackStore:
         self._version = version
         self._stop = stop
         self._gaps = gaps
+        self._called = called
         self._producers: dict[Partition, TransactionalProducer] = {}
 
     def acquire(self, partition: Partition) -> ResumePoint:
@@ -99,7 +103,8 @@ class TrackStore:
 
         Raises:
             NotSavedError: if the process is stopping, or the state cannot be read now.
-            PenstockError: if Kafka denies access, the state is unreadable, or records were deleted unread.
+            PenstockError: if Kafka denies access, the topic or its partition is gone, the state is unreadable, or
+                records were deleted unread.
         """
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
@@ -113,7 +118,7 @@ class TrackStore:
         if not producer.start():
             raise NotSavedError("stopping", lost=True)
         self._producers[partition] = producer
-        states = read_latest_states(self._kafka, self._group, self._topic, number)
+        states = read_latest_states(self._kafka, self._group, self._topic, number, called=self._called)
         return self._beyond_deleted(resume_point(states, partition, self._reference), partition)
 
     def _beyond_deleted(self, resume: ResumePoint, partition: Partition) -> ResumePoint:
@@ -121,6 +126,8 @@ class TrackStore:
         try:
             with Lag(self._kafka) as lag:
                 earliest, end = lag.earliest_offsets(topic)[number], lag.end_offsets(topic)[number]
+        except KeyError:
+            raise _gone(topic, number, self._kafka, self._called) from None
         except KafkaException as error:
             raise NotSavedError(f"the offsets of {topic} are not known: {error.args[0].str()}", lost=False) from error
         if not resume.start:  # the first start
@@ -189,11 +196,12 @@ def resume_point(states: dict[str, bytes], partition: Partition, reference: Drif
     return ResumePoint(current, start if current is None else current.position)
 
 
-def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) -> dict[str, bytes]:
+def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int, *, called: str) -> dict[str, bytes]:
     """Read the latest committed value of each key in a partition of the state topic.
 
     Raises:
         NotSavedError: if the partition cannot be read to its end now.
+        PenstockError: if it is gone.
     """
     consumer = Consumer(
         {
@@ -226,15 +234,22 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
                 return states
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.str()}", lost=False)
-            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise PenstockError(
-                    f"topic {topic} does not exist", where=str(kafka), next="penstock topics create PIPELINE"
-                )
+            elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
+                raise _gone(topic, partition, kafka, called)
     except KafkaException as error:
         raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.args[0].str()}", lost=False) from error
     finally:
         consumer.close()
     raise NotSavedError(f"{topic}[{partition}] cannot be read to its end", lost=False)
+
+
+def _gone(topic: str, partition: int, kafka: KafkaAccess, called: str) -> PenstockError:
+    return PenstockError(
+        f"{topic}[{partition}] is gone: the topic was deleted, or made anew with fewer partitions",
+        where=str(kafka),
+        safe="every published alert and the saved state of the other partitions",
+        next=f"penstock topics create {called}, then start the drift app again",
+    )
 
 
 def _put(states: dict[str, bytes], message: Message) -> None:

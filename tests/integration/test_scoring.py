@@ -214,22 +214,19 @@ def test_undecodable_records_become_dead_letters_and_the_others_are_scored(bench
 
 
 def test_a_record_that_no_dead_letter_can_hold_is_one_with_an_excerpt_and_the_others_are_scored(bench):
-    letters_topic = dead_letters_of(bench.pipeline.predictions_topic)
-    whole = b"w" * 50_000
-    for_client, for_broker = b"\0" * (MAX_RECORD_BYTES + 1), random.Random(1).randbytes(10 << 20).hex().encode()
+    takes = 20_000_000
+    bench.configure(dead_letters_of(bench.pipeline.predictions_topic), "max.message.bytes", str(takes))
+    values = [b"w" * 50_000, b"\0" * (MAX_RECORD_BYTES + 1), b"\0" * takes]
     with bench.scoring():
-        bench.feed(30)
-        assert_exactly_once(bench)
-        bench.configure(letters_topic, "max.message.bytes", "100000")  # after the scorer has looked
-        for value in (whole, for_client, for_broker[: 8 << 20]):
+        for value in values:
+            bench.feed(30)
             bench.emit_compressed(1, value)
         bench.feed(30)
         assert_exactly_once(bench)
     letters = [DeadLetter.read(m.key(), m.value(), m.headers()) for m in bench.dead_letters()]
     assert [(letter.value, letter.value_bytes) for letter in letters] == [
-        (whole, None),
-        (for_client[: 16 * 1024], len(for_client)),
-        (for_broker[: 16 * 1024], 8 << 20),
+        (values[0], None),
+        *((value[: 16 * 1024], len(value)) for value in values[1:]),
     ]
 
 

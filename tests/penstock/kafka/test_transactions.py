@@ -46,7 +46,6 @@ class ScriptedProducer:
         self._script = {name: list(errors) for name, errors in script.items()}
         self.calls = []
         self.refusals = []
-        self.sent = []
 
     def _play(self, name):
         self.calls.append(name)
@@ -63,8 +62,7 @@ class ScriptedProducer:
     def begin_transaction(self):
         self._play("begin")
 
-    def produce(self, _topic, value, **rest):
-        self.sent.append(value)
+    def produce(self, _topic, _value, **rest):
         self._play("produce")
         if self._script.get("delivery"):
             self.refusals.append((rest["on_delivery"], self._script["delivery"].pop(0)))
@@ -80,7 +78,6 @@ class ScriptedProducer:
     def commit_transaction(self, _timeout):
         for on_delivery, error in self.refusals:
             on_delivery(error, None)
-        self.refusals.clear()
         self._play("commit")
 
     def abort_transaction(self, _timeout):
@@ -112,8 +109,8 @@ class ProducerRig:
         self.made.append(ScriptedProducer(self.clock, **script))
         return self.made[-1]
 
-    def write(self, timeout_s=20.0, offsets=OFFSETS, records=(RECORD,)):
-        self.producer.write(records, offsets, b"group", timeout_s)
+    def write(self, timeout_s=20.0, offsets=OFFSETS):
+        self.producer.write([RECORD], offsets, b"group", timeout_s)
 
     @property
     def calls(self):
@@ -232,36 +229,6 @@ def test_a_record_that_the_client_refuses_stops_the_service():
     with pytest.raises(PenstockError, match="refuses"):
         rig.write()
     assert rig.calls == ["begin", "produce", "abort"]
-
-
-SHORT = RECORD._replace(value=b"s")
-LONG = RECORD._replace(value=b"long", shorter=SHORT)
-
-
-def test_a_record_that_the_client_refuses_as_too_long_is_written_in_its_shorter_form():
-    rig = started({"produce": [TOO_LARGE]})
-    rig.write(records=[LONG])
-    assert rig.calls == ["begin", "produce", "abort", "begin", "produce", "offsets", "commit"]
-    assert rig.made[-1].sent[-1] == b"s"
-
-
-def test_of_a_batch_that_the_broker_refuses_only_the_longest_record_is_shortened():
-    rig = started({"delivery": [TOO_LARGE, TOO_LARGE, TOO_LARGE], "commit": [ABORTABLE]})
-    longer = RECORD._replace(value=b"longer", shorter=LONG)
-    rig.write(records=[RECORD, longer, LONG])
-    assert rig.made[-1].sent == [b"v", b"longer", b"long", b"v", b"long", b"long"]
-
-
-def test_a_shorter_form_that_is_still_too_long_is_shortened_again():
-    rig = started({"produce": [TOO_LARGE, TOO_LARGE]})
-    rig.write(records=[RECORD._replace(value=b"longer", shorter=LONG)])
-    assert rig.made[-1].sent == [b"longer", b"long", b"s"]
-
-
-def test_a_record_whose_shortest_form_is_refused_stops_the_service():
-    rig = started({"produce": [TOO_LARGE, TOO_LARGE]})
-    with pytest.raises(PenstockError, match="refuses"):
-        rig.write(records=[LONG])
 
 
 def test_a_full_queue_is_drained():

@@ -40,7 +40,7 @@ class FakeLag:
 def resumed(start: int, monkeypatch: pytest.MonkeyPatch, *, skip: bool = False) -> int:
     monkeypatch.setattr(state_store, "Lag", FakeLag)
     gaps = GapPolicy("fraud", "drift", (PLACE[0],), "The detectors do not see them.", "penstock drift run fraud", skip)
-    store = TrackStore(KAFKA, fraud, reference("x"), 1, threading.Event(), gaps)
+    store = TrackStore(KAFKA, fraud, reference("x"), 1, threading.Event(), gaps, called="fraud")
     return store._beyond_deleted(ResumePoint(None, start), PLACE).start
 
 
@@ -64,6 +64,35 @@ def test_a_position_behind_deleted_records_moves_to_the_earliest_one_if_told_to(
     assert resumed(10, monkeypatch, skip=True) == 60
 
 
+def test_a_partition_that_is_gone_is_named_with_the_command_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeLag, "earliest_offsets", lambda *_: {1: 60})
+    for start in (0, 60):
+        with pytest.raises(PenstockError, match=r"features\.fraud\[0\] is gone") as gone:
+            resumed(start, monkeypatch)
+        assert str(gone.value.next).startswith("penstock topics create fraud")
+
+
+@pytest.mark.parametrize("code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION])
+def test_a_partition_of_the_states_that_is_gone_is_named_too(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    class FakeMessage:
+        def error(self) -> KafkaError:
+            return KafkaError(code)
+
+    class FakeConsumer:
+        def __init__(self, _settings: dict[str, Any]) -> None: ...
+
+        def assign(self, _partitions: list[Any]) -> None: ...
+
+        def poll(self, _timeout: float) -> FakeMessage:
+            return FakeMessage()
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(state_store, "Consumer", FakeConsumer)
+    with pytest.raises(PenstockError, match=r"drift\.fraud\.state\[0\] is gone"):
+        read_latest_states(KAFKA, "g", "drift.fraud.state", 0, called="fraud")
+
+
 def test_states_that_are_deleted_while_they_are_read_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class FakeMessage:
         def error(self) -> KafkaError:
@@ -82,4 +111,4 @@ def test_states_that_are_deleted_while_they_are_read_are_read_again(monkeypatch:
 
     monkeypatch.setattr(state_store, "Consumer", FakeConsumer)
     with pytest.raises(NotSavedError, match="cannot be read"):
-        read_latest_states(KAFKA, "g", "drift.fraud.state", 0)
+        read_latest_states(KAFKA, "g", "drift.fraud.state", 0, called="fraud")
