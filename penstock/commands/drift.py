@@ -85,9 +85,7 @@ def status(pipeline: str, alerts: int) -> None:
     tracks = []
     for partition in range(definition.source.partitions):
         try:
-            states = read_latest_states(
-                settings.kafka.access, group, definition.drift_state_topic, partition, called=pipeline
-            )
+            states = read_latest_states(settings.kafka.access, group, definition.drift_state_topic, partition)
         except NotSavedError as error:
             raise PenstockError(str(error), where=str(settings.kafka.access), next="penstock status") from error
         for topic, names in monitors_by_topic(definition).items():

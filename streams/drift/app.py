@@ -47,7 +47,7 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
     """
     pipeline = project.pipeline
     monitors, name = pipeline.monitors, pipeline.model.name
-    train = f"penstock model train {project.reference}, and load the new version"
+    train = f"penstock model train {project.reference} --backfill FOLDER, and load the new version"
     if monitors is None:
         raise PenstockError(
             f"pipeline {pipeline.name} declares no monitors", next="give it monitors=Monitors(inputs=(...))"
@@ -134,9 +134,7 @@ class _AppRun:
         self._topics = list(monitors)
         self._follower = PartitionFollower(
             reference,
-            TrackStore(
-                settings.kafka.access, pipeline, reference, version, self._give_up, gaps, called=project.reference
-            ),
+            TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up, gaps),
             {topic: observation_reader(topic, project, version) for topic in monitors},
             monitors,
             DriftRecordBuilder(pipeline, reference, version, _letter_bytes(settings.kafka.access, monitors)),

@@ -74,7 +74,6 @@ class TrackStore:
         version: The model version of the reference.
         stop: Set it to stop waiting for a broker.
         gaps: What to do where Kafka deleted records before they were read.
-        called: What the user calls the pipeline, for messages.
     """
 
     def __init__(
@@ -85,8 +84,6 @@ class TrackStore:
         version: int,
         stop: threading.Event,
         gaps: GapPolicy,
-        *,
-        called: str,
     ) -> None:
         self._kafka = kafka
         self._group = group_of(pipeline.name, "drift")
@@ -95,7 +92,6 @@ class TrackStore:
         self._version = version
         self._stop = stop
         self._gaps = gaps
-        self._called = called
         self._producers: dict[Partition, TransactionalProducer] = {}
 
     def acquire(self, partition: Partition) -> ResumePoint:
@@ -118,7 +114,7 @@ class TrackStore:
         if not producer.start():
             raise NotSavedError("stopping", lost=True)
         self._producers[partition] = producer
-        states = read_latest_states(self._kafka, self._group, self._topic, number, called=self._called)
+        states = read_latest_states(self._kafka, self._group, self._topic, number)
         return self._beyond_deleted(resume_point(states, partition, self._reference), partition)
 
     def _beyond_deleted(self, resume: ResumePoint, partition: Partition) -> ResumePoint:
@@ -127,7 +123,7 @@ class TrackStore:
             with Lag(self._kafka) as lag:
                 earliest, end = lag.earliest_offsets(topic)[number], lag.end_offsets(topic)[number]
         except KeyError:
-            raise _gone(topic, number, self._kafka, self._called) from None
+            raise _gone(topic, number, self._kafka) from None
         except KafkaException as error:
             raise NotSavedError(f"the offsets of {topic} are not known: {error.args[0].str()}", lost=False) from error
         if not resume.start:  # the first start
@@ -196,7 +192,7 @@ def resume_point(states: dict[str, bytes], partition: Partition, reference: Drif
     return ResumePoint(current, start if current is None else current.position)
 
 
-def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int, *, called: str) -> dict[str, bytes]:
+def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: int) -> dict[str, bytes]:
     """Read the latest committed value of each key in a partition of the state topic.
 
     Raises:
@@ -235,7 +231,7 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.str()}", lost=False)
             elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
-                raise _gone(topic, partition, kafka, called)
+                raise _gone(topic, partition, kafka)
     except KafkaException as error:
         raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.args[0].str()}", lost=False) from error
     finally:
@@ -243,12 +239,12 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
     raise NotSavedError(f"{topic}[{partition}] cannot be read to its end", lost=False)
 
 
-def _gone(topic: str, partition: int, kafka: KafkaAccess, called: str) -> PenstockError:
+def _gone(topic: str, partition: int, kafka: KafkaAccess) -> PenstockError:
     return PenstockError(
         f"{topic}[{partition}] is gone: the topic was deleted, or made anew with fewer partitions",
         where=str(kafka),
         safe="every published alert and the saved state of the other partitions",
-        next=f"penstock topics create {called}, then start the drift app again",
+        next="penstock topics create PIPELINE, then start the drift app again",
     )
 
 

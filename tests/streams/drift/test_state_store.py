@@ -40,7 +40,7 @@ class FakeLag:
 def resumed(start: int, monkeypatch: pytest.MonkeyPatch, *, skip: bool = False) -> int:
     monkeypatch.setattr(state_store, "Lag", FakeLag)
     gaps = GapPolicy("fraud", "drift", (PLACE[0],), "The detectors do not see them.", "penstock drift run fraud", skip)
-    store = TrackStore(KAFKA, fraud, reference("x"), 1, threading.Event(), gaps, called="fraud")
+    store = TrackStore(KAFKA, fraud, reference("x"), 1, threading.Event(), gaps)
     return store._beyond_deleted(ResumePoint(None, start), PLACE).start
 
 
@@ -69,7 +69,7 @@ def test_a_partition_that_is_gone_is_named_with_the_command_that_makes_it(monkey
     for start in (0, 60):
         with pytest.raises(PenstockError, match=r"features\.fraud\[0\] is gone") as gone:
             resumed(start, monkeypatch)
-        assert str(gone.value.next).startswith("penstock topics create fraud")
+        assert str(gone.value.next).startswith("penstock topics create PIPELINE")
 
 
 @pytest.mark.parametrize("code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION])
@@ -90,7 +90,7 @@ def test_a_partition_of_the_states_that_is_gone_is_named_too(monkeypatch: pytest
 
     monkeypatch.setattr(state_store, "Consumer", FakeConsumer)
     with pytest.raises(PenstockError, match=r"drift\.fraud\.state\[0\] is gone"):
-        read_latest_states(KAFKA, "g", "drift.fraud.state", 0, called="fraud")
+        read_latest_states(KAFKA, "g", "drift.fraud.state", 0)
 
 
 def test_states_that_are_deleted_while_they_are_read_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +111,4 @@ def test_states_that_are_deleted_while_they_are_read_are_read_again(monkeypatch:
 
     monkeypatch.setattr(state_store, "Consumer", FakeConsumer)
     with pytest.raises(NotSavedError, match="cannot be read"):
-        read_latest_states(KAFKA, "g", "drift.fraud.state", 0, called="fraud")
+        read_latest_states(KAFKA, "g", "drift.fraud.state", 0)
