@@ -256,8 +256,11 @@ def emissions_by_entity(
 
 
 def is_in_offset_order(plan: PipelinePlan, view: ViewPlan) -> bool:
-    """Whether a view must see an entity's events of one partition in the order of their offsets."""
-    return view.key == plan.source.key and plan.source.order == "arrival"
+    """Whether a view must see an entity's events of one partition in the order of their offsets.
+
+    So it is if the entity alone decides which way they take.
+    """
+    return plan.source.order == "arrival" and set(_keys_until(plan, view) or ()) == {view.key}
 
 
 def check_vectors(
