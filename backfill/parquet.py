@@ -9,6 +9,7 @@ them: by offset, or by event time if the source's order is ``event_time``.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from backfill.manifest import BackfillManifest, Part, load_manifest
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
+from penstock.time import iso
 from schemas.codec import Decoder
 from schemas.feature_types import FeatureType, element_of
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -186,13 +188,17 @@ def read_backfill(folder: Path) -> Backfill:
     manifest = load_manifest(folder)
     if manifest is None:
         raise PenstockError(
-            "the folder has no backfill", where=str(folder), next="penstock backfill run PIPELINE --out FOLDER"
+            "the folder has no backfill",
+            where=str(folder),
+            next=f"penstock backfill run PIPELINE --from TIME --to TIME --out {shlex.quote(str(folder))}",
         )
     if manifest.state != "complete":
+        replay, views = manifest.replay, " ".join(f"--view {name}" for name in manifest.views)
         raise PenstockError(
             "the backfill is not complete",
             where=str(folder),
-            next=f"run the same command again: penstock backfill run {manifest.pipeline} ... --out {folder}",
+            next=f"run the same command again: penstock backfill run PIPELINE --from {iso(replay.from_ms)} "
+            f"--to {iso(replay.to_ms)} {views} --out {shlex.quote(str(folder))}",
         )
     for part in manifest.parts:
         try:

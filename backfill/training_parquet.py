@@ -83,7 +83,7 @@ def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) 
         raise PenstockError(
             f"the backfill does not fit model {pipeline.model.name}: {'; '.join(reasons)}",
             where=str(backfill.folder),
-            next=f"penstock backfill run {project.reference} --from ... --to ... --out ANOTHER FOLDER",
+            next=f"penstock backfill run {project.reference} --from TIME --to TIME --out FOLDER, another one",
         )
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from penstock.kafka.records import MAX_RECORD_BYTES, Produced
+
 PREFIX = "__connect.errors."
 TOPIC = PREFIX + "topic"
 PARTITION = PREFIX + "partition"
@@ -92,6 +94,30 @@ class DeadLetter:
         """Return the excerpt without key and headers of the record, which may be as long as its value."""
         length = len(self.value or b"") if self.value_bytes is None else self.value_bytes
         return replace(self.excerpt(), key=None, original_headers=(), value_bytes=length)
+
+    def forms(self) -> tuple[DeadLetter, ...]:
+        """Return the letter, its excerpt and its bare form: the first that its topic takes is published."""
+        excerpt = self.excerpt()
+        return (self, self.bare()) if excerpt is self else (self, excerpt, self.bare())
+
+    def record(self, topic: str, timestamp: int, max_bytes: int, more_headers: Headers = ()) -> Produced:
+        """Return the letter's record for a dead-letter topic, in the first form that fits.
+
+        Args:
+            topic: The dead-letter topic.
+            timestamp: Epoch milliseconds.
+            max_bytes: The bytes of the longest record that the topic takes. The producer may take less.
+            more_headers: Headers that follow the letter's own.
+        """
+        origin = f"{self.topic}[{self.partition}]@{self.offset}"
+        records = (
+            Produced(topic, form.partition, form.key, form.value, [*form.headers(), *more_headers], timestamp, origin)
+            for form in self.forms()
+        )
+        for record in records:
+            if record.bytes <= min(max_bytes, MAX_RECORD_BYTES):
+                break
+        return record
 
     @classmethod
     def read(cls, key: bytes | None, value: bytes | None, headers: Headers | None) -> DeadLetter:

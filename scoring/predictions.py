@@ -55,12 +55,22 @@ class Moment(NamedTuple):
 class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    ``max_bytes`` is the length of the longest prediction that the topic takes. The producer may take less.
+    ``max_bytes`` is the length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest
+    dead letter. The producer may take less.
     """
 
-    def __init__(self, pipeline: Pipeline, plan: PipelinePlan, model: ModelIdentity, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plan: PipelinePlan,
+        model: ModelIdentity,
+        *,
+        max_bytes: int,
+        letter_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
         self.max_bytes = min(max_bytes, MAX_RECORD_BYTES)
         self._surely_taken = (self.max_bytes - _HEADERS_BYTES) // 2
+        self._letter_bytes = letter_bytes
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)
@@ -98,9 +108,7 @@ class PredictionWriter:
         raw_partitions, raw_offsets = sources[:2].astype(np.uint64)
         high = _mix(_mix(seeds ^ raw_partitions) ^ raw_offsets)
         places = np.array([record[1:3] for record in consumed], np.uint64).reshape(len(consumed), 2)
-        span = (
-            _mix(_mix(np.uint64(_seed("span", *consumed[0][:1])) ^ places[:, 0]) ^ places[:, 1]) if consumed else high
-        )
+        span = _mix(_mix(np.uint64(_seed("span", consumed[0].topic)) ^ places[:, 0]) ^ places[:, 1])
         text = np.stack([high, _mix(high), span], axis=1).astype(">u8").tobytes().hex()
         return [Span(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
@@ -133,8 +141,10 @@ class PredictionWriter:
             return False
         return prediction.bytes > self.max_bytes
 
-    def dead_letter(self, consumed: Consumed, stage: str, reason: str, message: str, now: int) -> Produced:
-        """A record that cannot be scored, verbatim, with the reason in its headers.
+    def dead_letter(
+        self, consumed: Consumed, stage: str, reason: str, message: str, now: int, more_headers: Headers | None = None
+    ) -> Produced:
+        """A record that cannot be scored, verbatim if Kafka takes it, with the reason in its headers.
 
         ``message`` must hold no value of a field.
         """
@@ -152,16 +162,15 @@ class PredictionWriter:
             value=value,
             original_headers=original,
         )
-        return Produced(self.dead_letter_topic, partition, key, value, letter.headers(), now, consumed)
+        return letter.record(self.dead_letter_topic, now, self._letter_bytes, more_headers or ())
 
     def unscorable(self, consumed: Consumed, event: EventPosition, reason: str, message: str, now: int) -> Produced:
         """A dead letter of a record that could be read but not scored: its headers name the raw event.
 
         The event therefore counts as answered after a restart.
         """
-        letter = self.dead_letter(consumed, "score", reason, message, now)
         named: Headers = [(_SOURCE + name, str(value).encode()) for name, value in event._asdict().items()]
-        return letter._replace(headers=letter.headers + named, timestamp=max(now, event.timestamp))
+        return self.dead_letter(consumed, "score", reason, message, max(now, event.timestamp), named)
 
 
 def event_position(record: Mapping[str, Any]) -> EventPosition:

@@ -71,7 +71,7 @@ class ModelRepository:
             raise PenstockError(
                 f"model {model} has no version {version} (there are: {known})",
                 where=str(self.root / model),
-                next="name one of them, or make one: penstock model train PIPELINE",
+                next="name one of them, or make one: penstock model train PIPELINE --backfill FOLDER",
             )
         return file.parent
 
@@ -93,7 +93,9 @@ class ModelRepository:
         versions = self.versions(model)
         if not versions:
             raise PenstockError(
-                f"model {model} has no version yet", where=str(self.root), next="penstock model train PIPELINE"
+                f"model {model} has no version yet",
+                where=str(self.root),
+                next="penstock model train PIPELINE --backfill FOLDER",
             )
         return versions[-1]
 
@@ -149,7 +151,9 @@ class ModelRepository:
         serving = self.serving_config(model)
         if serving is None:
             raise ModelNotLoaded(
-                f"model {model} has no version yet", where=str(self.root), next="penstock model train PIPELINE"
+                f"model {model} has no version yet",
+                where=str(self.root),
+                next="penstock model train PIPELINE --backfill FOLDER",
             )
         views = self.manifest(model, serving.version).views
         return ModelMetadata(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)

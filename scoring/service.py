@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -77,7 +77,7 @@ def run_scorer(
         PenstockError: if a check fails at the start, or if the scorer cannot continue.
     """
     kafka = settings.kafka.access
-    max_bytes = _check_topics(project, kafka)
+    largest = _check_topics(project, kafka)
     with (
         closing(open_server(PRIMARY_SERVER, settings)) as primary,
         closing(open_server(FALLBACK_SERVER, settings)) as fallback,
@@ -85,7 +85,7 @@ def run_scorer(
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, options.limits.max_batch)
         load_fallback(fallback, model)
-        with _components(project, kafka, options, (primary, fallback), model, max_bytes, progress, stop) as components:
+        with _components(project, kafka, options, (primary, fallback), model, largest, progress, stop) as components:
             _log.info(
                 "scorer %s: %s -> %s with model %s version %d",
                 options.instance,
@@ -116,8 +116,8 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def _check_topics(project: Project, kafka: KafkaAccess) -> int:
-    """Check the topics; returns the bytes of the longest prediction that Kafka takes."""
+def _check_topics(project: Project, kafka: KafkaAccess) -> Mapping[str, int]:
+    """Check the topics; returns the bytes of the longest record that each takes."""
     pipeline = project.pipeline
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
     topics = [pipeline.features_topic, *written]
@@ -135,7 +135,7 @@ def _check_topics(project: Project, kafka: KafkaAccess) -> int:
             _log.warning("%s", warning)
     largest = message_limits(found)
     require_room(room_of_scorer(pipeline, largest), largest, kafka)
-    return largest[pipeline.predictions_topic]
+    return largest
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def _components(
     options: ScorerOptions,
     servers: tuple[ModelServer, ModelServer],
     model: ModelMetadata,
-    max_bytes: int,
+    largest: Mapping[str, int],
     progress: ProgressTracker,
     stop: threading.Event,
 ) -> Iterator[ScorerComponents]:
@@ -190,7 +190,11 @@ def _components(
         options.skip_deleted,
     )
     writer = PredictionWriter(
-        pipeline, project.plan, ModelIdentity(model.name, str(model.version)), max_bytes=max_bytes
+        pipeline,
+        project.plan,
+        ModelIdentity(model.name, str(model.version)),
+        max_bytes=largest[predictions],
+        letter_bytes=largest[dead_letters_of(predictions)],
     )
     reader = FeatureReader(
         features_schema(project.plan),

@@ -145,7 +145,8 @@ def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str
         f"the model's inputs are not the pipeline's: number {position} is {ours} there and {theirs} in the model",
         where=f"{where}: {len(served)} inputs, the pipeline declares {len(declared)}",
         safe="nothing was read or scored",
-        next="penstock model train PIPELINE and load it, so that the model learns the inputs as they are now",
+        next="penstock model train PIPELINE --backfill FOLDER and load it, so that the model learns the inputs as they "
+        "are now",
     )
 
 
@@ -173,5 +174,5 @@ def _check_views(plan: PipelinePlan, model: ModelMetadata, where: str) -> None:
                 f"view {name} is not what the model was trained on: {ours} now, {theirs or 'absent'} then",
                 where=where,
                 safe="nothing was read or scored",
-                next="penstock model train PIPELINE and load it, on the features as they are now",
+                next="penstock model train PIPELINE --backfill FOLDER and load it, on the features as they are now",
             )

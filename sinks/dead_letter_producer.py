@@ -30,7 +30,7 @@ class DeadLetterProducer:
         """
         # Kafka refuses a batch for one record in it, so the refused ones are sent one by one.
         for letter in self._send(letters):
-            if all(self._send([form]) for form in (letter, letter.excerpt(), letter.bare())):
+            if all(self._send([form]) for form in letter.forms()):
                 raise self._not_taken("too large", letter)
 
     def _send(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:

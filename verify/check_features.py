@@ -39,6 +39,7 @@ def check_features(
     *,
     arrivals: Sequence[Arrival] = (),
     others: Sequence[Mapping[Position, JudgedEvent]] = (),
+    without_value: AbstractSet[Position] = frozenset(),
 ) -> FeatureFindings:
     """Check the envelope, vectors and derived features of every event's record, and the event-time order.
 
@@ -46,7 +47,8 @@ def check_features(
     the features is compared.
 
     ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
-    one mapping per source. ``checked`` counts compared values, of ``total`` that were emitted.
+    one mapping per source. ``without_value`` are the events that have only a letter without an excerpt. ``checked``
+    counts compared values, of ``total`` that were emitted.
     """
     records = [record for record in records if not record.is_timer]
     whole = [record for record in records if not record.is_excerpt]
@@ -60,7 +62,7 @@ def check_features(
             findings.mismatch(f"{record.place_in('features')}: no valid event at source {record.position}")
         else:
             _check_envelope(plan, event, record, findings)
-    findings.missing = len(events.keys() - seen)
+    findings.missing = len(events.keys() - seen - without_value)
     _check_definitions(records, findings)
     findings.total = emitted_values(plan, whole) + _aggregates(plan, records) - _aggregates(plan, whole)
     located = [(record.place_in("features"), record.value) for record in whole]
@@ -71,7 +73,7 @@ def check_features(
     known = [record for record in records if record.position in events]
     excused = may_be_out_of_order(plan.source, arrivals) if plan.source.order == "event_time" else None
     for view in plan.views:
-        _check_view(plan, view, events, known, others, findings, excused)
+        _check_view(plan, view, events, known, others, findings, excused, without_value)
     return findings
 
 
@@ -155,6 +157,7 @@ def _check_view(
     others: Sequence[Mapping[Position, JudgedEvent]],
     findings: FeatureFindings,
     excused: AbstractSet[tuple[int, int]] | None,
+    without_value: AbstractSet[Position],
 ) -> None:
     of_entity = by_entity(view, events.values())
     updates = by_entity(view, (event for of_source in others for event in of_source.values()))
@@ -178,7 +181,8 @@ def _check_view(
         finals = {}
         are_whole = True
         for epoch, emissions in epochs.items():
-            chains = entity_chains(emissions, [*own_events, *updating], findings, name, ordered=ordered)
+            of_both = [*own_events, *updating]
+            chains = entity_chains(emissions, of_both, findings, name, ordered=ordered, without_value=without_value)
             finals[epoch] = chains.final
             are_whole = are_whole and chains.is_whole
             for chain in chains.attempts:
@@ -252,8 +256,11 @@ def emissions_by_entity(
 
 
 def is_in_offset_order(plan: PipelinePlan, view: ViewPlan) -> bool:
-    """Whether a view must see an entity's events of one partition in the order of their offsets."""
-    return view.key == plan.source.key and plan.source.order == "arrival"
+    """Whether a view must see an entity's events of one partition in the order of their offsets.
+
+    So it is if the entity alone decides which way they take.
+    """
+    return plan.source.order == "arrival" and set(_keys_until(plan, view) or ()) == {view.key}
 
 
 def check_vectors(

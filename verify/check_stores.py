@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify import store_formats as formats
+from verify.dead_letters import read_letter
 from verify.findings import Findings
-from verify.published import Published
+from verify.published import Position, Published
 from verify.run_data import StoredTable
 
 Order = tuple[int, int, int, int]
 _NO_TABLE = StoredTable((), (), ())
 
+_REFUSED = ("penstock.sink.cassandra", "penstock.Undecodable")
+# What docs/reference/dead-letters.md says of keys and rows; a row that is surely shorter was not refused for its size.
+_MAX_KEY_BYTES, _ALWAYS_TAKEN_BYTES, _CELL_BYTES = 65_000, 15 * 2**20, 16
+
 
 @dataclass
 class StoreFindings(Findings):
-    """Result of the check of one store: ``checked`` vectors or keys of rows, of which ``compared`` rows as a whole."""
+    """Result of the check of one store: ``checked`` vectors or keys of rows, of which ``compared`` rows as a whole.
+
+    ``refused`` counts records that have a dead letter in place of their rows.
+    """
 
     checked: int = 0
     compared: int = 0
+    refused: int = 0
 
 
 def check_redis(
@@ -71,23 +82,82 @@ def check_cassandra(
     records: Sequence[Published],
     predictions: Sequence[Published],
     tables: Mapping[str, StoredTable],
+    feature_letters: Iterable[Record] = (),
+    prediction_letters: Iterable[Record] = (),
 ) -> StoreFindings:
-    """Compare the key of every row with the published records, and every column of the rows that were read."""
+    """Compare the key of every row with the published records, and every column of the rows that were read.
+
+    The rows of a record may be missing if the sink has written a dead letter of it, and one of them is a row that
+    Cassandra does not take. The letters are those of the features topic and of the predictions topic.
+    """
     findings = StoreFindings()
-    for view in plan.views:
-        rows = [
-            formats.history_row(record.value[view.name], record.value)
-            for record in records
-            if record.value[view.name] is not None
-        ]
-        _check_table(formats.history_table(plan, view), formats.HISTORY_KEY, rows, tables, findings)
+    rows: dict[str, list[_Row]] = {formats.history_table(plan, view): [] for view in plan.views}
     by_event, by_entity = formats.prediction_tables(plan.pipeline)
-    rows = [formats.prediction_row(prediction.value) for prediction in predictions]
-    _check_table(by_event, formats.PREDICTION_KEY, rows, tables, findings)
-    of_entities = [formats.prediction_by_entity_row(prediction.value) for prediction in predictions]
-    rows = [row for row in of_entities if row is not None]
-    _check_table(by_entity, formats.PREDICTION_BY_ENTITY_KEY, rows, tables, findings)
+    rows |= {by_event: [], by_entity: []}
+    keys: dict[str, tuple[str, ...]] = dict.fromkeys(rows, formats.HISTORY_KEY)
+    keys |= {by_event: formats.PREDICTION_KEY, by_entity: formats.PREDICTION_BY_ENTITY_KEY}
+    of_features = _rows_of_features(plan, records)
+    of_predictions = (
+        (one, {by_event: formats.prediction_row(one.value), by_entity: formats.prediction_by_entity_row(one.value)})
+        for one in predictions
+    )
+    for published, letters in ((of_features, feature_letters), (of_predictions, prediction_letters)):
+        refused = _refused_by_the_sink(letters)
+        for record, of_record in published:
+            found = {name: row for name, row in of_record.items() if row is not None}
+            is_refused = Position(record.partition, record.offset) in refused and any(
+                _is_too_large(row, keys[name]) for name, row in found.items()
+            )
+            findings.refused += is_refused
+            for name, row in found.items():
+                rows[name].append(_Row(row, is_refused))
+    for name, of_table in rows.items():
+        _check_table(name, keys[name], of_table, tables, findings)
     return findings
+
+
+class _Row(NamedTuple):
+    """A published row, and whether it may be missing."""
+
+    values: Mapping[str, Any]
+    may_be_missing: bool
+
+
+def _rows_of_features(
+    plan: PipelinePlan, records: Iterable[Published]
+) -> Iterator[tuple[Published, dict[str, Mapping[str, Any] | None]]]:
+    """Each feature record with its row in each history table."""
+    names = [(formats.history_table(plan, view), view.name) for view in plan.views]
+    for record in records:
+        parts = ((name, record.value[view]) for name, view in names)
+        yield record, {name: part and formats.history_row(part, record.value) for name, part in parts}
+
+
+def _refused_by_the_sink(letters: Iterable[Record]) -> set[Position]:
+    """The places of the records of which the Cassandra sink has written a dead letter."""
+    found = set()
+    for record in letters:
+        with suppress(ValueError):  # the checks of the scorer's and of the job's letters report it
+            letter = read_letter(record)
+            if (letter.component, letter.reason) == _REFUSED:
+                found.add(letter.position)
+    return found
+
+
+def _is_too_large(row: Mapping[str, Any], key: tuple[str, ...]) -> bool:
+    """Whether Cassandra does not take the row: for its size, or for a text in its key."""
+    texts = [len(row[column].encode()) for column in key if isinstance(row[column], str)]
+    is_empty = key == formats.PREDICTION_KEY and not row[key[0]]  # of several columns, one may be empty
+    return is_empty or max(texts) > _MAX_KEY_BYTES or _least_bytes(row) > _ALWAYS_TAKEN_BYTES
+
+
+def _least_bytes(value: Any) -> int:
+    """No more than what a value takes in a message to Cassandra, and a few bytes for each cell and element."""
+    if isinstance(value, str | bytes):
+        return _CELL_BYTES + len(value.encode() if isinstance(value, str) else value)
+    if isinstance(value, Mapping):
+        return sum(map(_least_bytes, value.values()))
+    return sum(map(_least_bytes, value)) if isinstance(value, list | tuple) else _CELL_BYTES
 
 
 def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Order, Published]]:
@@ -106,15 +176,16 @@ def _latest(view: ViewPlan, records: Iterable[Published]) -> dict[str, tuple[Ord
 def _check_table(
     name: str,
     key: tuple[str, ...],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[_Row],
     tables: Mapping[str, StoredTable],
     findings: StoreFindings,
 ) -> None:
     table = tables.get(name, _NO_TABLE)
-    expected = {tuple(row[column] for column in key): row for row in rows}
+    expected = {tuple(row.values[column] for column in key): row.values for row in rows}
     stored = Counter(table.keys)
+    excused = {tuple(row.values[column] for column in key) for row in rows if row.may_be_missing} - stored.keys()
     findings.checked += len(table.keys)
-    for one in expected.keys() ^ stored.keys():
+    for one in (expected.keys() ^ stored.keys()) - excused:
         why = "was never published" if one in stored else "is missing"
         findings.mismatch(f"Cassandra {name}: {one} {why}")
     for row in table.rows:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from streams.oracle.derived_features import derived_features
@@ -42,10 +43,12 @@ def check_timers(
     records: Sequence[Published],
     *,
     others: Sequence[Mapping[Position, JudgedEvent]] = (),
+    without_value: AbstractSet[Position] = frozenset(),
 ) -> FeatureFindings:
     """Check every timer's envelope, and its vector against the oracle; ``records`` are the whole features topic.
 
-    ``others`` are the events of the sources that only update.
+    ``others`` are the events of the sources that only update, ``without_value`` those with a letter without an
+    excerpt.
     """
     timers = [record for record in records if record.is_timer]
     findings = FeatureFindings(emitted=len(timers), total=emitted_values(plan, timers))
@@ -53,11 +56,16 @@ def check_timers(
         if sum(record.value[view.name] is not None for view in plan.views) != 1 and not record.lacks:
             findings.mismatch(f"{record.place_in('features')}: a timer has not exactly one view")
     watermark = least_watermark(plan, events, records, others)
+    latest = max((event.time for of_source in (events, *others) for event in of_source.values()), default=0)
     for view in plan.views:
+        if not timers and not (view.refresh_ms and watermark is not None):
+            continue
+        of_entity = by_entity(view, events.values())
+        updates = by_entity(view, (event for of_source in others for event in of_source.values()))
         if timers:
-            _check_view(plan, view, events, records, others, findings)
+            _check_view(plan, view, of_entity, updates, records, latest, findings, without_value)
         if view.refresh_ms and watermark is not None:
-            _check_last_vectors(view, events, records, others, watermark, findings)
+            _check_last_vectors(view, of_entity, updates, records, watermark, findings)
     return findings
 
 
@@ -96,9 +104,9 @@ def settling_ms(plan: PipelinePlan) -> int:
 
 def _check_last_vectors(
     view: ViewPlan,
-    events: Mapping[Position, JudgedEvent],
+    of_entity: Mapping[str, Sequence[JudgedEvent]],
+    updates: Mapping[str, Sequence[JudgedEvent]],
     records: Sequence[Published],
-    others: Sequence[Mapping[Position, JudgedEvent]],
     watermark: int,
     findings: FeatureFindings,
 ) -> None:
@@ -114,9 +122,8 @@ def _check_last_vectors(
             newest = last.setdefault(part["entity"], record)
             last[part["entity"]] = max(newest, record, key=lambda one: _order(one, view.name))
     due = watermark - view.refresh_ms
-    of_entity = by_entity(view, (event for of_source in (events, *others) for event in of_source.values()))
     for entity, record in last.items():
-        part, chain = record.value[view.name], of_entity.get(entity, [])
+        part, chain = record.value[view.name], [*of_entity.get(entity, ()), *updates.get(entity, ())]
         if part["as_of"] >= due or part["seq"] != len(chain):
             continue  # it is fresh, or has later events, or began without its history
         rows = [Timed(event.time, event.row) for event in chain]
@@ -151,20 +158,19 @@ def _changed(view: ViewPlan, part: Mapping[str, Any], rows: Sequence[Timed], as_
 def _check_view(
     plan: PipelinePlan,
     view: ViewPlan,
-    events: Mapping[Position, JudgedEvent],
+    of_entity: Mapping[str, Sequence[JudgedEvent]],
+    updates: Mapping[str, Sequence[JudgedEvent]],
     records: Sequence[Published],
-    others: Sequence[Mapping[Position, JudgedEvent]],
+    latest: int,
     findings: FeatureFindings,
+    without_value: AbstractSet[Position],
 ) -> None:
-    of_entity = by_entity(view, events.values())
-    updates = by_entity(view, (event for of_source in others for event in of_source.values()))
     timers: dict[tuple[str, int], list[Published]] = defaultdict(list)
     for record in records:
         part = record.value[view.name]
         if record.is_timer and part is not None:
             timers[part["entity"], part["epoch"]].append(record)
     emissions = emissions_by_entity(view, records, of_entity, FeatureFindings()) if timers else {}
-    latest = max((event.time for of_source in (events, *others) for event in of_source.values()), default=0)
     if timers and not view.refresh_ms:
         findings.unchecked.append(f"view {view.id} has timers, and no refresh in this definition")
     compared = []
@@ -175,7 +181,10 @@ def _check_view(
             continue
         # check_features reports what is wrong with the chains themselves.
         of_both = [*of_entity[entity], *updates.get(entity, [])]
-        chains = entity_chains(of_epoch, of_both, FeatureFindings(), entity, ordered=is_in_offset_order(plan, view))
+        ordered = is_in_offset_order(plan, view)
+        chains = entity_chains(
+            of_epoch, of_both, FeatureFindings(), entity, ordered=ordered, without_value=without_value
+        )
         known = {event.place: event for event in updates.get(entity, [])}
         compared += _check_entity(plan, view, chains.attempts, known, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)

@@ -50,6 +50,7 @@ def entity_chains(
     name: str,
     *,
     ordered: bool,
+    without_value: AbstractSet[Position] = frozenset(),
 ) -> Chains:
     """The chains of one entity in one epoch.
 
@@ -59,9 +60,13 @@ def entity_chains(
         findings: Collects mismatches, and counts emissions that cannot be judged.
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
+        without_value: Events that have neither a record nor an excerpt of it (:mod:`verify.unpublished`).
     """
     if ordered and len({(event.source, event.position.partition) for event in events}) == 1:
-        return _chains_in_offset_order(emissions, events, findings, name)
+        return _chains_in_offset_order(emissions, events, findings, name, without_value)
+    if any(event.position in without_value for event in events if not event.source):
+        findings.unverifiable += len(emissions)
+        return Chains([], [], is_whole=False)
     return chains_of(emissions, {event.place: event for event in events}, findings, name)
 
 
@@ -105,7 +110,11 @@ def chains_of(
 
 
 def _chains_in_offset_order(
-    emissions: Sequence[ViewEmission], events: Sequence[JudgedEvent], findings: FeatureFindings, name: str
+    emissions: Sequence[ViewEmission],
+    events: Sequence[JudgedEvent],
+    findings: FeatureFindings,
+    name: str,
+    without_value: AbstractSet[Position],
 ) -> Chains:
     """The chains of one entity in one epoch, if the view must see its ``events`` in the order in which they are given.
 
@@ -129,10 +138,19 @@ def _chains_in_offset_order(
                 findings.unverifiable += 1
                 continue
             judged.append((emission.seq - 1, emission))
+            length = _beyond(begin + length, events, without_value) - begin
             if emission.seq == length + 1:
                 length += 1
+        length = _beyond(begin + length, events, without_value) - begin
         found.append(Chain(attempt, list(events[begin:]), judged))
     return Chains(found, list(events[begin : begin + length]))
+
+
+def _beyond(place: int, events: Sequence[JudgedEvent], without_value: AbstractSet[Position]) -> int:
+    """The first place from this one on whose event was emitted with its numbers."""
+    while place < len(events) and events[place].position in without_value:
+        place += 1
+    return place
 
 
 def check_continuity(

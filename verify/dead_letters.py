@@ -15,7 +15,7 @@ _PREFIX = "__connect.errors."
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter: where its record was read, by which pipeline, why it was refused, and the record's own headers.
+    """A dead letter: where its record was read, by which pipeline, who refused it why, and the record's own headers.
 
     ``pipeline`` is None in letters of releases that did not name it. ``value_bytes`` is the length of the whole value,
     if the letter has an excerpt of it.
@@ -25,6 +25,7 @@ class Letter:
     position: Position
     pipeline: str | None
     stage: str
+    component: str
     reason: str
     own_headers: tuple[tuple[str, bytes | None], ...]
     value_bytes: int | None = None
@@ -47,6 +48,7 @@ def read_letter(record: Record) -> Letter:
             position=Position(int(headers["partition"]), int(headers["offset"])),
             pipeline=headers.get("connector.name"),
             stage=headers["stage"],
+            component=headers["class.name"],
             reason=headers["exception.class.name"],
             own_headers=tuple(record.headers[:begin]),
             value_bytes=int(headers["penstock.value.bytes"]) if "penstock.value.bytes" in headers else None,

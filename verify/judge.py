@@ -65,10 +65,15 @@ def judge(
     updating = [other.events for other in others]
     withheld = check_unpublished(plan, judged.events, run.unpublished, project.features_decoder())
     emitted = [*run.features, *withheld.records]
-    features = check_features(plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating)
-    timers = check_timers(plan, judged.events, emitted, others=updating)
     of_events = [record for record in run.features if not record.is_timer]
+    # A timer's letter names the entity's last event, which may have a record.
+    without_value = withheld.without_value - {record.position for record in (*of_events, *withheld.records)}
+    features = check_features(
+        plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating, without_value=without_value
+    )
+    timers = check_timers(plan, judged.events, emitted, others=updating, without_value=without_value)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
+    too_large |= without_value
     models = run.models / pipeline.model.name
     versions = cache(lambda: _versions(models, pipeline.model))
     unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions)
@@ -81,7 +86,7 @@ def judge(
         lambda version: _scorer(models / version / "model.onnx"),
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
-    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra)
+    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
     replayed = BackfillFindings()
     if run.backfill is not None:
         taken = [judged, *others]
@@ -145,6 +150,7 @@ def judge(
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
         cassandra_rows_compared=cassandra.compared,
+        cassandra_refused=cassandra.refused,
         cassandra_mismatches=cassandra.mismatches,
         backfill_rows=replayed.rows,
         backfill_checked=replayed.checked,

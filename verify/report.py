@@ -43,6 +43,7 @@ class PipelineReport(BaseModel):
     ``training_sets``: those of this backfill and these views.
 
     ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
+    ``cassandra_refused`` counts records that have a dead letter of the sink in place of their rows.
 
     ``drift_from_ms`` is the event time at which injected drift begins, None without it. Alerts before it are false
     alarms. Without injected drift, as on real data, no alert counts as a false alarm.
@@ -77,6 +78,7 @@ class PipelineReport(BaseModel):
     redis_mismatches: int
     cassandra_rows: int
     cassandra_rows_compared: int
+    cassandra_refused: int = 0
     cassandra_mismatches: int
     backfill_rows: int
     backfill_checked: int

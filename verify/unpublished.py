@@ -3,6 +3,9 @@
 Such a letter is in the features topic's dead letters. Its value is the feature record with each text cut to its first
 256 characters and each list to its first 16 elements. So it can be decoded, and it tells which events each view
 counted. Restored from the raw event, it takes the record's place in the other checks.
+
+Of a view with very many texts even that may be longer than the topic takes. Such a letter has no value: it accounts for
+its event, and says no more.
 """
 
 from __future__ import annotations
@@ -16,20 +19,23 @@ from schemas.codec import Decoder, Undecodable, UnknownSchema
 from streams.plan.entity_text import entity_text
 from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
 from streams.plan.model import PipelinePlan
-from verify.dead_letters import ALWAYS_FITS, read_letter
+from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import Findings
 from verify.published import Position, Published, updates_in
 
 _CHARACTERS, _ELEMENTS = 256, 16
+# No less than a number takes, and than the fixed parts of a record and of a view take: two texts and some numbers.
+_NUMBER_BYTES, _FRAME_BYTES = 16, 3_000
 _REASON = ("penstock.FeaturesTooLarge", "encode")
 
 
 @dataclass
 class UnpublishedFindings(Findings):
-    """The excerpts of the letters, each restored from its event."""
+    """The excerpts of the letters, each restored from its event, and the events whose letter has no value."""
 
     records: list[Published] = field(default_factory=list)
+    without_value: set[Position] = field(default_factory=set)
 
 
 def excerpt(value: Any) -> Any:
@@ -52,6 +58,9 @@ def check_unpublished(
         try:
             letter = read_letter(record)
             if letter.topic == plan.features_topic:
+                continue
+            if record.value is None and _may_lack_value(plan, events, letter):
+                findings.without_value.add(letter.position)
                 continue
             found = decoder.decode(record.value or b"")
             updates = updates_in(record)
@@ -78,6 +87,23 @@ def check_unpublished(
         else:
             findings.records.append(_restored(plan, published, event))
     return findings
+
+
+def _may_lack_value(plan: PipelinePlan, events: Mapping[Position, JudgedEvent], letter: Letter) -> bool:
+    """Whether the letter is of a valid event, and its feature record can be too long even when it is cut."""
+    is_of_event = (letter.topic, letter.reason, letter.stage) == (plan.source.topic, *_REASON)
+    if not is_of_event or letter.position not in events or letter.value_bytes is None:
+        return False
+    columns = [kind for view in plan.views for kind in (feature.type for feature in view.outputs)]
+    columns += [kind for _, kind in plan.passthrough]
+    longest = _FRAME_BYTES + len(plan.views) * _FRAME_BYTES + sum(map(_longest_cut, columns))
+    return min(longest, letter.value_bytes) >= ALWAYS_FITS
+
+
+def _longest_cut(kind: str) -> int:
+    """No less than what a value of this type takes in an excerpt."""
+    one = _CHARACTERS * 4 + _NUMBER_BYTES if kind.startswith("string") else _NUMBER_BYTES
+    return _ELEMENTS * one + _NUMBER_BYTES if kind.endswith("[]") else one
 
 
 def _is_cut(value: Any) -> bool:

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.errors import PenstockError
@@ -79,7 +79,7 @@ def status(pipeline: str, alerts: int) -> None:
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
     reference, version = serving_reference(project, ModelRepository(settings.model_repository))
-    console = Console(highlight=False)
+    console = console_on(highlight=False)
     console.width = max(console.width, _WIDTH)
     group = group_of(definition.name, "drift")
     tracks = []

@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
@@ -122,7 +122,7 @@ def status(pipeline: str) -> None:
             _auc(manifest.validation.auc_without_windows),
             _time(manifest.until_ms),
         )
-    Console(highlight=False).print(table)
+    console_on(highlight=False).print(table)
     for state in states.values():
         if state.state != "READY" and state.reason:
             click.echo(f"version {state.version}: {state.reason}")

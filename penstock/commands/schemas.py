@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penstock.commands.console import console_on
 from penstock.commands.errors import print_error
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
@@ -164,7 +164,7 @@ def _print_table(contract: type[Contract]) -> None:
             escape(constraint_text(field)),
             escape(_notes(field)),
         )
-    Console().print(table, "  ? may be null", sep="")
+    console_on().print(table, "  ? may be null", sep="")
 
 
 def _notes(field: ContractField) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +18,7 @@ from rich.text import Text
 from deploy.local.ports import Ports, parse_overrides
 from deploy.local.services import PROGRAMS, SERVICES
 from deploy.local.stack import Stack, select_services
+from penstock.commands.console import console_on
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.paths import DEFAULT_HOME
@@ -119,7 +119,7 @@ def status(home: Path, show_environment: bool) -> None:
             " ".join(f"{name.removeprefix(row.service + '_')}:{port}" for name, port in row.ports.items()),
             Text(row.detail if row.pid else "", style=style),
         )
-    _console(sys.stdout).print(table)
+    console_on(sys.stdout).print(table)
     running = [row for row in rows if row.pid]
     if not running:
         click.echo(f"the stack is down; start it with: {stack.command('up')}", err=True)
@@ -164,7 +164,7 @@ class _ProgressTable:
     def __init__(self, names: list[str]) -> None:
         self._started = time.monotonic()
         self._rows = dict.fromkeys(names, ("waiting", "", 0.0))
-        self._console = _console(sys.stdout)
+        self._console = console_on(sys.stdout)
         self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=8)
 
     def __enter__(self) -> None:
@@ -189,11 +189,6 @@ class _ProgressTable:
             seconds = at if stage == "ready" else now
             table.add_row(name, Text(stage, style=_STYLES[stage]), f"{seconds:5.1f} s", Text(detail, style="dim"))
         return table
-
-
-def _console(stream: Any) -> Console:
-    # In a pipe rich assumes 80 columns and would fold the output.
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
 
 
 def _duration(seconds: float) -> str:

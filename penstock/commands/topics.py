@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.kafka.topics import admin_client, create_topics, largest_messages, partition_counts, require_room
 from penstock.settings import Settings
@@ -52,4 +52,4 @@ def show(pipeline: str) -> None:
         count = existing.get(topic.name)
         state = "missing" if count is None else "ok" if count == topic.partitions else f"has {count} partitions"
         table.add_row(topic.name, str(topic.partitions), state)
-    Console().print(table)
+    console_on().print(table)

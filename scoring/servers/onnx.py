@@ -52,7 +52,8 @@ class OnnxServer:
             raise ModelLoadError(
                 f"ONNX Runtime cannot load version {model.version} of model {model.name}: {error}",
                 where=str(path),
-                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves, or penstock model train PIPELINE",
+                next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves, or "
+                "penstock model train PIPELINE --backfill FOLDER",
             ) from error
 
     def unload(self, model: str) -> None:

@@ -70,7 +70,7 @@ class TritonServer:
             raise PenstockError(
                 f"the model's config.pbtxt lacks a parameter, or it is not JSON: {error!r}",
                 where=where,
-                next="penstock model train PIPELINE, then penstock model load PIPELINE",
+                next="penstock model train PIPELINE --backfill FOLDER, then penstock model load PIPELINE",
             ) from error
         if described != str(version):
             raise PenstockError(
@@ -155,7 +155,7 @@ class TritonServer:
                 raise PenstockError(
                     f"the model's {kind} are not {name} FP32 [-1, {width}] but {found}",
                     where=where,
-                    next="penstock model train PIPELINE, which writes a model of this form",
+                    next="penstock model train PIPELINE --backfill FOLDER, which writes a model of this form",
                 )
 
     def _index(self, model: str) -> Iterable[dict[str, Any]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from cassandra import DriverException, InvalidRequest
+from cassandra import DriverException, InvalidRequest, Unauthorized
 from cassandra.cluster import Cluster, NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
@@ -32,6 +33,7 @@ from penstock.kafka.lag import Partition
 from penstock.settings import Settings
 from schemas.codec import Undecodable
 from schemas.history import record_decoder
+from sinks.cassandra_expiry import check_expiry, last_expiry_s
 from sinks.cassandra_tables import (
     Table,
     history_row,
@@ -90,14 +92,18 @@ class CassandraStore:
         project: The pipeline.
         settings: How to reach Cassandra, and the keyspace.
         options: For the keyspace and the tables, if they have to be created.
+        now_s: Gives the wall clock, in epoch seconds.
     """
 
     name = "cassandra"
 
-    def __init__(self, project: Project, settings: Settings, options: CassandraOptions) -> None:
+    def __init__(
+        self, project: Project, settings: Settings, options: CassandraOptions, *, now_s: Callable[[], float]
+    ) -> None:
         plan = self._plan = project.plan
         self.topics = _topics(project.pipeline)
         self._reference = project.reference
+        self._now_s = now_s
         self._settings = settings.cassandra
         self._keyspace = self._settings.keyspace
         self._address = f"{','.join(self._settings.contact_points)}:{self._settings.port}"
@@ -116,7 +122,8 @@ class CassandraStore:
         """Connect, create the keyspace and tables that are missing, and prepare the statements.
 
         Raises:
-            PenstockError: if a table holds the history of another definition of the same version, or has other keys.
+            PenstockError: if a table holds the history of another definition of the same version, or has other keys; or
+                if its rows live for longer than Cassandra can count.
         """
         self.close()
         self._cluster = connect_cassandra(self._settings)
@@ -175,6 +182,8 @@ class CassandraStore:
         if keyspace not in cluster.metadata.keyspaces:
             replication = json.dumps(self._replication).replace('"', "'")
             session.execute(f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication}')
+            cluster.refresh_keyspace_metadata(keyspace)
+        self._check_times_to_live(session)
         for table in self._tables:
             session.execute(table.create_statement(keyspace))
         cluster.refresh_keyspace_metadata(keyspace)
@@ -203,6 +212,19 @@ class CassandraStore:
                 if name not in found.columns:
                     session.execute(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {kind}')
 
+    def _check_times_to_live(self, session: Session) -> None:
+        """Check those of the tables as they are, or as they would be created."""
+        last_s, now_s = last_expiry_s(_compatibility(session)), int(self._now_s())
+        existing = session.cluster.metadata.keyspaces[self._keyspace].tables
+        for table in self._tables:
+            ttl_s, where = table.ttl_s, f"{self._keyspace}.{table.name}"
+            option = "prediction" if table in (self._predictions, self._by_entity) else "history"
+            remedy = f"penstock sink run cassandra {self._reference} --{option}-ttl {{days}}d"
+            if table.name in existing:
+                ttl_s = existing[table.name].options["default_time_to_live"]
+                remedy = f'cqlsh -e "ALTER TABLE {where} WITH default_time_to_live = {{seconds}}"'
+            check_expiry(ttl_s, last_s, now_s, where, remedy)
+
     def _requests(self, session: Session, inserts: Iterable[Insert]) -> list[Any]:
         metadata = session.cluster.metadata
         rows = []
@@ -218,6 +240,15 @@ class CassandraStore:
             safe="features and predictions stay in their topics and are tried again",
             next="penstock status, or set PENSTOCK_CASSANDRA_CONTACT_POINTS and PENSTOCK_CASSANDRA_PORT",
         )
+
+
+def _compatibility(session: Session) -> str | None:
+    """Cassandra's ``storage_compatibility_mode``; None if it has none (before 5.0) or does not tell it."""
+    try:
+        row = session.execute("SELECT value FROM system_views.settings WHERE name = 'storage_compatibility_mode'").one()
+    except (InvalidRequest, Unauthorized):
+        return None
+    return None if row is None else str(row[0])
 
 
 def split_by_size(inserts: Iterable[Insert], limit: int) -> Iterator[list[Insert]]:
@@ -322,7 +353,7 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
 def _create(project: Project, settings: Settings, options: CassandraOptions) -> CassandraStore:
     # The driver logs every lost connection; the sink logs each outage once.
     logging.getLogger("cassandra").setLevel(logging.CRITICAL)
-    return CassandraStore(project, settings, options)
+    return CassandraStore(project, settings, options, now_s=time.time)
 
 
 STORE = StoreType(

@@ -16,7 +16,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from penstock.errors import PenstockError
+from streams.definitions.import_statements import ImportScope
 
 _PREFIX = "_penstock_user_"
 
@@ -87,21 +88,29 @@ def import_scope(module: str) -> tuple[Path, str | None]:
 def source_files(module: str) -> dict[Path, Path]:
     """The files that an imported module needs, by their paths below the import root.
 
-    For a module of a package: all files of the package. For a single file: the file and all imported modules beside it.
+    For a module of a package: all files of the package. For a single file: the file, the modules beside it that its
+    import statements reach, also those inside functions, and whatever else was imported from there.
+
+    Raises:
+        PenstockError: if one of these modules cannot be read.
     """
-    prefix, _, name = module.partition(".")
-    root = _FINDER.roots.get(prefix)
-    if root is None:
-        file = Path(str(sys.modules[module].__file__))
-        folder, name = import_root(file)
-        if "." in name:
-            return _package_files(folder, name.partition(".")[0])
-        imported = (getattr(one, "__file__", None) for one in list(sys.modules.values()))
-        return {Path(path).relative_to(folder): Path(path) for path in imported if path and Path(path).parent == folder}
-    if root.package is not None:
-        return _package_files(root.folder, root.package)
-    files = (Path(m.__file__) for key, m in sys.modules.items() if key.startswith(f"{prefix}.") and m.__file__)
-    return {file.relative_to(root.folder): file for file in files}
+    folder, package = import_scope(module)
+    if package is not None:
+        return _package_files(folder, package)
+    own = Path(str(sys.modules[module].__file__))
+    packages = {parent / "__init__.py" for parent in own.parents if folder in parent.parents}
+    reached = ImportScope(folder, None, own).reached({own} | {file for file in packages if file.is_file()})
+    files = {*reached, *_imported_from(folder, module.partition(".")[0])}
+    return {file.relative_to(folder): file for file in files}
+
+
+def _imported_from(folder: Path, prefix: str) -> Iterator[Path]:
+    """The files of the modules that are imported from a folder: under its prefix, or under their ordinary names."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        is_below = name.startswith(f"{prefix}.") if prefix in _FINDER.roots else file and Path(file).parent == folder
+        if file and is_below:
+            yield Path(file)
 
 
 def _package_files(folder: Path, package: str) -> dict[Path, Path]:

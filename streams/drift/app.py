@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from faust.types import TP
 from prometheus_client import REGISTRY
 
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.topics import require_topics
+from penstock.kafka.topics import largest_messages, require_topics
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
 from scoring.repository import ModelRepository
@@ -45,7 +47,7 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
     """
     pipeline = project.pipeline
     monitors, name = pipeline.monitors, pipeline.model.name
-    train = f"penstock model train {project.reference}, and load the new version"
+    train = f"penstock model train {project.reference} --backfill FOLDER, and load the new version"
     if monitors is None:
         raise PenstockError(
             f"pipeline {pipeline.name} declares no monitors", next="give it monitors=Monitors(inputs=(...))"
@@ -135,7 +137,7 @@ class _AppRun:
             TrackStore(settings.kafka.access, pipeline, reference, version, self._give_up, gaps),
             {topic: observation_reader(topic, project, version) for topic in monitors},
             monitors,
-            DriftRecordBuilder(pipeline, reference, version),
+            DriftRecordBuilder(pipeline, reference, version, _letter_bytes(settings.kafka.access, monitors)),
             DriftMetrics(REGISTRY, pipeline.name, reference),
             clock=time.monotonic,
         )
@@ -281,6 +283,15 @@ class _App(faust.App):  # type: ignore[misc]
             positions=self._positions,
             out_of_range=self._out_of_range,
         )
+
+
+def _letter_bytes(kafka: KafkaAccess, topics: Iterable[str]) -> dict[str, int]:
+    """The bytes of the longest record that each topic of dead letters takes, if this user may know it."""
+    try:
+        return largest_messages([dead_letters_of(topic) for topic in topics], kafka)
+    except PenstockError as error:
+        _log.warning("a dead letter that is too long for its topic would stop this app: %s; %s", error.what, error.next)
+        return {}
 
 
 def _as_penstock_error(failure: Exception, where: str) -> PenstockError:

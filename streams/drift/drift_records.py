@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from penstock.kafka.names import dead_letters_of
-from penstock.kafka.records import Produced
+from penstock.kafka.records import MAX_RECORD_BYTES, Produced
 from schemas.codec import Encoder, Undecodable, UnknownSchema
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
@@ -93,12 +94,23 @@ def _source(record: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 class DriftRecordBuilder:
-    """Builds the records that are published with a state. Not thread-safe."""
+    """Builds the records that are published with a state. Not thread-safe.
 
-    def __init__(self, pipeline: Pipeline, reference: DriftReference, version: int) -> None:
+    ``letter_bytes`` has the length of the longest record of topics of dead letters; those of others may be as long as
+    the producer takes.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reference: DriftReference,
+        version: int,
+        letter_bytes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._pipeline = pipeline
         self._reference = reference
         self._version = str(version)
+        self._letter_bytes = letter_bytes
         self._encoder = Encoder(DRIFT_SCHEMA)
 
     def alert(self, alert: DriftAlert, topic: str, partition: int, now_ms: int) -> Produced:
@@ -135,7 +147,7 @@ class DriftRecordBuilder:
         error: Undecodable | UnknownSchema,
         now_ms: int,
     ) -> Produced:
-        """The dead letter of an undecodable record: verbatim, with the reason in its headers."""
+        """The dead letter of an undecodable record: verbatim if Kafka takes it, with the reason in its headers."""
         topic, partition, offset = where
         letter = DeadLetter(
             topic=topic,
@@ -150,5 +162,5 @@ class DriftRecordBuilder:
             value=value,
             original_headers=tuple(headers),
         )
-        origin = f"{topic}[{partition}]@{offset}"
-        return Produced(dead_letters_of(topic), partition, key, value, letter.headers(), now_ms, origin)
+        letters = dead_letters_of(topic)
+        return letter.record(letters, now_ms, self._letter_bytes.get(letters, MAX_RECORD_BYTES))

@@ -125,11 +125,11 @@ def read_reference(folder: Path) -> DriftReference:
         raise PenstockError(
             "this model version has no drift reference: it was trained before the pipeline had monitors",
             where=str(file),
-            next="penstock model train PIPELINE, and load the new version",
+            next="penstock model train PIPELINE --backfill FOLDER, and load the new version",
         ) from error
     except ValidationError as error:
         raise PenstockError(
             f"the drift reference cannot be read: {error.errors()[0]['msg']}",
             where=str(file),
-            next="penstock model train PIPELINE, and load the new version",
+            next="penstock model train PIPELINE --backfill FOLDER, and load the new version",
         ) from error

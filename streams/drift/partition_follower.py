@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from faust.types import TP
 
+from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
 from schemas.codec import Undecodable, UnknownSchema
 from streams.drift.drift_metrics import DriftMetrics
@@ -99,7 +100,11 @@ class PartitionFollower:
         self.commit: Callable[[dict[TP, int]], Awaitable[None]]
 
     async def acquire(self, assigned: set[TP]) -> dict[TP, int]:
-        """Acquire the partitions that are not followed yet; returns each followed partition's next offset."""
+        """Acquire the partitions that are not followed yet; returns each followed partition's next offset.
+
+        Raises:
+            PenstockError: if one is of a topic that this pipeline does not monitor, or as :meth:`TrackStore.acquire`.
+        """
         async with self._lock:
             new = [tp for tp in assigned if tp not in self._partitions and tp not in self._retry_at]
             await asyncio.gather(*(self._acquire(tp) for tp in new))
@@ -170,6 +175,14 @@ class PartitionFollower:
                 continue
 
     async def _acquire(self, tp: TP) -> None:
+        if tp.topic not in self._monitors:
+            raise PenstockError(
+                f"{tp.topic}[{tp.partition}] is assigned to this instance, whose pipeline monitors "
+                f"{', '.join(self._monitors)}: another instance runs another definition",
+                where=tp.topic,
+                safe="every published alert and the saved state",
+                next="stop all instances of this pipeline's drift app, then start them with one definition",
+            )
         try:
             resume = await asyncio.to_thread(self._store.acquire, tuple(tp))
         except NotSavedError as error:

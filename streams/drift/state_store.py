@@ -99,7 +99,8 @@ class TrackStore:
 
         Raises:
             NotSavedError: if the process is stopping, or the state cannot be read now.
-            PenstockError: if Kafka denies access, the state is unreadable, or records were deleted unread.
+            PenstockError: if Kafka denies access, the topic or its partition is gone, the state is unreadable, or
+                records were deleted unread.
         """
         topic, number = partition
         transactional_id = f"{self._group}-{topic}-{number}"
@@ -121,6 +122,8 @@ class TrackStore:
         try:
             with Lag(self._kafka) as lag:
                 earliest, end = lag.earliest_offsets(topic)[number], lag.end_offsets(topic)[number]
+        except KeyError:
+            raise _gone(topic, number, self._kafka) from None
         except KafkaException as error:
             raise NotSavedError(f"the offsets of {topic} are not known: {error.args[0].str()}", lost=False) from error
         if not resume.start:  # the first start
@@ -194,6 +197,7 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
 
     Raises:
         NotSavedError: if the partition cannot be read to its end now.
+        PenstockError: if it is gone.
     """
     consumer = Consumer(
         {
@@ -226,15 +230,22 @@ def read_latest_states(kafka: KafkaAccess, group: str, topic: str, partition: in
                 return states
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.str()}", lost=False)
-            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise PenstockError(
-                    f"topic {topic} does not exist", where=str(kafka), next="penstock topics create PIPELINE"
-                )
+            elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
+                raise _gone(topic, partition, kafka)
     except KafkaException as error:
         raise NotSavedError(f"{topic}[{partition}] cannot be read: {error.args[0].str()}", lost=False) from error
     finally:
         consumer.close()
     raise NotSavedError(f"{topic}[{partition}] cannot be read to its end", lost=False)
+
+
+def _gone(topic: str, partition: int, kafka: KafkaAccess) -> PenstockError:
+    return PenstockError(
+        f"{topic}[{partition}] is gone: the topic was deleted, or made anew with fewer partitions",
+        where=str(kafka),
+        safe="every published alert and the saved state of the other partitions",
+        next="penstock topics create PIPELINE, then start the drift app again",
+    )
 
 
 def _put(states: dict[str, bytes], message: Message) -> None:

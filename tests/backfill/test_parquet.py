@@ -15,6 +15,7 @@ from backfill.manifest import load_manifest
 from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
+from penstock.time import iso
 from schemas.codec import Decoder, Encoder
 from streams.plan.feature_records import features_schema
 from tests.backfills import write_backfill
@@ -125,8 +126,9 @@ def test_an_unfinished_part_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_backfill_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PenstockError, match="the folder has no backfill"):
+    with pytest.raises(PenstockError, match="the folder has no backfill") as refused:
         read_backfill(tmp_path)
+    assert refused.value.next == f"penstock backfill run PIPELINE --from TIME --to TIME --out {tmp_path}"
 
 
 def test_a_damaged_or_incomplete_backfill_is_refused(tmp_path: Path) -> None:
@@ -141,5 +143,10 @@ def test_a_damaged_or_incomplete_backfill_is_refused(tmp_path: Path) -> None:
     assert manifest is not None
     manifest.state = "running"
     manifest.save(tmp_path)
-    with pytest.raises(PenstockError, match="not complete"):
+    with pytest.raises(PenstockError, match="not complete") as refused:
         read_backfill(tmp_path)
+    replay, views = manifest.replay, " ".join(f"--view {view}" for view in manifest.views)
+    assert refused.value.next == (
+        f"run the same command again: penstock backfill run PIPELINE --from {iso(replay.from_ms)} "
+        f"--to {iso(replay.to_ms)} {views} --out {tmp_path}"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.kafka.names import dead_letters_of
+from penstock.kafka.records import MAX_RECORD_BYTES
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from tests.scoring.scorer_bench import feeding, read
@@ -78,6 +79,7 @@ def test_an_undecodable_record_becomes_a_dead_letter_and_the_others_are_processe
     for value in (b"garbage", None, b"\xc3\x01unknown!!"):
         bench.garbage(features, 0, value)
     bench.garbage(bench.pipeline.predictions_topic, 1, b"garbage")
+    bench.compressed_garbage(features, 1, MAX_RECORD_BYTES + 1)
     bench.feed(6_000)
     process = bench.start()
     try:
@@ -94,5 +96,6 @@ def test_an_undecodable_record_becomes_a_dead_letter_and_the_others_are_processe
         (0, b"", "penstock.drift"),
         (0, b"garbage", "penstock.drift"),
         (0, b"\xc3\x01unknown!!", "penstock.drift"),
+        (1, b"\0" * 16 * 1024, "penstock.drift"),  # the whole is longer than Kafka's clients send
         (1, b"garbage", "penstock.drift"),
     ]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.records import MAX_RECORD_BYTES
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from tests.scoring.crashing_scorer import POINTS
@@ -208,6 +210,23 @@ def test_undecodable_records_become_dead_letters_and_the_others_are_scored(bench
         *["penstock.Undecodable"] * 4,
         "penstock.UnknownSchema",
         "penstock.Tombstone",
+    ]
+
+
+def test_a_record_that_no_dead_letter_can_hold_is_one_with_an_excerpt_and_the_others_are_scored(bench):
+    takes = 20_000_000
+    bench.configure(dead_letters_of(bench.pipeline.predictions_topic), "max.message.bytes", str(takes))
+    values = [b"w" * 50_000, b"\0" * (MAX_RECORD_BYTES + 1), b"\0" * takes]
+    with bench.scoring():
+        for value in values:
+            bench.feed(30)
+            bench.emit_compressed(1, value)
+        bench.feed(30)
+        assert_exactly_once(bench)
+    letters = [DeadLetter.read(m.key(), m.value(), m.headers()) for m in bench.dead_letters()]
+    assert [(letter.value, letter.value_bytes) for letter in letters] == [
+        (values[0], None),
+        *((value[: 16 * 1024], len(value)) for value in values[1:]),
     ]
 
 

@@ -43,9 +43,15 @@ FEATURES, PREDICTIONS = f"features.{NAME}", f"predictions.{NAME}"
 HISTORY = f"features_{NAME}_spending_v1"
 
 
-def new_store(settings: Settings, pipeline: Pipeline | None = None) -> CassandraStore:
+def new_store(
+    settings: Settings,
+    pipeline: Pipeline | None = None,
+    ttl_ms: int = 86_400_000,
+    now_s: Callable[[], float] = time.time,
+) -> CassandraStore:
     project = Project.of(pipeline or payments(NAME), Path("nothing is committed"))
-    return CassandraStore(project, settings, CassandraOptions(history_ttl=86_400_000, prediction_ttl=86_400_000))
+    options = CassandraOptions(history_ttl=ttl_ms, prediction_ttl=ttl_ms)
+    return CassandraStore(project, settings, options, now_s=now_s)
 
 
 @pytest.fixture
@@ -89,6 +95,23 @@ def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:
 
 
 # --- the store
+
+
+def test_a_time_to_live_that_this_cassandra_cannot_count_is_refused_before_anything_is_created(
+    settings: Settings, keyspace: str
+) -> None:
+    longest_ms = (2**31 - 2 - int(time.time())) * 1000
+    store = new_store(settings, ttl_ms=longest_ms + 60_000)
+    with pytest.raises(PenstockError, match="takes none that expire after 2038-01-19 03:14"):
+        store.open()
+    with connect_cassandra(settings.cassandra) as cluster, cluster.connect() as session:
+        assert not session.cluster.metadata.keyspaces[keyspace].tables
+    store = new_store(settings, ttl_ms=longest_ms - 600_000)
+    store.open()
+    write(store, features(1))
+    in_an_hour = new_store(settings, now_s=lambda: time.time() + 3_600)
+    with pytest.raises(PenstockError, match=r"ALTER TABLE .* WITH default_time_to_live"):  # that of the table counts
+        in_an_hour.open()
 
 
 def test_a_vector_is_kept_with_the_types_of_its_features(store: CassandraStore, session: Session) -> None:

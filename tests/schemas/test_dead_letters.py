@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.kafka.records import MAX_RECORD_BYTES
 from schemas.dead_letters import MESSAGE, DeadLetter
 
 LETTER = DeadLetter(
@@ -75,6 +76,28 @@ def test_a_letter_with_an_excerpt_says_how_long_the_value_was() -> None:
     letter = replace(LETTER, value_bytes=70_000)
     assert letter.headers()[-1] == ("penstock.value.bytes", b"70000")
     assert DeadLetter.read(letter.key, letter.value, letter.headers()) == letter
+
+
+def test_the_record_of_a_letter_has_the_first_form_that_fits() -> None:
+    letter = replace(LETTER, key=b"k" * 90_000, value=b"v" * 70_000)
+    for max_bytes, form in (
+        (1 << 20, letter),
+        (120_000, letter.excerpt()),
+        (60_000, letter.bare()),
+        (1, letter.bare()),
+    ):
+        record = letter.record("t.dlq", 5, max_bytes, [("more", b"1")])
+        assert (record.topic, record.partition, record.timestamp) == ("t.dlq", letter.partition, 5)
+        assert (record.key, record.value, record.headers) == (form.key, form.value, [*form.headers(), ("more", b"1")])
+
+
+def test_no_letter_is_longer_than_the_producer_takes_whatever_its_topic_takes() -> None:
+    long = replace(LETTER, value=bytes(MAX_RECORD_BYTES))
+    assert long.record("t.dlq", 5, 400_000_000).value == bytes(16 * 1024)
+
+
+def test_a_short_letter_that_does_not_fit_has_neither_key_nor_headers() -> None:
+    assert LETTER.record("t.dlq", 5, 1).key is None
 
 
 def test_a_record_that_has_such_a_header_itself_keeps_it() -> None:

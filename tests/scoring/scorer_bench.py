@@ -185,6 +185,14 @@ class ScorerBench:
             partition, self._encoder.encode(self.record(partition, offset, **changes)), key=b"card-%d" % partition
         )
 
+    def emit_compressed(self, partition: int, value: bytes) -> None:
+        """Emit a record that is longer than producers and topics take, and shorter when compressed."""
+        producer = Producer(
+            {**self.settings.kafka.access.client(), "message.max.bytes": 200_000_000, "compression.type": "zstd"}
+        )
+        producer.produce(self.pipeline.features_topic, value, partition=partition)
+        assert producer.flush(60) == 0
+
     def emit_bytes(self, partition: int, value: bytes | None, key: bytes | None = None, headers: Any = None) -> None:
         self._producer.produce(self.pipeline.features_topic, value, key=key, partition=partition, headers=headers)
         self._producer.poll(0)

@@ -159,6 +159,17 @@ def test_a_dead_letter_of_a_decoded_record_names_its_event_and_is_not_dated_befo
     assert event_position_of_dead_letter(letter.headers) == event == EventPosition("events.taps", 2, 17, NOW + 9)
 
 
+@pytest.mark.parametrize("letter_bytes", [18_000, 1_000])
+def test_a_dead_letter_that_its_topic_does_not_take_is_cut_and_names_its_event(pipeline, letter_bytes):
+    model = ModelIdentity("taps", "4")
+    narrow = PredictionWriter(pipeline, compile_plan(pipeline), model, max_bytes=1 << 20, letter_bytes=letter_bytes)
+    event = event_position(record())
+    letter = narrow.unscorable(consumed(value=b"v" * 20_000), event, "penstock.NotANumber", "no number", NOW)
+    assert ("penstock.value.bytes", b"20000") in letter.headers
+    assert letter.value == b"v" * 16 * 1024
+    assert event_position_of_dead_letter(letter.headers) == event
+
+
 def test_encoding_a_prediction_again_gives_the_same_bytes(writer):
     assert predict(writer) == predict(writer)
 

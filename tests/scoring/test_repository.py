@@ -205,7 +205,7 @@ def test_a_version_that_does_not_exist_is_a_clear_error(repository):
 def test_a_model_that_was_never_trained_is_a_clear_error(repository):
     with pytest.raises(PenstockError, match="has no version yet") as caught:
         repository.newest("fraud")
-    assert caught.value.next == "penstock model train PIPELINE"
+    assert caught.value.next == "penstock model train PIPELINE --backfill FOLDER"
 
 
 def test_a_configuration_that_penstock_did_not_write_is_not_overwritten(repository):

@@ -55,14 +55,14 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *, raw: dict[str, str] | None, 
 
 def test_kafka_is_asked_once_about_each_topic(project, pipeline, monkeypatch):
     asked = answer_with(monkeypatch, raw=SETTINGS, of=pipeline.source.topic)
-    assert service._check_topics(project, KAFKA) == 5_000_000
-    predictions = pipeline.predictions_topic
+    largest, predictions = service._check_topics(project, KAFKA), pipeline.predictions_topic
+    assert (largest[predictions], largest[f"{predictions}.dlq"]) == (5_000_000, 6_000_000)
     assert sorted(asked) == sorted([pipeline.source.topic, pipeline.features_topic, predictions, f"{predictions}.dlq"])
 
 
 def test_without_a_right_on_the_raw_topic_it_warns_and_starts(project, pipeline, monkeypatch, caplog):
     answer_with(monkeypatch, raw=None, of=pipeline.source.topic)
-    assert service._check_topics(project, KAFKA) == 5_000_000
+    assert service._check_topics(project, KAFKA)[pipeline.predictions_topic] == 5_000_000
     assert "cannot check that predictions are kept as long as raw events: not allowed" in caplog.text
 
 

@@ -12,13 +12,35 @@ import pytest
 from streams.oracle.reference import Timed, vector
 from streams.plan.model import PipelinePlan
 from tests.plans import COUNT, make_plan, view_of
-from verify.check_features import check_features
+from verify.check_features import check_features, is_in_offset_order
 from verify.emissions import FeatureFindings, JudgedEvent
 from verify.published import Position, Published
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 # The topic is keyed by another column, so events of one entity may reach the view in any order.
 OTHER_KEY = make_plan(fields=[], views=[view_of(COUNT)], source={"key": None})
+
+
+@pytest.mark.parametrize(
+    ("source", "stages", "is_ordered"),
+    [
+        ({}, (("k", "v"),), True),
+        ({}, (("k", "u"), ("k", "v")), True),
+        ({"order": "event_time"}, (("k", "v"),), False),
+        ({"key": None}, (("k", "v"),), False),
+        ({"key": "x"}, (("k", "v"),), False),
+        ({}, (("x", "v"),), False),
+        ({"key": "x"}, (("x", "u"), ("k", "v")), False),
+        ({}, (("x", "u"), ("k", "v")), True),
+    ],
+)
+def test_a_view_sees_offsets_in_order_if_the_entity_alone_decides_the_way_of_its_events(
+    source: dict[str, Any], stages: tuple[tuple[str, str], ...], is_ordered: bool
+) -> None:
+    views = [view_of(COUNT, name=name, entity=f"of_{name}", key=key) for key, name in stages]
+    of_stages = [{"entity": v["entity"], "key": v["key"], "key_type": "string", "views": [v]} for v in views]
+    plan = make_plan(fields=[], stages=of_stages, source=source)
+    assert is_in_offset_order(plan, plan.view("v")) is is_ordered
 
 
 def event(offset: int, time: int) -> JudgedEvent:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from penstock.kafka.reading import Record
+from schemas.dead_letters import DeadLetter
 from tests.plans import COUNT, make_plan, view_of
-from verify.check_stores import check_redis
+from verify import store_formats as formats
+from verify.check_stores import StoreFindings, check_cassandra, check_redis
 from verify.published import Published
+from verify.run_data import StoredTable
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 PUBLISHED_MS = 50_000
@@ -19,3 +25,83 @@ OVER_MS = PUBLISHED_MS + 1_010 + PLAN.source.max_future_ms
 @pytest.mark.parametrize(("read_at_ms", "mismatches"), [(OVER_MS - 20, 1), (OVER_MS + 20, 0)])
 def test_a_vector_may_be_missing_once_its_windows_are_over(read_at_ms: int, mismatches: int) -> None:
     assert check_redis(PLAN, [RECORD], {}, read_at_ms).mismatches == mismatches
+
+
+LONG, HUGE = "e" * 65_001, "h" * (16 << 20)
+
+
+def feature(**changes: Any) -> Published:
+    part = PART | changes
+    value = RECORD.value | {"event_id": part.pop("event_id", "id"), "v": part}
+    return Published(3, 40, b"a", value, timestamp=PUBLISHED_MS)
+
+
+def prediction(**changes: Any) -> Published:
+    value = {
+        "event_id": "id",
+        "event_time": 5,
+        "entity": "a",
+        "score": 0.5,
+        "decision": "ok",
+        "model": "m",
+        "model_version": "1",
+        "source": SOURCE,
+        "views": [],
+    }
+    return Published(3, 40, b"a", value | changes)
+
+
+def letter(**changes: Any) -> Record:
+    refused = {"topic": "features.p", "partition": 3, "offset": 40, "pipeline": "p", "stage": "decode"}
+    refused |= {"component": "penstock.sink.cassandra", "reason": "penstock.Undecodable", "message": "why"}
+    return Record(3, 0, 0, None, None, tuple(DeadLetter(**(refused | changes)).headers()))
+
+
+def cassandra_without(record: Published, *letters: Record, of_prediction: bool = False) -> StoreFindings:
+    """The check of tables that lack the rows of one record."""
+    features, predictions = ([], [record]) if of_prediction else ([record], [])
+    return check_cassandra(PLAN, features, predictions, {}, *(((), letters) if of_prediction else (letters, ())))
+
+
+@pytest.mark.parametrize("record", [feature(entity=LONG), feature(n=HUGE), feature(event_id=HUGE)])
+def test_a_dead_letter_of_the_sink_stands_for_a_row_that_cassandra_does_not_take(record: Published) -> None:
+    findings = cassandra_without(record, letter())
+    assert (findings.examples, findings.refused) == ([], 1)
+    assert cassandra_without(record).mismatches == 1
+
+
+@pytest.mark.parametrize(
+    "record", [prediction(event_id=""), prediction(event_id=LONG), prediction(entity=LONG), prediction(model=HUGE)]
+)
+def test_a_dead_letter_of_the_sink_stands_for_both_rows_of_a_prediction(record: Published) -> None:
+    findings = cassandra_without(record, letter(), of_prediction=True)
+    assert (findings.examples, findings.refused) == ([], 1)
+    assert cassandra_without(record, of_prediction=True).mismatches == 2
+
+
+@pytest.mark.parametrize(
+    "of_another",
+    [
+        letter(offset=41),
+        letter(component="penstock.sink.redis"),
+        letter(reason="penstock.UnknownSchema"),
+        Record(3, 0, 0, None, None, ()),
+    ],
+)
+def test_another_dead_letter_does_not_stand_for_a_missing_row(of_another: Record) -> None:
+    assert cassandra_without(feature(entity=LONG), of_another).mismatches == 1
+
+
+def test_a_dead_letter_does_not_stand_for_a_row_that_cassandra_takes() -> None:
+    findings = cassandra_without(feature(entity="e" * 65_000, n="h" * (15 << 20 >> 1)), letter())
+    assert (findings.mismatches, findings.refused) == (1, 0)
+
+
+def test_a_row_that_was_written_although_it_has_a_letter_is_compared() -> None:
+    record = feature(entity=LONG)
+    row = formats.history_row(record.value["v"], record.value)
+    key = tuple(row[column] for column in formats.HISTORY_KEY)
+    (name,) = (formats.history_table(PLAN, view) for view in PLAN.views)
+    for stored, mismatches in ((row, 0), (row | {"n": 2}, 1)):
+        table = StoredTable(formats.HISTORY_KEY, [key], [stored])
+        assert check_cassandra(PLAN, [record], [], {name: table}, [letter()]).mismatches == mismatches

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from streams.oracle.reference import Timed, timer_features, vector
-from streams.plan.model import PipelinePlan
+from streams.plan.model import PipelinePlan, ViewPlan
 from tests.plans import make_plan, view_of
 from verify.check_timers import check_timers, settling_ms
-from verify.emissions import FeatureFindings, JudgedEvent
+from verify.emissions import FeatureFindings, JudgedEvent, by_entity
 from verify.published import Position, Published
 
 FEATURE = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10, "type": "double"}
@@ -126,3 +127,15 @@ def test_an_entity_whose_windows_emptied_without_a_timers_record_is_found() -> N
 
 def test_a_view_with_a_refresh_and_no_timers_at_all_is_reported_as_unchecked() -> None:
     assert late_run().unchecked == ["view v@1 has a refresh, and no timer has published a record of it"]
+
+
+def test_the_events_of_a_view_are_grouped_by_entity_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grouped: list[str] = []
+
+    def once(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[JudgedEvent]]:
+        grouped.append(view.id)
+        return by_entity(view, events)
+
+    monkeypatch.setattr("verify.check_timers.by_entity", once)
+    assert late_run(timer(3, 1_700)).mismatches == 0
+    assert grouped == [VIEW.id, VIEW.id], "the triggering events, and those that only update"

@@ -62,6 +62,11 @@ def test_letters_of_records_that_cannot_be_read_and_of_the_drift_app_are_left_ou
     assert (findings.mismatches, findings.positions) == (0, set())
 
 
+def test_the_excerpt_of_an_unreadable_record_is_taken_for_its_letter() -> None:
+    cut = letter(1, stage="decode", offset=700, value=b"\x00" * 16 * 1024, value_bytes=70 << 20)
+    assert check(cut, unreadable=("features[0]@700",)).mismatches == 0
+
+
 def test_a_carried_column_called_entity_is_not_taken_for_a_view() -> None:
     _, features, _ = world(3)
     for record in features:

@@ -149,6 +149,53 @@ def test_a_letter_of_another_event_reason_or_form_is_found(changes: dict[str, An
     assert (len(findings.records), findings.mismatches) == (0, 1)
 
 
+MANY = make_plan(fields=FIELDS, views=[view_of(*(LAST | {"name": f"l{n}"} for n in range(5)))], source={"key": None})
+
+
+def test_a_letter_without_value_accounts_for_an_event_whose_cut_record_can_be_too_long() -> None:
+    bare = letter(value_of(events(), 1), value=None, key=None)
+    findings = check_unpublished(MANY, events(), [bare], Decoder(features_schema(MANY)))
+    assert findings == UnpublishedFindings(without_value={Position(0, 1)})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offset": 99},
+        {"topic": "events.of.another"},
+        {"reason": "penstock.Undecodable"},
+        {"value_bytes": 60_000},
+        {"value_bytes": None},
+    ],
+)
+def test_a_letter_without_value_that_is_not_true_is_found(changes: dict[str, Any]) -> None:
+    bare = letter(value_of(events(), 1), **({"value": None, "key": None} | changes))
+    findings = check_unpublished(MANY, events(), [bare], Decoder(features_schema(MANY)))
+    assert (findings.mismatches, findings.without_value) == (1, set())
+
+
+ORDERED = make_plan(fields=FIELDS, views=[view_of(LAST)], source={"key": "k"})
+
+
+@pytest.mark.parametrize("offsets", [(0, 2, 3), (1, 2, 3), (0, 1, 2), (0, 3), (1, 2)])
+def test_where_offsets_give_the_order_all_other_vectors_are_compared(offsets: tuple[int, ...]) -> None:
+    of = events()
+    records = [Published(0, offset, b"a", value_of(of, offset)) for offset in offsets]
+    lacking = of.keys() - {record.position for record in records}
+    findings = check_features(ORDERED, of, records, without_value=lacking)
+    assert (findings.examples, findings.missing, findings.unverifiable) == ([], 0, 0)
+    assert findings.checked == findings.total == len(records)
+    (one, *_) = lacking
+    assert check_features(ORDERED, of, records, without_value=lacking - {one}).mismatches > 0, "it was lost"
+
+
+def test_where_only_seq_gives_the_order_the_vectors_of_its_entity_are_unverifiable() -> None:
+    of = events()
+    records = [Published(0, offset, b"a", value_of(of, offset)) for offset in (0, 2, 3)]
+    findings = check_features(PLAN, of, records, without_value={Position(0, 1)})
+    assert (findings.examples, findings.missing, findings.unverifiable) == ([], 0, 3)
+
+
 def test_letters_of_readers_of_the_features_topic_and_of_timers_are_left_out() -> None:
     of_sink = letter(value_of(events(), 1), topic=PLAN.features_topic, reason="penstock.Undecodable", value=b"junk")
     of_timer = letter(value_of(events(), 1) | {"trigger": "timer", "event_id": ""})

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.features.entity_events import entity_events
 from penstock.commands.features.explanation import explain as explain_vector
@@ -61,7 +61,7 @@ def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> N
     if as_json:
         click.echo(json.dumps(data, indent=2))
         return
-    console = Console()
+    console = console_on()
     console.print(tree(data))
     console.print()
     console.print(state_table(data))
@@ -104,7 +104,7 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
         click.echo(json.dumps(as_data(view_plan, vector, explanation), indent=2))
         return
     topics = ", ".join(source.topic for source in plan.sources)
-    print_explanation(Console(), view_plan, vector, explanation, topic=topics, tiles=tiles)
+    print_explanation(console_on(), view_plan, vector, explanation, topic=topics, tiles=tiles)
 
 
 @click.command("test")
@@ -116,7 +116,7 @@ def test(files: tuple[Path, ...], name_part: str) -> None:
     This process and one kernel process compute the features, without a cluster or a store.
     docs/guides/testing-features.md describes the files.
     """
-    console, began, verdicts = Console(), time.monotonic(), []
+    console, began, verdicts = console_on(), time.monotonic(), []
     for file in files:
         cases = [case for case in read_cases(file) if name_part in case.name]
         if cases:

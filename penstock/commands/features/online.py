@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.features.named_entity import (
     hash_option,
@@ -68,7 +69,7 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     vector = read_vector(plan, view_plan, entity, now_ms, settings)
     if vector.state is VectorState.MISSING and is_stored(plan, view_plan, entity, settings):
         raise _of_another_definition(project, view_plan, entity)
-    _print_vector(Console(), view_plan, vector, now_ms, at is None)
+    _print_vector(console_on(), view_plan, vector, now_ms, at is None)
     if vector.state is VectorState.MISSING:
         print_eviction_hint(settings)
         if not hashed:
@@ -93,7 +94,7 @@ def _of_another_definition(project: Project, view: ViewPlan, entity: str) -> Pen
 @click.argument("view", required=False)
 def describe(pipeline: str, view: str | None) -> None:
     """Show the features of a pipeline, or of one view, and where they are stored."""
-    project, console = open_project(pipeline), Console()
+    project, console = open_project(pipeline), console_on()
     plan = project.plan
     for view_plan in (require_view(project, view),) if view else plan.views:
         _print_view(console, plan, view_plan)

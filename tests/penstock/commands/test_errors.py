@@ -59,4 +59,4 @@ def test_without_a_model_the_next_command_is_the_one_to_type(tmp_path: Path, mon
     reference = str(tmp_path / "ads" / "pipeline.py")
     error = CliRunner().invoke(cli, ["model", "status", reference]).exception
     assert isinstance(error, PenstockError)
-    assert error.next == f"penstock model train {reference}"
+    assert error.next == f"penstock model train {reference} --backfill FOLDER"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from penstock.errors import PenstockError
 from streams.definitions.columns import PythonColumn
 from streams.definitions.function_source import function_digest
-from streams.definitions.importing import import_file
+from streams.definitions.importing import import_file, source_files
 from streams.definitions.loading import load_pipeline
 
 F = "def f(x):\n    return x * {}\n"
@@ -113,6 +114,22 @@ def test_a_change_of_what_the_function_computes_changes_the_digest(tmp_path: Pat
     before, after = digest(tmp_path / "a", files, "2.0"), digest(tmp_path / "b", files, "3.0")
     assert before[1] != after[1]
     assert before[0] != after[0]
+
+
+@pytest.mark.parametrize("files", [pytest.param(files, id=name) for name, files in CHANGES.items()])
+def test_what_counts_is_shipped_to_the_job(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        file = tmp_path / "shop" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace("{v}", "2.0"), encoding="utf-8")
+    function = import_file(tmp_path / "shop" / "pipeline.py").f
+    shipped = source_files(function.__module__)
+    for name, file in shipped.items():
+        target = tmp_path / "job" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    entry = next(name for name, file in shipped.items() if file.name == f"{function.__module__.rpartition('.')[2]}.py")
+    assert import_file(tmp_path / "job" / entry).f(1.0) == function(1.0)
 
 
 USES = 'import math, logging\nfrom rates import RATE\nlog = logging.getLogger("x")\nR = {"a": 1.0}\n'

@@ -125,6 +125,33 @@ def test_the_source_files_are_the_same_if_the_folder_is_on_the_python_path(
     assert source_files(module) == {Path(name): tmp_path / name for name in ("shouting.py", "shouting_helpers.py")}
 
 
+@pytest.mark.parametrize("on_path", [False, True], ids=["by its path", "on the Python path"])
+def test_the_source_files_hold_what_is_imported_only_inside_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: bool
+) -> None:
+    if on_path:
+        monkeypatch.syspath_prepend(str(tmp_path))
+    stem = f"late_{on_path}".lower()
+    (tmp_path / f"{stem}_lib").mkdir()
+    (tmp_path / f"{stem}_lib" / "__init__.py").touch()
+    (tmp_path / f"{stem}_lib" / "names.py").write_text(f"import {stem}_rates\n")
+    (tmp_path / f"{stem}_rates.py").touch()
+    (tmp_path / "unrelated.py").touch()
+    function = f"def change(user):\n    from {stem}_lib import names\n    return names and user\n"
+    module = loud(write(tmp_path, "ads", f"{stem}.py", imports=function, function="change")).function.__module__
+    names = {f"{stem}.py", f"{stem}_lib/__init__.py", f"{stem}_lib/names.py", f"{stem}_rates.py"}
+    assert source_files(module).keys() == {Path(name) for name in names}
+
+
+def test_the_source_files_of_a_module_of_a_package_beside_the_pipeline_hold_that_package(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "__init__.py").write_text("")
+    (tmp_path / "lib" / "names.py").write_text("def change(user):\n    return user\n")
+    file = write(tmp_path, "ads", imports="from lib.names import change", function="change")
+    names = {"pipeline.py", "lib/__init__.py", "lib/names.py"}
+    assert source_files(loud(file).function.__module__).keys() == {Path(name) for name in names}
+
+
 def test_the_source_files_of_a_package_are_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "acme").mkdir()
     for name in ("__init__.py", "data.csv", "later.py"):

@@ -111,6 +111,13 @@ class Bench:
         self._produce(topic, partition, value)
         self._producer.flush(30)
 
+    def compressed_garbage(self, topic: str, partition: int, length: int) -> None:
+        """Write zeros, of any length: compressed, they are short."""
+        config = {"message.max.bytes": 200_000_000, "compression.type": "zstd"}
+        producer = Producer({**self.settings.kafka.access.client(), **config})
+        producer.produce(topic, bytes(length), partition=partition)
+        assert producer.flush(60) == 0
+
     def alerts(self) -> list[dict[str, Any]]:
         """All published alerts."""
         decoder = record_decoder("drift_alert")

@@ -10,6 +10,7 @@ from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from examples.fraud.pipeline import pipeline as fraud
+from penstock.errors import PenstockError
 from schemas.codec import Undecodable
 from streams.drift.drift_metrics import DriftMetrics
 from streams.drift.drift_records import DriftRecordBuilder
@@ -51,7 +52,7 @@ class FakeStore:
 
 
 def read(value: bytes) -> Observation | None:
-    if value == b"garbage":
+    if value.startswith(b"garbage"):
         raise Undecodable("no record")
     number = int(value)
     return Observation(UNTIL_MS + 1 + number, ("events", 0, number), [10.0])
@@ -85,7 +86,7 @@ def follower(store: FakeStore) -> PartitionFollower:
         store,
         {"features.p": read},
         {"features.p": ("x",)},
-        DriftRecordBuilder(fraud, REFERENCE, 1),
+        DriftRecordBuilder(fraud, REFERENCE, 1, {"features.p.dlq": 19_000}),
         metrics,
         clock=Clock(),
     )
@@ -171,6 +172,11 @@ def test_after_a_failed_save_the_partition_resumes_from_the_saved_state(follower
     assert [state.observed for state in store.states] == [1, 3]
 
 
+def test_a_topic_that_the_pipeline_does_not_monitor_is_refused(follower):
+    with pytest.raises(PenstockError, match=r"predictions\.p\[0\] is assigned .* monitors features\.p"):
+        asyncio.run(follower.acquire({TP("predictions.p", 0)}))
+
+
 def test_a_dead_letter_is_written_with_the_state_that_includes_its_record(follower, store):
     async def scenario() -> None:
         await follower.acquire({PLACE})
@@ -182,6 +188,18 @@ def test_a_dead_letter_is_written_with_the_state_that_includes_its_record(follow
         ("features.p.dlq", b"garbage", ("h", b"1"))
     ]
     assert (store.states[-1].position, store.states[-1].observed) == (1, 0)
+
+
+def test_a_dead_letter_that_its_topic_does_not_take_has_an_excerpt(follower, store):
+    async def scenario() -> None:
+        await follower.acquire({PLACE})
+        follower.process(message(0, 0, b"garbage".ljust(20_000)))
+        await follower.release({PLACE})
+
+    asyncio.run(scenario())
+    (letter,) = store.out
+    assert ("penstock.value.bytes", b"20000") in letter.headers
+    assert len(letter.value) == 16 * 1024
 
 
 def test_a_partition_whose_next_record_is_deleted_is_saved_and_goes_on_where_the_store_says(follower, store):

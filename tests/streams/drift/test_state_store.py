@@ -64,6 +64,35 @@ def test_a_position_behind_deleted_records_moves_to_the_earliest_one_if_told_to(
     assert resumed(10, monkeypatch, skip=True) == 60
 
 
+def test_a_partition_that_is_gone_is_named_with_the_command_that_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeLag, "earliest_offsets", lambda *_: {1: 60})
+    for start in (0, 60):
+        with pytest.raises(PenstockError, match=r"features\.fraud\[0\] is gone") as gone:
+            resumed(start, monkeypatch)
+        assert str(gone.value.next).startswith("penstock topics create PIPELINE")
+
+
+@pytest.mark.parametrize("code", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION])
+def test_a_partition_of_the_states_that_is_gone_is_named_too(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    class FakeMessage:
+        def error(self) -> KafkaError:
+            return KafkaError(code)
+
+    class FakeConsumer:
+        def __init__(self, _settings: dict[str, Any]) -> None: ...
+
+        def assign(self, _partitions: list[Any]) -> None: ...
+
+        def poll(self, _timeout: float) -> FakeMessage:
+            return FakeMessage()
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(state_store, "Consumer", FakeConsumer)
+    with pytest.raises(PenstockError, match=r"drift\.fraud\.state\[0\] is gone"):
+        read_latest_states(KAFKA, "g", "drift.fraud.state", 0)
+
+
 def test_states_that_are_deleted_while_they_are_read_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class FakeMessage:
         def error(self) -> KafkaError:

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from penstock.kafka.reading import Record
 from schemas.codec import Encoder
+from schemas.dead_letters import DeadLetter
 from streams.plan.feature_records import view_schema
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import mutant
@@ -81,6 +83,30 @@ def _history(project: Project) -> str:
 @mutant("cassandra_mismatches")
 def a_row_of_the_history_lost(project: Project, run: RunData) -> RunData:
     return _edit_table(run, _history(project), lambda t: dataclasses.replace(t, keys=t.keys[1:], rows=t.rows[1:]))
+
+
+@mutant("cassandra_mismatches")
+def a_row_of_the_history_lost_with_a_letter_that_is_not_true(project: Project, run: RunData) -> RunData:
+    key = run.cassandra[_history(project)].keys[0]
+    lost = next(
+        record
+        for record in run.features
+        if (part := record.value["by_card"]) is not None
+        and key == tuple(formats.history_row(part, record.value)[column] for column in formats.HISTORY_KEY)
+    )
+    letter = DeadLetter(
+        topic=project.plan.features_topic,
+        partition=lost.partition,
+        offset=lost.offset,
+        pipeline=project.plan.pipeline,
+        stage="decode",
+        component="penstock.sink.cassandra",
+        reason="penstock.Undecodable",
+        message="entity: longer than the 65000 bytes that a Cassandra key can have",
+    )
+    record = Record(lost.partition, 0, 0, None, None, tuple(letter.headers()))
+    without = a_row_of_the_history_lost(project, run)
+    return dataclasses.replace(without, unpublished=[*run.unpublished, record])
 
 
 @mutant("cassandra_mismatches")
