@@ -71,13 +71,16 @@ class Candidates:
     def by_partition(self) -> dict[int, list[tuple[Integers, Events]]]:
         """For each partition of the feature records the events of each raw partition, and their rows."""
         raw_partitions, offsets, timestamps = self.sources
-        keys = np.stack([self.partitions, self.topics, raw_partitions])
-        distinct, group = np.unique(keys, axis=1, return_inverse=True)
+        # One number for the three: partitions are int32, and a batch has events of few topics.
+        keys = (self.partitions << 32 | raw_partitions) * len(self.topic_names) + self.topics
         grouped: dict[int, list[tuple[Integers, Events]]] = {}
-        for number, (partition, topic, raw_partition) in enumerate(distinct.T.tolist()):
-            rows = np.flatnonzero(group == number)
-            events = Events(self.topic_names[topic], raw_partition, offsets[rows], timestamps[rows])
-            grouped.setdefault(partition, []).append((rows, events))
+        for key in np.unique(keys):
+            rows = np.flatnonzero(keys == key)
+            first = rows[0]
+            events = Events(
+                self.topic_names[self.topics[first]], int(raw_partitions[first]), offsets[rows], timestamps[rows]
+            )
+            grouped.setdefault(int(self.partitions[first]), []).append((rows, events))
         return grouped
 
 

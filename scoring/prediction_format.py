@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 from penstock.kafka.records import Consumed
 from schemas.codec import HEADER_LENGTH, Encoder
@@ -20,21 +21,16 @@ from scoring.decision import Policy
 # Encoded: null and not null, the end of an array.
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 _DOUBLE = struct.Struct("<d")
+# The first of several bytes of an encoded integer from 0 on, by its lowest six bits.
+_FIRST_BYTES = [bytes([0x80 | bits << 1]) for bits in range(64)]
 _FIRST_EMISSION, _LAST_EMISSION = EMISSION_FIELD_NAMES[0], EMISSION_FIELD_NAMES[-1]
 
 
-class CopiedParts(NamedTuple):
-    """What a prediction copies from its feature record, encoded.
+CopiedParts: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
+"""What a prediction copies from its feature record, encoded.
 
-    ``entity`` is that of the pipeline's first view, or null; ``views`` the array of emissions, ``origin`` the attempt
-    and the source.
-    """
-
-    event_id: bytes
-    event_time: bytes
-    entity: bytes
-    views: bytes
-    origin: bytes
+Event id, event time, the entity of the pipeline's first view (or null), the array of emissions, attempt and source.
+"""
 
 
 class ModelIdentity(NamedTuple):
@@ -72,30 +68,22 @@ class PredictionFormat:
 
     def parts_of_columns(self, columns: Columns) -> list[CopiedParts]:
         """What is copied from each of the records; meaningless for a record that is not plain."""
-        emissions = [
-            [id_ + emission if emission else b"" for emission in columns.encoded(f"{view}.{_FIRST_EMISSION}", last)]
-            for view, id_ in self._views
-            for last in (f"{view}.{_LAST_EMISSION}",)
-        ]
         entities = columns.encoded(f"{self._first_view}.entity")
         return list(
-            map(
-                CopiedParts._make,
-                zip(
-                    columns.encoded("event_id"),
-                    columns.encoded("event_time"),
-                    [_PRESENT + entity if entity else _NULL for entity in entities],
-                    map(_array, zip(*emissions, strict=True)),
-                    columns.encoded("attempt", "source"),
-                    strict=True,
-                ),
+            zip(
+                columns.encoded("event_id"),
+                columns.encoded("event_time"),
+                [_PRESENT + entity if entity else _NULL for entity in entities],
+                map(_array, zip(*(self._emissions(columns, *view) for view in self._views), strict=True)),
+                columns.encoded("attempt", "source"),
+                strict=True,
             )
         )
 
     def parts_of_record(self, record: Mapping[str, Any]) -> CopiedParts:
         """The same of a record that is decoded."""
         first = record[self._first_view]
-        return CopiedParts(
+        return (
             encode_text(record["event_id"]),
             encode_integer(record["event_time"]),
             _NULL if first is None else _PRESENT + encode_text(first["entity"]),
@@ -133,7 +121,6 @@ class PredictionFormat:
         event_id, event_time, entity, views, origin = parts
         outcome = self._outcomes.get((decision, route)) or self._outcome(decision, route)
         place = self._places.get(consumed[:2]) or self._place(consumed)
-        offset, length = encode_integer(consumed.offset), encode_integer(len(vector))
         return b"".join(
             (
                 self._header,
@@ -147,11 +134,16 @@ class PredictionFormat:
                 scored_at,
                 origin,
                 place,
-                offset,
-                length,
+                _offset(consumed.offset),
+                encode_integer(len(vector)),
                 vector,
             )
         )
+
+    @staticmethod
+    def _emissions(columns: Columns, view: str, id_: bytes) -> list[bytes]:
+        emissions = columns.encoded(f"{view}.{_FIRST_EMISSION}", f"{view}.{_LAST_EMISSION}")
+        return [id_ + emission if emission else b"" for emission in emissions]
 
     def _outcome(self, decision: str, route: str) -> bytes:
         outcome = encode_text(decision) + self._model + encode_text(route) + self._policy_version
@@ -163,13 +155,8 @@ class PredictionFormat:
 
 
 def encode_integer(value: int) -> bytes:
-    """An Avro integer: zigzag, seven bits a byte, the lowest first."""
-    rest, encoded = (value << 1) ^ (value >> 63), bytearray()
-    while rest > 0x7F:
-        encoded.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
+    """An Avro integer, of 64 bits: zigzag, seven bits a byte, the lowest first."""
+    return _encode_unsigned((value << 1) ^ (value >> 63))
 
 
 def encode_text(text: str) -> bytes:
@@ -184,6 +171,21 @@ def text_of(encoded: bytes) -> bytes:
     while encoded[start - 1] > 0x7F:
         start += 1
     return encoded[start:]
+
+
+def _offset(offset: int) -> bytes:
+    """Like :func:`encode_integer`, for offsets that follow one another: they share all but the first byte."""
+    return _FIRST_BYTES[offset & 0x3F] + _encode_unsigned(offset >> 6) if offset > 0x3F else encode_integer(offset)
+
+
+@lru_cache(maxsize=1_024)
+def _encode_unsigned(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _part_encoder(fields: list[dict[str, Any]]) -> Encoder:

@@ -37,11 +37,8 @@ _COMPONENT = "penstock.scorer"
 _SOURCE = "penstock.source."
 
 
-class Span(NamedTuple):
-    """Identifies the scoring of one record for tracing, in hex: the trace id of its event, the id of the span."""
-
-    trace: str
-    span: str
+Span: TypeAlias = tuple[str, str]
+"""Identifies the scoring of one record for tracing, in hex: the trace id of its event, and the id of the span."""
 
 
 class Moment(NamedTuple):
@@ -110,7 +107,7 @@ class PredictionWriter:
         places = np.array([record[1:3] for record in consumed], np.uint64).reshape(len(consumed), 2)
         span = _mix(_mix(np.uint64(_seed("span", consumed[0].topic)) ^ places[:, 0]) ^ places[:, 1])
         text = np.stack([high, _mix(high), span], axis=1).astype(">u8").tobytes().hex()
-        return [Span(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
+        return [(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
     def prediction(
         self,
@@ -129,7 +126,7 @@ class PredictionWriter:
         """
         decision = self.policy.decide(score)
         value = self.format.encode(consumed, parts, vector, score, decision, route, moment.scored_at)
-        headers = [*_trace(consumed.headers, span), ("ce_id", text_of(parts.event_id)), *moment.headers]
+        headers = [*_trace(consumed.headers, *span), ("ce_id", text_of(parts[0])), *moment.headers]
         timestamp = max(moment.ms, event_timestamp)
         return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, consumed)
 
@@ -193,13 +190,16 @@ def event_position_of_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -
         return None
 
 
-def _trace(headers: Headers, new: Span) -> Headers:
+def _trace(headers: Headers, new_trace: str, span: str) -> Headers:
     """The feature record's trace, continued by a span of the scorer; without one, the new trace."""
+    begun: Headers = [("traceparent", f"00-{new_trace}-{span}-01".encode())]
+    if not headers:
+        return begun
     given = {name: value for name, value in headers if name in ("traceparent", "tracestate") and value}
     match = _TRACEPARENT.fullmatch(given["traceparent"].decode("ascii", "replace")) if "traceparent" in given else None
     if match is None:
-        return [("traceparent", f"00-{new.trace}-{new.span}-01".encode())]
-    continued: Headers = [("traceparent", f"00-{match[1]}-{new.span}-{match[2]}".encode())]
+        return begun
+    continued: Headers = [("traceparent", f"00-{match[1]}-{span}-{match[2]}".encode())]
     return continued + [(name, value) for name, value in given.items() if name == "tracestate"]
 
 

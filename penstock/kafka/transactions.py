@@ -19,6 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -226,8 +227,7 @@ class TransactionalProducer:
         refused: list[tuple[Produced, KafkaError]] = []
         try:
             self._retry(deadline, producer.begin_transaction)
-            for record in records:
-                _produce(producer, record, lambda: self._expired(deadline), refused)
+            _produce(producer, records, lambda: self._expired(deadline), refused)
             if offsets:
                 self._retry(
                     deadline,
@@ -328,38 +328,42 @@ class TransactionalProducer:
 
 def _produce(
     producer: TransactionClient,
-    record: Produced,
+    records: Iterable[Produced],
     expired: Callable[[], bool],
     refused: list[tuple[Produced, KafkaError]],
 ) -> None:
-    """Pass one record to the client; adds it to ``refused`` if the broker refuses the record itself."""
+    """Pass the records to the client; adds those to ``refused`` that the broker refuses for what they are."""
 
-    def delivered(error: KafkaError | None, _message: Message) -> None:
+    def delivered(record: Produced, error: KafkaError | None, _message: Message) -> None:
         if error is not None and error.code() in _REFUSED:
             refused.append((record, error))
 
-    while True:
-        try:
-            producer.produce(
-                record.topic,
-                record.value,
-                key=record.key,
-                partition=record.partition,
-                headers=record.headers,
-                timestamp=record.timestamp,
-                on_delivery=delivered,
-            )
-        except BufferError:  # librdkafka's queue is full: wait until it drains
-            if expired():
-                raise OutcomeUnknownError("the producer's queue stayed full") from None
-            producer.poll(_PAUSE_S)
-        except KafkaException as failure:
-            error = failure.args[0]
-            if error.code() in _REFUSED:
-                refused.append((record, error))
-            raise _AbortRequiredError(error) from failure
-        else:
-            return
+    produce = producer.produce
+    for record in records:
+        topic, partition, key, value, headers, timestamp, _ = record
+        on_delivery = partial(delivered, record)
+        while True:
+            try:
+                produce(
+                    topic,
+                    value,
+                    key=key,
+                    partition=partition,
+                    headers=headers,
+                    timestamp=timestamp,
+                    on_delivery=on_delivery,
+                )
+            except BufferError:  # librdkafka's queue is full: wait until it drains
+                if expired():
+                    raise OutcomeUnknownError("the producer's queue stayed full") from None
+                producer.poll(_PAUSE_S)
+            except KafkaException as failure:
+                error = failure.args[0]
+                if error.code() in _REFUSED:
+                    refused.append((record, error))
+                raise _AbortRequiredError(error) from failure
+            else:
+                break
 
 
 class _AbortRequiredError(Exception):

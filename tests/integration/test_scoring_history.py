@@ -17,7 +17,7 @@ from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.prediction_format import ModelIdentity
-from scoring.predictions import PredictionWriter, Span
+from scoring.predictions import PredictionWriter
 from streams.plan.compiler import compile_plan
 from tests.scoring.scorer_bench import ScorerBench, define, wait_for
 
@@ -98,9 +98,7 @@ def answer(bench: ScorerBench, offset: int, *, dead: bool = False) -> Produced:
         return writer.unscorable(consumed, event(offset), "penstock.NotANumber", "no number", EPOCH + offset)
     parts = writer.format.parts_of_record(bench.record(0, offset, source=event(offset)._asdict()))
     moment = writer.moment(EPOCH + offset)
-    return writer.prediction(
-        consumed, parts, VECTOR.tobytes(), 0.5, "primary", moment.ms, Span("0" * 32, "0" * 16), moment
-    )
+    return writer.prediction(consumed, parts, VECTOR.tobytes(), 0.5, "primary", moment.ms, ("0" * 32, "0" * 16), moment)
 
 
 def begin(producer: Producer, *records: Produced) -> None:
