@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants fuzz bench-engine lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants fuzz bench-engine bench-scoring lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -49,6 +49,9 @@ fuzz: setup ## Random pipelines and hostile records on a real job (SECONDS=600 S
 bench-engine: setup ## Measure the window engine beside its peers, for docs/reference/benchmarks.md (QUICK=1: five minutes)
 	@$(BOOTSTRAP) peers
 	@$(BIN)/python -m tests.bench.engine $(if $(QUICK),--quick) $(ARGS)
+
+bench-scoring: setup ## Measure the scorer beside other ways to score a topic: build/bench/scoring.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.scoring $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

@@ -1,0 +1,193 @@
+"""The benchmark of the scorer: writes ``scoring.json``.
+
+All read the same features topic, one after the other, in rounds; a rate counts from two seconds after the first result.
+Beside each stands the CPU time that an event took. Ratios are of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.topics import admin_client, create_topics
+from penstock.paths import BUILD, ROOT
+from penstock.settings import Settings
+from schemas.codec import Encoder
+from streams.definitions.pipeline import Pipeline
+from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import features_schema
+from streams.plan.pipeline_topics import pipeline_topics
+from tests.bench.engine import process_cpu
+from tests.bench.scoring import workload
+from tests.bench.scoring.rivals import RIVALS
+
+PENSTOCK = "penstock"
+_WARM_S = 2.0
+_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Events per second, and the CPU time of an event in microseconds: of the process, of Kafka, of Triton."""
+
+    events_per_s: float
+    cpu_us: dict[str, float]
+
+
+class Bench:
+    """A stack with a full features topic."""
+
+    def __init__(self, stack: Stack, folder: Path, events: int) -> None:
+        self.stack, self.folder, self.settings = stack, folder, Settings()
+        self.kafka: KafkaAccess = self.settings.kafka.access
+        self._admin = admin_client(self.kafka)
+        self.file, self.pipeline = workload.define(folder / "definitions", "impressions")
+        create_topics(pipeline_topics(self.pipeline), self.kafka)
+        workload.load_model(self.pipeline, self.settings)
+        self.events = events
+        self._consumer = Consumer({**self.kafka.client(), "group.id": "bench-watch"})
+        self._fill()
+
+    def _fill(self) -> None:
+        encoder = Encoder(features_schema(compile_plan(self.pipeline)))
+        bulk = {"linger.ms": 20, "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000}
+        producer = Producer({**self.kafka.client(), **bulk})
+        start_ms = time.time_ns() // 1_000_000 - self.events
+        for partition, record in workload.feature_records(self.pipeline, self.events, start_ms):
+            key = record["by_person"]["entity"].encode()
+            producer.produce(self.pipeline.features_topic, encoder.encode(record), key, partition)
+            producer.poll(0)
+        assert producer.flush(120) == 0, "the features could not be produced"
+
+    def penstock(self, seconds: float) -> Rate:
+        """The scorer as users run it, on empty topics of predictions."""
+        self._clean(self.pipeline)
+        command = ["penstock", "scorer", "run", self.file]
+        return self._measure(command, self.pipeline.predictions_topic, seconds)
+
+    def rival(self, name: str, run: int, seconds: float) -> Rate:
+        """A rival on a topic of its own."""
+        out = f"results.{name}.{run}"
+        self._admin.create_topics([NewTopic(out, workload.PARTITIONS, 1)])[out].result(_TIMEOUT_S)
+        return self._measure(["tests.bench.scoring.rivals", name, self.file, out], out, seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close()
+
+    def _clean(self, pipeline: Pipeline) -> None:
+        admin = self._admin
+        answers = [topic for topic in pipeline_topics(pipeline) if topic.name.startswith(pipeline.predictions_topic)]
+        for future in admin.delete_topics([topic.name for topic in answers]).values():
+            future.result(_TIMEOUT_S)
+        group = f"penstock-{pipeline.name}-scorer"
+        if group in {found.group_id for found in admin.list_consumer_groups().result(_TIMEOUT_S).valid}:
+            admin.delete_consumer_groups([group])[group].result(_TIMEOUT_S)
+        deadline = time.monotonic() + _TIMEOUT_S
+        while {topic.name for topic in answers} & set(admin.list_topics(timeout=_TIMEOUT_S).topics):
+            assert time.monotonic() < deadline, "the predictions could not be deleted"
+            time.sleep(0.1)
+        create_topics(answers, self.kafka)
+
+    def _measure(self, module: list[str], out: str, seconds: float) -> Rate:
+        """Run a module until it has written almost all results, or for some seconds from its first ones on."""
+        with (self.folder / f"{out}.log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-m", *module], stdout=log, stderr=log, cwd=ROOT)
+        pids = {status.name: status.pid for status in self.stack.status()}
+        watched = {"process": process.pid, "kafka": pids["kafka"], "triton": pids["triton"]}
+        try:
+            deadline = time.monotonic() + 120
+            while not self._count(out):
+                assert process.poll() is None, f"{module} has ended: see {log.name}"
+                assert time.monotonic() < deadline, f"{module} writes nothing: see {log.name}"
+                time.sleep(0.05)
+            time.sleep(_WARM_S)
+            first = self._count(out)
+            begin, used = time.monotonic(), {name: process_cpu.seconds(pid) for name, pid in watched.items()}
+            while (last := self._count(out)) < self.events * 0.97 and time.monotonic() < begin + seconds:
+                time.sleep(0.05)
+            elapsed = time.monotonic() - begin
+            cpu = {name: process_cpu.seconds(pid) - used[name] for name, pid in watched.items()}
+        finally:
+            process.terminate()
+            process.wait(60)
+        return Rate((last - first) / elapsed, {name: 1e6 * s / (last - first) for name, s in cpu.items()})
+
+    def _count(self, topic: str) -> int:
+        partitions = [TopicPartition(topic, number) for number in range(workload.PARTITIONS)]
+        return sum(self._consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)[1] for tp in partitions)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark, and write what it found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scoring", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
+    options = parser.parse_args(arguments)
+    events, rounds, seconds = (300_000, 1, 5.0) if options.quick else (900_000, 3, 15.0)
+    folder = options.folder / "scoring"
+    folder.mkdir(parents=True, exist_ok=True)
+    stack = Stack(folder / "stack", Ports.free())
+    rates: dict[str, list[Rate]] = {name: [] for name in (PENSTOCK, *RIVALS)}
+    load = [os.getloadavg()[0]]
+    try:
+        stack.up(["kafka", "triton"])
+        os.environ.update(stack.environment())
+        bench = Bench(stack, folder, events)
+        for run in range(rounds):
+            rates[PENSTOCK].append(bench.penstock(seconds))
+            for name in RIVALS:
+                rates[name].append(bench.rival(name, run, seconds))
+            print(f"round {run + 1}: " + ", ".join(f"{n} {r[-1].events_per_s:,.0f}/s" for n, r in rates.items()))
+        bench.close()
+    finally:
+        stack.down(wipe=True)
+    load.append(os.getloadavg()[0])
+    found = summary(rates) | {
+        "quick": options.quick,
+        "date": datetime.now(UTC).date().isoformat(),
+        "events": events,
+        "load": load,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("confluent-kafka", "tritonclient", "fastavro", "numpy")},
+    }
+    (options.folder / "scoring.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def summary(rates: dict[str, list[Rate]]) -> dict[str, object]:
+    """Medians of the rounds, and the ratios of the scorer to each other way, within each round."""
+    ours = rates[PENSTOCK]
+    ratios = {
+        name: [us.events_per_s / them.events_per_s for us, them in zip(ours, theirs, strict=True)]
+        for name, theirs in rates.items()
+        if name != PENSTOCK
+    }
+    return {
+        "predictions_per_s": statistics.median(rate.events_per_s for rate in ours),
+        "ratios": {name: statistics.median(values) for name, values in ratios.items()},
+        "ratios_from_to": {name: [min(values), max(values)] for name, values in ratios.items()},
+        "events_per_s": {name: [rate.events_per_s for rate in found] for name, found in rates.items()},
+        "cpu_us_per_event": {name: [rate.cpu_us for rate in found] for name, found in rates.items()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
