@@ -1,5 +1,7 @@
 """The detectors of one monitor on one partition: a deterministic function of the values, in their order.
 
+Values come in blocks; how a stream is cut into blocks makes no difference to the result.
+
 - *adwin* (Bifet and Gavaldà, SDM 2007) and *page_hinkley* (Page, Biometrika 1954) are river's, fed with standardised
   values. They compare the stream with its own past, fire at each change and start over.
 - *psi* (population stability index) and *kl* (Kullback-Leibler divergence, nats) compare the histogram of the latest
@@ -12,13 +14,14 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from river.drift import ADWIN, PageHinkley
 
-from streams.drift.drift_reference import DetectorName, MonitorReference
+from streams.drift.drift_reference import Bins, DetectorName, Floats, MonitorReference
 
 # In standard deviations: Page-Hinkley ignores smaller changes of the mean.
 PAGE_HINKLEY_DELTA = 0.1
@@ -85,18 +88,26 @@ class MonitorDetectors:
         # The latest values of psi, kl and missing; empty until the window is full.
         self.statistics: Mapping[DetectorName, float] = {}
 
-    def update(self, value: float) -> list[Crossing]:
-        """Process one value (NaN for null); returns the detectors that fired."""
-        crossings: list[Crossing] = []
-        if not math.isnan(value):
-            crossings += self._update_sequential(self._reference.standardised(value))
-        self._histogram.add(self._reference.bin_of(value))
-        self._evaluate_in -= 1
-        if self._evaluate_in == 0:
-            self._evaluate_in = self._stride
-            if self._histogram.full:
-                crossings += self._evaluate_window()
-        return crossings
+    def update(self, values: Floats) -> list[tuple[int, Crossing]]:
+        """Process values in order (NaN for null); returns the detectors that fired, each with the index of its value.
+
+        At one value, *adwin* and *page_hinkley* come before the others.
+        """
+        found: list[tuple[int, Crossing]] = []
+        places = np.flatnonzero(~np.isnan(values))
+        z = self._reference.standardised(values[places])
+        done = 0
+        # An alert of a window tells ADWIN's mean at that value, so ADWIN must not be ahead of it.
+        for place, detector, statistic in self._evaluate_windows(values):
+            until = int(np.searchsorted(places, place, side="right"))
+            found += self._update_sequential(places[done:until].tolist(), z[done:until].tolist())
+            means = (self._reference.mean, self.mean)
+            if detector == "missing":
+                means = (self._reference.missing, statistic)
+            found.append((place, Crossing(detector, statistic, self._limits[detector], *means)))
+            done = until
+        found += self._update_sequential(places[done:].tolist(), z[done:].tolist())
+        return found
 
     @property
     def mean(self) -> float:
@@ -135,6 +146,8 @@ class MonitorDetectors:
                 _restore_adwin(self._adwin, base64.b64decode(state.adwin, validate=True))
         except (binascii.Error, ValueError) as error:
             raise UnreadableStateError(f"{self._reference.name}: {error}") from error
+        if not 1 <= state.evaluate_in <= self._stride:
+            raise UnreadableStateError(f"{self._reference.name}: evaluate_in is {state.evaluate_in}")
         if with_adwin:
             self._adwin._drift_detected = state.adwin_fired  # noqa: SLF001
         ph = self._page_hinkley
@@ -148,40 +161,38 @@ class MonitorDetectors:
         self._evaluate_in = state.evaluate_in
         self._over = set(state.over)
         if self._histogram.full:
-            self.statistics = self._window_statistics()
+            self.statistics = self._window_statistics(self._histogram.counts)
 
-    def _update_sequential(self, z: float) -> Iterator[Crossing]:
-        before = self._adwin.estimation
-        self._adwin.update(z)
-        if self._adwin.drift_detected:
-            after, limit = self._adwin.estimation, self._reference.thresholds.adwin_delta
-            yield Crossing("adwin", abs(after - before), limit, self._to_unit(before), self._to_unit(after))
-        ph = self._page_hinkley
-        ph.update(z)
-        if ph.drift_detected:
-            yield Crossing(
-                "page_hinkley",
-                page_hinkley_statistic(ph),
-                ph.threshold,
-                self._to_unit(ph._x_mean.get()),  # noqa: SLF001
-                self._to_unit(self._adwin.estimation),
-            )
+    def _update_sequential(self, places: list[int], z: list[float]) -> Iterator[tuple[int, Crossing]]:
+        adwin, ph = self._adwin, self._page_hinkley
+        for place, value in zip(places, z, strict=True):
+            before = adwin.estimation
+            adwin.update(value)
+            ph.update(value)
+            if adwin.drift_detected:
+                after, limit = adwin.estimation, self._reference.thresholds.adwin_delta
+                means = self._to_unit(before), self._to_unit(after)
+                yield place, Crossing("adwin", abs(after - before), limit, *means)
+            if ph.drift_detected:
+                means = self._to_unit(ph._x_mean.get()), self.mean  # noqa: SLF001
+                yield place, Crossing("page_hinkley", page_hinkley_statistic(ph), ph.threshold, *means)
 
-    def _evaluate_window(self) -> Iterator[Crossing]:
-        self.statistics = self._window_statistics()
-        reference = self._reference
-        for detector, statistic in self.statistics.items():
-            limit = self._limits[detector]
-            if detector in self._over:
-                if statistic < CLEAR_FRACTION * limit:
-                    self._over.discard(detector)
-            elif statistic > limit:
-                self._over.add(detector)
-                means = (reference.missing, statistic) if detector == "missing" else (reference.mean, self.mean)
-                yield Crossing(detector, statistic, limit, *means)
+    def _evaluate_windows(self, values: Floats) -> Iterator[tuple[int, DetectorName, float]]:
+        """Add the values to the histogram; yields the windowed detectors that fire: where, and with which statistic."""
+        stops = range(self._evaluate_in, len(values) + 1, self._stride)
+        self._evaluate_in = (self._evaluate_in - len(values) - 1) % self._stride + 1
+        for stop, counts in self._histogram.add(self._reference.bins_of(values), stops):
+            self.statistics = self._window_statistics(counts)
+            for detector, statistic in self.statistics.items():
+                limit = self._limits[detector]
+                if detector in self._over:
+                    if statistic < CLEAR_FRACTION * limit:
+                        self._over.discard(detector)
+                elif statistic > limit:
+                    self._over.add(detector)
+                    yield stop - 1, detector, statistic
 
-    def _window_statistics(self) -> dict[DetectorName, float]:
-        counts = self._histogram.counts
+    def _window_statistics(self, counts: Sequence[int]) -> dict[DetectorName, float]:
         psi, kl = divergences(smoothed(counts), self._expected)
         return {"psi": psi, "kl": kl, "missing": counts[-1] / sum(counts)}
 
@@ -190,39 +201,49 @@ class MonitorDetectors:
 
 
 class SlidingHistogram:
-    """Counts per bin of the latest ``window`` records."""
+    """The bins of the latest ``window`` records, and how many of them are in each bin."""
 
     def __init__(self, bins: int, window: int) -> None:
-        self.counts = [0] * bins
+        self._bins = bins
         self._window = window
-        self._ring = bytearray()
-        self._oldest = 0
+        self._latest = np.empty(0, np.uint8)
 
     @property
     def full(self) -> bool:
         """Whether the window holds ``window`` records."""
-        return len(self._ring) == self._window
+        return len(self._latest) == self._window
 
-    def add(self, number: int) -> None:
-        """Count a record in a bin; the oldest record leaves a full window."""
-        self.counts[number] += 1
-        if not self.full:
-            self._ring.append(number)
-            return
-        self.counts[self._ring[self._oldest]] -= 1
-        self._ring[self._oldest] = number
-        self._oldest = (self._oldest + 1) % self._window
+    @property
+    def counts(self) -> list[int]:
+        """The number of records in each bin."""
+        return self._count(self._latest)
+
+    def add(self, numbers: Bins, stops: Iterable[int] = ()) -> list[tuple[int, list[int]]]:
+        """Add records by their bins; the oldest ones leave a full window.
+
+        Returns each of the ``stops`` with the counts after that many of the records, if the window was full then.
+        """
+        window, before, records = self._window, len(self._latest), np.concatenate([self._latest, numbers])
+        self._latest = records[-window:]
+        return [
+            (stop, self._count(records[before + stop - window : before + stop]))
+            for stop in stops
+            if before + stop >= window
+        ]
 
     def bins(self) -> bytes:
         """The bin of each record in the window, oldest first."""
-        return bytes(self._ring[self._oldest :] + self._ring[: self._oldest])
+        return self._latest.tobytes()
 
     def refill(self, bins: bytes) -> None:
         """Replace the window's records by these bins; ValueError if they are too many or out of range."""
-        if len(bins) > self._window or max(bins, default=0) >= len(self.counts):
+        if len(bins) > self._window or max(bins, default=0) >= self._bins:
             raise ValueError("the window does not fit the reference")
-        self._ring, self._oldest = bytearray(bins), 0
-        self.counts = [bins.count(number) for number in range(len(self.counts))]
+        self._latest = np.frombuffer(bins, np.uint8)
+
+    def _count(self, records: Bins) -> list[int]:
+        counts: list[int] = np.bincount(records, minlength=self._bins).tolist()
+        return counts
 
 
 def stride(window: int) -> int:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
+
+Floats = npt.NDArray[np.float64]
+Bins = npt.NDArray[np.uint8]
 
 REFERENCE_FILE = "drift.json"
 
@@ -69,14 +72,15 @@ class MonitorReference(_Frozen):
         """The index of the nulls' bin, the last."""
         return len(self.edges) + 1
 
-    def bin_of(self, value: float) -> int:
-        """The bin index of a value; NaN is null."""
-        return self.null_bin if math.isnan(value) else bisect_left(self.edges, value)
+    def bins_of(self, values: Floats) -> Bins:
+        """The bin index of each value; NaN is null."""
+        bins = np.searchsorted(self.edges, values, side="left")
+        return np.where(np.isnan(values), self.null_bin, bins).astype(np.uint8)
 
-    def standardised(self, value: float) -> float:
+    def standardised(self, values: Floats) -> Floats:
         """Standard deviations from the mean, clipped at ±CLIP."""
-        z = (value - self.mean) / self.std
-        return min(max(z, -CLIP), CLIP)
+        with np.errstate(over="ignore"):
+            return np.clip((values - self.mean) / self.std, -CLIP, CLIP)
 
 
 class DriftReference(_Frozen):
