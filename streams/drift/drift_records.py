@@ -17,8 +17,8 @@ from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import DriftReference
-from streams.drift.track import DriftAlert, Integers, Observation, Observations, describe_alert
+from streams.drift.drift_reference import DriftReference, Integers
+from streams.drift.track import DriftAlert, Observation, Observations, describe_alert
 from streams.plan.feature_records import features_schema, is_absent
 from streams.plan.project import Project
 

@@ -14,15 +14,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.drift_reference import DriftReference, Floats, MonitorReference
+from streams.drift.drift_reference import DriftReference, Floats, Integers, MonitorReference
 from streams.drift.recent_events import RecentEvents, SeenState
-
-Integers = npt.NDArray[np.int64]
 
 # The version that wrote ADWIN's binary state.
 RIVER = version("river")

@@ -12,10 +12,9 @@ from river.drift import ADWIN, PageHinkley
 from streams.drift.detectors import (
     CLEAR_FRACTION,
     PAGE_HINKLEY_DELTA,
+    PRIOR,
     Crossing,
-    divergences,
     page_hinkley_statistic,
-    smoothed,
     stride,
 )
 from streams.drift.drift_reference import CLIP, DetectorName, DriftReference, MonitorReference
@@ -58,7 +57,12 @@ class PerRecordDetectors:
     def _evaluate(self) -> Iterator[Crossing]:
         reference = self._reference
         counts = [self._latest.count(number) for number in range(reference.null_bin + 1)]
-        psi, kl = divergences(smoothed(counts), smoothed([share * reference.rows for share in reference.shares]))
+        expected = shares([share * reference.rows for share in reference.shares])
+        psi = kl = 0.0
+        for p, q in zip(shares(counts), expected, strict=True):
+            ratio = math.log(p / q)
+            psi += (p - q) * ratio
+            kl += p * ratio
         missing = counts[-1] / self._window
         statistics: dict[DetectorName, float] = {"psi": psi, "kl": kl, "missing": missing}
         for detector, statistic in statistics.items():
@@ -75,6 +79,11 @@ class PerRecordDetectors:
 
     def _to_unit(self, z: float) -> float:
         return float(self._reference.mean + z * self._reference.std)
+
+
+def shares(counts: Sequence[float]) -> list[float]:
+    total = sum(counts) + PRIOR * len(counts)
+    return [(count + PRIOR) / total for count in counts]
 
 
 def alerts_per_record(

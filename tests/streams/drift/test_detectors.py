@@ -172,17 +172,17 @@ def test_the_histogram_counts_the_latest_records(blocks):
     histogram, numbers = SlidingHistogram(5, 100), []
     for block in blocks:
         stops = range(0, len(block) + 1, 7)
-        added = dict(histogram.add(np.array(block, np.uint8), stops))
-        assert list(added) == [stop for stop in stops if len(numbers) + stop >= 100]
-        for stop, counts in added.items():
+        full_at, counts_at = histogram.add(np.array(block, np.uint8), stops)
+        assert list(full_at) == [stop for stop in stops if len(numbers) + stop >= 100]
+        for stop, counts in zip(full_at, counts_at.tolist(), strict=True):
             assert counts == [[*numbers, *block[:stop]][-100:].count(number) for number in range(5)]
         numbers += block
-    assert histogram.counts == [numbers[-100:].count(number) for number in range(5)]
+    assert histogram.counts.tolist() == [numbers[-100:].count(number) for number in range(5)]
     assert list(histogram.bins()) == numbers[-100:]
 
 
 def test_equal_shares_have_a_divergence_of_zero():
-    shares = smoothed([3, 0, 5])
+    shares = smoothed(np.array([3, 0, 5]))
     assert divergences(shares, shares) == (0.0, 0.0)
     assert sum(shares) == pytest.approx(1.0)
     assert min(shares) > 0

@@ -36,6 +36,7 @@ def fetch_during(seconds: float, error: Exception, monkeypatch: pytest.MonkeyPat
 
     async def run() -> tuple[int, list[set[TP]]]:
         thread = object.__new__(faust_consumer._Thread)
+        thread._fetched_few = False
         thread.consumer = type("Consumer", (), {"transport": Transport()})()
         fetches, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
@@ -63,6 +64,26 @@ class Fetched(NamedTuple):
     offset: int
 
 
+@pytest.mark.parametrize(("records", "is_held_up"), [(1, True), (499, True), (500, False)])
+def test_a_slow_stream_is_gathered_and_a_fast_one_is_not_held_up(
+    records: int, is_held_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(*_: Any, **__: Any) -> dict[TopicPartition, list[Fetched]]:
+        return {PARTITION: [Fetched(offset) for offset in range(records)]}
+
+    async def run() -> int:
+        thread = object.__new__(faust_consumer._Thread)
+        thread._delivered, thread._fetched_few = {}, False
+        fetches, end = 0, time.monotonic() + 0.25
+        while time.monotonic() < end and fetches < 50:
+            await thread._fetch_records(None, set())
+            fetches += 1
+        return fetches
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
+    assert (asyncio.run(run()) <= 6) == is_held_up
+
+
 def test_the_records_of_a_fetch_are_one_block_that_says_what_was_delivered_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -75,7 +96,7 @@ def test_the_records_of_a_fetch_are_one_block_that_says_what_was_delivered_befor
 
     async def run() -> list[tuple[list[int], int]]:
         thread = object.__new__(faust_consumer._Thread)
-        thread._delivered = {}
+        thread._delivered, thread._fetched_few = {}, False
         blocks: list[Any] = []
         while fetches:
             if len(fetches) == 1:
