@@ -48,7 +48,8 @@ class Field:
     """Where one field stands in the data.
 
     Args:
-        kind: Its Avro type without null: ``long``, ``double``, ``boolean``, ``string``, ``record`` or ``array``.
+        kind: Its Avro type without null: ``long``, ``double``, ``boolean``, ``string``, ``bytes``, ``record`` or
+            ``array``.
         rows: The records that have it; None: all. Where a record within the record is null, its fields are absent.
         start: Position of the value's first byte, after the branch of a union.
         end: Position after the last byte: equal to ``start`` for null.
@@ -149,8 +150,8 @@ class ColumnReader:
     """Locates the fields of records of one schema, in single-object encoding.
 
     Args:
-        schema: An Avro record of ``int``, ``long``, ``double``, ``boolean``, ``string``, arrays of these, records, and
-            unions of null with any of them, null first.
+        schema: An Avro record of ``int``, ``long``, ``double``, ``boolean``, ``string``, ``bytes``, records, arrays of
+            these, and unions of null with any of them, null first.
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
@@ -227,8 +228,8 @@ class _Walk:
                 return at + 1
             case "long":
                 return self._after_integer(rows, at)
-            case "string":
-                return self._after_text(rows, at)
+            case "string" | "bytes" as kind:
+                return self._after_bytes(rows, at, is_text=kind == "string")
             case "array":
                 return self._after_array(avro["items"], name, rows, at)
             case _:
@@ -241,11 +242,16 @@ class _Walk:
         length: Integers = (np.bitwise_count(last - _ONE).astype(np.int64) + 1) // _WORD
         return at + length
 
-    def _after_text(self, rows: Integers | None, at: Integers) -> Integers:
+    def _after_bytes(self, rows: Integers | None, at: Integers, *, is_text: bool) -> Integers:
         start, length = self._after_integer(rows, at), _integers(self.words, at)
         room = np.maximum((self._ends if rows is None else self._ends[rows]) - start, 0)
         self.refuse(rows, (length < 0) | (length > room))
         end = start + np.clip(length, 0, room)
+        if is_text:
+            self._refuse_other_than_text(rows, start, end)
+        return end
+
+    def _refuse_other_than_text(self, rows: Integers | None, start: Integers, end: Integers) -> None:
         rest = end - start
         other = rest > _LONG_TEXT
         for done in range(0, min(_LONG_TEXT, int(rest.max(initial=0))), _WORD):
@@ -255,7 +261,6 @@ class _Walk:
                 self._data[start[row] : end[row]].decode()
             except UnicodeDecodeError:
                 self.wrong[row if rows is None else rows[row]] = True
-        return end
 
     def _after_array(self, items: Any, name: str, rows: Integers | None, at: Integers) -> Integers:
         """Blocks of items until an empty block; the first items of all arrays at once, then the second ones."""
@@ -284,9 +289,11 @@ def _kind(avro: Any) -> str:
 
 
 def _fields_of(schema: Any) -> int:
-    """How many fields a schema has, those of nested records included."""
+    """How many fields a schema has, those of nested records and of an array's items included."""
     if isinstance(schema, list):
         return sum(map(_fields_of, schema))
+    if _kind(schema) == "array":
+        return 1 + _fields_of(schema["items"])
     if _kind(schema) == "record":
         return sum(1 + _fields_of(field["type"]) for field in schema["fields"])
     return 1

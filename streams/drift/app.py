@@ -37,6 +37,7 @@ from streams.plan.project import Project
 _log = logging.getLogger(__name__)
 
 _STOP_S = 20.0
+_BLOCKS_IN_QUEUE = 4
 
 
 def serving_reference(project: Project, repository: ModelRepository) -> tuple[DriftReference, int]:
@@ -261,6 +262,8 @@ class _AppRun:
             # Static membership: an instance that is killed and started again gets its partitions back at once.
             "consumer_group_instance_id": f"{group}-{self._instance}",
             "broker_client_id": f"{group}-{self._instance}",
+            # In blocks of records, each of at most a fetch (1 MB): the rest waits on the broker. Default 4096.
+            "stream_buffer_maxsize": _BLOCKS_IN_QUEUE,
             # Default 60 s: how long the partitions of a killed instance stay idle if it is not started again.
             "broker_session_timeout": 10.0,
             "broker_heartbeat_interval": 3.0,

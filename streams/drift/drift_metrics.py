@@ -66,9 +66,10 @@ class DriftMetrics:
             for detector, limit in monitor.thresholds.windowed().items():
                 thresholds.labels(pipeline, monitor.name, detector).set(limit)
 
-    def record(self, topic: str, outcome: str) -> None:
-        """Count one processed record."""
-        self._records.labels(self._pipeline, topic, outcome).inc()
+    def records(self, topic: str, outcome: str, number: int) -> None:
+        """Count processed records."""
+        if number:
+            self._records.labels(self._pipeline, topic, outcome).inc(number)
 
     def saved(self, track: Track, alerts: list[DriftAlert], size: int) -> None:
         """Record a successful save of the track's state, of ``size`` bytes, with these alerts."""

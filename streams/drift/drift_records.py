@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Produced
 from schemas.codec import Encoder, Undecodable, UnknownSchema
+from schemas.columns import FEWEST, ColumnReader, Columns
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
-from schemas.records import DRIFT_SCHEMA
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import DriftReference
-from streams.drift.track import DriftAlert, Observation, describe_alert
-from streams.plan.feature_records import is_absent
+from streams.drift.drift_reference import DriftReference, Integers
+from streams.drift.track import DriftAlert, Observation, Observations, describe_alert
+from streams.plan.feature_records import features_schema, is_absent
 from streams.plan.project import Project
-
-ObservationReader = Callable[[bytes], Observation | None]
-"""Decodes a record's value; None if it holds nothing to monitor.
-
-Raises:
-    Undecodable, UnknownSchema: if it is not a record of this topic.
-"""
 
 COMPONENT = "penstock.drift"
 
@@ -41,24 +35,92 @@ def monitors_by_topic(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return {topic: names for topic, names in topics.items() if names}
 
 
+class Reading(NamedTuple):
+    """What a block of records holds to monitor, and why the others, by offset, cannot be read."""
+
+    observations: Observations
+    undecodable: dict[int, Undecodable | UnknownSchema]
+
+
+class ObservationReader:
+    """Reads what the records of one topic hold to monitor.
+
+    Args:
+        schema: The current schema of the topic's records.
+        equal: The texts that a record must have, by field; any other record holds nothing to monitor.
+        fields: The field of each monitor's value, in the track's order.
+        read_one: Decodes any record's value by itself; None if it holds nothing to monitor. It reads those that the
+            column reader does not vouch for, such as records of earlier schemas, and raises Undecodable or
+            UnknownSchema if it cannot.
+    """
+
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        equal: Mapping[str, str],
+        fields: Sequence[str],
+        read_one: Callable[[bytes], Observation | None],
+    ) -> None:
+        self._columns = ColumnReader(schema)
+        self._equal = dict(equal)
+        self._fields = tuple(fields)
+        self._read_one = read_one
+
+    def read(self, offsets: Sequence[int], values: Sequence[bytes | None]) -> Reading:
+        """Read a block of records; each is read as it would be alone."""
+        contents = [value or b"" for value in values]
+        if len(contents) < FEWEST:
+            return self._singly(list(zip(offsets, contents, strict=True)))
+        columns = self._columns.locate(contents)
+        observations = self._located(np.array(offsets, np.int64), columns)
+        others = [(offsets[row], contents[row]) for row in np.flatnonzero(~columns.plain).tolist()]
+        if not others:
+            return Reading(observations, {})
+        reading = self._singly(others)
+        return Reading(observations.merged(reading.observations), reading.undecodable)
+
+    def _located(self, offsets: Integers, columns: Columns) -> Observations:
+        has = columns.plain
+        for field, text in self._equal.items():
+            has = has & columns.equals(field, text)
+        rows = np.flatnonzero(has)
+        topics = [topic or "" for topic in columns.texts("source.topic")]  # never null
+        partitions = columns.integers("source.partition").tolist()
+        sources = list(zip(topics, partitions, columns.integers("source.offset").tolist(), strict=True))
+        values = np.column_stack([columns.numbers(field)[rows] for field in self._fields])
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32).astype(np.float64)
+        return Observations(
+            offsets[rows], columns.integers("event_time")[rows], [sources[row] for row in rows.tolist()], values
+        )
+
+    def _singly(self, records: Sequence[tuple[int, bytes]]) -> Reading:
+        found, undecodable = [], {}
+        for offset, value in records:
+            try:
+                observation = self._read_one(value)
+            except (Undecodable, UnknownSchema) as error:
+                undecodable[offset] = error
+            else:
+                if observation is not None:
+                    found.append((offset, observation))
+        return Reading(Observations.of(found, len(self._fields)), undecodable)
+
+
 def observation_reader(topic: str, project: Project, version: int) -> ObservationReader:
     """The reader of a topic in :func:`monitors_by_topic`; only predictions of the model's ``version`` are monitored."""
-    pipeline = project.pipeline
+    pipeline, observe = project.pipeline, observer_of(topic, project.pipeline, version)
+    assert pipeline.monitors is not None
     if topic == pipeline.features_topic:
-        return _features_reader(project)
-    decoder, observe = record_decoder("prediction"), observer_of(topic, pipeline, version)
-    return lambda value: observe(decoder.decode(value))
+        features = project.features_decoder()
 
+        def read(value: bytes) -> Observation | None:
+            record = features.decode(value)
+            return observe(record) if is_comparable(pipeline, features.absent_names(value)) else None
 
-def _features_reader(project: Project) -> ObservationReader:
-    pipeline, decoder = project.pipeline, project.features_decoder()
-    observe = observer_of(pipeline.features_topic, pipeline, 0)
-
-    def read(value: bytes) -> Observation | None:
-        record = decoder.decode(value)
-        return observe(record) if is_comparable(pipeline, decoder.absent_names(value)) else None
-
-    return read
+        return ObservationReader(features_schema(project.plan), {"trigger": "event"}, pipeline.monitors.inputs, read)
+    predictions, model = record_decoder("prediction"), {"model": pipeline.model.name, "model_version": str(version)}
+    return ObservationReader(PREDICTION_SCHEMA, model, ("score",), lambda value: observe(predictions.decode(value)))
 
 
 def is_comparable(pipeline: Pipeline, lacks: frozenset[str]) -> bool:
@@ -83,7 +145,9 @@ def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mappi
         if (record["model"], record["model_version"]) != model:
             return None
         # float32, like the model's output and the reference's scores.
-        return Observation(record["event_time"], _source(record), [float(np.float32(record["score"]))])
+        score = np.array([record["score"]], np.float64)
+        with np.errstate(over="ignore"):
+            return Observation(record["event_time"], _source(record), score.astype(np.float32).tolist())
 
     return of_features if topic == pipeline.features_topic else of_prediction
 

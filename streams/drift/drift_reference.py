@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from bisect import bisect_left
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Bins = npt.NDArray[np.uint8]
 
 REFERENCE_FILE = "drift.json"
 
@@ -59,6 +63,10 @@ class MonitorReference(_Frozen):
     shares: tuple[float, ...]
     thresholds: Thresholds
 
+    @cached_property
+    def _edges(self) -> Floats:
+        return np.array(self.edges, np.float64)
+
     @property
     def missing(self) -> float:
         """The fraction of rows that were null."""
@@ -69,14 +77,18 @@ class MonitorReference(_Frozen):
         """The index of the nulls' bin, the last."""
         return len(self.edges) + 1
 
-    def bin_of(self, value: float) -> int:
-        """The bin index of a value; NaN is null."""
-        return self.null_bin if math.isnan(value) else bisect_left(self.edges, value)
+    def bins_of(self, values: Floats) -> Bins:
+        """The bin index of each value; NaN is null."""
+        bins = self._edges.searchsorted(values, side="left").astype(np.uint8)
+        bins[np.isnan(values)] = self.null_bin
+        return bins
 
-    def standardised(self, value: float) -> float:
+    def standardised(self, values: Floats) -> Floats:
         """Standard deviations from the mean, clipped at ±CLIP."""
-        z = (value - self.mean) / self.std
-        return min(max(z, -CLIP), CLIP)
+        with np.errstate(over="ignore"):
+            z = (values - self.mean) / self.std
+        # np.clip takes several times as long, which counts in blocks of a few values.
+        return np.minimum(np.maximum(z, -CLIP), CLIP)
 
 
 class DriftReference(_Frozen):

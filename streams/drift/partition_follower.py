@@ -6,7 +6,7 @@ Failure handling:
   never visible.
 - *A save fails*: the partition is dropped and acquired again, from the state in Kafka.
 - *Cut off while another instance took over*: saves are fenced; the group revokes the partition once it is reachable.
-- *faust lost records*: ``delivered_until`` of the next record shows the gap; the follower seeks back to it.
+- *faust lost records*: ``delivered_until`` of the next block shows the gap; the follower seeks back to it.
 - *Kafka deleted records before they were read*: the partition is acquired again, and the store decides what follows.
 - *A record cannot be decoded*: it goes to ``<topic>.dlq``, in the transaction of the first state beyond it.
 """
@@ -23,11 +23,10 @@ from faust.types import TP
 
 from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
-from schemas.codec import Undecodable, UnknownSchema
 from streams.drift.drift_metrics import DriftMetrics
 from streams.drift.drift_records import DriftRecordBuilder, ObservationReader
 from streams.drift.drift_reference import DriftReference
-from streams.drift.faust_consumer import SequencedMessage
+from streams.drift.faust_consumer import RecordBlock
 from streams.drift.state_store import NotSavedError, TrackStore
 from streams.drift.track import DriftAlert, Track
 
@@ -67,7 +66,7 @@ class PartitionFollower:
     Args:
         reference: The drift reference of the served model version.
         store: Loads and saves the tracks' states.
-        readers: One per topic: decodes a record's value to an observation.
+        readers: One per topic: reads what its records hold to monitor.
         monitors: The monitors that each topic feeds.
         records: Builds alerts and dead letters.
         metrics: The app's metrics.
@@ -123,36 +122,38 @@ class PartitionFollower:
         """Kafka no longer has the next record of these partitions."""
         self._out_of_range |= partitions
 
-    def process(self, message: SequencedMessage) -> None:
-        """Process one record. A record after a gap is skipped: it is delivered again after the seek."""
-        partition = self._partitions.get(message.tp)
-        if partition is None or message.offset < partition.track.position:
+    def process(self, block: RecordBlock) -> None:
+        """Process a block of records. One after a gap is skipped: its records are delivered again after the seek."""
+        partition = self._partitions.get(block.tp)
+        if partition is None or block.end <= partition.track.position:
             return
-        if message.delivered_until > partition.track.position:
+        if block.delivered_until > partition.track.position:
             if not partition.has_gap:
                 self._metrics.gaps.inc()
-                where = f"{message.topic}[{message.partition}]"
-                gap = (partition.track.position, message.delivered_until)
+                where = f"{block.topic}[{block.partition}]"
+                gap = (partition.track.position, block.delivered_until)
                 _log.warning("%s: records from %d to %d were lost; seeking back", where, *gap)
                 partition.has_gap = True
             return
-        self._feed(partition, message)
+        self._feed(partition, block)
 
-    def _feed(self, partition: _AssignedPartition, message: SequencedMessage) -> None:
-        track, before = partition.track, partition.track.observed
-        try:
-            observation = self._readers[message.topic](message.value or b"")
-        except (Undecodable, UnknownSchema) as error:
-            where = (message.topic, message.partition, message.offset)
-            headers = list(message.headers or ())
-            letter = self._records.dead_letter(where, message.key, message.value, headers, error, _now_ms())
-            partition.outbox.append(letter)
-            _log.warning("dead letter: %s[%d]@%d: %s", *where, error.what)
-            track.process(message.offset, None)
-            self._metrics.record(message.topic, "dead_letter")
-            return
-        alerts = track.process(message.offset, observation)
-        self._metrics.record(message.topic, "monitored" if track.observed > before else "passed")
+    def _feed(self, partition: _AssignedPartition, block: RecordBlock) -> None:
+        track, topic, before = partition.track, block.topic, partition.track.observed
+        records = [record for record in block.records if record.offset >= track.position]
+        observations, undecodable = self._readers[topic].read(
+            [record.offset for record in records], [record.value for record in records]
+        )
+        for record in records if undecodable else ():
+            if error := undecodable.get(record.offset):
+                where, headers = (topic, block.partition, record.offset), list(record.headers or ())
+                letter = self._records.dead_letter(where, record.key, record.value, headers, error, _now_ms())
+                partition.outbox.append(letter)
+                _log.warning("dead letter: %s[%d]@%d: %s", *where, error.what)
+        alerts = track.process(block.end, observations)
+        monitored = track.observed - before
+        self._metrics.records(topic, "dead_letter", len(undecodable))
+        self._metrics.records(topic, "monitored", monitored)
+        self._metrics.records(topic, "passed", len(records) - len(undecodable) - monitored)
         for alert in alerts:
             partition.alerts.append(alert)
             partition.outbox.append(self._records.alert(alert, track.topic, track.partition, _now_ms()))

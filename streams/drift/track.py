@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib.metadata import version
+from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.drift_reference import DriftReference, MonitorReference
+from streams.drift.drift_reference import DriftReference, Floats, Integers, MonitorReference
 from streams.drift.recent_events import RecentEvents, SeenState
 
 # The version that wrote ADWIN's binary state.
@@ -32,6 +34,40 @@ class Observation(NamedTuple):
     event_time: int
     source: tuple[str, int, int]
     values: Sequence[float]
+
+
+class Observations(NamedTuple):
+    """What a block of records holds to monitor, as columns of n records in the order of their offsets.
+
+    ``offsets`` and ``event_times`` (epoch ms) are int64 [n]; ``sources`` are topic, partition and offset of the n raw
+    events; ``values`` are float64 [n, monitors] that float32 can hold, null as NaN, in the track's order.
+    """
+
+    offsets: Integers
+    event_times: Integers
+    sources: Sequence[tuple[str, int, int]]
+    values: Floats
+
+    @classmethod
+    def of(cls, records: Sequence[tuple[int, Observation]], monitors: int) -> Observations:
+        """The columns of single records, each with its offset."""
+        return cls(
+            np.array([offset for offset, _ in records], np.int64),
+            np.array([record.event_time for _, record in records], np.int64),
+            [record.source for _, record in records],
+            np.array([record.values for _, record in records], np.float64).reshape(len(records), monitors),
+        )
+
+    def merged(self, others: Observations) -> Observations:
+        """These records and the others in the order of their offsets."""
+        offsets = np.concatenate([self.offsets, others.offsets])
+        order, sources = np.argsort(offsets), [*self.sources, *others.sources]
+        return Observations(
+            offsets[order],
+            np.concatenate([self.event_times, others.event_times])[order],
+            [sources[row] for row in order.tolist()],
+            np.concatenate([self.values, others.values])[order],
+        )
 
 
 class DriftAlert(NamedTuple):
@@ -110,35 +146,54 @@ class Track:
         track.newest_event_time = state.newest_event_time
         return track
 
-    def process(self, offset: int, observation: Observation | None) -> list[DriftAlert]:
-        """Process the record at ``offset``; returns its alerts. Observation None: nothing to monitor.
+    def process(self, end: int, observations: Observations) -> list[DriftAlert]:
+        """Process the records up to offset ``end``, exclusive; returns their alerts in the order of the records.
 
         A record gives no alert if it lies below the position (it was processed before), or if its event was available
-        to training or counted before.
+        to training or counted before. How the records are cut into blocks makes no difference.
         """
-        if offset < self.position:
+        new = (observations.offsets >= self.position) & (observations.event_times > self._reference.until_ms)
+        self.position = max(self.position, end)
+        rows = self._count(np.flatnonzero(new).tolist(), observations.sources)
+        if not rows:
             return []
-        self.position = offset + 1
-        if observation is None or observation.event_time <= self._reference.until_ms:
-            return []
-        topic, partition, raw = observation.source
-        if not self._seen.setdefault(f"{topic}/{partition}", RecentEvents()).add(raw):
-            return []
-        self.observed += 1
-        self.newest_event_time = max(self.newest_event_time, observation.event_time)
-        alerts = [
+        offsets, values = observations.offsets[rows].tolist(), observations.values[rows]
+        newest = np.maximum.accumulate(observations.event_times[rows]).tolist()
+        newest = [max(self.newest_event_time, event_time) for event_time in newest]
+        self.observed += len(rows)
+        self.newest_event_time = newest[-1]
+        found = [
+            (place, name, crossing)
+            for column, (name, detectors) in zip(values.T, self.detectors.items(), strict=True)
+            for place, crossing in detectors.update(column)
+        ]
+        # Stable: the alerts of one record stay in the order of the monitors.
+        found.sort(key=itemgetter(0))
+        self.alerts += len(found)
+        return [
             DriftAlert(
-                f"{self.topic}-{self.partition}-{offset}:{name}:{crossing.detector}",
+                f"{self.topic}-{self.partition}-{offsets[place]}:{name}:{crossing.detector}",
                 name,
                 crossing,
-                self.newest_event_time,
-                offset,
+                newest[place],
+                offsets[place],
             )
-            for (name, detectors), value in zip(self.detectors.items(), observation.values, strict=True)
-            for crossing in detectors.update(value)
+            for place, name, crossing in found
         ]
-        self.alerts += len(alerts)
-        return alerts
+
+    def _count(self, rows: list[int], sources: Sequence[tuple[str, int, int]]) -> list[int]:
+        """Those of the rows whose raw event was not counted before."""
+        memories: dict[tuple[str, int], RecentEvents] = {}
+        counted = []
+        for row in rows:
+            topic, partition, offset = sources[row]
+            memory = memories.get((topic, partition))
+            if memory is None:
+                memory = self._seen.setdefault(f"{topic}/{partition}", RecentEvents())
+                memories[topic, partition] = memory
+            if memory.add(offset):
+                counted.append(row)
+        return counted
 
     def state(self) -> TrackState:
         """The state to save; restoring it continues exactly from here."""

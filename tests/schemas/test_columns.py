@@ -14,6 +14,11 @@ from schemas.columns import ColumnReader, Columns
 
 FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=100)
 
+REF = {
+    "type": "record",
+    "name": "Ref",
+    "fields": [{"name": "view", "type": "string"}, {"name": "seq", "type": "long"}, {"name": "raw", "type": "bytes"}],
+}
 INNER = {
     "type": "record",
     "name": "Inner",
@@ -27,6 +32,9 @@ INNER = {
         {"name": "top", "type": {"type": "array", "items": "string"}},
         {"name": "lasts", "type": ["null", {"type": "array", "items": "double"}]},
         {"name": "last", "type": ["null", "string"]},
+        {"name": "packed", "type": "bytes"},
+        {"name": "refs", "type": {"type": "array", "items": REF}},
+        {"name": "raw", "type": ["null", "bytes"]},
     ],
 }
 SCHEMA: dict[str, Any] = {
@@ -43,7 +51,18 @@ SCHEMA: dict[str, Any] = {
     ],
 }
 # The reader takes no names of types defined earlier: the schemas of feature records have none.
-SCHEMA["fields"][-1]["type"][1] = INNER | {"name": "Inner2"}
+SCHEMA["fields"][-1]["type"][1] = INNER | {
+    "name": "Inner2",
+    "fields": [
+        field
+        if field["name"] != "refs"
+        else {"name": "refs", "type": {"type": "array", "items": REF | {"name": "Ref2"}}}
+        for field in INNER["fields"]
+    ],
+}
+
+# The last three fields.
+TAIL = {"type": "record", "name": "Tail", "fields": INNER["fields"][-3:]}
 
 NUMBERS = (
     "time",
@@ -58,6 +77,7 @@ TEXTS = ("id", *(f"{view}.{name}" for view in ("first", "second") for name in ("
 short_longs = st.integers(-(2**54), 2**54) | st.integers(-200, 200)
 texts = st.text(max_size=9) | st.text(min_size=60, max_size=80)
 doubles = st.floats(width=64)
+blobs = st.binary(max_size=9) | st.just(b"\xff" * 70)
 inners = st.fixed_dictionaries(
     {
         "entity": texts,
@@ -69,6 +89,9 @@ inners = st.fixed_dictionaries(
         "top": st.lists(texts, max_size=3),
         "lasts": st.none() | st.lists(doubles, max_size=3),
         "last": st.none() | texts,
+        "packed": blobs,
+        "refs": st.lists(st.fixed_dictionaries({"view": texts, "seq": short_longs, "raw": blobs}), max_size=3),
+        "raw": st.none() | blobs,
     }
 )
 records = st.fixed_dictionaries(
@@ -82,6 +105,8 @@ records = st.fixed_dictionaries(
         "second": st.none() | inners,
     }
 )
+
+REST = {"packed": b"\1", "refs": [], "raw": None}
 
 encoder, decoder, reader = Encoder(SCHEMA), Decoder(SCHEMA), ColumnReader(SCHEMA)
 
@@ -104,6 +129,12 @@ def assert_columns_hold(columns: Columns, expected: dict[int, dict[str, Any]]) -
     for name in TEXTS:
         found = columns.texts(name)
         assert [found[row] for row in expected] == [value_at(record, name) for record in expected.values()], name
+    for view in ("first", "second"):
+        found = columns.encoded(f"{view}.packed", f"{view}.raw")
+        for row, record in expected.items():
+            inner = record[view]
+            tail = b"" if inner is None else Encoder(TAIL).encode(inner)[HEADER_LENGTH:]
+            assert found[row] == tail
     for name in ("time", "part"):
         integers = columns.integers(name)
         assert [integers[row] for row in expected] == [record[name] for record in expected.values()], name
@@ -163,7 +194,7 @@ def test_damage_of_one_record_leaves_the_others_plain(batch: list[dict[str, Any]
 def test_a_record_that_the_decoder_refuses_is_not_plain(change: Any, reason: str) -> None:
     inner = {"entity": "e", "seq": 1, "late": True, "mean": None, "count": 1, "largest": 2, "top": [], "lasts": None}
     record = {"id": "ab", "time": 1, "part": 1, "price": 1.0, "flag": True, "second": None}
-    good = encoder.encode(record | {"first": inner | {"last": "x"}})
+    good = encoder.encode(record | {"first": inner | REST | {"last": "x"}})
     columns = reader.locate([good, change(good), good])
     assert columns.plain.tolist() == [True, False, True], reason
     with pytest.raises((Undecodable, UnknownSchema)):
@@ -182,8 +213,8 @@ def test_what_is_plain_for_the_decoder_alone_is_left_to_it() -> None:
         "last": "",
     }
     record = {"id": "ab", "time": 1, "part": 1, "price": 1.0, "flag": True, "second": None}
-    large = encoder.encode(record | {"first": inner | {"top": []}})
-    long = encoder.encode(record | {"first": inner | {"seq": 1, "top": ["x"] * 101}})
+    large = encoder.encode(record | {"first": inner | REST | {"top": []}})
+    long = encoder.encode(record | {"first": inner | REST | {"seq": 1, "top": ["x"] * 101}})
     assert reader.locate([large, long]).plain.tolist() == [False, False]
     assert decoder.decode(large)["first"]["seq"] == 2**60
     assert len(decoder.decode(long)["first"]["top"]) == 101
@@ -200,7 +231,7 @@ def test_the_bytes_of_fields_are_those_of_the_record(batch: list[dict[str, Any]]
         assert values[row][HEADER_LENGTH:].startswith(head[row])
         inner = b"" if record["first"] is None else inner_encoder.encode(record["first"])[HEADER_LENGTH:]
         assert rest[row] == inner
-        assert columns.encoded("first.entity", "first.last")[row] == inner
+        assert columns.encoded("first.entity", "first.raw")[row] == inner
 
 
 @pytest.mark.parametrize(("text", "expected"), [("ab", True), ("abc", False), ("a", False), ("ac", False), ("", False)])

@@ -14,7 +14,7 @@ from penstock.kafka.reading import Record
 from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observer_of
 from streams.drift.drift_reference import REFERENCE_FILE, DriftReference
 from streams.drift.state_store import state_key
-from streams.drift.track import Track
+from streams.drift.track import Observations, Track
 from tests.streams.drift.references import UNTIL_MS, reference
 from verify.check_drift import DriftFindings, check_drift
 from verify.published import Published
@@ -47,7 +47,8 @@ class Run:
         self.alerts = [
             writer.alert(alert, TOPIC, 0, 0).value
             for record in self.predictions
-            for alert in self.track.process(record.offset, observe(record.value))
+            if (seen := observe(record.value)) is not None
+            for alert in self.track.process(record.offset + 1, Observations.of([(record.offset, seen)], 1))
         ]
         self.state = self.track.state()
 

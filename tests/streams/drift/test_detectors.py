@@ -37,7 +37,7 @@ def normal(seed: int, count: int, mean: float = 10.0, deviation: float = 2.0) ->
 
 
 def fired(detectors: MonitorDetectors, values: list[float]) -> list[tuple[int, str]]:
-    return [(at, crossing.detector) for at, value in enumerate(values) for crossing in detectors.update(value)]
+    return [(at, crossing.detector) for at, crossing in detectors.update(np.array(values))]
 
 
 def test_adwin_and_page_hinkley_fire_where_those_of_river_do():
@@ -68,8 +68,7 @@ def test_the_detectors_of_the_mean_ignore_nulls():
 def test_psi_and_kl_are_those_of_numpy_and_scipy():
     reference, values = monitor_reference(), [*normal(1, 400, mean=11), *[math.nan] * 20]
     detectors = MonitorDetectors(reference, WINDOW)
-    for value in values:
-        detectors.update(value)
+    detectors.update(np.array(values))
     window = np.array(values[-WINDOW:])
     counts = np.array(
         [
@@ -100,7 +99,7 @@ def test_an_alert_of_missing_values_states_their_share():
     detectors = MonitorDetectors(monitor_reference(), WINDOW)
     rng = random.Random(1)
     values = [math.nan if rng.random() < (0.1 if at < 300 else 0.5) else 10.0 for at in range(600)]
-    crossings = [c for value in values for c in detectors.update(value) if c.detector == "missing"]
+    crossings = [c for _, c in detectors.update(np.array(values)) if c.detector == "missing"]
     assert len(crossings) == 1
     assert crossings[0].reference == 0.1
     assert crossings[0].current == crossings[0].statistic > 0.3
@@ -126,7 +125,7 @@ def test_a_single_outlier_is_no_drift():
 def test_a_state_saved_and_restored_anywhere_gives_the_same_results(values, data):
     reference = monitor_reference()
     whole = MonitorDetectors(reference, WINDOW)
-    expected = [whole.update(value) for value in values]
+    expected = [whole.update(np.array([value])) for value in values]
     stopped, found = MonitorDetectors(reference, WINDOW), []
     cuts = data.draw(st.sets(st.integers(0, len(values)), max_size=4))
     for at, value in enumerate(values):
@@ -134,7 +133,7 @@ def test_a_state_saved_and_restored_anywhere_gives_the_same_results(values, data
             text = stopped.state().model_dump_json()
             stopped = MonitorDetectors(reference, WINDOW)
             stopped.restore(MonitorState.model_validate_json(text))
-        found.append(stopped.update(value))
+        found.append(stopped.update(np.array([value])))
     assert found == expected
     assert stopped.state() == whole.state()
 
@@ -147,6 +146,8 @@ def test_a_state_saved_and_restored_anywhere_gives_the_same_results(values, data
         {"bins": base64.b64encode(bytes([9])).decode()},
         {"bins": base64.b64encode(bytes(WINDOW + 1)).decode()},
         {"page_hinkley": (1.0,) * 3},
+        {"evaluate_in": 0},
+        {"evaluate_in": 3},
     ],
 )
 def test_an_invalid_state_is_refused_and_no_code_in_it_is_run(changes):
@@ -166,17 +167,22 @@ def test_adwin_of_another_river_version_starts_over_and_the_others_continue():
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
-@given(st.lists(st.integers(0, 4), max_size=300))
-def test_the_histogram_counts_the_latest_records(numbers):
-    histogram = SlidingHistogram(5, 100)
-    for number in numbers:
-        histogram.add(number)
-    assert histogram.counts == [numbers[-100:].count(number) for number in range(5)]
+@given(st.lists(st.lists(st.integers(0, 4), max_size=150), max_size=4))
+def test_the_histogram_counts_the_latest_records(blocks):
+    histogram, numbers = SlidingHistogram(5, 100), []
+    for block in blocks:
+        stops = range(0, len(block) + 1, 7)
+        full_at, counts_at = histogram.add(np.array(block, np.uint8), stops)
+        assert list(full_at) == [stop for stop in stops if len(numbers) + stop >= 100]
+        for stop, counts in zip(full_at, counts_at.tolist(), strict=True):
+            assert counts == [[*numbers, *block[:stop]][-100:].count(number) for number in range(5)]
+        numbers += block
+    assert histogram.counts.tolist() == [numbers[-100:].count(number) for number in range(5)]
     assert list(histogram.bins()) == numbers[-100:]
 
 
 def test_equal_shares_have_a_divergence_of_zero():
-    shares = smoothed([3, 0, 5])
+    shares = smoothed(np.array([3, 0, 5]))
     assert divergences(shares, shares) == (0.0, 0.0)
     assert sum(shares) == pytest.approx(1.0)
     assert min(shares) > 0

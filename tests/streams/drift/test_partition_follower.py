@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
 from faust.types import TP
@@ -13,11 +14,11 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock.errors import PenstockError
 from schemas.codec import Undecodable
 from streams.drift.drift_metrics import DriftMetrics
-from streams.drift.drift_records import DriftRecordBuilder
-from streams.drift.faust_consumer import SequencedMessage
+from streams.drift.drift_records import DriftRecordBuilder, Reading
+from streams.drift.faust_consumer import RecordBlock
 from streams.drift.partition_follower import PartitionFollower
 from streams.drift.state_store import NotSavedError, ResumePoint
-from streams.drift.track import Observation, TrackState
+from streams.drift.track import Observation, Observations, TrackState
 from tests.streams.drift.references import UNTIL_MS, reference
 
 REFERENCE = reference("x")
@@ -51,11 +52,18 @@ class FakeStore:
     def release(self, _: Any) -> None: ...
 
 
-def read(value: bytes) -> Observation | None:
-    if value.startswith(b"garbage"):
-        raise Undecodable("no record")
-    number = int(value)
-    return Observation(UNTIL_MS + 1 + number, ("events", 0, number), [10.0])
+class Reader:
+    """Reads records whose value is the number of their event."""
+
+    def read(self, offsets: list[int], values: list[bytes]) -> Reading:
+        records = zip(offsets, values, strict=True)
+        seen = [
+            (offset, Observation(UNTIL_MS + 1 + int(value), ("events", 0, int(value)), [10.0]))
+            for offset, value in records
+            if not value.startswith(b"garbage")
+        ]
+        garbage = [offset for offset, value in zip(offsets, values, strict=True) if value.startswith(b"garbage")]
+        return Reading(Observations.of(seen, 1), {offset: Undecodable("no record") for offset in garbage})
 
 
 class Clock:
@@ -66,11 +74,24 @@ class Clock:
         return self.now
 
 
-def message(offset: int, delivered_until: int, value: bytes | None = None) -> SequencedMessage:
-    content = b"%d" % offset if value is None else value
-    one = SequencedMessage("features.p", 0, offset, 0.0, 0, [("h", b"1")], b"k", content, None, tp=PLACE)
-    one.delivered_until = delivered_until
-    return one
+class Fetched(NamedTuple):
+    offset: int
+    value: bytes
+    key: bytes = b"k"
+    headers: tuple[tuple[str, bytes], ...] = (("h", b"1"),)
+
+
+def block(offsets: Sequence[int], delivered_until: int, values: Sequence[bytes] = ()) -> RecordBlock:
+    made = RecordBlock("features.p", 0, offsets[-1], 0.0, 0, (), None, None, None, tp=PLACE)
+    contents = values or [b"%d" % offset for offset in offsets]
+    made.records = [Fetched(offset, content) for offset, content in zip(offsets, contents, strict=True)]
+    made.delivered_until = delivered_until
+    return made
+
+
+def message(offset: int, delivered_until: int, value: bytes | None = None) -> RecordBlock:
+    """A block of one record."""
+    return block([offset], delivered_until, [] if value is None else [value])
 
 
 @pytest.fixture
@@ -84,7 +105,7 @@ def follower(store: FakeStore) -> PartitionFollower:
     made = PartitionFollower(
         REFERENCE,
         store,
-        {"features.p": read},
+        {"features.p": Reader()},
         {"features.p": ("x",)},
         DriftRecordBuilder(fraud, REFERENCE, 1, {"features.p.dlq": 19_000}),
         metrics,
@@ -150,6 +171,28 @@ def test_a_record_that_is_delivered_again_is_skipped(follower, store):
 
     asyncio.run(scenario())
     assert store.states[-1].observed == 3
+
+
+def test_a_block_that_was_delivered_in_part_is_processed_from_the_next_record_on(follower, store):
+    async def scenario() -> None:
+        await follower.acquire({PLACE})
+        follower.process(block([0, 1, 4], 0))
+        follower.process(block([1, 4, 5, 6], 1))
+        await follower.release({PLACE})
+
+    asyncio.run(scenario())
+    assert (store.states[-1].position, store.states[-1].observed) == (7, 5)
+
+
+def test_of_a_block_only_the_record_that_cannot_be_read_becomes_a_dead_letter(follower, store):
+    async def scenario() -> None:
+        await follower.acquire({PLACE})
+        follower.process(block([0, 1, 2, 3], 0, [b"0", b"garbage", b"2", b"3"]))
+        await follower.release({PLACE})
+
+    asyncio.run(scenario())
+    assert [(letter.topic, letter.origin) for letter in store.out] == [("features.p.dlq", "features.p[0]@1")]
+    assert (store.states[-1].position, store.states[-1].observed) == (4, 3)
 
 
 def test_after_a_failed_save_the_partition_resumes_from_the_saved_state(follower, store):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
 from streams.drift.recent_events import SPAN, RecentEvents, SeenState
-from streams.drift.track import Observation, Track, TrackState, describe_alert, read_state
+from streams.drift.track import DriftAlert, Observation, Observations, Track, TrackState, describe_alert, read_state
 from tests.streams.drift.references import UNTIL_MS, monitor_reference, reference
 
 NAMES = ("x", "y")
@@ -26,6 +26,11 @@ def track(start: int = 0) -> Track:
     return Track(reference(*NAMES), NAMES, "features.p", 3, start)
 
 
+def process(one: Track, offset: int, seen: Observation | None) -> list[DriftAlert]:
+    """Process the one record at ``offset``."""
+    return one.process(offset + 1, Observations.of([] if seen is None else [(offset, seen)], len(NAMES)))
+
+
 def drifting(count: int = 900, seed: int = 1) -> list[Observation]:
     rng = random.Random(seed)
     level = [10.0, 14.0, 8.0]
@@ -37,7 +42,7 @@ def drifting(count: int = 900, seed: int = 1) -> list[Observation]:
 
 def test_the_id_of_an_alert_is_its_position_monitor_and_detector():
     one = track()
-    alerts = [alert for offset, seen in enumerate(drifting()) for alert in one.process(offset * 2, seen)]
+    alerts = [alert for offset, seen in enumerate(drifting()) for alert in process(one, offset * 2, seen)]
     assert alerts
     for alert in alerts:
         assert alert.alert_id == f"features.p-3-{alert.offset}:{alert.monitor}:{alert.crossing.detector}"
@@ -46,19 +51,19 @@ def test_the_id_of_an_alert_is_its_position_monitor_and_detector():
 
 def test_events_of_the_training_data_are_not_monitored():
     one = track()
-    one.process(0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
-    one.process(1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
+    process(one, 0, observation(0, 10.0, 10.0, time_ms=UNTIL_MS))
+    process(one, 1, observation(1, 10.0, 10.0, time_ms=UNTIL_MS + 1))
     assert (one.observed, one.position) == (1, 2)
 
 
 def test_a_record_emitted_again_counts_once():
     records = drifting()
     once, again = track(), track()
-    expected = [alert.monitor for offset, seen in enumerate(records) for alert in once.process(offset, seen)]
+    expected = [alert.monitor for offset, seen in enumerate(records) for alert in process(once, offset, seen)]
     rng, offset, found = random.Random(2), 0, []
     for at, seen in enumerate(records):
         for emitted in [seen, *(rng.sample(records[: at + 1], 1) if rng.random() < 0.3 else [])]:
-            found += [alert.monitor for alert in again.process(offset, emitted)]
+            found += [alert.monitor for alert in process(again, offset, emitted)]
             offset += 1
     assert found == expected
     assert again.observed == once.observed == len(records)
@@ -66,13 +71,13 @@ def test_a_record_emitted_again_counts_once():
 
 def test_a_record_before_the_position_gives_no_alert():
     one = track(start=10)
-    assert one.process(9, observation(9, 1.0, 1.0)) == []
+    assert process(one, 9, observation(9, 1.0, 1.0)) == []
     assert (one.position, one.observed) == (10, 0)
 
 
 def test_a_record_without_an_observation_is_skipped():
     one = track()
-    assert one.process(5, None) == []
+    assert process(one, 5, None) == []
     assert (one.position, one.observed) == (6, 0)
 
 
@@ -81,11 +86,11 @@ def test_a_record_without_an_observation_is_skipped():
 def test_killed_anywhere_and_continued_from_an_earlier_offset_it_gives_the_same_alerts(cuts, back, seed):
     records = drifting(seed=seed)
     whole = track()
-    expected = [alert for offset, seen in enumerate(records) for alert in whole.process(offset, seen)]
+    expected = [alert for offset, seen in enumerate(records) for alert in process(whole, offset, seen)]
     stopped, found, at = track(), [], 0
     for cut in [*sorted(cuts), len(records)]:
         while at < cut:
-            found += stopped.process(at, records[at])
+            found += process(stopped, at, records[at])
             at += 1
         text = stopped.state().model_dump_json().encode()
         stopped = Track.from_state(read_state(text, "here"), reference(*NAMES), NAMES, "features.p", 3)
@@ -97,7 +102,7 @@ def test_killed_anywhere_and_continued_from_an_earlier_offset_it_gives_the_same_
 def test_a_state_is_plain_json_and_small():
     one = track()
     for offset, seen in enumerate(drifting(5_000)):
-        one.process(offset, seen)
+        process(one, offset, seen)
     text = one.state().model_dump_json()
     assert TrackState.model_validate(json.loads(text)) == one.state()
     assert len(text) < 20_000
@@ -142,7 +147,7 @@ def test_a_saved_memory_that_is_too_large_is_refused():
 def test_the_message_of_an_alert_states_what_changed():
     one = track()
     texts = [
-        describe_alert(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in one.process(o, s)
+        describe_alert(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in process(one, o, s)
     ]
     assert any("the mean changed" in text for text in texts)
     assert any("the distribution is not that of training, psi" in text for text in texts)

@@ -1,0 +1,1 @@
+"""What the parts of a running pipeline cost, each measured as users run it."""
