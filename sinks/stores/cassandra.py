@@ -9,7 +9,9 @@ import itertools
 import json
 import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from cassandra import DriverException, InvalidRequest
@@ -30,7 +32,7 @@ from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.settings import Settings
-from schemas.codec import Undecodable
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from sinks.cassandra_tables import (
     Table,
@@ -48,6 +50,8 @@ from sinks.store_interface import (
     StoreOptions,
     StoreType,
     StoreUnavailable,
+    acknowledged,
+    decode_each,
 )
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import Duration, duration_ms, duration_text
@@ -129,8 +133,11 @@ class CassandraStore:
             self.close()
             raise self._unavailable(error) from error
 
-    def decode(self, topic: str, value: bytes) -> list[Insert]:
-        """The rows of a feature record or a prediction."""
+    def decode(self, topic: str, values: Sequence[bytes]) -> list[list[Insert] | Undecodable | UnknownSchema]:
+        """The rows of feature records or predictions."""
+        return decode_each(partial(self._decode_one, topic), values)
+
+    def _decode_one(self, topic: str, value: bytes) -> list[Insert]:
         record = self._decoders[topic].decode(value)
         if topic == self._plan.features_topic:
             return [
@@ -145,7 +152,7 @@ class CassandraStore:
         self,
         records: Sequence[list[Insert]],
         marks: Mapping[Partition, OffsetMark] = NO_MARKS,  # noqa: ARG002 - Cassandra keeps what it acknowledged
-    ) -> Mapping[Partition, int]:
+    ) -> Future[Mapping[Partition, int]]:
         """Write all rows; a row that exists is overwritten with the same values."""
         if self._session is None:
             self.open()
@@ -161,7 +168,7 @@ class CassandraStore:
                 # Values were checked by `decode`, so the tables have changed meanwhile: the next attempt opens anew.
                 self.close()
             raise self._unavailable(error) from error
-        return {}
+        return acknowledged()
 
     def close(self) -> None:
         """Disconnect."""

@@ -98,6 +98,11 @@ def emitted(the_plan: PipelinePlan, order: tuple[int, ...], entity: str = "c1") 
     return EmittedVector(the_plan.view("spending"), "e", attempt, part, newest_ms=T0 if as_of > T0 else None)
 
 
+def write(store: RedisStore, *vectors: EmittedVector) -> None:
+    """Write vectors as those of one record, and wait for the acknowledgement."""
+    store.write([[store.stored(vector) for vector in vectors]]).result()
+
+
 def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...]:
     vector = reader.get("spending", entity, T0)
     return vector.epoch, vector.seq, vector.attempt
@@ -110,8 +115,8 @@ def order_of(reader: FeatureReader, entity: str = "c1") -> tuple[int | None, ...
 def test_an_older_vector_is_not_stored(
     store: RedisStore, reader: FeatureReader, the_plan: PipelinePlan, stale: tuple[int, int, int]
 ) -> None:
-    store.write([[emitted(the_plan, (1, 5, 2))]])
-    store.write([[emitted(the_plan, stale)]])
+    write(store, emitted(the_plan, (1, 5, 2)))
+    write(store, emitted(the_plan, stale))
     assert order_of(reader) == (1, 5, 2)
 
 
@@ -120,7 +125,7 @@ def test_a_timers_vector_stays_until_the_next_events_vector_comes(
 ) -> None:
     far = 2**40
     for order, kept in [((1, 5, 2, 7), 7), ((1, 5, 2), 7), ((1, 5, 2, 3), 7), ((1, 5, 2, far), far), ((1, 6, 2), 0)]:
-        store.write([[emitted(the_plan, order)]])
+        write(store, emitted(the_plan, order))
         assert reader.get("spending", "c1", T0).as_of == T0 + kept
 
 
@@ -140,7 +145,7 @@ def test_written_in_any_order_the_newest_stays(
 ) -> None:
     client.delete(redis_key(the_plan, the_plan.view("spending"), "c1"))
     for order in orders:
-        store.write([[emitted(the_plan, order)]])
+        write(store, emitted(the_plan, order))
     assert order_of(reader) == max(orders)
 
 
@@ -148,13 +153,13 @@ def test_scripts_that_the_server_lost_are_loaded_again(
     store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
 ) -> None:
     client.script_flush()
-    store.write([[emitted(the_plan, (0, 1, 0))]])
+    write(store, emitted(the_plan, (0, 1, 0)))
     assert order_of(reader) == (0, 1, 0)
 
 
 def test_a_vector_expires_when_it_is_of_no_use(store: RedisStore, client: redis.Redis, the_plan: PipelinePlan) -> None:
     view = the_plan.view("spending")
-    store.write([[emitted(the_plan, (0, 1, 0))]])
+    write(store, emitted(the_plan, (0, 1, 0)))
     left_ms = client.pttl(redis_key(the_plan, view, "c1"))
     assert 0 <= time_to_live_ms(view, the_plan.source.max_future_ms, GRACE_MS) - left_ms < 10_000  # type: ignore[operator]
 
@@ -166,7 +171,7 @@ def test_a_vector_with_a_lifetime_window_never_expires(client: redis.Redis, proj
     forever = project.plan.model_copy(update={"stages": (stage.model_copy(update={"views": (view,)}),)})
     store = RedisStore(replace(project, plan=forever), client, GRACE_MS)
     store.open()
-    store.write([[EmittedVector(view, "e", 0, spending())]])
+    write(store, EmittedVector(view, "e", 0, spending()))
     assert client.pttl(redis_key(forever, view, "c1")) == -1
 
 
@@ -175,7 +180,7 @@ def test_a_foreign_value_under_a_key_is_replaced(
 ) -> None:
     client.rpush(redis_key(the_plan, the_plan.view("spending"), "c1"), "a list")
     client.set(redis_key(the_plan, the_plan.view("spending"), "c2"), "short")
-    store.write([[emitted(the_plan, (0, 1, 0)), emitted(the_plan, (0, 1, 0), "c2")]])
+    write(store, emitted(the_plan, (0, 1, 0)), emitted(the_plan, (0, 1, 0), "c2"))
     assert order_of(reader) == order_of(reader, "c2") == (0, 1, 0)
 
 
@@ -184,7 +189,7 @@ def test_a_full_redis_is_an_outage_and_no_loss(store: RedisStore, client: redis.
     client.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreUnavailable, match="maxmemory"):
-            store.write([[emitted(the_plan, (0, 1, 0))]])
+            write(store, emitted(the_plan, (0, 1, 0)))
     finally:
         client.config_set("maxmemory", limit)
 
@@ -223,7 +228,7 @@ def test_many_vectors_are_read_in_the_requested_order(
     store: RedisStore, reader: FeatureReader, client: redis.Redis, the_plan: PipelinePlan
 ) -> None:
     shop = EmittedVector(the_plan.view("trade"), "e", 0, trade("s1"))
-    store.write([[emitted(the_plan, (0, 1, 0)), shop]])
+    write(store, emitted(the_plan, (0, 1, 0)), shop)
     client.set(redis_key(the_plan, the_plan.view("spending"), "garbage"), b"\x07" * 50)
     wanted = [("trade", "s1"), ("spending", "nobody"), ("spending", "c1"), ("spending", "garbage")]
     vectors = reader.get_many(wanted, T0 + 600_000)
@@ -537,7 +542,7 @@ def test_get_shows_a_vector_by_the_hash_of_a_personal_entity(
     store: RedisStore, the_plan: PipelinePlan, pipeline_file: Path, stack_environment: dict[str, str]
 ) -> None:
     hashed = pii_hash(b"k" * 32, "4242")
-    store.write([[emitted(the_plan, (0, 7, 0), hashed)]])
+    write(store, emitted(the_plan, (0, 7, 0), hashed))
     wanted = ("features", "get", str(pipeline_file), "spending")
     at = ("--at", str(T0 + 60_000))
     by_value = penstock(*wanted, "4242", "--hash", *at, PENSTOCK_PII_KEY="k" * 32)

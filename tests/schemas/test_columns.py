@@ -104,9 +104,13 @@ def assert_columns_hold(columns: Columns, expected: dict[int, dict[str, Any]]) -
     for name in TEXTS:
         found = columns.texts(name)
         assert [found[row] for row in expected] == [value_at(record, name) for record in expected.values()], name
-    for name in ("time", "part"):
+        encoded = columns.text_bytes(name)
+        assert all(encoded[row] == (None if found[row] is None else str(found[row]).encode()) for row in expected), name
+    for name in ("time", "part", "first.seq", "first.largest", "second.count"):
         integers = columns.integers(name)
-        assert [integers[row] for row in expected] == [record[name] for record in expected.values()], name
+        assert [integers[row] for row in expected] == [value_at(record, name) or 0 for record in expected.values()], (
+            name
+        )
 
 
 @FOUND_BY_HYPOTHESIS
