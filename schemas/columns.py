@@ -123,10 +123,14 @@ class Columns:
 
     def present(self, name: str) -> Mask:
         """(n,) Whether the record has the field and its value is not null."""
+        return self.sizes(name) > 0
+
+    def sizes(self, name: str) -> Integers:
+        """(n,) The length of the field's encoded value in bytes; 0 where it is null or absent."""
         field = self._fields[name]
-        mask = np.zeros(len(self), np.bool_)
-        mask[slice(None) if field.rows is None else field.rows] = field.end > field.start
-        return mask
+        column = np.zeros(len(self), np.int64)
+        column[slice(None) if field.rows is None else field.rows] = field.end - field.start
+        return column
 
     def encoded(self, first: str, last: str | None = None) -> list[bytes]:
         """The bytes from the first field to the last one, as they stand; empty where they are null or absent.

@@ -100,6 +100,7 @@ def assert_columns_hold(columns: Columns, expected: dict[int, dict[str, Any]]) -
         for row, record in expected.items():
             value = value_at(record, name)
             assert present[row] == (value is not None), name
+            assert columns.sizes(name)[row] == len(columns.encoded(name)[row]), name
             np.testing.assert_equal(numbers[row], np.nan if value is None else float(value), name)
     for name in TEXTS:
         found = columns.texts(name)

@@ -47,7 +47,7 @@ class MemoryStore:
     """
 
     name = "memory"
-    topics = (TOPIC,)
+    topics: tuple[str, ...] = (TOPIC,)
 
     def __init__(self, rng: random.Random, *, in_order: bool = False, failures: float = 0.0) -> None:
         self.held: set[bytes] = set()
