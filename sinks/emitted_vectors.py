@@ -1,6 +1,7 @@
 """The vectors in a feature record, and which of two vectors of the same entity is newer.
 
-Pure functions of the plan and the record: every store uses them, so that all stores agree.
+Pure functions of the plan and the record: every store uses them, so that all stores agree. The columns of
+:mod:`sinks.feature_batches` are tested against them.
 """
 
 from __future__ import annotations

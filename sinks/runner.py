@@ -28,9 +28,7 @@ import logging
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import wait
+from collections.abc import Mapping, Sequence
 from typing import Generic
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -41,11 +39,12 @@ from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy, OffsetResets
-from sinks.batch import Batch, decode_batch
+from sinks.batch import decode_batch
 from sinks.dead_letter_producer import DeadLetterProducer
 from sinks.kafka_errors import KafkaErrors
 from sinks.sink_metrics import SinkMetrics
 from sinks.store_interface import Decoded, OffsetMark, Store, StoreUnavailable
+from sinks.write_queue import WriteQueue
 
 BATCH = 1_000
 # Two would keep the store busy; more than that smooth out batches that take longer than others.
@@ -99,13 +98,11 @@ class Sink(Generic[Decoded]):
         )
         self._resets = OffsetResets(self._gaps)
         self._stop = threading.Event()
-        self._batches: deque[Batch[Decoded]] = deque()
         self._acknowledged: dict[Partition, int] = {}
-        self._expected: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused = False
         self._commit_due = 0.0
-        self._dead_letters = DeadLetterProducer(kafka)
+        self._writes = WriteQueue(store, DeadLetterProducer(kafka), self._metrics)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe to call from a signal handler or another thread."""
@@ -187,7 +184,7 @@ class Sink(Generic[Decoded]):
 
         Batches grow with the backlog and add no latency.
         """
-        first = consumer.poll(0 if self._batches else _POLL_S)
+        first = consumer.poll(0 if self._writes else _POLL_S)
         messages = [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
         self._add(messages)
         return len(messages) == BATCH
@@ -202,11 +199,11 @@ class Sink(Generic[Decoded]):
             elif not self._resets.takes(message):
                 self._errors.check(error, "the cluster" if topic is None else f"topic {topic}")
         if records:
-            self._batches.append(decode_batch(self._store, self._pipeline, records))
+            self._writes.add(decode_batch(self._store, self._pipeline, records))
 
     def _place_partitions(self, consumer: Consumer) -> None:
         """Give an offset to the partitions without a valid one: those of a new group, and those with a gap."""
-        if self._batches or not self._resets.waiting:  # if stopping, records from before a gap can be pending
+        if self._writes or not self._resets.waiting:  # if stopping, records from before a gap can be pending
             return
         self._commit(consumer)
         for partition, gap in self._resets.place(consumer).items():
@@ -216,7 +213,7 @@ class Sink(Generic[Decoded]):
             self._acknowledged.pop(partition, None)
             self._watch.done({partition: gap.earliest})
             # Without a mark there, the gap would later pass for a loss of the store.
-            self._expected[partition] = gap.earliest
+            self._writes.expected[partition] = gap.earliest
             with contextlib.suppress(StoreUnavailable):
                 lost = self._store.write([], {partition: OffsetMark(gap.expected, gap.earliest)}).result()
                 self._seek_back(consumer, lost)
@@ -224,18 +221,17 @@ class Sink(Generic[Decoded]):
     def _write(self, consumer: Consumer, in_flight: int) -> None:
         """Write the batches; returns when at most ``in_flight`` are not acknowledged, or the sink is stopped."""
         failures = 0
-        while self._batches:
+        while self._writes:
             try:
-                for batch in self._batches:
-                    if batch.write is None:
-                        self._start(batch, consumer)
+                self._fetch_expected_offsets(consumer)
+                self._writes.start()
                 self._acknowledge(consumer, in_flight)
             except StoreUnavailable as error:
-                self._withdraw()
+                self._writes.withdraw()
                 failures += 1
                 pause_s = self._report_failure(error, failures)
                 if self._stop.is_set():
-                    unwritten = sum(len(batch.records) for batch in self._batches)
+                    unwritten = self._writes.records
                     _log.warning("stopped with %s records unwritten; they are read again next time", unwritten)
                     return
                 self._pause(consumer)
@@ -246,31 +242,9 @@ class Sink(Generic[Decoded]):
         if self._paused:
             self._resume(consumer)
 
-    def _start(self, batch: Batch[Decoded], consumer: Consumer) -> None:
-        """Begin to write a batch, after all batches before it."""
-        self._publish_dead_letters(batch)
-        self._fetch_expected_offsets(consumer)
-        if not batch.marks:
-            batch.marks = {p: OffsetMark(self._expected[p], part.end) for p, part in batch.parts.items()}
-            self._expected.update({p: part.end for p, part in batch.parts.items()})
-        records = batch.records
-        stop_clock = self._metrics.start_write(len(records))
-        try:
-            batch.write = self._store.write(records, batch.marks)
-        except StoreUnavailable:
-            stop_clock()
-            raise
-        batch.write.add_done_callback(lambda _: stop_clock())
-
     def _acknowledge(self, consumer: Consumer, in_flight: int = 0) -> None:
         """Wait until at most ``in_flight`` of the writes that were begun are not acknowledged, in their order."""
-        while len(self._batches) > in_flight and (write := self._batches[0].write) is not None:
-            result = write.result()
-            batch = self._batches.popleft()
-            lost = {partition: held for partition, held in result.items() if partition in batch.parts}
-            batch.drop(lost)
-            for (topic, _), part in batch.parts.items():
-                self._metrics.count_records(topic, "written", len(part.decoded))
+        for batch, lost in self._writes.acknowledged(in_flight):
             if batch.parts:
                 self._acknowledged.update({partition: part.end for partition, part in batch.parts.items()})
                 self._watch.done(self._acknowledged)
@@ -278,15 +252,9 @@ class Sink(Generic[Decoded]):
                 self._metrics.observe_age(oldest, time.time_ns() // 1_000_000)
             self._seek_back(consumer, lost)
 
-    def _withdraw(self) -> None:
-        """After a failure: let all writes end, to begin them again. A batch after the failed one may be written."""
-        wait([batch.write for batch in self._batches if batch.write is not None])
-        for batch in self._batches:
-            batch.write = None
-
     def _fetch_expected_offsets(self, consumer: Consumer) -> None:
         """Of a newly assigned partition, the store must hold everything up to the committed offset."""
-        new = [TopicPartition(*partition) for partition in self._owned - self._expected.keys()]
+        new = [TopicPartition(*partition) for partition in self._owned - self._writes.expected.keys()]
         if new:
             try:
                 committed = consumer.committed(new, timeout=_KAFKA_TIMEOUT_S)
@@ -301,15 +269,15 @@ class Sink(Generic[Decoded]):
                         f"Kafka does not say what is committed: {found.error.str()}",
                         where=f"{found.topic}[{found.partition}] at {self._kafka}",
                     )
-                self._expected[found.topic, found.partition] = max(0, found.offset)
+                self._writes.expected[found.topic, found.partition] = max(0, found.offset)
 
     def _check_for_data_loss(self, consumer: Consumer) -> None:
         """Compare all offset marks, so that a store that lost data is filled again even if no record arrives."""
-        if self._batches:  # the sink is stopping
+        if self._writes:  # the sink is stopping
             return
         try:
             self._fetch_expected_offsets(consumer)
-            marks = {partition: OffsetMark(offset, offset) for partition, offset in self._expected.items()}
+            marks = {partition: OffsetMark(offset, offset) for partition, offset in self._writes.expected.items()}
             lost = self._store.write([], marks).result()
         except StoreUnavailable as error:
             _log.debug("cannot look for losses now: %s", error)  # the next write of records reports the outage
@@ -329,8 +297,8 @@ class Sink(Generic[Decoded]):
                 # The store's mark stays as it is, so the next check finds the loss again.
                 self._errors.passes(error.args[0], f"{where}, to be read again")
                 continue
-            was, self._expected[partition] = self._expected[partition], held
-            self._forget([partition])
+            was, self._writes.expected[partition] = self._writes.expected[partition], held
+            self._writes.drop([partition])
             self._acknowledged[partition] = start
             self._metrics.losses.inc()
             _log.warning(
@@ -343,13 +311,6 @@ class Sink(Generic[Decoded]):
             if start > held:
                 self._gaps.count(Gap(*partition, held, earliest, end))
                 _log.warning("%s: %s records of it are no longer in the topic, and lost", where, f"{start - held:,}")
-
-    def _publish_dead_letters(self, batch: Batch[Decoded]) -> None:
-        """Publish and count the batch's dead letters; a write that is repeated does not publish them again."""
-        self._dead_letters.publish([letter for part in batch.parts.values() for letter in part.dead_letters])
-        for (topic, _), part in batch.parts.items():
-            self._metrics.count_records(topic, "dead_letter", len(part.dead_letters))
-            part.dead_letters.clear()
 
     def _report_failure(self, error: StoreUnavailable, failures: int) -> float:
         """Count and log the failure; returns the pause before the next attempt, in seconds."""
@@ -416,15 +377,10 @@ class Sink(Generic[Decoded]):
         self._owned -= gone
         self._watch.revoked(gone)
         self._resets.forget(gone)
-        self._forget(gone)
+        self._writes.drop(gone)
         for partition in gone:
             self._acknowledged.pop(partition, None)
-            self._expected.pop(partition, None)
-
-    def _forget(self, partitions: Iterable[Partition]) -> None:
-        """Drop the records of partitions that are not to be acknowledged."""
-        for batch in self._batches:
-            batch.drop(partitions)
+            self._writes.expected.pop(partition, None)
 
 
 def group_id(pipeline: str, sink: str) -> str:
