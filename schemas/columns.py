@@ -80,8 +80,15 @@ class Columns:
         return len(self.plain)
 
     def integers(self, name: str) -> Integers:
-        """(n,) The values of an integer that is never null or absent."""
-        return _integers(self._words, self._fields[name].start)
+        """(n,) The values of an integer; 0 where it is null or absent."""
+        field = self._fields[name]
+        values = _integers(self._words, field.start)
+        if field.rows is None and (field.end > field.start).all():
+            return values
+        values[field.end == field.start] = 0
+        column = np.zeros(len(self), np.int64)
+        column[slice(None) if field.rows is None else field.rows] = values
+        return column
 
     def numbers(self, name: str) -> Numbers:
         """(n,) The values of a number or boolean; NaN where it is null or absent."""
@@ -102,21 +109,29 @@ class Columns:
 
     def texts(self, name: str) -> list[str | None]:
         """The values of a text; None where it is null or absent."""
+        return [None if text is None else text.decode(errors="replace") for text in self.text_bytes(name)]
+
+    def text_bytes(self, name: str) -> list[bytes | None]:
+        """The values of a text in UTF-8, without the length before them; None where it is null or absent."""
         field, data = self._fields[name], self._data
         # A text is preceded by its length in bytes; a null has neither.
         length = np.where(field.end > field.start, _integers(self._words, field.start), -1)
         column = [
-            None if size < 0 else data[end - size : end].decode(errors="replace")
+            None if size < 0 else data[end - size : end]
             for end, size in zip(field.end.tolist(), length.tolist(), strict=True)
         ]
         return self._of_all(field, column, None)
 
     def present(self, name: str) -> Mask:
         """(n,) Whether the record has the field and its value is not null."""
+        return self.sizes(name) > 0
+
+    def sizes(self, name: str) -> Integers:
+        """(n,) The length of the field's encoded value in bytes; 0 where it is null or absent."""
         field = self._fields[name]
-        mask = np.zeros(len(self), np.bool_)
-        mask[slice(None) if field.rows is None else field.rows] = field.end > field.start
-        return mask
+        column = np.zeros(len(self), np.int64)
+        column[slice(None) if field.rows is None else field.rows] = field.end - field.start
+        return column
 
     def encoded(self, first: str, last: str | None = None) -> list[bytes]:
         """The bytes from the first field to the last one, as they stand; empty where they are null or absent.

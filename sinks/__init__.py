@@ -4,12 +4,16 @@
 - ``stores``                the stores, one module each: Redis and Cassandra
 - ``store_registry``        finds the stores
 - ``runner``                consumes, writes, and commits offsets once the store has acknowledged
+- ``batch``                 records that were consumed together, and how they are decoded
+- ``write_queue``           writes batches, several at once, and gives them back in their order
 - ``kafka_errors``          which of Kafka's errors end a sink, and how the others are reported
 - ``rewind``                sets a sink back to the start of its topics
-- ``emitted_vectors``       the vectors in a feature record, and which of two is newer
+- ``feature_batches``       decodes many feature records at once
+- ``emitted_vectors``       the vectors in one feature record, and which of two is newer
 - ``vector_format``         the bytes of a vector in the online store, and the values that they give at a given time
 - ``feature_reader``        reads vectors from Redis
 - ``cassandra_tables``      the tables of the history, and their rows
+- ``cassandra_rows``        these rows in CQL's binary form
 - ``dead_letter_producer``  publishes records that cannot be decoded
 - ``sink_metrics``          the metrics of a sink
 

@@ -1,11 +1,12 @@
 """The vectors in a feature record, and which of two vectors of the same entity is newer.
 
-Pure functions of the plan and the record: every store uses them, so that all stores agree.
+Pure functions of the plan and the record: every store uses them, so that all stores agree. The columns of
+:mod:`sinks.feature_batches` are tested against them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -68,13 +69,3 @@ def emitted_vectors(plan: PipelinePlan, features: Mapping[str, Any]) -> list[Emi
         if min(vector.order[:3]) < 0:
             raise Undecodable(f"view {vector.view.id}: epoch, seq and attempt cannot be negative")
     return vectors
-
-
-def newest_per_entity(vectors: Iterable[EmittedVector]) -> list[EmittedVector]:
-    """Only the newest vector of each (view, entity); of equals the first."""
-    newest: dict[tuple[str, str], EmittedVector] = {}
-    for vector in vectors:
-        key = vector.view.id, vector.entity
-        if key not in newest or vector.order > newest[key].order:
-            newest[key] = vector
-    return list(newest.values())

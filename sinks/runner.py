@@ -2,8 +2,8 @@
 
 How it handles failures:
 
-- *The store is down, full or slow*: it pauses the partitions, keeps the batch and retries with growing, jittered
-  pauses. It keeps polling, so that it stays in its consumer group, and commits nothing of that batch.
+- *The store is down, full or slow*: it pauses the partitions, keeps its batches and retries with growing, jittered
+  pauses. It keeps polling, so that it stays in its consumer group, and commits nothing of these batches.
 - *A record cannot be decoded*: it publishes the record to ``<topic>.dlq`` with the reason, and counts it as done once
   Kafka has acknowledged that.
 - *A partition is revoked*: it drops that part of the batch uncommitted; the next owner reads it again.
@@ -13,7 +13,10 @@ How it handles failures:
 - *Kafka deleted records before they were read*: it stops, unless told to skip them (:mod:`penstock.kafka.retention`).
 - *Kafka reports an error*, of one partition or of all: see :mod:`sinks.kafka_errors`.
 - *It is killed*: the next start reads again what was not committed. Writing a record again changes nothing.
-- *SIGTERM*: it writes the batch if the store takes it at once, and commits what is acknowledged.
+- *SIGTERM*: it writes its batches if the store takes them at once, and commits what is acknowledged.
+
+While records wait, it decodes the next batches as the store writes the first one. Offsets are committed in order: those
+of a batch only when it and all batches before it are acknowledged.
 
 This module knows no particular store, and reads no settings.
 """
@@ -25,9 +28,7 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Generic
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -38,31 +39,22 @@ from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy, OffsetResets
-from schemas.codec import Undecodable, UnknownSchema
-from schemas.dead_letters import DeadLetter
+from sinks.batch import decode_batch
 from sinks.dead_letter_producer import DeadLetterProducer
 from sinks.kafka_errors import KafkaErrors
 from sinks.sink_metrics import SinkMetrics
 from sinks.store_interface import Decoded, OffsetMark, Store, StoreUnavailable
+from sinks.write_queue import WriteQueue
 
 BATCH = 1_000
+# Two would keep the store busy; more than that smooth out batches that take longer than others.
+MOST_IN_FLIGHT = 4
 _POLL_S = 0.25
 _COMMIT_INTERVAL_S = 1.0
 _KAFKA_TIMEOUT_S = 10.0
 _BACKOFF_FIRST_S, _BACKOFF_LONGEST_S = 0.1, 10.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending(Generic[Decoded]):
-    """A consumed record that the store has not acknowledged."""
-
-    partition: Partition
-    offset: int
-    timestamp: int  # Kafka's, epoch ms
-    decoded: Decoded | None  # None if the store cannot decode it
-    dead_letter: DeadLetter | None  # what to publish in that case; None once it is published
 
 
 class Sink(Generic[Decoded]):
@@ -106,13 +98,11 @@ class Sink(Generic[Decoded]):
         )
         self._resets = OffsetResets(self._gaps)
         self._stop = threading.Event()
-        self._pending: list[_Pending[Decoded]] = []
         self._acknowledged: dict[Partition, int] = {}
-        self._expected: dict[Partition, int] = {}
         self._owned: set[Partition] = set()
         self._paused = False
         self._commit_due = 0.0
-        self._dead_letters = DeadLetterProducer(kafka)
+        self._writes = WriteQueue(store, DeadLetterProducer(kafka), self._metrics)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe to call from a signal handler or another thread."""
@@ -171,43 +161,49 @@ class Sink(Generic[Decoded]):
         _log.info("%s sink of %s reads %s", self._store.name, self._pipeline, ", ".join(self._store.topics))
         try:
             while not self._stop.is_set():
-                self._decode_all(self._next_batch(consumer))
-                self._write_pending(consumer)
+                is_full = self._read(consumer)
+                due = time.monotonic() >= self._commit_due
+                # Without a backlog, a batch waits for the one before, so that it grows meanwhile. A check for losses
+                # and the search for a place after a gap need everything acknowledged.
+                overlap = is_full and not due and not self._resets.waiting
+                self._write(consumer, MOST_IN_FLIGHT - 1 if overlap else 0)
                 self._place_partitions(consumer)
-                if time.monotonic() >= self._commit_due:
+                if due:
                     self._check_for_data_loss(consumer)
                     self._commit(consumer)
                     self._errors.settle()
+            self._write(consumer, 0)
         finally:
             try:
                 self._commit(consumer)
             finally:
                 consumer.close()
 
-    def _next_batch(self, consumer: Consumer) -> list[Message]:
-        """Everything that has arrived, as soon as anything has: batches grow with the backlog and add no latency."""
-        first = consumer.poll(_POLL_S)
-        return [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
+    def _read(self, consumer: Consumer) -> bool:
+        """Add everything that has arrived as a batch, as soon as anything has; returns whether more may wait.
 
-    def _decode_all(self, messages: Sequence[Message]) -> None:
+        Batches grow with the backlog and add no latency.
+        """
+        first = consumer.poll(0 if self._writes else _POLL_S)
+        messages = [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
+        self._add(messages)
+        return len(messages) == BATCH
+
+    def _add(self, messages: Sequence[Message]) -> None:
+        records = []
         for message in messages:
-            error = message.error()
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
-            if error is not None:
-                if not self._resets.takes(message):
-                    self._errors.check(error, "the cluster" if topic is None else f"topic {topic}")
-                continue
-            assert topic is not None
-            assert partition is not None
-            assert offset is not None
-            if (topic, partition) in self._owned:
-                decoded, dead_letter = self._decode(message, topic, partition, offset)
-                timestamp = message.timestamp()[1]
-                self._pending.append(_Pending((topic, partition), offset, timestamp, decoded, dead_letter))
+            error, topic = message.error(), message.topic()
+            if error is None:
+                if (topic, message.partition()) in self._owned:
+                    records.append(message)
+            elif not self._resets.takes(message):
+                self._errors.check(error, "the cluster" if topic is None else f"topic {topic}")
+        if records:
+            self._writes.add(decode_batch(self._store, self._pipeline, records))
 
     def _place_partitions(self, consumer: Consumer) -> None:
         """Give an offset to the partitions without a valid one: those of a new group, and those with a gap."""
-        if self._pending or not self._resets.waiting:  # if stopping, records from before a gap can be pending
+        if self._writes or not self._resets.waiting:  # if stopping, records from before a gap can be pending
             return
         self._commit(consumer)
         for partition, gap in self._resets.place(consumer).items():
@@ -217,72 +213,48 @@ class Sink(Generic[Decoded]):
             self._acknowledged.pop(partition, None)
             self._watch.done({partition: gap.earliest})
             # Without a mark there, the gap would later pass for a loss of the store.
-            self._expected[partition] = gap.earliest
+            self._writes.expected[partition] = gap.earliest
             with contextlib.suppress(StoreUnavailable):
-                lost = self._store.write([], {partition: OffsetMark(gap.expected, gap.earliest)})
+                lost = self._store.write([], {partition: OffsetMark(gap.expected, gap.earliest)}).result()
                 self._seek_back(consumer, lost)
 
-    def _decode(
-        self, message: Message, topic: str, partition: int, offset: int
-    ) -> tuple[Decoded, None] | tuple[None, DeadLetter]:
-        value = message.value()
-        try:
-            return self._store.decode(topic, value or b""), None
-        except (Undecodable, UnknownSchema) as error:
-            _log.warning("dead letter: %s[%s]@%s: %s", topic, partition, offset, error.what)
-            return None, DeadLetter(
-                topic=topic,
-                partition=partition,
-                offset=offset,
-                pipeline=self._pipeline,
-                stage="decode",
-                component=f"penstock.sink.{self._store.name}",
-                reason=f"penstock.{type(error).__name__}",
-                message=error.what,
-                key=message.key(),
-                value=value,
-                original_headers=tuple(message.headers() or ()),
-            )
-
-    def _write_pending(self, consumer: Consumer) -> None:
-        """Write the pending records until they are acknowledged or revoked, or the sink is stopped."""
+    def _write(self, consumer: Consumer, in_flight: int) -> None:
+        """Write the batches; returns when at most ``in_flight`` are not acknowledged, or the sink is stopped."""
         failures = 0
-        while self._pending:
+        while self._writes:
             try:
-                self._write_batch(consumer)
+                self._fetch_expected_offsets(consumer)
+                self._writes.start()
+                self._acknowledge(consumer, in_flight)
             except StoreUnavailable as error:
+                self._writes.withdraw()
                 failures += 1
                 pause_s = self._report_failure(error, failures)
                 if self._stop.is_set():
-                    _log.warning("stopped with %s records unwritten; they are read again next time", len(self._pending))
+                    unwritten = self._writes.records
+                    _log.warning("stopped with %s records unwritten; they are read again next time", unwritten)
                     return
                 self._pause(consumer)
                 self._commit(consumer)
                 self._poll_while_paused(consumer, pause_s)
+            else:
+                break
         if self._paused:
             self._resume(consumer)
 
-    def _write_batch(self, consumer: Consumer) -> None:
-        self._publish_dead_letters()
-        self._fetch_expected_offsets(consumer)
-        marks = {p.partition: OffsetMark(self._expected[p.partition], p.offset + 1) for p in self._pending}
-        records = [p.decoded for p in self._pending if p.decoded is not None]
-        with self._metrics.time_write(len(records)):
-            lost = self._store.write(records, marks)
-        done = [p for p in self._pending if p.partition not in lost]
-        self._pending.clear()
-        if done:
-            self._acknowledged.update({p.partition: p.offset + 1 for p in done})
-            self._expected.update({p.partition: p.offset + 1 for p in done})
-            self._watch.done(self._acknowledged)
-            for topic, written in Counter(p.partition[0] for p in done if p.decoded is not None).items():
-                self._metrics.count_records(topic, "written", written)
-            self._metrics.observe_age(min(p.timestamp for p in done), time.time_ns() // 1_000_000)
-        self._seek_back(consumer, lost)
+    def _acknowledge(self, consumer: Consumer, in_flight: int = 0) -> None:
+        """Wait until at most ``in_flight`` of the writes that were begun are not acknowledged, in their order."""
+        for batch, lost in self._writes.acknowledged(in_flight):
+            if batch.parts:
+                self._acknowledged.update({partition: part.end for partition, part in batch.parts.items()})
+                self._watch.done(self._acknowledged)
+                oldest = min(part.oldest_ms for part in batch.parts.values())
+                self._metrics.observe_age(oldest, time.time_ns() // 1_000_000)
+            self._seek_back(consumer, lost)
 
     def _fetch_expected_offsets(self, consumer: Consumer) -> None:
         """Of a newly assigned partition, the store must hold everything up to the committed offset."""
-        new = [TopicPartition(*partition) for partition in self._owned - self._expected.keys()]
+        new = [TopicPartition(*partition) for partition in self._owned - self._writes.expected.keys()]
         if new:
             try:
                 committed = consumer.committed(new, timeout=_KAFKA_TIMEOUT_S)
@@ -297,14 +269,16 @@ class Sink(Generic[Decoded]):
                         f"Kafka does not say what is committed: {found.error.str()}",
                         where=f"{found.topic}[{found.partition}] at {self._kafka}",
                     )
-                self._expected[found.topic, found.partition] = max(0, found.offset)
+                self._writes.expected[found.topic, found.partition] = max(0, found.offset)
 
     def _check_for_data_loss(self, consumer: Consumer) -> None:
         """Compare all offset marks, so that a store that lost data is filled again even if no record arrives."""
+        if self._writes:  # the sink is stopping
+            return
         try:
             self._fetch_expected_offsets(consumer)
-            marks = {partition: OffsetMark(offset, offset) for partition, offset in self._expected.items()}
-            lost = self._store.write([], marks)
+            marks = {partition: OffsetMark(offset, offset) for partition, offset in self._writes.expected.items()}
+            lost = self._store.write([], marks).result()
         except StoreUnavailable as error:
             _log.debug("cannot look for losses now: %s", error)  # the next write of records reports the outage
         else:
@@ -323,8 +297,8 @@ class Sink(Generic[Decoded]):
                 # The store's mark stays as it is, so the next check finds the loss again.
                 self._errors.passes(error.args[0], f"{where}, to be read again")
                 continue
-            was, self._expected[partition] = self._expected[partition], held
-            self._pending = [p for p in self._pending if p.partition != partition]
+            was, self._writes.expected[partition] = self._writes.expected[partition], held
+            self._writes.drop([partition])
             self._acknowledged[partition] = start
             self._metrics.losses.inc()
             _log.warning(
@@ -337,14 +311,6 @@ class Sink(Generic[Decoded]):
             if start > held:
                 self._gaps.count(Gap(*partition, held, earliest, end))
                 _log.warning("%s: %s records of it are no longer in the topic, and lost", where, f"{start - held:,}")
-
-    def _publish_dead_letters(self) -> None:
-        """Publish and count the pending dead letters; a write that is repeated does not publish them again."""
-        self._dead_letters.publish([p.dead_letter for p in self._pending if p.dead_letter is not None])
-        for index, pending in enumerate(self._pending):
-            if pending.dead_letter is not None:
-                self._metrics.count_records(pending.partition[0], "dead_letter")
-                self._pending[index] = replace(pending, dead_letter=None)
 
     def _report_failure(self, error: StoreUnavailable, failures: int) -> float:
         """Count and log the failure; returns the pause before the next attempt, in seconds."""
@@ -370,7 +336,7 @@ class Sink(Generic[Decoded]):
         while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
             message = consumer.poll(min(left, _POLL_S))
             if message is not None:
-                self._decode_all([message])
+                self._add([message])
 
     def _commit(self, consumer: Consumer) -> None:
         """Commit what is acknowledged; the next commit repeats what failed, at worst a record is written once more."""
@@ -396,6 +362,9 @@ class Sink(Generic[Decoded]):
             consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # What is on its way may be acknowledged; if it fails, the partition's next owner reads it again.
+        with contextlib.suppress(StoreUnavailable):
+            self._acknowledge(consumer)
         self._commit(consumer)
         self._drop(partitions)
 
@@ -408,10 +377,10 @@ class Sink(Generic[Decoded]):
         self._owned -= gone
         self._watch.revoked(gone)
         self._resets.forget(gone)
-        self._pending = [p for p in self._pending if p.partition not in gone]
+        self._writes.drop(gone)
         for partition in gone:
             self._acknowledged.pop(partition, None)
-            self._expected.pop(partition, None)
+            self._writes.expected.pop(partition, None)
 
 
 def group_id(pipeline: str, sink: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -53,15 +52,11 @@ class SinkMetrics:
         """Count processed records; the outcome is ``written`` or ``dead_letter``."""
         _RECORDS.labels(*self._labels, topic, outcome).inc(records)
 
-    @contextmanager
-    def time_write(self, records: int) -> Iterator[None]:
-        """Record the duration and the number of records of one write."""
+    def start_write(self, records: int) -> Callable[[], None]:
+        """Record the number of records of a write that begins; call the result when it ends, to record its duration."""
         self._batches.observe(records)
         begin = perf_counter()
-        try:
-            yield
-        finally:
-            self._writes.observe(perf_counter() - begin)
+        return lambda: self._writes.observe(perf_counter() - begin)
 
     def observe_age(self, oldest_ms: int, now_ms: int) -> None:
         """Observe the age of the oldest record of a write at its acknowledgement; both times are epoch ms."""

@@ -8,6 +8,7 @@ particular store and no client library.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.settings import Settings
+from schemas.codec import Undecodable, UnknownSchema
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
 
@@ -55,31 +57,53 @@ class Store(Protocol[Decoded]):
             StoreUnavailable: if a retry can help; any other PenstockError if none can.
         """
 
-    def decode(self, topic: str, value: bytes) -> Decoded:
-        """Decode a record's value into what :meth:`write` takes.
+    def decode(self, topic: str, values: Sequence[bytes]) -> list[Decoded | Undecodable | UnknownSchema]:
+        """Decode the values of records of one topic, each into what :meth:`write` takes.
 
-        Raises:
-            Undecodable, UnknownSchema: if that is impossible; the record becomes a dead letter.
+        A record that cannot be decoded becomes a dead letter: its place holds the error, see :func:`decode_each`.
         """
 
     def write(
         self, records: Sequence[Decoded], marks: Mapping[Partition, OffsetMark] = NO_MARKS
-    ) -> Mapping[Partition, int]:
-        """Write all records, in order; returns once the store has acknowledged them. A repeated write changes nothing.
+    ) -> Future[Mapping[Partition, int]]:
+        """Begin to write all records, in order; the future is done once the store has acknowledged them.
 
-        A store that may lose acknowledged data also keeps ``mark.new`` of each partition, as the last step of the
-        write. Where it holds less than ``mark.expected``, it leaves its mark as it is and returns the partition with
-        the offset up to which it holds it: the sink must read again from there. A store that loses nothing returns
-        an empty mapping.
+        A repeated write changes nothing. Several writes can be on their way at once, and a later one may be
+        acknowledged before an earlier one. May block while too many are.
 
-        Must return or fail within seconds, or the consumer group drops this member.
+        A store that may lose acknowledged data executes writes in their order. It also keeps ``mark.new`` of each
+        partition, as the last step of a write. Where it holds less than ``mark.expected``, it leaves its mark as it is,
+        and the future's result has the partition with the offset up to which the store holds it: the sink must read
+        again from there. The result of a store that loses nothing is an empty mapping.
+
+        The future must be done within seconds, or the consumer group drops this member.
 
         Raises:
-            StoreUnavailable: if any record was not acknowledged.
+            StoreUnavailable: here or from the future, if any record was not acknowledged.
         """
 
     def close(self) -> None:
         """Disconnect."""
+
+
+def decode_each(
+    decode: Callable[[bytes], Decoded], values: Sequence[bytes]
+) -> list[Decoded | Undecodable | UnknownSchema]:
+    """Decode values one by one; the place of one that cannot be decoded holds the error."""
+    decoded: list[Decoded | Undecodable | UnknownSchema] = []
+    for value in values:
+        try:
+            decoded.append(decode(value))
+        except (Undecodable, UnknownSchema) as error:
+            decoded.append(error)
+    return decoded
+
+
+def acknowledged() -> Future[Mapping[Partition, int]]:
+    """What :meth:`Store.write` returns if the records are written already, and nothing was lost."""
+    done: Future[Mapping[Partition, int]] = Future()
+    done.set_result({})
+    return done
 
 
 class StoreOptions(BaseModel):

@@ -17,8 +17,13 @@ connects to no store.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.codec import Decoder, Encoder, Undecodable
 from schemas.feature_types import FeatureValue
@@ -28,8 +33,12 @@ from streams.plan.feature_records import view_schema
 from streams.plan.model import FeaturePlan, ViewPlan
 
 FORMAT, TIMER_FORMAT = 1, 2
+_FORMAT, _TIMER_FORMAT = bytes([FORMAT]), bytes([TIMER_FORMAT])
 _HEADER = struct.Struct(">BQQQq")
 _NEWEST = struct.Struct(">q")
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class VectorState(StrEnum):
@@ -85,6 +94,22 @@ class VectorFormat:
         header = _HEADER.pack(TIMER_FORMAT if newest else FORMAT, *vector.order)
         return header + newest + self._encoder.encode(vector.record)
 
+    def pack_columns(self, encoded: Sequence[bytes], order: Numbers, event_time: Numbers, timer: Mask) -> list[bytes]:
+        """The blobs of n vectors of this view.
+
+        Args:
+            encoded: The view's part of each feature record, in Avro.
+            order: (n, 4) Epoch, seq, attempt and as_of, big-endian.
+            event_time: (n,) The record's event time.
+            timer: (n,) Whether a timer emitted the vector.
+        """
+        avro = self._encoder.header
+        heads = slices(order.tobytes(), _HEADER.size - 1)
+        blobs = [_FORMAT + head + avro + record for head, record in zip(heads, encoded, strict=True)]
+        for row in np.flatnonzero(timer).tolist():
+            blobs[row] = _TIMER_FORMAT + heads[row] + _NEWEST.pack(event_time[row]) + avro + encoded[row]
+        return blobs
+
     def read(self, entity: str, blob: bytes | None, now_ms: int) -> FeatureVector:
         """The vector in ``blob`` (None: nothing stored) as it reads at ``now_ms``, in event time.
 
@@ -115,6 +140,11 @@ class VectorFormat:
         values = {f.name: f.empty if f.name in empty else record[f.name] for f in view.outputs}
         state = VectorState.EXPIRED if expired else VectorState.STALE if empty else VectorState.PRESENT
         return FeatureVector(view.id, entity, state, values, as_of, epoch, seq, attempt)
+
+
+def slices(data: bytes, length: int) -> list[bytes]:
+    """The data, cut into pieces of this length."""
+    return [data[start : start + length] for start in range(0, len(data), length)]
 
 
 def window_is_empty(feature: FeaturePlan, newest_ms: int, now_ms: int) -> bool:

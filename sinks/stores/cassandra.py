@@ -8,41 +8,39 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar
 
 from cassandra import DriverException, InvalidRequest, Unauthorized
 from cassandra.cluster import Cluster, NoHostAvailable, Session
-from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage
-from cassandra.query import (
-    UNSET_VALUE,
-    BatchStatement,
-    BatchType,
-    BoundStatement,
-    PreparedStatement,
-)
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.settings import Settings
-from schemas.codec import Undecodable
+from schemas.codec import Undecodable, UnknownSchema
+from schemas.columns import Columns, Mask
 from schemas.history import record_decoder
 from sinks.cassandra_expiry import check_expiry, last_expiry_s
+from sinks.cassandra_rows import HistoryFormat, Row, RowFormat
 from sinks.cassandra_tables import (
-    Table,
     history_row,
     history_table,
     prediction_by_entity_table,
     prediction_row,
     prediction_table,
 )
-from sinks.emitted_vectors import emitted_vectors
+from sinks.emitted_vectors import EmittedVector
+from sinks.feature_batches import FeatureBatches
 from sinks.store_interface import (
     NO_MARKS,
     EnvironmentVariable,
@@ -50,39 +48,26 @@ from sinks.store_interface import (
     StoreOptions,
     StoreType,
     StoreUnavailable,
+    decode_each,
 )
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import Duration, duration_ms, duration_text
+from streams.plan.model import ViewPlan
 from streams.plan.project import Project
 
-# Enough to hide the round trip, few enough not to overload a small cluster.
+# Enough to keep a small cluster busy between a request's answer and the next request.
 _MAX_REQUESTS_IN_FLIGHT = 64
 # The driver fails a request whose connection has more to send than its socket takes.
 _MAX_BYTES_IN_FLIGHT = 4 * 2**20
 # Rows with the same replicas share a request: fewer round trips than one request per row.
 # The server warns of batches from 5 KiB on, and refuses them from 50 KiB on.
 _MAX_BATCH_BYTES = 5_000
-# A message of CQL, and so a row, has at most 16 MiB (native_transport_max_frame_size; commitlog_segment_size is twice
-# that): Cassandra would refuse a longer row at every attempt. The rest is for the message around the row.
-_MAX_ROW_BYTES = 16 * 2**20 - 64 * 1024
-# A character has at most four bytes.
-_LONGEST_CHARACTER = 4
-# The size of a cell or a list element without its text: flags, lengths, and the value of a number.
-_CELL_BYTES = 16
 # Cassandra's limit; it counts in seconds.
 _LONGEST_TTL_MS = 630_720_000_000
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """A row for a table, and its approximate size in bytes."""
-
-    table: str
-    values: list[Any]
-    size: int
+T = TypeVar("T")
+_key_of = attrgetter("key")
 
 
 class CassandraStore:
@@ -113,10 +98,15 @@ class CassandraStore:
         self._predictions = prediction_table(project.name, prediction_ttl_s)
         self._by_entity = prediction_by_entity_table(project.name, prediction_ttl_s)
         self._tables = (*self._history.values(), self._predictions, self._by_entity)
-        self._decoders = dict(zip(self.topics, (project.features_decoder(), record_decoder("prediction")), strict=True))
+        self._formats = {view.id: HistoryFormat(self._history[view.id], view) for view in plan.views}
+        self._features = FeatureBatches(plan, project.features_decoder(), self._of_columns, self._of_vector)
+        self._prediction_formats = RowFormat(self._predictions), RowFormat(self._by_entity)
+        self._prediction_decoder = record_decoder("prediction")
+        self._in_flight = InFlight(_MAX_REQUESTS_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT)
         self._cluster: Cluster | None = None
         self._session: Session | None = None
         self._statements: dict[str, PreparedStatement] = {}
+        self._has_changed = False
 
     def open(self) -> None:
         """Connect, create the keyspace and tables that are missing, and prepare the statements.
@@ -136,45 +126,52 @@ class CassandraStore:
             self.close()
             raise self._unavailable(error) from error
 
-    def decode(self, topic: str, value: bytes) -> list[Insert]:
-        """The rows of a feature record or a prediction."""
-        record = self._decoders[topic].decode(value)
+    def decode(self, topic: str, values: Sequence[bytes]) -> list[list[Row] | Undecodable | UnknownSchema]:
+        """The rows of feature records or predictions."""
         if topic == self._plan.features_topic:
-            return [
-                _insert(self._history[vector.view.id], history_row(vector))
-                for vector in emitted_vectors(self._plan, record)
-            ]
-        row = prediction_row(record)
-        tables = [self._predictions] if row["entity"] is None else [self._predictions, self._by_entity]
-        return [_insert(table, row) for table in tables]
+            return self._features.decode(values)
+        return decode_each(self._of_prediction, values)
 
     def write(
         self,
-        records: Sequence[list[Insert]],
+        records: Sequence[Sequence[Row]],
         marks: Mapping[Partition, OffsetMark] = NO_MARKS,  # noqa: ARG002 - Cassandra keeps what it acknowledged
-    ) -> Mapping[Partition, int]:
+    ) -> Future[Mapping[Partition, int]]:
         """Write all rows; a row that exists is overwritten with the same values."""
-        if self._session is None:
+        if self._session is None or self._has_changed:
             self.open()
         assert self._session is not None
         try:
-            for part in split_by_size(itertools.chain.from_iterable(records), _MAX_BYTES_IN_FLIGHT):
-                requests = [(request, None) for request in self._requests(self._session, part)]
-                execute_concurrent(
-                    self._session, requests, concurrency=_MAX_REQUESTS_IN_FLIGHT, raise_on_first_error=True
-                )
+            requests = self._requests(self._session, itertools.chain.from_iterable(records))
         except _DRIVER_ERRORS as error:
-            if isinstance(error, InvalidRequest):
-                # Values were checked by `decode`, so the tables have changed meanwhile: the next attempt opens anew.
-                self.close()
             raise self._unavailable(error) from error
-        return {}
+        write = _Write(self._failure)
+        for request, size in requests:
+            if write.has_failed:
+                break
+            self._in_flight.enter(size)
+            write.begin()
+            self._send(self._session, request, size, write)
+        write.end()
+        return write.done
 
     def close(self) -> None:
         """Disconnect."""
         if self._cluster is not None:
             self._cluster.shutdown()
         self._cluster = self._session = None
+        self._has_changed = False
+
+    def _of_columns(self, view: ViewPlan, columns: Columns) -> tuple[list[Row], Mask]:
+        return self._formats[view.id].of_columns(columns)
+
+    def _of_vector(self, vector: EmittedVector) -> Row:
+        return self._formats[vector.view.id].row(history_row(vector))
+
+    def _of_prediction(self, value: bytes) -> list[Row]:
+        row = prediction_row(self._prediction_decoder.decode(value))
+        full, by_entity = self._prediction_formats
+        return [full.row(row)] if row["entity"] is None else [full.row(row), by_entity.row(row)]
 
     def _create_missing(self, session: Session) -> None:
         keyspace = self._keyspace
@@ -225,13 +222,47 @@ class CassandraStore:
                 remedy = f'cqlsh -e "ALTER TABLE {where} WITH default_time_to_live = {{seconds}}"'
             check_expiry(ttl_s, last_s, now_s, where, remedy)
 
-    def _requests(self, session: Session, inserts: Iterable[Insert]) -> list[Any]:
-        metadata = session.cluster.metadata
-        rows = []
-        for insert in inserts:
-            bound = self._statements[insert.table].bind(insert.values)
-            rows.append((frozenset(metadata.get_replicas(self._keyspace, bound.routing_key)), insert.size, bound))
-        return [group[0] if len(group) == 1 else _batch(group) for group in group_into_batches(rows)]
+    def _requests(self, session: Session, rows: Iterable[Row]) -> list[tuple[Any, int]]:
+        """The requests that write the rows, and the size of each."""
+        # The server logs, and waits for, the rows of one partition in a request as one.
+        ordered = sorted(rows, key=_key_of)
+        replicas: dict[bytes, Hashable] = {}
+        for row in ordered:
+            if row.key not in replicas:
+                replicas[row.key] = frozenset(session.cluster.metadata.get_replicas(self._keyspace, row.key))
+        groups = group_into_batches((replicas[row.key], row.size, row) for row in ordered)
+        return [(self._request(group), size) for group, size in groups]
+
+    def _request(self, rows: list[Row]) -> Any:
+        statements = [self._bound(row) for row in rows]
+        if len(statements) == 1:
+            return statements[0]
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for statement in statements:
+            batch.add(statement)
+        return batch
+
+    def _bound(self, row: Row) -> BoundStatement:
+        # Not by `bind`, which would serialise the values.
+        statement = BoundStatement(self._statements[row.table], routing_key=row.key)
+        statement.values = row.values
+        return statement
+
+    def _send(self, session: Session, request: Any, size: int, write: _Write) -> None:
+        def done(error: Exception | None = None) -> None:
+            self._in_flight.leave(size)
+            write.end(error)
+
+        try:
+            session.execute_async(request).add_callbacks(lambda _: done(), done)
+        except _DRIVER_ERRORS as error:
+            done(error)
+
+    def _failure(self, error: Exception) -> Exception:
+        """What a write ends with, after this error of a request."""
+        # Values were checked by `decode`, so the tables have changed meanwhile: the next attempt opens anew.
+        self._has_changed |= isinstance(error, InvalidRequest)
+        return self._unavailable(error) if isinstance(error, _DRIVER_ERRORS) else error
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
@@ -251,70 +282,95 @@ def _compatibility(session: Session) -> str | None:
     return None if row is None else str(row[0])
 
 
-def split_by_size(inserts: Iterable[Insert], limit: int) -> Iterator[list[Insert]]:
-    """The inserts in order, in lists of at most ``limit`` bytes; a larger insert gets a list of its own."""
-    part: list[Insert] = []
-    size = 0
-    for insert in inserts:
-        if part and size + insert.size > limit:
-            yield part
-            part, size = [], 0
-        part.append(insert)
-        size += insert.size
-    if part:
-        yield part
+class _Write:
+    """A write of several requests, done when all that were begun have ended.
+
+    Args:
+        failure: The exception of the write, after this error of a request.
+    """
+
+    def __init__(self, failure: Callable[[Exception], Exception]) -> None:
+        self.done: Future[Mapping[Partition, int]] = Future()
+        self._failure = failure
+        self._error: Exception | None = None
+        # One more than the requests, until all are begun.
+        self._open = 1
+        self._lock = threading.Lock()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a request failed."""
+        return self._error is not None
+
+    def begin(self) -> None:
+        """A request is sent."""
+        with self._lock:
+            self._open += 1
+
+    def end(self, error: Exception | None = None) -> None:
+        """A request has ended; or, called once more than :meth:`begin`, all have begun."""
+        with self._lock:
+            self._error = self._error or error
+            self._open -= 1
+            is_last = self._open == 0
+        if not is_last:
+            return
+        if self._error is None:
+            self.done.set_result({})
+        else:
+            self.done.set_exception(self._failure(self._error))
 
 
-def group_into_batches(rows: Iterable[tuple[Hashable, int, Row]]) -> list[list[Row]]:
-    """The rows of each key, in groups within the size limit of a batch; a larger row gets a group of its own.
+class InFlight:
+    """Bounds the requests that are on their way, of all writes together.
+
+    Args:
+        requests: How many at most.
+        size: How many bytes at most; a larger request goes alone.
+    """
+
+    def __init__(self, requests: int, size: int) -> None:
+        self._requests = requests
+        self._size = size
+        self._count = self._bytes = 0
+        self._changed = threading.Condition()
+
+    def enter(self, size: int) -> None:
+        """Wait until a request of this size may be sent."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_enter(size))
+            self._count += 1
+            self._bytes += size
+
+    def leave(self, size: int) -> None:
+        """A request of this size has ended."""
+        with self._changed:
+            self._count -= 1
+            self._bytes -= size
+            self._changed.notify()
+
+    def _may_enter(self, size: int) -> bool:
+        return self._count == 0 or (self._count < self._requests and self._bytes + size <= self._size)
+
+
+def group_into_batches(rows: Iterable[tuple[Hashable, int, T]]) -> list[tuple[list[T], int]]:
+    """The rows of each key, in groups within the size limit of a batch, each with its size.
+
+    A larger row gets a group of its own.
 
     Args:
         rows: Key, size in bytes and the row itself.
     """
-    groups: list[list[Row]] = []
-    last: dict[Hashable, tuple[list[Row], int]] = {}
+    groups: dict[Hashable, list[tuple[list[T], int]]] = defaultdict(lambda: [([], 0)])
     for key, size, row in rows:
-        group, total = last.get(key, ([], 0))
-        if not group or total + size > _MAX_BATCH_BYTES:
-            group, total = [], 0
-            groups.append(group)
-        group.append(row)
-        last[key] = group, total + size
-    return groups
-
-
-def _batch(statements: Iterable[BoundStatement]) -> BatchStatement:
-    batch = BatchStatement(BatchType.UNLOGGED)
-    for statement in statements:
-        batch.add(statement)
-    return batch
-
-
-def _insert(table: Table, row: Mapping[str, Any]) -> Insert:
-    # A written null would be a tombstone; an unset column costs nothing. Rows never change, so no earlier value can
-    # show through.
-    values = [UNSET_VALUE if (value := row[name]) is None else value for name in table.columns]
-    size = sum(map(_size, values))
-    if size * _LONGEST_CHARACTER > _MAX_ROW_BYTES and sum(map(_encoded_size, values)) > _MAX_ROW_BYTES:
-        raise Undecodable(f"a row of {table.name} is longer than the {_MAX_ROW_BYTES} bytes that Cassandra takes")
-    return Insert(table.name, values, size)
-
-
-def _encoded_size(value: Any) -> int:
-    """The size in bytes; :func:`_size` counts characters, which is faster and enough to bound requests."""
-    if isinstance(value, str):
-        return _CELL_BYTES + len(value.encode())
-    if isinstance(value, list | tuple):
-        return _CELL_BYTES + sum(map(_encoded_size, value))
-    return _size(value)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return _CELL_BYTES + len(value)
-    if isinstance(value, list | tuple):
-        return _CELL_BYTES + sum(map(_size, value))
-    return _CELL_BYTES
+        of_key = groups[key]
+        group, total = of_key[-1]
+        if group and total + size > _MAX_BATCH_BYTES:
+            of_key.append(([row], size))
+        else:
+            group.append(row)
+            of_key[-1] = group, total + size
+    return [group for of_key in groups.values() for group in of_key]
 
 
 def _check_replication(value: object) -> object:

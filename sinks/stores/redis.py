@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import redis
 from pydantic import Field
 
@@ -13,9 +18,13 @@ from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.redis_client import EvictionUnknown, connect_redis, eviction_error, eviction_of
 from penstock.settings import Settings
-from sinks.emitted_vectors import EmittedVector, emitted_vectors, newest_per_entity
+from schemas.codec import Undecodable, UnknownSchema
+from schemas.columns import Columns, Mask
+from schemas.records import TIMER
+from sinks.emitted_vectors import EmittedVector
+from sinks.feature_batches import FeatureBatches
 from sinks.store_interface import NO_MARKS, OffsetMark, StoreOptions, StoreType, StoreUnavailable
-from sinks.vector_format import VectorFormat, time_to_live_ms
+from sinks.vector_format import VectorFormat, slices, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import Duration, duration_ms
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -25,32 +34,38 @@ _log = logging.getLogger(__name__)
 
 # Redis adds the time to live to the present time, in milliseconds of 64 bits.
 _LONGEST_TTL_MS = 2**62
-# Stores a vector only if its (epoch, seq, attempt, as_of) is greater than the stored one. Lua's numbers are doubles,
-# exact to 2**53 only, so the four 64-bit numbers are compared as eight of 32 bits. One key per call, so it also runs on
-# a cluster.
+# Stores each vector only if its (epoch, seq, attempt, as_of) is greater than the stored one. ARGV[1] is the time to
+# live of all, empty for none; then come the vectors. Lua's numbers are doubles, exact to 2**53 only, so the four 64-bit
+# numbers are compared as eight of 32 bits.
 _STORE_IF_NEWER = """
-local old = redis.pcall('GETRANGE', KEYS[1], 1, 32)
-if type(old) == 'string' and #old == 32 then
-  local a = {struct.unpack('>I4I4I4I4I4I4i4I4', ARGV[1], 2)}
-  local b = {struct.unpack('>I4I4I4I4I4I4i4I4', old, 1)}
-  local newer = false
-  for i = 1, 8 do
-    if a[i] ~= b[i] then
-      newer = a[i] > b[i]
-      break
+local unpack = struct.unpack
+for i, key in ipairs(KEYS) do
+  local new = ARGV[i + 1]
+  local old = redis.pcall('GETRANGE', key, 1, 32)
+  local newer = true
+  if type(old) == 'string' and #old == 32 then
+    newer = false
+    for at = 1, 32, 4 do
+      local format = at == 25 and '>i4' or '>I4'
+      local a, b = unpack(format, new, at + 1), unpack(format, old, at)
+      if a ~= b then
+        newer = a > b
+        break
+      end
     end
   end
   if not newer then
-    return 0
+    -- The stored vector stays.
+  elseif ARGV[1] == '' then
+    redis.call('SET', key, new)
+  else
+    redis.call('SET', key, new, 'PX', ARGV[1])
   end
 end
-if ARGV[2] == '' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-end
-return 1
+return 0
 """
+# A script holds up all other clients while it runs: a hundred vectors take half a millisecond.
+_VECTORS_PER_CALL = 100
 
 # Sets a partition's offset mark to ARGV[2] and returns -1. If the mark is below the expected offset (ARGV[1]), returns
 # it unchanged. A sink that starts further back also sets the mark back, because a mark that is too low is safe.
@@ -75,6 +90,22 @@ def mark_key(plan: PipelinePlan, partition: Partition) -> str:
     return f"penstock:{plan.pipeline}:sink:{partition[0]}:{partition[1]}"
 
 
+class StoredVector(NamedTuple):
+    """A vector as Redis keeps it.
+
+    Args:
+        key: Its key.
+        order: Its place among the vectors of this key; the greater is the newer.
+        blob: What is stored, see :mod:`sinks.vector_format`.
+        ttl_ms: Its time to live; empty for none.
+    """
+
+    key: bytes
+    order: bytes
+    blob: bytes
+    ttl_ms: str
+
+
 class RedisStore:
     """The store of ``penstock sink run redis``.
 
@@ -94,7 +125,9 @@ class RedisStore:
         plan = self._plan = project.plan
         self.topics = _topics(project.pipeline)
         self._client = client
-        self._decoder = project.features_decoder()
+        self._batches = FeatureBatches(plan, project.features_decoder(), self._of_columns, self.stored)
+        # One thread, so that writes are executed in their order while the sink decodes the next records.
+        self._writer = ThreadPoolExecutor(1, "redis")
         self._formats = {view.id: VectorFormat(view) for view in plan.views}
         ahead_ms = max(source.max_future_ms for source in plan.sources)
         lives = {view.id: time_to_live_ms(view, ahead_ms, grace_ms) for view in plan.views}
@@ -123,14 +156,45 @@ class RedisStore:
         except redis.RedisError as error:
             raise self._unavailable(error) from error
 
-    def decode(self, topic: str, value: bytes) -> list[EmittedVector]:  # noqa: ARG002 - there is one topic
-        """The vectors of a feature record."""
-        return emitted_vectors(self._plan, self._decoder.decode(value))
+    def decode(self, topic: str, values: Sequence[bytes]) -> list[list[StoredVector] | Undecodable | UnknownSchema]:  # noqa: ARG002 - there is one topic
+        """The vectors of feature records."""
+        return self._batches.decode(values)
+
+    def stored(self, vector: EmittedVector) -> StoredVector:
+        """The vector as it is written."""
+        view = vector.view
+        key, order = redis_key(self._plan, view, vector.entity).encode(), np.array([vector.order], ">i8")
+        (sortable,) = _sortable(order)
+        return StoredVector(key, sortable, self._formats[view.id].pack(vector), self._ttl_ms[view.id])
 
     def write(
-        self, records: Sequence[list[EmittedVector]], marks: Mapping[Partition, OffsetMark] = NO_MARKS
-    ) -> Mapping[Partition, int]:
+        self, records: Sequence[Sequence[StoredVector]], marks: Mapping[Partition, OffsetMark] = NO_MARKS
+    ) -> Future[Mapping[Partition, int]]:
         """Store the newest vector of each entity, unless Redis has a newer one; one round trip."""
+        return self._writer.submit(self._write, records, marks)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._writer.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _of_columns(self, view: ViewPlan, columns: Columns) -> tuple[list[StoredVector], Mask]:
+        name, n = view.name, len(columns)
+        order = np.empty((n, 4), ">i8")
+        for place, field in enumerate((f"{name}.epoch", f"{name}.seq", "attempt", f"{name}.as_of")):
+            order[:, place] = columns.integers(field)
+        blobs = self._formats[view.id].pack_columns(
+            columns.encoded(name), order, columns.integers("event_time"), columns.equals("trigger", TIMER)
+        )
+        before, _, after = redis_key(self._plan, view, "\0").encode().partition(b"\0")
+        keys = [before + (entity or b"") + after for entity in columns.text_bytes(f"{name}.entity")]
+        ttl_ms = self._ttl_ms[view.id]
+        vectors = zip(keys, _sortable(order), blobs, itertools.repeat(ttl_ms, n), strict=True)
+        return list(map(StoredVector._make, vectors)), np.ones(n, np.bool_)
+
+    def _write(
+        self, records: Sequence[Sequence[StoredVector]], marks: Mapping[Partition, OffsetMark]
+    ) -> Mapping[Partition, int]:
         try:
             answers = self._run_scripts(records, marks)
             if answers is None:
@@ -144,19 +208,19 @@ class RedisStore:
         held = zip(marks, answers[len(answers) - len(marks) :], strict=True)
         return {partition: offset for partition, offset in held if offset >= 0}
 
-    def close(self) -> None:
-        """Disconnect."""
-        self._client.close()
-
     def _run_scripts(
-        self, records: Sequence[list[EmittedVector]], marks: Mapping[Partition, OffsetMark]
+        self, records: Sequence[Sequence[StoredVector]], marks: Mapping[Partition, OffsetMark]
     ) -> list[int] | None:
         """The answers of all calls, those of the marks at the end; None if the server lacked a script."""
         pipeline = self._client.pipeline(transaction=False)
-        for vector in newest_per_entity(itertools.chain.from_iterable(records)):
-            view = vector.view
-            key, value = redis_key(self._plan, view, vector.entity), self._formats[view.id].pack(vector)
-            pipeline.evalsha(self._store_if_newer, 1, key, value, self._ttl_ms[view.id])
+        by_ttl: dict[str, list[StoredVector]] = defaultdict(list)
+        for vector in newest_per_key(itertools.chain.from_iterable(records)):
+            by_ttl[vector.ttl_ms].append(vector)
+        for ttl_ms, vectors in by_ttl.items():
+            for start in range(0, len(vectors), _VECTORS_PER_CALL):
+                part = vectors[start : start + _VECTORS_PER_CALL]
+                keys, blobs = [vector.key for vector in part], [vector.blob for vector in part]
+                pipeline.evalsha(self._store_if_newer, len(part), *keys, ttl_ms, *blobs)
         for partition, mark in marks.items():
             key = mark_key(self._plan, partition)
             pipeline.evalsha(self._set_mark, 1, key, str(mark.expected), str(mark.new))
@@ -192,6 +256,23 @@ class RedisStore:
             safe="features stay in their topic and are tried again",
             next="penstock status, or set PENSTOCK_REDIS_URL (and _USERNAME, _PASSWORD_FILE)",
         )
+
+
+def newest_per_key(vectors: Iterable[StoredVector]) -> Iterable[StoredVector]:
+    """Only the newest vector of each key; of equals the first."""
+    newest: dict[bytes, StoredVector] = {}
+    for vector in vectors:
+        held = newest.setdefault(vector.key, vector)
+        if vector.order > held.order:
+            newest[vector.key] = vector
+    return newest.values()
+
+
+def _sortable(order: npt.NDArray[np.int64]) -> list[bytes]:
+    """Each row (epoch, seq, attempt, as_of), of which only the last may be negative, as bytes that sort like it."""
+    shifted = order.astype(">i8")
+    shifted[:, 3] ^= np.iinfo(np.int64).min
+    return slices(shifted.tobytes(), 32)
 
 
 class RedisOptions(StoreOptions):

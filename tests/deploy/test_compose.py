@@ -211,6 +211,7 @@ def test_cassandra_in_a_container_acknowledges_writes_once_on_disk_as_in_the_loc
     local = yaml.safe_load(cassandra_yaml(_LAYOUT))
     options = _SERVICES["cassandra"]["environment"]["JVM_EXTRA_OPTS"].split()
     assert f"-Dcassandra.settings.commitlog_sync={local['commitlog_sync']}" in options
+    assert "-Dcassandra.settings.commitlog_disk_access_mode=auto" in options
     assert "commitlog_sync_period" not in local  # which batch refuses; the image's file has it
 
 

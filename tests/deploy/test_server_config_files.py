@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.local.ports import Ports
-from deploy.local.services import Layout, Program
+from deploy.local.services import Layout, Program, cassandra
 from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.flink import TASK_SLOTS, flink_settings
 from deploy.local.services.kafka import server_properties
@@ -50,6 +50,22 @@ def test_cassandra_yaml_parses_and_stays_in_its_folder(layout: Layout) -> None:
     folders = [value for name, value in config.items() if name.endswith("_directory")]
     folders += config["data_file_directories"]
     assert all(Path(folder).is_relative_to(layout.data("cassandra")) for folder in folders)
+
+
+@pytest.mark.parametrize("takes_it", [True, False])
+def test_cassandra_writes_its_log_past_the_page_cache_where_the_file_system_can(
+    layout: Layout, takes_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cassandra, "_takes_direct_io", lambda _: takes_it)
+    cassandra.prepare(layout)
+    config = yaml.safe_load((layout.data("cassandra") / "cassandra.yaml").read_text(encoding="utf-8"))
+    assert config["commitlog_disk_access_mode"] == ("direct" if takes_it else "legacy")
+    assert config["commitlog_sync"] == "batch"
+
+
+def test_asking_for_direct_io_leaves_nothing_behind(tmp_path: Path) -> None:
+    cassandra._takes_direct_io(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_flink_has_the_slots_and_latency_settings(layout: Layout) -> None:

@@ -59,7 +59,7 @@ project = open_project("fraud")
 assert lines.topics(project.pipeline) == ("predictions.fraud",)
 store = lines.create(project, Settings(), lines.options(file="out.jsonl"))
 store.open()
-store.write([store.decode("predictions.fraud", Encoder(PREDICTION_SCHEMA).encode(PREDICTION))])
+store.write(store.decode("predictions.fraud", [Encoder(PREDICTION_SCHEMA).encode(PREDICTION)])).result()
 assert open("out.jsonl").read() == '{"event_id": "1", "score": 0.5}\\n'
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ from penstock.kafka.reading import read_topic
 from penstock.kafka.topics import create_topics
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
+from schemas.codec import Undecodable, UnknownSchema
 from sinks.feature_reader import FeatureReader
-from sinks.store_interface import NO_MARKS, OffsetMark, StoreUnavailable
+from sinks.store_interface import NO_MARKS, OffsetMark, StoreUnavailable, acknowledged
 from sinks.stores.redis import RedisStore, mark_key
 from streams.definitions.pipeline import Pipeline
 from streams.flink import lifecycle
@@ -78,16 +80,16 @@ class MemoryStore:
 
     def open(self) -> None: ...
 
-    def decode(self, _topic: str, value: bytes) -> bytes:
-        return value
+    def decode(self, _topic: str, values: Sequence[bytes]) -> list[bytes | Undecodable | UnknownSchema]:
+        return list(values)
 
     def write(
         self, records: Sequence[bytes], _marks: Mapping[Partition, OffsetMark] = NO_MARKS
-    ) -> Mapping[Partition, int]:
+    ) -> Future[Mapping[Partition, int]]:
         if self.down:
             raise StoreUnavailable("down")
         self.written += records
-        return {}
+        return acknowledged()
 
     def close(self) -> None: ...
 

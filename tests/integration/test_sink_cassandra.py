@@ -80,14 +80,9 @@ def session(settings: Settings, store: CassandraStore, keyspace: str) -> Iterato
 
 def write(store: CassandraStore, *records: dict[str, Any]) -> None:
     """Decode and write records, as the runner would."""
-    store.write(
-        [
-            store.decode(PREDICTIONS, encoded_prediction(r))
-            if "score" in r
-            else store.decode(FEATURES, encoded_features(NAME, r))
-            for r in records
-        ]
-    )
+    predictions = [encoded_prediction(record) for record in records if "score" in record]
+    vectors = [encoded_features(NAME, record) for record in records if "score" not in record]
+    store.write([*store.decode(FEATURES, vectors), *store.decode(PREDICTIONS, predictions)]).result()  # type: ignore[list-item]
 
 
 def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:

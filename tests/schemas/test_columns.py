@@ -125,19 +125,24 @@ def assert_columns_hold(columns: Columns, expected: dict[int, dict[str, Any]]) -
         for row, record in expected.items():
             value = value_at(record, name)
             assert present[row] == (value is not None), name
+            assert columns.sizes(name)[row] == len(columns.encoded(name)[row]), name
             np.testing.assert_equal(numbers[row], np.nan if value is None else float(value), name)
     for name in TEXTS:
         found = columns.texts(name)
         assert [found[row] for row in expected] == [value_at(record, name) for record in expected.values()], name
+        encoded = columns.text_bytes(name)
+        assert all(encoded[row] == (None if found[row] is None else str(found[row]).encode()) for row in expected), name
     for view in ("first", "second"):
         found = columns.encoded(f"{view}.packed", f"{view}.raw")
         for row, record in expected.items():
             inner = record[view]
             tail = b"" if inner is None else Encoder(TAIL).encode(inner)[HEADER_LENGTH:]
             assert found[row] == tail
-    for name in ("time", "part"):
+    for name in ("time", "part", "first.seq", "first.largest", "second.count"):
         integers = columns.integers(name)
-        assert [integers[row] for row in expected] == [record[name] for record in expected.values()], name
+        assert [integers[row] for row in expected] == [value_at(record, name) or 0 for record in expected.values()], (
+            name
+        )
 
 
 @FOUND_BY_HYPOTHESIS

@@ -1,1 +1,1 @@
-"""What the parts of a running pipeline cost, each measured as users run it."""
+"""Measures the parts of a pipeline behind the window engine, each by itself, as users run it."""
