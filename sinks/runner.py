@@ -46,9 +46,11 @@ from sinks.sink_metrics import SinkMetrics
 from sinks.store_interface import Decoded, OffsetMark, Store, StoreUnavailable
 from sinks.write_queue import WriteQueue
 
-BATCH = 1_000
-# Two would keep the store busy; more than that smooth out batches that take longer than others.
-MOST_IN_FLIGHT = 4
+# Of larger batches the stores write less: Redis gets only the newest vector of each entity, Cassandra the rows of an
+# entity at once. All that is on its way must be written within seconds, for a sink to stop or to give up partitions.
+BATCH = 2_000
+# While the store writes one, a second waits in line, and a third is decoded.
+MOST_IN_FLIGHT = 3
 _POLL_S = 0.25
 _COMMIT_INTERVAL_S = 1.0
 _KAFKA_TIMEOUT_S = 10.0

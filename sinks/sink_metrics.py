@@ -13,7 +13,7 @@ _LABELS = ["pipeline", "sink"]
 # From one entity in Redis to the longest that a store may take before the write counts as failed (Cassandra: 10 s).
 _WRITE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # Up to a full batch: if batches are always full, the sink is the bottleneck.
-_BATCH = (1, 3, 10, 30, 100, 300, 999, 1_000)
+_BATCH = (1, 3, 10, 30, 100, 300, 1_000, 1_999, 2_000)
 
 _PAUSED = Gauge("penstock_sink_paused", "1 while the store accepts no records", _LABELS)
 _STORE_ERRORS = Counter("penstock_sink_store_errors", "Writes that the store refused or lost", _LABELS)

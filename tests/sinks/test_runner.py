@@ -19,11 +19,12 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.telemetry import ProgressTracker
 from schemas.codec import Undecodable, UnknownSchema
 from sinks import runner
-from sinks.runner import BATCH, MOST_IN_FLIGHT, Sink, backoff_s, group_id
+from sinks.runner import MOST_IN_FLIGHT, Sink, backoff_s, group_id
 from sinks.store_interface import NO_MARKS, OffsetMark, StoreUnavailable
 from tests.sinks.fake_kafka import TOPIC, FakeConsumer, FakeTopic, Killed
 
 Written: TypeAlias = Future[Mapping[Partition, int]]
+BATCH = 100
 KAFKA = KafkaAccess(bootstrap="kafka:9092")
 
 
@@ -133,6 +134,7 @@ def run(
 
     consumer = FakeConsumer(topic, alive, check)
     monkeypatch.setattr(runner, "Consumer", lambda _: consumer)
+    monkeypatch.setattr(runner, "BATCH", BATCH)
     monkeypatch.setattr(runner, "backoff_s", lambda *_: 0.001)
     monkeypatch.setattr(runner, "_COMMIT_INTERVAL_S", 0.005)
     watch = LagWatch(KAFKA, "p", "sink-memory", ProgressTracker(lambda: 0.0))
