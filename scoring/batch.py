@@ -71,16 +71,14 @@ class Candidates:
     def by_partition(self) -> dict[int, list[tuple[Integers, Events]]]:
         """For each partition of the feature records the events of each raw partition, and their rows."""
         raw_partitions, offsets, timestamps = self.sources
-        # One number for the three: partitions are int32, and a batch has events of few topics.
-        keys = (self.partitions << 32 | raw_partitions) * len(self.topic_names) + self.topics
+        keys = self.partitions, self.topics, raw_partitions
         grouped: dict[int, list[tuple[Integers, Events]]] = {}
-        for key in np.unique(keys):
-            rows = np.flatnonzero(keys == key)
-            first = rows[0]
-            events = Events(
-                self.topic_names[self.topics[first]], int(raw_partitions[first]), offsets[rows], timestamps[rows]
+        for partition, topic, raw_partition in sorted(set(zip(*(key.tolist() for key in keys), strict=True))):
+            rows = np.flatnonzero(
+                (self.partitions == partition) & (self.topics == topic) & (raw_partitions == raw_partition)
             )
-            grouped.setdefault(int(self.partitions[first]), []).append((rows, events))
+            events = Events(self.topic_names[topic], raw_partition, offsets[rows], timestamps[rows])
+            grouped.setdefault(partition, []).append((rows, events))
         return grouped
 
 

@@ -106,7 +106,7 @@ records = st.fixed_dictionaries(
         "source": st.fixed_dictionaries(
             {
                 "topic": st.sampled_from(["events.taps", "events.taps", "events.other"]),
-                "partition": st.integers(0, 1),
+                "partition": st.integers(0, 1) | st.sampled_from([-1, 2**31 - 1]),
                 "offset": longs,
                 "timestamp": longs,
             }
