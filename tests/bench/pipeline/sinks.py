@@ -33,7 +33,7 @@ from tests.bench.engine import process_cpu
 from tests.bench.pipeline import bench_pipeline
 from tests.bench.pipeline.feature_load import feature_records, fill
 
-EVENTS: Mapping[str, int] = {"redis": 250_000, "cassandra": 80_000}
+EVENTS: Mapping[str, int] = {"redis": 150_000, "cassandra": 80_000}
 """Events for each sink: enough for some seconds."""
 # The first part of the events, while the server's code is compiled and the sink's caches are filled.
 _WARM_UP = 0.35
@@ -107,7 +107,7 @@ def _await(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure; prints JSON."""
+    """Measure; prints a line of JSON for each sink and working copy."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pipeline.sinks", description=__doc__)
     parser.add_argument("--code", type=Path, action="append", default=[], help="another working copy, measured first")
     parser.add_argument("--store", action="append", choices=list(EVENTS), help="only this sink")
@@ -122,7 +122,6 @@ def main(arguments: list[str] | None = None) -> int:
             stack.up(["kafka", *stores])
         os.environ.update(stack.environment())
         kafka = Settings().kafka.access
-        results: dict[str, dict[str, dict[str, object]]] = {}
         number = 0
         for store in stores:
             for code in (*options.code, ROOT):
@@ -131,7 +130,6 @@ def main(arguments: list[str] | None = None) -> int:
                 log = options.folder / f"sink-{store}.log"
                 rate = measure(stack, kafka, store, code.resolve(), EVENTS[store], log)
                 name = "now" if code == ROOT else str(code)
-                results.setdefault(store, {})[name] = asdict(rate)
                 sys.stdout.write(json.dumps({store: {name: asdict(rate)}}) + "\n")
                 sys.stdout.flush()
     finally:
@@ -150,10 +148,8 @@ def _with_topics(kafka: KafkaAccess, events: int, seed: int) -> None:
         deletion.result(30)
     groups = [group_id(bench_pipeline.NAME, store) for store in EVENTS]
     known = {group.group_id for group in admin.list_consumer_groups().result(30).valid}
-    for deletion in (
-        admin.delete_consumer_groups([group for group in groups if group in known]).values() if known else ()
-    ):
-        deletion.result(30)
+    for group in known.intersection(groups):
+        admin.delete_consumer_groups([group])[group].result(30)
     create_topics(topics, kafka)
     fill(kafka, bench_pipeline.pipeline.features_topic, feature_records(events, seed))
 
