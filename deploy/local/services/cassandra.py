@@ -69,7 +69,7 @@ commitlog_directory: "{data}/commitlog"
 saved_caches_directory: "{data}/saved"
 hints_directory: "{data}/hints"
 cdc_raw_directory: "{data}/cdc"
-# There is no replica: a write is acknowledged when it is on disk. Direct I/O needs half the processor time for that.
+# There is no replica: a write is acknowledged when it is on disk. Direct I/O needs no call to sync.
 commitlog_sync: batch
 commitlog_disk_access_mode: {"direct" if direct_io else "legacy"}
 commitlog_total_space: 512MiB
