@@ -81,16 +81,40 @@ def check_predictions(
         findings.fallbacks += prediction.value["route"] == "fallback"
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
-        _check_references(plan, model, prediction, record, findings)
+        _check_references(plan, prediction, record, findings)
     _check_scores(model, judged, scorer_of, findings)
-    others = Counter(p.value["policy_version"] for p, _ in judged) - Counter({_policy_version(model): len(judged)})
-    for policy, count in others.items():
-        findings.unchecked.append(f"the decisions of {count} predictions: policy {policy} is not the definition's")
+    findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
 
+def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
+    """What cannot be checked of predictions that were made under another definition than the present one."""
+    models = Counter(p.value["model"] for p, _ in judged if p.value["model"] != model.name)
+    policies = Counter(
+        p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != _policy_version(model)
+    )
+    vectors = sum(_lacks_inputs(model, record) for _, record in judged)
+    return [
+        *(f"the scores of {count} predictions: model {name} is not the definition's" for name, count in models.items()),
+        *(
+            f"the decisions of {count} predictions: policy {policy} is not the definition's"
+            for policy, count in policies.items()
+        ),
+        *(
+            [f"the vectors of {vectors} predictions: an earlier definition wrote their feature records"]
+            if vectors
+            else []
+        ),
+    ]
+
+
+def _lacks_inputs(model: Model, record: Published) -> bool:
+    """Whether an input of the model is not in a feature record, because an earlier definition wrote it."""
+    return any(name in record.lacks or name.partition(".")[0] in record.lacks for name in model.inputs)
+
+
 def _check_references(
-    plan: PipelinePlan, model: Model, prediction: Published, record: Published, findings: PredictionFindings
+    plan: PipelinePlan, prediction: Published, record: Published, findings: PredictionFindings
 ) -> None:
     value, features = prediction.value, record.value
     served = [
@@ -101,7 +125,6 @@ def _check_references(
     first_view = features[plan.views[0].name]
     expected = {
         "entity": None if first_view is None else first_view["entity"],
-        "model": model.name,
         "event_id": features["event_id"],
         "event_time": features["event_time"],
         "pipeline": plan.pipeline,
@@ -113,6 +136,8 @@ def _check_references(
         "views": served,
     }
     # A view that was removed, or has a new version, cannot be compared.
+    if plan.views[0].name in record.lacks:
+        del expected["entity"]
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
     where = prediction.place_in("predictions")
@@ -149,9 +174,14 @@ def _check_scores(
     scorer_of: Callable[[str], Scorer],
     findings: PredictionFindings,
 ) -> None:
-    for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
-        pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
+    of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
+    for version in sorted({prediction.value["model_version"] for prediction, _ in of_model}):
+        pairs = [(p, f) for p, f in of_model if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
+        for row, (prediction, record) in enumerate(pairs):
+            # The prediction says what was scored.
+            if _lacks_inputs(model, record) and len(prediction.value["vector"]) == 4 * len(model.inputs):
+                vectors[row] = np.frombuffer(prediction.value["vector"], "<f4")
         scores, why = _scores(scorer_of, version, vectors)
         if scores is None:
             for prediction, _ in pairs:

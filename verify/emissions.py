@@ -41,8 +41,9 @@ class FeatureFindings(Findings):
 
     ``emitted`` counts records, ``total`` the feature values in them and ``checked`` those that were compared.
     ``unverifiable`` counts vectors that no order of events is known for, ``repeated`` vectors that were published twice
-    with the same numbers. ``epochs`` is how often a view began without state, at most. ``unchecked`` says in words what
-    could not be checked.
+    with the same numbers. ``epochs`` is how often a view began without state, at most. ``earlier_columns`` counts
+    values of computed columns that an earlier definition wrote and the present one computes otherwise. ``unchecked``
+    says in words what could not be checked.
     """
 
     emitted: int = 0
@@ -51,6 +52,7 @@ class FeatureFindings(Findings):
     unverifiable: int = 0
     repeated: int = 0
     epochs: int = 0
+    earlier_columns: int = 0
     missing: int = 0
     unexpected: int = 0
     unchecked: list[str] = field(default_factory=list)

@@ -213,6 +213,24 @@ def test_a_view_counts_from_its_addition_to_its_removal_by_an_upgrade() -> None:
     assert (findings.mismatches, findings.missing, findings.checked) == (0, 0, findings.total)
 
 
+def test_a_computed_column_may_differ_in_records_of_an_earlier_definition_only() -> None:
+    """A column has no version of its own: the views that use it have."""
+    events = stream(10, 20, 30)
+    for event in events.values():
+        event.row["x"] = 2.0
+    plan = make_plan(fields=[], views=[view_of(COUNT)], passthrough=[("x", "double")])
+    records = [replace(r, value=r.value | {"event": {"x": 2.0}}) for r in emit(events, [0, 1, 2])]
+    for number, attempt in ((0, -1), (1, 0)):
+        changed = {"event": {"x": 1.0}, "attempt": attempt}
+        records[number] = replace(records[number], value=records[number].value | changed)
+    records[0] = replace(records[0], value=records[0].value | {"v": None}, lacks=frozenset({"v"}))
+    findings = check_features(plan, events, records)
+    assert findings.unchecked == ["1 values of computed columns: an earlier definition wrote them"]
+    assert [text for text in findings.examples if "event.x" in text] == [
+        f"features[0]@{records[1].offset}: event.x is 1.0, the event has 2.0"
+    ]
+
+
 def test_within_an_attempt_every_record_has_the_same_views() -> None:
     events = stream(10, 20, 30)
     records = emit(events, [0, 1, 2])

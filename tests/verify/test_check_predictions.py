@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,27 @@ def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
     findings = check(events, features, [predictions[0], changed])
     assert findings.mismatches == 0
     assert findings.unchecked == ["the decisions of 1 predictions: policy 000000000000 is not the definition's"]
+
+
+def earlier(record: Published, *views: str) -> Published:
+    """The record as an earlier definition of these views wrote it."""
+    return replace(record, value=record.value | dict.fromkeys(views), lacks=frozenset(views))
+
+
+def test_after_a_view_has_changed_earlier_predictions_are_checked_by_the_vectors_that_they_carry() -> None:
+    events, features, predictions = world(5)
+    features[1] = earlier(features[1], "v")
+    predictions[1] = with_value(predictions[1], views=[{**predictions[1].value["views"][0], "view": "v@0"}])
+    findings = check(events, features, predictions)
+    assert (findings.mismatches, findings.examples) == (0, [])
+    assert findings.unchecked == ["the vectors of 1 predictions: an earlier definition wrote their feature records"]
+    predictions[1] = with_value(predictions[1], score=0.3)
+    assert check(events, features, predictions).mismatches == 1
+
+
+def test_predictions_of_a_model_of_another_name_are_reported_as_unchecked() -> None:
+    events, features, predictions = world(5)
+    predictions[1] = with_value(predictions[1], model="before", score=0.9)
+    findings = check(events, features, predictions)
+    assert findings.mismatches == 0
+    assert findings.unchecked == ["the scores of 1 predictions: model before is not the definition's"]
