@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
-from schemas.contract import Role, contract_fields, field_with_role
+from schemas.contract import Role, field_with_role
 from scoring.training_set import LabelRow
 from streams.definitions.pipeline import Labels
 
@@ -38,9 +37,6 @@ class LabelReader:
     """Reads label records as rows; ``schemas`` is the folder of the committed schemas.
 
     ``registry`` finds the schemas of Confluent-framed labels; without one such labels are refused.
-
-    Raises:
-        PenstockError: if the contract has no event id, or the label field is not a boolean or a number.
     """
 
     def __init__(self, labels: Labels, schemas: Path, registry: Registry | None = None) -> None:
@@ -49,14 +45,7 @@ class LabelReader:
         contract = labels.contract
         self._id = field_with_role(contract, Role.EVENT_ID)
         self._known_at = field_with_role(contract, Role.EVENT_TIME)
-        kind = next((field.type for field in contract_fields(contract) if field.name == labels.value), None)
-        if self._id is None or kind not in ("boolean", "long", "double"):
-            raise PenstockError(
-                f"labels of contract {contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
-                f"{labels.value!r} that is a boolean, or a number that is 0 or 1",
-                where=f"Labels(topic={labels.topic!r})",
-                next="correct the contract or Labels(value=...) in the pipeline",
-            )
+        assert self._id is not None, "Labels has checked it"
         self._writers = Decoder(*writer_schemas(contract, schemas))
 
     def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from penstock.kafka.names import dead_letters_of
-from schemas.contract import ColumnType, Contract, Pii, contract_fields
+from schemas.contract import ColumnType, Contract, Pii, Role, contract_fields, field_with_role
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
@@ -44,12 +44,23 @@ class Labels(Definition):
     """The topic of labels, which arrive later than their events.
 
     In its contract, EVENT_ID is the id of the labelled event, and EVENT_TIME is the time at which the label became
-    known.
+    known. ``value`` is a boolean field, or a number that is 0 or 1.
     """
 
     topic: Topic
     contract: type[Contract]
     value: Name
+
+    @model_validator(mode="after")
+    def _value_is_a_label(self) -> Self:
+        kinds = {field.name: field.type for field in contract_fields(self.contract)}
+        has_id = field_with_role(self.contract, Role.EVENT_ID) is not None
+        if not has_id or kinds.get(self.value) not in ("boolean", "long", "double"):
+            raise ValueError(
+                f"labels of contract {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a "
+                f"field {self.value!r} that is a boolean, or a number that is 0 or 1; the contract has {', '.join(kinds)}"
+            )
+        return self
 
 
 class Pipeline(Definition):
