@@ -57,8 +57,8 @@ class Labels(Definition):
         has_id = field_with_role(self.contract, Role.EVENT_ID) is not None
         if not has_id or kinds.get(self.value) not in ("boolean", "long", "double"):
             raise ValueError(
-                f"labels of contract {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a "
-                f"field {self.value!r} that is a boolean, or a number that is 0 or 1; the contract has {', '.join(kinds)}"
+                f"labels of {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
+                f"{self.value!r} that is a boolean or a number (0 or 1); the contract has {', '.join(kinds)}"
             )
         return self
 
