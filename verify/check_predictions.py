@@ -81,7 +81,7 @@ def check_predictions(
         findings.fallbacks += prediction.value["route"] == "fallback"
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
-        _check_references(plan, prediction, record, findings)
+        _check_references(plan, model, prediction, record, findings)
     _check_scores(model, judged, scorer_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
@@ -89,7 +89,7 @@ def check_predictions(
 
 def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
     """What cannot be checked of predictions that were made under another definition than the present one."""
-    models = Counter(p.value["model"] for p, _ in judged if p.value["model"] != model.name)
+    models = Counter(p.value["model"] for p, record in judged if record.lacks and p.value["model"] != model.name)
     policies = Counter(
         p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != _policy_version(model)
     )
@@ -114,7 +114,7 @@ def _lacks_inputs(model: Model, record: Published) -> bool:
 
 
 def _check_references(
-    plan: PipelinePlan, prediction: Published, record: Published, findings: PredictionFindings
+    plan: PipelinePlan, model: Model, prediction: Published, record: Published, findings: PredictionFindings
 ) -> None:
     value, features = prediction.value, record.value
     served = [
@@ -125,6 +125,7 @@ def _check_references(
     first_view = features[plan.views[0].name]
     expected = {
         "entity": None if first_view is None else first_view["entity"],
+        "model": model.name,
         "event_id": features["event_id"],
         "event_time": features["event_time"],
         "pipeline": plan.pipeline,
@@ -138,6 +139,8 @@ def _check_references(
     # A view that was removed, or has a new version, cannot be compared.
     if plan.views[0].name in record.lacks:
         del expected["entity"]
+    if record.lacks:  # an earlier definition may have named another model
+        del expected["model"]
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
     where = prediction.place_in("predictions")

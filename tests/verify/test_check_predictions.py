@@ -141,9 +141,11 @@ def test_after_a_view_has_changed_earlier_predictions_are_checked_by_the_vectors
     assert check(events, features, predictions).mismatches == 1
 
 
-def test_predictions_of_a_model_of_another_name_are_reported_as_unchecked() -> None:
+def test_predictions_of_an_earlier_definitions_model_are_reported_as_unchecked() -> None:
     events, features, predictions = world(5)
     predictions[1] = with_value(predictions[1], model="before", score=0.9)
+    assert check(events, features, predictions).mismatches == 1
+    features[1] = replace(features[1], lacks=frozenset({"w"}))
     findings = check(events, features, predictions)
     assert findings.mismatches == 0
     assert findings.unchecked == ["the scores of 1 predictions: model before is not the definition's"]
