@@ -197,8 +197,8 @@ def read_backfill(folder: Path) -> Backfill:
         raise PenstockError(
             "the backfill is not complete",
             where=str(folder),
-            next=f"run the same command again: penstock backfill run PIPELINE --from {iso(replay.from_ms)} "
-            f"--to {iso(replay.to_ms)} {views} --out {shlex.quote(str(folder))}",
+            next=f"run the same command again: penstock backfill run {manifest.pipeline} "
+            f"--from {iso(replay.from_ms)} --to {iso(replay.to_ms)} {views} --out {shlex.quote(str(folder))}",
         )
     for part in manifest.parts:
         try:
