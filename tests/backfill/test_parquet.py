@@ -147,6 +147,6 @@ def test_a_damaged_or_incomplete_backfill_is_refused(tmp_path: Path) -> None:
         read_backfill(tmp_path)
     replay, views = manifest.replay, " ".join(f"--view {view}" for view in manifest.views)
     assert refused.value.next == (
-        f"run the same command again: penstock backfill run PIPELINE --from {iso(replay.from_ms)} "
+        f"run the same command again: penstock backfill run {manifest.pipeline} --from {iso(replay.from_ms)} "
         f"--to {iso(replay.to_ms)} {views} --out {tmp_path}"
     )
