@@ -83,12 +83,8 @@ class Columns:
         """(n,) The values of an integer; 0 where it is null or absent."""
         field = self._fields[name]
         values = _integers(self._words, field.start)
-        if field.rows is None and (field.end > field.start).all():
-            return values
         values[field.end == field.start] = 0
-        column = np.zeros(len(self), np.int64)
-        column[slice(None) if field.rows is None else field.rows] = values
-        return column
+        return self._of_every_record(field, values, 0)
 
     def numbers(self, name: str) -> Numbers:
         """(n,) The values of a number or boolean; NaN where it is null or absent."""
@@ -101,11 +97,7 @@ class Columns:
             case _:
                 values = _integers(self._words, field.start).astype(np.float64)
         values[field.end == field.start] = np.nan
-        if field.rows is None:
-            return values
-        column = np.full(len(self), np.nan)
-        column[field.rows] = values
-        return column
+        return self._of_every_record(field, values, np.nan)
 
     def texts(self, name: str) -> list[str | None]:
         """The values of a text; None where it is null or absent."""
@@ -129,9 +121,7 @@ class Columns:
     def sizes(self, name: str) -> Integers:
         """(n,) The length of the field's encoded value in bytes; 0 where it is null or absent."""
         field = self._fields[name]
-        column = np.zeros(len(self), np.int64)
-        column[slice(None) if field.rows is None else field.rows] = field.end - field.start
-        return column
+        return self._of_every_record(field, field.end - field.start, 0)
 
     def encoded(self, first: str, last: str | None = None) -> list[bytes]:
         """The bytes from the first field to the last one, as they stand; empty where they are null or absent.
@@ -151,6 +141,13 @@ class Columns:
             # Not beyond the field: the last record's may be the last bytes of all.
             same &= self._bytes[np.minimum(field.start + place, field.end)] == byte
         return same
+
+    def _of_every_record(self, field: Field, values: npt.NDArray[Any], absent: float) -> npt.NDArray[Any]:
+        if field.rows is None:
+            return values
+        column = np.full(len(self), absent, values.dtype)
+        column[field.rows] = values
+        return column
 
     def _of_all(self, field: Field, values: list[Any], absent: Any) -> list[Any]:
         if field.rows is None:
@@ -296,6 +293,11 @@ class _Walk:
                 within, left = within[plain & (left > 0)], left[plain & (left > 0)]
             unfinished = unfinished[~self.wrong[rows[unfinished]]]
         return at
+
+
+def slices(data: bytes, length: int) -> list[bytes]:
+    """The data, cut into pieces of this length."""
+    return [data[start : start + length] for start in range(0, len(data), length)]
 
 
 def _kind(avro: Any) -> str:

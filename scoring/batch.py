@@ -10,22 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
-from schemas.columns import FEWEST, ColumnReader
+from schemas.columns import FEWEST, ColumnReader, Integers, Mask
 from schemas.records import TIMER
 from scoring.inference import Scores
-from scoring.memory import EventPosition, Events, Mask
+from scoring.memory import EventPosition, Events
 from scoring.prediction_format import CopiedParts
 from scoring.predictions import PredictionWriter, event_position
 from scoring.vectors import FloatArray, Vectorizer, packed_vectors
-
-Integers: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.errors import PenstockError
-from scoring.memory import Mask
+from schemas.columns import Mask, Numbers
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -37,7 +36,7 @@ class Scores:
         failed: (n,) Whether the model fails on the vector.
     """
 
-    values: npt.NDArray[np.float64]
+    values: Numbers
     by_fallback: Mask
     failed: Mask
 
@@ -49,6 +48,9 @@ class Scores:
     def routes(self) -> list[str]:
         """The route of each score."""
         return [FALLBACK if by_fallback else PRIMARY for by_fallback in self.by_fallback.tolist()]
+
+
+NO_SCORES = Scores(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.bool_))
 
 
 class Inference:

@@ -17,12 +17,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from schemas.columns import Integers, Mask
 
 # Events per chunk: small enough to drop memory in small steps, large enough that the dictionary entry costs nothing.
 _CHUNK_EVENTS = 1 << 16
@@ -46,8 +46,8 @@ class Events(NamedTuple):
 
     topic: str
     partition: int
-    offsets: npt.NDArray[np.int64]
-    timestamps: npt.NDArray[np.int64]
+    offsets: Integers
+    timestamps: Integers
 
     def where(self, mask: Mask) -> Events:
         """Those of the events at which ``mask`` is true."""
@@ -173,7 +173,7 @@ def in_columns(positions: Iterable[EventPosition]) -> Iterator[Events]:
             yield Events(topic, partition, offsets, timestamps)
 
 
-def _by_chunk(offsets: npt.NDArray[np.int64]) -> list[tuple[int, Mask | slice]]:
+def _by_chunk(offsets: Integers) -> list[tuple[int, Mask | slice]]:
     """The numbers of the chunks that the offsets are in, each with its rows."""
     numbers = offsets // _CHUNK_EVENTS
     distinct = np.unique(numbers).tolist()
@@ -181,7 +181,7 @@ def _by_chunk(offsets: npt.NDArray[np.int64]) -> list[tuple[int, Mask | slice]]:
     return [(number, numbers == number if len(distinct) > 1 else slice(None)) for number in distinct]
 
 
-def _tags(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def _tags(timestamps: Integers) -> npt.NDArray[np.uint8]:
     """One to 255 for each: tags of timestamps, which differ between times a little apart."""
     mixed = (timestamps.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
     return (mixed % np.uint64(255)).astype(np.uint8) + np.uint8(1)

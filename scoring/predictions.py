@@ -12,19 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Consumed, Headers, Produced
 from penstock.time import iso
+from schemas.columns import Integers, Words
 from schemas.dead_letters import DeadLetter
 from scoring.decision import Policy
 from scoring.memory import EventPosition
 from scoring.prediction_format import CopiedParts, ModelIdentity, PredictionFormat, encode_integer, text_of
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
-
-Integers: TypeAlias = npt.NDArray[np.int64]
 
 # W3C Trace Context; version 00 is fixed length, later versions may append.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
@@ -207,7 +205,7 @@ def _seed(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
 
 
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(value: Words) -> Words:
     """Spread every bit over all bits, one to one: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

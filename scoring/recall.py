@@ -18,9 +18,10 @@ from typing import Protocol
 
 import numpy as np
 
+from schemas.columns import Mask
 from scoring.history import HistoryUnavailableError
 from scoring.look_back import Ends, LookBack
-from scoring.memory import MAX_CHUNKS, EventPosition, Events, Mask, PartitionMemory
+from scoring.memory import MAX_CHUNKS, EventPosition, Events, PartitionMemory
 
 _log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedE
 from scoring.batch import Candidates, FeatureReader, encode_results
 from scoring.feature_consumer import records_of
 from scoring.history import HistoryUnavailableError, PredictionHistory
-from scoring.inference import Inference
+from scoring.inference import NO_SCORES, Inference
 from scoring.memory import EventPosition
 from scoring.predictions import PredictionWriter
 from scoring.recall import OtherLogError, Recall
@@ -85,10 +85,9 @@ class _Answers:
     """
 
     group: Any
-    batches: int = 0
     records: list[Produced] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
-    counts: AnswerCounts = field(default_factory=AnswerCounts)
+    batches: list[AnswerCounts] = field(default_factory=list)
 
 
 class Scorer:
@@ -184,27 +183,25 @@ class Scorer:
         if unscored is None:
             return
         with metrics.time_stage("infer"):
-            scores = components.inference.infer(unscored.vectors) if len(unscored) else None
-        records = list(decoded.dead_letters)
-        counts = AnswerCounts(
-            again=len(decoded.candidates) - len(unscored), timers=decoded.timers, undecodable=len(records)
-        )
-        if scores is not None:
-            with metrics.time_stage("encode"):
-                predictions, unscorable = encode_results(unscored, scores, components.writer, self._now())
-            records += predictions
-            records += unscorable
-            counts.unscorable = len(unscorable)
-            counts.fallback = int((scores.finite & scores.by_fallback).sum())
-            counts.primary = int(scores.finite.sum()) - counts.fallback
-            counts.oldest_ms = int(unscored.sources[2].min())
+            scores = components.inference.infer(unscored.vectors) if len(unscored) else NO_SCORES
+        with metrics.time_stage("encode"):
+            predictions, unscorable = encode_results(unscored, scores, components.writer, self._now())
         if self._scored is None:
             self._scored = _Answers(group)
         answers = self._scored
-        answers.batches += 1
-        answers.records += records
+        answers.records += [*predictions, *decoded.dead_letters, *unscorable]
         answers.next_offsets |= {consumed.partition: consumed.offset + 1 for consumed in batch}
-        answers.counts.add(counts)
+        answers.batches.append(
+            AnswerCounts(
+                primary=int((scores.finite & ~scores.by_fallback).sum()),
+                fallback=int((scores.finite & scores.by_fallback).sum()),
+                again=len(decoded.candidates) - len(unscored),
+                timers=decoded.timers,
+                undecodable=len(decoded.dead_letters),
+                unscorable=len(unscorable),
+                oldest_ms=min(unscored.sources[2].tolist(), default=None),
+            )
+        )
 
     def _claim(self, partitions: Iterable[int], candidates: Candidates) -> Candidates | None:
         """Those of the candidates whose event is not scored yet; None if that cannot be told now.
@@ -239,7 +236,7 @@ class Scorer:
         """Give what was scored to the back if it is free, or as soon as it is; False if a transaction failed."""
         if self._in_flight is not None:
             answers, outcome = self._in_flight
-            full = self._scored is not None and self._scored.batches >= _MOST_BATCHES
+            full = self._scored is not None and len(self._scored.batches) >= _MOST_BATCHES
             if not (wait or full or outcome.done()):
                 return True
             committed_at = outcome.result()
@@ -247,7 +244,7 @@ class Scorer:
             if committed_at is None:
                 self._discard()
                 return False
-            self._metrics.observe_committed(answers.counts, len(answers.records), committed_at)
+            self._metrics.observe_committed(answers.batches, len(answers.records), committed_at)
             ends = {(self._topic, partition): end for partition, end in answers.next_offsets.items()}
             self._components.watch.done(ends)
         if self._scored is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,9 +22,9 @@ _ROWS = (1, 4, 16, 64, 256, 1024, 4096)
 _FILL = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class AnswerCounts:
-    """How many records of each kind a transaction answers, and the Kafka timestamp of its oldest event (epoch ms)."""
+    """How many records of each kind a batch has, and the Kafka timestamp of its oldest scored event (epoch ms)."""
 
     primary: int = 0
     fallback: int = 0
@@ -33,16 +33,6 @@ class AnswerCounts:
     undecodable: int = 0
     unscorable: int = 0
     oldest_ms: int | None = None
-
-    def add(self, other: AnswerCounts) -> None:
-        """Count the records of another batch, too."""
-        self.primary += other.primary
-        self.fallback += other.fallback
-        self.again += other.again
-        self.timers += other.timers
-        self.undecodable += other.undecodable
-        self.unscorable += other.unscorable
-        self.oldest_ms = min((ms for ms in (self.oldest_ms, other.oldest_ms) if ms is not None), default=None)
 
 
 class ScorerMetrics:
@@ -134,17 +124,19 @@ class ScorerMetrics:
         self._rows.observe(records)
         self._fill.observe(records / self._max_batch)
 
-    def observe_committed(self, counts: AnswerCounts, records: int, now: int) -> None:
-        """Record a transaction of ``records`` answers, committed at ``now`` (epoch ms)."""
+    def observe_committed(self, batches: Sequence[AnswerCounts], records: int, now: int) -> None:
+        """Record a transaction of ``records`` answers to these batches, committed at ``now`` (epoch ms)."""
         self._transaction_records.observe(records)
-        self.scored[PRIMARY].inc(counts.primary)
-        self.scored[FALLBACK].inc(counts.fallback)
-        self.skipped["again"].inc(counts.again)
-        self.skipped["timer"].inc(counts.timers)
-        self.dead_letters["decode"].inc(counts.undecodable)
-        self.dead_letters["infer"].inc(counts.unscorable)
-        if counts.oldest_ms is not None:
-            self.age.observe(max(0, now - counts.oldest_ms) / 1000)
+        for counts in batches:
+            self.scored[PRIMARY].inc(counts.primary)
+            self.scored[FALLBACK].inc(counts.fallback)
+            self.skipped["again"].inc(counts.again)
+            self.skipped["timer"].inc(counts.timers)
+            self.dead_letters["decode"].inc(counts.undecodable)
+            self.dead_letters["infer"].inc(counts.unscorable)
+        oldest_ms = min((counts.oldest_ms for counts in batches if counts.oldest_ms is not None), default=None)
+        if oldest_ms is not None:
+            self.age.observe(max(0, now - oldest_ms) / 1000)
 
     @contextmanager
     def time_stage(self, name: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columns import Columns
+from schemas.columns import Columns, slices
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,5 +58,4 @@ class Vectorizer:
 
 def packed_vectors(vectors: FloatArray) -> list[bytes]:
     """Each vector as little-endian float32, as predictions store it."""
-    packed, size = vectors.astype("<f4", copy=False).tobytes(), 4 * vectors.shape[1]
-    return [packed[start : start + size] for start in range(0, size * len(vectors), size)]
+    return slices(vectors.astype("<f4", copy=False).tobytes(), 4 * vectors.shape[1])

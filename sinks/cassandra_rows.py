@@ -26,9 +26,8 @@ from fastavro import schemaless_reader
 
 from schemas.avro import parse_avro
 from schemas.codec import Undecodable
-from schemas.columns import Columns, Mask
+from schemas.columns import Columns, Mask, slices
 from sinks.cassandra_tables import SLOT_MS, Table
-from sinks.vector_format import slices
 from streams.plan.feature_records import view_schema
 from streams.plan.model import ViewPlan
 

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import Decoder, Encoder, Undecodable
+from schemas.columns import slices
 from schemas.feature_types import FeatureValue
 from sinks.emitted_vectors import EmittedVector
 from streams.definitions.windows import LIFETIME_MS
@@ -140,11 +141,6 @@ class VectorFormat:
         values = {f.name: f.empty if f.name in empty else record[f.name] for f in view.outputs}
         state = VectorState.EXPIRED if expired else VectorState.STALE if empty else VectorState.PRESENT
         return FeatureVector(view.id, entity, state, values, as_of, epoch, seq, attempt)
-
-
-def slices(data: bytes, length: int) -> list[bytes]:
-    """The data, cut into pieces of this length."""
-    return [data[start : start + length] for start in range(0, len(data), length)]
 
 
 def window_is_empty(feature: FeaturePlan, newest_ms: int, now_ms: int) -> bool:

@@ -110,7 +110,10 @@ def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Publ
 
 def _lacks_inputs(model: Model, record: Published) -> bool:
     """Whether an input of the model is not in a feature record, because an earlier definition wrote it."""
-    return any(name in record.lacks or name.partition(".")[0] in record.lacks for name in model.inputs)
+    # Few lack anything.
+    return bool(record.lacks) and any(
+        name in record.lacks or name.partition(".")[0] in record.lacks for name in model.inputs
+    )
 
 
 def _check_references(

@@ -19,12 +19,12 @@ from penstock.kafka.lag import Partition
 from penstock.redis_client import EvictionUnknown, connect_redis, eviction_error, eviction_of
 from penstock.settings import Settings
 from schemas.codec import Undecodable, UnknownSchema
-from schemas.columns import Columns, Mask
+from schemas.columns import Columns, Mask, slices
 from schemas.records import TIMER
 from sinks.emitted_vectors import EmittedVector
 from sinks.feature_batches import FeatureBatches
 from sinks.store_interface import NO_MARKS, OffsetMark, StoreOptions, StoreType, StoreUnavailable
-from sinks.vector_format import VectorFormat, slices, time_to_live_ms
+from sinks.vector_format import VectorFormat, time_to_live_ms
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.windows import Duration, duration_ms
 from streams.plan.model import PipelinePlan, ViewPlan

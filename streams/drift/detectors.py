@@ -22,7 +22,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from river.drift import ADWIN, PageHinkley
 
-from streams.drift.drift_reference import Bins, DetectorName, Floats, Integers, MonitorReference
+from schemas.columns import Integers
+from streams.drift.drift_reference import Bins, DetectorName, Floats, MonitorReference
 
 # In standard deviations: Page-Hinkley ignores smaller changes of the mean.
 PAGE_HINKLEY_DELTA = 0.1

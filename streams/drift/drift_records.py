@@ -11,14 +11,14 @@ import numpy as np
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Produced
 from schemas.codec import Encoder, Undecodable, UnknownSchema
-from schemas.columns import FEWEST, ColumnReader, Columns
+from schemas.columns import FEWEST, ColumnReader, Columns, Integers
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from scoring.vectors import Vectorizer
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import DriftReference, Integers
+from streams.drift.drift_reference import DriftReference
 from streams.drift.track import DriftAlert, Observation, Observations, describe_alert
 from streams.plan.feature_records import features_schema, is_absent
 from streams.plan.project import Project
@@ -63,7 +63,7 @@ class ObservationReader:
     ) -> None:
         self._columns = ColumnReader(schema)
         self._equal = dict(equal)
-        self._fields = tuple(fields)
+        self._vectorizer = Vectorizer(fields)
         self._read_one = read_one
 
     def read(self, offsets: Sequence[int], values: Sequence[bytes | None]) -> Reading:
@@ -87,9 +87,7 @@ class ObservationReader:
         topics = [topic or "" for topic in columns.texts("source.topic")]  # never null
         partitions = columns.integers("source.partition").tolist()
         sources = list(zip(topics, partitions, columns.integers("source.offset").tolist(), strict=True))
-        values = np.column_stack([columns.numbers(field)[rows] for field in self._fields])
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32).astype(np.float64)
+        values = self._vectorizer.of_columns(columns)[rows].astype(np.float64)
         return Observations(
             offsets[rows], columns.integers("event_time")[rows], [sources[row] for row in rows.tolist()], values
         )
@@ -104,7 +102,7 @@ class ObservationReader:
             else:
                 if observation is not None:
                     found.append((offset, observation))
-        return Reading(Observations.of(found, len(self._fields)), undecodable)
+        return Reading(Observations.of(found, len(self._vectorizer.inputs)), undecodable)
 
 
 def observation_reader(topic: str, project: Project, version: int) -> ObservationReader:

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penstock.errors import PenstockError
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Bins = npt.NDArray[np.uint8]
 
 REFERENCE_FILE = "drift.json"

@@ -17,8 +17,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
+from schemas.columns import Integers
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.drift_reference import DriftReference, Floats, Integers, MonitorReference
+from streams.drift.drift_reference import DriftReference, Floats, MonitorReference
 from streams.drift.recent_events import RecentEvents, SeenState
 
 # The version that wrote ADWIN's binary state.
