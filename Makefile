@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants fuzz bench-engine bench-scoring lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants fuzz bench-engine bench-scoring bench-pipeline lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -52,6 +52,9 @@ bench-engine: setup ## Measure the window engine beside its peers, for docs/refe
 
 bench-scoring: setup ## Measure the scorer beside other ways to score a topic: build/bench/scoring.json (QUICK=1)
 	@$(BIN)/python -m tests.bench.scoring $(if $(QUICK),--quick) $(ARGS)
+
+bench-pipeline: setup ## Measure every part of a pipeline beside commit e20cb06 and bare clients: build/bench/pipeline.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.pipeline $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

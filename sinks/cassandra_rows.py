@@ -6,10 +6,12 @@ This module connects to nothing. Both ways give the same rows.
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from cassandra import ProtocolVersion
 from cassandra.cqltypes import (
     BooleanType,
@@ -27,7 +29,8 @@ from fastavro import schemaless_reader
 from schemas.avro import parse_avro
 from schemas.codec import Undecodable
 from schemas.columns import Columns, Mask, slices
-from sinks.cassandra_tables import SLOT_MS, Table
+from schemas.records import VIEW_FIELD_NAMES
+from sinks.cassandra_tables import FEATURES, SLOT_MS, Table
 from streams.plan.feature_records import view_schema
 from streams.plan.model import ViewPlan
 
@@ -47,6 +50,11 @@ _TYPES = {
     "blob": BytesType,
 }
 _KEY_PART = struct.Struct(">H").pack
+_LENGTH = struct.Struct(">i").pack
+_LENGTH_BYTES = 4
+_NULL = _LENGTH(-1)
+# The bytes of a value, of the types that always take as many.
+_FIXED = {"double": 8, "bigint": 8, "boolean": 1}
 
 Serialise: TypeAlias = Callable[[Any], bytes]
 
@@ -58,16 +66,13 @@ class Row(NamedTuple):
         table: The table's name.
         key: Its partition key, as Cassandra hashes it.
         values: The bytes of each column, in the order of the table's INSERT; UNSET_VALUE where it has no value.
+        size: About as many bytes as the server counts of it.
     """
 
     table: str
     key: bytes
     values: tuple[Any, ...]
-
-    @property
-    def size(self) -> int:
-        """About as many bytes as the server counts of it."""
-        return _CELL_BYTES * len(self.values) + sum(len(value) for value in self.values if value is not UNSET_VALUE)
+    size: int
 
 
 class RowFormat:
@@ -75,7 +80,7 @@ class RowFormat:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._serialisers = {name: _serialiser(cql) for name, cql in table.columns.items()}
+        self._serialisers = {name: _serialiser(table, name) for name in table.columns}
         self._key = [list(table.columns).index(name) for name in table.partition]
 
     def row(self, values: Mapping[str, Any]) -> Row:
@@ -94,10 +99,10 @@ class RowFormat:
             )
         except struct.error as error:
             raise Undecodable(f"a row of {name} has an integer that its column cannot hold") from error
-        row = Row(name, self._routing_key(encoded), encoded)
-        if row.size > MAX_ROW_BYTES:
+        size = _CELL_BYTES * len(encoded) + sum(len(value) for value in encoded if value is not UNSET_VALUE)
+        if size > MAX_ROW_BYTES:
             raise Undecodable(f"a row of {name} is longer than the {MAX_ROW_BYTES} bytes that Cassandra takes")
-        return row
+        return Row(name, self._routing_key(encoded), encoded, size)
 
     def _routing_key(self, values: Sequence[Any]) -> bytes:
         if len(self._key) == 1:
@@ -110,48 +115,92 @@ class HistoryFormat(RowFormat):
 
     def __init__(self, table: Table, view: ViewPlan) -> None:
         super().__init__(table)
-        fields = {field["name"]: field["type"] for field in view_schema(view)["fields"]}
+        of_view = {name: f"{view.name}.{name}" for name in VIEW_FIELD_NAMES}
         self._view = view.name
-        self._fields = {name: f"{view.name}.{name}" if name in fields else name for name in table.columns}
-        self._arrays = {
-            name: parse_avro(kind[1] if isinstance(kind, list) else kind)
-            for name, kind in fields.items()
-            if table.columns[name].startswith("frozen<list")
-        }
+        self._fields = {name: of_view.get(name, name) for name in table.columns}
+        self._features = _FeaturesFormat(table, view)
 
     def of_columns(self, columns: Columns) -> tuple[list[Row], Mask]:
         """A row for each record, and whether it can be used; see :data:`sinks.feature_batches.OfColumns`."""
         values = {name: self._column(name, columns) for name in self._table.columns}
-        table = self._table.name
+        table, cells = self._table.name, _CELL_BYTES * len(values)
         keys = map(_composite, *(values[name] for name in self._table.partition))
-        rows = [Row(table, key, row) for key, row in zip(keys, zip(*values.values(), strict=True), strict=True)]
+        found = zip(keys, zip(*values.values(), strict=True), strict=True)
+        rows = [Row(table, key, row, cells + sum(map(len, row))) for key, row in found]
         return rows, columns.sizes(self._view) < _LONG_BYTES
 
-    def _column(self, name: str, columns: Columns) -> list[Any]:
-        """The column's value in each record."""
+    def _column(self, name: str, columns: Columns) -> list[bytes]:
+        """The column's value in each record; no value of a record with this view is null."""
+        if name == "slot":
+            return slices((columns.integers(self._fields["as_of"]) // SLOT_MS).astype(">i8").tobytes(), 8)
+        if name == FEATURES:
+            return self._features.of_columns(columns)
         field = self._fields[name]
         match self._table.columns[name]:
-            case _ if name == "slot":
-                return slices((columns.integers(f"{self._view}.as_of") // SLOT_MS).astype(">i8").tobytes(), 8)
             case "bigint":
-                values: Sequence[Any] = slices(columns.integers(field).astype(">i8").tobytes(), 8)
-            case "double":
-                values = slices(columns.numbers(field).astype(">f8").tobytes(), 8)
+                return slices(columns.integers(field).astype(">i8").tobytes(), 8)
             case "boolean":
-                values = columns.encoded(field)
-            case "text":
-                values = [text or b"" for text in columns.text_bytes(field)]
+                return columns.encoded(field)
             case _:
-                array, serialise = self._arrays[name], self._serialisers[name]
-                # A record that is not plain can have anything in this place.
-                values = [
-                    serialise(schemaless_reader(io.BytesIO(avro), array, None)) if avro and is_plain else b""
-                    for avro, is_plain in zip(columns.encoded(field), columns.plain.tolist(), strict=True)
-                ]
-        present = columns.present(field)
-        if present.all():
-            return list(values)
-        return [value if there else UNSET_VALUE for value, there in zip(values, present.tolist(), strict=True)]
+                return [text or b"" for text in columns.text_bytes(field)]
+
+
+class _FeaturesFormat:
+    """Makes the column ``features``: of each feature its length and its value, or the length -1 for null."""
+
+    def __init__(self, table: Table, view: ViewPlan) -> None:
+        self._fields = [(f"{view.name}.{name}", cql) for name, cql in table.features.items()]
+        # Neighbours of fixed length are made at once.
+        self._runs = [list(run) for _, run in itertools.groupby(self._fields, lambda field: field[1] in _FIXED)]
+        kinds = {field["name"]: field["type"] for field in view_schema(view)["fields"]}
+        self._arrays = {
+            f"{view.name}.{name}": parse_avro(kinds[name][1] if isinstance(kinds[name], list) else kinds[name])
+            for name, cql in table.features.items()
+            if cql not in _TYPES
+        }
+
+    def of_columns(self, columns: Columns) -> list[bytes]:
+        """The column's value in each record."""
+        parts = []
+        for run in self._runs:
+            if run[0][1] in _FIXED:
+                parts.append(_fixed_fields(columns, run))
+            else:
+                parts += [self._of_any_length(columns, field, cql) for field, cql in run]
+        return parts[0] if len(parts) == 1 else [b"".join(row) for row in zip(*parts, strict=True)]
+
+    def _of_any_length(self, columns: Columns, field: str, cql: str) -> list[bytes]:
+        if cql == "text":
+            return [_NULL if text is None else _with_length(text) for text in columns.text_bytes(field)]
+        array, serialise = self._arrays[field], _serialiser_of(cql)
+        # A record that is not plain can have anything in this place.
+        return [
+            _with_length(serialise(schemaless_reader(io.BytesIO(avro), array, None))) if avro and is_plain else _NULL
+            for avro, is_plain in zip(columns.encoded(field), columns.plain.tolist(), strict=True)
+        ]
+
+
+def _fixed_fields(columns: Columns, fields: Sequence[tuple[str, str]]) -> list[bytes]:
+    """The fields of each record, all of them of a fixed length: cut from one matrix, without the values of nulls."""
+    starts = np.cumsum([0, *(_LENGTH_BYTES + _FIXED[cql] for _, cql in fields)]).tolist()
+    data = np.empty((len(columns), starts[-1]), np.uint8)
+    kept = np.ones(data.shape, np.bool_)
+    for (field, cql), start, end in zip(fields, starts, starts[1:], strict=False):
+        match cql:
+            case "double":
+                values = columns.numbers(field).astype(">f8")
+            case "boolean":
+                values = columns.numbers(field) == 1
+            case _:
+                values = columns.integers(field).astype(">i8")
+        value, present = start + _LENGTH_BYTES, columns.present(field)
+        data[:, start:value] = np.where(present, _FIXED[cql], -1).astype(">i4")[:, None].view(np.uint8)
+        data[:, value:end] = values[:, None].view(np.uint8)
+        kept[:, value:end] = present[:, None]
+    if kept.all():
+        return slices(data.tobytes(), starts[-1])
+    whole, ends = data[kept].tobytes(), np.cumsum(kept.sum(axis=1)).tolist()
+    return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def _composite(*parts: Any) -> bytes:
@@ -159,9 +208,24 @@ def _composite(*parts: Any) -> bytes:
     return b"".join([_KEY_PART(len(part) & 0xFFFF) + part + b"\0" for part in parts if part is not UNSET_VALUE])
 
 
-def _serialiser(cql: str) -> Serialise:
+def _serialiser(table: Table, column: str) -> Serialise:
+    """Makes the bytes of a value of the column."""
+    if column != FEATURES:
+        return _serialiser_of(table.columns[column])
+    fields = {name: _serialiser_of(cql) for name, cql in table.features.items()}
+    return lambda values: b"".join(
+        _NULL if values[name] is None else _with_length(serialise(values[name])) for name, serialise in fields.items()
+    )
+
+
+def _serialiser_of(cql: str) -> Serialise:
     kind = _driver_type(cql)
     return lambda value: bytes(kind.serialize(value, ProtocolVersion.V5))
+
+
+def _with_length(value: bytes) -> bytes:
+    """A value as a field of a column's type: its length, and the value."""
+    return _LENGTH(len(value)) + value
 
 
 def _driver_type(cql: str) -> Any:

@@ -4,7 +4,9 @@ Pure text and data: this module connects to nothing.
 
 Feature history, one table per view version: ``features_<pipeline>_<view>_v<version>``. A row is one emitted vector and
 never changes. ``attempt`` is part of its key: what a restored job emits again is a row beside the first one, and
-:func:`latest_attempts` selects the one that counts.
+:func:`latest_attempts` selects the one that counts. The features of a row are one column, ``features``, of a type with
+a field for each of them, named as the table: a vector is written and read whole, and a server's work grows with the
+columns that a row has.
 
 Predictions, by event: ``predictions_<pipeline>``. By entity, for browsing: ``predictions_<pipeline>_by_entity``.
 
@@ -21,12 +23,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from schemas.codec import Undecodable
-from schemas.records import PREDICTION_SCHEMA, feature_envelope
+from schemas.records import PREDICTION_SCHEMA, VIEW_FIELD_NAMES, VIEW_FIELDS, feature_envelope
 from sinks.emitted_vectors import EmittedVector
 from streams.plan.feature_records import view_schema
 from streams.plan.model import PipelinePlan, ViewPlan
 
 SLOT_MS = 600_000
+FEATURES = "features"
+"""The column that holds the features of a row."""
 # Cassandra's limit for a key is 65535 bytes, including the slot and the lengths.
 _MAX_KEY_BYTES = 65_000
 _CQL = {"string": "text", "int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "bytes": "blob"}
@@ -41,7 +45,10 @@ Row = TypeVar("Row", bound=Mapping[str, Any])
 
 @dataclass(frozen=True)
 class Table:
-    """A table: columns in the order of its INSERT, keys, time to live of its rows, and a comment with its origin."""
+    """A table: columns in the order of its INSERT, keys, time to live of its rows, and a comment with its origin.
+
+    ``features`` are the fields of its column of that name; a table without this column has none.
+    """
 
     name: str
     columns: Mapping[str, str]
@@ -49,11 +56,17 @@ class Table:
     clustering: tuple[tuple[str, str], ...]
     ttl_s: int
     comment: str
+    features: Mapping[str, str]
 
     @property
     def key(self) -> tuple[str, ...]:
         """The columns of its primary key."""
         return (*self.partition, *(name for name, _ in self.clustering))
+
+    def create_type_statement(self, keyspace: str) -> str:
+        """The CREATE TYPE statement of the column ``features``."""
+        fields = ", ".join(f'"{name}" {kind}' for name, kind in self.features.items())
+        return f'CREATE TYPE IF NOT EXISTS "{keyspace}"."{self.name}" ({fields})'
 
     def create_statement(self, keyspace: str) -> str:
         """The CREATE TABLE statement; a row lives for about thirty compaction windows."""
@@ -77,17 +90,21 @@ class Table:
 
 def history_table(plan: PipelinePlan, view: ViewPlan, ttl_s: int) -> Table:
     """The table of a view version; its comment carries the view's hash."""
+    name = f"features_{plan.pipeline}_{view.name}_v{view.version}"
     envelope = [field for field in feature_envelope([]) if field["name"] in _HISTORY_ENVELOPE]
+    features = view_schema(view)["fields"][len(VIEW_FIELDS) :]
     return Table(
-        name=f"features_{plan.pipeline}_{view.name}_v{view.version}",
+        name=name,
         columns={
             "slot": "bigint",
-            **{field["name"]: _cql(field["type"]) for field in (*view_schema(view)["fields"], *envelope)},
+            **{field["name"]: _cql(field["type"]) for field in (*VIEW_FIELDS, *envelope)},
+            FEATURES: f'frozen<"{name}">',
         },
         partition=("entity", "slot"),
         clustering=(("as_of", "DESC"), ("epoch", "DESC"), ("seq", "DESC"), ("attempt", "DESC")),
         ttl_s=ttl_s,
         comment=f"penstock {plan.pipeline} {view.id} {view.hash}",
+        features={feature["name"]: _cql(feature["type"]) for feature in features},
     )
 
 
@@ -107,6 +124,7 @@ def prediction_table(pipeline: str, ttl_s: int) -> Table:
         clustering=tuple((name, "ASC") for name in _SOURCE_POSITION),
         ttl_s=ttl_s,
         comment=f"penstock {pipeline} predictions",
+        features={},
     )
 
 
@@ -121,6 +139,7 @@ def prediction_by_entity_table(pipeline: str, ttl_s: int) -> Table:
         clustering=(("event_time", "DESC"), *((name, "ASC") for name in ("event_id", *_SOURCE_POSITION))),
         ttl_s=ttl_s,
         comment=f"penstock {pipeline} predictions by entity",
+        features={},
     )
 
 
@@ -132,7 +151,10 @@ def history_row(vector: EmittedVector) -> dict[str, Any]:
     """
     _check_key("entity", vector.entity)
     record = vector.record
-    return {**record, "slot": slot_of(record["as_of"]), "attempt": vector.attempt, "event_id": vector.event_id}
+    envelope = {name: record[name] for name in VIEW_FIELD_NAMES}
+    features = {name: value for name, value in record.items() if name not in envelope}
+    of_event = {"attempt": vector.attempt, "event_id": vector.event_id}
+    return {**envelope, "slot": slot_of(record["as_of"]), **of_event, FEATURES: features}
 
 
 def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:

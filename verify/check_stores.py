@@ -195,7 +195,17 @@ def _check_table(
         if published is None:
             findings.mismatch(f"Cassandra {name}: {one} was never published")
             continue
-        wrong = [column for column, value in row.items() if column not in published or published[column] != value]
-        wrong += [column for column in published if column not in row]
-        if wrong:
-            findings.mismatch(f"Cassandra {name}: {one} differs in {', '.join(wrong)}")
+        if row != published:
+            findings.mismatch(f"Cassandra {name}: {one} differs in {', '.join(_differing(row, published))}")
+
+
+def _differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The names of the values that differ or are only on one side."""
+    wrong = []
+    for name in sorted(found.keys() | expected.keys()):
+        one, other = found.get(name, ...), expected.get(name, ...)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            wrong += [f"{name}.{inner}" for inner in _differing(one, other)]
+        elif one != other:
+            wrong.append(name)
+    return wrong

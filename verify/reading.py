@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable, Session
+from cassandra.cluster import NoHostAvailable, ResultSet, Session
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.protocol import ErrorMessage
 from cassandra.query import SimpleStatement, tuple_factory
@@ -173,23 +173,31 @@ def _read_table(
 ) -> StoredTable:
     table = f'"{keyspace}"."{name}"'
     keys = list(_select(session, f"SELECT {', '.join(key)} FROM {table}"))  # noqa: S608 - names come from the plan
+    features = _feature_names(session, keyspace, name)
     if sample is None or sample >= len(keys):
-        rows = list(_select_rows(session, f"SELECT * FROM {table}"))  # noqa: S608
-        return StoredTable(key, keys, rows)
+        result = _select(session, f"SELECT * FROM {table}")  # noqa: S608
+        return StoredTable(key, keys, [_values(result.column_names, row, features) for row in result])
     chosen = rng.sample(keys, sample)
     where = " AND ".join(f"{column} = ?" for column in key)
     statement = session.prepare(f"SELECT * FROM {table} WHERE {where}")  # noqa: S608
     answers = execute_concurrent_with_args(session, statement, chosen, concurrency=_CONCURRENCY)
-    rows = [dict(zip(result.column_names, row, strict=True)) for _, result in answers for row in result]
+    rows = [_values(result.column_names, row, features) for _, result in answers for row in result]
     return StoredTable(key, keys, rows)
 
 
-def _select(session: Session, query: str) -> Iterator[tuple[Any, ...]]:
-    yield from session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
+def _select(session: Session, query: str) -> ResultSet:
+    return session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
 
 
-def _select_rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
-    result = session.execute(SimpleStatement(query, fetch_size=_PAGE), timeout=60)
-    names = result.column_names
-    for row in result:
-        yield dict(zip(names, row, strict=True))
+def _feature_names(session: Session, keyspace: str, table: str) -> Sequence[str]:
+    """The names of the fields of the column ``features``; empty for a table without it."""
+    found = session.cluster.metadata.keyspaces[keyspace].user_types.get(table)
+    return () if found is None else found.field_names
+
+
+def _values(columns: Sequence[str], row: tuple[Any, ...], features: Sequence[str]) -> dict[str, Any]:
+    """A row by column; its features by name."""
+    values = dict(zip(columns, row, strict=True))
+    if values.get("features") is not None:
+        values["features"] = dict(zip(features, values["features"], strict=True))
+    return values

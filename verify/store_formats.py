@@ -79,11 +79,13 @@ HISTORY_KEY = ("entity", "slot", "as_of", "epoch", "seq", "attempt")
 
 def history_row(part: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a history table: one view of a feature record."""
+    envelope = {name: part[name] for name in ("entity", "epoch", "seq", "as_of", "late")}
     return {
-        **part,
+        **envelope,
         "slot": slot(part["as_of"]),
         "attempt": record["attempt"],
         "event_id": record["event_id"],
+        "features": {name: value for name, value in part.items() if name not in envelope},
     }
 
 

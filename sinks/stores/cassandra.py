@@ -11,10 +11,10 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from operator import attrgetter
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cassandra import DriverException, InvalidRequest, Unauthorized
 from cassandra.cluster import Cluster, NoHostAvailable, Session
@@ -33,6 +33,8 @@ from schemas.history import record_decoder
 from sinks.cassandra_expiry import check_expiry, last_expiry_s
 from sinks.cassandra_rows import HistoryFormat, Row, RowFormat
 from sinks.cassandra_tables import (
+    FEATURES,
+    Table,
     history_row,
     history_table,
     prediction_by_entity_table,
@@ -60,14 +62,14 @@ _MAX_REQUESTS_IN_FLIGHT = 64
 # The driver fails a request whose connection has more to send than its socket takes.
 _MAX_BYTES_IN_FLIGHT = 4 * 2**20
 # Rows with the same replicas share a request: fewer round trips than one request per row.
-# The server warns of batches from 5 KiB on, and refuses them from 50 KiB on.
+# The server warns of batches from 5 KiB on, and refuses them from 50 KiB on; not of those with one partition.
 _MAX_BATCH_BYTES = 5_000
+_MAX_PARTITION_BATCH_BYTES = 50_000
 # Cassandra's limit; it counts in seconds.
 _LONGEST_TTL_MS = 630_720_000_000
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
-T = TypeVar("T")
-_key_of = attrgetter("key")
+_partition_of = attrgetter("table", "key")
 
 
 class CassandraStore:
@@ -112,8 +114,8 @@ class CassandraStore:
         """Connect, create the keyspace and tables that are missing, and prepare the statements.
 
         Raises:
-            PenstockError: if a table holds the history of another definition of the same version, or has other keys; or
-                if its rows live for longer than Cassandra can count.
+            PenstockError: if a table holds the history of another definition of the same version, or was made by
+                another release; or if its rows live for longer than Cassandra can count.
         """
         self.close()
         self._cluster = connect_cassandra(self._settings)
@@ -181,6 +183,15 @@ class CassandraStore:
             session.execute(f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication}')
             cluster.refresh_keyspace_metadata(keyspace)
         self._check_times_to_live(session)
+        histories = tuple(self._history.values())
+        for table in histories:
+            session.execute(table.create_type_statement(keyspace))
+        cluster.refresh_keyspace_metadata(keyspace)
+        types = cluster.metadata.keyspaces[keyspace].user_types
+        for table in histories:
+            fields = dict(zip(types[table.name].field_names, types[table.name].field_types, strict=True))
+            if fields != table.features:
+                raise self._of_another_definition(table, f"the type's fields are {fields}, not {dict(table.features)}")
         for table in self._tables:
             session.execute(table.create_statement(keyspace))
         cluster.refresh_keyspace_metadata(keyspace)
@@ -189,25 +200,36 @@ class CassandraStore:
             found = existing[table.name]
             keys = tuple(column.name for column in (*found.partition_key, *found.clustering_key))
             if keys != table.key:
-                raise PenstockError(
-                    f"the table has the keys of another release: {', '.join(keys)}, not {', '.join(table.key)}",
-                    where=f"{keyspace}.{table.name}",
-                    safe="nothing was written",
-                    next=f"cqlsh -e \"COPY {keyspace}.{table.name} TO 'old.csv'\" if older rows than the topic's are "
-                    f"needed; then DROP TABLE {keyspace}.{table.name}; and penstock sink rewind cassandra "
-                    f"{self._reference}, which makes the next start write again what the topics hold",
-                )
+                raise self._of_another_release(table, f"the keys {', '.join(keys)}, not {', '.join(table.key)}")
+            if table in histories and FEATURES not in found.columns:
+                raise self._of_another_release(table, f"a column for each feature, not the column {FEATURES}")
             if found.options["comment"] != table.comment:
-                raise PenstockError(
-                    f"the table holds another definition under the same version: {found.options['comment']!r}, "
-                    f"not {table.comment!r}",
-                    where=f"{keyspace}.{table.name}",
-                    safe="nothing was written",
-                    next=f"give the view a new version, or, if nobody needs it: DROP TABLE {keyspace}.{table.name}",
-                )
+                comment = f"its comment is {found.options['comment']!r}, not {table.comment!r}"
+                raise self._of_another_definition(table, comment)
             for name, kind in table.columns.items():
                 if name not in found.columns:
                     session.execute(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {kind}')
+
+    def _of_another_release(self, table: Table, what: str) -> PenstockError:
+        where = f"{self._keyspace}.{table.name}"
+        return PenstockError(
+            f"the table was made by another release: it has {what}",
+            where=where,
+            safe="nothing was written",
+            next=f"cqlsh -e \"COPY {where} TO 'old.csv'\" if older rows than the topic's are needed; then "
+            f"DROP TABLE {where}; and penstock sink rewind cassandra {self._reference}, which makes the next start "
+            "write again what the topics hold",
+        )
+
+    def _of_another_definition(self, table: Table, what: str) -> PenstockError:
+        where = f"{self._keyspace}.{table.name}"
+        drop = f"DROP TABLE IF EXISTS {where}; " + (f"DROP TYPE {where}" if table.features else "")
+        return PenstockError(
+            f"the table holds another definition under the same version: {what}",
+            where=where,
+            safe="nothing was written",
+            next=f'give the view a new version, or, if nobody needs it: cqlsh -e "{drop}"',
+        )
 
     def _check_times_to_live(self, session: Session) -> None:
         """Check those of the tables as they are, or as they would be created."""
@@ -224,13 +246,12 @@ class CassandraStore:
 
     def _requests(self, session: Session, rows: Iterable[Row]) -> list[tuple[Any, int]]:
         """The requests that write the rows, and the size of each."""
+
+        def replicas_of(key: bytes) -> Hashable:
+            return frozenset(session.cluster.metadata.get_replicas(self._keyspace, key))
+
         # The server logs, and waits for, the rows of one partition in a request as one.
-        ordered = sorted(rows, key=_key_of)
-        replicas: dict[bytes, Hashable] = {}
-        for row in ordered:
-            if row.key not in replicas:
-                replicas[row.key] = frozenset(session.cluster.metadata.get_replicas(self._keyspace, row.key))
-        groups = group_into_batches((replicas[row.key], row.size, row) for row in ordered)
+        groups = group_into_batches(sorted(rows, key=_partition_of), replicas_of)
         return [(self._request(group), size) for group, size in groups]
 
     def _request(self, rows: list[Row]) -> Any:
@@ -353,24 +374,40 @@ class InFlight:
         return self._count == 0 or (self._count < self._requests and self._bytes + size <= self._size)
 
 
-def group_into_batches(rows: Iterable[tuple[Hashable, int, T]]) -> list[tuple[list[T], int]]:
-    """The rows of each key, in groups within the size limit of a batch, each with its size.
+def group_into_batches(rows: Iterable[Row], replicas_of: Callable[[bytes], Hashable]) -> list[tuple[list[Row], int]]:
+    """The rows in groups that a request takes, each with its size in bytes.
 
-    A larger row gets a group of its own.
+    Many rows of one partition are groups of their own; others share groups with rows of the same replicas. A row that
+    is larger than a group gets one of its own.
 
     Args:
-        rows: Key, size in bytes and the row itself.
+        rows: In the order of their partitions.
+        replicas_of: The replicas of a partition.
     """
-    groups: dict[Hashable, list[tuple[list[T], int]]] = defaultdict(lambda: [([], 0)])
-    for key, size, row in rows:
-        of_key = groups[key]
-        group, total = of_key[-1]
-        if group and total + size > _MAX_BATCH_BYTES:
-            of_key.append(([row], size))
+    groups: list[tuple[list[Row], int]] = []
+    of_replicas: dict[Hashable, list[Row]] = defaultdict(list)
+    for (_, key), of_partition in itertools.groupby(rows, _partition_of):
+        run = list(of_partition)
+        if sum(row.size for row in run) > _MAX_BATCH_BYTES:
+            groups += _cut(run, _MAX_PARTITION_BATCH_BYTES)
         else:
-            group.append(row)
-            of_key[-1] = group, total + size
-    return [group for of_key in groups.values() for group in of_key]
+            of_replicas[replicas_of(key)] += run
+    for mixed in of_replicas.values():
+        groups += _cut(mixed, _MAX_BATCH_BYTES)
+    return groups
+
+
+def _cut(rows: Iterable[Row], most: int) -> Iterator[tuple[list[Row], int]]:
+    """The rows in groups of at most this many bytes, or of one row."""
+    group: list[Row] = []
+    total = 0
+    for row in rows:
+        if group and total + row.size > most:
+            yield group, total
+            group, total = [], 0
+        group.append(row)
+        total += row.size
+    yield group, total
 
 
 def _check_replication(value: object) -> object:

@@ -86,7 +86,9 @@ def write(store: CassandraStore, *records: dict[str, Any]) -> None:
 
 
 def rows(session: Session, table: str, where: str = "") -> list[dict[str, Any]]:
-    return [row._asdict() for row in session.execute(f"SELECT * FROM {table} {where}")]
+    """The rows; the features beside the other columns."""
+    found = [row._asdict() for row in session.execute(f"SELECT * FROM {table} {where}")]
+    return [{**row, **features._asdict()} if (features := row.pop("features", None)) else row for row in found]
 
 
 # --- the store
@@ -170,16 +172,41 @@ def test_another_definition_under_the_same_version_is_refused(store: CassandraSt
         new_store(settings, other).open()
     assert not isinstance(caught.value, StoreUnavailable)
     assert "new version" in str(caught.value)
+    assert f"DROP TYPE {settings.cassandra.keyspace}.{HISTORY}" in str(caught.value)
 
 
-def test_a_table_with_the_keys_of_another_release_is_refused(
+def test_what_the_error_of_another_definition_says_makes_room_for_it(
     store: CassandraStore, settings: Settings, session: Session
 ) -> None:
+    changed = View(name="spending", version=1, entity=CARD, aggregates=(count(over=("1m", "2h")),))
+    other = payments(NAME).model_copy(update={"views": (changed, payments(NAME).views[1])})
+    # A derived feature of the other view reads the changed one, so that both are of another definition.
+    for table in (HISTORY, f"features_{NAME}_trade_v3"):
+        session.execute(f"DROP TABLE {table}", timeout=60)
+    with pytest.raises(PenstockError, match=r"another definition .* the type's fields"):
+        new_store(settings, other).open()
+    session.execute(f"DROP TYPE {HISTORY}", timeout=60)
+    new_store(settings, other).open()
+    assert not session.execute(f"SELECT features.count_1m, features.count_2h FROM {HISTORY}").all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        ("entity text, day date, as_of bigint, PRIMARY KEY ((entity, day), as_of)", "keys entity, day, as_of, not"),
+        (
+            "entity text, slot bigint, as_of bigint, epoch bigint, seq bigint, attempt bigint, count_1m bigint, "
+            "PRIMARY KEY ((entity, slot), as_of, epoch, seq, attempt)",
+            "a column for each feature, not the column features",
+        ),
+    ],
+)
+def test_a_table_of_another_release_is_refused(
+    store: CassandraStore, settings: Settings, session: Session, columns: str, what: str
+) -> None:
     session.execute(f"DROP TABLE {HISTORY}", timeout=60)
-    session.execute(
-        f"CREATE TABLE {HISTORY} (entity text, day date, as_of bigint, PRIMARY KEY ((entity, day), as_of))", timeout=60
-    )
-    with pytest.raises(PenstockError, match="keys of another release: entity, day, as_of, not entity, slot") as refused:
+    session.execute(f"CREATE TABLE {HISTORY} ({columns})", timeout=60)
+    with pytest.raises(PenstockError, match=f"made by another release: it has (the )?{what}") as refused:
         new_store(settings).open()
     assert not isinstance(refused.value, StoreUnavailable)
     assert f"DROP TABLE {settings.cassandra.keyspace}.{HISTORY}; and penstock sink rewind" in str(refused.value)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cassandra import ProtocolVersion
+from cassandra.cqltypes import UserType
 from cassandra.query import UNSET_VALUE
 from hypothesis import given, settings
 
@@ -15,7 +16,7 @@ from schemas.codec import Undecodable
 from schemas.columns import FEWEST
 from schemas.records import PREDICTION_SCHEMA
 from sinks.cassandra_rows import HistoryFormat, Row, RowFormat, _driver_type
-from sinks.cassandra_tables import Table, history_row, history_table, prediction_row, prediction_table
+from sinks.cassandra_tables import FEATURES, Table, history_row, history_table, prediction_row, prediction_table
 from sinks.emitted_vectors import EmittedVector, emitted_vectors
 from sinks.stores.cassandra import CassandraOptions, CassandraStore
 from streams.plan.project import Project
@@ -28,7 +29,7 @@ FORMAT = HistoryFormat(HISTORY, VIEW)
 STORE = CassandraStore(
     Project.of(payments("payments"), Path("nothing is committed")), Settings(), CassandraOptions(), now_s=lambda: 0
 )
-FEATURES = "features.payments"
+TOPIC = "features.payments"
 
 
 def history(**values: Any) -> Row:
@@ -37,10 +38,17 @@ def history(**values: Any) -> Row:
 
 def read(table: Table, row: Row) -> dict[str, Any]:
     """The row as a client reads it."""
-    return {
-        name: None if value is UNSET_VALUE else _driver_type(cql).deserialize(value, ProtocolVersion.V5)
-        for (name, cql), value in zip(table.columns.items(), row.values, strict=True)
-    }
+
+    def value(name: str, encoded: Any) -> Any:
+        if encoded is UNSET_VALUE:
+            return None
+        if name != FEATURES:
+            return _driver_type(table.columns[name]).deserialize(encoded, ProtocolVersion.V5)
+        kinds = [_driver_type(cql) for cql in table.features.values()]
+        type_ = UserType.make_udt_class("ks", table.name, list(table.features), kinds)
+        return dict(zip(table.features, type_.deserialize(encoded, ProtocolVersion.V5), strict=True))
+
+    return {name: value(name, encoded) for name, encoded in zip(table.columns, row.values, strict=True)}
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -48,8 +56,8 @@ def read(table: Table, row: Row) -> dict[str, Any]:
 def test_a_batch_has_the_rows_that_its_records_have_one_by_one(batch: list[dict[str, Any]]) -> None:
     values = values_of(batch)
     assert len(values) >= FEWEST
-    one_by_one = [found for value in values for found in STORE.decode(FEATURES, [value])]
-    for found, expected in zip(STORE.decode(FEATURES, values), one_by_one, strict=True):
+    one_by_one = [found for value in values for found in STORE.decode(TOPIC, [value])]
+    for found, expected in zip(STORE.decode(TOPIC, values), one_by_one, strict=True):
         if isinstance(expected, list):
             assert found == expected
         else:
@@ -60,15 +68,18 @@ def test_a_row_reads_as_the_values_of_the_record() -> None:
     record = features(7, attempt=2, spending=spending(amount_mean_1h=None, shop_last_k_1h=["s1", "é", ""]))
     (vector,) = emitted_vectors(PLAN, record)
     row = FORMAT.row(history_row(vector))
-    assert read(HISTORY, row) == record["spending"] | {"slot": T0 // 600_000, "attempt": 2, "event_id": "e7"}
+    assert read(HISTORY, row) == history_row(vector)
+    assert {**read(HISTORY, row), **read(HISTORY, row)[FEATURES]}.items() >= record["spending"].items()
     table = prediction_table("payments", 1)
     values = prediction_row(prediction(3))
     assert read(table, RowFormat(table).row(values)) == {name: values[name] for name in table.columns}
 
 
 def test_a_null_is_left_unset_and_writes_no_tombstone() -> None:
-    values = dict(zip(HISTORY.columns, history(amount_mean_1h=None).values, strict=True))
-    assert values["amount_mean_1h"] is UNSET_VALUE
+    table = prediction_table("payments", 1)
+    row = RowFormat(table).row(prediction_row(prediction(1, entity=None)))
+    assert dict(zip(table.columns, row.values, strict=True))["entity"] is UNSET_VALUE
+    assert history(amount_mean_1h=None).size == history(amount_mean_1h=1.0).size - 8
 
 
 def test_the_size_of_a_row_counts_its_text_in_bytes() -> None:
@@ -87,7 +98,7 @@ def test_a_row_that_cassandra_would_refuse_at_every_attempt_cannot_be_decoded(te
 def test_in_a_batch_too_a_record_that_no_row_can_hold_is_refused_and_the_others_are_not() -> None:
     long = ["x" * 70_000, "x" * 40_000]
     batch = [features(n, spending=spending(f"c{n}")) for n in range(FEWEST)]
-    found = STORE.decode(FEATURES, values_of([*batch, *(features(spending=spending(entity)) for entity in long)]))
+    found = STORE.decode(TOPIC, values_of([*batch, *(features(spending=spending(entity)) for entity in long)]))
     assert isinstance(found[FEWEST], Undecodable)
     assert all(isinstance(rows, list) for place, rows in enumerate(found) if place != FEWEST)
 

@@ -32,6 +32,11 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
         "seq": "bigint",
         "as_of": "bigint",
         "late": "boolean",
+        "attempt": "bigint",
+        "event_id": "text",
+        "features": 'frozen<"features_payments_spending_v1">',
+    }
+    assert dict(HISTORY.features) == {
         "count_1m": "bigint",
         "count_1h": "bigint",
         "amount_mean_1h": "double",
@@ -39,9 +44,10 @@ def test_a_view_version_has_a_table_of_typed_columns() -> None:
         "shop_last_k_1h": "frozen<list<text>>",
         "amount_histogram_1h": "frozen<list<bigint>>",
         "busy": "double",
-        "attempt": "bigint",
-        "event_id": "text",
     }
+    assert HISTORY.create_type_statement("ks").startswith(
+        'CREATE TYPE IF NOT EXISTS "ks"."features_payments_spending_v1" ("count_1m" bigint, '
+    )
 
 
 def test_rows_are_partitioned_by_entity_and_ten_minutes_and_expire_by_windows() -> None:

@@ -102,6 +102,6 @@ def test_a_row_that_was_written_although_it_has_a_letter_is_compared() -> None:
     row = formats.history_row(record.value["v"], record.value)
     key = tuple(row[column] for column in formats.HISTORY_KEY)
     (name,) = (formats.history_table(PLAN, view) for view in PLAN.views)
-    for stored, mismatches in ((row, 0), (row | {"n": 2}, 1)):
+    for stored, mismatches in ((row, 0), (row | {"features": {"n": 2}}, 1)):
         table = StoredTable(formats.HISTORY_KEY, [key], [stored])
         assert check_cassandra(PLAN, [record], [], {name: table}, [letter()]).mismatches == mismatches

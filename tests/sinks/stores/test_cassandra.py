@@ -7,13 +7,30 @@ import threading
 import pytest
 from pydantic import ValidationError
 
+from sinks.cassandra_rows import Row
 from sinks.stores.cassandra import CassandraOptions, InFlight, _Write, group_into_batches
 
 
 def test_rows_with_the_same_replicas_share_batches_of_limited_size() -> None:
-    assert group_into_batches([("a", 100, 1), ("b", 100, 2), ("a", 100, 3)]) == [([1, 3], 200), ([2], 100)]
-    assert [len(group) for group, _ in group_into_batches([("a", 500, 0)] * 25)] == [10, 10, 5]
-    assert [len(group) for group, _ in group_into_batches([("a", 900_000, 0)] * 2 + [("a", 1, 0)])] == [1, 1, 1]
+    def row(key: bytes, size: int) -> Row:
+        return Row("t", key, (), size)
+
+    rows = [row(b"a", 2_000), row(b"b", 2_000), row(b"c", 2_000), row(b"d", 9_000), row(b"e", 100), row(b"f", 3_000)]
+    groups = group_into_batches(rows, lambda key: key < b"e")
+    assert [[one.key for one in group] for group, _ in groups] == [[b"d"], [b"a", b"b"], [b"c"], [b"e", b"f"]]
+    assert [size for _, size in groups] == [9_000, 4_000, 2_000, 3_100]
+
+
+def test_many_rows_of_one_partition_share_larger_batches() -> None:
+    """Cassandra limits the size of a batch only if it has several partitions."""
+    rows = [Row(table, b"a", (), 1_000) for table in "tu" for _ in range(70)]
+    groups = group_into_batches(rows, lambda _: 0)
+    assert [({row.table for row in group}, len(group)) for group, _ in groups] == [
+        ({"t"}, 50),
+        ({"t"}, 20),
+        ({"u"}, 50),
+        ({"u"}, 20),
+    ]
 
 
 def test_a_write_is_done_when_its_last_request_has_ended() -> None:

@@ -119,7 +119,8 @@ def a_row_of_the_history_that_was_never_published(project: Project, run: RunData
 @mutant("cassandra_mismatches")
 def a_value_of_the_history_changed(project: Project, run: RunData) -> RunData:
     name = _history(project)
-    return _edit_row(run, name, count_10m=run.cassandra[name].rows[0]["count_10m"] + 1)
+    features = run.cassandra[name].rows[0]["features"]
+    return _edit_row(run, name, features={**features, "count_10m": features["count_10m"] + 1})
 
 
 @mutant("cassandra_mismatches")

@@ -1,0 +1,186 @@
+"""The benchmark of the whole pipeline: writes ``pipeline.json``.
+
+Every part runs by itself on the same records, as users run it, beside the code of an earlier commit and beside bare
+clients. Then all run together at steady rates, which gives the latency from a raw event to its prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from penstock.paths import BUILD, JARS, ROOT
+from tests.bench.pipeline import latency
+from tests.bench.pipeline.parts import PARTS, Pipeline, Rate
+from tests.bench.pipeline.raw_events import fill, payments
+
+BEFORE = "e20cb06"
+"""The commit that is compared with: the last one whose parts worked record by record."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    events: int
+    rounds: int
+    warm_s: float
+    seconds: float
+    rates: tuple[int, ...]
+    paced_s: float
+    soak_s: float
+
+
+QUICK = Size(events=500_000, rounds=1, warm_s=4, seconds=6, rates=(1_000,), paced_s=12, soak_s=0)
+FULL = Size(events=1_500_000, rounds=3, warm_s=8, seconds=15, rates=(200, 1_000, 5_000), paced_s=40, soak_s=600)
+
+
+def checkout(folder: Path) -> Path:
+    """A working copy of the earlier commit, with its kernel; it shares environments and jars with this one."""
+    tree = folder / "before"
+    if not tree.exists():
+        subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), BEFORE], cwd=ROOT, check=True)
+    (tree / ".venv").unlink(missing_ok=True)
+    (tree / ".venv").symlink_to(ROOT / ".venv")
+    jars = tree / "build" / "jars"
+    jars.mkdir(parents=True, exist_ok=True)
+    for one in JARS.iterdir():
+        if one.name != "kernel" and not (jars / one.name).exists():
+            (jars / one.name).symlink_to(one)
+    subprocess.run(["python3", "-m", "deploy.bootstrap", "kernel"], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    return tree
+
+
+def compare(pipelines: Mapping[str, Pipeline], size: Size) -> dict[str, dict[str, list[Rate]]]:
+    """The rates of each part of each pipeline, in rounds; they take turns."""
+    found: dict[str, dict[str, list[Rate]]] = {name: defaultdict(list) for name in pipelines}
+    for part in PARTS:
+        for name, pipeline in pipelines.items():
+            rate = pipeline.measure(part, size.warm_s, size.seconds)
+            found[name][part].append(rate)
+            say(f"{part:10} {name:8} {rate.events_per_s:9,.0f} events/s  CPU {dict(rate.cpu_us)}")
+    return found
+
+
+def bare(pipeline: Pipeline, seconds: float) -> dict[str, float]:
+    """What bare clients reach with the records of a pipeline whose parts have run."""
+    found = {}
+    for part in ("redis", "cassandra", "drift"):
+        command = [sys.executable, "-m", "tests.bench.pipeline.bare", part, str(pipeline.file), str(seconds)]
+        found[part] = float(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+        say(f"{part:10} bare     {found[part]:9,.0f} events/s")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark, and write what it found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.pipeline", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, within about five minutes")
+    parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
+    options = parser.parse_args(arguments)
+    size, folder = QUICK if options.quick else FULL, options.folder / "pipeline"
+    folder.mkdir(parents=True, exist_ok=True)
+    load = [os.getloadavg()[0]]
+    before = checkout(folder)
+    stack = Stack(folder / "stack", Ports.free())
+    try:
+        stack.up()
+        os.environ.update(stack.environment())
+        found = run(stack, before, folder, size)
+    finally:
+        stack.down(wipe=True)
+    found |= {
+        "quick": options.quick,
+        "date": datetime.now(UTC).date().isoformat(),
+        "before": found["before"],
+        "before_commit": BEFORE,
+        "size": asdict(size),
+        "load": [*load, os.getloadavg()[0]],
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {
+            name: version(name) for name in ("confluent-kafka", "redis", "cassandra-driver", "numpy", "river")
+        },
+    }
+    (options.folder / "pipeline.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    say(f"wrote {options.folder / 'pipeline.json'}")
+    return 0
+
+
+def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, object]:
+    """Everything that needs the stack."""
+    rates: dict[str, dict[str, list[Rate]]] = {"now": defaultdict(list), "before": defaultdict(list)}
+    for number in range(size.rounds):
+        pipelines = {
+            "before": Pipeline(before, stack, folder, f"bench_before_{number}", before=True),
+            "now": Pipeline(ROOT, stack, folder, f"bench_now_{number}"),
+        }
+        for pipeline in pipelines.values():
+            # The job fills the topics of the others, and its first events fill its windows.
+            events = payments(size.events, time.time_ns() // 1_000_000, seed=number)
+            fill(pipeline.settings.kafka.access, pipeline.definition.source.topic, events)
+        for name, of_parts in compare(pipelines, size).items():
+            for part, measured in of_parts.items():
+                rates[name][part] += measured
+    ceilings = bare(pipelines["now"], size.seconds)
+    found = latencies(stack, folder, size)
+    return {
+        "events_per_s": medians(rates["now"]),
+        "before": medians(rates["before"]),
+        "bare": ceilings,
+        "times_before": {
+            part: [
+                round(now.events_per_s / then.events_per_s, 1)
+                for now, then in zip(rates["now"][part], rates["before"][part], strict=True)
+            ]
+            for part in PARTS
+        },
+        "rounds": {
+            name: {part: [asdict(rate) for rate in measured] for part, measured in parts.items()}
+            for name, parts in rates.items()
+        },
+        **found,
+    }
+
+
+def latencies(stack: Stack, folder: Path, size: Size) -> dict[str, object]:
+    """The latencies at steady rates, of all parts together and of job and scorer alone, and the memory of the parts."""
+    found: dict[str, object] = {}
+    for suffix, parts in (("", latency.EVERY_PART), ("_of_job_and_scorer_alone", ("scorer",))):
+        pipeline = Pipeline(ROOT, stack, folder, f"bench_paced{suffix}")
+        measured = latency.through(pipeline, parts, size.rates, size.paced_s, size.soak_s if not suffix else 0)
+        found |= {f"{name}{suffix}": values for name, values in measured.items()}
+        say(f"latency_ms{suffix}: {measured['latency_ms']}")
+    found["floor_ms"] = latency.floor(pipeline.settings.kafka.access, size.rates, size.paced_s)
+    say(f"floor_ms: {found['floor_ms']}")
+    return found
+
+
+def medians(rates: Mapping[str, list[Rate]]) -> dict[str, float]:
+    """The median rate of each part."""
+    return {part: statistics.median(rate.events_per_s for rate in measured) for part, measured in rates.items()}
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
