@@ -23,13 +23,11 @@ from pathlib import Path
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from penstock.paths import BUILD, JARS, ROOT
+from penstock.paths import BUILD, ROOT
 from tests.bench.pipeline import latency
+from tests.bench.pipeline.before import BEFORE, checkout
 from tests.bench.pipeline.parts import PARTS, Pipeline, Rate
 from tests.bench.pipeline.raw_events import fill, payments
-
-BEFORE = "e20cb06"
-"""The commit that is compared with: the last one whose parts worked record by record."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +45,6 @@ class Size:
 
 QUICK = Size(events=500_000, rounds=1, warm_s=4, seconds=6, rates=(1_000,), paced_s=12, soak_s=0)
 FULL = Size(events=1_500_000, rounds=3, warm_s=8, seconds=15, rates=(200, 1_000, 5_000), paced_s=40, soak_s=600)
-
-
-def checkout(folder: Path) -> Path:
-    """A working copy of the earlier commit, with its kernel; it shares environments and jars with this one."""
-    tree = folder / "before"
-    if not tree.exists():
-        subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), BEFORE], cwd=ROOT, check=True)
-    (tree / ".venv").unlink(missing_ok=True)
-    (tree / ".venv").symlink_to(ROOT / ".venv")
-    jars = tree / "build" / "jars"
-    jars.mkdir(parents=True, exist_ok=True)
-    for one in JARS.iterdir():
-        if one.name != "kernel" and not (jars / one.name).exists():
-            (jars / one.name).symlink_to(one)
-    subprocess.run(["python3", "-m", "deploy.bootstrap", "kernel"], cwd=tree, check=True, stdout=subprocess.DEVNULL)
-    return tree
 
 
 def compare(pipelines: Mapping[str, Pipeline], size: Size) -> dict[str, dict[str, list[Rate]]]:

@@ -24,9 +24,13 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import Topic
 from penstock.kafka.topics import admin_client, create_topics
 from penstock.paths import ROOT
+from schemas.codec import Encoder
+from streams.plan.feature_records import features_schema
+from streams.plan.project import open_project
 from tests.bench.pipeline.definition import PARTITIONS
 from tests.bench.pipeline.parts import COMMANDS, Pipeline
 from tests.bench.pipeline.raw_events import DISTINCT, payment
+from tests.bench.scoring.features import records
 
 Quantiles = dict[str, float]
 _SENT = re.compile(rb"\d{19}")
@@ -66,17 +70,39 @@ def floor(kafka: KafkaAccess, rates: Sequence[int], seconds: float) -> dict[str,
         create_topics([Topic(name, PARTITIONS) for name in names], kafka)
         with _child("relay", kafka, *names[:2]), _child("transactions", kafka, *names[1:]):
             (found[str(rate)],) = _paced(kafka, names[0], names[2:], rate, seconds)
-        for deletion in admin_client(kafka).delete_topics(names).values():
+        admin = admin_client(kafka)
+        for deletion in admin.delete_topics(names).values():
             deletion.result(30)
     return found
 
 
-def _paced(kafka: KafkaAccess, source: str, targets: Sequence[str], rate: int, seconds: float) -> list[Quantiles]:
+def of_scorer(pipeline: Pipeline, rate: int, seconds: float) -> dict[str, Quantiles]:
+    """The latency from a feature record to its prediction, and of one bare hop that copies it in a transaction."""
+    kafka, definition = pipeline.settings.kafka.access, pipeline.definition
+    send, copies = ("send-features", str(pipeline.file)), f"copies.{pipeline.name}"
+    create_topics([Topic(copies, PARTITIONS)], kafka)
+    with pipeline.part("scorer"):
+        (scored,) = _paced(kafka, definition.features_topic, (definition.predictions_topic,), rate, seconds, send)
+    with _child("transactions", kafka, definition.features_topic, copies):
+        (copied,) = _paced(kafka, definition.features_topic, (copies,), rate, seconds, send)
+    return {"latency_ms": scored, "floor_ms": copied}
+
+
+def _paced(
+    kafka: KafkaAccess,
+    source: str,
+    targets: Sequence[str],
+    rate: int,
+    seconds: float,
+    send: Sequence[str] = ("send",),
+) -> list[Quantiles]:
+    role, *arguments = send
     with ExitStack() as children:
         readers = [
             children.enter_context(_child("read", kafka, target, str(_SETTLE_S), str(seconds))) for target in targets
         ]
-        children.enter_context(_child("send", kafka, source, str(rate), str(_SETTLE_S + seconds + 5)))
+        length = str(_SETTLE_S + seconds + 5)
+        children.enter_context(_child(role, kafka, source, str(rate), length, *arguments))
         try:
             return [json.loads(reader.communicate(timeout=_SETTLE_S + seconds + 60)[0]) for reader in readers]
         except subprocess.TimeoutExpired as error:
@@ -101,16 +127,38 @@ def _resident_mb(pid: int) -> int:
 
 
 def _send(kafka: KafkaAccess, topic: str, rate: str, seconds: str) -> None:
-    """Send events at an even rate."""
-    producer = Producer({**kafka.client(), "linger.ms": 1, "acks": 1})
+    """Send raw events at an even rate."""
     chance = np.random.default_rng(1)
-    begin, sent, last = time.perf_counter(), 0, float(seconds)
-    while (passed := time.perf_counter() - begin) < last:
-        while sent < passed * int(rate):
-            card, shop, device = (DISTINCT * chance.random(3) ** 3).astype(int).tolist()
-            now = time.time_ns()
-            value = payment(str(now), now // 1_000_000, card, shop, device, card / 4)
-            producer.produce(topic, value, b"card-%06d" % card, card % PARTITIONS)
+
+    def event(now_ns: int) -> tuple[int, bytes]:
+        card, shop, device = (DISTINCT * chance.random(3) ** 3).astype(int).tolist()
+        return card % PARTITIONS, payment(str(now_ns), now_ns // 1_000_000, card, shop, device, card / 4)
+
+    _send_evenly(kafka, topic, int(rate), float(seconds), event)
+
+
+def _send_features(kafka: KafkaAccess, topic: str, rate: str, seconds: str, file: str) -> None:
+    """Send feature records at an even rate."""
+    project = open_project(file)
+    encode = Encoder(features_schema(project.plan)).encode
+    drawn = records(project.pipeline, project.plan, 10**9, time.time_ns() // 1_000_000)
+
+    def record(now_ns: int) -> tuple[int, bytes]:
+        partition, values = next(drawn)
+        return partition, encode(values | {"event_id": str(now_ns)})
+
+    _send_evenly(kafka, topic, int(rate), float(seconds), record)
+
+
+def _send_evenly(
+    kafka: KafkaAccess, topic: str, rate: int, seconds: float, made_at: Callable[[int], tuple[int, bytes]]
+) -> None:
+    producer = Producer({**kafka.client(), "linger.ms": 1, "acks": 1})
+    begin, sent = time.perf_counter(), 0
+    while (passed := time.perf_counter() - begin) < seconds:
+        while sent < passed * rate:
+            partition, value = made_at(time.time_ns())
+            producer.produce(topic, value, partition=partition)
             sent += 1
         producer.poll(0)
         time.sleep(0.0005)
@@ -185,6 +233,7 @@ if __name__ == "__main__":
     role, access, *rest = sys.argv[1:]
     roles: dict[str, Callable[..., None]] = {
         "send": _send,
+        "send-features": _send_features,
         "relay": _relay,
         "transactions": _relay_in_transactions,
         "read": _read,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,7 @@ class Pipeline:
         self.settings = Settings()
         self._run("topics", "create", str(self.file))
         models = [sys.executable, str(Path(__file__).with_name("models.py")), str(self.file)]
-        self._call([*models, "--before"] if before else models)
+        self.call([*models, "--before"] if before else models)
         self._run("model", "load", str(self.file))
 
     @contextmanager
@@ -85,11 +85,14 @@ class Pipeline:
         finally:
             self._run("job", "stop", str(self.file))
 
-    @contextmanager
-    def part(self, part: str) -> Iterator[subprocess.Popen[bytes]]:
+    def part(self, part: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """Run one of the other parts."""
-        command = [sys.executable, "-m", "penstock", *COMMANDS[part], str(self.file)]
-        with (self._folder / f"{self.name}.{part}.log").open("wb") as log:
+        return self.process(part, [sys.executable, "-m", "penstock", *COMMANDS[part], str(self.file)])
+
+    @contextmanager
+    def process(self, name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a process with this code on its path; its output goes to a log of this name."""
+        with (self._folder / f"{self.name}.{name}.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._code, env=self._environment())
         try:
             yield process
@@ -146,9 +149,10 @@ class Pipeline:
         return warm if len(warm) > 1 else taken[len(taken) // 2 - 1 :]
 
     def _run(self, *arguments: str) -> None:
-        self._call([sys.executable, "-m", "penstock", *arguments])
+        self.call([sys.executable, "-m", "penstock", *arguments])
 
-    def _call(self, command: list[str]) -> None:
+    def call(self, command: list[str]) -> None:
+        """Run a command with this code on its path."""
         result = subprocess.run(
             command,
             check=False,

@@ -14,12 +14,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from deploy.local.ports import Ports
@@ -28,16 +30,16 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.topics import admin_client, create_topics
 from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
-from schemas.codec import Encoder
-from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
-from streams.plan.feature_records import features_schema
+from streams.definitions.pipeline import Pipeline as Definition
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.bench.engine import process_cpu
-from tests.bench.scoring import workload
+from tests.bench.pipeline import latency
+from tests.bench.pipeline.before import checkout
+from tests.bench.pipeline.definition import PARTITIONS
+from tests.bench.pipeline.parts import Pipeline
 from tests.bench.scoring.rivals import RIVALS
 
-PENSTOCK = "penstock"
+PENSTOCK, BEFORE = "penstock", "before"
 _WARM_S = 2.0
 _TIMEOUT_S = 15.0
 
@@ -51,47 +53,41 @@ class Rate:
 
 
 class Bench:
-    """A stack with a full features topic."""
+    """A stack with a full features topic, and one of the earlier commit."""
 
-    def __init__(self, stack: Stack, folder: Path, events: int) -> None:
-        self.stack, self.folder, self.settings = stack, folder, Settings()
-        self.kafka: KafkaAccess = self.settings.kafka.access
+    def __init__(self, stack: Stack, folder: Path, events: int, before: Path) -> None:
+        self.stack, self.folder = stack, folder
+        self.pipelines = {
+            PENSTOCK: Pipeline(ROOT, stack, folder, "bench_scoring"),
+            BEFORE: Pipeline(before, stack, folder, "bench_scoring_before", before=True),
+        }
+        for name, pipeline in self.pipelines.items():
+            arguments = [str(pipeline.file), str(events), *(["--before"] if name == BEFORE else [])]
+            pipeline.call([sys.executable, str(Path(__file__).with_name("features.py")), *arguments])
+        self.file = str(self.pipelines[PENSTOCK].file)
+        self.kafka: KafkaAccess = Settings().kafka.access
         self._admin = admin_client(self.kafka)
-        self.file, self.pipeline = workload.define(folder / "definitions", "impressions")
-        create_topics(pipeline_topics(self.pipeline), self.kafka)
-        workload.load_model(self.pipeline, self.settings)
         self.events = events
         self._consumer = Consumer({**self.kafka.client(), "group.id": "bench-watch"})
-        self._fill()
 
-    def _fill(self) -> None:
-        encoder = Encoder(features_schema(compile_plan(self.pipeline)))
-        bulk = {"linger.ms": 20, "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000}
-        producer = Producer({**self.kafka.client(), **bulk})
-        start_ms = time.time_ns() // 1_000_000 - self.events
-        for partition, record in workload.feature_records(self.pipeline, self.events, start_ms):
-            key = record["by_person"]["entity"].encode()
-            producer.produce(self.pipeline.features_topic, encoder.encode(record), key, partition)
-            producer.poll(0)
-        assert producer.flush(120) == 0, "the features could not be produced"
-
-    def penstock(self, seconds: float) -> Rate:
-        """The scorer as users run it, on empty topics of predictions."""
-        self._clean(self.pipeline)
-        command = ["penstock", "scorer", "run", self.file]
-        return self._measure(command, self.pipeline.predictions_topic, seconds)
+    def penstock(self, name: str, seconds: float) -> Rate:
+        """The scorer as users run it, on empty topics of predictions; ``name`` says of which commit."""
+        pipeline = self.pipelines[name]
+        self._clean(pipeline.definition)
+        return self._measure(lambda: pipeline.part("scorer"), pipeline.definition.predictions_topic, seconds)
 
     def rival(self, name: str, run: int, seconds: float) -> Rate:
         """A rival on a topic of its own."""
         out = f"results.{name}.{run}"
-        self._admin.create_topics([NewTopic(out, workload.PARTITIONS, 1)])[out].result(_TIMEOUT_S)
-        return self._measure(["tests.bench.scoring.rivals", name, self.file, out], out, seconds)
+        self._admin.create_topics([NewTopic(out, PARTITIONS, 1)])[out].result(_TIMEOUT_S)
+        command = [sys.executable, "-m", "tests.bench.scoring.rivals", name, self.file, out]
+        return self._measure(lambda: self.pipelines[PENSTOCK].process(name, command), out, seconds)
 
     def close(self) -> None:
         """Close the connections."""
         self._consumer.close()
 
-    def _clean(self, pipeline: Pipeline) -> None:
+    def _clean(self, pipeline: Definition) -> None:
         admin = self._admin
         answers = [topic for topic in pipeline_topics(pipeline) if topic.name.startswith(pipeline.predictions_topic)]
         for future in admin.delete_topics([topic.name for topic in answers]).values():
@@ -105,17 +101,16 @@ class Bench:
             time.sleep(0.1)
         create_topics(answers, self.kafka)
 
-    def _measure(self, module: list[str], out: str, seconds: float) -> Rate:
-        """Run a module until it has written almost all results, or for some seconds from its first ones on."""
-        with (self.folder / f"{out}.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", *module], stdout=log, stderr=log, cwd=ROOT)
-        pids = {status.name: status.pid for status in self.stack.status()}
-        watched = {"process": process.pid, "kafka": pids["kafka"], "triton": pids["triton"]}
-        try:
+    def _measure(
+        self, start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]], out: str, seconds: float
+    ) -> Rate:
+        """Run a process until it has written almost all results, or for some seconds from its first ones on."""
+        with start() as process:
+            watched = {"process": process.pid, "kafka": self.stack.pid("kafka"), "triton": self.stack.pid("triton")}
             deadline = time.monotonic() + 120
             while not self._count(out):
-                assert process.poll() is None, f"{module} has ended: see {log.name}"
-                assert time.monotonic() < deadline, f"{module} writes nothing: see {log.name}"
+                assert process.poll() is None, f"what writes {out} has ended: see {self.folder}"
+                assert time.monotonic() < deadline, f"nothing is written to {out}: see {self.folder}"
                 time.sleep(0.05)
             time.sleep(_WARM_S)
             first = self._count(out)
@@ -124,13 +119,10 @@ class Bench:
                 time.sleep(0.05)
             elapsed = time.monotonic() - begin
             cpu = {name: process_cpu.seconds(pid) - used[name] for name, pid in watched.items()}
-        finally:
-            process.terminate()
-            process.wait(60)
         return Rate((last - first) / elapsed, {name: 1e6 * s / (last - first) for name, s in cpu.items()})
 
     def _count(self, topic: str) -> int:
-        partitions = [TopicPartition(topic, number) for number in range(workload.PARTITIONS)]
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
         return sum(self._consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)[1] for tp in partitions)
 
 
@@ -144,30 +136,36 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.folder / "scoring"
     folder.mkdir(parents=True, exist_ok=True)
     stack = Stack(folder / "stack", Ports.free())
-    rates: dict[str, list[Rate]] = {name: [] for name in (PENSTOCK, *RIVALS)}
+    rates: dict[str, list[Rate]] = {name: [] for name in (PENSTOCK, BEFORE, *RIVALS)}
     load = [os.getloadavg()[0]]
     try:
         stack.up(["kafka", "triton"])
         os.environ.update(stack.environment())
-        bench = Bench(stack, folder, events)
+        bench = Bench(stack, folder, events, checkout(options.folder))
         for run in range(rounds):
-            rates[PENSTOCK].append(bench.penstock(seconds))
+            for name in (PENSTOCK, BEFORE):
+                rates[name].append(bench.penstock(name, seconds))
             for name in RIVALS:
                 rates[name].append(bench.rival(name, run, seconds))
             print(f"round {run + 1}: " + ", ".join(f"{n} {r[-1].events_per_s:,.0f}/s" for n, r in rates.items()))
         bench.close()
+        latencies = latency.of_scorer(Pipeline(ROOT, stack, folder, "bench_scoring_paced"), 1_000, seconds * 2)
     finally:
         stack.down(wipe=True)
     load.append(os.getloadavg()[0])
-    found = summary(rates) | {
-        "quick": options.quick,
-        "date": datetime.now(UTC).date().isoformat(),
-        "events": events,
-        "load": load,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("confluent-kafka", "tritonclient", "fastavro", "numpy")},
-    }
+    found = (
+        summary(rates)
+        | latencies
+        | {
+            "quick": options.quick,
+            "date": datetime.now(UTC).date().isoformat(),
+            "events": events,
+            "load": load,
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in ("confluent-kafka", "tritonclient", "fastavro", "numpy")},
+        }
+    )
     (options.folder / "scoring.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -81,7 +81,7 @@ class Rig:
             "event_time": record["event_time"],
             "entity": record[self.views[0][0]]["entity"],
             "score": score,
-            "decision": "bid" if score >= 0.5 else "pass",
+            "decision": "block" if score >= 0.5 else "approve",
             "model": self.pipeline.model.name,
             "model_version": "1",
             "route": "primary",
