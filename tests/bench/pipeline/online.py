@@ -1,8 +1,8 @@
 """How long a read of the online store takes, beside a raw GET of the same bytes and beside Feast.
 
 ``python -m tests.bench.pipeline.online`` starts a Redis, writes the vectors of some entities as the sink does, and
-reads them in all ways by turns, in many rounds. Feast (``python3 -m deploy.bootstrap bench-feast``) has the same features of
-the same entities on the same Redis.
+reads them in all ways by turns, in many rounds. Feast (``python3 -m deploy.bootstrap bench-feast``) has the same
+features of the same entities on the same Redis.
 """
 
 from __future__ import annotations
