@@ -33,7 +33,8 @@ class FeatureReader:
     def get(self, view: str, entity: str, now_ms: int) -> FeatureVector:
         """As :meth:`get_many`, for one."""
         reader = self._view(view)
-        return reader.read(entity, cast("bytes | None", self.client.get(reader.key(entity))), now_ms)
+        (blob,) = self._blobs([reader.key(entity)])
+        return reader.read(entity, blob, now_ms)
 
     def get_many(self, wanted: Sequence[tuple[str, str]], now_ms: int) -> list[FeatureVector]:
         """The vectors of ``(view name, entity)`` as they read at ``now_ms`` (event time), in order; one round trip.
@@ -71,6 +72,7 @@ class FeatureReader:
         )
 
     def _blobs(self, keys: list[bytes]) -> list[bytes | None]:
+        # MGET for one key, too: it is the only command that a reader's user needs to be permitted.
         return cast("list[bytes | None]", self.client.mget(keys)) if keys else []
 
     def _view(self, name: str) -> _View:

@@ -46,14 +46,11 @@ ENTITIES = ("c1", "", "é" * 40)
 
 
 class Held:
-    """A Redis that holds these values, and counts the commands."""
+    """A Redis that holds these values, whose user may only MGET; counts the commands."""
 
     def __init__(self, values: dict[str, bytes]) -> None:
         self._values = {key.encode(): value for key, value in values.items()}
         self.commands = 0
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.mget([key])[0]
 
     def mget(self, keys: list[bytes]) -> list[bytes | None]:
         self.commands += 1

@@ -14,16 +14,13 @@ from streams.plan.project import open_project
 
 
 class Stored:
-    """A Redis whose every key has this value."""
+    """A Redis whose every key has this value, and whose user may only MGET."""
 
     def __init__(self, value: bytes | None) -> None:
         self._value = value
 
     def mget(self, keys: list[str]) -> list[bytes | None]:
         return [self._value for _ in keys]
-
-    def get(self, _: str) -> bytes | None:
-        return self._value
 
 
 def get(monkeypatch: pytest.MonkeyPatch, stored: bytes | None, *options: str) -> Result:
