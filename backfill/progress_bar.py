@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from penstock.counts import counted
+
 _LINE_EVERY_S = 5.0
 
 
@@ -51,7 +53,7 @@ class ProgressBar:
         if self._rich is not None and self._task is not None:
             self._rich.reset(self._task, description=name, total=total, completed=done, rate="")
         else:
-            self._console.print(f"{name} {total:,} records", highlight=False)
+            self._console.print(f"{name} {counted(total, 'record')}", highlight=False)
 
     def update(self, count: int) -> None:
         """Show that ``count`` records of the step are done."""

@@ -7,43 +7,51 @@
     with OnlineFeatures("ads/pipeline.py") as features:
         vector = features.get("card_spend", features.entity("card_spend", "4111-1111"))
         vector.values["amount_sum_1h"]
+        columns = features.get_columns({"card_spend": cards, "terminal_risk": terminals})
+        columns.values  # a matrix with a row for each of these payments
 
 Values are as of the time of the call: a window whose events have all left it reads as empty.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from sinks.feature_reader import FeatureReader
+from sinks.vector_columns import FeatureColumns
 from sinks.vector_format import FeatureVector, VectorState
 from streams.plan.entity_text import composite_text, entity_text, stored_entity_text
 from streams.plan.project import open_project
 
-__all__ = ["FeatureVector", "OnlineFeatures", "VectorState"]
+__all__ = ["FeatureColumns", "FeatureVector", "OnlineFeatures", "VectorState"]
+
+_Answer = TypeVar("_Answer")
 
 
 class OnlineFeatures:
-    """The online store of one pipeline. Do not share it between threads.
+    """The online store of one pipeline, over one connection, which the first read opens.
+
+    Do not share it between threads. A process that was forked opens a connection of its own.
 
     Args:
         pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
         settings: The address of Redis and the key of personal data; by default from the environment.
 
     Raises:
-        PenstockError: if there is no such pipeline.
+        PenstockError: if there is no such pipeline, or a file with the password cannot be read.
     """
 
     def __init__(self, pipeline: str, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
         self._plan = open_project(pipeline).plan
-        self._client = connect_redis(self._settings.redis)
-        self._reader = FeatureReader(self._plan, self._client)
+        self._reader = FeatureReader(self._plan, connect_redis(self._settings.redis))
+        self._connected_in: int | None = None  # the process
 
     def entity(self, view: str, *values: str | int | bool) -> str:
         """The entity with these values, one for each of its columns, as the store names it.
@@ -74,15 +82,50 @@ class OnlineFeatures:
             KeyError: if there is no such view.
             redis.RedisError: if Redis does not answer.
         """
-        return self.get_many([(view, entity)], at_ms)[0]
+        return self._read(lambda reader: reader.get(view, entity, _now_ms() if at_ms is None else at_ms))
 
     def get_many(self, keys: Sequence[tuple[str, str]], at_ms: int | None = None) -> list[FeatureVector]:
         """The vectors of several ``(view, entity)`` pairs, in order, in one round trip; otherwise as :meth:`get`."""
-        return self._reader.get_many(keys, time.time_ns() // 1_000_000 if at_ms is None else at_ms)
+        return self._read(lambda reader: reader.get_many(keys, _now_ms() if at_ms is None else at_ms))
+
+    def get_columns(self, entities: Mapping[str, Sequence[str]], at_ms: int | None = None) -> FeatureColumns:
+        """The vectors of many entities as columns, in one round trip: for batches, and for the matrix of a model.
+
+        Row i holds the vectors of entity i of each view, with the same values as :meth:`get_many` gives them. Redis
+        serves nobody else while it looks up the keys of one call: some thousands are a millisecond.
+
+        Args:
+            entities: The n entities of each view; n is the same for all views.
+            at_ms: As in :meth:`get`.
+
+        Returns:
+            A matrix (n, k) of the k features of all views that are numbers or booleans, with null as NaN, the other
+            features as object columns, and state and ``as_of`` (epoch ms) of each vector.
+
+        Raises:
+            KeyError: if there is no such view.
+            ValueError: if no view is given, or one has another number of entities than the others.
+            redis.RedisError: if Redis does not answer.
+        """
+        return self._read(lambda reader: reader.get_columns(entities, _now_ms() if at_ms is None else at_ms))
+
+    def _read(self, read: Callable[[FeatureReader], _Answer]) -> _Answer:
+        if self._connected_in != os.getpid():
+            # Also after a fork: two processes on one connection would take each other's answers.
+            self.close()
+            self._reader.client = connect_redis(self._settings.redis, one_connection=True)
+            self._connected_in = os.getpid()
+        try:
+            return read(self._reader)
+        except BaseException:
+            # Also after an interrupt: an answer that is still on its way would pass for that of the next read.
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Disconnect."""
-        self._client.close()
+        """Disconnect; a later read connects again."""
+        self._reader.client.close()
+        self._connected_in = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,3 +134,7 @@ class OnlineFeatures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -15,6 +15,7 @@ BUILD = ROOT / "build"
 JARS = BUILD / "jars"
 DEFAULT_HOME = BUILD / "stack"
 KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
+KERNEL_ARCHIVE = KERNEL_JAR.with_suffix(".jsa")
 
 # Cassandra 5.0 runs on 11 and 17 only, Flink 2.2 on 11, 17 and 21: only 17 works for both.
 JAVA_MAJOR = 17
@@ -26,7 +27,7 @@ def as_typed(path: Path) -> str:
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers` or `tools`."""
+    """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers`, `bench-feast` or `tools`."""
     return VENVS / name / "bin" / "python"
 
 

@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import ValidationError
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
@@ -207,7 +208,7 @@ class EventProducer:
             failed, self._failed = self._failed, {}
             reason = next(iter(failed.values()))[1] if self._fatal is None else self._fatal.str()
             raise DeliveryFailed(
-                f"Kafka did not accept {len(failed)} events: {reason}",
+                f"Kafka did not accept {counted(len(failed), 'event')}: {reason}",
                 where=", ".join(sorted({place for place, _ in failed.values()})),
                 events=[self._pending.pop(number) for number in failed],
             )

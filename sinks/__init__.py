@@ -11,6 +11,7 @@
 - ``feature_batches``       decodes many feature records at once
 - ``emitted_vectors``       the vectors in one feature record, and which of two is newer
 - ``vector_format``         the bytes of a vector in the online store, and the values that they give at a given time
+- ``vector_columns``        the vectors of many entities as columns
 - ``feature_reader``        reads vectors from Redis
 - ``cassandra_tables``      the tables of the history, and their rows
 - ``cassandra_rows``        these rows in CQL's binary form

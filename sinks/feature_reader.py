@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import redis
 
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.stores.redis import redis_key
+from sinks.vector_columns import ColumnFormat, FeatureColumns
 from sinks.vector_format import FeatureVector, VectorFormat
-from streams.plan.model import PipelinePlan
+from streams.plan.model import PipelinePlan, ViewPlan
 
 _log = logging.getLogger(__name__)
 
@@ -21,19 +22,25 @@ class FeatureReader:
 
     Args:
         plan: The pipeline's plan.
-        client: Redis, see :func:`sinks.stores.redis.connect`.
+        client: Redis, see :func:`penstock.redis_client.connect_redis`; may be replaced later.
     """
 
     def __init__(self, plan: PipelinePlan, client: redis.Redis) -> None:
         self._plan = plan
-        self._client = client
-        self._formats = {view.name: VectorFormat(view) for view in plan.views}
+        self.client = client
+        self._views = {view.name: _View(plan, view) for view in plan.views}
+
+    def get(self, view: str, entity: str, now_ms: int) -> FeatureVector:
+        """As :meth:`get_many`, for one."""
+        reader = self._view(view)
+        (blob,) = self._blobs([reader.key(entity)])
+        return reader.read(entity, blob, now_ms)
 
     def get_many(self, wanted: Sequence[tuple[str, str]], now_ms: int) -> list[FeatureVector]:
         """The vectors of ``(view name, entity)`` as they read at ``now_ms`` (event time), in order; one round trip.
 
-        A stored value that is no vector of this version of the view reads as MISSING, and is logged: one bad key must
-        not fail a whole batch.
+        A stored value that is no vector of the entity in this version of the view reads as MISSING, and is logged: one
+        bad key must not fail a whole batch.
 
         Raises:
             KeyError: if there is no such view.
@@ -41,17 +48,54 @@ class FeatureReader:
         """
         if not wanted:
             return []
-        keys = [redis_key(self._plan, self._plan.view(view), entity) for view, entity in wanted]
-        blobs = cast("list[bytes | None]", self._client.mget(keys))
-        return [self._read(view, entity, blob, now_ms) for (view, entity), blob in zip(wanted, blobs, strict=True)]
+        readers = [(self._view(view), entity) for view, entity in wanted]
+        blobs = self._blobs([reader.key(entity) for reader, entity in readers])
+        return [reader.read(entity, blob, now_ms) for (reader, entity), blob in zip(readers, blobs, strict=True)]
 
-    def get(self, view: str, entity: str, now_ms: int) -> FeatureVector:
-        """As :meth:`get_many`, for one."""
-        return self.get_many([(view, entity)], now_ms)[0]
+    def get_columns(self, wanted: Mapping[str, Sequence[str]], now_ms: int) -> FeatureColumns:
+        """The vectors of n entities of each view, as columns: row i has those of each view's entity i. One round trip.
 
-    def _read(self, view: str, entity: str, blob: bytes | None, now_ms: int) -> FeatureVector:
+        Values, and what cannot be read, are as of :meth:`get_many`.
+
+        Raises:
+            KeyError: if there is no such view.
+            ValueError: if no view is given, or the views have different numbers of entities.
+            redis.RedisError: if Redis does not answer.
+        """
+        readers = [(self._view(view), entities) for view, entities in wanted.items()]
+        if len({len(entities) for _, entities in readers}) != 1:
+            given = ", ".join(f"{view}: {len(entities)}" for view, entities in wanted.items()) or "no view"
+            raise ValueError(f"each view needs an entity for each row, so that all have the same number: {given}")
+        blobs = iter(self._blobs([reader.key(entity) for reader, entities in readers for entity in entities]))
+        return FeatureColumns.beside(
+            [reader.columns.read(entities, [next(blobs) for _ in entities], now_ms) for reader, entities in readers]
+        )
+
+    def _blobs(self, keys: list[bytes]) -> list[bytes | None]:
+        # MGET for one key, too: it is the only command that a reader's user needs to be permitted.
+        return cast("list[bytes | None]", self.client.mget(keys)) if keys else []
+
+    def _view(self, name: str) -> _View:
+        reader = self._views.get(name)
+        return reader if reader is not None else self._views[self._plan.view(name).name]
+
+
+class _View:
+    """What does not change from one vector of a view to the next."""
+
+    def __init__(self, plan: PipelinePlan, view: ViewPlan) -> None:
+        self._before, _, self._after = redis_key(plan, view, "\0").encode().partition(b"\0")
+        self.format = VectorFormat(view)
+        self.columns = ColumnFormat(view, self.format)
+
+    def key(self, entity: str) -> bytes:
+        """The key of an entity's vector."""
+        return self._before + entity.encode() + self._after
+
+    def read(self, entity: str, blob: bytes | None, now_ms: int) -> FeatureVector:
+        """The vector in a blob."""
         try:
-            return self._formats[view].read(entity, blob, now_ms)
+            return self.format.read(entity, blob, now_ms)
         except (Undecodable, UnknownSchema) as error:
             _log.warning("read as MISSING: %s", error)
-            return self._formats[view].read(entity, None, now_ms)
+            return self.format.read(entity, None, now_ms)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.counts import counted
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
 from verify.emissions import JudgedEvent, first_emissions
@@ -95,13 +96,16 @@ def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Publ
     )
     vectors = sum(_lacks_inputs(model, record) for _, record in judged)
     return [
-        *(f"the scores of {count} predictions: model {name} is not the definition's" for name, count in models.items()),
         *(
-            f"the decisions of {count} predictions: policy {policy} is not the definition's"
+            f"the scores of {counted(count, 'prediction')}: model {name} is not the definition's"
+            for name, count in models.items()
+        ),
+        *(
+            f"the decisions of {counted(count, 'prediction')}: policy {policy} is not the definition's"
             for policy, count in policies.items()
         ),
         *(
-            [f"the vectors of {vectors} predictions: an earlier definition wrote their feature records"]
+            [f"the vectors of {counted(vectors, 'prediction')}: an earlier definition wrote their feature records"]
             if vectors
             else []
         ),

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from pydantic import BaseModel, computed_field
 
+from penstock.counts import counted
+
 Verdict: TypeAlias = Literal["passed", "failed", "incomplete"]
 
 
@@ -134,7 +136,7 @@ class PipelineReport(BaseModel):
             )
         scorable = self.events_valid - self.features_too_large - self.events_unscored
         if self.predictions != scorable:
-            found.append(f"{self.predictions} predictions for {scorable} valid events")
+            found.append(f"{counted(self.predictions, 'prediction')} for {scorable} valid events")
         if self.dead_letters != self.events_invalid:
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
         if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:

@@ -15,6 +15,7 @@ from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, StoppedError, run_backfill
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
+from penstock.counts import counted
 from penstock.settings import Settings
 from penstock.time import iso
 from streams.plan.project import open_project
@@ -54,8 +55,8 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
         click.echo(f"to discard it, delete {out}; Kafka deletes the records of its topic within a week", err=True)
         sys.exit(130)
     click.echo(
-        f"{manifest.rows:,} rows of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
-        f"in {len(manifest.parts)} files under {out}"
+        f"{counted(manifest.rows, 'row')} of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
+        f"in {counted(len(manifest.parts), 'file')} under {out}"
     )
     views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
     click.echo(f"views {', '.join(views_written)}")

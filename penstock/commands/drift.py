@@ -13,6 +13,7 @@ from rich.text import Text
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
@@ -100,7 +101,9 @@ def status(pipeline: str, alerts: int) -> None:
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
     ]
-    console.print(f"{len(published):,} alerts" + (f", the latest {min(alerts, len(published))}:" if published else ""))
+    console.print(
+        counted(len(published), "alert") + (f", the latest {min(alerts, len(published))}:" if published else "")
+    )
     for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
         console.print(_alert_line(alert), soft_wrap=True)
 

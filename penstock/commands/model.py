@@ -14,6 +14,7 @@ from backfill.training_parquet import read_training_set
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
+from penstock.counts import counted
 from penstock.settings import Settings
 from penstock.time import readable
 from schemas.registry import registry_schemas
@@ -69,7 +70,9 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
         _line(label, text)
     if reference is not None:
         once_in = f"{reference.false_alarm_every:,}"
-        _line("drift", f"{len(reference.monitors)} monitors, calibrated to one false alarm in {once_in} events")
+        _line(
+            "drift", f"{counted(len(reference.monitors), 'monitor')}, calibrated to one false alarm in {once_in} events"
+        )
     _line("written to", str(repository.folder(definition.model.name, version)))
     _line("next", f"penstock model load {pipeline}")
 
@@ -149,7 +152,8 @@ def _summary(manifest: ModelManifest) -> list[tuple[str, str]]:
     return [
         (
             "trained on",
-            f"{manifest.rows:,} events, {manifest.positives:,} positive, known until {_time(manifest.until_ms)}",
+            f"{counted(manifest.rows, 'event')}, {manifest.positives:,} positive, "
+            f"known until {_time(manifest.until_ms)}",
         ),
         ("left out", ", ".join(unused) or "nothing"),
         ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import print_error
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
 from schemas import committed, history
@@ -51,7 +52,9 @@ def export(pipeline: str | None, records: bool) -> None:
         written = committed.export(project.forms, project.schemas)
     for file in written:
         click.echo(f"wrote {as_typed(file)}")
-    click.echo(f"{pipeline}: {len(written)} files written" if written else f"{pipeline}: all schemas are up to date")
+    click.echo(
+        f"{pipeline}: {counted(len(written), 'file')} written" if written else f"{pipeline}: all schemas are up to date"
+    )
 
 
 @schemas.command()
@@ -65,7 +68,9 @@ def check(pipeline: str | None) -> None:
         found = committed.problems(project.forms, project.schemas)
         for problem in found:
             print_error(PenstockError(problem.what, where=as_typed(problem.file), next=problem.next))
-        click.echo(f"{name}: {len(found)} problems" if found else f"{name}: contracts and views are as committed")
+        click.echo(
+            f"{name}: {counted(len(found), 'problem')}" if found else f"{name}: contracts and views are as committed"
+        )
         has_problems = has_problems or bool(found)
     if pipeline is None:
         record_problems = list(history.history_problems(own_records()))
@@ -74,7 +79,7 @@ def check(pipeline: str | None) -> None:
                 PenstockError(problem_text, where=as_typed(history.HISTORY), next="penstock schemas export --records")
             )
         click.echo(
-            f"{_OWN}: {len(record_problems)} problems"
+            f"{_OWN}: {counted(len(record_problems), 'problem')}"
             if record_problems
             else f"{_OWN}: as committed, earlier versions are readable"
         )

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
+from penstock.counts import counted
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import require_topics
@@ -132,5 +133,5 @@ def rewind(store: str, pipeline: str) -> None:
     topics = _STORES[store].topics(definition)
     require_topics(topics, kafka, partitions=definition.source.partitions, pipeline=pipeline)
     for topic, records in rewind_group(kafka, group_id(definition.name, store), topics).items():
-        click.echo(f"{topic}: {records} records to read again")
+        click.echo(f"{topic}: {counted(records, 'record')} to read again")
     click.echo(f"next: penstock sink run {store} {pipeline}")

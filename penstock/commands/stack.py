@@ -19,6 +19,7 @@ from deploy.local.ports import Ports, parse_overrides
 from deploy.local.services import PROGRAMS, SERVICES
 from deploy.local.stack import Stack, select_services
 from penstock.commands.console import console_on
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.paths import DEFAULT_HOME
@@ -91,7 +92,7 @@ def down(home: Path, wipe: bool) -> None:
         click.echo(f"nothing to stop: there is no stack in {home}")
         return
     count = stack.down(wipe=wipe)
-    done = f"stopped {count} process{'' if count == 1 else 'es'}" if count else "nothing was running"
+    done = f"stopped {counted(count, 'process', 'processes')}" if count else "nothing was running"
     click.echo(f"{done} in {time.monotonic() - started:.1f} s" + ("; data deleted" if wipe else ""))
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.counts import counted
 from penstock.kafka.topics import admin_client, create_topics, largest_messages, partition_counts, require_room
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
@@ -31,9 +32,8 @@ def create(pipeline: str, replication: int | None) -> None:
     wanted = pipeline_topics(definition)
     created = create_topics(wanted, kafka, replication=replication)
     for topic in wanted:
-        click.echo(
-            f"{'created' if topic.name in created else 'exists '}  {topic.name}  ({topic.partitions} partitions)"
-        )
+        state = "created" if topic.name in created else "exists "
+        click.echo(f"{state}  {topic.name}  ({counted(topic.partitions, 'partition')})")
     largest = largest_messages([topic.name for topic in wanted], kafka)
     room = room_of_job(definition, largest) | room_of_scorer(definition, largest)
     require_room(room, largest, kafka)
@@ -50,6 +50,8 @@ def show(pipeline: str) -> None:
         table.add_column(title)
     for topic in pipeline_topics(load_pipeline(pipeline)):
         count = existing.get(topic.name)
-        state = "missing" if count is None else "ok" if count == topic.partitions else f"has {count} partitions"
+        state = (
+            "missing" if count is None else "ok" if count == topic.partitions else f"has {counted(count, 'partition')}"
+        )
         table.add_row(topic.name, str(topic.partitions), state)
     console_on().print(table)

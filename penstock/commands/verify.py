@@ -15,6 +15,7 @@ import click
 
 from deploy.local.versions import server_versions
 from penstock.commands.errors import naming
+from penstock.counts import counted
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
@@ -102,10 +103,11 @@ def _summary(report: PipelineReport) -> list[str]:
         f"{report.events_duplicate:,} duplicates",
         f"features     {report.features_checked:,} of {report.features_total:,} values compared",
         f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
-        f"stores       {report.redis_checked:,} vectors in Redis, {report.cassandra_rows:,} rows in Cassandra",
-        f"backfill     {report.backfill_rows:,} rows",
+        f"stores       {counted(report.redis_checked, 'vector')} in Redis, "
+        f"{counted(report.cassandra_rows, 'row')} in Cassandra",
+        f"backfill     {counted(report.backfill_rows, 'row')}",
         f"training     {report.training_sets_checked:,} of {report.training_sets:,} training sets built again",
-        f"drift        {report.drift_alerts:,} alerts",
+        f"drift        {counted(report.drift_alerts, 'alert')}",
     ]
 
 

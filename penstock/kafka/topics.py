@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.names import Topic
@@ -29,7 +30,8 @@ def create_topics(wanted: Sequence[Topic], kafka: KafkaAccess, *, replication: i
     for topic in wanted:
         if topic.name in existing and existing[topic.name] != topic.partitions:
             raise PenstockError(
-                what=f"topic {topic.name} has {existing[topic.name]} partitions, the pipeline wants {topic.partitions}",
+                what=f"topic {topic.name} has {counted(existing[topic.name], 'partition')}, "
+                f"the pipeline wants {topic.partitions}",
                 where=str(kafka),
                 safe="nothing was changed",
                 next="set Source(partitions=...) to the topic's number, or migrate to a new topic",
@@ -77,7 +79,7 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
     for name in names:
         if existing[name] != partitions:
             raise PenstockError(
-                what=f"topic {name} has {existing[name]} partitions, not {partitions}",
+                what=f"topic {name} has {counted(existing[name], 'partition')}, not {partitions}",
                 where=str(kafka),
                 next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
             )

@@ -121,10 +121,10 @@ def features_of(
         PenstockError: if the fields of an event are not those of its contract, Java or the kernel is missing, or the
             kernel fails.
     """
+    kernel = kernel or shared_kernel()  # a new one starts while this process does the rest
     plan = compile_plan(pipeline)
     events_sent = [event if isinstance(event, Event) else Event(event) for event in events]
-    kernel = kernel or shared_kernel()
-    derive = _derivation(plan)  # imports what it needs while a new kernel starts
+    derive = _derivation(plan)
     decoded = _decode(pipeline, plan, events_sent, kernel)
     numbers = [_source_number(plan, event) for event in events_sent]
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]

@@ -16,7 +16,10 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from penstock.errors import PenstockError
-from penstock.paths import KERNEL_JAR, java_home, site_packages
+from penstock.paths import KERNEL_ARCHIVE, KERNEL_JAR, java_home, site_packages
+
+# Java goes without the archive if it is missing, or of other jars.
+_FROM_ARCHIVE = (f"-XX:SharedArchiveFile={KERNEL_ARCHIVE}",)
 
 
 class Kernel:
@@ -24,15 +27,16 @@ class Kernel:
 
     Args:
         jar: The kernel's jar.
-        flink_home: A Flink distribution; by default the one in the jobs environment.
+        options: More options of Java.
 
     Raises:
         PenstockError: if Java, the kernel's jar or Flink's jars are missing; from every request, if the kernel fails.
     """
 
-    def __init__(self, jar: Path = KERNEL_JAR, flink_home: Path | None = None) -> None:
-        command = [str(_java()), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        command += ["-cp", f"{_require_jar(jar)}:{_flink_jars(flink_home)}", "penstock.kernel.Cli"]
+    def __init__(self, jar: Path = KERNEL_JAR, options: Sequence[str] = _FROM_ARCHIVE) -> None:
+        # Java would warn about an archive on standard output, which is for responses.
+        command = [str(_java()), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xlog:disable", *options]
+        command += ["-cp", f"{_require_jar(jar)}:{_flink_jar()}", "penstock.kernel.Cli"]
         self._lock = threading.Lock()
         # A file: a pipe that nobody reads would fill up and block the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
@@ -155,10 +159,10 @@ def _require_jar(jar: Path) -> Path:
     return jar
 
 
-def _flink_jars(flink_home: Path | None) -> str:
-    if flink_home is not None:
-        return f"{flink_home}/lib/*"
+def _flink_jar() -> Path:
+    """Flink itself. The kernel needs none of the jars beside it, and Log4j alone takes a fifth of the start."""
     packages = site_packages("jobs")
     if packages is None:
         raise PenstockError("the jobs environment, which contains Flink, is missing", next="make setup")
-    return f"{packages}/pyflink/lib/*"
+    (jar,) = (packages / "pyflink" / "lib").glob("flink-dist-*.jar")
+    return jar

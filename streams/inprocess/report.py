@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.counts import counted
 from streams.inprocess.features_of import Event
 from streams.inprocess.verdicts import CaseVerdict, FailedEvent
 
@@ -19,7 +20,7 @@ _MAX_EVENT = 400
 def print_verdict(console: Console, verdict: CaseVerdict) -> None:
     """Print one line for a case; for a failed case also the values that differ, by event."""
     mark = Text("✓ ", "green") if verdict.passed else Text("✗ ", "bold red")
-    counts = f"  {len(verdict.outcomes)} events, {verdict.compared} compared"
+    counts = f"  {counted(len(verdict.outcomes), 'event')}, {verdict.compared} compared"
     console.print(Text.assemble("  ", mark, verdict.case.name, (counts, "dim")), highlight=False, soft_wrap=True)
     for failed_event in verdict.failed_events:
         _print_failed_event(console, failed_event, verdict.case.events[failed_event.number - 1])

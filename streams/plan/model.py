@@ -235,6 +235,11 @@ class PipelinePlan(_Plan):
         types |= {f"{view.name}.{feature.name}": feature.type for view in self.views for feature in view.outputs}
         return {name: cast("ColumnType", kind) for name, kind in types.items() if element_of(kind) is None}
 
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The SQL, or the Python function, of each condition that a feature's ``where`` names."""
+        return {column.name: column.sql or str(column.python) for column in self.filters}
+
     def view(self, name: str) -> ViewPlan:
         """The plan of the view called ``name``.
 

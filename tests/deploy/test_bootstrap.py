@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,49 @@ def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
     with pytest.raises(bootstrap.SetupError):
         bootstrap._step("work", stamp, "one", fail)
     assert not stamp.exists()
+
+
+@pytest.fixture
+def archive_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that write the archive of the kernel's classes, in a set-up that is complete."""
+    jar, flink = tmp_path / "kernel.jar", tmp_path / "pyflink" / "lib" / "flink-dist-2.jar"
+    flink.parent.mkdir(parents=True)
+    (tmp_path / "lib").mkdir()
+    for file in (jar, jar.with_suffix(".stamp"), flink, tmp_path / "lib" / "modules", tmp_path / "python"):
+        file.write_text("")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "KERNEL_JAR", jar)
+    monkeypatch.setattr(bootstrap, "KERNEL_ARCHIVE", jar.with_suffix(".jsa"))
+    monkeypatch.setattr(bootstrap, "java_home", lambda: tmp_path)
+    monkeypatch.setattr(bootstrap, "site_packages", lambda _: tmp_path)
+    monkeypatch.setattr(bootstrap, "venv_python", lambda _: tmp_path / "python")
+    runs: list[list[str]] = []
+
+    def run(command: list[str]) -> None:
+        runs.append(command)
+        jar.with_suffix(".jsa").write_text("")
+
+    monkeypatch.setattr(bootstrap, "_run", run)
+    return runs
+
+
+def test_the_archive_of_the_kernels_classes_is_written_anew_only_if_a_jar_has_changed(
+    archive_runs: list[list[str]], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        bootstrap._class_archive()
+    assert [run[1:] for run in archive_runs] == [["-m", "streams.inprocess.class_archive"]]
+    os.utime(tmp_path / "pyflink" / "lib" / "flink-dist-2.jar", (1, 1))
+    bootstrap._class_archive()
+    assert len(archive_runs) == 2
+
+
+def test_without_the_environments_there_is_no_archive_of_the_kernels_classes(
+    archive_runs: list[list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "python").unlink()
+    bootstrap._class_archive()
+    assert archive_runs == []
 
 
 def test_locks_contain_hashes_and_no_index_address() -> None:

@@ -163,7 +163,7 @@ def test_an_error_of_the_caller_is_kept_and_notes_the_events_lost(
     topic = create_topic(f"events.small.{uuid.uuid4().hex[:8]}", partitions=1, max_message_bytes="500")
     with pytest.raises(KeyError, match="mine") as error:
         send_and_stumble(EventProducer(Sample, topic, kafka=kafka))
-    assert "Kafka did not accept 1 events" in error.value.__notes__[0]
+    assert "Kafka did not accept 1 event" in error.value.__notes__[0]
 
 
 def send_and_stumble(producer: EventProducer) -> None:

@@ -27,6 +27,7 @@ from deploy.local.stack import Stack
 from penstock.cli import cli
 from penstock.errors import PenstockError
 from penstock.kafka.topics import create_topics
+from penstock.online import OnlineFeatures
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.contract import pii_hash
@@ -581,3 +582,29 @@ def test_describe_shows_every_feature_of_every_view(stack_environment: dict[str,
     assert "spending@1" not in penstock("features", "describe", str(pipeline_file), "trade").output
     unknown = penstock("features", "describe", str(pipeline_file), "nope")
     assert "it has spending, trade" in str(unknown.exception)
+
+
+# --- readers
+
+
+def test_a_reader_outlives_its_connection(settings: Settings, client: redis.Redis) -> None:
+    """A server may close idle connections, or be restarted."""
+    with OnlineFeatures("fraud", settings) as online:
+        assert online.get("terminal_risk", "nobody").state is VectorState.MISSING
+        client.client_kill_filter(_type="normal", skipme=True)
+        assert online.get("terminal_risk", "nobody").state is VectorState.MISSING
+
+
+def test_a_forked_reader_has_a_connection_of_its_own(settings: Settings) -> None:
+    with OnlineFeatures("fraud", settings) as online:
+
+        def connection() -> int:
+            online.get("terminal_risk", "nobody")
+            return online._reader.client.client_id()
+
+        of_parent = connection()
+        child = os.fork()
+        if not child:
+            os._exit(int(connection() == of_parent))
+        assert os.waitpid(child, 0)[1] == 0
+        assert connection() == of_parent

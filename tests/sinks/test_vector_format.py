@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Undecodable, UnknownSchema
@@ -12,6 +14,7 @@ from sinks.vector_format import VectorFormat, VectorState, time_to_live_ms, wind
 from streams.definitions.windows import LIFETIME_MS
 from streams.oracle.reference import in_window
 from streams.plan.model import ViewPlan
+from tests.sinks.feature_batches import trades
 from tests.sinks.payments import PLAN, T0, spending, trade
 
 VIEW, OTHER = PLAN.view("spending"), PLAN.view("trade")
@@ -165,6 +168,45 @@ def test_a_vector_of_another_view_is_refused() -> None:
     value = VectorFormat(OTHER).pack(EmittedVector(OTHER, "e", 0, trade()))
     with pytest.raises(UnknownSchema):
         VectorFormat(VIEW).read("c1", value, T0)
+
+
+@settings(derandomize=True, deadline=None)
+@given(trades, st.none() | st.integers(0, HOUR), st.integers(-HOUR, 2 * HOUR))
+def test_a_view_of_numbers_reads_as_the_decoder_reads_it(
+    record: dict[str, Any], newest: int | None, after_ms: int
+) -> None:
+    record |= {"seq": abs(record["seq"])}
+    timer = None if newest is None else T0 - newest
+    quick, slow = VectorFormat(OTHER), VectorFormat(OTHER)
+    assert quick.numbers is not None
+    slow.numbers = None
+    value = quick.pack(EmittedVector(OTHER, "e", 0, record, timer))
+    entity = record["entity"]
+    assert quick.read(entity, value, T0 + after_ms) == slow.read(entity, value, T0 + after_ms)
+
+
+@pytest.mark.parametrize("view", [VIEW, OTHER])
+def test_a_vector_of_another_entity_is_refused(view: ViewPlan) -> None:
+    record = spending("c1") if view is VIEW else trade("c1")
+    value = VectorFormat(view).pack(EmittedVector(view, "e", 0, record))
+    with pytest.raises(Undecodable, match="another entity"):
+        VectorFormat(view).read("c2", value, T0)
+
+
+@pytest.mark.parametrize("length", [63, 64, 8_191, 8_192])
+def test_an_entity_may_have_any_length(length: int) -> None:
+    entity = "x" * length
+    value = VectorFormat(OTHER).pack(EmittedVector(OTHER, "e", 0, trade(entity)))
+    assert VectorFormat(OTHER).stored(entity, value).encoded is not None
+    assert VectorFormat(OTHER).read(entity, value, T0).values == {"card_approx_distinct_10m": 7, "is_new": None}
+
+
+def test_vectors_do_not_share_their_lists() -> None:
+    reader = VectorFormat(VIEW)
+    for value in (None, blob()):
+        first = reader.read("c1", value, T0 + HOUR)
+        first.values["amount_histogram_1h"].append(1)  # type: ignore[union-attr]
+        assert reader.read("c1", value, T0 + HOUR).values["amount_histogram_1h"] == [0, 0, 0]
 
 
 def test_a_vector_that_was_cut_short_is_refused() -> None:

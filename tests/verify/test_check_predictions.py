@@ -122,7 +122,7 @@ def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
     changed = with_value(predictions[1], policy_version="0" * 12, decision="block")
     findings = check(events, features, [predictions[0], changed])
     assert findings.mismatches == 0
-    assert findings.unchecked == ["the decisions of 1 predictions: policy 000000000000 is not the definition's"]
+    assert findings.unchecked == ["the decisions of 1 prediction: policy 000000000000 is not the definition's"]
 
 
 def earlier(record: Published, *views: str) -> Published:
@@ -136,7 +136,7 @@ def test_after_a_view_has_changed_earlier_predictions_are_checked_by_the_vectors
     predictions[1] = with_value(predictions[1], views=[{**predictions[1].value["views"][0], "view": "v@0"}])
     findings = check(events, features, predictions)
     assert (findings.mismatches, findings.examples) == (0, [])
-    assert findings.unchecked == ["the vectors of 1 predictions: an earlier definition wrote their feature records"]
+    assert findings.unchecked == ["the vectors of 1 prediction: an earlier definition wrote their feature records"]
     predictions[1] = with_value(predictions[1], score=0.3)
     assert check(events, features, predictions).mismatches == 1
 
@@ -148,4 +148,4 @@ def test_predictions_of_an_earlier_definitions_model_are_reported_as_unchecked()
     features[1] = replace(features[1], lacks=frozenset({"w"}))
     findings = check(events, features, predictions)
     assert findings.mismatches == 0
-    assert findings.unchecked == ["the scores of 1 predictions: model before is not the definition's"]
+    assert findings.unchecked == ["the scores of 1 prediction: model before is not the definition's"]

@@ -21,6 +21,7 @@ from deploy.local.services.service import (
     java,
     write,
 )
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.paths import JARS
 
@@ -112,7 +113,7 @@ def _ready(layout: Layout) -> str:
         }
     )
     topics = admin.list_topics(timeout=2).topics
-    return f"{sum(not name.startswith('__') for name in topics)} topics"
+    return counted(sum(not name.startswith("__") for name in topics), "topic")
 
 
 KAFKA = Service(

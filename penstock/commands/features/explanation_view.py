@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,14 +11,17 @@ from rich.text import Text
 
 from penstock.commands.features.explanation import ExplainedWindow, Explanation
 from penstock.commands.features.online import value_text
+from penstock.counts import counted
 from penstock.time import readable
 from schemas.feature_types import FeatureValue
 from sinks.vector_format import FeatureVector
 from streams.definitions.windows import duration_text
-from streams.plan.model import DerivedFeaturePlan, FeaturePlan, ViewPlan
+from streams.plan.model import DerivedFeaturePlan, FeaturePlan, PipelinePlan, ViewPlan
+
+_UNLIMITED = 100_000
 
 
-def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> dict[str, Any]:
+def as_data(plan: PipelinePlan, view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> dict[str, Any]:
     """The explanation as JSON data; times in epoch ms. ``again`` is the recomputed value where it differs."""
     return {
         "view": view.id,
@@ -26,7 +29,7 @@ def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> 
         "as_of": vector.as_of,
         "events": explanation.events,
         "features": [
-            {"name": feature.name, "value": vector.values[feature.name], "from": _origin(feature)}
+            {"name": feature.name, "value": vector.values[feature.name], "from": _origin(plan, feature)}
             | ({"again": explanation.values[feature.name]} if feature.name in explanation.differing else {})
             for feature in view.outputs
         ],
@@ -46,17 +49,24 @@ def as_data(view: ViewPlan, vector: FeatureVector, explanation: Explanation) -> 
 
 
 def print_explanation(
-    console: Console, view: ViewPlan, vector: FeatureVector, explanation: Explanation, *, topic: str, tiles: int
+    console: Console,
+    plan: PipelinePlan,
+    view: ViewPlan,
+    vector: FeatureVector,
+    explanation: Explanation,
+    *,
+    tiles: int,
 ) -> None:
     """Print the vector, and the newest ``tiles`` tiles of each window."""
+    topics = ", ".join(source.topic for source in plan.sources)
     assert vector.as_of is not None
     console.print(Text.assemble((view.id, "bold"), f"  {view.entity} ", (vector.entity, "bold")))
     console.print(
         f"[dim]as of[/] {readable(vector.as_of)} [dim]seq[/] {vector.seq}  "
-        f"[dim]recomputed from {explanation.events} events in {topic}[/]",
+        f"[dim]recomputed from {counted(explanation.events, 'event')} in {topics}[/]",
         highlight=False,
     )
-    console.print(_values(view, vector.values, explanation))
+    console.print(_values(plan, view, vector.values, explanation))
     for name in explanation.differing:
         console.print(
             f"[yellow]{name}[/] is {value_text(explanation.values[name])} if recomputed: the topic no longer has all "
@@ -66,26 +76,29 @@ def print_explanation(
     for window in explanation.windows:
         console.print()
         console.print(_heading(window))
-        console.print(_tiles(view, window, tiles))
+        for table in _tiles(console, view, window, tiles):
+            console.print(table)
         if len(window.tiles) > tiles:
-            console.print(f"[dim]and {len(window.tiles) - tiles} older tiles: --tiles {len(window.tiles)}[/]")
+            older = counted(len(window.tiles) - tiles, "older tile")
+            console.print(f"[dim]and {older}: --tiles {len(window.tiles)}[/]")
 
 
-def _values(view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Explanation) -> Table:
+def _values(plan: PipelinePlan, view: ViewPlan, values: Mapping[str, FeatureValue], explanation: Explanation) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("feature")
-    table.add_column("value", justify="right")
+    table.add_column("feature", no_wrap=True)
+    table.add_column("value", justify="right", overflow="fold")
     table.add_column("from")
     for feature in view.outputs:
         mark = " ≠" if feature.name in explanation.differing else ""
-        table.add_row(feature.name + mark, value_text(values[feature.name]), Text(_origin(feature), "dim"))
+        table.add_row(feature.name + mark, value_text(values[feature.name]), Text(_origin(plan, feature), "dim"))
     return table
 
 
-def _origin(feature: FeaturePlan | DerivedFeaturePlan) -> str:
+def _origin(plan: PipelinePlan, feature: FeaturePlan | DerivedFeaturePlan) -> str:
     if isinstance(feature, DerivedFeaturePlan):
         return feature.sql
-    return f"{feature.call} over {duration_text(feature.window_ms)}"
+    where = f" where {plan.conditions[feature.where]}" if feature.where else ""
+    return f"{feature.call} over {duration_text(feature.window_ms)}{where}"
 
 
 def _heading(window: ExplainedWindow) -> Text:
@@ -98,19 +111,41 @@ def _heading(window: ExplainedWindow) -> Text:
     )
 
 
-def _tiles(view: ViewPlan, window: ExplainedWindow, count: int) -> Table:
-    """Newest first; each value is that of the feature over the events of this tile alone."""
-    names = [f.name for f in view.features if (f.window_ms, f.hop_ms) == (window.window_ms, window.hop_ms)]
+def _tiles(console: Console, view: ViewPlan, window: ExplainedWindow, count: int) -> Iterator[Table]:
+    """The tiles, newest first, in as many tables below each other as the console's width takes.
+
+    Each value is that of the feature over the events of this tile alone.
+    """
+    rest = [f.name for f in view.features if (f.window_ms, f.hop_ms) == (window.window_ms, window.hop_ms)]
+    first = True
+    while rest:
+        fitting = 1
+        while fitting < len(rest) and _fits(console, _table(window, rest[: fitting + 1], count, leaves=first)):
+            fitting += 1
+        yield _table(window, rest[:fitting], count, leaves=first)
+        rest, first = rest[fitting:], False
+
+
+def _fits(console: Console, table: Table) -> bool:
+    return console.measure(table, options=console.options.update(width=_UNLIMITED)).maximum <= console.width
+
+
+def _table(window: ExplainedWindow, names: Sequence[str], count: int, *, leaves: bool) -> Table:
+    """One table; ``leaves``: with the time at which each tile leaves the window."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    if window.empties_ms is not None:
-        table.add_column("tile from", no_wrap=True)
-        table.add_column("leaves at", no_wrap=True)
+    lasting = window.empties_ms is None
+    for title in () if lasting else ("tile from, UTC", "leaves at, UTC") if leaves else ("tile from, UTC",):
+        table.add_column(title, no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for tile in list(reversed(window.tiles))[:count]:
-        values = [value_text(tile.values[name]) for name in names]
-        if tile.start_ms is None or tile.leaves_ms is None:
-            table.add_row(*values)
-        else:
-            table.add_row(readable(tile.start_ms), readable(tile.leaves_ms), *values)
+        times = () if lasting else (tile.start_ms, tile.leaves_ms) if leaves else (tile.start_ms,)
+        table.add_row(
+            *(_time(window, time) for time in times if time is not None),
+            *(value_text(tile.values[name]) for name in names),
+        )
     return table
+
+
+def _time(window: ExplainedWindow, time_ms: int) -> str:
+    return readable(time_ms, "milliseconds" if window.hop_ms % 1_000 else "seconds", zone="")

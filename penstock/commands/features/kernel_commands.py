@@ -101,10 +101,9 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
     with Kernel() as kernel:
         explanation = explain_vector(plan, view_plan, rows, vector, kernel, pipeline)
     if as_json:
-        click.echo(json.dumps(as_data(view_plan, vector, explanation), indent=2))
+        click.echo(json.dumps(as_data(plan, view_plan, vector, explanation), indent=2))
         return
-    topics = ", ".join(source.topic for source in plan.sources)
-    print_explanation(console_on(), view_plan, vector, explanation, topic=topics, tiles=tiles)
+    print_explanation(console_on(), plan, view_plan, vector, explanation, tiles=tiles)
 
 
 @click.command("test")

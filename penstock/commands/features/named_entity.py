@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import click
 import redis
@@ -61,7 +62,9 @@ def read_vector(plan: PipelinePlan, view: ViewPlan, entity: str, now_ms: int, se
 
 def is_stored(plan: PipelinePlan, view: ViewPlan, entity: str, settings: Settings) -> bool:
     """Whether Redis has anything under the entity's key, readable or not."""
-    return connect_redis(settings.redis).get(redis_key(plan, view, entity)) is not None
+    # As in the reader: its user may not GET.
+    (found,) = cast("list[bytes | None]", connect_redis(settings.redis).mget([redis_key(plan, view, entity)]))
+    return found is not None
 
 
 def print_hash_hint(plan: PipelinePlan, view: ViewPlan) -> None:

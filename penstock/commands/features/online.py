@@ -50,7 +50,7 @@ _COLOURS = {
     "--at",
     type=EventTime(),
     help="Read the latest vector as it reads at this event time, when more or fewer of its windows have passed "
-    "(default: now). It is not the vector of that time.",
+    "(default: now). It is not the vector of that time: a time before its as_of is refused.",
 )
 @hash_option
 def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> None:
@@ -69,6 +69,8 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
     vector = read_vector(plan, view_plan, entity, now_ms, settings)
     if vector.state is VectorState.MISSING and is_stored(plan, view_plan, entity, settings):
         raise _of_another_definition(project, view_plan, entity)
+    if at is not None and vector.as_of is not None and at < vector.as_of:
+        raise _of_a_past(project, view_plan, entity, at, vector.as_of)
     _print_vector(console_on(), view_plan, vector, now_ms, at is None)
     if vector.state is VectorState.MISSING:
         print_eviction_hint(settings)
@@ -86,6 +88,19 @@ def _of_another_definition(project: Project, view: ViewPlan, entity: str) -> Pen
         next=f"penstock schemas check {project.reference} shows what changed since the last export. Undo that; or keep "
         f"it as a new version of the view: penstock schemas export {project.reference}, then "
         f"penstock job upgrade {project.reference}",
+    )
+
+
+def _of_a_past(project: Project, view: ViewPlan, entity: str, at: int, as_of: int) -> PenstockError:
+    """The error for a time at which the stored vector did not exist yet."""
+    command = f"penstock features get {project.reference} {view.name}"
+    return PenstockError(
+        f"the online store has the latest vector only, as of {iso(as_of)}: it cannot say how {view.entity} {entity} "
+        f"read at {iso(at)}",
+        where=redis_key(project.plan, view, entity),
+        safe="nothing was changed",
+        next=f"{command} {entity} for the latest; earlier vectors are rows of "
+        f"{history_table(project.plan, view, 0).name} in Cassandra, of the entity and the slots up to that time",
     )
 
 
@@ -142,7 +157,6 @@ def _value_text(value: FeatureValue) -> str:
 
 
 def _print_view(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
-    conditions = {column.name: column.sql for column in plan.filters}
     console.print(
         Text.assemble(
             (view.id, "bold"),
@@ -162,7 +176,7 @@ def _print_view(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:
             feature.call,
             duration_text(feature.window_ms),
             "" if feature.is_lifetime else duration_text(feature.hop_ms),
-            Text(str(conditions[feature.where])) if feature.where else "",
+            Text(plan.conditions[feature.where]) if feature.where else "",
             feature.type,
         )
     for derived in view.derived:

@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from penstock.commands.features.sizes import StateSize
+from penstock.counts import counted
 from sinks.cassandra_tables import history_table
 from sinks.stores.redis import redis_key
 from streams.definitions.windows import LIFETIME_MS, duration_text
@@ -70,14 +71,16 @@ def tree(plan: Mapping[str, Any]) -> Tree:
     dedup = plan["deduplication"]
     root = Tree(Text(plan["pipeline"], "bold"), guide_style="dim")
     for source in plan["sources"]:
-        title = _line("source", source["topic"], f"{source['partitions']} partitions, by {source['key'] or 'no key'}")
+        title = _line(
+            "source", source["topic"], f"{counted(source['partitions'], 'partition')}, by {source['key'] or 'no key'}"
+        )
         branch = root.add(title if source["triggers"] else title.append("  updates windows, emits no record"))
-        branch.add(_line("decode", source["contract"], f"{len(source['fields'])} fields"))
+        branch.add(_line("decode", source["contract"], counted(len(source["fields"]), "field")))
         branch.add(_line("refused", source["refused_to"]))
         if source["filter"] is not None:
             branch.add(_line("filter", source["filter"]))
     if plan["columns"] or plan["conditions"]:
-        counts = f"{len(plan['columns'])} columns", f"{len(plan['conditions'])} conditions"
+        counts = counted(len(plan["columns"]), "column"), counted(len(plan["conditions"]), "condition")
         columns = root.add(_line("derive", *counts))
         for column in plan["columns"]:
             columns.add(Text.assemble((column["name"], "cyan"), (f" {column['type']} ", "dim"), column["from"]))
@@ -92,14 +95,14 @@ def tree(plan: Mapping[str, Any]) -> Tree:
         for view in stage["views"]:
             branch.add(Group(_line("view", view["id"], f"hash {view['hash']}"), _windows(view["windows"])))
     if plan["derived"]:
-        derived = root.add(_line("derive", f"{len(plan['derived'])} features"))
+        derived = root.add(_line("derive", counted(len(plan["derived"]), "feature")))
         for feature in plan["derived"]:
             derived.add(Text.assemble((feature["name"], "cyan"), (f" {feature['type']} ", "dim"), feature["from"]))
     encode = root.add(
         _line(
             "encode",
             plan["features_topic"],
-            f"{plan['features']} features, {len(plan['passthrough'])} columns passed through",
+            f"{counted(plan['features'], 'feature')}, {counted(len(plan['passthrough']), 'column')} passed through",
         )
     )
     for stage in plan["stages"]:
@@ -122,7 +125,7 @@ def state_table(plan: Mapping[str, Any]) -> RenderableType:
         total = plan["estimate"]
         table.add_row(Text("all", "bold"), "", "", size(total["sparse_bytes"]), size(total["hot_bytes"]))
     note = (
-        f"sparse: one event in each window; hot: at least {plan['events_per_tile']} events in each tile, "
+        f"sparse: one event in each window; hot: at least {counted(plan['events_per_tile'], 'event')} in each tile, "
         "all values different. Bytes in a checkpoint."
     )
     return Group(table, Text(note, "dim"))

@@ -82,7 +82,7 @@ def test_derived_features_come_after_the_windows(kernel: Kernel) -> None:
     found = overview(plan, state_sizes(plan, kernel, 1), id_bytes=45, events_per_tile=1, entities=1)
     assert found["derived"] == [{"name": "v.half", "type": "double", "from": "n / 2"}]
     assert found["features"] == 2
-    assert "derive 1 features" in [text.label.plain for text in tree(found).children]  # type: ignore[union-attr]
+    assert "derive 1 feature" in [text.label.plain for text in tree(found).children]  # type: ignore[union-attr]
 
 
 def test_the_command_prints_a_tree_or_json() -> None:
