@@ -61,7 +61,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
         signal.signal(closing, _interrupt)
     console = Console()
     folder = _prepare_folder(folder.resolve())
-    stack = Stack(folder / "stack", Ports.free())
+    stack = Stack(folder / "stack", Ports.free(), brief=True)
     passed = False
     try:
         passed = _run(stack, _demo_parameters(full, seed, (only,) if only else PIPELINES), folder, console, seed)

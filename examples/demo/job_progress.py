@@ -7,9 +7,8 @@ import re
 import httpx
 
 _TIMEOUT_S = 2.0
-_NEXT = re.compile(
-    r"^flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset\{(.*)\} (\S+)$", re.MULTILINE
-)
+_OFFSET = "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
+_SAMPLE = re.compile(rf"^{_OFFSET}\{{(.*)\}} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -37,7 +36,8 @@ class JobProgress:
     def refresh(self) -> None:
         """Read the page. What was read before stays if it cannot be read, or the job has ended."""
         try:
-            page = self._client.get(self._url).raise_for_status().text
+            # The whole page has thousands of metrics.
+            page = self._client.get(self._url, params={"name[]": _OFFSET}).raise_for_status().text
         except httpx.HTTPError:
             return
         self._latest = next_offsets(page, self._job) or self._latest
@@ -50,7 +50,7 @@ class JobProgress:
 def next_offsets(page: str, job: str) -> dict[tuple[str, int], int]:
     """The offset after the last record taken, by topic and partition, of a job on a metrics page."""
     found = {}
-    for labels_text, value in _NEXT.findall(page):
+    for labels_text, value in _SAMPLE.findall(page):
         labels = dict(_LABEL.findall(labels_text))
         if labels.get("job_name") == job:
             found[labels["topic"], int(labels["partition"])] = int(float(value)) + 1

@@ -24,7 +24,8 @@ def test_the_next_offset_follows_the_last_record_that_this_job_took() -> None:
 def test_the_position_of_a_job_that_has_ended_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = [PAGE, "", None, PAGE.replace("7774", "9")]
 
-    def get(_: httpx.Client, url: str) -> httpx.Response:
+    def get(_: httpx.Client, url: str, params: dict[str, str]) -> httpx.Response:
+        assert params == {"name[]": _NAME}
         page = pages.pop(0)
         if page is None:
             raise httpx.ConnectError("refused")
