@@ -17,13 +17,16 @@ class ConsumerLags:
     """Measures the lag of the feature job and of every consumer that was :meth:`added <add>`.
 
     The feature job's is what it has not read: its latest features may still be on their way to their topic.
+    ``feature_records`` is how many are on it, as of the last :meth:`lags`.
     """
 
     def __init__(self, pipeline: Pipeline, kafka: KafkaAccess, job: JobProgress) -> None:
         self._pipeline = pipeline.name
         self._job = job
-        self._lag = Lag(kafka)
         self._features, self._predictions = pipeline.features_topic, pipeline.predictions_topic
+        topics = (pipeline.source.topic, self._features, self._predictions)
+        self._lag = Lag(kafka, dict.fromkeys(topics, pipeline.source.partitions))
+        self.feature_records = 0
         both = (self._features, self._predictions)
         self._reads = {
             JOB: (pipeline.source.topic,),
@@ -41,16 +44,12 @@ class ConsumerLags:
     def lags(self) -> dict[str, int]:
         """The lag of each included consumer in records, in the order in which they were added."""
         self._job.refresh()
-        ends = {
-            topic: self._lag.end_offsets(topic) for topic in {t for name in self._started for t in self._reads[name]}
-        }
+        read = {topic for name in self._started for topic in self._reads[name]}
+        ends = {topic: self._lag.end_offsets(topic) for topic in read | {self._features}}
+        self.feature_records = sum(ends[self._features].values())
         return {
             name: sum(self._behind(name, topic, ends[topic]) for topic in self._reads[name]) for name in self._started
         }
-
-    def feature_records(self) -> int:
-        """The number of records on the features topic."""
-        return sum(self._lag.end_offsets(self._features).values())
 
     def close(self) -> None:
         """Disconnect."""

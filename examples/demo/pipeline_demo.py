@@ -207,8 +207,8 @@ class _PipelineDemo:
         now = self._polled_at = time.monotonic()
         self._commands.check()
         produced = self._producer.counts
-        counts = {"produced": produced.total() - produced["label"], "features": self._lags.feature_records()}
         lags = self._lags.lags()
+        counts = {"produced": produced.total() - produced["label"], "features": self._lags.feature_records}
         state = self._screen.state
         if self._predictions is not None:
             counts["predictions"] = self._predictions.count
