@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from pydantic import BaseModel, ConfigDict
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -33,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT
+from scoring.trained_model import Importance, ModelManifest, TrainedModel, Validation
 from scoring.training_set import TrainingSet
 from scoring.vectors import FloatArray
 
@@ -46,68 +45,6 @@ _LEAST_PER_CLASS = 10
 _PARITY = 1e-5
 _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
-
-
-class Validation(BaseModel):
-    """The AUC on the latest events of the set, of a model trained on the events before ``from_ms``."""
-
-    model_config = ConfigDict(frozen=True)
-
-    from_ms: int
-    rows: int
-    positives: int
-    auc: float
-    auc_without_windows: float | None
-
-
-class Importance(BaseModel):
-    """The permutation importance of an input: the AUC that the validation part loses when its values are shuffled.
-
-    ``loss`` is the mean over several shuffles, ``spread`` their standard deviation. Correlated inputs share their
-    importance, so each of them may seem unimportant.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    input: str
-    loss: float
-    spread: float
-
-
-class ModelManifest(BaseModel):
-    """How a model was trained: enough to reproduce it byte for byte, and to know which vectors it accepts.
-
-    ``importance`` lists every input, the most important first.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    inputs: tuple[str, ...]
-    baseline_inputs: tuple[str, ...]
-    views: Mapping[str, str]
-    seed: int
-    data_hash: str
-    until_ms: int | None
-    rows: int
-    positives: int
-    iterations: int
-    read: Mapping[str, int]
-    validation: Validation
-    importance: tuple[Importance, ...] = ()
-    libraries: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model as ONNX bytes, its baseline without windowed features (None if all are windowed), and its manifest.
-
-    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
-    """
-
-    onnx: bytes
-    baseline_onnx: bytes | None
-    manifest: ModelManifest
-    validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def train(training_set: TrainingSet, seed: int) -> TrainedModel:

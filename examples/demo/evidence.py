@@ -18,7 +18,7 @@ from schemas.columns import ColumnReader
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
-from scoring.training import Importance
+from scoring.trained_model import Importance
 from streams.plan.project import Project
 from verify.labels import known_labels
 from verify.measured import Measured

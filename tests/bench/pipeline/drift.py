@@ -35,7 +35,7 @@ from penstock.settings import Settings
 from schemas.codec import Encoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
-from scoring.training import TrainedModel
+from scoring.trained_model import TrainedModel
 from scoring.vectors import Vectorizer, pack_vector
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline

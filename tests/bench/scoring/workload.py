@@ -13,7 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.servers.registry import PRIMARY_SERVER, open_server
-from scoring.training import ModelManifest, TrainedModel, Validation, to_onnx
+from scoring.trained_model import ModelManifest, TrainedModel, Validation
+from scoring.training import to_onnx
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
