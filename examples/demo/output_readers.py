@@ -85,8 +85,7 @@ class PredictionReader:
         self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = record_decoder("prediction")
         self._stop = threading.Event()
-        # Fetch each record as soon as it exists, as a system that waits for a decision would.
-        self._consumer = Consumer({**_settings(kafka), "fetch.wait.max.ms": 5})
+        self._consumer = Consumer(_settings(kafka))
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
