@@ -88,7 +88,7 @@ def run_pipeline_demo(
 
 
 class _PipelineDemo:
-    """The demo of one pipeline, whose feature job was started; it stops the job unless it fails (``job_runs``)."""
+    """The demo of one pipeline, whose feature job was started. ``job_runs`` until :meth:`run` stops it."""
 
     def __init__(
         self,
@@ -174,8 +174,8 @@ class _PipelineDemo:
         self._step("catch up", "stop the job with a savepoint")
         self._wait("features of the live events", JOB)
         # When it has stopped, all that it has computed is on the features topic.
-        self._call("job", "stop", name)
         self.job_runs = False
+        self._call("job", "stop", name)
         self._screen.step(f"{name}: wait until all consumers have caught up")
         self._wait("predictions of the live events", SCORER)
         self._wait("the sinks and the detectors", *final_consumers)
