@@ -126,7 +126,7 @@ class _PipelineDemo:
         assert self._producer.event_times is not None
         begin, until = self._producer.event_times
         out = str(self._backfill)
-        self._step("backfill", "backfill the history's features from the raw events to Parquet")
+        self._step("backfill", "backfill the history's features to Parquet")
         # It reads the raw events: it needs nothing of what the job and the sinks are still doing.
         self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
         self._step("train", "train a model on the backfill and load it")
