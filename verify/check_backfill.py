@@ -301,7 +301,7 @@ class _Sequence:
     """Events of an entity in the order in which a view saw them."""
 
     def __init__(self, places: Sequence[Place], events: _Events) -> None:
-        rows = [(source, *position, events[source, position].time) for source, position in places]
+        rows = [(place.source, *place.position, events[place].time) for place in places]
         table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
         self._places, self._times = table[:, :3], table[:, 3]
         self._newest = np.maximum.accumulate(self._times)

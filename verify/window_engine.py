@@ -176,8 +176,9 @@ class _Column(NamedTuple):
 
     def take(self, chosen: _Ints) -> _Column:
         """Some of the events, in this order."""
-        parts = (of_all[chosen] for of_all in (self.rows, self.times, self.values, self.numbers))
-        return _Column(*parts, can_be_summed=self.can_be_summed)
+        return self._replace(
+            rows=self.rows[chosen], times=self.times[chosen], values=self.values[chosen], numbers=self.numbers[chosen]
+        )
 
 
 class _Windows(NamedTuple):
