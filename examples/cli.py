@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from deploy.local.ports import Ports
+from deploy.local.services.service import HOST
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from examples.demo.evidence import collect_evidence
@@ -60,7 +61,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
         signal.signal(closing, _interrupt)
     console = Console()
     folder = _prepare_folder(folder.resolve())
-    stack = Stack(folder / "stack", Ports.free())
+    stack = Stack(folder / "stack", Ports.free(), brief=True)
     passed = False
     try:
         passed = _run(stack, _demo_parameters(full, seed, (only,) if only else PIPELINES), folder, console, seed)
@@ -129,12 +130,13 @@ def _prepare_folder(folder: Path) -> Path:
 def _run(stack: Stack, parameters: list[DemoParameters], folder: Path, console: Console, seed: int) -> bool:
     """Run the pipelines, verify them, write the report and print the summary; returns whether all checks passed."""
     environment = stack.environment() | {"PENSTOCK_PII_KEY_FILE": str(_new_key(folder / "pii.key"))}
+    job_metrics = f"http://{HOST}:{stack.ports['taskmanager_metrics']}/metrics"
     results = {}
     with Screen(console) as screen:
         screen.step("local stack: Kafka, Cassandra, Redis, Triton, Flink")
         stack.up(progress=lambda *_: screen.refresh())
         for one in parameters:
-            results[one.pipeline] = run_pipeline_demo(one, environment, folder / one.pipeline, screen)
+            results[one.pipeline] = run_pipeline_demo(one, environment, job_metrics, folder / one.pipeline, screen)
         measured_path, report_path = folder / "measured.json", folder / "report.json"
         write_by_pipeline({name: result.measured for name, result in results.items()}, measured_path)
         write_by_pipeline({name: result.timeline for name, result in results.items()}, folder / "timeline.json")

@@ -17,7 +17,7 @@ Models:
 
 - ``vectors``         feature vectors as models take them
 - ``training_set``    the point-in-time join of vectors and labels
-- ``training``        from a training set to an ONNX model
+- ``training``        from a training set to an ONNX model, a ``trained_model``
 - ``repository``      model versions on disk; ``triton_model`` is copied into each for Triton to run
 - ``version_loading`` makes a version the current one
 - ``model_metadata``  what describes a served version

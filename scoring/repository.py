@@ -29,7 +29,7 @@ from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
-from scoring.training import ModelManifest, TrainedModel
+from scoring.trained_model import ModelManifest, TrainedModel
 
 Backend = Literal["python", "onnxruntime"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from pydantic import BaseModel, ConfigDict
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -32,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT
+from scoring.trained_model import Importance, ModelManifest, TrainedModel, Validation
 from scoring.training_set import TrainingSet
 from scoring.vectors import FloatArray
 
@@ -47,68 +47,6 @@ _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
 
 
-class Validation(BaseModel):
-    """The AUC on the latest events of the set, of a model trained on the events before ``from_ms``."""
-
-    model_config = ConfigDict(frozen=True)
-
-    from_ms: int
-    rows: int
-    positives: int
-    auc: float
-    auc_without_windows: float | None
-
-
-class Importance(BaseModel):
-    """The permutation importance of an input: the AUC that the validation part loses when its values are shuffled.
-
-    ``loss`` is the mean over several shuffles, ``spread`` their standard deviation. Correlated inputs share their
-    importance, so each of them may seem unimportant.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    input: str
-    loss: float
-    spread: float
-
-
-class ModelManifest(BaseModel):
-    """How a model was trained: enough to reproduce it byte for byte, and to know which vectors it accepts.
-
-    ``importance`` lists every input, the most important first.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    inputs: tuple[str, ...]
-    baseline_inputs: tuple[str, ...]
-    views: Mapping[str, str]
-    seed: int
-    data_hash: str
-    until_ms: int | None
-    rows: int
-    positives: int
-    iterations: int
-    read: Mapping[str, int]
-    validation: Validation
-    importance: tuple[Importance, ...] = ()
-    libraries: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model as ONNX bytes, its baseline without windowed features (None if all are windowed), and its manifest.
-
-    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
-    """
-
-    onnx: bytes
-    baseline_onnx: bytes | None
-    manifest: ModelManifest
-    validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-
-
 def train(training_set: TrainingSet, seed: int) -> TrainedModel:
     """Validate on the latest fifth a model trained on the rest, then train on all rows.
 
@@ -120,8 +58,7 @@ def train(training_set: TrainingSet, seed: int) -> TrainedModel:
             those of the trained one (a defect in a library, which must not reach production).
     """
     earlier, later = _split(training_set)
-    # One thread: while a pipeline ran on the machine, threads that spin for a core took four times the CPU.
-    with threadpool_limits(1, user_api="openmp"):
+    with _use_one_thread():
         return _train(training_set, seed, earlier, later)
 
 
@@ -184,41 +121,54 @@ def to_onnx(
     return content
 
 
+def _use_one_thread() -> threadpool_limits:
+    """Limits the calling thread, and only it.
+
+    While a pipeline ran on the machine, threads that spin for a core took four times the CPU.
+    """
+    return threadpool_limits(1, user_api="openmp")
+
+
 def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]) -> TrainedModel:
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
-    model, trial = _fit(training_set.X, training_set.y, earlier, later, seed)
-    content = to_onnx(model, training_set.X, training_set.inputs, seed)
-    validated = trial.predict_proba(training_set.X[later])[:, 1]
-    baseline: bytes | None = None
-    baseline_inputs = tuple(training_set.inputs[i] for i in columns)
-    auc_without_windows: float | None = None
-    if columns:
-        event_only = np.ascontiguousarray(training_set.X[:, columns])
-        simple, simple_trial = _fit(event_only, training_set.y, earlier, later, seed)
-        baseline = to_onnx(simple, event_only, baseline_inputs, seed)
-        auc_without_windows = auc(simple_trial.predict_proba(event_only[later])[:, 1], training_set.y[later])
+    X, y, inputs = training_set.X, training_set.y, training_set.inputs  # noqa: N806 - the matrix, as everywhere
+    trial = _fit_trial(X, y, earlier, later, seed)
+    with ThreadPoolExecutor(1, initializer=_use_one_thread) as beside:
+        # It takes as long as all that follows, and what computes here does not hold Python's lock.
+        importance = beside.submit(_importance, trial, X[later], y[later], inputs, seed)
+        model = _fit(X, y, trial, seed)
+        content = to_onnx(model, X, inputs, seed)
+        validated = trial.predict_proba(X[later])[:, 1]
+        baseline: bytes | None = None
+        auc_without_windows: float | None = None
+        if columns:
+            event_only = np.ascontiguousarray(X[:, columns])
+            simple_trial = _fit_trial(event_only, y, earlier, later, seed)
+            simple = _fit(event_only, y, simple_trial, seed)
+            baseline = to_onnx(simple, event_only, tuple(inputs[i] for i in columns), seed)
+            auc_without_windows = auc(simple_trial.predict_proba(event_only[later])[:, 1], y[later])
     return TrainedModel(
         content,
         baseline,
         ModelManifest(
-            inputs=training_set.inputs,
-            baseline_inputs=baseline_inputs,
+            inputs=inputs,
+            baseline_inputs=tuple(inputs[i] for i in columns),
             views=training_set.views,
             seed=seed,
             data_hash=training_set.data_hash,
             until_ms=training_set.until_ms,
             rows=len(training_set),
-            positives=int(training_set.y.sum()),
+            positives=int(y.sum()),
             iterations=model.n_iter_,
             read=asdict(training_set.counts),
             validation=Validation(
                 from_ms=int(training_set.event_times[later][0]),
                 rows=int(later.sum()),
-                positives=int(training_set.y[later].sum()),
-                auc=auc(validated, training_set.y[later]),
+                positives=int(y[later].sum()),
+                auc=auc(validated, y[later]),
                 auc_without_windows=auc_without_windows,
             ),
-            importance=_importance(trial, training_set.X[later], training_set.y[later], training_set.inputs, seed),
+            importance=importance.result(),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
         ),
@@ -258,17 +208,26 @@ def _format_counts(training_set: TrainingSet) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in counts.items()) or "nothing"
 
 
-def _fit(
+def _fit_trial(
     X: FloatArray,  # noqa: N803
     y: NDArray[np.int8],
     earlier: NDArray[np.bool_],
     later: NDArray[np.bool_],
     seed: int,
-) -> tuple[HistGradientBoostingClassifier, HistGradientBoostingClassifier]:
-    """The model fitted to all rows, and the trial fitted to the earlier rows, which is validated on the later ones."""
+) -> HistGradientBoostingClassifier:
+    """The model fitted to the earlier rows, until the loss on the later ones stops improving."""
     trial = _classifier(seed, early_stopping=True, n_iter_no_change=15)
-    trial.fit(_without_infinities(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
-    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_without_infinities(X), y), trial
+    return trial.fit(_without_infinities(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
+
+
+def _fit(
+    X: FloatArray,  # noqa: N803
+    y: NDArray[np.int8],
+    trial: HistGradientBoostingClassifier,
+    seed: int,
+) -> HistGradientBoostingClassifier:
+    """The model fitted to all rows, with as many trees as its trial."""
+    return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_without_infinities(X), y)
 
 
 def _importance(

@@ -52,6 +52,8 @@ BATCH = 2_000
 # While the store writes one, a second waits in line, and a third is decoded.
 MOST_IN_FLIGHT = 3
 _POLL_S = 0.25
+# What a sink that may wait for records does not wait for longer: a backlog is fetched at once.
+_ENOUGH_BYTES = 1_000_000
 _COMMIT_INTERVAL_S = 1.0
 _KAFKA_TIMEOUT_S = 10.0
 _BACKOFF_FIRST_S, _BACKOFF_LONGEST_S = 0.1, 10.0
@@ -69,6 +71,7 @@ class Sink(Generic[Decoded]):
         watch: Learns which partitions this sink owns, and which offsets are done.
         rng: Jitter of the pauses between attempts.
         reference: The pipeline, as named on the command line.
+        wait_ms: How long a record may wait in Kafka for others, to be fetched together, if few arrive.
         skip_deleted: Whether to go on where Kafka deleted records before they were read.
     """
 
@@ -81,12 +84,14 @@ class Sink(Generic[Decoded]):
         rng: random.Random,
         *,
         reference: str,
+        wait_ms: int = 0,
         skip_deleted: bool = False,
     ) -> None:
         self._store = store
         self._rng = rng
         self._kafka = kafka
         self._pipeline = pipeline
+        self._wait_ms = wait_ms
         self._watch = watch
         self._metrics = SinkMetrics(pipeline, store.name, store.topics)
         self._errors = KafkaErrors(kafka, reference, self._metrics.kafka_errors.inc, time.monotonic)
@@ -154,6 +159,7 @@ class Sink(Generic[Decoded]):
                 # Defaults 100 and 10 000: find a broker that was away for long within 2 s.
                 "reconnect.backoff.ms": 1_000,
                 "reconnect.backoff.max.ms": 2_000,
+                **({"fetch.min.bytes": _ENOUGH_BYTES, "fetch.wait.max.ms": self._wait_ms} if self._wait_ms else {}),
             }
         )
         consumer.subscribe(

@@ -136,6 +136,7 @@ class StoreType(Generic[Options]):
         options: The model of its options.
         topics: The topics of a pipeline that its sink reads.
         create: Makes the store of a pipeline, not connected yet.
+        wait_ms: How long a record may wait in Kafka for others, to be fetched together, if few arrive.
     """
 
     name: str
@@ -143,3 +144,4 @@ class StoreType(Generic[Options]):
     options: type[Options]
     topics: Callable[[Pipeline], tuple[str, ...]]
     create: Callable[[Project, Settings, Options], Store[Any]]
+    wait_ms: int = 0

@@ -15,6 +15,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from streams.oracle.event_time_order import Arrival, order_by_event_time
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, ViewPlan
@@ -225,8 +228,10 @@ def _check_view(
 ) -> None:
     replayed = _replayed(view, events, order)
     live = None
+    longest_ms = max(feature.window_ms + feature.hop_ms for feature in view.features)
     for entity, places in replayed.items():
         seq = 0
+        own_order = None
         in_other_order: list[tuple[int, ViewEmission]] = []
         for index, (source, position) in enumerate(places):
             row = rows.get(position) if source == 0 else None
@@ -248,8 +253,11 @@ def _check_view(
             if not different:
                 continue
             live = _live(view, records, events) if live is None else live
-            of_live, at = live.get((entity, position), ([], -1))
-            if _relevant(view, of_live[: at + 1], events) == _relevant(view, places[: index + 1], events):
+            of_live, at = live.get((entity, position), (None, -1))
+            own_order = own_order or _Sequence(places, events)
+            if of_live is not None and np.array_equal(
+                of_live.within(longest_ms, at), own_order.within(longest_ms, index)
+            ):
                 findings.mismatch(f"{where}: {', '.join(different)} differ from what was served, in the same order")
                 continue
             findings.order_differences += 1
@@ -273,7 +281,7 @@ def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[
 
 def _live(
     view: ViewPlan, records: Iterable[Published], events: _Events
-) -> dict[tuple[str, Position], tuple[list[Place], int]]:
+) -> dict[tuple[str, Position], tuple[_Sequence, int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
     known = [
         record for record in records if Place(0, record.position) in events and record.value[view.name] is not None
@@ -282,18 +290,26 @@ def _live(
     seen = {}
     for (entity, _), emissions in emissions_of(view, known).items():
         for chain in chains_of(emissions, events, FeatureFindings(), entity).attempts:
-            places = [event.place for event in chain.events]
+            sequence = _Sequence([event.place for event in chain.events], events)
             for index, emission in chain.emissions:
                 if first[emission.position].value["attempt"] == chain.attempt:
-                    seen[entity, emission.position] = places, index
+                    seen[entity, emission.position] = sequence, index
     return seen
 
 
-def _relevant(view: ViewPlan, places: Sequence[Place], events: _Events) -> list[Place]:
-    """The events that are still in a window at the time of the newest one."""
-    longest = max(feature.window_ms + feature.hop_ms for feature in view.features)
-    newest = max((events[place].time for place in places), default=0)
-    return [place for place in places if events[place].time > newest - longest]
+class _Sequence:
+    """Events of an entity in the order in which a view saw them."""
+
+    def __init__(self, places: Sequence[Place], events: _Events) -> None:
+        rows = [(place.source, *place.position, events[place].time) for place in places]
+        table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
+        self._places, self._times = table[:, :3], table[:, 3]
+        self._newest = np.maximum.accumulate(self._times)
+
+    def within(self, longest_ms: int, index: int) -> npt.NDArray[np.int64]:
+        """The places, [n, 3], of the events up to this index that are still in a window of this length."""
+        oldest = max(int(self._newest[index]) - longest_ms + 1, np.iinfo(np.int64).min)
+        return self._places[: index + 1][self._times[: index + 1] >= oldest]
 
 
 def _different(view: ViewPlan, row: Mapping[str, Any], served: Mapping[str, Any] | None) -> list[str]:

@@ -42,14 +42,13 @@ class PredictionFindings(Findings):
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
     """The model's inputs for each feature record: float32 [count, inputs], with NaN for null."""
-    paths = [name.split(".", 1) for name in model.inputs]
-    vectors = np.full((count, len(paths)), np.nan, dtype=np.float32)
-    for row, value in enumerate(values):
-        for column, (scope, name) in enumerate(paths):
-            part = value[scope]
-            cell = None if part is None else part[name]
-            if cell is not None:
-                vectors[row, column] = cell
+    vectors = np.empty((count, len(model.inputs)), dtype=np.float32)
+    records = list(values)
+    for column, path in enumerate(model.inputs):
+        scope, name = path.split(".", 1)
+        cells = [None if (part := record[scope]) is None else part[name] for record in records]
+        with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
+            vectors[:, column] = np.array(cells, dtype=np.float64)
     return vectors
 
 

@@ -102,11 +102,12 @@ def _data_hash(
     known_at = [max(time for time in of_row if time is not None) for of_row in dates]
     chosen = [number for event_id, number in first.items() if event_id in labels and known_at[number] <= until_ms]
     order = sorted(chosen, key=lambda number: (times[number], ids[number]))
-    cells = [[_number(columns[name][number]) for name in inputs] for number in order]
+    with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
+        cells = [np.array(columns[name], dtype=np.float64)[order].astype("<f4") for name in inputs]
     names = [ids[number] for number in order]
     digest = hashlib.sha256(json.dumps([inputs, views, names], sort_keys=True).encode())
     digest.update(np.array([times[number] for number in order], dtype="<i8").tobytes())
-    digest.update(np.array(cells, dtype="<f4").tobytes())
+    digest.update(np.stack(cells, axis=1).tobytes())
     digest.update(np.array([labels[event_id] for event_id in names], dtype=np.int8).tobytes())
     return digest.hexdigest()
 
@@ -115,7 +116,3 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     """The values of a column, times as epoch milliseconds."""
     values: list[Any] = (column.cast("int64") if pa.types.is_timestamp(column.type) else column).to_pylist()
     return values
-
-
-def _number(value: Any) -> float:
-    return np.nan if value is None else value

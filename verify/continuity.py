@@ -180,18 +180,19 @@ def check_continuity(
     ends: dict[int, int] = {}
     for epoch in sorted(epochs):
         for partition, seen in _by_partition(epochs[epoch]).items():
-            run = [offset for offset in offsets[partition] if min(seen) <= offset <= max(seen)]
+            begin, end = min(seen), max(seen)
+            run = [offset for offset in offsets[partition] if begin <= offset <= end]
             where = f"{name}, epoch {epoch}, partition {partition}"
             may_have_gaps = not ordered and epoch != max(epochs)
             if sorted(seen) != run and not (may_have_gaps and len(set(seen)) == len(seen)):
                 lost = sorted(set(run) - set(seen))
-                text = f"{where}: counted {len(seen)} events from offset {min(seen)} to {max(seen)} of {len(run)}"
+                text = f"{where}: counted {len(seen)} events from offset {begin} to {end} of {len(run)}"
                 findings.mismatch(text + (f"; the first that is missing has offset {lost[0]}" if lost else ""))
             elif ordered and seen != run:
                 findings.mismatch(f"{where}: events were not counted in the order of their offsets")
-            if max(seen) < ends.get(partition, -1):
-                findings.mismatch(f"{where}: ends at offset {max(seen)}, an earlier epoch at {ends[partition]}")
-            ends[partition] = max(seen)
+            if end < ends.get(partition, -1):
+                findings.mismatch(f"{where}: ends at offset {end}, an earlier epoch at {ends[partition]}")
+            ends[partition] = end
             counted |= {Position(partition, offset) for offset in seen}
     for event in events:
         if event.position not in counted and event.position not in without:
@@ -222,8 +223,8 @@ def check_updates(
     everything = _by_route(updating, route)
     for epoch, chain in epochs.items():
         for lane, seen in _by_route((event for event in chain if event.source), route).items():
-            first = 0 if from_beginning and epoch == min(epochs) else min(seen)
-            run = [offset for offset in everything[lane] if first <= offset <= max(seen)]
+            first, last = 0 if from_beginning and epoch == min(epochs) else min(seen), max(seen)
+            run = [offset for offset in everything[lane] if first <= offset <= last]
             if seen != run:
                 source, partition = lane[:2]
                 lost = sorted(set(run) - set(seen))

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,33 +52,36 @@ def read_run(
         return list(read_topic(kafka, topic))
 
     read_at_ms = time.time_ns() // 1_000_000
-    features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
-    predictions, no_predictions = readable(
-        records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
-    )
-    vectors, unread = _read_store(
-        "Redis", settings.redis.url, lambda: _read_redis(connect_redis(settings.redis), plan, features)
-    )
-    cassandra_points = ", ".join(settings.cassandra.contact_points)
-    has_monitors, labels = pipeline.monitors is not None, pipeline.labels
-    return RunData(
-        sources=tuple(records(source.topic) for source in plan.sources),
-        dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
-        features=features,
-        predictions=predictions,
-        unpublished=records(dead_letters_of(pipeline.features_topic)),
-        unscored=records(dead_letters_of(pipeline.predictions_topic)),
-        alerts=records(pipeline.drift_topic) if has_monitors else (),
-        states=records(pipeline.drift_state_topic) if has_monitors else (),
-        labels=() if labels is None else records(labels.topic),
-        redis=vectors,
-        cassandra=_read_store("Cassandra", cassandra_points, lambda: _read_cassandra(plan, settings, sample, seed)),
-        backfill=None if backfill is None else read_backfill_data(backfill),
-        models=settings.model_repository,
-        unreadable=[*no_features, *no_predictions],
-        unread=unread,
-        read_at_ms=read_at_ms,
-    )
+    points = ", ".join(settings.cassandra.contact_points)
+    # Cassandra answers page by page: it is read beside all else, which is decoded here.
+    with ThreadPoolExecutor(1) as beside:
+        tables = beside.submit(_read_store, "Cassandra", points, lambda: _read_cassandra(plan, settings, sample, seed))
+        features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
+        predictions, no_predictions = readable(
+            records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
+        )
+        vectors, unread = _read_store(
+            "Redis", settings.redis.url, lambda: _read_redis(connect_redis(settings.redis), plan, features)
+        )
+        has_monitors, labels = pipeline.monitors is not None, pipeline.labels
+        return RunData(
+            sources=tuple(records(source.topic) for source in plan.sources),
+            dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
+            features=features,
+            predictions=predictions,
+            unpublished=records(dead_letters_of(pipeline.features_topic)),
+            unscored=records(dead_letters_of(pipeline.predictions_topic)),
+            alerts=records(pipeline.drift_topic) if has_monitors else (),
+            states=records(pipeline.drift_state_topic) if has_monitors else (),
+            labels=() if labels is None else records(labels.topic),
+            redis=vectors,
+            backfill=None if backfill is None else read_backfill_data(backfill),
+            models=settings.model_repository,
+            unreadable=[*no_features, *no_predictions],
+            unread=unread,
+            read_at_ms=read_at_ms,
+            cassandra=tables.result(),
+        )
 
 
 def _read_store(name: str, where: str, read: Callable[[], T]) -> T:

@@ -2,15 +2,16 @@
 
 The naive oracle (:mod:`streams.oracle.reference`) re-computes every window from all events, which is too slow for every
 value of a run. This engine finds each window as a slice of the entity's events and reduces the slices of the common
-aggregates with numpy; it hands the slice of any other aggregate to the oracle's own function. Nothing is computed by
-subtracting what left a window. ``tests/verify/test_window_engine.py`` compares it with the oracle.
+aggregates with numpy. Where a slice has late events that are not in the window, or the order of event time counts, it
+first lays out what the window holds. It hands the slice of any other aggregate to the oracle's own function. Nothing is
+computed by subtracting what left a window. ``tests/verify/test_window_engine.py`` compares it with the oracle.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -109,13 +110,18 @@ class ChainValues:
         reduction = _REDUCTIONS.get(feature.operation) if column.can_be_summed else None
         if reduction is None:
             return np.zeros(len(filled), dtype=np.bool_)
-        reduced = filled & windows.are_slices(ordered=feature.operation in _ORDERED)
-        places = np.flatnonzero(reduced)
-        if len(places):
-            some = reduction(feature, column, windows.take(places), as_of[places])
+        ordered = feature.operation in _ORDERED
+        whole = filled & windows.are_slices(ordered=ordered)
+        places = np.flatnonzero(whole)
+        parts = [(places, column, windows.take(places))] if len(places) else []
+        for places, own_column, own_windows in (
+            *parts,
+            *_laid_out(column, windows, np.flatnonzero(filled & ~whole), ordered=ordered),
+        ):
+            some = reduction(feature, own_column, own_windows, as_of[places])
             for place, value, error in zip(places.tolist(), some.values, some.allowed, strict=True):
                 found.values[place], found.allowed[place] = value, error
-        return reduced
+        return filled
 
     def _empty_what_timers_passed(self, feature: FeaturePlan, found: Expected) -> None:
         for place, (newest, as_of) in enumerate(zip(self._newest.tolist(), self._as_of.tolist(), strict=True)):
@@ -134,7 +140,7 @@ class ChainValues:
         index = int(self._indexes[place])
         span = slice(None) if windows is None else slice(int(windows.begin[place]), int(windows.end[place]))
         last_out = -math.inf if feature.is_lifetime else (as_of - feature.window_ms) // feature.hop_ms
-        candidates = zip(column.row_list[span], column.time_list[span], column.values[span], strict=True)
+        candidates = zip(column.rows[span].tolist(), column.times[span].tolist(), column.values[span], strict=True)
         inside = [item for item in candidates if item[0] <= index and item[1] // feature.hop_ms > last_out]
         matching = tuple((time, value) for _, time, value in inside)
         is_own = bool(inside) and inside[-1][0] == index
@@ -152,9 +158,7 @@ class _Column(NamedTuple):
 
     rows: _Ints
     times: _Ints
-    row_list: list[int]
-    time_list: list[int]
-    values: list[Any]
+    values: npt.NDArray[np.object_]
     numbers: _Floats
     can_be_summed: bool  # no sum of powers of the numbers leaves the range of a double
 
@@ -167,8 +171,14 @@ class _Column(NamedTuple):
         numbers = np.array(values, dtype=np.float64) if is_numeric else np.zeros(len(kept))
         sizes = np.abs(numbers[numbers != 0.0])
         can_be_summed = bool(np.all((sizes >= _LEAST_NUMBER) & (sizes <= _GREATEST_NUMBER)))
-        as_arrays = np.array(rows, dtype=np.int64), np.array(times, dtype=np.int64)
-        return cls(*as_arrays, rows, times, values, numbers, can_be_summed)
+        as_objects = np.fromiter(values, np.object_, len(values))
+        return cls(np.array(rows, np.int64), np.array(times, np.int64), as_objects, numbers, can_be_summed)
+
+    def take(self, chosen: _Ints) -> _Column:
+        """Some of the events, in this order."""
+        return self._replace(
+            rows=self.rows[chosen], times=self.times[chosen], values=self.values[chosen], numbers=self.numbers[chosen]
+        )
 
 
 class _Windows(NamedTuple):
@@ -212,6 +222,46 @@ class _Windows(NamedTuple):
     def sizes(self) -> _Ints:
         """How many events each slice has."""
         return self.end - self.begin
+
+
+def _laid_out(
+    column: _Column, windows: _Windows, places: _Ints, *, ordered: bool
+) -> Iterator[tuple[_Ints, _Column, _Windows]]:
+    """The windows at these places, in blocks: their places, a column, and each one's events as a slice of that column.
+
+    ``ordered``: in the order of event time. Windows that hold nothing are left out.
+    """
+    for block in _blocks(windows.sizes[places]):
+        some = windows.take(places[block])
+        window, candidates = _members(some)
+        inside = windows.tiles[candidates] > some.last_out[window]
+        window, members = window[inside], candidates[inside]
+        if ordered:  # stable: events of one time stay in the order of their arrival
+            members = members[np.lexsort((column.times[members], window))]
+        counts = np.bincount(window, minlength=len(some.begin))
+        filled = np.flatnonzero(counts)
+        end = np.cumsum(counts)[filled]
+        slices = _Windows(
+            end - counts[filled], end, some.last_out[filled], windows.tiles[members], column.times[members]
+        )
+        yield places[block][filled], column.take(members), slices
+
+
+def _members(windows: _Windows) -> tuple[_Ints, _Ints]:
+    """The slices one after another: for each event of each slice, the number of the window and the event's place."""
+    sizes = windows.sizes
+    starts = np.cumsum(sizes) - sizes
+    window = np.repeat(np.arange(len(sizes)), sizes)
+    return window, np.arange(len(window)) - (starts - windows.begin)[window]
+
+
+def _blocks(sizes: _Ints) -> Iterator[slice]:
+    """Neighbouring windows of these sizes, as many as fit a block, at least one."""
+    begin = 0
+    while begin < len(sizes):
+        fits = int(np.searchsorted(np.cumsum(sizes[begin:]), _BLOCK, "right"))
+        yield slice(begin, begin + max(1, fits))
+        begin += max(1, fits)
 
 
 def _reduce_slices(function: np.ufunc, values: npt.NDArray[Any], windows: _Windows) -> npt.NDArray[Any]:
@@ -276,17 +326,11 @@ def _variances(numbers: _Floats, windows: _Windows) -> list[float | None]:
     sizes = windows.sizes
     means = _reduce_slices(np.add, numbers, windows) / sizes
     found: list[float | None] = []
-    begin = 0
-    while begin < len(sizes):
-        # As many windows as fit a block, at least one.
-        fits = int(np.searchsorted(np.cumsum(sizes[begin:]), _BLOCK, "right"))
-        block = slice(begin, begin + max(1, fits))
-        starts = np.cumsum(sizes[block]) - sizes[block]
-        places = np.arange(int(sizes[block].sum())) - np.repeat(starts - windows.begin[block], sizes[block])
-        squares = (numbers[places] - np.repeat(means[block], sizes[block])) ** 2
-        sums = np.add.reduceat(squares, starts)
+    for block in _blocks(sizes):
+        window, members = _members(windows.take(np.arange(block.start, min(block.stop, len(sizes)))))
+        squares = (numbers[members] - means[block][window]) ** 2
+        sums = np.add.reduceat(squares, np.cumsum(sizes[block]) - sizes[block])
         found += [s / (n - 1) if n > 1 else None for s, n in zip(sums.tolist(), sizes[block].tolist(), strict=True)]
-        begin = block.stop
     return found
 
 

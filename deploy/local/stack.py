@@ -52,14 +52,15 @@ class Stack:
         home: The folder of everything the stack writes. Stacks in
             different folders with different ports run side by side.
         ports: Its ports; by default those of the last start, else `Ports()`.
+        brief: Whether it runs for minutes only, see `Layout`.
     """
 
-    def __init__(self, home: Path | str = DEFAULT_HOME, ports: Ports | None = None) -> None:
+    def __init__(self, home: Path | str = DEFAULT_HOME, ports: Ports | None = None, *, brief: bool = False) -> None:
         self.home = Path(home).resolve()
         saved = self._saved()
         self.ports = ports or Ports(saved.ports if saved else None)
         self._ports_differ = saved is not None and saved.ports != self.ports
-        self._layout = Layout(self.home, self.ports, saved.id if saved else secrets.token_hex(4))
+        self._layout = Layout(self.home, self.ports, saved.id if saved else secrets.token_hex(4), brief)
         self._supervision = Supervision(self._layout)
 
     @property

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from examples.demo.job_progress import JobProgress
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
 
-# Names of the consumers, as in their consumer groups. The feature job commits its offsets at each checkpoint, when the
-# records for everything that it has read are on the features topic.
+# Names of the consumers, as in their consumer groups.
 JOB = "features"
 SCORER, REDIS, CASSANDRA, DRIFT = "scorer", "sink-redis", "sink-cassandra", "drift"
 
 
 class ConsumerLags:
-    """Measures the lag of the feature job and of every consumer that was :meth:`added <add>`."""
+    """Measures the lag of the feature job and of every consumer that was :meth:`added <add>`.
 
-    def __init__(self, pipeline: Pipeline, kafka: KafkaAccess) -> None:
+    The feature job's is what it has not read: its latest features may still be on their way to their topic.
+    ``feature_records`` is how many are on it, as of the last :meth:`lags`.
+    """
+
+    def __init__(self, pipeline: Pipeline, kafka: KafkaAccess, job: JobProgress) -> None:
         self._pipeline = pipeline.name
-        self._lag = Lag(kafka)
+        self._job = job
         self._features, self._predictions = pipeline.features_topic, pipeline.predictions_topic
+        topics = (pipeline.source.topic, self._features, self._predictions)
+        self._lag = Lag(kafka, dict.fromkeys(topics, pipeline.source.partitions))
+        self.feature_records = 0
         both = (self._features, self._predictions)
         self._reads = {
             JOB: (pipeline.source.topic,),
@@ -38,29 +43,26 @@ class ConsumerLags:
 
     def lags(self) -> dict[str, int]:
         """The lag of each included consumer in records, in the order in which they were added."""
-        ends = {
-            topic: self._lag.end_offsets(topic) for topic in {t for name in self._started for t in self._reads[name]}
-        }
+        self._job.refresh()
+        read = {topic for name in self._started for topic in self._reads[name]}
+        ends = {topic: self._lag.end_offsets(topic) for topic in read | {self._features}}
+        self.feature_records = sum(ends[self._features].values())
         return {
             name: sum(self._behind(name, topic, ends[topic]) for topic in self._reads[name]) for name in self._started
         }
 
-    def total_lag(self, names: Sequence[str]) -> int:
-        """The total lag of these consumers in records."""
-        return sum(
-            self._behind(name, topic, self._lag.end_offsets(topic)) for name in names for topic in self._reads[name]
-        )
-
-    def feature_records(self) -> int:
-        """The number of records on the features topic."""
-        return sum(self._lag.end_offsets(self._features).values())
-
     def close(self) -> None:
         """Disconnect."""
+        self._job.close()
         self._lag.close()
 
     def _behind(self, name: str, topic: str, ends: dict[int, int]) -> int:
         committed = self._lag.committed_offsets(group_of(self._pipeline, name), topic)
         # A transactional topic ends in a commit marker, which is not a record.
         markers = 1 if topic == self._predictions else 0
-        return sum(max(0, end - committed.get(partition, 0) - markers) for partition, end in ends.items())
+        done = dict.fromkeys(ends, 0) | committed
+        if name == JOB:
+            done = {
+                partition: max(offset, self._job.next_offset(topic, partition)) for partition, offset in done.items()
+            }
+        return sum(max(0, end - done[partition] - markers) for partition, end in ends.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,9 +14,11 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from schemas.codec import Registry
+from schemas.columns import ColumnReader
 from schemas.history import record_decoder
+from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
-from scoring.training import Importance
+from scoring.trained_model import Importance
 from streams.plan.project import Project
 from verify.labels import known_labels
 from verify.measured import Measured
@@ -109,18 +111,16 @@ def collect_evidence(
         PenstockError: if Kafka or the model repository cannot be read, or nothing was predicted.
     """
     pipeline = project.pipeline
-    decoder = record_decoder("prediction")
-    predictions = [decoder.decode(r.value or b"") for r in read_topic(kafka, pipeline.predictions_topic)]
+    predictions = [record.value or b"" for record in read_topic(kafka, pipeline.predictions_topic)]
     if not predictions:
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
-    times = np.array([p["event_time"] for p in predictions], dtype=np.int64)
-    scores = np.array([p["score"] for p in predictions])
+    event_ids, times, scores = decode_predictions(predictions)
     labels = (
         known_labels(pipeline.labels, read_topic(kafka, pipeline.labels.topic), project.schemas, registry)
         if pipeline.labels
         else {}
     )
-    truth = np.array([labels.get(p["event_id"], -1) for p in predictions], dtype=np.int8)
+    truth = np.array([labels.get(event_id, -1) for event_id in event_ids], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
     later = times > until
@@ -154,6 +154,17 @@ def summarise_scores(scores: NDArray[np.float64], truth: NDArray[np.int8], thres
         expected=round(float(scores[labelled].sum()), 2),
         bins=tuple(_bins(scores[labelled], truth[labelled])),
     )
+
+
+def decode_predictions(values: Sequence[bytes]) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
+    """The event ids, event times and scores of predictions, at least one, of this or an earlier release."""
+    columns, decoder = ColumnReader(PREDICTION_SCHEMA).locate(values), record_decoder("prediction")
+    event_ids = [event_id or "" for event_id in columns.texts("event_id")]  # never null
+    times, scores = columns.integers("event_time"), columns.numbers("score")
+    for row in np.flatnonzero(~columns.plain).tolist():
+        one = decoder.decode(values[row])
+        event_ids[row], times[row], scores[row] = one["event_id"], one["event_time"], one["score"]
+    return event_ids, times, scores
 
 
 def decode_alerts(values: Iterable[bytes]) -> tuple[ReportedAlert, ...]:

@@ -107,12 +107,11 @@ def lag(timeline: Timeline) -> Figure:
     """The lag of each consumer in records."""
     lags = {name: points for name in _CONSUMERS if (points := timeline.lag(name))}
     largest = {name: _maximum([points]) for name, points in lags.items()}
-    remaining = sum(points[-1][1] for name, points in lags.items() if name != "features")
+    remaining = sum(points[-1][1] for points in lags.values())
     worst = max(largest, key=lambda name: largest[name], default="")
     caption = (
         f"The largest lag was {largest[worst]:,.0f} records ({_CONSUMERS[worst][0]}). At the end "
-        f"{'all consumers had caught up' if remaining == 0 else f'{remaining:,.0f} records were left'}. "
-        "The feature job commits its offsets at checkpoints, so its lag falls in steps."
+        f"{'all consumers had caught up' if remaining == 0 else f'{remaining:,.0f} records were left'}."
         if worst
         else "No lag was measured."
     )

@@ -20,6 +20,9 @@ from schemas.history import record_decoder
 _HIGH_SCORES = 5
 _ALERTS = 4
 _RECENT = 2_000
+# Of one call to the client: so many records, and so long a wait for the first.
+_BATCH = 500
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class AlertReader:
 
     def poll(self) -> None:
         """Read the alerts that have arrived; does not wait."""
-        for alert in _values(self._consumer.consume(500, 0.0), self._decoder):
+        for alert in _values(self._consumer.consume(_BATCH, 0.0), self._decoder):
             self.count += 1
             shown = (alert[name] for name in ("monitor", "detector", "reference", "current"))
             self.latest.append(ShownAlert(*shown))
@@ -82,8 +85,7 @@ class PredictionReader:
         self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = record_decoder("prediction")
         self._stop = threading.Event()
-        # Fetch each record as soon as it exists, as a system that waits for a decision would.
-        self._consumer = Consumer({**_settings(kafka), "fetch.wait.max.ms": 5})
+        self._consumer = Consumer(_settings(kafka))
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -100,8 +102,12 @@ class PredictionReader:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for prediction in _values(self._consumer.consume(500, 0.01), self._decoder):
-                self._record(prediction, time.time())
+            # Not one call for a batch: it would hold the first one back until the batch is full or its time is up.
+            first = self._consumer.poll(_POLL_S)
+            arrived = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
+            now = time.time()
+            for prediction in _values(arrived, self._decoder):
+                self._record(prediction, now)
 
     def _record(self, prediction: dict[str, Any], now: float) -> None:
         source = prediction["source"]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from examples.demo.command_runner import CommandRunner
 from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, REDIS, SCORER, ConsumerLags
+from examples.demo.job_progress import JobProgress
 from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
 from examples.demo.screen import Meter, Screen
@@ -56,9 +57,11 @@ class DemoResult:
 
 
 def run_pipeline_demo(
-    parameters: DemoParameters, environment: dict[str, str], folder: Path, screen: Screen
+    parameters: DemoParameters, environment: dict[str, str], job_metrics: str, folder: Path, screen: Screen
 ) -> DemoResult:
     """Run one pipeline from empty topics until all consumers have caught up, and return the measurements.
+
+    ``job_metrics`` is the URL of the TaskManager's metrics page.
 
     Raises:
         PenstockError: if a component fails, or no consumer makes progress for 90 seconds.
@@ -71,19 +74,21 @@ def run_pipeline_demo(
         screen.step(f"{name}: topics and feature job")
         commands.call("topics", "topics", "create", name)
         commands.call("job-start", "job", "start", name)
+        lags = ConsumerLags(pipeline, kafka, JobProgress(f"penstock-{name}", job_metrics))
+        demo = _PipelineDemo(parameters, pipeline, commands, screen, kafka, lags, folder / "backfill")
         try:
             commands.start("sink-redis", "sink", "run", "redis", name)
             commands.start("sink-cassandra", "sink", "run", "cassandra", name)
-            return _PipelineDemo(parameters, pipeline, commands, screen, kafka, folder / "backfill").run()
+            return demo.run()
         finally:
-            screen.step(f"{name}: stop the job with a savepoint")
             commands.stop_all()
-            commands.call("job-stop", "job", "stop", name)
+            if demo.job_runs:
+                commands.call("job-stop", "job", "stop", name)
             screen.finish()
 
 
 class _PipelineDemo:
-    """The demo of one pipeline, while its feature job runs."""
+    """The demo of one pipeline, whose feature job was started. ``job_runs`` until :meth:`run` stops it."""
 
     def __init__(
         self,
@@ -92,15 +97,17 @@ class _PipelineDemo:
         commands: CommandRunner,
         screen: Screen,
         kafka: KafkaAccess,
+        lags: ConsumerLags,
         backfill: Path,
     ) -> None:
+        self.job_runs = True
         self._parameters = parameters
         self._pipeline = pipeline
         self._commands = commands
         self._screen = screen
         self._kafka = kafka
         self._backfill = backfill
-        self._lags = ConsumerLags(pipeline, kafka)
+        self._lags = lags
         self._producer = DemoProducer(kafka)
         self._predictions: PredictionReader | None = None
         self._alerts: AlertReader | None = None
@@ -116,11 +123,11 @@ class _PipelineDemo:
         self._lags.add(REDIS, CASSANDRA)
         self._step("history", "produce the history")
         self._produce(islice(messages, parameters.train), None)
-        self._wait("features of the history", JOB)
         assert self._producer.event_times is not None
         begin, until = self._producer.event_times
         out = str(self._backfill)
-        self._step("backfill", "backfill the history's features from the raw events to Parquet")
+        self._step("backfill", "backfill the history's features to Parquet")
+        # It reads the raw events: it needs nothing of what the job and the sinks are still doing.
         self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
         self._step("train", "train a model on the backfill and load it")
         seed = str(parameters.seed)
@@ -164,10 +171,15 @@ class _PipelineDemo:
         predictions.recent_ms.clear()
         predictions.measuring = True
         self._produce(islice(messages, parameters.live), parameters.live_per_second)
-        self._step("catch up", "wait until all consumers have caught up")
-        self._wait("predictions of the live events", JOB, SCORER)
-        predictions.measuring = False
+        self._step("catch up", "stop the job with a savepoint")
+        self._wait("features of the live events", JOB)
+        # When it has stopped, all that it has computed is on the features topic.
+        self.job_runs = False
+        self._call("job", "stop", name)
+        self._screen.step(f"{name}: wait until all consumers have caught up")
+        self._wait("predictions of the live events", SCORER)
         self._wait("the sinks and the detectors", *final_consumers)
+        predictions.measuring = False
         return Measured(
             events_per_s=round(per_second, 1),
             latencies_ms=predictions.latencies_ms,
@@ -187,14 +199,16 @@ class _PipelineDemo:
 
     def _tick(self) -> None:
         """Measure and refresh the screen, unless that was done a moment ago."""
-        now = time.monotonic()
-        if now - self._polled_at < _POLL_S:
-            return
-        self._polled_at = now
+        if time.monotonic() - self._polled_at >= _POLL_S:
+            self._measure()
+
+    def _measure(self) -> dict[str, int]:
+        """Measure and refresh the screen; returns the lag of each consumer."""
+        now = self._polled_at = time.monotonic()
         self._commands.check()
         produced = self._producer.counts
-        counts = {"produced": produced.total() - produced["label"], "features": self._lags.feature_records()}
         lags = self._lags.lags()
+        counts = {"produced": produced.total() - produced["label"], "features": self._lags.feature_records}
         state = self._screen.state
         if self._predictions is not None:
             counts["predictions"] = self._predictions.count
@@ -210,21 +224,20 @@ class _PipelineDemo:
             state.meters.setdefault(stage, Meter()).set(count, now)
         state.lags = lags
         self._screen.refresh()
+        return lags
 
     def _wait(self, what: str, *consumers: str) -> None:
-        lag, changed_at = self._lags.total_lag(consumers), time.monotonic()
-        while lag > 0:
-            self._tick()
-            time.sleep(_POLL_S / 2)
-            new_lag = self._lags.total_lag(consumers)
-            if new_lag != lag:
-                lag, changed_at = new_lag, time.monotonic()
+        """Wait until none of the consumers is behind."""
+        before, changed_at = -1, time.monotonic()
+        while (behind := sum(lag for name, lag in self._measure().items() if name in consumers)) > 0:
+            if behind != before:
+                before, changed_at = behind, time.monotonic()
             elif time.monotonic() - changed_at > _STALL_S:
                 raise PenstockError(
-                    f"no progress for {_STALL_S:.0f} s while waiting for {what}: {lag} records behind",
+                    f"no progress for {_STALL_S:.0f} s while waiting for {what}: {behind} records behind",
                     next="read the logs in the folder of the report, and run `penstock status`",
                 )
-        self._tick()
+            time.sleep(_POLL_S)
 
 
 def write_by_pipeline(models: Mapping[str, BaseModel], path: Path) -> None:

@@ -21,10 +21,9 @@ from schemas.registry import registry_schemas
 from scoring.repository import Backend, ModelRepository
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import PRIMARY_SERVER, open_server
-from scoring.training import ModelManifest, train
+from scoring.trained_model import ModelManifest
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
-from streams.drift.training_reference import build_reference
 from streams.plan.project import open_project
 
 _MOST_USEFUL = 5
@@ -57,6 +56,10 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 
     The version is not served until `penstock model load`.
     """
+    # Their libraries take more than a second to import, and only training needs them.
+    from scoring.training import train  # noqa: PLC0415
+    from streams.drift.training_reference import build_reference  # noqa: PLC0415
+
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
     registry = registry_schemas(settings.schema_registry_url)

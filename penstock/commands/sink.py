@@ -66,7 +66,16 @@ def _run(
     progress = ProgressTracker(time.monotonic)
     watch = LagWatch(kafka, project.name, f"sink-{store.name}", progress)
     jitter = random.Random()  # noqa: S311 - no secret
-    runner = Sink(store, project.name, kafka, watch, jitter, reference=reference, skip_deleted=skip_deleted)
+    runner = Sink(
+        store,
+        project.name,
+        kafka,
+        watch,
+        jitter,
+        reference=reference,
+        wait_ms=store_type.wait_ms,
+        skip_deleted=skip_deleted,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     with serve(metrics_port, settings.metrics_host, progress.health), watch:

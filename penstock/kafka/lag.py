@@ -45,9 +45,11 @@ class Lag:
 
     Args:
         kafka: How to reach Kafka.
+        partitions: The number of partitions of topics for which it is known; of others, Kafka is asked every time.
     """
 
-    def __init__(self, kafka: KafkaAccess) -> None:
+    def __init__(self, kafka: KafkaAccess, partitions: Mapping[str, int] | None = None) -> None:
+        self._known = {topic: [TopicPartition(topic, n) for n in range(of)] for topic, of in (partitions or {}).items()}
         self._settings: dict[str, str | int] = {**kafka.client(), **QUIET}
         self._admin = AdminClient(self._settings)
         self._groups: dict[str, Consumer] = {}
@@ -146,6 +148,8 @@ class Lag:
         return _retry_while(ask, _NO_LEADER_YET)
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
+        if topic in self._known:
+            return self._known[topic]
         found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
         return [TopicPartition(topic, partition) for partition in found]
 

@@ -69,7 +69,9 @@ def read_topic(
         consumer.assign([TopicPartition(topic, partition, starts[partition]) for partition in open_partitions])
         moved_at = time.monotonic()
         while open_partitions:
-            messages = consumer.consume(_BATCH, _POLL_S)
+            # Not one call that waits: it would wait its whole time for records beyond the end to fill the batch.
+            first = consumer.poll(_POLL_S)
+            messages = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
             if messages:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > _STUCK_S:

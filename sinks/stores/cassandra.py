@@ -455,4 +455,6 @@ STORE = StoreType(
     options=CassandraOptions,
     topics=_topics,
     create=_create,
+    # Nobody waits for the history, and an event costs Cassandra and Kafka less in a larger batch.
+    wait_ms=100,
 )

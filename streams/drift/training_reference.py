@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scoring.training import TrainedModel, score_onnx
+from scoring.trained_model import TrainedModel
+from scoring.training import score_onnx
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
 from streams.drift.calibration import MonitorSeries, calibrate

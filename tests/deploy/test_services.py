@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.ports import Ports
 from deploy.local.services import PROGRAMS, SERVICES, Layout, Program, Service
+from deploy.local.services.flink import flink_settings
 from deploy.local.services.service import StopPhase
 from deploy.local.services.triton import TRITON
 from deploy.local.stack import Stack, select_services
@@ -111,3 +112,13 @@ def test_a_service_is_selected_with_its_direct_and_indirect_dependencies(monkeyp
     service = Service(name="ui", ports={}, programs=(ui,), prepare=lambda _: None)
     monkeypatch.setitem(SERVICES, "ui", service)
     assert [one.name for one in select_services(["ui"])] == ["zookeeper", "flink", "ui"]
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_only_the_servers_of_a_brief_stack_do_without_the_optimising_compiler(tmp_path: Path, brief: bool) -> None:
+    layout, option = Layout(tmp_path, Ports(), "x", brief), "-XX:TieredStopAtLevel=1"
+    for name in ("kafka", "cassandra"):
+        assert (option in PROGRAMS[name].command(layout)) is brief
+    settings = flink_settings(layout)
+    assert (settings.get("env.java.opts.jobmanager") == option) is brief
+    assert option not in settings["env.java.opts.taskmanager"]  # its windows are what a run spends its time on

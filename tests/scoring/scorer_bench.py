@@ -31,7 +31,7 @@ from scoring.look_back import LookBack
 from scoring.predictions import event_position
 from scoring.repository import ModelRepository
 from scoring.servers.registry import PRIMARY_SERVER, open_server
-from scoring.training import ModelManifest, TrainedModel, Validation
+from scoring.trained_model import ModelManifest, TrainedModel, Validation
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline

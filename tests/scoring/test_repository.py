@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.repository import ModelRepository, ServingConfig, config_text
-from scoring.training import ModelManifest, TrainedModel, Validation
+from scoring.trained_model import ModelManifest, TrainedModel, Validation
 
 INPUTS = ("event.amount", "card.sum_1h", "card.count_24h")
 

@@ -3,7 +3,7 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelLoadError, ModelServerUnavailable
-from scoring.training import TrainedModel
+from scoring.trained_model import TrainedModel
 from scoring.version_loading import load_version
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes

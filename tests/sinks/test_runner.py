@@ -38,6 +38,27 @@ def test_each_sink_of_each_pipeline_has_its_own_consumer_group() -> None:
     assert group_id("fraud", "redis") == "penstock-fraud-sink-redis"
 
 
+@pytest.mark.parametrize(
+    ("wait_ms", "fetch"), [(0, {}), (100, {"fetch.min.bytes": 1_000_000, "fetch.wait.max.ms": 100})]
+)
+def test_only_a_sink_whose_records_may_wait_fetches_them_together(
+    monkeypatch: pytest.MonkeyPatch, wait_ms: int, fetch: dict[str, int]
+) -> None:
+    settings: dict[str, Any] = {}
+
+    def connect(given: dict[str, Any]) -> FakeConsumer:
+        settings.update(given)
+        sink.stop()
+        return FakeConsumer(FakeTopic(0), lambda: True, lambda _: None)
+
+    monkeypatch.setattr(runner, "Consumer", connect)
+    watch = LagWatch(KAFKA, "p", "sink-memory", ProgressTracker(lambda: 0.0))
+    store = MemoryStore(random.Random(0))
+    sink: Sink[Any] = Sink(store, "p", KAFKA, watch, random.Random(0), reference="p", wait_ms=wait_ms)
+    sink.run()
+    assert {name: value for name, value in settings.items() if name.startswith("fetch")} == fetch
+
+
 class MemoryStore:
     """Holds values in memory; a thread executes the writes.
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.definitions.aggregates.spec import SPECS
 from streams.oracle.reference import Timed, agrees, timer_as_of, timer_features, tolerance, vector
 from streams.plan.model import ViewPlan
 from tests.plans import make_plan, view_of
 from tests.streams.kernel.test_semantics import FIELDS, FILTERS, features, rows
+from verify import window_engine
 from verify.window_engine import ChainValues
 
 CASES = settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,3 +62,19 @@ def test_the_engine_computes_what_the_oracle_does(
             got, wanted = found.values[place], oracle[place].features[feature.name]
             assert agrees(got, wanted, allowed), f"{feature} at {index}: {got!r}, oracle {wanted!r}"
             assert found.allowed[place] <= allowed * 1.001 or got == wanted, f"{feature} at {index}: tolerance"
+
+
+def test_windows_that_do_not_fit_one_block_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("sum", "std", "last", "distinct")
+    window = {"column": "x", "column_type": "double", "where": None, "window_ms": 1_000, "hop_ms": 10}
+    found = [{"name": name, "operation": name, "type": SPECS[name].type, "bound": 50, **window} for name in names]
+    for feature in found:
+        feature["type"] = feature["type"].replace("column", "double")
+    view = make_plan(fields=FIELDS, views=[view_of(*found)]).views[0]
+    times = [10_000, 10_100, 9_400, 10_900, 9_950, 11_300, 10_250, 12_000, 11_990]  # some are out when they arrive
+    chain = [Timed(time, {"time": time, "k": "e", "x": float(n)}) for n, time in enumerate(times)]
+    at_once = [ChainValues(view, chain, range(len(chain))).expected(feature) for feature in view.features]
+    monkeypatch.setattr(window_engine, "_BLOCK", 2)
+    in_blocks = [ChainValues(view, chain, range(len(chain))).expected(feature) for feature in view.features]
+    assert in_blocks == at_once
+    assert at_once[0].values == [0.0, 1.0, 3.0, 4.0, 8.0, 8.0, 8.0, 12.0, 20.0]

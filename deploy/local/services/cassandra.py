@@ -14,6 +14,7 @@ from deploy.local.services.service import (
     Program,
     Service,
     StopPhase,
+    compiler_options,
     jar_version,
     jars,
     java,
@@ -114,7 +115,7 @@ def prepare(layout: Layout) -> None:
 def command(layout: Layout) -> list[str]:
     """The node as one JVM."""
     data = layout.data("cassandra")
-    command = [java(), "-Xms512m", "-Xmx1g", "-XX:+UseG1GC"]
+    command = [java(), "-Xms512m", "-Xmx1g", "-XX:+UseG1GC", *compiler_options(layout)]
     command += [argument for name in _EXPORTS for argument in ("--add-exports", f"{name}=ALL-UNNAMED")]
     command += [argument for name in _OPENS for argument in ("--add-opens", f"{name}=ALL-UNNAMED")]
     return [

@@ -18,6 +18,7 @@ from deploy.local.services.service import (
     Program,
     Service,
     StopPhase,
+    compiler_options,
     jar_version,
     java,
     wheel_version,
@@ -82,6 +83,7 @@ def flink_settings(layout: Layout) -> dict[str, str]:
         # State is a large, constantly changing old generation. On two cores, G1 spends more CPU on tracking the changes
         # than the job itself.
         "env.java.opts.taskmanager": "-XX:+UseParallelGC",
+        **({"env.java.opts.jobmanager": " ".join(options)} if (options := compiler_options(layout)) else {}),
         "taskmanager.memory.jvm-metaspace.size": "320m",
         # State lives on the heap; managed memory would only serve RocksDB and Python workers.
         "taskmanager.memory.managed.fraction": "0.1",

@@ -16,6 +16,7 @@ from deploy.local.services.service import (
     Program,
     Service,
     StopPhase,
+    compiler_options,
     jar_version,
     jars,
     java,
@@ -90,7 +91,8 @@ def prepare_with(layout: Layout, properties: str, users: Sequence[str] = ()) -> 
 
 def command(layout: Layout) -> list[str]:
     """The broker as one JVM."""
-    command = [java(), "-Xms256m", "-Xmx768m", "-XX:+UseG1GC", *_logging(), "-cp", jars(JARS / "kafka", "Kafka")]
+    command = [java(), "-Xms256m", "-Xmx768m", "-XX:+UseG1GC", *compiler_options(layout), *_logging()]
+    command += ["-cp", jars(JARS / "kafka", "Kafka")]
     return [*command, "kafka.Kafka", str(layout.data("kafka") / "server.properties")]
 
 

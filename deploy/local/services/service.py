@@ -19,11 +19,15 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders and ports of one stack; `id` is unique per home and names files outside of it."""
+    """The folders and ports of one stack; `id` is unique per home and names files outside of it.
+
+    A `brief` stack runs for minutes: its servers start faster, and are slower once a longer run would have tuned them.
+    """
 
     home: Path
     ports: Mapping[str, int]
     id: str
+    brief: bool = False
 
     @property
     def run(self) -> Path:
@@ -126,6 +130,11 @@ def java() -> str:
     if home is None:
         raise PenstockError("Java 17 is missing", next="make setup")
     return str(home / "bin" / "java")
+
+
+def compiler_options(layout: Layout) -> list[str]:
+    """Options of a server's JVM. In its first minutes, the optimising compiler takes more CPU than it saves."""
+    return ["-XX:TieredStopAtLevel=1"] if layout.brief else []
 
 
 def jars(folder: Path, title: str) -> str:

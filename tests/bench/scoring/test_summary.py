@@ -5,7 +5,7 @@ def rates(*events_per_s: float) -> list[Rate]:
     return [Rate(rate, {"process": 1e6 / rate}) for rate in events_per_s]
 
 
-def test_ratios_are_of_the_same_round_and_told_with_their_spread():
+def test_ratios_are_of_the_same_round_and_told_with_their_spread() -> None:
     """A machine that is slow for one round is slow for all in it."""
     found = summary({PENSTOCK: rates(50, 20, 60), "relay": rates(100, 40, 80)})
     assert found["predictions_per_s"] == 50

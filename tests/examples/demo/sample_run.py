@@ -7,7 +7,7 @@ import numpy as np
 from examples.demo.evidence import Evidence, ReportedAlert, summarise_scores
 from examples.demo.report_page import PipelineRun
 from examples.demo.timeline import Recorder, Timeline
-from scoring.training import Importance
+from scoring.trained_model import Importance
 from verify.measured import Measured
 from verify.report import Latency, ModelReport, PipelineReport, Report
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.demo.evidence import SCORE_EDGES, CalibrationBin, decode_alerts, summarise_scores
+from examples.demo.evidence import SCORE_EDGES, CalibrationBin, decode_alerts, decode_predictions, summarise_scores
 from schemas.codec import Encoder
-from schemas.records import DRIFT_SCHEMA
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from tests.sinks.payments import prediction
 
 
 def test_the_histogram_counts_every_prediction_once_also_beyond_the_last_edge() -> None:
@@ -68,3 +69,13 @@ def test_a_repeated_alert_counts_once_and_alerts_are_in_order_of_event_time() ->
     earlier = alert | {"alert_id": "features.fraud-0-5:score:kl", "detector": "kl", "event_time": 1_000}
     found = decode_alerts(encoder.encode(one) for one in (alert, earlier, alert))
     assert [(one.at_ms, one.detector) for one in found] == [(1_000, "kl"), (2_000, "psi")]
+
+
+def test_predictions_are_read_in_order_also_one_with_more_views_than_columns_take() -> None:
+    one, other = prediction(1, score=0.25), prediction(2, score=0.5)
+    other["views"] = other["views"] * 200
+    encoder = Encoder(PREDICTION_SCHEMA)
+    event_ids, times, scores = decode_predictions([encoder.encode(each) for each in (one, other, one)])
+    assert event_ids == [each["event_id"] for each in (one, other, one)]
+    assert times.tolist() == [each["event_time"] for each in (one, other, one)]
+    assert scores.tolist() == [0.25, 0.5, 0.25]

@@ -9,7 +9,7 @@ from scoring.repository import ModelRepository
 from scoring.servers.onnx import OnnxServer
 from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState
 from scoring.startup import load_fallback
-from scoring.training import TrainedModel
+from scoring.trained_model import TrainedModel
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
 
 MODEL = ModelMetadata("taps", 1, ("event.amount", "activity.amount_sum_1h", "activity.count_1h"), {}, 4096)

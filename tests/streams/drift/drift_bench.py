@@ -25,7 +25,7 @@ from schemas.codec import Decoder, Encoder, Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.repository import ModelRepository
-from scoring.training import TrainedModel
+from scoring.trained_model import TrainedModel
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.calibration import MonitorSeries, calibrate

@@ -12,7 +12,8 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock import Monitors
 from penstock.errors import PenstockError
 from scoring.repository import ModelRepository
-from scoring.training import TrainedModel, train
+from scoring.trained_model import TrainedModel
+from scoring.training import train
 from scoring.training_set import Counts, TrainingSet
 from streams.definitions.pipeline import Pipeline
 from streams.drift.app import serving_reference

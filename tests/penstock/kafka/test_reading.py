@@ -1,0 +1,89 @@
+"""Reading a topic to its end: what it yields, and that it does not wait there."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from penstock.kafka import reading
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
+
+
+class FakeMessage:
+    """A record, or the end of a partition."""
+
+    def __init__(self, partition: int, offset: int, code: int | None = None) -> None:
+        self._partition, self._offset, self._code = partition, offset, code
+
+    def error(self) -> Any:
+        return None if self._code is None else SimpleNamespace(code=lambda: self._code, str=lambda: "end")
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
+
+    def key(self) -> None:
+        return None
+
+    def value(self) -> bytes:
+        return b"%d" % self._offset
+
+    def headers(self) -> None:
+        return None
+
+
+class FakeConsumer:
+    """Has two partitions with these records, and waits as the real one does: until the call is satisfied."""
+
+    def __init__(self, _: dict[str, Any]) -> None:
+        self._queue = [FakeMessage(0, 0), FakeMessage(1, 0), FakeMessage(0, 1)]
+        self._queue += [FakeMessage(n, 2, KafkaError._PARTITION_EOF) for n in (0, 1)]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert timeout > 0
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=[0, 1])})
+
+    def get_watermark_offsets(self, of: TopicPartition, timeout: float) -> tuple[int, int]:
+        assert timeout > 0
+        return 0, (2, 2)[of.partition]  # the second offset of partition 1 is a transaction marker
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        assert len(partitions) == 2
+
+    def poll(self, timeout: float) -> FakeMessage | None:
+        return next(iter(self.consume(1, timeout)), None)
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        taken, self._queue = self._queue[:count], self._queue[count:]
+        if len(taken) < count:
+            time.sleep(timeout)
+        return taken
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _fake_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "Consumer", FakeConsumer)
+
+
+def test_every_record_of_every_partition_is_read() -> None:
+    found = [(record.partition, record.value) for record in read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic")]
+    assert found == [(0, b"0"), (1, b"0"), (0, b"1")]
+
+
+def test_the_end_of_the_topic_is_no_reason_to_wait() -> None:
+    began = time.monotonic()
+    list(read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic"))
+    assert time.monotonic() - began < 0.5
