@@ -54,6 +54,7 @@ bench-scoring: setup ## Measure the scorer beside other ways to score a topic: b
 	@$(BIN)/python -m tests.bench.scoring $(if $(QUICK),--quick) $(ARGS)
 
 bench-pipeline: setup ## Measure every part of a pipeline beside commit e20cb06 and bare clients: build/bench/pipeline.json (QUICK=1)
+	@$(BOOTSTRAP) bench-feast
 	@$(BIN)/python -m tests.bench.pipeline $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts

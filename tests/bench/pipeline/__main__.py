@@ -23,9 +23,13 @@ from pathlib import Path
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
+from penstock.kafka.names import Topic
+from penstock.kafka.topics import create_topics
 from penstock.paths import BUILD, ROOT
-from tests.bench.pipeline import latency
+from penstock.settings import Settings
+from tests.bench.pipeline import latency, online
 from tests.bench.pipeline.before import BEFORE, checkout
+from tests.bench.pipeline.definition import PARTITIONS
 from tests.bench.pipeline.parts import PARTS, Pipeline, Rate
 from tests.bench.pipeline.raw_events import fill, payments
 
@@ -41,10 +45,13 @@ class Size:
     rates: tuple[int, ...]
     paced_s: float
     soak_s: float
+    reads: int
 
 
-QUICK = Size(events=500_000, rounds=1, warm_s=4, seconds=6, rates=(1_000,), paced_s=12, soak_s=0)
-FULL = Size(events=1_500_000, rounds=3, warm_s=8, seconds=15, rates=(200, 1_000, 5_000), paced_s=40, soak_s=600)
+QUICK = Size(events=500_000, rounds=1, warm_s=4, seconds=6, rates=(1_000,), paced_s=12, soak_s=0, reads=5)
+FULL = Size(
+    events=1_500_000, rounds=3, warm_s=8, seconds=15, rates=(200, 1_000, 5_000), paced_s=40, soak_s=600, reads=30
+)
 
 
 def compare(pipelines: Mapping[str, Pipeline], size: Size) -> dict[str, dict[str, list[Rate]]]:
@@ -58,13 +65,18 @@ def compare(pipelines: Mapping[str, Pipeline], size: Size) -> dict[str, dict[str
     return found
 
 
-def bare(pipeline: Pipeline, seconds: float) -> dict[str, float]:
+def bare(pipeline: Pipeline, size: Size) -> dict[str, float]:
     """What bare clients reach with the records of a pipeline whose parts have run."""
     found = {}
     for part in ("redis", "cassandra", "drift"):
-        command = [sys.executable, "-m", "tests.bench.pipeline.bare", part, str(pipeline.file), str(seconds)]
+        command = [sys.executable, "-m", "tests.bench.pipeline.bare", part, str(pipeline.file), str(size.seconds)]
         found[part] = float(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
         say(f"{part:10} bare     {found[part]:9,.0f} events/s")
+    out = f"relay.{pipeline.name}"
+    create_topics([Topic(out, PARTITIONS)], pipeline.settings.kafka.access)
+    command = [sys.executable, "-m", "tests.bench.scoring.rivals", "relay", str(pipeline.file), out]
+    found["scorer"] = pipeline.follow("relay", command, out, size.warm_s, size.seconds).events_per_s
+    say(f"scorer     bare     {found['scorer']:9,.0f} events/s")
     return found
 
 
@@ -118,8 +130,10 @@ def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, objec
         for name, of_parts in compare(pipelines, size).items():
             for part, measured in of_parts.items():
                 rates[name][part] += measured
-    ceilings = bare(pipelines["now"], size.seconds)
+    ceilings = bare(pipelines["now"], size)
     found = latencies(stack, folder, size)
+    reads = online.measure(Settings(), folder / "feast", rounds=size.reads)
+    say(f"online: {reads}")
     return {
         "events_per_s": medians(rates["now"]),
         "before": medians(rates["before"]),
@@ -136,6 +150,7 @@ def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, objec
             for name, parts in rates.items()
         },
         **found,
+        "online": reads,
     }
 
 

@@ -121,6 +121,14 @@ class Pipeline:
                 taken = self._samples(done, {"part": process.pid, **pids}, total, warm_s, seconds, process.poll)
         return rate_of(taken)
 
+    def follow(self, name: str, command: list[str], out: str, warm_s: float, seconds: float) -> Rate:
+        """Run a process that writes a result of each feature record to a topic, and measure it."""
+        with Lag(self.settings.kafka.access) as lag, self.process(name, command) as process:
+            total = sum(lag.end_offsets(self.definition.features_topic).values())
+            pids = {"part": process.pid, "broker": self._stack.pid("kafka"), "server": self._stack.pid("triton")}
+            done = lambda: sum(lag.end_offsets(out).values())  # noqa: E731
+            return rate_of(self._samples(done, pids, total, warm_s, seconds, process.poll))
+
     def _samples(
         self,
         done: Callable[[], int],
