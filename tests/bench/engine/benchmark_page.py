@@ -34,7 +34,7 @@ _GROUPS = {
     "column": "a derived column (`amount > 500`), by",
     "state": "where state is kept",
 }
-_STYLE = """
+STYLE = """
 svg { --ink: #1b1d21; --muted: #5a5f68; --grid: #eceae5; --c1: #2463a8; --c2: #b84a08; --c3: #6d727b; fill: none; }
 @media (prefers-color-scheme: dark) {
   svg { --ink: #e9e8e4; --muted: #a3a8b0; --grid: #33383f; --c1: #74aef2; --c2: #f0a15e; --c3: #989da6; }
@@ -86,7 +86,7 @@ def plot(found: Mapping[str, Any]) -> str:
 
     picture = draw(paint, 860, 70 + 34 * len(names), "Events per second of each engine")
     picture.set("xmlns", "http://www.w3.org/2000/svg")
-    picture.insert(0, el("style", {}, _STYLE))
+    picture.insert(0, el("style", {}, STYLE))
     return ET.tostring(picture, encoding="unicode") + "\n"
 
 

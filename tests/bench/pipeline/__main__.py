@@ -27,7 +27,7 @@ from penstock.kafka.names import Topic
 from penstock.kafka.topics import create_topics
 from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
-from tests.bench.pipeline import latency, online
+from tests.bench.pipeline import latency, online, page
 from tests.bench.pipeline.before import BEFORE, checkout
 from tests.bench.pipeline.definition import PARTITIONS
 from tests.bench.pipeline.parts import PARTS, Pipeline, Rate
@@ -85,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pipeline", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, within about five minutes")
     parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
+    parser.add_argument("--page", action="store_true", help="write docs/reference/pipeline-benchmark.md, too")
     options = parser.parse_args(arguments)
     size, folder = QUICK if options.quick else FULL, options.folder / "pipeline"
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
     found |= {
         "quick": options.quick,
         "date": datetime.now(UTC).date().isoformat(),
-        "before": found["before"],
         "before_commit": BEFORE,
         "size": asdict(size),
         "load": [*load, os.getloadavg()[0]],
@@ -112,6 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     }
     (options.folder / "pipeline.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     say(f"wrote {options.folder / 'pipeline.json'}")
+    if options.page:
+        page.write(found, ROOT / "docs" / "reference")
     return 0
 
 
