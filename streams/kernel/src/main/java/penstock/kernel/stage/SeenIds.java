@@ -13,6 +13,9 @@ import penstock.kernel.plan.Binary;
  * streams.oracle.reference.accepted}.
  */
 public final class SeenIds {
+  /** Most ids are no longer than a UUID. */
+  private static final long ID_BYTES = 48;
+
   private final Map<String, Long> times;
   private long clock;
 
@@ -53,6 +56,11 @@ public final class SeenIds {
   /** Whether {@code time} is at least the horizon before {@code now}, for any two times. */
   private static boolean isExpired(long time, long now, long horizonMs) {
     return Long.compareUnsigned(now - time, horizonMs) >= 0;
+  }
+
+  /** About its size in a snapshot. */
+  long bytes() {
+    return times.size() * ID_BYTES;
   }
 
   SeenIds copy() {
