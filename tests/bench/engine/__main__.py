@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         benchmark_page.write(found, _DOCS)
     for name, goal in goals(found).items():
         bound = "most" if goal.is_cost else "least"
-        _say(f"{name}: {goal.reached:.2f} x, target at {bound} {goal.target:g} x{'' if goal.is_met else '  MISSED'}")
+        reached = f"{goal.reached:.2f} x ({goal.least:.2f} to {goal.greatest:.2f})"
+        _say(f"{name}: {reached}, target at {bound} {goal.target:g} x{'' if goal.is_met else '  MISSED'}")
     _say(f"written: {file}, after {(time.monotonic() - begin) / 60:.1f} minutes")
     return 1 if findings.failures else 0
 
