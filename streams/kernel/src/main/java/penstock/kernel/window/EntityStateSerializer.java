@@ -88,7 +88,7 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
   /** For Flink, which creates it by the constructor without arguments. */
   public static final class EntityStateSnapshot
       extends ConfigurationSnapshot<EntityState, EntityStateSerializer> {
-    private static final int FORMAT = 3;
+    private static final int FORMAT = 4;
 
     public EntityStateSnapshot() {
       this(null);
