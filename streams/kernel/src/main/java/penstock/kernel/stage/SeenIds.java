@@ -32,16 +32,17 @@ public final class SeenIds {
   /** Adds the id. Returns false if it is a duplicate. */
   public boolean addIfNew(String id, long time, long horizonMs) {
     long now = Math.max(clock, time);
-    Long before = times.get(id);
-    if (before != null && !isExpired(before, now, horizonMs)) {
-      return false;
-    }
+    Long before = times.putIfAbsent(id, time);
     if (before != null) {
+      if (!isExpired(before, now, horizonMs)) {
+        return false;
+      }
+      // At the end again.
       times.remove(id);
+      times.put(id, time);
     }
     clock = now;
     removeExpired(now, horizonMs);
-    times.put(id, time);
     return true;
   }
 
