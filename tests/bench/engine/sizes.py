@@ -14,8 +14,8 @@ class Row:
     """A growth row: a workload that is compared with the first row of its group.
 
     Args:
-        group: The parameter that grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids``, ``column``
-            or ``state``.
+        group: The parameter that grows: ``tiles``, ``windows``, ``entities``, ``keys``, ``late``, ``ids``, ``column``,
+            ``state`` or ``cold``.
         value: The value of the parameter.
         work: The workload.
         engine: Penstock, with the options of the row.
@@ -55,14 +55,14 @@ class Size:
 
 
 def full() -> Size:
-    """All of docs/reference/benchmarks.md: half an hour on two cores."""
+    """All of docs/reference/benchmarks.md: an hour on two cores."""
     one = Workload(events=5_000_000)
     return Size(
         rounds=3,
         pace=Pace(settle_s=7, measure_s=4),
         works={"one entity": one, "three entities": replace(one, events=1_500_000, entities=50, chain=True)},
         rows=growth(events=3_000_000, entities=(1_000, 10_000, 100_000, 1_000_000)),
-        row_rounds=1,
+        row_rounds=3,
         row_pace=Pace(settle_s=6, measure_s=4),
         rates=(1_000, 5_000),
         latency_pace=Pace(settle_s=20, measure_s=12),
@@ -71,7 +71,7 @@ def full() -> Size:
 
 
 def quick() -> Size:
-    """A short run of the same code paths, which ends within five minutes."""
+    """A short run of the same code paths, which ends within five minutes: too short for ratios."""
     return Size(
         rounds=1,
         pace=Pace(settle_s=5, measure_s=4),
@@ -95,6 +95,7 @@ def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
     sparse = Workload(events=events, full=False)
     keyed = replace(base, entities=100)
     windows = {"1": ("1h",), "5": base.windows, "10": ("1m", "2m", "5m", "15m", "30m", "1h", "3h", "12h", "24h", "7d")}
+    backends = (("heap", PENSTOCK), ("RocksDB", ON_ROCKSDB))
     return (
         *(Row("tiles", str(tiles), replace(base, tiles=tiles)) for tiles in (60, 600)),
         *(Row("windows", count, replace(keyed, windows=these)) for count, these in windows.items()),
@@ -106,5 +107,6 @@ def growth(events: int, entities: tuple[int, ...]) -> tuple[Row, ...]:
         Row("column", "SQL", replace(keyed, column="sql")),
         Row("column", "Python, in the JVM's process", replace(keyed, column="python")),
         Row("column", "Python, in a process beside it", replace(keyed, column="python"), PYTHON_BESIDE),
-        *(Row("state", said, keyed, engine) for said, engine in (("heap", PENSTOCK), ("RocksDB", ON_ROCKSDB))),
+        *(Row("state", said, keyed, engine) for said, engine in backends),
+        *(Row("cold", said, replace(sparse, entities=100_000), engine) for said, engine in backends),
     )

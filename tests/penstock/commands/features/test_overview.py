@@ -47,7 +47,8 @@ def test_the_size_of_sketches_grows_with_the_events_of_a_tile_and_that_of_counts
         for name, plan in (("counts", counts), ("sketches", sketches))
         for events in (1, 20)
     }
-    assert sizes["counts", 1] == sizes["counts", 20]
+    # Only the number of the entity's events takes another byte.
+    assert sizes["counts", 20] - sizes["counts", 1] <= 1
     assert sizes["sketches", 20] > 5 * sizes["sketches", 1]
 
 

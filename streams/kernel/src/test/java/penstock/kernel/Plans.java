@@ -17,6 +17,7 @@ import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.stage.EntityKeySelector;
+import penstock.kernel.stage.WriteBackFunction;
 
 /**
  * Plans and events of the tests: a source with columns id, time, k and x, and one entity with key
@@ -169,7 +170,9 @@ public final class Plans {
     Plan plan = Plan.parse(planJson);
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            new KeyedProcessOperator<>(function),
+            function instanceof WriteBackFunction writing
+                ? writing.operator()
+                : new KeyedProcessOperator<>(function),
             new EntityKeySelector(EntityKey.of(plan, ColumnLayout.needed(plan), "k")),
             Types.STRING,
             maxTasks,

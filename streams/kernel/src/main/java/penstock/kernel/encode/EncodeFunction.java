@@ -3,7 +3,6 @@ package penstock.kernel.encode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.apache.flink.api.common.functions.OpenContext;
@@ -153,7 +152,7 @@ public final class EncodeFunction extends ProcessFunction<Event, OutgoingRecord>
     return updates.isEmpty() ? List.of() : List.of(new RawRecord.Header(UPDATES, text));
   }
 
-  private OutgoingRecord letter(Event event, OutgoingRecord record) throws IOException {
+  private OutgoingRecord letter(Event event, OutgoingRecord record) {
     String message =
         "the feature record takes %d bytes, more than the %d allowed"
             .formatted(record.bytes(), maxBytes);

@@ -1,14 +1,10 @@
 package penstock.kernel.encode;
 
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.List;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaNormalization;
-import org.apache.avro.io.BinaryEncoder;
-import org.apache.avro.io.EncoderFactory;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
@@ -32,9 +28,8 @@ public final class FeatureEncoder {
   private final int[] passthroughIndexes;
   private final FieldEncoding[][] views;
   private final int[] presentBranch;
-  private final ByteArrayOutputStream buffer = new ByteArrayOutputStream(1024);
+  private final AvroBytes out = new AvroBytes();
   private boolean isExcerpt;
-  private final BinaryEncoder out = EncoderFactory.get().binaryEncoder(buffer, null);
 
   /**
    * How to write a field: its type and the indexes of its union's branches, which are -1 for a
@@ -123,7 +118,7 @@ public final class FeatureEncoder {
   }
 
   /** The feature record of an event that has passed all stages. */
-  public byte[] encode(Event event, long attempt) throws IOException {
+  public byte[] encode(Event event, long attempt) {
     return encode(event, attempt, false);
   }
 
@@ -131,20 +126,20 @@ public final class FeatureEncoder {
    * The same record, with the first 256 characters of each text and 16 elements of each list. So
    * its length is bounded by the number of its fields.
    */
-  public byte[] excerpt(Event event, long attempt) throws IOException {
+  public byte[] excerpt(Event event, long attempt) {
     return encode(event, attempt, true);
   }
 
-  private byte[] encode(Event event, long attempt, boolean isExcerpt) throws IOException {
+  private byte[] encode(Event event, long attempt, boolean isExcerpt) {
     this.isExcerpt = isExcerpt;
-    buffer.reset();
-    buffer.write(header, 0, header.length);
+    out.clear();
+    out.writeRaw(header);
     writeText(event.isTimer ? "" : event.id);
     out.writeLong(event.time);
     out.writeString(event.isTimer ? "timer" : "event");
     out.writeLong(attempt);
     out.writeString(topics[event.source]);
-    out.writeInt(event.partition);
+    out.writeLong(event.partition);
     out.writeLong(event.offset);
     out.writeLong(event.timestamp);
     for (int i = 0; i < passthrough.length; i++) {
@@ -152,16 +147,15 @@ public final class FeatureEncoder {
     }
     for (int i = 0; i < views.length; i++) {
       ViewValues view = event.views[i];
-      out.writeIndex(view == null ? 1 - presentBranch[i] : presentBranch[i]);
+      out.writeLong(view == null ? 1 - presentBranch[i] : presentBranch[i]);
       if (view != null) {
         write(views[i], view);
       }
     }
-    out.flush();
-    return buffer.toByteArray();
+    return out.toArray();
   }
 
-  private void write(FieldEncoding[] fields, ViewValues view) throws IOException {
+  private void write(FieldEncoding[] fields, ViewValues view) {
     writeText(view.entity());
     out.writeLong(view.epoch());
     out.writeLong(view.seq());
@@ -172,9 +166,9 @@ public final class FeatureEncoder {
     }
   }
 
-  private void write(FieldEncoding field, Object value) throws IOException {
+  private void write(FieldEncoding field, Object value) {
     if (field.valueBranch() >= 0) {
-      out.writeIndex(value == null ? field.nullBranch() : field.valueBranch());
+      out.writeLong(value == null ? field.nullBranch() : field.valueBranch());
       if (value == null) {
         return;
       }
@@ -186,18 +180,18 @@ public final class FeatureEncoder {
     }
   }
 
-  private void writeList(ColumnType element, List<?> values) throws IOException {
+  private void writeList(ColumnType element, List<?> values) {
     int size = isExcerpt ? Math.min(values.size(), EXCERPT_ELEMENTS) : values.size();
-    out.writeArrayStart();
-    out.setItemCount(size);
+    if (size > 0) {
+      out.writeLong(size);
+    }
     for (Object value : values.subList(0, size)) {
-      out.startItem();
       write(element, value);
     }
-    out.writeArrayEnd();
+    out.writeLong(0);
   }
 
-  private void writeText(String text) throws IOException {
+  private void writeText(String text) {
     boolean isLonger =
         isExcerpt
             && text.length() > EXCERPT_CHARACTERS
@@ -206,7 +200,7 @@ public final class FeatureEncoder {
         isLonger ? text.substring(0, text.offsetByCodePoints(0, EXCERPT_CHARACTERS)) : text);
   }
 
-  private void write(ColumnType type, Object value) throws IOException {
+  private void write(ColumnType type, Object value) {
     switch (type) {
       case STRING -> writeText((String) value);
       case LONG -> out.writeLong((Long) value);

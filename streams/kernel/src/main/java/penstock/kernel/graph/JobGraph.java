@@ -17,7 +17,7 @@ import org.apache.flink.streaming.api.datastream.DataStreamUtils;
 import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
-import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
+import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.Table;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
@@ -202,7 +202,10 @@ public final class JobGraph {
         plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
     if (plan.needsDeduplication() && !firstDeduplicates) {
       stream =
-          keyed(stream, sourceKey, new DeduplicationFunction(request.plan(), request.waitMs()))
+          keyed(
+                  stream,
+                  sourceKey,
+                  new DeduplicationFunction(request.plan(), request.waitMs()).operator())
               .name("de-duplicate")
               .uid("deduplicate");
     }
@@ -211,7 +214,10 @@ public final class JobGraph {
       boolean deduplicates = firstDeduplicates && i == 0;
       if (ordered) {
         stream =
-            keyed(stream, stage.key(), new EventTimeSorter(request.plan(), i == 0))
+            keyed(
+                    stream,
+                    stage.key(),
+                    new KeyedProcessOperator<>(new EventTimeSorter(request.plan(), i == 0)))
                 .name("event time of " + stage.entity())
                 .uid("order-" + stage.entity());
       }
@@ -224,7 +230,7 @@ public final class JobGraph {
               request.waitMs(),
               refreshes);
       stream =
-          keyed(stream, stage.key(), function)
+          keyed(stream, stage.key(), function.operator())
               .name("windows of " + stage.entity())
               .uid("stage-" + stage.entity());
     }
@@ -321,7 +327,7 @@ public final class JobGraph {
   private SingleOutputStreamOperator<Event> keyed(
       DataStream<Event> stream,
       String column,
-      KeyedProcessFunction<String, Event, Event> function) {
+      KeyedProcessOperator<String, Event, Event> operator) {
     EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
     // A single task needs no exchange: its stages are chained. State still has key groups, so that
     // the job can scale out later.
@@ -329,7 +335,7 @@ public final class JobGraph {
         stream.getParallelism() == 1
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
             : stream.keyBy(key, Types.STRING);
-    return keyed.process(function, eventType(false));
+    return keyed.transform("keyed", eventType(false), operator);
   }
 
   /** Drops events of sources that only update windows, after the stages. */

@@ -42,22 +42,32 @@ public final class Binary {
 
   /** Writes a size of -1 or more, in one byte if it is small. */
   public static void writeSize(int size, DataOutputView out) throws IOException {
-    int rest = size + 1;
-    while ((rest & ~0x7F) != 0) {
-      out.writeByte(rest & 0x7F | 0x80);
-      rest >>>= 7;
-    }
-    out.writeByte(rest);
+    writePositive(size + 1L, out);
   }
 
   /** Reads what {@link #writeSize} wrote. */
   public static int readSize(DataInputView in) throws IOException {
-    int size = 0;
+    return (int) (readPositive(in) - 1);
+  }
+
+  /** Writes a number, in one byte if it is small and not negative. */
+  public static void writePositive(long number, DataOutputView out) throws IOException {
+    long rest = number;
+    while ((rest & ~0x7FL) != 0) {
+      out.writeByte((int) (rest & 0x7F | 0x80));
+      rest >>>= 7;
+    }
+    out.writeByte((int) rest);
+  }
+
+  /** Reads what {@link #writePositive} wrote. */
+  public static long readPositive(DataInputView in) throws IOException {
+    long number = 0;
     for (int shift = 0; ; shift += 7) {
       byte part = in.readByte();
-      size |= (part & 0x7F) << shift;
+      number |= (part & 0x7FL) << shift;
       if (part >= 0) {
-        return size - 1;
+        return number;
       }
     }
   }

@@ -1,17 +1,13 @@
 package penstock.kernel.stage;
 
 import org.apache.flink.runtime.state.FunctionInitializationContext;
-import org.apache.flink.runtime.state.FunctionSnapshotContext;
-import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
-import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
 import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
 import penstock.kernel.plan.Plan;
 
 /** De-duplicates in an operator of its own, if the first stage is not keyed by the source's key. */
-public final class DeduplicationFunction extends KeyedProcessFunction<String, Event, Event>
-    implements CheckpointedFunction {
+public final class DeduplicationFunction extends WriteBackFunction {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -34,12 +30,10 @@ public final class DeduplicationFunction extends KeyedProcessFunction<String, Ev
         new Deduplicator(
             Plan.parse(planJson),
             waitMs,
+            this,
             context.getKeyedStateStore(),
             new Counters(getRuntimeContext()).counter("duplicates"));
   }
-
-  @Override
-  public void snapshotState(FunctionSnapshotContext context) {}
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> out) throws Exception {

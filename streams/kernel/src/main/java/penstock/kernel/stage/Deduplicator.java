@@ -22,21 +22,30 @@ final class Deduplicator {
 
   private final Counter duplicates;
 
-  Deduplicator(Plan plan, long waitMs, KeyedStateStore store, Counter duplicates) {
+  Deduplicator(
+      Plan plan,
+      long waitMs,
+      WriteBackFunction function,
+      KeyedStateStore store,
+      Counter duplicates) {
     this.horizonsMs = plan.sources().stream().mapToLong(Plan.Source::dedupHorizonMs).toArray();
     for (Plan.Source source : plan.sources()) {
       String name = states.isEmpty() ? "duplicates" : "duplicates-" + source.topic();
-      states.add(source.identifiesEvents() ? state(store, name, source, waitMs) : null);
+      states.add(source.identifiesEvents() ? state(function, store, name, source, waitMs) : null);
     }
     this.duplicates = duplicates;
   }
 
   private static ValueState<SeenIds> state(
-      KeyedStateStore store, String name, Plan.Source source, long waitMs) {
+      WriteBackFunction function,
+      KeyedStateStore store,
+      String name,
+      Plan.Source source,
+      long waitMs) {
     ValueStateDescriptor<SeenIds> descriptor =
         new ValueStateDescriptor<>(name, new SeenIdsSerializer());
     StateExpiry.of(source.maxFutureMs(), source.dedupHorizonMs(), waitMs).applyTo(descriptor);
-    return store.getState(descriptor);
+    return function.state(store, descriptor, SeenIds::bytes);
   }
 
   /**

@@ -13,8 +13,6 @@ import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.TimerService;
-import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
-import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
 import penstock.kernel.Counters;
 import penstock.kernel.event.Event;
@@ -25,8 +23,7 @@ import penstock.kernel.window.StageSpec;
 import penstock.kernel.window.ViewSpec;
 
 /** One keyed stage of the job: adds the features of one entity's views to every event. */
-public final class StageFunction extends KeyedProcessFunction<String, Event, Event>
-    implements CheckpointedFunction {
+public class StageFunction extends WriteBackFunction {
   private static final long serialVersionUID = 1;
 
   private final String planJson;
@@ -83,7 +80,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
     expiry = StateExpiry.of(maxFutureMs, spec.longestWindowMs(), waitMs);
     expiry.applyTo(descriptor);
-    state = context.getKeyedStateStore().getState(descriptor);
+    state = state(context.getKeyedStateStore(), descriptor, EntityState::packedBytes);
     epochState =
         context
             .getOperatorStateStore()
@@ -94,7 +91,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
     if (deduplicates) {
       deduplicator =
           new Deduplicator(
-              plan, waitMs, context.getKeyedStateStore(), counters.counter("duplicates"));
+              plan, waitMs, this, context.getKeyedStateStore(), counters.counter("duplicates"));
     }
     if (refreshes) {
       refresher = Refresher.of(plan, entity, spec, expiry, context.getKeyedStateStore());
@@ -129,6 +126,7 @@ public final class StageFunction extends KeyedProcessFunction<String, Event, Eve
 
   @Override
   public void snapshotState(FunctionSnapshotContext context) throws Exception {
+    super.snapshotState(context);
     epochState.clear();
     if (getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
       for (int i = 0; i < epochs.length; i++) {

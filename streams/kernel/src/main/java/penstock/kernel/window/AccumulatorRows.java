@@ -1,12 +1,24 @@
 package penstock.kernel.window;
 
+import java.io.IOException;
 import java.util.Arrays;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
 
 /**
  * A growing table of accumulators. Each row has {@code numbersPerRow} longs (doubles by their bits)
  * and {@code objectsPerRow} references, which the aggregates of a window divide among themselves.
  */
 final class AccumulatorRows {
+  /** In writing, a number up to this is a byte of its own. */
+  private static final int SMALL = Byte.MAX_VALUE;
+
+  /** A negative byte says how far before it in the row a number is found again, at most this. */
+  private static final int FARTHEST = 8;
+
+  /** Eight bytes follow. */
+  private static final byte IN_FULL = Byte.MIN_VALUE;
+
   final int numbersPerRow;
   final int objectsPerRow;
   private long[] numbers;
@@ -82,6 +94,41 @@ final class AccumulatorRows {
   void clearRow(int row) {
     Arrays.fill(numbers, row * numbersPerRow, (row + 1) * numbersPerRow, 0);
     releaseObjects(row, 1);
+  }
+
+  /**
+   * Writes the numbers of a row. Most are small, or equal to one before them: a tile of one event
+   * has its value as sum, mean, least and greatest.
+   */
+  void writeNumbers(int row, DataOutputView out) throws IOException {
+    int first = row * numbersPerRow;
+    for (int i = first; i < first + numbersPerRow; i++) {
+      long number = numbers[i];
+      int back = 0;
+      if (number < 0 || number > SMALL) {
+        back = 1;
+        while (back <= Math.min(i - first, FARTHEST) && numbers[i - back] != number) {
+          back++;
+        }
+      }
+      if (back == 0) {
+        out.writeByte((int) number);
+      } else if (back <= Math.min(i - first, FARTHEST)) {
+        out.writeByte(-back);
+      } else {
+        out.writeByte(IN_FULL);
+        out.writeLong(number);
+      }
+    }
+  }
+
+  /** Reads what {@link #writeNumbers} wrote. */
+  void readNumbers(int row, DataInputView in) throws IOException {
+    int first = row * numbersPerRow;
+    for (int i = first; i < first + numbersPerRow; i++) {
+      byte form = in.readByte();
+      numbers[i] = form >= 0 ? form : form == IN_FULL ? in.readLong() : numbers[i + form];
+    }
   }
 
   /** Moves rows to the start and releases the objects of the rows that become free. */

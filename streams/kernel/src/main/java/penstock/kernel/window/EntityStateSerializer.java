@@ -3,7 +3,6 @@ package penstock.kernel.window;
 import java.io.IOException;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
-import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputSerializer;
 import org.apache.flink.core.memory.DataOutputView;
@@ -48,19 +47,15 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
 
   @Override
   public void serialize(EntityState state, DataOutputView out) throws IOException {
-    // Thousands of small writes to the checkpoint stream would be slow.
     if (buffer == null) {
       buffer = new DataOutputSerializer(1024);
     }
-    buffer.clear();
-    spec().migrate(state).write(buffer);
-    Binary.writeSize(buffer.length(), out);
-    out.write(buffer.getSharedBuffer(), 0, buffer.length());
+    Binary.writeBytes(spec().migrate(state).pack(buffer), out);
   }
 
   @Override
   public EntityState deserialize(DataInputView in) throws IOException {
-    return EntityState.read(spec(), new DataInputDeserializer(Binary.readBytes(in)));
+    return new EntityState(spec(), Binary.readBytes(in));
   }
 
   @Override
@@ -93,7 +88,7 @@ public final class EntityStateSerializer extends BaseSerializer<EntityState> {
   /** For Flink, which creates it by the constructor without arguments. */
   public static final class EntityStateSnapshot
       extends ConfigurationSnapshot<EntityState, EntityStateSerializer> {
-    private static final int FORMAT = 3;
+    private static final int FORMAT = 4;
 
     public EntityStateSnapshot() {
       this(null);

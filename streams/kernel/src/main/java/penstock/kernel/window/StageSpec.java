@@ -93,7 +93,7 @@ public final class StageSpec {
     for (int i = 0; i < views.length; i++) {
       ViewSpec spec = views[i];
       migrated[i] =
-          Arrays.stream(state.views)
+          Arrays.stream(state.views())
               .filter(view -> view.spec.key.equals(spec.key))
               .findFirst()
               .map(view -> view.under(spec))
@@ -110,8 +110,9 @@ public final class StageSpec {
    */
   public int update(EntityState state, Event event, String entity, Epochs epochs) {
     int late = 0;
+    ViewState[] open = state.views();
     for (int i = 0; i < views.length; i++) {
-      ViewState view = state.views[i];
+      ViewState view = open[i];
       if (view.seq == 0) {
         view.epoch = epochs.of(i);
       }
@@ -153,34 +154,34 @@ public final class StageSpec {
    * @param last the features emitted last
    */
   public Object[] featuresAt(EntityState state, int view, long asOf, Object[] last) {
-    return views[view].featuresAt(state.views[view], asOf, last);
+    return views[view].featuresAt(state.views()[view], asOf, last);
   }
 
   /**
    * When the next tile of a view's windows expires after {@code asOf}; the greatest long if none.
    */
   public long nextExpiry(EntityState state, int view, long asOf) {
-    return views[view].nextExpiry(state.views[view], asOf);
+    return views[view].nextExpiry(state.views()[view], asOf);
   }
 
   /** The time as of which a view was computed last, epoch ms. */
   public long asOf(EntityState state, int view) {
-    return state.views[view].asOf;
+    return state.views()[view].asOf;
   }
 
   /** The epoch of a view. */
   public long epoch(EntityState state, int view) {
-    return state.views[view].epoch;
+    return state.views()[view].epoch;
   }
 
   /** How many events a view has processed. */
   public long seq(EntityState state, int view) {
-    return state.views[view].seq;
+    return state.views()[view].seq;
   }
 
   /** The updates since a view's last record; null if there were too many to keep. */
   public List<EventPosition> updates(EntityState state, int view) {
-    List<EventPosition> updates = state.views[view].updates;
+    List<EventPosition> updates = state.views()[view].updates;
     return updates == null ? null : List.copyOf(updates);
   }
 

@@ -20,8 +20,9 @@ public final class StateReport {
   /** Every window of every view of the entity. */
   public static List<WindowReport> of(EntityState state) {
     List<WindowReport> windows = new ArrayList<>();
-    for (int view = 0; view < state.views.length; view++) {
-      ViewState of = state.views[view];
+    ViewState[] views = state.views();
+    for (int view = 0; view < views.length; view++) {
+      ViewState of = views[view];
       for (int i = 0; i < of.windows.length; i++) {
         WindowSpec spec = of.spec.windows[i];
         List<TileReport> tiles = of.windows[i].report(of.asOf);

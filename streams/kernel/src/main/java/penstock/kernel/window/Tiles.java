@@ -391,10 +391,12 @@ final class Tiles {
   void write(DataOutputView out) throws IOException {
     Binary.writeSize(size, out);
     for (int row = start; row < start + size; row++) {
-      out.writeLong(indexes[row]);
-      for (int i = 0; i < spec.numbers; i++) {
-        out.writeLong(tiles.number(row, i));
+      if (row == start) {
+        out.writeLong(indexes[row]);
+      } else {
+        Binary.writePositive(indexes[row] - indexes[row - 1], out);
       }
+      tiles.writeNumbers(row, out);
       for (Aggregate aggregate : spec.accumulators) {
         for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
           Object object = tiles.object(row, i);
@@ -409,13 +411,12 @@ final class Tiles {
 
   static Tiles read(WindowSpec spec, DataInputView in) throws IOException {
     int size = Binary.readSize(in);
-    Tiles read = new Tiles(spec, Math.max(FIRST_CAPACITY, size));
+    Tiles read = new Tiles(spec, Math.max(FIRST_CAPACITY, size + 1));
     read.size = size;
     for (int row = 0; row < size; row++) {
-      read.indexes[row] = in.readLong();
-      for (int i = 0; i < spec.numbers; i++) {
-        read.tiles.number(row, i, in.readLong());
-      }
+      read.indexes[row] =
+          row == 0 ? in.readLong() : read.indexes[row - 1] + Binary.readPositive(in);
+      read.tiles.readNumbers(row, in);
       for (Aggregate aggregate : spec.accumulators) {
         for (int i = aggregate.object; i < aggregate.object + aggregate.objects(); i++) {
           if (in.readBoolean()) {

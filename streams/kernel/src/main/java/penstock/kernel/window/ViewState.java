@@ -7,6 +7,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.event.EventPosition;
 import penstock.kernel.event.UpdatesSerializer;
+import penstock.kernel.plan.Binary;
 
 /**
  * The state of a view for one entity: its windows, its number of events, and the time as of which
@@ -57,7 +58,7 @@ final class ViewState {
 
   void write(DataOutputView out) throws IOException {
     out.writeLong(epoch);
-    out.writeLong(seq);
+    Binary.writePositive(seq, out);
     out.writeLong(asOf);
     if (spec.hasUpdates) {
       UpdatesSerializer.write(updates, out);
@@ -69,7 +70,7 @@ final class ViewState {
 
   static ViewState read(ViewSpec spec, DataInputView in) throws IOException {
     long epoch = in.readLong();
-    long seq = in.readLong();
+    long seq = Binary.readPositive(in);
     long asOf = in.readLong();
     List<EventPosition> updates =
         spec.hasUpdates ? UpdatesSerializer.read(in) : new ArrayList<>();

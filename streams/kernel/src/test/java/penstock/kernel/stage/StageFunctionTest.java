@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.util.List;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.runtime.state.KeyedStateBackend;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
 import penstock.kernel.Plans;
@@ -69,6 +70,44 @@ class StageFunctionTest {
       assertEquals(7, view.epoch());
       assertEquals(3, view.seq());
       assertEquals(List.of(3L, 7.0, 2L), List.of(view.features()));
+    }
+  }
+
+  /** A stage on a backend that keeps states as bytes: they stay objects until a snapshot begins. */
+  private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> onBytes(
+      OperatorSubtaskState state) throws Exception {
+    StageFunction function =
+        new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true) {
+          @Override
+          boolean keepsBytes(KeyedStateBackend<String> backend) {
+            return true;
+          }
+        };
+    return Plans.harness(function, ONE_VIEW, state, 1, 1, 0);
+  }
+
+  @Test
+  void onABackendOfBytesASnapshotHasTheStatesOfAllEntities() throws Exception {
+    OperatorSubtaskState state;
+    try (var before = onBytes(null)) {
+      send(before, ONE_VIEW, "1", 100, "k", 2.0);
+      send(before, ONE_VIEW, "2", 350, "other", 3.0);
+      assertEquals(0, before.numKeyedStateEntries(), "nothing is written before the snapshot");
+      state = before.snapshot(1, 1);
+    }
+    try (var between = onBytes(state)) {
+      assertEquals(2, send(between, ONE_VIEW, "3", 400, "k", 2.0).seq());
+      between.snapshot(2, 2);
+      assertEquals(3, send(between, ONE_VIEW, "4", 410, "k", 2.0).seq());
+      state = between.snapshot(3, 3);
+    }
+    try (var after = onBytes(state)) {
+      assertNull(send(after, ONE_VIEW, "2", 350, "other", 3.0), "a duplicate");
+      assertNull(send(after, ONE_VIEW, "4", 410, "k", 3.0), "a duplicate");
+      assertEquals(2, send(after, ONE_VIEW, "5", 400, "other", 2.0).seq());
+      ViewValues view = send(after, ONE_VIEW, "6", 500, "k", 1.0);
+      assertEquals(4, view.seq());
+      assertEquals(List.of(4L, 7.0, 2L), List.of(view.features()));
     }
   }
 

@@ -42,8 +42,8 @@ class EntityStateSizeTest {
     for (int events = 2; events <= TILES; events++) {
       assertTrue(size(events, 60_000) <= none + events * each, events + " events");
     }
-    assertTrue(none < 100, none + " bytes without any event");
-    assertTrue(each < 150, each + " bytes for one event in two windows");
+    assertTrue(none < 40, none + " bytes without any event");
+    assertTrue(each < 60, each + " bytes for one event in two windows");
   }
 
   @Test
