@@ -300,4 +300,6 @@ STORE = StoreType(
     options=RedisOptions,
     topics=_topics,
     create=_create,
+    # Fresher vectors would cost Kafka and Redis a request for each event.
+    wait_ms=20,
 )

@@ -48,7 +48,7 @@ class Size:
     reads: int
 
 
-QUICK = Size(events=500_000, rounds=1, warm_s=4, seconds=6, rates=(1_000,), paced_s=12, soak_s=0, reads=5)
+QUICK = Size(events=400_000, rounds=1, warm_s=3, seconds=5, rates=(1_000,), paced_s=8, soak_s=0, reads=3)
 FULL = Size(
     events=1_500_000, rounds=3, warm_s=8, seconds=15, rates=(200, 1_000, 5_000), paced_s=40, soak_s=600, reads=30
 )

@@ -36,6 +36,7 @@ Quantiles = dict[str, float]
 _SENT = re.compile(rb"\d{19}")
 _SETTLE_S = 12.0
 _SOAK_RATE = 2_000
+_MINUTE_S = 60.0
 
 
 def through(
@@ -55,9 +56,9 @@ def through(
             results = _paced(kafka, source, topics, rate, seconds)
             found[str(rate)] = dict(zip(("features", "prediction"), results, strict=True))
             memory.append({part: _resident_mb(pid) for part, pid in pids.items()})
-        with _child("send", kafka, source, str(_SOAK_RATE), str(soak_s)) as sender:
-            while sender.poll() is None:
-                time.sleep(min(60.0, soak_s))
+        with _child("send", kafka, source, str(_SOAK_RATE), str(soak_s)):
+            for _ in range(int(soak_s / _MINUTE_S)):
+                time.sleep(_MINUTE_S)
                 memory.append({part: _resident_mb(pid) for part, pid in pids.items()})
     return {"latency_ms": found, "memory_mb": memory}
 
@@ -153,7 +154,8 @@ def _send_features(kafka: KafkaAccess, topic: str, rate: str, seconds: str, file
 def _send_evenly(
     kafka: KafkaAccess, topic: str, rate: int, seconds: float, made_at: Callable[[int], tuple[int, bytes]]
 ) -> None:
-    producer = Producer({**kafka.client(), "linger.ms": 1, "acks": 1})
+    # One request at a time: events that arrive meanwhile share the next one, and none waits in a queue of requests.
+    producer = Producer({**kafka.client(), "linger.ms": 1, "acks": 1, "max.in.flight": 1})
     begin, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - begin) < seconds:
         while sent < passed * rate:

@@ -54,7 +54,8 @@ final class KafkaConnectors {
         // job.
         .setProperty("partition.discovery.interval.ms", "-1")
         .setProperty("isolation.level", "read_committed")
-        .setProperty("fetch.max.wait.ms", "5")
+        // The broker answers at once when a record arrives: an idle job need not ask often.
+        .setProperty("fetch.max.wait.ms", "100")
         .build();
   }
 
@@ -130,9 +131,9 @@ final class KafkaConnectors {
     Properties properties = new Properties();
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
-    properties.setProperty("linger.ms", "0");
-    // A record waits only for the request before it, so requests grow with the load. Many small
-    // requests in flight would cost more than the records in them.
+    // A record waits for others, and for the request before it, so requests grow with the load. Each
+    // request is also an answer to every consumer of the topic: they cost more than the records.
+    properties.setProperty("linger.ms", "3");
     properties.setProperty("max.in.flight.requests.per.connection", "1");
     properties.setProperty("batch.size", BATCH_BYTES);
     properties.setProperty("max.request.size", String.valueOf(MAX_RECORD_BYTES));
