@@ -9,8 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, last, mean
 from penstock.paths import KERNEL_ARCHIVE
+from schemas.contract import ENTITY, EVENT_ID, EVENT_TIME, Contract
+from streams.definitions.aggregates import count, last, mean
+from streams.definitions.pipeline import Model, Pipeline
+from streams.definitions.sources import Source
+from streams.definitions.views import Entity, View
 from streams.inprocess.features_of import features_of
 from streams.inprocess.kernel import Kernel
 

@@ -93,14 +93,14 @@ def _of_another_definition(project: Project, view: ViewPlan, entity: str) -> Pen
 
 def _of_a_past(project: Project, view: ViewPlan, entity: str, at: int, as_of: int) -> PenstockError:
     """The error for a time at which the stored vector did not exist yet."""
-    command = f"penstock features get {project.reference} {view.name}"
+    history = history_table(project.plan, view, 0).name
     return PenstockError(
         f"the online store has the latest vector only, as of {iso(as_of)}: it cannot say how {view.entity} {entity} "
         f"read at {iso(at)}",
         where=redis_key(project.plan, view, entity),
         safe="nothing was changed",
-        next=f"{command} {entity} for the latest; earlier vectors are rows of "
-        f"{history_table(project.plan, view, 0).name} in Cassandra, of the entity and the slots up to that time",
+        next=f"penstock features get {project.reference} {view.name} {entity} for the latest; earlier vectors are rows "
+        f"of {history} in Cassandra, of the entity and the slots up to that time",
     )
 
 
