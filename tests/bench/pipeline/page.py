@@ -58,7 +58,7 @@ def page(found: Mapping[str, Any]) -> str:
             _online(found),
             f"## Versions\n\npython {found['python']}, "
             + ", ".join(f"{name} {one}" for name, one in found["versions"].items())
-            + ".",
+            + ".\n",
         ]
     )
 
@@ -105,7 +105,7 @@ def _limits(found: Mapping[str, Any]) -> str:
     slowest, total = min(PARTS, key=lambda part: found["events_per_s"][part]), sum(costs.values())
     each = ", ".join(f"{_NAMES[part]} {cost:.0f} µs" for part, cost in costs.items())
     return (
-        f"The {_NAMES[slowest]} limits a pipeline with all parts. An event costs, servers included: {each}.\n"
+        f"The {_NAMES[slowest]} limits a pipeline with all parts. An event costs, servers included:\n{each}.\n"
         f"Together that is {total:.0f} µs: a core takes about {1e6 / total:,.0f} events a second through all parts.\n"
     )
 
@@ -126,7 +126,7 @@ def _latency(found: Mapping[str, Any]) -> str:
             lines.append(f"| {int(rate):,} | {parts} | {cells} |")
     first, last = found["memory_mb"][0], found["memory_mb"][-1]
     memory = ", ".join(f"{_NAMES[part]} {first[part]} → {last[part]} MB" for part in first)
-    lines.append(f"\nMemory from the first to the last measurement: {memory}.\n")
+    lines.append(f"\nMemory from the first to the last measurement:\n{memory}.\n")
     return "\n".join(lines)
 
 
@@ -147,9 +147,9 @@ def _online(found: Mapping[str, Any]) -> str:
         "feast_100x3_us": "Feast, 100 entities of 3 views",
     }
     lines += [f"| {name} | {reads[key]['p50']:,.0f} | {reads[key]['p99']:,.0f} |" for key, name in names.items()]
-    one, many = reads["ratio_to_feast"], reads["ratio_to_feast_100x3"]
+    raw, one, many = (reads[f"ratio_to_{name}"] for name in ("raw", "feast", "feast_100x3"))
     lines.append(
-        f"\nOne vector costs {reads['ratio_to_raw']:.2f} times a GET. Feast takes {one:.0f} times as long for one\n"
-        f"entity, and {many:.0f} times as long for 100 entities of three views.\n"
+        f"\nOne vector costs {raw:.2f} times a GET. Feast takes {one:.0f} times as long for one entity, and "
+        f"{many:.0f} times as long\nfor 100 entities of three views.\n"
     )
     return "\n".join(lines)
