@@ -18,6 +18,7 @@ import httpx
 
 from penstock.errors import PenstockError
 from penstock.paths import BUILD, ROOT
+from tests.bench import command
 from tests.bench.engine import bench_topics, benchmark_page, flight_recorder
 from tests.bench.engine.bench_stack import BenchStack, bench_stack
 from tests.bench.engine.engines import ENGINES, PENSTOCK, Engine
@@ -218,4 +219,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -27,6 +27,7 @@ from penstock.kafka.names import Topic
 from penstock.kafka.topics import create_topics
 from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
+from tests.bench import command
 from tests.bench.pipeline import latency, online, page
 from tests.bench.pipeline.before import BEFORE, checkout
 from tests.bench.pipeline.definition import PARTITIONS
@@ -181,4 +182,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
+from penstock.errors import PenstockError
 from penstock.paths import JARS, ROOT
 
 BEFORE = "e20cb06"
@@ -12,11 +14,15 @@ BEFORE = "e20cb06"
 
 
 def checkout(folder: Path) -> Path:
-    """A working copy of the earlier commit, with its kernel; it shares environments and jars with this one."""
+    """A working copy of the earlier commit, with its kernel; it shares environments and jars with this one.
+
+    Raises:
+        PenstockError: if this clone does not have the commit, or the kernel cannot be built.
+    """
     tree = folder / "before"
     if not tree.exists():
-        subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), BEFORE], cwd=ROOT, check=True)
+        _run(["git", "worktree", "prune"], ROOT, "git status")
+        _run(["git", "worktree", "add", "--detach", str(tree), BEFORE], ROOT, "git fetch --unshallow")
     (tree / ".venv").unlink(missing_ok=True)
     (tree / ".venv").symlink_to(ROOT / ".venv")
     jars = tree / "build" / "jars"
@@ -24,5 +30,18 @@ def checkout(folder: Path) -> Path:
     for one in JARS.iterdir():
         if one.name != "kernel" and not (jars / one.name).exists():
             (jars / one.name).symlink_to(one)
-    subprocess.run(["python3", "-m", "deploy.bootstrap", "kernel"], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    _run([sys.executable, "-m", "deploy.bootstrap", "kernel"], tree, "make setup")
     return tree
+
+
+def _run(command: list[str], folder: Path, remedy: str) -> None:
+    result = subprocess.run(
+        command, cwd=folder, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if result.returncode:
+        raise PenstockError(
+            f"the earlier commit {BEFORE} cannot be prepared: {' '.join(command)}: {result.stdout.strip()}",
+            where=str(folder),
+            safe="nothing was measured",
+            next=remedy,
+        )

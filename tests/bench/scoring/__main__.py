@@ -32,6 +32,7 @@ from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
 from streams.definitions.pipeline import Pipeline as Definition
 from streams.plan.pipeline_topics import pipeline_topics
+from tests.bench import command
 from tests.bench.engine import process_cpu
 from tests.bench.pipeline import latency
 from tests.bench.pipeline.before import checkout
@@ -188,4 +189,4 @@ def summary(rates: dict[str, list[Rate]]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)
