@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     size, folder = QUICK if options.quick else FULL, options.folder / "pipeline"
     folder.mkdir(parents=True, exist_ok=True)
     load = [os.getloadavg()[0]]
-    before = checkout(folder)
+    before = checkout(options.folder)
     stack = Stack(folder / "stack", Ports.free())
     try:
         stack.up()

@@ -158,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         summary(rates)
         | latencies
         | {
+            "left_out": {"flink_ml_predict": "needs flink-model-triton, which could not be had for Flink 2.2"},
             "quick": options.quick,
             "date": datetime.now(UTC).date().isoformat(),
             "events": events,
