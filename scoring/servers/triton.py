@@ -33,7 +33,8 @@ _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
     # By default gRPC waits up to two minutes after an outage before it connects again; use a restarted Triton at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Also the time that an attempt to connect may take: on a busy machine, a healthy Triton may need most of it.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Detects within seconds a peer that vanished without closing (a pulled cable, a frozen host).
     ("grpc.keepalive_time_ms", 10_000),
