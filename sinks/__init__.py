@@ -15,6 +15,7 @@
 - ``feature_reader``        reads vectors from Redis
 - ``cassandra_tables``      the tables of the history, and their rows
 - ``cassandra_rows``        these rows in CQL's binary form
+- ``cassandra_requests``    which rows share a request, and how many requests are on their way
 - ``dead_letter_producer``  publishes records that cannot be decoded
 - ``sink_metrics``          the metrics of a sink
 

@@ -203,9 +203,9 @@ def _fixed_fields(columns: Columns, fields: Sequence[tuple[str, str]]) -> list[b
     return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def _composite(*parts: Any) -> bytes:
+def _composite(*parts: bytes) -> bytes:
     """A partition key of several columns, as Cassandra hashes it."""
-    return b"".join([_KEY_PART(len(part) & 0xFFFF) + part + b"\0" for part in parts if part is not UNSET_VALUE])
+    return b"".join([_KEY_PART(len(part) & 0xFFFF) + part + b"\0" for part in parts])
 
 
 def _serialiser(table: Table, column: str) -> Serialise:

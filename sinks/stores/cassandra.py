@@ -1,6 +1,6 @@
 """Cassandra, the history: every emitted vector and every prediction, written by concurrent inserts.
 
-Requests and bytes in flight are bounded. :mod:`sinks.cassandra_tables` defines the tables and their rows.
+:mod:`sinks.cassandra_tables` defines the tables and their rows, :mod:`sinks.cassandra_requests` what a request holds.
 """
 
 from __future__ import annotations
@@ -8,12 +8,9 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from operator import attrgetter
 from typing import Annotated, Any
 
 from cassandra import DriverException, InvalidRequest, Unauthorized
@@ -31,6 +28,7 @@ from schemas.codec import Undecodable, UnknownSchema
 from schemas.columns import Columns, Mask
 from schemas.history import record_decoder
 from sinks.cassandra_expiry import check_expiry, last_expiry_s
+from sinks.cassandra_requests import InFlight, Write, group_into_batches
 from sinks.cassandra_rows import HistoryFormat, Row, RowFormat
 from sinks.cassandra_tables import (
     FEATURES,
@@ -61,15 +59,9 @@ from streams.plan.project import Project
 _MAX_REQUESTS_IN_FLIGHT = 64
 # The driver fails a request whose connection has more to send than its socket takes.
 _MAX_BYTES_IN_FLIGHT = 4 * 2**20
-# Rows with the same replicas share a request: fewer round trips than one request per row.
-# The server warns of batches from 5 KiB on, and refuses them from 50 KiB on; not of those with one partition.
-_MAX_BATCH_BYTES = 5_000
-_MAX_PARTITION_BATCH_BYTES = 50_000
 # Cassandra's limit; it counts in seconds.
 _LONGEST_TTL_MS = 630_720_000_000
 _DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
-
-_partition_of = attrgetter("table", "key")
 
 
 class CassandraStore:
@@ -147,7 +139,7 @@ class CassandraStore:
             requests = self._requests(self._session, itertools.chain.from_iterable(records))
         except _DRIVER_ERRORS as error:
             raise self._unavailable(error) from error
-        write = _Write(self._failure)
+        write = Write(self._failure)
         for request, size in requests:
             if write.has_failed:
                 break
@@ -223,7 +215,7 @@ class CassandraStore:
 
     def _of_another_definition(self, table: Table, what: str) -> PenstockError:
         where = f"{self._keyspace}.{table.name}"
-        drop = f"DROP TABLE IF EXISTS {where}; " + (f"DROP TYPE {where}" if table.features else "")
+        drop = f"DROP TABLE IF EXISTS {where}" + (f"; DROP TYPE {where}" if table.features else "")
         return PenstockError(
             f"the table holds another definition under the same version: {what}",
             where=where,
@@ -250,8 +242,7 @@ class CassandraStore:
         def replicas_of(key: bytes) -> Hashable:
             return frozenset(session.cluster.metadata.get_replicas(self._keyspace, key))
 
-        # The server logs, and waits for, the rows of one partition in a request as one.
-        groups = group_into_batches(sorted(rows, key=_partition_of), replicas_of)
+        groups = group_into_batches(rows, replicas_of)
         return [(self._request(group), size) for group, size in groups]
 
     def _request(self, rows: list[Row]) -> Any:
@@ -269,7 +260,7 @@ class CassandraStore:
         statement.values = row.values
         return statement
 
-    def _send(self, session: Session, request: Any, size: int, write: _Write) -> None:
+    def _send(self, session: Session, request: Any, size: int, write: Write) -> None:
         def done(error: Exception | None = None) -> None:
             self._in_flight.leave(size)
             write.end(error)
@@ -301,113 +292,6 @@ def _compatibility(session: Session) -> str | None:
     except (InvalidRequest, Unauthorized):
         return None
     return None if row is None else str(row[0])
-
-
-class _Write:
-    """A write of several requests, done when all that were begun have ended.
-
-    Args:
-        failure: The exception of the write, after this error of a request.
-    """
-
-    def __init__(self, failure: Callable[[Exception], Exception]) -> None:
-        self.done: Future[Mapping[Partition, int]] = Future()
-        self._failure = failure
-        self._error: Exception | None = None
-        # One more than the requests, until all are begun.
-        self._open = 1
-        self._lock = threading.Lock()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a request failed."""
-        return self._error is not None
-
-    def begin(self) -> None:
-        """A request is sent."""
-        with self._lock:
-            self._open += 1
-
-    def end(self, error: Exception | None = None) -> None:
-        """A request has ended; or, called once more than :meth:`begin`, all have begun."""
-        with self._lock:
-            self._error = self._error or error
-            self._open -= 1
-            is_last = self._open == 0
-        if not is_last:
-            return
-        if self._error is None:
-            self.done.set_result({})
-        else:
-            self.done.set_exception(self._failure(self._error))
-
-
-class InFlight:
-    """Bounds the requests that are on their way, of all writes together.
-
-    Args:
-        requests: How many at most.
-        size: How many bytes at most; a larger request goes alone.
-    """
-
-    def __init__(self, requests: int, size: int) -> None:
-        self._requests = requests
-        self._size = size
-        self._count = self._bytes = 0
-        self._changed = threading.Condition()
-
-    def enter(self, size: int) -> None:
-        """Wait until a request of this size may be sent."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._may_enter(size))
-            self._count += 1
-            self._bytes += size
-
-    def leave(self, size: int) -> None:
-        """A request of this size has ended."""
-        with self._changed:
-            self._count -= 1
-            self._bytes -= size
-            self._changed.notify()
-
-    def _may_enter(self, size: int) -> bool:
-        return self._count == 0 or (self._count < self._requests and self._bytes + size <= self._size)
-
-
-def group_into_batches(rows: Iterable[Row], replicas_of: Callable[[bytes], Hashable]) -> list[tuple[list[Row], int]]:
-    """The rows in groups that a request takes, each with its size in bytes.
-
-    Many rows of one partition are groups of their own; others share groups with rows of the same replicas. A row that
-    is larger than a group gets one of its own.
-
-    Args:
-        rows: In the order of their partitions.
-        replicas_of: The replicas of a partition.
-    """
-    groups: list[tuple[list[Row], int]] = []
-    of_replicas: dict[Hashable, list[Row]] = defaultdict(list)
-    for (_, key), of_partition in itertools.groupby(rows, _partition_of):
-        run = list(of_partition)
-        if sum(row.size for row in run) > _MAX_BATCH_BYTES:
-            groups += _cut(run, _MAX_PARTITION_BATCH_BYTES)
-        else:
-            of_replicas[replicas_of(key)] += run
-    for mixed in of_replicas.values():
-        groups += _cut(mixed, _MAX_BATCH_BYTES)
-    return groups
-
-
-def _cut(rows: Iterable[Row], most: int) -> Iterator[tuple[list[Row], int]]:
-    """The rows in groups of at most this many bytes, or of one row."""
-    group: list[Row] = []
-    total = 0
-    for row in rows:
-        if group and total + row.size > most:
-            yield group, total
-            group, total = [], 0
-        group.append(row)
-        total += row.size
-    yield group, total
 
 
 def _check_replication(value: object) -> object:
