@@ -23,15 +23,12 @@ from pathlib import Path
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from penstock.kafka.names import Topic
-from penstock.kafka.topics import create_topics
 from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
 from tests.bench import command
 from tests.bench.pipeline import latency, online, page
 from tests.bench.pipeline.before import BEFORE, checkout
-from tests.bench.pipeline.definition import PARTITIONS
-from tests.bench.pipeline.parts import PARTS, Pipeline, Rate
+from tests.bench.pipeline.parts import EVERY_PART, PARTS, Pipeline, Rate
 from tests.bench.pipeline.raw_events import fill, payments
 
 
@@ -55,17 +52,6 @@ FULL = Size(
 )
 
 
-def compare(pipelines: Mapping[str, Pipeline], size: Size) -> dict[str, dict[str, list[Rate]]]:
-    """The rates of each part of each pipeline, in rounds; they take turns."""
-    found: dict[str, dict[str, list[Rate]]] = {name: defaultdict(list) for name in pipelines}
-    for part in PARTS:
-        for name, pipeline in pipelines.items():
-            rate = pipeline.measure(part, size.warm_s, size.seconds)
-            found[name][part].append(rate)
-            say(f"{part:10} {name:8} {rate.events_per_s:9,.0f} events/s  CPU {dict(rate.cpu_us)}")
-    return found
-
-
 def bare(pipeline: Pipeline, size: Size) -> dict[str, float]:
     """What bare clients reach with the records of a pipeline whose parts have run."""
     found = {}
@@ -73,10 +59,7 @@ def bare(pipeline: Pipeline, size: Size) -> dict[str, float]:
         command = [sys.executable, "-m", "tests.bench.pipeline.bare", part, str(pipeline.file), str(size.seconds)]
         found[part] = float(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
         say(f"{part:10} bare     {found[part]:9,.0f} events/s")
-    out = f"relay.{pipeline.name}"
-    create_topics([Topic(out, PARTITIONS)], pipeline.settings.kafka.access)
-    command = [sys.executable, "-m", "tests.bench.scoring.rivals", "relay", str(pipeline.file), out]
-    found["scorer"] = pipeline.follow("relay", command, out, size.warm_s, size.seconds).events_per_s
+    found["scorer"] = pipeline.rival("relay", f"relay.{pipeline.name}", size.warm_s, size.seconds).events_per_s
     say(f"scorer     bare     {found['scorer']:9,.0f} events/s")
     return found
 
@@ -130,9 +113,11 @@ def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, objec
             # The job fills the topics of the others, and its first events fill its windows.
             events = payments(size.events, time.time_ns() // 1_000_000, seed=number)
             fill(pipeline.settings.kafka.access, pipeline.definition.source.topic, events)
-        for name, of_parts in compare(pipelines, size).items():
-            for part, measured in of_parts.items():
-                rates[name][part] += measured
+        for part in PARTS:
+            for name, pipeline in pipelines.items():
+                rate = pipeline.measure(part, size.warm_s, size.seconds)
+                rates[name][part].append(rate)
+                say(f"{part:10} {name:8} {rate.events_per_s:9,.0f} events/s  CPU {dict(rate.cpu_us)}")
     ceilings = bare(pipelines["now"], size)
     found = latencies(stack, folder, size)
     reads = online.measure(Settings(), folder / "feast", rounds=size.reads)
@@ -160,7 +145,7 @@ def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, objec
 def latencies(stack: Stack, folder: Path, size: Size) -> dict[str, object]:
     """The latencies at steady rates, of all parts together and of job and scorer alone, and the memory of the parts."""
     found: dict[str, object] = {}
-    for suffix, parts in (("", latency.EVERY_PART), ("_of_job_and_scorer_alone", ("scorer",))):
+    for suffix, parts in (("", EVERY_PART), ("_of_job_and_scorer_alone", ("scorer",))):
         pipeline = Pipeline(ROOT, stack, folder, f"bench_paced{suffix}")
         measured = latency.through(pipeline, parts, size.rates, size.paced_s, size.soak_s if not suffix else 0)
         found |= {f"{name}{suffix}": values for name, values in measured.items()}

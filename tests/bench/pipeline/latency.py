@@ -28,7 +28,7 @@ from schemas.codec import Encoder
 from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
 from tests.bench.pipeline.definition import PARTITIONS
-from tests.bench.pipeline.parts import COMMANDS, Pipeline
+from tests.bench.pipeline.parts import Pipeline
 from tests.bench.pipeline.raw_events import DISTINCT, payment
 from tests.bench.scoring.features import records
 
@@ -227,9 +227,6 @@ def _consumer(kafka: KafkaAccess, topic: str) -> Consumer:
     consumer.assign([TopicPartition(topic, one.partition, end) for one, end in zip(partitions, ends, strict=True)])
     return consumer
 
-
-EVERY_PART = tuple(COMMANDS)
-"""All parts but the job."""
 
 if __name__ == "__main__":
     role, access, *rest = sys.argv[1:]

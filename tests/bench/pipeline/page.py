@@ -47,7 +47,8 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "# Benchmark of the whole pipeline\n",
-            f"Written by `make bench-pipeline{' QUICK=1' if found['quick'] else ''}` on {found['date']}; do not edit.",
+            f"Written by `make bench-pipeline{' QUICK=1' if found['quick'] else ''} ARGS=--page` on {found['date']}; "
+            "do not edit.",
             f"{found['cores']} cores; servers and the measured part share them. Load average {found['load'][0]:.1f} "
             "before the run.\n",
             f"![Events per second of each part]({_PLOT})\n",

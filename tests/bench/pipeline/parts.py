@@ -15,11 +15,12 @@ from typing import NamedTuple
 from deploy.local.stack import Stack
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
-from penstock.kafka.names import group_of
+from penstock.kafka.names import Topic, group_of
+from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
 from tests.bench.engine import process_cpu
-from tests.bench.pipeline.definition import define
+from tests.bench.pipeline.definition import PARTITIONS, define
 
 PARTS = ("job", "redis", "cassandra", "scorer", "drift")
 COMMANDS = {
@@ -29,7 +30,11 @@ COMMANDS = {
     "drift": ("drift", "run"),
 }
 _SERVERS = {"redis": "redis", "cassandra": "cassandra", "scorer": "triton"}
+EVERY_PART = tuple(COMMANDS)
+"""All parts but the job."""
 _GROUPS = {"redis": "sink-redis", "cassandra": "sink-cassandra"}
+# The marker at the end of a transaction takes an offset, too; with hundreds of results before it, it does not count.
+_OFFSETS_PER_RESULT = {"per_message_exactly_once": 2}
 _START_S = 90.0
 _LONGEST_S = 300.0
 _POLL_S = 0.1
@@ -102,32 +107,43 @@ class Pipeline:
 
     def measure(self, part: str, warm_s: float, seconds: float) -> Rate:
         """Run a part on what its topics hold, until nearly all is done or the time is over."""
-        with Lag(self.settings.kafka.access) as lag:
-            features, predictions = self.definition.features_topic, self.definition.predictions_topic
-            pids = {"broker": self._stack.pid("kafka")}
-            if part in _SERVERS:
-                pids["server"] = self._stack.pid(_SERVERS[part])
-            if part == "job":
+        features, predictions = self.definition.features_topic, self.definition.predictions_topic
+        if part == "job":
+            with Lag(self.settings.kafka.access) as lag, self.job() as pid:
                 total = sum(lag.end_offsets(self.definition.source.topic).values())
-                with self.job() as pid:
-                    done = lambda: sum(lag.end_offsets(features).values())  # noqa: E731
-                    # To the end, as the other parts need its features.
-                    taken = self._samples(done, {"part": pid, **pids}, total, warm_s, _LONGEST_S, lambda: None)
-                return rate_of(taken)
-            topic = predictions if part == "drift" else features
-            group, total = group_of(self.name, _GROUPS.get(part, part)), sum(lag.end_offsets(topic).values())
-            with self.part(part) as process:
-                done = lambda: sum(lag.committed_offsets(group, topic).values())  # noqa: E731
-                taken = self._samples(done, {"part": process.pid, **pids}, total, warm_s, seconds, process.poll)
-        return rate_of(taken)
+                pids = {"part": pid, "broker": self._stack.pid("kafka")}
+                # To the end, as the other parts need its features.
+                taken = self._samples(lambda: _end(lag, features), pids, total, warm_s, _LONGEST_S, lambda: None)
+            return rate_of(taken)
+        topic, group = predictions if part == "drift" else features, group_of(self.name, _GROUPS.get(part, part))
+        # Kafka tells the offsets of a transaction only between two of them, and the scorer always has one open.
+        done = _written_to(predictions) if part == "scorer" else _committed_by(group, topic)
+        return self.follow(self.part(part), done, topic, _SERVERS.get(part), warm_s, seconds)
 
-    def follow(self, name: str, command: list[str], out: str, warm_s: float, seconds: float) -> Rate:
-        """Run a process that writes a result of each feature record to a topic, and measure it."""
-        with Lag(self.settings.kafka.access) as lag, self.process(name, command) as process:
-            total = sum(lag.end_offsets(self.definition.features_topic).values())
-            pids = {"part": process.pid, "broker": self._stack.pid("kafka"), "server": self._stack.pid("triton")}
-            done = lambda: sum(lag.end_offsets(out).values())  # noqa: E731
-            return rate_of(self._samples(done, pids, total, warm_s, seconds, process.poll))
+    def follow(
+        self,
+        running: AbstractContextManager[subprocess.Popen[bytes]],
+        done: Callable[[Lag], int],
+        topic: str,
+        server: str | None,
+        warm_s: float,
+        seconds: float,
+    ) -> Rate:
+        """Measure a process on the records of a topic, of which it has done so many."""
+        with Lag(self.settings.kafka.access) as lag, running as process:
+            pids = {"part": process.pid, "broker": self._stack.pid("kafka")}
+            if server is not None:
+                pids["server"] = self._stack.pid(server)
+            total = _end(lag, topic)
+            return rate_of(self._samples(lambda: done(lag), pids, total, warm_s, seconds, process.poll))
+
+    def rival(self, name: str, out: str, warm_s: float, seconds: float) -> Rate:
+        """Measure another way to score the features topic, of :mod:`tests.bench.scoring.rivals`."""
+        features = self.definition.features_topic
+        create_topics([Topic(out, PARTITIONS)], self.settings.kafka.access)
+        command = [sys.executable, "-m", "tests.bench.scoring.rivals", name, str(self.file), out]
+        done = _written_to(out, _OFFSETS_PER_RESULT.get(name, 1))
+        return self.follow(self.process(name, command), done, features, "triton", warm_s, seconds)
 
     def _samples(
         self,
@@ -142,7 +158,7 @@ class Pipeline:
         taken: list[Sample] = []
         begin = time.monotonic()
         while not taken or (taken[-1].at < taken[0].at + warm_s + seconds and taken[-1].done < (1 - _TAIL) * total):
-            now, count = time.monotonic(), done()
+            count, now = done(), time.monotonic()
             if ended() is not None or (not taken and now > begin + _START_S):
                 raise PenstockError(f"{self.name}: a part has ended or does nothing", where=str(self._folder))
             if now > begin + _START_S + warm_s + seconds:
@@ -176,6 +192,20 @@ class Pipeline:
     def _environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(self._code), "PENSTOCK_JARS": str(self._code / "build" / "jars")}
         return {**os.environ, **self._stack.environment(), **own}
+
+
+def _end(lag: Lag, topic: str) -> int:
+    return sum(lag.end_offsets(topic).values())
+
+
+def _written_to(topic: str, offsets_per_record: int = 1) -> Callable[[Lag], int]:
+    """How many records a topic has, which was empty before."""
+    return lambda lag: _end(lag, topic) // offsets_per_record
+
+
+def _committed_by(group: str, topic: str) -> Callable[[Lag], int]:
+    """How many records of a topic a group has committed."""
+    return lambda lag: sum(lag.committed_offsets(group, topic).values())
 
 
 def rate_of(samples: list[Sample]) -> Rate:

@@ -1,6 +1,6 @@
 """The benchmark of the scorer: writes ``scoring.json``.
 
-All read the same features topic, one after the other, in rounds; a rate counts from two seconds after the first result.
+All read the same features topic, one after the other, in rounds; a rate counts from two seconds after the first event.
 Beside each stands the CPU time that an event took. Ratios are of the same round.
 """
 
@@ -11,18 +11,11 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import NewTopic
 
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
@@ -33,24 +26,14 @@ from penstock.settings import Settings
 from streams.definitions.pipeline import Pipeline as Definition
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.bench import command
-from tests.bench.engine import process_cpu
 from tests.bench.pipeline import latency
 from tests.bench.pipeline.before import checkout
-from tests.bench.pipeline.definition import PARTITIONS
-from tests.bench.pipeline.parts import Pipeline
+from tests.bench.pipeline.parts import Pipeline, Rate
 from tests.bench.scoring.rivals import RIVALS
 
 PENSTOCK, BEFORE = "penstock", "before"
 _WARM_S = 2.0
 _TIMEOUT_S = 15.0
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Events per second, and the CPU time of an event in microseconds: of the process, of Kafka, of Triton."""
-
-    events_per_s: float
-    cpu_us: dict[str, float]
 
 
 class Bench:
@@ -65,28 +48,18 @@ class Bench:
         for name, pipeline in self.pipelines.items():
             arguments = [str(pipeline.file), str(events), *(["--before"] if name == BEFORE else [])]
             pipeline.call([sys.executable, str(Path(__file__).with_name("features.py")), *arguments])
-        self.file = str(self.pipelines[PENSTOCK].file)
         self.kafka: KafkaAccess = Settings().kafka.access
         self._admin = admin_client(self.kafka)
-        self.events = events
-        self._consumer = Consumer({**self.kafka.client(), "group.id": "bench-watch"})
 
     def penstock(self, name: str, seconds: float) -> Rate:
         """The scorer as users run it, on empty topics of predictions; ``name`` says of which commit."""
         pipeline = self.pipelines[name]
         self._clean(pipeline.definition)
-        return self._measure(lambda: pipeline.part("scorer"), pipeline.definition.predictions_topic, seconds)
+        return pipeline.measure("scorer", _WARM_S, seconds)
 
     def rival(self, name: str, run: int, seconds: float) -> Rate:
         """A rival on a topic of its own."""
-        out = f"results.{name}.{run}"
-        self._admin.create_topics([NewTopic(out, PARTITIONS, 1)])[out].result(_TIMEOUT_S)
-        command = [sys.executable, "-m", "tests.bench.scoring.rivals", name, self.file, out]
-        return self._measure(lambda: self.pipelines[PENSTOCK].process(name, command), out, seconds)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._consumer.close()
+        return self.pipelines[PENSTOCK].rival(name, f"results.{name}.{run}", _WARM_S, seconds)
 
     def _clean(self, pipeline: Definition) -> None:
         admin = self._admin
@@ -101,30 +74,6 @@ class Bench:
             assert time.monotonic() < deadline, "the predictions could not be deleted"
             time.sleep(0.1)
         create_topics(answers, self.kafka)
-
-    def _measure(
-        self, start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]], out: str, seconds: float
-    ) -> Rate:
-        """Run a process until it has written almost all results, or for some seconds from its first ones on."""
-        with start() as process:
-            watched = {"process": process.pid, "kafka": self.stack.pid("kafka"), "triton": self.stack.pid("triton")}
-            deadline = time.monotonic() + 120
-            while not self._count(out):
-                assert process.poll() is None, f"what writes {out} has ended: see {self.folder}"
-                assert time.monotonic() < deadline, f"nothing is written to {out}: see {self.folder}"
-                time.sleep(0.05)
-            time.sleep(_WARM_S)
-            first = self._count(out)
-            begin, used = time.monotonic(), {name: process_cpu.seconds(pid) for name, pid in watched.items()}
-            while (last := self._count(out)) < self.events * 0.97 and time.monotonic() < begin + seconds:
-                time.sleep(0.05)
-            elapsed = time.monotonic() - begin
-            cpu = {name: process_cpu.seconds(pid) - used[name] for name, pid in watched.items()}
-        return Rate((last - first) / elapsed, {name: 1e6 * s / (last - first) for name, s in cpu.items()})
-
-    def _count(self, topic: str) -> int:
-        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        return sum(self._consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)[1] for tp in partitions)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -149,7 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
             for name in RIVALS:
                 rates[name].append(bench.rival(name, run, seconds))
             print(f"round {run + 1}: " + ", ".join(f"{n} {r[-1].events_per_s:,.0f}/s" for n, r in rates.items()))
-        bench.close()
         latencies = latency.of_scorer(Pipeline(ROOT, stack, folder, "bench_scoring_paced"), 1_000, seconds * 2)
     finally:
         stack.down(wipe=True)

@@ -2,7 +2,7 @@ from tests.bench.scoring.__main__ import PENSTOCK, Rate, summary
 
 
 def rates(*events_per_s: float) -> list[Rate]:
-    return [Rate(rate, {"process": 1e6 / rate}) for rate in events_per_s]
+    return [Rate(rate, 1.0, {"part": 1e6 / rate}) for rate in events_per_s]
 
 
 def test_ratios_are_of_the_same_round_and_told_with_their_spread() -> None:
