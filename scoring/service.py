@@ -42,6 +42,7 @@ from scoring.startup import (
     describe_model,
     load_fallback,
     retention_warnings,
+    warm_up,
 )
 from scoring.vectors import Vectorizer
 from streams.plan.feature_records import features_schema
@@ -85,6 +86,7 @@ def run_scorer(
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, options.limits.max_batch)
         load_fallback(fallback, model)
+        warm_up(primary, model)
         with _components(project, kafka, options, (primary, fallback), model, largest, progress, stop) as components:
             _log.info(
                 "scorer %s: %s -> %s with model %s version %d",

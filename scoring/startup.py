@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
+
+import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
-from scoring.servers.protocol import ModelLoadError, ModelServer, ModelServerUnavailable
+from scoring.servers.protocol import InferenceError, ModelLoadError, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 
 _log = logging.getLogger(__name__)
+
+_WARM_UP_S = 5.0
 
 # The assumptions of scoring.memory: no record is dated before its event, and none is deleted while its event may come
 # again.
@@ -60,6 +65,15 @@ def load_fallback(fallback: ModelServer, model: ModelMetadata) -> None:
             safe="nothing was read or scored",
             next=error.next,
         ) from error
+
+
+def warm_up(primary: ModelServer, model: ModelMetadata) -> None:
+    """Score one vector of zeros on the primary, so that the first batch does not wait for what a server does once.
+
+    A server that fails is left to the first batch, whose scores the fallback then returns.
+    """
+    with suppress(InferenceError):
+        primary.infer(model.name, model.version, np.zeros((1, len(model.inputs)), np.float32), _WARM_UP_S)
 
 
 def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, max_batch: int) -> None:

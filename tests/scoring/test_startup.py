@@ -7,7 +7,7 @@ from penstock.errors import PenstockError
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
-from scoring.startup import check_model, describe_model, retention_warnings
+from scoring.startup import check_model, describe_model, retention_warnings, warm_up
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan
 from tests.scoring.fake_server import FakeServer
@@ -102,6 +102,16 @@ def test_while_the_primary_server_is_down_a_model_that_the_fallback_lacks_is_the
 def test_a_model_that_is_not_loaded_is_refused_even_if_the_fallback_has_it(pipeline):
     with pytest.raises(ModelNotLoaded):
         describe_model(FakeServer(), FakeServer(described=served(pipeline)), "taps")
+
+
+def test_the_primary_server_scores_a_vector_before_the_first_batch(pipeline):
+    primary = FakeServer()
+    warm_up(primary, served(pipeline))
+    assert primary.calls == [(pipeline.model.name, 3, 1, 5.0)]
+
+
+def test_a_primary_server_that_fails_to_warm_up_does_not_stop_the_scorer(pipeline):
+    warm_up(FakeServer(infers=False), served(pipeline))
 
 
 DAY = 86_400_000

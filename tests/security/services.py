@@ -55,7 +55,7 @@ def serve(pipeline: Pipeline, file: Path, servers: Access, logs: Path, cleanup: 
     commands = {
         "sink-redis": (("sink", "run", "redis"), ports["redis"]),
         "sink-cassandra": (("sink", "run", "cassandra"), ports["cassandra"]),
-        "scorer": (("scorer", "run"), ports["triton_grpc"]),
+        "scorer": (("scorer", "run", "--deadline-ms", "10000"), ports["triton_grpc"]),
         "drift": (("drift", "run"), ports["kafka"]),
     }
     operator = cleanup.enter_context(CommandRunner(servers.environment("operator"), logs))
