@@ -42,7 +42,7 @@ def scorer() -> None:
 @click.option(
     "--linger-ms",
     type=click.IntRange(0, 1000),
-    default=5,
+    default=2,
     show_default=True,
     help="Time to collect a batch under load; an idle scorer scores a record at once.",
 )

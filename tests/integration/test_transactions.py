@@ -1,13 +1,15 @@
-"""A commit that librdkafka sent twice, on a real broker behind a proxy that delivers the first copy late."""
+"""Transactions on a real broker: a record that it refuses; a commit whose first copy a proxy delivers late."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from penstock.errors import PenstockError
 from penstock.kafka import end_watch
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.end_watch import LOST, RESENT, EndWatch
@@ -124,3 +126,13 @@ def test_a_resent_commit_that_only_the_statistics_show_is_noticed_with_the_next_
     rig.write_with_the_late_copy_in_between(4, b"c", b"d")
     assert rig.committed() == ([b"a", b"b", b"c", b"d"], 4)
     assert rig.replaced == [RESENT]
+
+
+def test_a_record_that_the_broker_refuses_is_named_and_nothing_of_its_transaction_is_written(rig):
+    # Random, or compression would make it short enough.
+    large = random.Random(1).randbytes(2_000_000)
+    records = [Produced(rig.topic, 0, b"k", value, [], 1, f"record {n}") for n, value in enumerate((b"a", large, b"b"))]
+    with pytest.raises(PenstockError, match="Kafka refuses the record") as refused:
+        rig.producer.write(records, [], None, 20.0)
+    assert refused.value.where == "record 1"
+    assert rig.committed()[0] == []

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
@@ -24,6 +24,7 @@ TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "large")
 STATE = KafkaError(KafkaError._STATE, "state", False, False, False)
 
 RECORD = Produced("predictions.taps", 1, b"k", b"v", [("h", b"1")], 5, "features.taps[1]@7")
+LARGE = Produced("predictions.taps", 1, b"k", b"large", [], 5, "features.taps[1]@8")
 OFFSETS = [TopicPartition("features.taps", 1, 8)]
 
 
@@ -62,10 +63,11 @@ class ScriptedProducer:
     def begin_transaction(self):
         self._play("begin")
 
-    def produce(self, _topic, _value, **rest):
+    def produce(self, topic, value, **rest):
         self._play("produce")
-        if self._script.get("delivery"):
-            self.refusals.append((rest["on_delivery"], self._script["delivery"].pop(0)))
+        if self._script.get("delivery") and (error := self._script["delivery"].pop(0)) is not None:
+            message = Message(topic, rest["partition"], key=rest["key"], value=value)
+            self.refusals.append((rest["on_delivery"], error, message))
 
     def poll(self, timeout):
         if timeout > 0:
@@ -76,8 +78,8 @@ class ScriptedProducer:
         self._play("offsets")
 
     def commit_transaction(self, _timeout):
-        for on_delivery, error in self.refusals:
-            on_delivery(error, None)
+        for on_delivery, error, message in self.refusals:
+            on_delivery(error, message)
         self._play("commit")
 
     def abort_transaction(self, _timeout):
@@ -109,8 +111,8 @@ class ProducerRig:
         self.made.append(ScriptedProducer(self.clock, **script))
         return self.made[-1]
 
-    def write(self, timeout_s=20.0, offsets=OFFSETS):
-        self.producer.write([RECORD], offsets, b"group", timeout_s)
+    def write(self, timeout_s=20.0, offsets=OFFSETS, records=(RECORD,)):
+        self.producer.write(records, offsets, b"group", timeout_s)
 
     @property
     def calls(self):
@@ -217,10 +219,10 @@ def test_a_call_that_never_returns_is_abandoned(call):
 
 
 def test_a_record_that_the_broker_refuses_stops_the_service_and_is_named():
-    rig = started({"delivery": [TOO_LARGE], "commit": [ABORTABLE]})
+    rig = started({"delivery": [None, TOO_LARGE], "commit": [ABORTABLE]})
     with pytest.raises(PenstockError, match="refuses") as stopped:
-        rig.write()
-    assert stopped.value.where == "features.taps[1]@7"
+        rig.write(records=(RECORD, LARGE))
+    assert stopped.value.where == "features.taps[1]@8"
     assert rig.calls[-1] == "abort"
 
 
