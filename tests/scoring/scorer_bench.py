@@ -310,7 +310,8 @@ class ScorerProcess:
 
     def __init__(self, bench: ScorerBench, instance: str, options: Iterable[str], module: Sequence[str]) -> None:
         self._log = bench.folder / f"scorer-{instance}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", *module, "scorer", "run", bench.reference]
+        # A busy machine is no failure of Triton.
+        command = [sys.executable, "-m", *module, "scorer", "run", bench.reference, "--deadline-ms", "5000"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--instance", instance, *options], stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)
