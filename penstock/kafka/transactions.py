@@ -241,7 +241,12 @@ class TransactionalProducer:
             if refused:
                 raise _record_refused(*refused[0]) from abort
             raise TransactionAbortedError(abort.error.str()) from abort
-        except OutcomeUnknownError:
+        except OutcomeUnknownError as unknown:
+            if refused:
+                # The commit waited in vain for the records behind the refused one, and was never sent.
+                with contextlib.suppress(OutcomeUnknownError):
+                    self._abort(producer)
+                raise _record_refused(*refused[0]) from unknown
             self._producer = None
             raise
         except CallTimeoutError as error:

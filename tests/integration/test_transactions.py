@@ -133,6 +133,6 @@ def test_a_record_that_the_broker_refuses_is_named_and_nothing_of_its_transactio
     large = random.Random(1).randbytes(2_000_000)
     records = [Produced(rig.topic, 0, b"k", value, [], 1, f"record {n}") for n, value in enumerate((b"a", large, b"b"))]
     with pytest.raises(PenstockError, match="Kafka refuses the record") as refused:
-        rig.producer.write(records, [], None, 20.0)
+        rig.producer.write(records, [], None, 5.0)
     assert refused.value.where == "record 1"
     assert rig.committed()[0] == []

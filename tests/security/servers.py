@@ -207,10 +207,13 @@ client_encryption_options:
   keystore: {servers.authority.sign("cassandra").both}
 """
     write(layout.data("cassandra") / "cassandra.yaml", cassandra.cassandra_yaml(layout) + secured)
-    java, *arguments = cassandra.command(layout)
+    command = cassandra.command(layout)
+    options_end = command.index("-cp")
     # The first superuser is otherwise made ten seconds after the start.
     now = "-Dcassandra.superuser_setup_delay_ms=0"
-    return replace(cassandra.CASSANDRA.programs[0], command=lambda _: [java, now, *arguments])
+    return replace(
+        cassandra.CASSANDRA.programs[0], command=lambda _: [*command[:options_end], now, *command[options_end:]]
+    )
 
 
 def _triton(servers: Servers) -> Program:

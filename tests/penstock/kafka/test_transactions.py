@@ -226,6 +226,14 @@ def test_a_record_that_the_broker_refuses_stops_the_service_and_is_named():
     assert rig.calls[-1] == "abort"
 
 
+def test_a_commit_that_waits_in_vain_behind_a_refused_record_stops_the_service():
+    rig = started({"delivery": [None, TOO_LARGE], "commit": [TIMED_OUT]})
+    with pytest.raises(PenstockError, match="refuses") as stopped:
+        rig.write(records=(RECORD, LARGE))
+    assert stopped.value.where == "features.taps[1]@8"
+    assert rig.calls[-1] == "abort"
+
+
 def test_a_record_that_the_client_refuses_stops_the_service():
     rig = started({"produce": [TOO_LARGE]})
     with pytest.raises(PenstockError, match="refuses"):
