@@ -125,9 +125,11 @@ def _latency(found: Mapping[str, Any]) -> str:
             times = [measured["features"], measured["prediction"], floor]
             cells = " | ".join(f"{one[quantile]:g} ms" for one in times for quantile in ("p50", "p99"))
             lines.append(f"| {int(rate):,} | {parts} | {cells} |")
-    first, last = found["memory_mb"][0], found["memory_mb"][-1]
+    # A sample after each rate, then one for each minute of the soak.
+    first, *soak = found["memory_mb"][len(found["latency_ms"]) - 1 :]
+    last = soak[-1] if soak else first
     memory = ", ".join(f"{_NAMES[part]} {first[part]} → {last[part]} MB" for part in first)
-    lines.append(f"\nMemory from the first to the last measurement:\n{memory}.\n")
+    lines.append(f"\nMemory after these rates, and after {len(soak)} minutes more at 2,000 events/s:\n{memory}.\n")
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ def found() -> dict[str, Any]:
         "latency_ms": paced,
         "latency_ms_of_job_and_scorer_alone": paced,
         "floor_ms": {"1000": times},
-        "memory_mb": [{"job": 600}, {"job": 601}],
+        "memory_mb": [{"job": 600}, {"job": 601}, {"job": 602}],
         "online": dict.fromkeys(reads, times)
         | {"features": 42, "ratio_to_raw": 1.2, "ratio_to_feast": 20.0, "ratio_to_feast_100x3": 30.0},
         "python": "3.11",
@@ -39,6 +39,10 @@ def test_the_page_has_a_line_for_each_part_with_its_ratios_and_names_the_slowest
     assert "The feature job limits a pipeline" in text
     assert "Together that is 75 µs: a core takes about 13,333 events a second" in text
     assert "| 1,000 | every part | 1.5 ms | 9 ms | 7 ms | 31 ms | 1.5 ms | 9 ms |" in text
+
+
+def test_memory_is_that_of_the_soak() -> None:
+    assert "after 2 minutes more at 2,000 events/s:\nfeature job 600 → 602 MB." in page(found())
 
 
 def test_the_plot_has_a_bar_for_each_rate() -> None:
