@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -60,7 +61,7 @@ class OnlineFeatures:
 
         Raises:
             KeyError: if there is no such view.
-            ValueError: if the view's entity has another number of columns.
+            ValueError: if the view's entity has another number of columns, or a value is None.
             PenstockError: if a value is personal and no key is set.
         """
         plan = self._plan.view(view)
@@ -69,8 +70,9 @@ class OnlineFeatures:
             raise ValueError(
                 f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values, not {len(values)}"
             )
-        text = entity_text(values[0]) if len(values) == 1 else composite_text(values)
-        assert text is not None  # no value is None
+        text = None if None in values else entity_text(values[0]) if len(values) == 1 else composite_text(values)
+        if text is None:
+            raise ValueError(f"view {view} is keyed by {', '.join(columns)}: an entity has a value for each, not None")
         if not any(personal):
             return text
         return stored_entity_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())
@@ -104,9 +106,13 @@ class OnlineFeatures:
 
         Raises:
             KeyError: if there is no such view.
+            TypeError: if the entities of a view are one text, or have no order.
             ValueError: if no view is given, or one has another number of entities than the others.
             redis.RedisError: if Redis does not answer.
         """
+        for view, given in entities.items():
+            if isinstance(given, str | AbstractSet):
+                raise TypeError(f"entities of view {view}: give a list of texts, not a {type(given).__name__}")
         return self._read(lambda reader: reader.get_columns(entities, _now_ms() if at_ms is None else at_ms))
 
     def _read(self, read: Callable[[FeatureReader], _Answer]) -> _Answer:

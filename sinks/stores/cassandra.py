@@ -220,7 +220,8 @@ class CassandraStore:
             f"the table holds another definition under the same version: {what}",
             where=where,
             safe="nothing was written",
-            next=f'give the view a new version, or, if nobody needs it: cqlsh -e "{drop}"',
+            next=f'give the view a new version, or, if nobody needs it: cqlsh -e "{drop}"; and penstock sink rewind '
+            f"cassandra {self._reference}, which makes the next start write what the topics still hold",
         )
 
     def _check_times_to_live(self, session: Session) -> None:

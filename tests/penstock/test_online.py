@@ -90,3 +90,15 @@ def test_a_read_after_closing_connects_again(connections: list[Connection]) -> N
 def test_an_unknown_view_is_refused_with_those_that_there_are(connections: list[Connection]) -> None:
     with pytest.raises(KeyError, match="no view 'terminal'; it has card_spend"):
         OnlineFeatures("fraud").get("terminal", "t1")
+
+
+@pytest.mark.parametrize("given", ["t1", {"t1", "t2"}])
+def test_entities_that_are_one_text_or_have_no_order_are_refused(connections: list[Connection], given: Any) -> None:
+    with OnlineFeatures("fraud") as features, pytest.raises(TypeError, match="view terminal_risk: give a list"):
+        features.get_columns({"terminal_risk": given})
+    assert connections == []
+
+
+def test_an_entity_without_a_value_is_refused(connections: list[Connection]) -> None:
+    with OnlineFeatures("fraud") as features, pytest.raises(ValueError, match="not None"):
+        features.entity("terminal_risk", None)  # type: ignore[arg-type]

@@ -120,7 +120,7 @@ def _print_vector(console: Console, view: ViewPlan, vector: FeatureVector, now_m
         Text.assemble(
             (view.id, "bold"),
             f"  {view.entity} ",
-            (vector.entity, "bold"),
+            (_printable(vector.entity), "bold"),
             "  ",
             (vector.state, _COLOURS[vector.state]),
         )
@@ -153,7 +153,12 @@ def _value_text(value: FeatureValue) -> str:
         return (
             f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)}]"
         )
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+    return f"{value:,.6g}" if isinstance(value, float) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """The text with characters that control a terminal as their escapes: it may be an event's."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print_view(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:

@@ -1,4 +1,4 @@
-"""`penstock features get` says why there is nothing to show."""
+"""`penstock features get` says why there is nothing to show, and shows what there is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from penstock.cli import cli
 from penstock.commands.features import named_entity
+from penstock.commands.features.online import value_text
 from penstock.errors import PenstockError
 from sinks.emitted_vectors import EmittedVector
 from sinks.vector_format import VectorFormat
@@ -65,3 +66,7 @@ def test_a_time_before_the_vector_is_refused_because_only_the_latest_is_stored(m
 def test_the_time_of_the_vector_itself_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = get(monkeypatch, vector(1_772_366_400_850), "--at", "2026-03-01T12:00:00.850Z")
     assert (shown.exit_code, "PRESENT" in shown.output) == (0, True)
+
+
+def test_a_text_cannot_control_the_terminal() -> None:
+    assert value_text("a\x1b[31m\n\0é ").plain == r"a\x1b[31m\n\x00é "
