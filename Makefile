@@ -53,7 +53,7 @@ bench-engine: setup ## Measure the window engine beside its peers, for docs/refe
 bench-scoring: setup ## Measure the scorer beside other ways to score a topic: build/bench/scoring.json (QUICK=1)
 	@$(BIN)/python -m tests.bench.scoring $(if $(QUICK),--quick) $(ARGS)
 
-bench-pipeline: setup ## Measure every part of a pipeline beside commit e20cb06 and bare clients: build/bench/pipeline.json, half an hour (QUICK=1: five minutes)
+bench-pipeline: setup ## Measure every part of a pipeline, half an hour: build/bench/pipeline.json (QUICK=1: five minutes)
 	@$(BOOTSTRAP) bench-feast
 	@$(BIN)/python -m tests.bench.pipeline $(if $(QUICK),--quick) $(ARGS)
 

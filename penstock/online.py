@@ -70,9 +70,10 @@ class OnlineFeatures:
             raise ValueError(
                 f"view {view} is keyed by {', '.join(columns)}: give {len(columns)} values, not {len(values)}"
             )
-        text = None if None in values else entity_text(values[0]) if len(values) == 1 else composite_text(values)
-        if text is None:
+        if None in values:
             raise ValueError(f"view {view} is keyed by {', '.join(columns)}: an entity has a value for each, not None")
+        text = entity_text(values[0]) if len(values) == 1 else composite_text(values)
+        assert text is not None  # no value is None
         if not any(personal):
             return text
         return stored_entity_text(text, personal, self._settings.pii.require_key().get_secret_value().encode())

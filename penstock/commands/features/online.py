@@ -150,9 +150,8 @@ def value_text(value: FeatureValue) -> Text:
 def _value_text(value: FeatureValue) -> str:
     if isinstance(value, list):
         # No thousands separators: they look like the list's. Texts are quoted because they may be empty.
-        return (
-            f"[{', '.join(f'{v:.6g}' if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)}]"
-        )
+        items = (f"{v:.6g}" if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)
+        return f"[{_printable(', '.join(items))}]"
     return f"{value:,.6g}" if isinstance(value, float) else _printable(str(value))
 
 

@@ -144,14 +144,12 @@ def run(stack: Stack, before: Path, folder: Path, size: Size) -> dict[str, objec
 
 def latencies(stack: Stack, folder: Path, size: Size) -> dict[str, object]:
     """The latencies at steady rates, of all parts together and of job and scorer alone, and the memory of the parts."""
-    found: dict[str, object] = {}
+    found: dict[str, object] = {"floor_ms": latency.floor(Settings().kafka.access, size.rates, size.paced_s)}
+    say(f"floor_ms: {found['floor_ms']}")
     # Job and scorer first: after the soak, Cassandra is busy with its files for minutes.
-    for suffix, parts in (("_of_job_and_scorer_alone", ("scorer",)), ("", EVERY_PART)):
+    for suffix, parts, soak_s in (("_of_job_and_scorer_alone", ("scorer",), 0), ("", EVERY_PART, size.soak_s)):
         pipeline = Pipeline(ROOT, stack, folder, f"bench_paced{suffix}")
-        if suffix:
-            found["floor_ms"] = latency.floor(pipeline.settings.kafka.access, size.rates, size.paced_s)
-            say(f"floor_ms: {found['floor_ms']}")
-        measured = latency.through(pipeline, parts, size.rates, size.paced_s, 0 if suffix else size.soak_s)
+        measured = latency.through(pipeline, parts, size.rates, size.paced_s, soak_s)
         found |= {f"{name}{suffix}": values for name, values in measured.items()}
         say(f"latency_ms{suffix}: {measured['latency_ms']}")
     return found

@@ -70,3 +70,4 @@ def test_the_time_of_the_vector_itself_is_shown(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_text_cannot_control_the_terminal() -> None:
     assert value_text("a\x1b[31m\n\0é ").plain == r"a\x1b[31m\n\x00é "
+    assert value_text(["a\x9b31m", "é"]).plain == r'["a\x9b31m", "é"]'
