@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from penstock.kafka.fatal import run_callbacks
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.contract import Contract
@@ -146,7 +147,9 @@ class EventProducer:
                 self._run_callbacks(partial(self._producer.poll, _POLL_S))
                 self._raise_failures()
             except KafkaException as error:
-                raise self._produce_error(error.args[0], len(value)) from error
+                # After a fatal error the client says no more than that there was one; its cause comes with `poll`.
+                self._run_callbacks(partial(self._producer.poll, _POLL_S))
+                raise self._produce_error(self._fatal or error.args[0], len(value)) from error
             else:
                 # Delivery reports arrive only in poll and flush, so none came before this line.
                 self._pending[number] = valid
@@ -188,16 +191,10 @@ class EventProducer:
         self._failed[number] = place, error.str()
 
     def _run_callbacks(self, call: Callable[[], int]) -> int:
-        """Poll or flush, which run the delivery callbacks; keep a fatal error, which the client raises only once."""
-        try:
-            return call()
-        except (KafkaException, SystemError) as error:
-            # SystemError: the client called `_on_delivery` while it raised the error, and that report was lost.
-            fatal = error.__cause__ if isinstance(error, SystemError) else error
-            if not isinstance(fatal, KafkaException):
-                raise
-            self._fatal = fatal.args[0]
-            return call()
+        """Poll or flush; keep a fatal error, which the client raises only once."""
+        count, fatal = run_callbacks(call)
+        self._fatal = self._fatal or fatal
+        return count
 
     def _raise_failures(self) -> None:
         if self._fatal is not None and not len(self._producer):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.fatal import run_callbacks
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES
 from schemas.dead_letters import DeadLetter
@@ -59,7 +61,9 @@ class DeadLetterProducer:
                 )
             except KafkaException as error:
                 on_delivery(error.args[0], letter)
-        producer.flush(20)
+        _, fatal = run_callbacks(partial(producer.flush, 20))
+        if fatal is not None:
+            errors.insert(0, fatal)
         if errors or len(producer):
             producer.purge()
             self._producer = None

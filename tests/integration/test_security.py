@@ -153,6 +153,16 @@ def _send(run: Run, part: str, event: dict[str, Any]) -> None:
         producer.send(event)
 
 
+def test_a_producer_that_has_failed_for_good_says_why_each_time(run: Run) -> None:
+    event = {"id": "x", "time": START_MS, "card": CARDS[0], "shop": "s", "amount": 1}
+    kafka = run.servers.settings("reader").kafka.access
+    producer = EventProducer(run.pipeline.source.contract, run.pipeline.source.topic, kafka=kafka)
+    for _ in range(2):
+        with pytest.raises(PenstockError, match=r"(?i)authorization"):
+            producer.send(event)
+            producer.flush()
+
+
 @pytest.mark.parametrize("part", ["upstream", "sink-redis", "scorer"])
 def test_only_the_job_and_readers_may_read_raw_events(part: str, run: Run) -> None:
     with pytest.raises(PenstockError, match=r"(?i)authorization|cannot be read|stopped"):

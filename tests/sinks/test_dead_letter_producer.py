@@ -24,6 +24,7 @@ class FakeProducer:
 
     taken: list[DeadLetter]
     topic_takes: int
+    fatal: KafkaException | None = None
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._most = config["message.max.bytes"]
@@ -37,6 +38,9 @@ class FakeProducer:
         self._batch.append((sent, record["on_delivery"]))
 
     def flush(self, _timeout: float) -> None:
+        if self.fatal is not None:
+            fatal, self.fatal = self.fatal, None
+            raise fatal
         refused = any(sent.bytes > self.topic_takes for sent, _ in self._batch)
         for sent, on_delivery in self._batch:
             if not refused:
@@ -102,3 +106,10 @@ def test_a_letter_whose_excerpt_is_refused_has_neither_key_nor_headers(monkeypat
 def test_a_topic_that_takes_not_even_that_pauses_the_sink(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailable, match=r"not taken: too large\s+where: features\.x\.dlq"):
         published([letter(0, b"v")], 10, monkeypatch)
+
+
+def test_a_fatal_error_of_the_client_pauses_the_sink_and_names_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    cause = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "may not write", fatal=True)
+    monkeypatch.setattr(FakeProducer, "fatal", KafkaException(cause))
+    with pytest.raises(StoreUnavailable, match=r"not taken: may not write\s+where: features\.x\.dlq"):
+        published([letter(0, b"v")], 1_000_000, monkeypatch)
