@@ -27,6 +27,7 @@ COMMANDS = {
     "backfill": Entry(
         "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
     ),
+    "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),
     "verify": Entry("penstock.commands.verify:verify", "Check a run against the oracle, end to end.", _CHECK),

@@ -27,6 +27,10 @@ MESSAGE = PREFIX + "exception.message"
 VALUE_BYTES = "penstock.value.bytes"
 NAMES = (TOPIC, PARTITION, OFFSET, PIPELINE, STAGE, COMPONENT, REASON, MESSAGE)
 
+REPLAY_OF = "penstock.replay.of"
+REPLAY_COUNT = "penstock.replay.count"
+_SOURCE = "penstock.source."
+
 EXCERPT_BYTES = 16 * 1024
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -99,6 +103,23 @@ class DeadLetter:
         """Return the letter, its excerpt and its bare form: the first that its topic takes is published."""
         excerpt = self.excerpt()
         return (self, self.bare()) if excerpt is self else (self, excerpt, self.bare())
+
+    @property
+    def replays(self) -> int:
+        """How often the record had been replayed when it was refused."""
+        count = dict(self.original_headers).get(REPLAY_COUNT) or b""
+        return int(count) if count.isdigit() else 0
+
+    def replayed(self, place: str) -> DeadLetter:
+        """Return the letter with the headers that its record has when it is replayed: its own, then the replay's.
+
+        Args:
+            place: The letter's own ``topic[partition]@offset``.
+        """
+        of_refusal = (REPLAY_OF, REPLAY_COUNT)
+        kept = [each for each in self.original_headers if each[0] not in of_refusal and not each[0].startswith(_SOURCE)]
+        replay = [(REPLAY_OF, place.encode()), (REPLAY_COUNT, str(self.replays + 1).encode())]
+        return replace(self, original_headers=(*kept, *replay))
 
     def record(self, topic: str, timestamp: int, max_bytes: int, more_headers: Headers = ()) -> Produced:
         """Return the letter's record for a dead-letter topic, in the first form that fits.

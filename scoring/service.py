@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
@@ -78,35 +79,81 @@ def run_scorer(
         PenstockError: if a check fails at the start, or if the scorer cannot continue.
     """
     kafka = settings.kafka.access
-    largest = _check_topics(project, kafka)
+    largest = check_topics(project, kafka)
+    with (
+        served_model(project, settings, options.limits.max_batch) as served,
+        _components(project, kafka, options, served, largest, progress, stop) as components,
+    ):
+        _log.info(
+            "scorer %s: %s -> %s with model %s version %d",
+            options.instance,
+            project.pipeline.features_topic,
+            project.pipeline.predictions_topic,
+            served.model.name,
+            served.model.version,
+        )
+        _collect_garbage_seldom()
+        Scorer(
+            project.pipeline.features_topic,
+            project.pipeline.source.topic,
+            components,
+            options.limits,
+            now=lambda: time.time_ns() // 1_000_000,
+            wait=stop.wait,
+            stopping=stop.is_set,
+        ).run()
+    _log.info("scorer %s stopped; every committed batch is complete", options.instance)
+
+
+class ServedModel(NamedTuple):
+    """A version of a pipeline's model, and the two servers that have it."""
+
+    primary: ModelServer
+    fallback: ModelServer
+    model: ModelMetadata
+
+
+@contextmanager
+def served_model(project: Project, settings: Settings, max_batch: int) -> Iterator[ServedModel]:
+    """The version to score with, for the duration of the block.
+
+    Raises:
+        PenstockError: if it is not loaded, or its inputs or views are not the pipeline's.
+    """
     with (
         closing(open_server(PRIMARY_SERVER, settings)) as primary,
         closing(open_server(FALLBACK_SERVER, settings)) as fallback,
     ):
         model = describe_model(primary, fallback, project.pipeline.model.name)
-        check_model(project.pipeline, project.plan, model, options.limits.max_batch)
+        check_model(project.pipeline, project.plan, model, max_batch)
         load_fallback(fallback, model)
         warm_up(primary, model)
-        with _components(project, kafka, options, (primary, fallback), model, largest, progress, stop) as components:
-            _log.info(
-                "scorer %s: %s -> %s with model %s version %d",
-                options.instance,
-                project.pipeline.features_topic,
-                project.pipeline.predictions_topic,
-                model.name,
-                model.version,
-            )
-            _collect_garbage_seldom()
-            Scorer(
-                project.pipeline.features_topic,
-                project.pipeline.source.topic,
-                components,
-                options.limits,
-                now=lambda: time.time_ns() // 1_000_000,
-                wait=stop.wait,
-                stopping=stop.is_set,
-            ).run()
-    _log.info("scorer %s stopped; every committed batch is complete", options.instance)
+        yield ServedModel(primary, fallback, model)
+
+
+def reader_and_writer(
+    project: Project, model: ModelMetadata, largest: Mapping[str, int]
+) -> tuple[FeatureReader, PredictionWriter]:
+    """What reads the pipeline's feature records, and what writes predictions of them.
+
+    ``largest`` has the bytes of the longest record that each topic takes.
+    """
+    pipeline = project.pipeline
+    writer = PredictionWriter(
+        pipeline,
+        project.plan,
+        ModelIdentity(model.name, str(model.version)),
+        max_bytes=largest[pipeline.predictions_topic],
+        letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
+    )
+    reader = FeatureReader(
+        features_schema(project.plan),
+        project.features_decoder(),
+        pipeline.source.topic,
+        Vectorizer(pipeline.model.inputs),
+        writer,
+    )
+    return reader, writer
 
 
 def _collect_garbage_seldom() -> None:
@@ -118,7 +165,7 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def _check_topics(project: Project, kafka: KafkaAccess) -> Mapping[str, int]:
+def check_topics(project: Project, kafka: KafkaAccess) -> Mapping[str, int]:
     """Check the topics; returns the bytes of the longest record that each takes."""
     pipeline = project.pipeline
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
@@ -145,8 +192,7 @@ def _components(
     project: Project,
     kafka: KafkaAccess,
     options: ScorerOptions,
-    servers: tuple[ModelServer, ModelServer],
-    model: ModelMetadata,
+    served: ServedModel,
     largest: Mapping[str, int],
     progress: ProgressTracker,
     stop: threading.Event,
@@ -156,10 +202,9 @@ def _components(
     group = group_of(pipeline.name, "scorer")
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
-    metrics.set_model(model.name, model.version)
+    metrics.set_model(served.model.name, served.model.version)
     inference = Inference(
-        *servers,
-        model,
+        *served,
         deadline_s=options.deadline_s,
         clock=time.monotonic,
         on_fallback=lambda _reason: metrics.triton_failures.inc(),
@@ -191,20 +236,7 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    writer = PredictionWriter(
-        pipeline,
-        project.plan,
-        ModelIdentity(model.name, str(model.version)),
-        max_bytes=largest[predictions],
-        letter_bytes=largest[dead_letters_of(predictions)],
-    )
-    reader = FeatureReader(
-        features_schema(project.plan),
-        project.features_decoder(),
-        pipeline.source.topic,
-        Vectorizer(pipeline.model.inputs),
-        writer,
-    )
+    reader, writer = reader_and_writer(project, served.model, largest)
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Reason, Registry, Rejection, decode_event, event_row
@@ -22,6 +23,7 @@ from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
+from verify.replays import replay_in
 
 _FUTURE: Reason = "penstock.FutureEvent"
 # What a letter keeps of a value that its topic would not take.
@@ -35,7 +37,8 @@ class Judged:
     ``ignored`` holds valid events that the source's filter does not accept.
 
     ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition. ``refused`` holds
-    the records of the rejections, ``refused_by_clock`` the positions of those that only a live job's clock explains.
+    the records of the rejections, ``refused_by_clock`` the positions of those that only the time explains at which a
+    live job read them: they were ahead of its clock, or its contract was another.
     """
 
     events: dict[Position, JudgedEvent]
@@ -90,8 +93,12 @@ def judge_events(
     (``letters``) say which; such a refusal is right if the event is later than the broker received the letter. If the
     job failed after it and took the event when it read it again, the event counts. Without letters, the result is that
     of a replay, which goes by the raw records alone.
+
+    An event that was refused, and put back to its topic when its contract had changed, counts where it was put back.
     """
+    letters, records = list(letters), list(records)
     refusals = _refused_by_clock(plan.pipeline, letters)
+    put_back = _put_back(source.topic, records, letters)
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
     rejections: dict[Position, Rejection] = {}
     refused: dict[Position, Record] = {}
@@ -118,6 +125,10 @@ def judge_events(
                 by_clock.add(Position(record.partition, record.offset))
                 why = f"{source.event_time}: ahead of the job's clock"
                 decoded = Rejection(_FUTURE, "validate", why)
+        letter = put_back.get(Position(record.partition, record.offset))
+        if letter is not None and not is_taken and not isinstance(decoded, Rejection):
+            by_clock.add(Position(record.partition, record.offset))
+            decoded = Rejection(cast("Any", letter.reason), cast("Any", letter.stage), "put back later")
         if isinstance(decoded, Rejection):
             rejections[Position(record.partition, record.offset)] = decoded
             refused[Position(record.partition, record.offset)] = record
@@ -223,6 +234,18 @@ def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[Position
         if letter.reason == _FUTURE and letter.pipeline in (pipeline, None):
             received.setdefault(letter.position, record.timestamp)
     return received
+
+
+def _put_back(topic: str, records: Iterable[Record], letters: Iterable[Record]) -> dict[Position, Letter]:
+    """The letters of events that were refused and put back; :mod:`verify.check_replays` checks what was put back."""
+    replayed = {replay.of for record in records if (replay := replay_in(record.headers)) is not None}
+    found = {}
+    for record in letters if replayed else ():
+        if f"{topic}.dlq[{record.partition}]@{record.offset}" in replayed:
+            with suppress(ValueError):  # `check_dead_letters` reports it
+                letter = read_letter(record)
+                found[letter.position] = letter
+    return found
 
 
 def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -> list[str]:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from verify.published import Position, Published
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
+
+NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
 
 Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
@@ -59,10 +62,12 @@ def check_predictions(
     features: Sequence[Published],
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
+    excerpts: Mapping[Position, Published] = NO_EXCERPTS,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
     ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
+    ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
     first = first_emissions(features)
@@ -73,10 +78,10 @@ def check_predictions(
         if prediction.position in seen:
             findings.duplicates += 1
             findings.note(f"{where}: event {prediction.position} was already predicted")
-        elif prediction.position not in events or prediction.position not in first:
+        elif prediction.position not in events or (scored := _scored(prediction, first, excerpts)) is None:
             findings.mismatch(f"{where}: event {prediction.position} is not a valid event with features")
         else:
-            judged.append((prediction, first[prediction.position]))
+            judged.append((prediction, scored))
         seen.add(prediction.position)
         findings.fallbacks += prediction.value["route"] == "fallback"
     findings.gaps = len(events.keys() - seen)
@@ -85,6 +90,14 @@ def check_predictions(
     _check_scores(model, judged, scorer_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
+
+
+def _scored(
+    prediction: Published, first: Mapping[Position, Published], excerpts: Mapping[Position, Published]
+) -> Published | None:
+    """The record that a prediction must be of."""
+    excerpt = excerpts.get(prediction.position)
+    return first.get(prediction.position) if excerpt is None or prediction.replayed is None else excerpt
 
 
 def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
@@ -136,7 +149,7 @@ def _check_references(
         "event_time": features["event_time"],
         "pipeline": plan.pipeline,
         "source": features["source"],
-        "features_topic": plan.features_topic,
+        "features_topic": f"{plan.features_topic}.dlq" if record.is_excerpt else plan.features_topic,
         "features_partition": record.partition,
         "features_offset": record.offset,
         "attempt": features["attempt"],

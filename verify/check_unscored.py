@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
@@ -34,6 +35,7 @@ def check_unscored(
     letters: Iterable[Record],
     unreadable: Collection[str],
     scorers: Callable[[], Sequence[Scorer]],
+    replayed: Collection[str] = (),
 ) -> UnscoredFindings:
     """Check each of the scorer's letters: of one event's first feature record, and for a reason that is true.
 
@@ -44,8 +46,10 @@ def check_unscored(
         letters: The dead letters of the predictions topic.
         unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
         scorers: Gives every version of the model with these inputs that the repository has; called for a letter.
+        replayed: The places of the letters that were replayed: another record answers their events.
     """
     findings = UnscoredFindings()
+    topic = dead_letters_of(f"predictions.{plan.pipeline}")
     first = {Position(record.partition, record.offset): record for record in first_emissions(features).values()}
     for record in letters:
         place = f"predictions.dlq[{record.partition}]@{record.offset}"
@@ -57,15 +61,19 @@ def check_unscored(
         if letter.topic != plan.features_topic:
             continue  # the drift app's, of a prediction
         scored = first.get(letter.position)
+        is_replayed = f"{topic}[{record.partition}]@{record.offset}" in replayed
         if letter.stage != _SCORER:
-            if f"features[{letter.position.partition}]@{letter.position.offset}" not in unreadable:
+            # A scorer that knew fewer schemas may have refused what can be read now.
+            is_unreadable = f"features[{letter.position.partition}]@{letter.position.offset}" in unreadable
+            if not (is_unreadable or is_replayed):
                 findings.mismatch(f"{place}: the feature record at {letter.position} can be read")
         elif scored is None:
             findings.mismatch(f"{place}: there is no event's first feature record at {letter.position}")
         elif scored.position in findings.positions:
             findings.mismatch(f"{place}: event {scored.position} has a letter already")
         else:
-            findings.positions.add(scored.position)
+            if not is_replayed:
+                findings.positions.add(scored.position)
             if not _is_true(plan, model, scored, letter.reason, scorers):
                 findings.mismatch(f"{place}: {letter.reason} is not true of event {scored.position}")
     return findings

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 from sklearn.metrics import roc_auc_score
 
+from penstock.kafka.names import dead_letters_of
 from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
@@ -22,6 +23,7 @@ from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.check_predictions import Scorer, check_predictions, model_vectors
+from verify.check_replays import check_replays
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
 from verify.check_training import TrainingFindings, check_training
@@ -72,18 +74,23 @@ def judge(
         plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating, without_value=without_value
     )
     timers = check_timers(plan, judged.events, emitted, others=updating, without_value=without_value)
+    replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
     models = run.models / pipeline.model.name
     versions = cache(lambda: _versions(models, pipeline.model))
-    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions)
+    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions, replays.replayed)
+    # Those that a replay scored have a prediction all the same.
+    predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
+    unpredicted = too_large - predicted | unscored.positions
     scored = check_predictions(
         plan,
         pipeline.model,
-        {place: event for place, event in judged.events.items() if place not in too_large | unscored.positions},
+        {place: event for place, event in judged.events.items() if place not in unpredicted},
         of_events,
         run.predictions,
         lambda version: _scorer(models / version / "model.onnx"),
+        withheld.excerpts,
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
@@ -120,7 +127,19 @@ def judge(
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured, registry) if measured else None
     misses_quality = measured is not None and pipeline.labels is not None and quality is None
-    checks: list[Findings] = [withheld, features, timers, unscored, scored, redis, cassandra, replayed, trained, drift]
+    checks: list[Findings] = [
+        withheld,
+        replays,
+        features,
+        timers,
+        unscored,
+        scored,
+        redis,
+        cassandra,
+        replayed,
+        trained,
+        drift,
+    ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
     return PipelineReport(
@@ -130,8 +149,9 @@ def judge(
         events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
         events_ignored=sum(len(each.ignored) for each in (judged, *others)),
         dead_letters=sum(found for found, _, _ in letters),
-        dead_letter_mismatches=sum(wrong for _, wrong, _ in letters) + withheld.mismatches,
-        features_too_large=len(too_large),
+        dead_letter_mismatches=sum(wrong for _, wrong, _ in letters) + withheld.mismatches + replays.mismatches,
+        letters_replayed=len(replays.replayed),
+        features_too_large=len(too_large - predicted),
         events_unscored=len(unscored.positions),
         epochs=features.epochs,
         epochs_announced=epochs,

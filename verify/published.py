@@ -11,6 +11,7 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.records import TIMER
 from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
+from verify.replays import Replayed, replay_in
 
 
 class Position(NamedTuple):
@@ -48,6 +49,7 @@ class Published:
     holds, by view, the events that updated it since its last record and gave none themselves, in the order in which the
     view saw them; None if there were too many to name. ``timestamp`` is the record's own, when it was published. An
     ``is_excerpt`` was too long for its topic, and is in the topic's dead letters with its texts and lists cut.
+    ``replayed`` says which dead letter the record comes from, if it comes from one.
     """
 
     partition: int
@@ -58,6 +60,7 @@ class Published:
     updates: Mapping[str, tuple[Place, ...] | None] = field(default_factory=dict)
     timestamp: int = 0
     is_excerpt: bool = False
+    replayed: Replayed | None = None
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
@@ -90,7 +93,16 @@ def _published(record: Record, decoder: Decoder) -> Published:
     lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
     updates = updates_in(record)
     content = decoder.decode(value)
-    return Published(record.partition, record.offset, record.key, content, lacks, updates, record.timestamp)
+    return Published(
+        record.partition,
+        record.offset,
+        record.key,
+        content,
+        lacks,
+        updates,
+        record.timestamp,
+        replayed=replay_in(record.headers),
+    )
 
 
 def updates_in(record: Record) -> dict[str, tuple[Place, ...] | None]:

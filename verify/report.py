@@ -35,6 +35,7 @@ class PipelineReport(BaseModel):
     """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
 
     ``features_checked`` counts the feature values that were compared, of ``features_total`` that were published.
+    ``letters_replayed`` counts dead letters that `penstock dlq replay` has answered.
     ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction,
     ``events_unscored`` those that have a dead letter of the scorer in place of a prediction.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
@@ -61,6 +62,7 @@ class PipelineReport(BaseModel):
     events_ignored: int = 0
     dead_letters: int
     dead_letter_mismatches: int
+    letters_replayed: int = 0
     epochs: int
     epochs_announced: int = 1
     features_too_large: int = 0

@@ -32,9 +32,13 @@ _REASON = ("penstock.FeaturesTooLarge", "encode")
 
 @dataclass
 class UnpublishedFindings(Findings):
-    """The excerpts of the letters, each restored from its event, and the events whose letter has no value."""
+    """The excerpts, each restored from its event; those of letters without a value are known by their event only.
+
+    ``excerpts`` are the same records as the letters have them, by event.
+    """
 
     records: list[Published] = field(default_factory=list)
+    excerpts: dict[Position, Published] = field(default_factory=dict)
     without_value: set[Position] = field(default_factory=set)
 
 
@@ -86,6 +90,7 @@ def check_unpublished(
             findings.mismatch(f"{place}: nothing was cut of the feature record of {event.position}, so it was not long")
         else:
             findings.records.append(_restored(plan, published, event))
+            findings.excerpts[event.position] = published
     return findings
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from backfill.dead_letters.raw import PUT_BACK
+from backfill.dead_letters.reading import find_letters
+from backfill.dead_letters.service import replay_lanes
 from deploy.local.services.service import java
 from deploy.local.stack import Stack
 from deploy.security.kafka_acls import acls
@@ -157,10 +161,14 @@ def test_a_producer_that_has_failed_for_good_says_why_each_time(run: Run) -> Non
     event = {"id": "x", "time": START_MS, "card": CARDS[0], "shop": "s", "amount": 1}
     kafka = run.servers.settings("reader").kafka.access
     producer = EventProducer(run.pipeline.source.contract, run.pipeline.source.topic, kafka=kafka)
+
+    def send() -> None:
+        producer.send(event)
+        producer.flush()
+
     for _ in range(2):
         with pytest.raises(PenstockError, match=r"(?i)authorization"):
-            producer.send(event)
-            producer.flush()
+            send()
 
 
 @pytest.mark.parametrize("part", ["upstream", "sink-redis", "scorer"])
@@ -317,3 +325,11 @@ def test_personal_data_is_only_in_raw_events_and_their_dead_letters(run: Run, st
 def test_no_log_or_web_page_contains_a_secret(run: Run, stack: Stack) -> None:
     assert traces.in_files([run.logs, run.servers.layout.logs, stack.log("jobmanager").parent], ["hush-"]) == []
     assert traces.in_pages([*run.pages, *traces.pages_of_job(run.flink.flink.rest, run.job)], ["hush-"]) == []
+
+
+def test_dead_letters_are_replayed_with_the_rights_of_replay(run: Run) -> None:
+    settings = run.servers.settings("replay")
+    lanes = find_letters(run.pipeline, settings.kafka.access).lanes
+    outcomes = sum((found for _, found in replay_lanes(run.project, settings, list(lanes))), Counter())
+    assert outcomes == {PUT_BACK: GARBAGE}
+    assert [found.waiting for found in find_letters(run.pipeline, settings.kafka.access).lanes.values()] == [0]

@@ -106,3 +106,17 @@ def test_a_record_that_has_such_a_header_itself_keeps_it() -> None:
     assert DeadLetter.read(whole.key, whole.value, whole.headers()) == whole
     cut = replace(whole, value_bytes=1)
     assert DeadLetter.read(cut.key, cut.value, cut.headers()) == cut
+
+
+def test_a_record_that_is_replayed_has_its_own_headers_and_names_its_letter() -> None:
+    answered = replace(LETTER, original_headers=(("a", b"1"), ("penstock.source.topic", b"events.card")))
+    replayed = answered.replayed("events.card.dlq[3]@7")
+    replay = (("penstock.replay.of", b"events.card.dlq[3]@7"), ("penstock.replay.count", b"1"))
+    assert replayed.original_headers == (("a", b"1"), *replay)
+    again = replayed.replayed("events.card.dlq[3]@9")
+    assert (again.replays, again.original_headers[1]) == (2, ("penstock.replay.of", b"events.card.dlq[3]@9"))
+
+
+@pytest.mark.parametrize("count", [b"", b"x", b"-1", None])
+def test_a_count_of_replays_that_is_no_number_counts_as_none(count: bytes | None) -> None:
+    assert replace(LETTER, original_headers=(("penstock.replay.count", count),)).replays == 0

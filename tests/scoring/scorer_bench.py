@@ -83,15 +83,15 @@ def expected_score(amount: float, total: float | None, count: int) -> float:
     return float(1 / (1 + np.exp(-(vector @ WEIGHTS)[0])))
 
 
-def onnx_bytes() -> bytes:
-    """sigmoid(x · weights) with NaN read as 0, and NaN where the first input is negative."""
+def onnx_bytes(*, scores_all: bool = False) -> bytes:
+    """sigmoid(x · weights) with NaN read as 0; NaN where the first input is negative, unless it ``scores_all``."""
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),
         helper.make_node("MatMul", ["filled", "weights"], ["sum"]),
         helper.make_node("Sigmoid", ["sum"], ["plain"]),
         helper.make_node("MatMul", ["filled", "first"], ["amount"]),
-        helper.make_node("Sqrt", ["amount"], ["root"]),
+        helper.make_node("Abs" if scores_all else "Sqrt", ["amount"], ["root"]),
         helper.make_node("Mul", ["root", "zero"], ["nothing"]),
         helper.make_node("Add", ["plain", "nothing"], ["score"]),
     ]
@@ -111,9 +111,11 @@ def onnx_bytes() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def add_model(pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None) -> None:
+def add_model(
+    pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None, *, scores_all: bool = False
+) -> None:
     """Write the model into the repository, as training would; ``inputs`` are the inputs it declares."""
-    trained = TrainedModel(onnx_bytes(), None, manifest_of(pipeline, inputs))
+    trained = TrainedModel(onnx_bytes(scores_all=scores_all), None, manifest_of(pipeline, inputs))
     ModelRepository(settings.model_repository).add(pipeline.model.name, trained)
 
 

@@ -55,18 +55,18 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *, raw: dict[str, str] | None, 
 
 def test_kafka_is_asked_once_about_each_topic(project, pipeline, monkeypatch):
     asked = answer_with(monkeypatch, raw=SETTINGS, of=pipeline.source.topic)
-    largest, predictions = service._check_topics(project, KAFKA), pipeline.predictions_topic
+    largest, predictions = service.check_topics(project, KAFKA), pipeline.predictions_topic
     assert (largest[predictions], largest[f"{predictions}.dlq"]) == (5_000_000, 6_000_000)
     assert sorted(asked) == sorted([pipeline.source.topic, pipeline.features_topic, predictions, f"{predictions}.dlq"])
 
 
 def test_without_a_right_on_the_raw_topic_it_warns_and_starts(project, pipeline, monkeypatch, caplog):
     answer_with(monkeypatch, raw=None, of=pipeline.source.topic)
-    assert service._check_topics(project, KAFKA)[pipeline.predictions_topic] == 5_000_000
+    assert service.check_topics(project, KAFKA)[pipeline.predictions_topic] == 5_000_000
     assert "cannot check that predictions are kept as long as raw events: not allowed" in caplog.text
 
 
 def test_predictions_that_are_kept_for_less_time_than_raw_events_are_a_warning(project, pipeline, monkeypatch, caplog):
     answer_with(monkeypatch, raw=SETTINGS | {"retention.ms": "2000"}, of=pipeline.source.topic)
-    service._check_topics(project, KAFKA)
+    service.check_topics(project, KAFKA)
     assert f"topic {pipeline.predictions_topic} is kept for 1,000 ms" in caplog.text

@@ -47,6 +47,7 @@ PARTS = (
     "scorer",
     "drift",
     "backfill",
+    "replay",
     "reader",
     "operator",
 )

@@ -252,3 +252,15 @@ def test_a_copy_in_another_partition_arrived_right_after_the_one_that_was_taken(
     decoder = Decoder(contract_schema(Payment))
     judged = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, published=taken)
     assert (set(judged.events), set(judged.duplicates)) == (set(taken), {Position(1, 0)})
+
+
+def test_an_event_that_was_put_back_counts_there_and_its_letter_is_right() -> None:
+    refused = letter(0, "penstock.InvalidField", "validate", json.dumps(GOOD).encode())
+    put_back = DeadLetter.read(refused.key, refused.value, refused.headers).replayed("events.payments.dlq[0]@0")
+    records = [record(0, GOOD), Record(0, 1, 2_000, b"c", put_back.value, tuple(put_back.original_headers))]
+    decoder = Decoder(contract_schema(Payment))
+    judged = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, letters=[refused])
+    assert (list(judged.events), judged.duplicates) == ([Position(0, 1)], {})
+    assert check_dead_letters(judged, "payments", "events.payments", [refused]) == (1, 0, [])
+    replay = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY)
+    assert list(replay.events) == [Position(0, 0)]

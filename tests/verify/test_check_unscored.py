@@ -73,3 +73,14 @@ def test_a_carried_column_called_entity_is_not_taken_for_a_view() -> None:
         record.value["event"]["entity"] = 5
     too_large = letter(1, reason="penstock.TooLarge")
     assert check_unscored(PLAN, MODEL, features, [too_large], (), lambda: [nan_for_the_second]).mismatches == 1
+
+
+def test_a_letter_that_was_replayed_answers_nothing_and_must_still_be_true() -> None:
+    _, features, _ = world(3)
+    letters = [letter(1), letter(2, stage="decode"), letter(0)]
+    replayed = {f"predictions.p.dlq[0]@{event}" for event in range(3)}
+    findings = check_unscored(PLAN, MODEL, features, letters, (), lambda: [nan_for_the_second], replayed)
+    assert findings.positions == set()
+    assert findings.examples == [
+        "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
+    ]

@@ -1,0 +1,103 @@
+"""Replays the letters of a pipeline: opens what each lane's way needs, and runs it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from backfill.dead_letters.lanes import Lane, Way
+from backfill.dead_letters.raw import put_back
+from backfill.dead_letters.reading import lane_consumer
+from backfill.dead_letters.replay import Answer, Replay
+from backfill.dead_letters.scores import ScoreReplay
+from backfill.dead_letters.stores import StoreReplay
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.names import group_of
+from penstock.kafka.topics import admin_client, largest_messages
+from penstock.settings import Settings
+from scoring.rescoring import open_rescorer
+from sinks.store_registry import find_stores
+from streams.plan.project import Project
+
+MOST_AT_ONCE = 500
+_TIMEOUT_S = 15.0
+
+
+def replay_lanes(project: Project, settings: Settings, lanes: Sequence[Lane]) -> Iterator[tuple[Lane, Counter[str]]]:
+    """Replay one lane after the other; yields each with how many of its letters went which way.
+
+    Raises:
+        PenstockError: if a lane cannot be replayed; those before it are.
+    """
+    kafka, pipeline = settings.kafka.access, project.pipeline
+    replay = Replay(project.name, kafka, f"penstock dlq replay {project.reference}")
+    for lane in lanes:
+        way = lane.way(pipeline)
+        if way in (Way.SCORE, Way.EXCERPT) and not lane.is_answer:
+            forget_what_is_scored(kafka, group_of(project.name, "scorer"), pipeline.features_topic)
+        with _answer(project, settings, lane, way) as answer:
+            yield lane, replay.run(lane, answer, restore=way is not Way.EXCERPT)
+
+
+@contextmanager
+def _answer(project: Project, settings: Settings, lane: Lane, way: Way) -> Iterator[Answer]:
+    """What answers the letters of a lane, for the duration of the block."""
+    match way:
+        case Way.RAW:
+            yield partial(put_back, now=_now)
+        case Way.SCORE | Way.EXCERPT:
+            with open_rescorer(project, settings, MOST_AT_ONCE) as rescorer:
+                yield ScoreReplay(rescorer, from_excerpts=way is Way.EXCERPT).answer
+        case Way.STORE:
+            stores = find_stores()
+            if lane.store not in stores:
+                raise PenstockError(f"there is no store {lane.store}", where=str(lane), safe="its letters stay")
+            kind = stores[lane.store]
+            with closing(kind.create(project, settings, kind.options())) as store:
+                store.open()
+                letter_bytes = largest_messages([lane.topic], settings.kafka.access)
+                yield StoreReplay(store, letter_bytes.__getitem__, _now).answer
+        case Way.NONE:
+            raise PenstockError(f"{lane}: {way.value}", safe="its letters stay")
+
+
+def forget_what_is_scored(kafka: KafkaAccess, group: str, features_topic: str) -> None:
+    """Make the next scorer look up which events are scored, which it otherwise knows from its last commit.
+
+    An event whose letter the scorer does not take for an answer would else be scored twice, if the job published its
+    features again.
+
+    Raises:
+        PenstockError: if a scorer runs: it would not learn of the replay's predictions.
+    """
+    with closing(lane_consumer(kafka, group)) as consumer:
+        try:
+            partitions = consumer.list_topics(features_topic, timeout=_TIMEOUT_S).topics[features_topic].partitions
+            committed = consumer.committed(
+                [TopicPartition(features_topic, number) for number in partitions], _TIMEOUT_S
+            )
+            bare = [TopicPartition(one.topic, one.partition, one.offset) for one in committed if one.offset >= 0]
+            if not bare:
+                return
+            request = [ConsumerGroupTopicPartitions(group, bare)]
+            answer = admin_client(kafka).alter_consumer_group_offsets(request)[group].result(_TIMEOUT_S)
+            failure = next((one.error for one in answer.topic_partitions if one.error), None)
+        except KafkaException as error:
+            failure = error.args[0]
+    if failure is not None:
+        raise PenstockError(
+            f"these letters cannot be replayed while a scorer runs: {failure.str()}",
+            where=f"group {group} at {kafka}",
+            safe="nothing of these letters was replayed",
+            next="stop the pipeline's scorers, wait 10 s until Kafka has noticed, and try again",
+        )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,217 @@
+"""``penstock dlq``: shows a pipeline's dead letters and replays them; :mod:`backfill.dead_letters` does the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from rich.table import Table
+
+from backfill.dead_letters.lanes import Lane, LaneSummary, Place, PlacedLetter, Way, letter_topics
+from backfill.dead_letters.reading import Found, find_letters, read_letter_at
+from backfill.dead_letters.service import replay_lanes
+from penstock.commands.console import console_on
+from penstock.commands.errors import pipeline_argument
+from penstock.counts import counted
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.telemetry import configure_logging
+from penstock.time import readable
+from schemas.codec import Undecodable, UnknownSchema
+from streams.definitions.loading import load_pipeline
+from streams.plan.project import Project, open_project
+
+_EXCERPT = 400
+
+
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose among the letters of a pipeline."""
+    options = (
+        click.option("--topic", metavar="TOPIC", help="Only the letters in this dead-letter topic."),
+        click.option("--by", metavar="COMPONENT", help="Only those of this component: job, scorer, sink.redis, ..."),
+        click.option("--reason", metavar="REASON", help="Only those with this reason, such as InvalidField."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def dlq() -> None:
+    """List, show and replay dead letters."""
+
+
+@dlq.command("list")
+@pipeline_argument
+@_selection
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, *, as_json: bool) -> None:
+    """Count the dead letters of PIPELINE by topic, component and reason.
+
+    "waiting" are those that `penstock dlq replay` would take. Letters whose record was replayed three times are
+    quarantined.
+    """
+    definition = load_pipeline(pipeline)
+    found = find_letters(definition, Settings().kafka.access)
+    lanes = _chosen(found, topic, by, reason)
+    if as_json:
+        click.echo(json.dumps([_as_json(lane, summary) for lane, summary in lanes.items()], indent=2))
+        return
+    for place in found.not_letters:
+        click.echo(f"{place} is no dead letter of Penstock", err=True)
+    if not lanes:
+        click.echo("no dead letters")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title, justify in _COLUMNS:
+        table.add_column(title, justify=justify)
+    for lane, summary in lanes.items():
+        table.add_row(
+            lane.topic,
+            lane.component_name,
+            lane.reason_name,
+            f"{summary.letters:,}",
+            f"{summary.waiting:,}" if lane.way(definition) is not Way.NONE else "-",
+            f"{summary.quarantined:,}",
+            readable(summary.newest_ms, "seconds", zone=""),
+            str(summary.latest),
+        )
+    console_on(highlight=False).print(table)
+    click.echo(f"next: penstock dlq show {pipeline} PLACE; penstock dlq replay {pipeline} --dry-run")
+
+
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("topic", "left"),
+    ("refused by", "left"),
+    ("reason", "left"),
+    ("letters", "right"),
+    ("waiting", "right"),
+    ("quarantined", "right"),
+    ("latest (UTC)", "left"),
+    ("its place", "left"),
+)
+
+
+@dlq.command()
+@pipeline_argument
+@click.argument("place")
+def show(pipeline: str, place: str) -> None:
+    """Show the dead letter of PIPELINE at PLACE, written TOPIC[PARTITION]@OFFSET as `penstock dlq list` prints it.
+
+    This prints the record itself, which may hold personal data.
+    """
+    project = open_project(pipeline)
+    at = Place.read(place)
+    if at.topic not in letter_topics(project.pipeline):
+        raise PenstockError(
+            f"{at.topic} is no dead-letter topic of the pipeline",
+            where=f"they are {', '.join(letter_topics(project.pipeline))}",
+            next=f"penstock dlq list {pipeline}",
+        )
+    placed = read_letter_at(Settings().kafka.access, at)
+    letter = placed.letter
+    replays = f", its record was replayed {counted(letter.replays, 'time')}" if letter.replays else ""
+    quarantined = ": it is quarantined" if placed.is_quarantined else ""
+    for label, text in (
+        ("refused", f"{readable(placed.timestamp, 'seconds', zone=' UTC')} by {letter.component} of {letter.pipeline}"),
+        ("reason", f"{letter.reason} ({letter.stage}): {letter.message}"),
+        ("record", f"{Place(letter.topic, letter.partition, letter.offset)}{replays}{quarantined}"),
+        ("replay", Lane.of(placed).way(project.pipeline).value),
+        ("headers", json.dumps({name: _text(value) for name, value in letter.original_headers})),
+        ("key", _text(letter.key)),
+        ("value", _value(project, placed)),
+    ):
+        click.echo(click.style(f"{label:<9}", dim=True) + text)
+
+
+@dlq.command()
+@pipeline_argument
+@_selection
+@click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")
+def replay(pipeline: str, topic: str | None, by: str | None, reason: str | None, *, dry_run: bool) -> None:
+    """Replay the dead letters of PIPELINE, each once.
+
+    Events that the job refused go back to their topic. Feature records are scored by the model that is served now; an
+    event with a prediction gets no other. What a sink refused is written to its store. A record that is refused again
+    becomes a new letter; after three replays it is quarantined.
+    """
+    configure_logging()
+    project, settings = open_project(pipeline), Settings()
+    definition = project.pipeline
+    lanes = {
+        lane: summary
+        for lane, summary in _chosen(find_letters(definition, settings.kafka.access), topic, by, reason).items()
+        if summary.letters
+    }
+    for lane, summary in lanes.items():
+        if lane.way(definition) is Way.NONE:
+            click.echo(f"{lane}: {counted(summary.letters, 'letter')} left, {Way.NONE.value}")
+        elif dry_run:
+            quarantined = f", {summary.quarantined:,} quarantined" if summary.quarantined else ""
+            click.echo(f"{lane}: {counted(summary.waiting, 'letter')}: each {lane.way(definition).value}{quarantined}")
+    chosen = [lane for lane, summary in lanes.items() if summary.waiting and lane.way(definition) is not Way.NONE]
+    if dry_run:
+        click.echo(f"next: penstock dlq replay {pipeline}" if chosen else "nothing to replay")
+        return
+    for lane, outcomes in replay_lanes(project, settings, chosen):
+        text = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "nothing"
+        click.echo(f"{lane}: {text}")
+    if not chosen:
+        click.echo("nothing to replay")
+
+
+def _chosen(found: Found, topic: str | None, by: str | None, reason: str | None) -> Mapping[Lane, LaneSummary]:
+    """The lanes that the options choose, in order.
+
+    Raises:
+        PenstockError: if there are letters, and an option chooses none of them.
+    """
+    wanted = ((topic, "topic"), (by, "component_name"), (reason, "reason_name"))
+    lanes = dict(sorted(found.lanes.items()))
+    for value, attribute in wanted:
+        if value is None or not lanes:
+            continue
+        named = value.removeprefix("penstock.")
+        known = sorted({getattr(lane, attribute) for lane in lanes})
+        lanes = {lane: summary for lane, summary in lanes.items() if getattr(lane, attribute) == named}
+        if not lanes:
+            raise PenstockError(f"no dead letter has {value}", where=f"there are: {', '.join(known)}")
+    return lanes
+
+
+def _as_json(lane: Lane, summary: LaneSummary) -> dict[str, object]:
+    return {
+        "topic": lane.topic,
+        "component": lane.component,
+        "reason": lane.reason,
+        "letters": summary.letters,
+        "waiting": summary.waiting,
+        "quarantined": summary.quarantined,
+        "oldest_ms": summary.oldest_ms,
+        "newest_ms": summary.newest_ms,
+        "latest": str(summary.latest),
+    }
+
+
+def _value(project: Project, placed: PlacedLetter) -> str:
+    """The record's value: its fields if it can be decoded, else its first bytes; no character controls the terminal."""
+    value = placed.letter.value
+    if value is None:
+        return "none"
+    cut = "" if placed.letter.value_bytes is None else f" (the beginning of {placed.letter.value_bytes:,} bytes)"
+    try:
+        return json.dumps(project.features_decoder().decode(value)) + cut
+    except (Undecodable, UnknownSchema):
+        more = f" ... ({len(value):,} bytes)" if len(value) > _EXCERPT else ""
+        return _text(value[:_EXCERPT]) + more + cut
+
+
+def _text(value: bytes | None) -> str:
+    if value is None:
+        return "none"
+    try:
+        return json.dumps(value.decode())[1:-1]
+    except UnicodeDecodeError:
+        return f"0x{value.hex()}"

@@ -1,0 +1,150 @@
+"""Scores feature records again, those that became dead letters, apart from the scorer and with the same parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from penstock.errors import PenstockError
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.records import Consumed, Produced
+from penstock.settings import Settings
+from scoring.batch import FeatureReader, encode_results
+from scoring.history import HistoryUnavailableError, PredictionHistory
+from scoring.inference import NO_SCORES, Inference
+from scoring.look_back import Ends
+from scoring.memory import EventPosition
+from scoring.predictions import PredictionWriter
+from scoring.service import check_topics, reader_and_writer, served_model
+from streams.plan.project import Project
+
+_DEADLINE_S = 5.0
+
+
+class Predicted(Protocol):
+    """Which events have predictions; :class:`PublishedPredictions` offers it."""
+
+    def since(self, partition: int, timestamp: int) -> set[EventPosition]:
+        """The events of a partition with a prediction that is dated then (epoch ms) or later, and maybe others.
+
+        The caller may add events that it answers.
+        """
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What feature records give when they are scored again.
+
+    Args:
+        predictions: One for each event that could be scored.
+        letters: One for each record that is refused again.
+        predicted: How many events have a prediction already.
+        timers: How many records are of timers, which are not scored.
+    """
+
+    predictions: list[Produced]
+    letters: list[Produced]
+    predicted: int
+    timers: int
+
+
+class Rescorer:
+    """Scores records of one pipeline with the version that is served now.
+
+    Args:
+        reader: Decodes them.
+        inference: Scores them.
+        writer: Encodes the answers.
+        predicted: Tells which events have a prediction.
+        now: Wall-clock epoch milliseconds.
+    """
+
+    def __init__(
+        self,
+        reader: FeatureReader,
+        inference: Inference,
+        writer: PredictionWriter,
+        predicted: Predicted,
+        now: Callable[[], int],
+    ) -> None:
+        self._reader = reader
+        self._inference = inference
+        self._writer = writer
+        self._predicted = predicted
+        self._now = now
+
+    def rescore(self, records: Sequence[Consumed]) -> Rescored:
+        """Score the records, all of one partition; an event with a prediction, or that comes twice, gets no other.
+
+        Raises:
+            PenstockError: if it cannot be told which events have predictions, or the model fails on any input.
+        """
+        decoded = self._reader.decode(records, self._now())
+        candidates = decoded.candidates
+        events = [candidates.position(row) for row in range(len(candidates))]
+        known = self._predicted.since(records[0].partition, min(e.timestamp for e in events)) if events else set()
+        first = {event: row for row, event in reversed(list(enumerate(events))) if event not in known}
+        known.update(first)
+        unscored = candidates.take(np.array(sorted(first.values()), np.int64))
+        scores = self._inference.infer(unscored.vectors) if len(unscored) else NO_SCORES
+        predictions, letters = encode_results(unscored, scores, self._writer, self._now())
+        return Rescored(predictions, [*decoded.dead_letters, *letters], len(events) - len(unscored), decoded.timers)
+
+
+class PublishedPredictions:
+    """The events that the predictions topic answers; dead letters do not count."""
+
+    def __init__(self, history: PredictionHistory) -> None:
+        self._history = history
+        self._known: dict[int, tuple[int, set[EventPosition]]] = {}
+
+    def since(self, partition: int, timestamp: int) -> set[EventPosition]:
+        """See :class:`Predicted`.
+
+        Raises:
+            PenstockError: if the topic cannot be read.
+        """
+        read_since, events = self._known.get(partition, (None, set()))
+        if read_since is not None and read_since <= timestamp:
+            return events
+        try:
+            starts, ends = self._history.starts_at(partition, timestamp), self._history.ends(partition)
+            self._history.forget(partition)
+            events.update(self._history.read_from(partition, Ends(starts.predictions, ends.dead_letters)))
+        except HistoryUnavailableError as error:
+            raise PenstockError(
+                f"cannot tell which events have predictions: {error}",
+                safe="nothing of this batch was written",
+                next="penstock status, then run the command again",
+            ) from error
+        self._known[partition] = timestamp, events
+        return events
+
+
+@contextmanager
+def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Iterator[Rescorer]:
+    """A rescorer of the pipeline, connected for the duration of the block.
+
+    Raises:
+        PenstockError: if a check of the topics or of the model fails, as at a scorer's start.
+    """
+    kafka, pipeline = settings.kafka.access, project.pipeline
+    largest = check_topics(project, kafka)
+    history = PredictionHistory(
+        kafka,
+        pipeline.predictions_topic,
+        dead_letters_of(pipeline.predictions_topic),
+        pipeline.source.topic,
+        clock=time.monotonic,
+        stopping=lambda: False,
+    )
+    with served_model(project, settings, max_batch) as served, closing(history):
+        inference = Inference(*served, deadline_s=_DEADLINE_S, clock=time.monotonic, on_fallback=lambda _reason: None)
+        reader, writer = reader_and_writer(project, served.model, largest)
+        predicted = PublishedPredictions(history)
+        yield Rescorer(reader, inference, writer, predicted, lambda: time.time_ns() // 1_000_000)
