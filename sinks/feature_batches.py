@@ -6,6 +6,7 @@ of the ordinary, go through :mod:`sinks.emitted_vectors` one by one, which also 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeAlias, TypeVar, cast
 
@@ -17,6 +18,8 @@ from sinks.emitted_vectors import EmittedVector, emitted_vectors
 from sinks.store_interface import decode_each
 from streams.plan.feature_records import FeaturesDecoder, features_schema
 from streams.plan.model import PipelinePlan, ViewPlan
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ class FeatureBatches(Generic[T]):
         self._of_columns = of_columns
         self._of_vector = of_vector
         self._reader = ColumnReader(features_schema(plan))
+        self._warned: set[str] = set()
 
     def decode(self, values: Sequence[bytes]) -> list[list[T] | Undecodable | UnknownSchema]:
         """The items of each record, or the error by which it becomes a dead letter."""
@@ -74,4 +78,13 @@ class FeatureBatches(Generic[T]):
         return found
 
     def _decode_one(self, value: bytes) -> list[T]:
+        for name in self._decoder.changed_views(value) - self._warned:
+            self._warned.add(name)
+            _log.warning(
+                "records on %s have other features of view %s than this sink's definition, under the same version: "
+                "nothing of the view is written from them; next: give the changed view a new version, or run the "
+                "sink and the job with the same definition",
+                self._plan.features_topic,
+                self._plan.view(name).id,
+            )
         return [self._of_vector(vector) for vector in emitted_vectors(self._plan, self._decoder.decode(value))]

@@ -42,11 +42,15 @@ def _feature_type(feature: Output) -> Any:
 
 
 class _EarlierSchema(NamedTuple):
-    """The current views and columns that an earlier schema has, and the names of those that it does not have."""
+    """The current views and columns that an earlier schema has, and the names of those that it does not have.
+
+    ``changed`` are the views that it has under the same version with other features.
+    """
 
     views: tuple[str, ...]
     columns: tuple[str, ...]
     absent: frozenset[str]
+    changed: frozenset[str]
 
 
 class FeaturesDecoder(Decoder):
@@ -64,6 +68,7 @@ class FeaturesDecoder(Decoder):
         schemas = {fingerprint(schema): schema for schema in (*earlier, current)}
         super().__init__(*schemas.values())
         self._views, self._columns = _views(current), _columns(current)
+        self._view_names = _view_names(current)
         del schemas[fingerprint(current)]
         self._earlier = {MARKER + key: self._compare(schema) for key, schema in schemas.items()}
 
@@ -85,6 +90,11 @@ class FeaturesDecoder(Decoder):
         schema = self._earlier.get(value[:HEADER_LENGTH])
         return NO_NAMES if schema is None else schema.absent
 
+    def changed_views(self, value: bytes) -> frozenset[str]:
+        """The views that are null because the record's schema has other features under their name and version."""
+        schema = self._earlier.get(value[:HEADER_LENGTH])
+        return NO_NAMES if schema is None else schema.changed
+
     def _compare(self, schema: dict[str, Any]) -> _EarlierSchema:
         its_views, its_columns = _views(schema), _columns(schema)
         views = tuple(name for name, version in self._views.items() if its_views.get(name) == version)
@@ -93,7 +103,8 @@ class FeaturesDecoder(Decoder):
             *(self._views.keys() - set(views)),
             *(f"event.{name}" for name in self._columns.keys() - set(columns)),
         }
-        return _EarlierSchema(views, columns, frozenset(absent))
+        changed = {name for name in self._view_names & _view_names(schema) if name[0] not in views}
+        return _EarlierSchema(views, columns, frozenset(absent), frozenset(name for name, _ in changed))
 
 
 def features_decoder(plan: PipelinePlan, root: Path) -> FeaturesDecoder:
@@ -109,10 +120,17 @@ def is_absent(name: str, absent: frozenset[str]) -> bool:
 
 def _views(schema: dict[str, Any]) -> dict[str, bytes]:
     """Each view of a feature schema, and the fingerprint of its part (which covers name, version and features)."""
+    return {name: fingerprint(part) for name, part in _parts(schema)}
+
+
+def _view_names(schema: dict[str, Any]) -> set[tuple[str, str]]:
+    """Each view of a feature schema, with the name of its part, which covers its version."""
+    return {(name, part["name"]) for name, part in _parts(schema)}
+
+
+def _parts(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     fields = [field for field in schema["fields"] if field["name"] not in ENVELOPE_NAMES]
-    return {
-        field["name"]: fingerprint(next(branch for branch in field["type"] if branch != "null")) for field in fields
-    }
+    return [(field["name"], next(branch for branch in field["type"] if branch != "null")) for field in fields]
 
 
 def _columns(schema: dict[str, Any]) -> dict[str, Any]:

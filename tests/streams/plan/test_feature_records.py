@@ -75,6 +75,14 @@ def test_a_view_of_another_version_is_null_although_its_features_have_the_same_n
     assert decoder_of(new, old).absent_names(value) == {"a"}
 
 
+def test_a_view_that_was_changed_under_its_version_is_told_from_one_of_another_version() -> None:
+    old, new = pipeline_of(view("a"), view("b")), pipeline_of(view("a", over="2h"), view("b", 2))
+    value = written_by(old, record_of(a=part(count_1h=4), b=part(count_1h=9)))
+    decoder = decoder_of(new, old)
+    assert (decoder.absent_names(value), decoder.changed_views(value)) == ({"a", "b"}, {"a"})
+    assert decoder.changed_views(written_by(new, record_of(a=part(count_2h=4), b=part(count_1h=9)))) == frozenset()
+
+
 def test_a_view_that_was_removed_is_left_out() -> None:
     old, new = pipeline_of(view("a"), view("b")), pipeline_of(view("a"))
     value = written_by(old, record_of(a=part(count_1h=4), b=part(count_1h=9)))
