@@ -6,7 +6,7 @@
     <model>/<version>/model.onnx     the model
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
-    <model>/<version>/manifest.json  how the model was trained
+    <model>/<version>/manifest.json  how the model was trained, or where it was imported from
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
 
 A version never changes once written. Every change is atomic: a process that is killed leaves at worst a hidden
@@ -29,7 +29,7 @@ from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
-from scoring.trained_model import ModelManifest, TrainedModel
+from scoring.trained_model import ImportManifest, Manifest, ModelManifest, TrainedModel, read_manifest
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -99,18 +99,16 @@ class ModelRepository:
             )
         return versions[-1]
 
-    def manifest(self, model: str, version: int) -> ModelManifest:
+    def manifest(self, model: str, version: int) -> ModelManifest | ImportManifest:
         """The manifest of a version.
 
         Raises:
             PenstockError: if there is no such version.
         """
         text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
-        return ModelManifest.model_validate(
-            {k: v for k, v in json.loads(text).items() if k not in ("model", "version")}
-        )
+        return read_manifest(json.loads(text))
 
-    def add(self, model: str, trained: TrainedModel, artifacts: Mapping[str, str] | None = None) -> int:
+    def add(self, model: str, trained: TrainedModel[Any], artifacts: Mapping[str, str] | None = None) -> int:
         """Write the next version and return its number. The first one is configured at once, others by `configure`.
 
         Args:
@@ -229,7 +227,7 @@ class ModelRepository:
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
 
-    def _claim(self, model: str, partial: Path, manifest: ModelManifest) -> int:
+    def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
         """Give the finished folder the next free number, and return it; another process may take a number first."""
         while True:
             version = max(self.versions(model), default=0) + 1
@@ -269,7 +267,7 @@ class ModelRepository:
         )
 
 
-def config_text(model: str, serving: ServingConfig, manifest: ModelManifest) -> str:
+def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
     """Triton's configuration of a model, in protobuf's text form.
 
     Both backends have the same tensors: ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime``

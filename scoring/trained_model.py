@@ -1,9 +1,10 @@
-"""A trained model and its manifest. Whoever loads a model needs these, and not the libraries that train it."""
+"""A version of a model and its manifest. Whoever loads a model needs these, and not the libraries that train it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +37,25 @@ class Importance(BaseModel):
     spread: float
 
 
-class ModelManifest(BaseModel):
-    """How a model was trained: enough to reproduce it byte for byte, and to know which vectors it accepts.
+class Manifest(BaseModel):
+    """What every version says of itself: the vectors that it accepts, and the libraries that made its file.
 
-    ``importance`` lists every input, the most important first.
+    ``importance`` lists every input, the most important first; it is empty if it is not known.
     """
 
     model_config = ConfigDict(frozen=True)
 
     inputs: tuple[str, ...]
-    baseline_inputs: tuple[str, ...]
     views: Mapping[str, str]
+    libraries: Mapping[str, str]
+    importance: tuple[Importance, ...] = ()
+
+
+class ModelManifest(Manifest):
+    """How a model was trained: enough to reproduce it byte for byte."""
+
+    kind: Literal["trained"] = "trained"
+    baseline_inputs: tuple[str, ...]
     seed: int
     data_hash: str
     until_ms: int | None
@@ -55,18 +64,52 @@ class ModelManifest(BaseModel):
     iterations: int
     read: Mapping[str, int]
     validation: Validation
-    importance: tuple[Importance, ...] = ()
-    libraries: Mapping[str, str]
+
+
+class ImportManifest(Manifest):
+    """Where an imported model comes from, and what it was checked with.
+
+    Args:
+        file: The name of its file.
+        sha256: The hash of the file's bytes, which the version has between nodes of its own.
+        producer: Which program exported it, as the file says.
+        output: The output that is the score, and ``column`` its column.
+        nulls: What null becomes, for inputs whose tensor has none.
+        check_rows: How many vectors with known scores it was checked with.
+        check_sha256: The hash of these vectors and scores.
+        difference: The greatest difference of a score from the known one.
+    """
+
+    kind: Literal["imported"] = "imported"
+    file: str
+    sha256: str
+    producer: str
+    output: str
+    column: int
+    nulls: Mapping[str, float]
+    check_rows: int
+    check_sha256: str
+    difference: float
+
+
+def read_manifest(content: Mapping[str, Any]) -> ModelManifest | ImportManifest:
+    """The manifest in the content of a ``manifest.json``; those of earlier builds name no kind."""
+    fields = {name: value for name, value in content.items() if name not in ("model", "version")}
+    kind = ImportManifest if fields.get("kind") == "imported" else ModelManifest
+    return kind.model_validate(fields)
+
+
+OfVersion = TypeVar("OfVersion", bound=Manifest)
 
 
 @dataclass(frozen=True)
-class TrainedModel:
-    """A model as ONNX bytes, its baseline without windowed features (None if all are windowed), and its manifest.
+class TrainedModel(Generic[OfVersion]):
+    """A model as ONNX bytes, its baseline without windowed features (None if it has none), and its manifest.
 
     ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
     """
 
     onnx: bytes
     baseline_onnx: bytes | None
-    manifest: ModelManifest
+    manifest: OfVersion
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

@@ -47,7 +47,7 @@ _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
 
 
-def train(training_set: TrainingSet, seed: int) -> TrainedModel:
+def train(training_set: TrainingSet, seed: int) -> TrainedModel[ModelManifest]:
     """Validate on the latest fifth a model trained on the rest, then train on all rows.
 
     The number of trees is the one at which the validation loss stopped improving. The baseline is the same algorithm
@@ -129,7 +129,9 @@ def _use_one_thread() -> threadpool_limits:
     return threadpool_limits(1, user_api="openmp")
 
 
-def _train(training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]) -> TrainedModel:
+def _train(
+    training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]
+) -> TrainedModel[ModelManifest]:
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
     X, y, inputs = training_set.X, training_set.y, training_set.inputs  # noqa: N806 - the matrix, as everywhere
     trial = _fit_trial(X, y, earlier, later, seed)

@@ -299,5 +299,5 @@ def _auc(truth: Sequence[int], predictions: Sequence[Published]) -> float:
 def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scores of a version's baseline, which takes some of the model's inputs."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    columns = [manifest["inputs"].index(name) for name in manifest["baseline_inputs"]]
+    columns = [manifest["inputs"].index(name) for name in manifest.get("baseline_inputs", ())]
     return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))

@@ -107,5 +107,6 @@ def replayed_until(kafka: KafkaAccess, group: str, topic: str) -> dict[int, int]
 
 
 def lane_consumer(kafka: KafkaAccess, group: str) -> Consumer:
-    """A consumer that asks for the group's offsets, also for those being committed, and never joins it."""
-    return Consumer({**kafka.client(), **QUIET, "group.id": group, "isolation.level": "read_committed"})
+    """A consumer that asks for the group's offsets and never joins it."""
+    # An open transaction, as of a replay that was killed, is left out: the next replay aborts it before it asks.
+    return Consumer({**kafka.client(), **QUIET, "group.id": group, "isolation.level": "read_uncommitted"})

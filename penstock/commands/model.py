@@ -1,4 +1,4 @@
-"""``penstock model``: train a pipeline's model, load it into the model server, show its versions."""
+"""``penstock model``: train or import a pipeline's model, load it into the model server, show its versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from schemas.registry import registry_schemas
 from scoring.repository import Backend, ModelRepository
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import PRIMARY_SERVER, open_server
-from scoring.trained_model import ModelManifest
+from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.training_set import view_versions
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.plan.project import open_project
@@ -32,7 +33,7 @@ _READ = ("features_read", "labels_read")
 
 @click.group()
 def model() -> None:
-    """Train a pipeline's model, load it into Triton, show its versions."""
+    """Train or import a pipeline's model, load it into Triton, show its versions."""
 
 
 @model.command("train")
@@ -69,7 +70,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
     _line("model", click.style(f"{definition.model.name} version {version}", bold=True))
-    for label, text in _summary(trained.manifest):
+    for label, text in _of_training(trained.manifest):
         _line(label, text)
     if reference is not None:
         once_in = f"{reference.false_alarm_every:,}"
@@ -78,6 +79,77 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
         )
     _line("written to", str(repository.folder(definition.model.name, version)))
     _line("next", f"penstock model load {pipeline}")
+
+
+@model.command("import")
+@pipeline_argument
+@click.option(
+    "--onnx",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The model, exported to ONNX.",
+)
+@click.option(
+    "--check-rows",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Vectors with known scores: Parquet, CSV or JSON lines, with a column for each input, and `score`.",
+)
+@click.option("--output", help="The output with the score (default: the only one of floating-point numbers).")
+@click.option(
+    "--column", type=click.IntRange(min=0), help="Its column, from 0 (default: the only one, or the second of two)."
+)
+@click.option("--null", "nulls", multiple=True, metavar="INPUT=NUMBER", help="What null becomes in this input.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
+)
+def import_command(
+    pipeline: str,
+    file: Path,
+    check_rows: Path,
+    output: str | None,
+    column: int | None,
+    nulls: tuple[str, ...],
+    tolerance: float,
+) -> None:
+    """Import a model that was trained elsewhere as the next version.
+
+    Its tensors must fit Model(inputs=...): one matrix of all inputs, or one tensor for each, named like it. It is
+    written only if it gives every row of --check-rows its score. The version is not served until `penstock model load`.
+    """
+    from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
+    from scoring.onnx_wrapping import ScoreOutput  # noqa: PLC0415
+
+    project = open_project(pipeline)
+    name, inputs = project.pipeline.model.name, project.pipeline.model.inputs
+    request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance)
+    rows = read_check_rows(check_rows, inputs)
+    imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
+    repository = ModelRepository(Settings().model_repository)
+    version = repository.add(name, imported)
+    _line("model", click.style(f"{name} version {version}", bold=True))
+    _line("imported", _origin(imported.manifest))
+    if project.pipeline.monitors is not None:
+        _line("drift", "not watched: an imported version has no reference data")
+    _line("written to", str(repository.folder(name, version)))
+    _line("next", f"penstock model load {pipeline}")
+
+
+def _nulls(texts: tuple[str, ...]) -> dict[str, float]:
+    """The values of --null.
+
+    Raises:
+        click.BadParameter: if one is not INPUT=NUMBER.
+    """
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not INPUT=NUMBER", param_hint="--null") from None
+    return found
 
 
 @model.command()
@@ -122,18 +194,18 @@ def status(pipeline: str) -> None:
         table.add_row(
             f"{version}{'*' if serving is not None and version == serving.version else ''}",
             states[version].state.lower() if version in states else "not loaded",
-            f"{manifest.rows:,}",
-            f"{manifest.positives:,}",
-            f"{manifest.validation.auc:.4f}",
-            _auc(manifest.validation.auc_without_windows),
-            _time(manifest.until_ms),
+            *_cells(manifest),
         )
     console_on(highlight=False).print(table)
     for state in states.values():
         if state.state != "READY" and state.reason:
             click.echo(f"version {state.version}: {state.reason}")
     if serving is not None:
-        _line("most useful", _most_useful(repository.manifest(name, serving.version)))
+        current = repository.manifest(name, serving.version)
+        if isinstance(current, ModelManifest):
+            _line("most useful", _most_useful(current))
+        else:
+            _line("imported", _origin(current))
     click.echo(f"{name} in {repository.root / name}; * is the current version")
 
 
@@ -148,7 +220,28 @@ def _line(label: str, text: str) -> None:
     click.echo(click.style(f"{label:<14}", dim=True) + text)
 
 
-def _summary(manifest: ModelManifest) -> list[tuple[str, str]]:
+def _cells(manifest: ModelManifest | ImportManifest) -> tuple[str, ...]:
+    """The columns of `status` about how a version was made."""
+    if isinstance(manifest, ImportManifest):
+        return ("imported", *["n/a"] * 4)
+    return (
+        f"{manifest.rows:,}",
+        f"{manifest.positives:,}",
+        f"{manifest.validation.auc:.4f}",
+        _auc(manifest.validation.auc_without_windows),
+        _time(manifest.until_ms),
+    )
+
+
+def _origin(manifest: ImportManifest) -> str:
+    by = f" by {manifest.producer}" if manifest.producer else ""
+    return (
+        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}, "
+        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+    )
+
+
+def _of_training(manifest: ModelManifest) -> list[tuple[str, str]]:
     validation, read = manifest.validation, manifest.read
     unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
     auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scoring.trained_model import TrainedModel
+from scoring.trained_model import ModelManifest, TrainedModel
 from scoring.training import score_onnx
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
@@ -14,7 +14,7 @@ from streams.plan.project import Project
 
 
 def build_reference(
-    project: Project, training_set: TrainingSet, trained: TrainedModel, seed: int
+    project: Project, training_set: TrainingSet, trained: TrainedModel[ModelManifest], seed: int
 ) -> DriftReference | None:
     """Build the reference of a model version; None if the pipeline has no monitors.
 

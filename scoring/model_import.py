@@ -1,0 +1,223 @@
+"""Imports a model from an ONNX file: finds its tensors, checks it with rows whose scores are known, and wraps it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from penstock.counts import counted
+from penstock.errors import PenstockError
+from scoring.onnx_wrapping import ScoreOutput, Tensors, match_tensors, read_model, require_nulls, score_column, wrap
+from scoring.trained_model import ImportManifest, TrainedModel
+from scoring.training import score_onnx
+from scoring.vectors import FloatArray
+
+SCORE = "score"
+_TOLERANCE = 1e-5
+_READERS = {".parquet": pa.parquet.read_table, ".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json}
+
+
+@dataclass(frozen=True, eq=False)
+class CheckRows:
+    """Vectors, float32 [N, inputs] with NaN for null, and the score that the model must give for each, float64 [N].
+
+    A score of NaN says that the model gives no number.
+    """
+
+    vectors: FloatArray
+    scores: NDArray[np.float64]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the vectors and scores."""
+        return hashlib.sha256(self.vectors.astype("<f4").tobytes() + self.scores.astype("<f8").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What the user says of a model.
+
+    Args:
+        output: Where its score is.
+        nulls: What null becomes, for inputs whose tensor has none.
+        tolerance: By how much a score may differ from the known one, absolutely or relatively.
+    """
+
+    output: ScoreOutput = field(default_factory=ScoreOutput)
+    nulls: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = _TOLERANCE
+
+
+def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
+    """Read rows from a Parquet, CSV or JSON-lines file with a column for each input, and ``score``.
+
+    Raises:
+        PenstockError: if the file cannot be read, has no rows, lacks a column, or one holds no numbers.
+    """
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise _bad_rows(f"files of rows end in {', '.join(_READERS)}", path)
+    try:
+        table = reader(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _bad_rows(f"the rows cannot be read: {error}", path) from error
+    if missing := [name for name in (*inputs, SCORE) if name not in table.column_names]:
+        raise _bad_rows(f"the rows have no column {missing[0]}", path)
+    if not table.num_rows:
+        raise _bad_rows("there are no rows", path)
+    columns = {name: _numbers(table, name, path) for name in (*inputs, SCORE)}
+    with np.errstate(over="ignore"):
+        vectors = np.stack([columns[name] for name in inputs], axis=1).astype(np.float32)
+    return CheckRows(vectors, columns[SCORE])
+
+
+def import_onnx(
+    file: Path, inputs: tuple[str, ...], views: Mapping[str, str], rows: CheckRows, request: ImportRequest
+) -> TrainedModel[ImportManifest]:
+    """The model in an ONNX file as a version.
+
+    Args:
+        file: The file.
+        inputs: The inputs of the pipeline's model.
+        views: Their views, each with ``version:hash``.
+        rows: What it must score.
+        request: What the user says of it.
+
+    Raises:
+        PenstockError: if the model does not fit the inputs, or does not give the known scores.
+    """
+    where = str(file)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise PenstockError(f"the file cannot be read: {error.strerror}", where=where) from error
+    model = read_model(content, where)
+    tensors = match_tensors(model, inputs, where)
+    require_nulls(tensors, inputs, request.nulls, where)
+    outputs = _run(content, tensors, inputs, request.nulls, rows.vectors, where)
+    widths = {name: value.reshape(len(value), -1).shape[1] for name, value in outputs.items()}
+    output, column = score_column(model, request.output, widths, where)
+    wrapped = wrap(model, tensors, inputs, request.nulls, output, column)
+    plain = outputs[output].reshape(len(rows.scores), -1)[:, column]
+    scores = score_onnx(wrapped, rows.vectors).astype(np.float64)
+    if not np.allclose(scores, plain.astype(np.float64), rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+        raise PenstockError(
+            "the model with Penstock's tensors does not score as it does alone: this is a defect of Penstock",
+            where=where,
+            safe="no version was written",
+        )
+    _compare(scores, rows, request.tolerance, where)
+    difference = np.abs(scores - rows.scores)
+    return TrainedModel(
+        wrapped,
+        None,
+        ImportManifest(
+            inputs=inputs,
+            views=views,
+            libraries={name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},
+            file=file.name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            producer=f"{model.producer_name} {model.producer_version}".strip(),
+            output=output,
+            column=column,
+            nulls=dict(request.nulls),
+            check_rows=len(rows.scores),
+            check_sha256=rows.sha256,
+            difference=float(np.nanmax(difference, initial=0.0)),
+        ),
+    )
+
+
+def _run(
+    content: bytes, tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], vectors: FloatArray, where: str
+) -> dict[str, NDArray[Any]]:
+    """Run the model as it is; returns those of its outputs that have a row for each vector."""
+    filled = vectors.copy()
+    for name, value in nulls.items():
+        column = filled[:, inputs.index(name)]
+        column[np.isnan(column)] = value
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        shapes = {tensor.name: (tensor.shape, _DTYPES[tensor.type]) for tensor in session.get_inputs()}
+        feed: dict[str, NDArray[Any]] = {}
+        if tensors.matrix is not None:
+            feed[tensors.matrix.name] = filled.astype(shapes[tensors.matrix.name][1])
+        else:
+            for name, tensor in tensors.of_input.items():
+                shape, dtype = shapes[tensor.name]
+                column = filled[:, inputs.index(name)].astype(dtype)
+                feed[tensor.name] = column if len(shape) == 1 else column.reshape(-1, 1)
+        names = [output.name for output in session.get_outputs()]
+        values = session.run(names, feed)
+    except Exception as error:
+        raise PenstockError(
+            f"the model cannot score the {counted(len(vectors), 'row')}: {str(error).strip().splitlines()[0]}",
+            where=where,
+            safe="no version was written",
+            next="export it with a batch of any size, and operators that ONNX Runtime has",
+        ) from error
+    return {
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if isinstance(value, np.ndarray) and value.ndim and len(value) == len(vectors)
+    }
+
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+
+
+def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:
+    wrong = ~np.isclose(scores, rows.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
+    if not wrong.any():
+        return
+    first = int(np.flatnonzero(wrong)[0])
+    raise PenstockError(
+        f"{int(wrong.sum())} of {counted(len(scores), 'row')} have another score than the file says: "
+        f"row {first} {scores[first]:.6g} instead of {rows.scores[first]:.6g}",
+        where=where,
+        safe="no version was written",
+        next="check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding",
+    )
+
+
+def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:
+    """A column as doubles: null is NaN, a boolean 0 or 1."""
+    column = table[name]
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    try:
+        column = column.cast(pa.float64(), safe=False)
+    except pa.ArrowException as error:
+        raise _bad_rows(f"column {name} holds no numbers", path) from error
+    found: NDArray[np.float64] = column.to_numpy().astype(np.float64)
+    return found
+
+
+def _bad_rows(what: str, path: Path) -> PenstockError:
+    return PenstockError(
+        what,
+        where=str(path),
+        safe="no version was written",
+        next=f"give a file with a column for each input of Model(inputs=...), and {SCORE}",
+    )
