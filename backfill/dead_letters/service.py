@@ -16,6 +16,7 @@ from backfill.dead_letters.reading import lane_consumer
 from backfill.dead_letters.replay import Answer, Replay
 from backfill.dead_letters.scores import ScoreReplay
 from backfill.dead_letters.stores import StoreReplay
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import group_of
@@ -76,26 +77,35 @@ def forget_what_is_scored(kafka: KafkaAccess, group: str, features_topic: str) -
     Raises:
         PenstockError: if a scorer runs: it would not learn of the replay's predictions.
     """
-    with closing(lane_consumer(kafka, group)) as consumer:
-        try:
+    admin = admin_client(kafka)
+    failure: str | None = None
+    try:
+        members = admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S).members
+        if members:
+            raise PenstockError(
+                f"these letters cannot be replayed while {counted(len(members), 'scorer')} of the pipeline runs",
+                where=f"group {group} at {kafka}",
+                safe="nothing of these letters was replayed",
+                next="stop the scorers, wait 10 s until Kafka has noticed, and try again",
+            )
+        with closing(lane_consumer(kafka, group)) as consumer:
             partitions = consumer.list_topics(features_topic, timeout=_TIMEOUT_S).topics[features_topic].partitions
             committed = consumer.committed(
                 [TopicPartition(features_topic, number) for number in partitions], _TIMEOUT_S
             )
-            bare = [TopicPartition(one.topic, one.partition, one.offset) for one in committed if one.offset >= 0]
-            if not bare:
-                return
+        bare = [TopicPartition(one.topic, one.partition, one.offset) for one in committed if one.offset >= 0]
+        if bare:
             request = [ConsumerGroupTopicPartitions(group, bare)]
-            answer = admin_client(kafka).alter_consumer_group_offsets(request)[group].result(_TIMEOUT_S)
-            failure = next((one.error for one in answer.topic_partitions if one.error), None)
-        except KafkaException as error:
-            failure = error.args[0]
+            answer = admin.alter_consumer_group_offsets(request)[group].result(_TIMEOUT_S)
+            failure = next((str(one.error) for one in answer.topic_partitions if one.error), failure)
+    except (KafkaException, TimeoutError) as error:
+        failure = str(error) or "no answer"
     if failure is not None:
         raise PenstockError(
-            f"these letters cannot be replayed while a scorer runs: {failure.str()}",
+            f"the scorer cannot be told to look up what is scored: {failure}",
             where=f"group {group} at {kafka}",
             safe="nothing of these letters was replayed",
-            next="stop the pipeline's scorers, wait 10 s until Kafka has noticed, and try again",
+            next="penstock status, then try again",
         )
 
 

@@ -180,7 +180,7 @@ def test_letters_that_are_no_answers_are_replayed_only_while_no_scorer_runs(benc
         scorer.wait_for_log("assigned")
         refused = dlq(bench, "replay")
         assert refused.returncode == 1
-        assert "cannot be replayed while a scorer runs" in refused.stderr
+        assert "cannot be replayed while 1 scorer of the pipeline runs" in refused.stderr
     wait_for(lambda: dlq(bench, "replay").returncode == 0, 30, "the scorer's session to end")
     replays = [DeadLetter.read(m.key(), m.value(), m.headers()).replays for m in bench.dead_letters()]
     assert replays == [0, 1]

@@ -85,7 +85,11 @@ def export_torch() -> None:
     X, y = data(3, nulls=False)  # noqa: N806
     torch.manual_seed(3)
     network = Network()
-    inputs = (torch.tensor(X[:, 0]), torch.tensor(X[:, 1], dtype=torch.float64), torch.tensor(X[:, 2], dtype=torch.int64))
+    inputs = (
+        torch.tensor(X[:, 0]),
+        torch.tensor(X[:, 1], dtype=torch.float64),
+        torch.tensor(X[:, 2], dtype=torch.int64),
+    )
     optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
