@@ -25,6 +25,7 @@ from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import view_versions
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
+from streams.drift.drift_reference import DriftReference
 from streams.plan.project import open_project
 
 _MOST_USEFUL = 5
@@ -73,10 +74,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     for label, text in _of_training(trained.manifest):
         _line(label, text)
     if reference is not None:
-        once_in = f"{reference.false_alarm_every:,}"
-        _line(
-            "drift", f"{counted(len(reference.monitors), 'monitor')}, calibrated to one false alarm in {once_in} events"
-        )
+        _line("drift", _calibration(reference))
     _line("written to", str(repository.folder(definition.model.name, version)))
     _line("next", f"penstock model load {pipeline}")
 
@@ -104,6 +102,13 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
 )
+@click.option(
+    "--backfill",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Features that the drift detectors compare with, written by `penstock backfill run`.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For the detectors' calibration.")
 def import_command(
     pipeline: str,
     file: Path,
@@ -112,26 +117,39 @@ def import_command(
     column: int | None,
     nulls: tuple[str, ...],
     tolerance: float,
+    *,
+    folder: Path | None,
+    seed: int,
 ) -> None:
     """Import a model that was trained elsewhere as the next version.
 
     Its tensors must fit Model(inputs=...): one matrix of all inputs, or one tensor for each, named like it. It is
     written only if it gives every row of --check-rows its score. The version is not served until `penstock model load`.
+
+    Drift is watched with what --backfill has: its labelled events should be those that the model was trained on.
     """
     from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
     from scoring.onnx_wrapping import ScoreOutput  # noqa: PLC0415
+    from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
-    project = open_project(pipeline)
+    project, settings = open_project(pipeline), Settings()
     name, inputs = project.pipeline.model.name, project.pipeline.model.inputs
     request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance)
     rows = read_check_rows(check_rows, inputs)
     imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
-    repository = ModelRepository(Settings().model_repository)
-    version = repository.add(name, imported)
+    reference = None
+    if folder is not None:
+        registry = registry_schemas(settings.schema_registry_url)
+        data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
+        reference = build_reference(project, data, imported, seed)
+    repository = ModelRepository(settings.model_repository)
+    version = repository.add(name, imported, None if reference is None else reference.artifacts())
     _line("model", click.style(f"{name} version {version}", bold=True))
     _line("imported", _origin(imported.manifest))
-    if project.pipeline.monitors is not None:
-        _line("drift", "not watched: an imported version has no reference data")
+    if reference is not None:
+        _line("drift", _calibration(reference))
+    elif project.pipeline.monitors is not None:
+        _line("drift", "cannot be watched for this version: it was imported without --backfill")
     _line("written to", str(repository.folder(name, version)))
     _line("next", f"penstock model load {pipeline}")
 
@@ -231,6 +249,11 @@ def _cells(manifest: ModelManifest | ImportManifest) -> tuple[str, ...]:
         _auc(manifest.validation.auc_without_windows),
         _time(manifest.until_ms),
     )
+
+
+def _calibration(reference: DriftReference) -> str:
+    monitors, every = counted(len(reference.monitors), "monitor"), f"{reference.false_alarm_every:,}"
+    return f"{monitors}, calibrated to one false alarm in {every} events"
 
 
 def _origin(manifest: ImportManifest) -> str:

@@ -134,9 +134,10 @@ def read_reference(folder: Path) -> DriftReference:
         return DriftReference.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PenstockError(
-            "this model version has no drift reference: it was trained before the pipeline had monitors",
+            "this model version has no drift reference: it was trained before the pipeline had monitors, or imported "
+            "without --backfill",
             where=str(file),
-            next="penstock model train PIPELINE --backfill FOLDER, and load the new version",
+            next="penstock model train (or import) PIPELINE --backfill FOLDER, and load the new version",
         ) from error
     except ValidationError as error:
         raise PenstockError(

@@ -1,10 +1,12 @@
-"""Builds the drift reference of a newly trained model from its training set."""
+"""Builds the drift reference of a new version of a model from its training set."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from scoring.trained_model import ModelManifest, TrainedModel
+from scoring.trained_model import TrainedModel
 from scoring.training import score_onnx
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
@@ -14,12 +16,12 @@ from streams.plan.project import Project
 
 
 def build_reference(
-    project: Project, training_set: TrainingSet, trained: TrainedModel[ModelManifest], seed: int
+    project: Project, training_set: TrainingSet, trained: TrainedModel[Any], seed: int
 ) -> DriftReference | None:
     """Build the reference of a model version; None if the pipeline has no monitors.
 
     Live scores are compared with the model's scores on its own training rows. The validation model's scores on rows
-    that it had not seen are held out: they must not look like drift in that comparison.
+    that it had not seen are held out: they must not look like drift in that comparison. An imported model has none.
 
     Raises:
         PenstockError: if there are too few rows.

@@ -68,6 +68,13 @@ def test_the_scores_of_the_validation_rows_are_kept(training_set, trained):
     assert ((trained.validated >= 0) & (trained.validated <= 1)).all()
 
 
+def test_the_scores_of_an_imported_version_have_a_reference_and_nothing_is_held_out(training_set, trained):
+    imported = TrainedModel(trained.onnx, None, trained.manifest)
+    reference = build_reference(project_of(MONITORED), training_set, imported, seed=1)
+    assert reference is not None
+    assert reference.monitor("score").mean == pytest.approx(training_set.y.mean(), abs=0.05)
+
+
 def test_without_monitors_there_is_no_reference(training_set, trained):
     assert build_reference(project_of(pipeline_of(None)), training_set, trained, seed=1) is None
 
@@ -97,4 +104,4 @@ def test_a_version_without_a_reference_is_an_error_with_the_next_command(trained
     with pytest.raises(PenstockError, match="no drift reference") as caught:
         read_reference(repository.folder("fraud", version))
     assert caught.value.where.endswith(REFERENCE_FILE)
-    assert "penstock model train" in caught.value.next
+    assert "--backfill FOLDER" in caught.value.next
