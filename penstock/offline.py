@@ -20,10 +20,11 @@ from backfill.parquet import read_backfill as _read_backfill
 from backfill.training_parquet import read_training_set as _read_training_set
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
+from scoring.trained_model import OnnxModel
 from scoring.training_set import TrainingSet
 from streams.plan.project import open_project
 
-__all__ = ["Backfill", "TrainingSet", "read_backfill", "read_training_set"]
+__all__ = ["Backfill", "OnnxModel", "TrainingSet", "read_backfill", "read_training_set"]
 
 
 def read_backfill(folder: str | Path) -> Backfill:

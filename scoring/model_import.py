@@ -103,25 +103,12 @@ def import_onnx(
         content = file.read_bytes()
     except OSError as error:
         raise PenstockError(f"the file cannot be read: {error.strerror}", where=where) from error
-    model = read_model(content, where)
-    tensors = match_tensors(model, inputs, where)
-    require_nulls(tensors, inputs, request.nulls, where)
-    outputs = _run(content, tensors, inputs, request.nulls, rows.vectors, where)
-    widths = {name: value.reshape(len(value), -1).shape[1] for name, value in outputs.items()}
-    output, column = score_column(model, request.output, widths, where)
-    wrapped = wrap(model, tensors, inputs, request.nulls, output, column)
-    plain = outputs[output].reshape(len(rows.scores), -1)[:, column]
-    scores = score_onnx(wrapped, rows.vectors).astype(np.float64)
-    if not np.allclose(scores, plain.astype(np.float64), rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
-        raise PenstockError(
-            "the model with Penstock's tensors does not score as it does alone: this is a defect of Penstock",
-            where=where,
-            safe="no version was written",
-        )
+    fitted = fit_tensors(content, inputs, request.output, request.nulls, rows.vectors, where)
+    scores = score_onnx(fitted.onnx, rows.vectors).astype(np.float64)
     _compare(scores, rows, request.tolerance, where)
     difference = np.abs(scores - rows.scores)
     return TrainedModel(
-        wrapped,
+        fitted.onnx,
         None,
         ImportManifest(
             inputs=inputs,
@@ -129,15 +116,63 @@ def import_onnx(
             libraries={name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},
             file=file.name,
             sha256=hashlib.sha256(content).hexdigest(),
-            producer=f"{model.producer_name} {model.producer_version}".strip(),
-            output=output,
-            column=column,
+            producer=fitted.producer,
+            output=fitted.output,
+            column=fitted.column,
             nulls=dict(request.nulls),
             check_rows=len(rows.scores),
             check_sha256=rows.sha256,
             difference=float(np.nanmax(difference, initial=0.0)),
         ),
     )
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model with Penstock's tensors, the output and column that its score is, and the program that exported it."""
+
+    onnx: bytes
+    output: str
+    column: int
+    producer: str
+
+
+def fit_tensors(
+    content: bytes,
+    inputs: Sequence[str],
+    output: ScoreOutput,
+    nulls: Mapping[str, float],
+    vectors: FloatArray,
+    where: str,
+) -> FittedModel:
+    """Wrap a model, and check that it then scores the vectors as it does alone.
+
+    Args:
+        content: The bytes of its ONNX file.
+        inputs: The vector's inputs.
+        output: Where the score is.
+        nulls: What null becomes, for inputs whose tensor has none.
+        vectors: Some vectors, float32 [N, inputs].
+        where: For messages.
+
+    Raises:
+        PenstockError: if the model does not fit the inputs, or cannot score the vectors.
+    """
+    model = read_model(content, where)
+    tensors = match_tensors(model, inputs, where)
+    require_nulls(tensors, inputs, nulls, where)
+    outputs = _run(content, tensors, inputs, nulls, vectors, where)
+    widths = {name: value.reshape(len(value), -1).shape[1] for name, value in outputs.items()}
+    name, column = score_column(model, output, widths, where)
+    wrapped = wrap(model, tensors, inputs, nulls, name, column)
+    alone = outputs[name].reshape(len(vectors), -1)[:, column].astype(np.float64)
+    if not np.allclose(score_onnx(wrapped, vectors), alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+        raise PenstockError(
+            "the model with Penstock's tensors does not score as it does alone: this is a defect of Penstock",
+            where=where,
+            safe="no version was written",
+        )
+    return FittedModel(wrapped, name, column, f"{model.producer_name} {model.producer_version}".strip())
 
 
 def _run(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 class Validation(BaseModel):
@@ -52,7 +55,10 @@ class Manifest(BaseModel):
 
 
 class ModelManifest(Manifest):
-    """How a model was trained: enough to reproduce it byte for byte."""
+    """How a model was trained: enough to reproduce it byte for byte.
+
+    ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
+    """
 
     kind: Literal["trained"] = "trained"
     baseline_inputs: tuple[str, ...]
@@ -61,7 +67,8 @@ class ModelManifest(Manifest):
     until_ms: int | None
     rows: int
     positives: int
-    iterations: int
+    iterations: int = 0
+    trainer: str | None = None
     read: Mapping[str, int]
     validation: Validation
 
@@ -113,3 +120,20 @@ class TrainedModel(Generic[OfVersion]):
     baseline_onnx: bytes | None
     manifest: OfVersion
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A model that a training function returns, where its ONNX alone does not say enough.
+
+    Args:
+        onnx: The model, or its bytes.
+        output: The output that is the score; None for the only one of floating-point numbers.
+        column: Its column; None for the last of two, or the only one.
+        nulls: What null becomes, for inputs whose tensor has none.
+    """
+
+    onnx: ModelProto | bytes
+    output: str | None = None
+    column: int | None = None
+    nulls: Mapping[str, float] = field(default_factory=dict)

@@ -57,7 +57,7 @@ def train(training_set: TrainingSet, seed: int) -> TrainedModel[ModelManifest]:
         PenstockError: if there are too few labels, or of one class only; or if the scores of the ONNX model differ from
             those of the trained one (a defect in a library, which must not reach production).
     """
-    earlier, later = _split(training_set)
+    earlier, later = split(training_set)
     with _use_one_thread():
         return _train(training_set, seed, earlier, later)
 
@@ -137,7 +137,7 @@ def _train(
     trial = _fit_trial(X, y, earlier, later, seed)
     with ThreadPoolExecutor(1, initializer=_use_one_thread) as beside:
         # It takes as long as all that follows, and what computes here does not hold Python's lock.
-        importance = beside.submit(_importance, trial, X[later], y[later], inputs, seed)
+        importance = beside.submit(permuted_importance, trial, X[later], y[later], inputs, seed)
         model = _fit(X, y, trial, seed)
         content = to_onnx(model, X, inputs, seed)
         validated = trial.predict_proba(X[later])[:, 1]
@@ -178,8 +178,12 @@ def _train(
     )
 
 
-def _split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Masks of the earlier and the later rows; events of the same time stay together."""
+def split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Masks of the earlier and the later rows, the latest fifth; events of the same time stay together.
+
+    Raises:
+        PenstockError: if either part has fewer than ten events of a class.
+    """
     rows, positives = len(training_set), int(training_set.y.sum())
     where = f"{rows} labelled events, {positives} positive; read: {_format_counts(training_set)}"
     more = "let more events and labels arrive, or train with a later --until"
@@ -232,14 +236,17 @@ def _fit(
     return _classifier(seed, early_stopping=False, max_iter=trial.n_iter_).fit(_without_infinities(X), y)
 
 
-def _importance(
-    model: HistGradientBoostingClassifier,
+def permuted_importance(
+    model: Any,
     X: FloatArray,  # noqa: N803
     y: NDArray[np.int8],
     inputs: tuple[str, ...],
     seed: int,
 ) -> tuple[Importance, ...]:
-    """The importance of every input, on a limited sample of both classes: AUC does not depend on their proportions."""
+    """The importance of every input, on a limited sample of both classes: AUC does not depend on their proportions.
+
+    ``model`` is a classifier with scikit-learn's methods.
+    """
     rng = np.random.default_rng(seed)
     rows = np.concatenate(
         [rng.permutation(np.flatnonzero(y == label))[:_IMPORTANCE_ROWS_PER_CLASS] for label in (0, 1)]

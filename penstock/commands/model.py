@@ -53,12 +53,19 @@ def model() -> None:
     help="Ignore what became known after this event time (default: no limit).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
-def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) -> None:
+@click.option(
+    "--with",
+    "trainer",
+    metavar="FUNCTION",
+    help="Train by this function, module:function or file.py:function, which gets an Arrow table and returns ONNX.",
+)
+def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, trainer: str | None) -> None:
     """Train on the features of a backfill and the labels known until --until, and write the next version.
 
     The version is not served until `penstock model load`.
     """
     # Their libraries take more than a second to import, and only training needs them.
+    from scoring.custom_training import find_function, train_with  # noqa: PLC0415
     from scoring.training import train  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
@@ -66,7 +73,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int) 
     definition = project.pipeline
     registry = registry_schemas(settings.schema_registry_url)
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
-    trained = train(data, seed)
+    trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
     reference = build_reference(project, data, trained, seed)
     repository = ModelRepository(settings.model_repository)
     version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
@@ -278,8 +285,12 @@ def _of_training(manifest: ModelManifest) -> list[tuple[str, str]]:
         ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
         ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
         ("most useful", _most_useful(manifest)),
-        ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {manifest.iterations} trees"),
+        ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {_by(manifest)}"),
     ]
+
+
+def _by(manifest: ModelManifest) -> str:
+    return f"{manifest.iterations} trees" if manifest.trainer is None else f"by {manifest.trainer}"
 
 
 def _most_useful(manifest: ModelManifest) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 from confluent_kafka import Producer
 
 from deploy.local.stack import Stack
@@ -20,6 +22,8 @@ from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
+from scoring.repository import ModelRepository
+from scoring.trained_model import ImportManifest, TrainedModel
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.integration.kill_point import KillPoint
@@ -29,6 +33,8 @@ from verify.run_data import RunData
 
 START_MS = 1_772_366_400_000
 HISTORY, DRIFTED, LAST = 700, 350, 5
+# How many of the history's events the first scorer's model has no number for.
+UNSCORED = 10
 _BATCH = 5
 # A job on a loaded machine is late with its checkpoints and its records. Events are held back for it, so that there are
 # some left for it to repeat.
@@ -174,9 +180,16 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         times = ("--from", str(START_MS), "--to", str(events[HISTORY - 1]["time"] + 1))
         services.call("backfill", "backfill", "run", file, *times, "--out", str(backfill))
         services.call("train", "model", "train", file, "--backfill", str(backfill), "--until", times[-1])
-        services.call("load", "model", "load", file)
         for name in ("redis", "cassandra"):
             services.start(f"sink-{name}", "sink", "run", name, file)
+        # The first scorer's model has no number for the largest amounts. Its letters are replayed with the trained one.
+        add_numberless_version(project, settings, sorted(event["amount"] for event in events[:HISTORY])[-UNSCORED])
+        services.call("load", "model", "load", file)
+        services.start("scorer", "scorer", "run", file)
+        runner.await_role("scorer", project.pipeline.features_topic)
+        services.kill("scorer")
+        services.call("load-trained", "model", "load", file, "--version", "1")
+        services.call("replay", "dlq", "replay", file)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
         kill_point, is_killed = KillPoint(project.pipeline, runner.lag), False
@@ -198,6 +211,39 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
     return project, read_run(project, settings, backfill, sample=None, seed=seed)
+
+
+def add_numberless_version(project: Project, settings: Settings, limit: float) -> None:
+    """Add a version like the newest one that has no number for events of at least this amount."""
+    repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
+    newest = repository.newest(name)
+    model = onnx.load(repository.model_file(name, newest))
+    manifest = repository.manifest(name, newest)
+    inner = onnx.compose.add_prefix(model, "trained/", rename_inputs=False)
+    constants = {
+        "column": np.array([manifest.inputs.index("event.amount")], np.int64),
+        "limit": np.array(limit, np.float32),
+        "no number": np.array(np.nan, np.float32),
+    }
+    inner.graph.initializer.extend(onnx.numpy_helper.from_array(value, key) for key, value in constants.items())
+    inner.graph.node.extend(
+        (
+            onnx.helper.make_node("Gather", ["features", "column"], ["amount"], axis=1),
+            onnx.helper.make_node("GreaterOrEqual", ["amount", "limit"], ["is large"]),
+            onnx.helper.make_node("Where", ["is large", "no number", "trained/score"], ["score"]),
+        )
+    )
+    inner.graph.output[0].name = "score"
+    origin = {"file": "test", "sha256": "", "producer": "", "output": "score", "column": 0, "nulls": {}}
+    checked = {"check_rows": 0, "check_sha256": "", "difference": 0.0}
+    repository.add(
+        name,
+        TrainedModel(
+            inner.SerializeToString(),
+            None,
+            ImportManifest(inputs=manifest.inputs, views=manifest.views, libraries={}, **origin, **checked),
+        ),
+    )
 
 
 class _Runner:

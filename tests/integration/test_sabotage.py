@@ -13,8 +13,8 @@ import pytest
 from deploy.local.stack import Stack
 from penstock.paths import BUILD
 from streams.plan.project import Project
-from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, record_run
-from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, stores, training, updates  # noqa: F401 - they add mutants
+from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
+from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, replays, stores, training, updates  # noqa: F401 - they add mutants
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant
 from verify.judge import judge
 from verify.measured import Measured
@@ -50,6 +50,8 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert len(of_events) < report.features_emitted, "there are no timers"
     assert report.features_checked == report.features_total
     assert report.training_sets_checked == 1
+    assert sum(prediction.replayed is not None for prediction in recorded[1].predictions) == UNSCORED
+    assert report.letters_replayed > UNSCORED, "no raw event was put back"
     assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
 
 

@@ -1,0 +1,156 @@
+"""Training by a function of the user's: it gets the training set as an Arrow table and returns an ONNX model.
+
+What it returns is validated, wrapped and described like a model that Penstock trains.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from onnx import ModelProto
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from penstock.errors import PenstockError
+from scoring.model_import import fit_tensors
+from scoring.onnx_wrapping import ScoreOutput
+from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel, Validation
+from scoring.training import auc, permuted_importance, score_onnx, split
+from scoring.training_set import TrainingSet
+from scoring.vectors import FloatArray
+from streams.definitions.importing import import_file
+
+LABEL = "label"
+
+
+TrainingFunction = Callable[[pa.Table, int], OnnxModel | ModelProto | bytes]
+"""Gets the training set and a seed. Called twice: with the earlier rows, for validation, and with all."""
+
+
+def find_function(reference: str) -> TrainingFunction:
+    """The function that ``module:function`` or ``file.py:function`` names.
+
+    Raises:
+        PenstockError: if there is none.
+    """
+    place, _, name = reference.rpartition(":")
+    advice = "name it as module:function, or as file.py:function"
+    try:
+        module = import_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
+    except (ImportError, ValueError, OSError) as error:
+        raise PenstockError(
+            f"the training function cannot be imported: {error}", where=reference, next=advice
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise PenstockError(f"{place} has no function {name}", where=reference, next=advice)
+    found: TrainingFunction = function
+    return found
+
+
+def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -> pa.Table:
+    """The training set as a table, or those of its rows.
+
+    It has a float32 column for each input, in order, null for a missing value; then ``label`` (0 or 1), ``event_time``
+    and ``event_id``. Rows are in order of (event time, event id).
+    """
+    chosen = np.ones(len(training_set), np.bool_) if rows is None else rows
+    vectors = training_set.X[chosen]
+    columns = {
+        name: pa.array(vectors[:, place], mask=np.isnan(vectors[:, place]))
+        for place, name in enumerate(training_set.inputs)
+    }
+    ids = [event_id for event_id, taken in zip(training_set.event_ids, chosen.tolist(), strict=True) if taken]
+    times = pa.array(training_set.event_times[chosen]).cast(pa.timestamp("ms", tz="UTC"))
+    return pa.table({**columns, LABEL: pa.array(training_set.y[chosen]), "event_time": times, "event_id": ids})
+
+
+def train_with(
+    function: TrainingFunction, reference: str, training_set: TrainingSet, seed: int
+) -> TrainedModel[ModelManifest]:
+    """Validate on the latest fifth a model trained on the rest, then train on all rows, both by the function.
+
+    Args:
+        function: Trains.
+        reference: How the user named it; the manifest has it.
+        training_set: The labelled events.
+        seed: For the function, and for the importance.
+
+    Raises:
+        PenstockError: if there are too few labels, or what the function returns is no model of these inputs.
+    """
+    earlier, later = split(training_set)
+    inputs, X, y = training_set.inputs, training_set.X, training_set.y  # noqa: N806 - the matrix, as everywhere
+
+    def fit(rows: NDArray[np.bool_] | None) -> bytes:
+        found = function(table_of(training_set, rows), seed)
+        model = found if isinstance(found, OnnxModel) else OnnxModel(found)
+        content = model.onnx.SerializeToString() if isinstance(model.onnx, ModelProto) else model.onnx
+        if not isinstance(content, bytes):
+            raise PenstockError(
+                f"the training function returned {type(found).__name__}",
+                where=reference,
+                safe="no version was written",
+                next="return an ONNX model, its bytes, or penstock.offline.OnnxModel",
+            )
+        return fit_tensors(content, inputs, ScoreOutput(model.output, model.column), model.nulls, X, reference).onnx
+
+    trial = _Classifier(fit(earlier))
+    validated = trial.predict_proba(X[later])[:, 1]
+    if not np.isfinite(validated).all():
+        raise PenstockError(
+            "the model gives no number for some of the events that it was not trained on",
+            where=reference,
+            safe="no version was written",
+            next="let the model take nulls, or return OnnxModel(..., nulls={input: number})",
+        )
+    return TrainedModel(
+        fit(None),
+        None,
+        ModelManifest(
+            inputs=inputs,
+            baseline_inputs=(),
+            views=training_set.views,
+            seed=seed,
+            data_hash=training_set.data_hash,
+            until_ms=training_set.until_ms,
+            rows=len(training_set),
+            positives=int(y.sum()),
+            trainer=reference,
+            read=asdict(training_set.counts),
+            validation=Validation(
+                from_ms=int(training_set.event_times[later][0]),
+                rows=int(later.sum()),
+                positives=int(y[later].sum()),
+                auc=auc(validated, y[later]),
+                auc_without_windows=None,
+            ),
+            importance=permuted_importance(trial, X[later], y[later], inputs, seed),
+            libraries={"python": platform.python_version()}
+            | {name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},
+        ),
+        validated,
+    )
+
+
+class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A wrapped model with scikit-learn's methods."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.classes_ = np.array([0, 1])
+
+    def fit(self, *_: Any) -> _Classifier:
+        return self
+
+    def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's
+        scores = score_onnx(self.content, X).astype(np.float64)
+        return np.stack([1 - scores, scores], axis=1)

@@ -1,0 +1,93 @@
+"""A user's training function: it gets the training set as a table, and its model becomes a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from skl2onnx import to_onnx
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from penstock.errors import PenstockError
+from scoring.custom_training import find_function, table_of, train_with
+from scoring.trained_model import OnnxModel
+from scoring.training import score_onnx
+from tests.streams.drift.test_training_reference import INPUTS, ROWS, training_set  # noqa: F401 - a fixture
+
+
+def forest(table: pa.Table, seed: int) -> OnnxModel:
+    """What a user writes: scikit-learn's forest, exported to ONNX."""
+    X = np.stack([table[name].to_numpy() for name in INPUTS], axis=1)  # noqa: N806
+    model = RandomForestClassifier(20, max_depth=4, random_state=seed).fit(np.nan_to_num(X), table["label"].to_numpy())
+    return OnnxModel(to_onnx(model, X[:1], options={"zipmap": False}), nulls=dict.fromkeys(INPUTS, 0.0))
+
+
+def test_the_function_trains_on_the_earlier_rows_for_validation_and_then_on_all(training_set: Any) -> None:  # noqa: F811
+    tables: list[pa.Table] = []
+
+    def train(table: pa.Table, seed: int) -> OnnxModel:
+        tables.append(table)
+        return forest(table, seed)
+
+    trained = train_with(train, "mine:train", training_set, seed=3)
+    assert [table.num_rows for table in tables] == [ROWS - trained.manifest.validation.rows, ROWS]
+    assert tables[0]["event_time"].to_pylist()[-1] < tables[1]["event_time"].to_pylist()[-1]
+    assert trained.manifest.trainer == "mine:train"
+    assert trained.manifest.validation.auc > 0.9
+    assert trained.manifest.importance[0].input == INPUTS[0]
+    assert score_onnx(trained.onnx, training_set.X).mean() == pytest.approx(training_set.y.mean(), abs=0.05)
+    again = train_with(forest, "mine:train", training_set, seed=3)
+    assert (again.manifest, again.validated.tolist()) == (trained.manifest, trained.validated.tolist())
+
+
+def test_the_table_has_the_inputs_in_order_with_nulls_and_the_label(training_set: Any) -> None:  # noqa: F811
+    table = table_of(training_set)
+    assert table.column_names == [*INPUTS, "label", "event_time", "event_id"]
+    assert table[INPUTS[1]].null_count == np.isnan(training_set.X[:, 1]).sum()
+    assert [str(table.schema.field(name).type) for name in ("label", "event_time")] == ["int8", "timestamp[ms, tz=UTC]"]
+
+
+def logistic(table: pa.Table, _seed: int) -> bytes:
+    """A model that takes no nulls."""
+    X = np.stack([table[name].to_numpy() for name in INPUTS], axis=1)  # noqa: N806
+    model = LogisticRegression().fit(np.nan_to_num(X), table["label"].to_numpy())
+    content: bytes = to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda *_: "model", "the training function returned str"),
+        (lambda *_: b"model", "not an ONNX model"),
+        (logistic, "gives no number for some of the events"),
+    ],
+)
+def test_what_is_no_model_of_the_inputs_is_refused(function: Any, says: str, training_set: Any) -> None:  # noqa: F811
+    with pytest.raises(PenstockError, match=says):
+        train_with(function, "mine:train", training_set, seed=1)
+
+
+def test_a_function_is_found_in_a_file_and_in_a_module(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def train(table, seed):\n    return seed\n", encoding="utf-8")
+    assert find_function(f"{tmp_path / 'mine.py'}:train")(None, 7) == 7  # type: ignore[arg-type]
+    assert find_function("tests.scoring.test_custom_training:forest").__name__ == "forest"
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("nowhere.at_all:train", "cannot be imported"),
+        ("nothing.py:train", "cannot be imported"),
+        ("train", "cannot be imported"),
+        ("json:nothing", "json has no function nothing"),
+        ("json:__name__", "has no function"),
+    ],
+)
+def test_a_function_that_is_not_there_is_named(reference: str, says: str) -> None:
+    with pytest.raises(PenstockError, match=says):
+        find_function(reference)
