@@ -259,7 +259,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
 
     None if the pipeline has no labels, these events are of one class only, or the model's baseline cannot be read.
     """
-    pipeline = project.pipeline
+    pipeline, features_topic = project.pipeline, project.plan.features_topic
     if pipeline.labels is None:
         return None
     labels = known_labels(pipeline.labels, run.labels, project.schemas, registry)
@@ -270,6 +270,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
         if p.value["event_time"] > measured.trained_until_ms
         and p.value["event_id"] in labels
         and p.value["model_version"].isdigit()
+        and p.value["features_topic"] == features_topic
         and math.isfinite(p.value["score"])
     ]
     # What is wrong with a prediction is already counted as a mismatch; it must not stop the verifier.
@@ -277,7 +278,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
     truth = [labels[p.value["event_id"]] for p in later]
     if len(set(truth)) < 2:
         return None
-    version = max((p.value["model_version"] for p in later), key=int)
+    version = str(max(later, key=lambda p: p.value["event_time"]).value["model_version"])
     vectors = model_vectors(pipeline.model, served, len(served))
     try:
         baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)
@@ -287,7 +288,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
         name=pipeline.model.name,
         version=version,
         auc=_auc(truth, later),
-        auc_without_windows=round(float(roc_auc_score(truth, baseline)), 4),
+        auc_without_windows=None if baseline is None else round(float(roc_auc_score(truth, baseline)), 4),
         evaluated=len(later),
     )
 
@@ -296,8 +297,11 @@ def _auc(truth: Sequence[int], predictions: Sequence[Published]) -> float:
     return round(float(roc_auc_score(truth, [prediction.value["score"] for prediction in predictions])), 4)
 
 
-def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scores of a version's baseline, which takes some of the model's inputs."""
+def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    """Scores of a version's baseline, which takes some of the model's inputs; None if it was made without one."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    columns = [manifest["inputs"].index(name) for name in manifest.get("baseline_inputs", ())]
+    baseline = manifest.get("baseline_inputs", ())
+    if not baseline:
+        return None
+    columns = [manifest["inputs"].index(name) for name in baseline]
     return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))

@@ -22,12 +22,15 @@ class Latency(BaseModel):
 
 
 class ModelReport(BaseModel):
-    """The model that scored, and its quality on events later than its training data."""
+    """The model that scored last, and its quality on events later than its training data.
+
+    ``auc_without_windows`` is None for a version without a baseline, such as an imported one.
+    """
 
     name: str
     version: str
     auc: float
-    auc_without_windows: float
+    auc_without_windows: float | None
     evaluated: int
 
 
@@ -143,7 +146,8 @@ class PipelineReport(BaseModel):
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
         if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:
             found.append("drift was injected, and no alert reported it")
-        if self.model is not None and self.model.auc <= self.model.auc_without_windows:
+        without = None if self.model is None else self.model.auc_without_windows
+        if self.model is not None and without is not None and self.model.auc <= without:
             found.append(f"the model (AUC {self.model.auc:.3f}) is not better than the one without windowed features")
         return found
 

@@ -171,7 +171,8 @@ def _key_numbers(one: PipelineReport) -> Element:
             )
         )
     if model:
-        without = f"{model.auc_without_windows:.4f} without windowed features"
+        baseline = model.auc_without_windows
+        without = "no baseline" if baseline is None else f"{baseline:.4f} without windowed features"
         numbers.append(_number("AUC on later events", f"{model.auc:.4f}", without))
     numbers.append(_drift_number(one))
     return el("dl", {"class": "numbers"}, *numbers)

@@ -67,7 +67,10 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ),
         ("model", Text()),
         ("  AUC on later events", Text(f"{model.auc:.4f}" if model else "n/a")),
-        ("  AUC without windows", Text(f"{model.auc_without_windows:.4f}" if model else "n/a")),
+        (
+            "  AUC without windows",
+            Text(f"{model.auc_without_windows:.4f}" if model and model.auc_without_windows is not None else "n/a"),
+        ),
     ]
 
 
