@@ -137,7 +137,7 @@ def read_reference(folder: Path) -> DriftReference:
             "this model version has no drift reference: it was trained before the pipeline had monitors, or imported "
             "without --backfill",
             where=str(file),
-            next="penstock model train (or import) PIPELINE --backfill FOLDER, and load the new version",
+            next="penstock model train PIPELINE --backfill FOLDER, and load the new version",
         ) from error
     except ValidationError as error:
         raise PenstockError(
