@@ -23,7 +23,9 @@ COMMANDS = {
     "sink": Entry("penstock.commands.sink:sink", "Write features and predictions to Redis and Cassandra.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
-    "model": Entry("penstock.commands.model:model", "Train, import, load and show a pipeline's model.", _PIPELINE),
+    "model": Entry(
+        "penstock.commands.model.group:model", "Train, import, check and load a pipeline's model.", _PIPELINE
+    ),
     "backfill": Entry(
         "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
     ),

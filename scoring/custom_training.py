@@ -62,15 +62,13 @@ def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -
     It has a float32 column for each input, in order, null for a missing value; then ``label`` (0 or 1), ``event_time``
     and ``event_id``. Rows are in order of (event time, event id).
     """
-    chosen = np.ones(len(training_set), np.bool_) if rows is None else rows
-    vectors = training_set.X[chosen]
+    chosen = training_set if rows is None else training_set.rows(rows)
+    vectors = chosen.X
     columns = {
-        name: pa.array(vectors[:, place], mask=np.isnan(vectors[:, place]))
-        for place, name in enumerate(training_set.inputs)
+        name: pa.array(vectors[:, place], mask=np.isnan(vectors[:, place])) for place, name in enumerate(chosen.inputs)
     }
-    ids = [event_id for event_id, taken in zip(training_set.event_ids, chosen.tolist(), strict=True) if taken]
-    times = pa.array(training_set.event_times[chosen]).cast(pa.timestamp("ms", tz="UTC"))
-    return pa.table({**columns, LABEL: pa.array(training_set.y[chosen]), "event_time": times, "event_id": ids})
+    times = pa.array(chosen.event_times).cast(pa.timestamp("ms", tz="UTC"))
+    return pa.table({**columns, LABEL: pa.array(chosen.y), "event_time": times, "event_id": list(chosen.event_ids)})
 
 
 def train_with(
@@ -133,6 +131,7 @@ def train_with(
                 auc=auc(validated, y[later]),
                 auc_without_windows=None,
             ),
+            last_event_ms=int(training_set.event_times[-1]),
             importance=permuted_importance(trial, X[later], y[later], inputs, seed),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},

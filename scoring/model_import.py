@@ -53,11 +53,13 @@ class ImportRequest:
         output: Where its score is.
         nulls: What null becomes, for inputs whose tensor has none.
         tolerance: By how much a score may differ from the known one, absolutely or relatively.
+        trained_until_ms: Up to which event time it was trained, in epoch ms; None if that is not known.
     """
 
     output: ScoreOutput = field(default_factory=ScoreOutput)
     nulls: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = _TOLERANCE
+    trained_until_ms: int | None = None
 
 
 def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
@@ -123,6 +125,7 @@ def import_onnx(
             check_rows=len(rows.scores),
             check_sha256=rows.sha256,
             difference=float(np.nanmax(difference, initial=0.0)),
+            trained_until_ms=request.trained_until_ms,
         ),
     )
 

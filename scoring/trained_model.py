@@ -53,11 +53,17 @@ class Manifest(BaseModel):
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
 
+    @property
+    def trained_to_ms(self) -> int | None:
+        """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
+        raise NotImplementedError
+
 
 class ModelManifest(Manifest):
     """How a model was trained: enough to reproduce it byte for byte.
 
     ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
+    ``last_event_ms`` is the time of the latest event in the set; manifests of earlier builds lack it.
     """
 
     kind: Literal["trained"] = "trained"
@@ -71,6 +77,12 @@ class ModelManifest(Manifest):
     trainer: str | None = None
     read: Mapping[str, int]
     validation: Validation
+    last_event_ms: int | None = None
+
+    @property
+    def trained_to_ms(self) -> int | None:
+        """See :class:`Manifest`."""
+        return self.until_ms if self.last_event_ms is None else self.last_event_ms
 
 
 class ImportManifest(Manifest):
@@ -85,6 +97,7 @@ class ImportManifest(Manifest):
         check_rows: How many vectors with known scores it was checked with.
         check_sha256: The hash of these vectors and scores.
         difference: The greatest difference of a score from the known one.
+        trained_until_ms: Up to which event time it was trained, in epoch ms, as the user says; None if nobody says.
     """
 
     kind: Literal["imported"] = "imported"
@@ -97,6 +110,12 @@ class ImportManifest(Manifest):
     check_rows: int
     check_sha256: str
     difference: float
+    trained_until_ms: int | None = None
+
+    @property
+    def trained_to_ms(self) -> int | None:
+        """See :class:`Manifest`."""
+        return self.trained_until_ms
 
 
 def read_manifest(content: Mapping[str, Any]) -> ModelManifest | ImportManifest:

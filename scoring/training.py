@@ -170,6 +170,7 @@ def _train(
                 auc=auc(validated, y[later]),
                 auc_without_windows=auc_without_windows,
             ),
+            last_event_ms=int(training_set.event_times[-1]),
             importance=importance.result(),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},

@@ -89,6 +89,17 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.event_ids)
 
+    def rows(self, chosen: NDArray[np.bool_]) -> TrainingSet:
+        """Some of its events, with the counts and the hash of all."""
+        return replace(
+            self,
+            event_ids=tuple(one for one, taken in zip(self.event_ids, chosen.tolist(), strict=True) if taken),
+            event_times=self.event_times[chosen],
+            partitions=self.partitions[chosen],
+            X=self.X[chosen],
+            y=self.y[chosen],
+        )
+
 
 def join(
     features: Iterable[FeatureRow],

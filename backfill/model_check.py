@@ -1,0 +1,224 @@
+"""Checks a version of a model by the gates, on labelled events that it was not trained on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from backfill.parquet import Backfill
+from backfill.training_parquet import read_training_set
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.time import iso
+from schemas.registry import registry_schemas
+from scoring.gates.gates import (
+    Holdout,
+    Limits,
+    Result,
+    Verdict,
+    judge_calibration,
+    judge_fairness,
+    judge_freshness,
+    judge_latency,
+    judge_quality,
+    judge_robustness,
+)
+from scoring.gates.report import Report
+from scoring.gates.statistics import Interval, Numbers
+from scoring.model_metadata import INPUT, OUTPUT
+from scoring.repository import ModelRepository
+from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.registry import PRIMARY_SERVER, open_server
+from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.training import score_onnx
+from scoring.training_set import TrainingSet, view_versions
+from scoring.vectors import FloatArray
+from streams.plan.project import Project
+
+# Rows of a call, and how many calls of each version.
+_CALLS = {1: 2_000, 64: 1_000, 1_024: 300}
+_DEADLINE_S = 10.0
+_NONE = Interval(float("nan"), float("nan"), float("nan"))
+
+Call = Callable[[FloatArray], object]
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check.
+
+    Args:
+        version: The version; None for the newest.
+        against: The version to compare it with; None for the one that is served, if it is another.
+        limits: What the version must keep.
+        seed: For the intervals that are drawn.
+    """
+
+    version: int | None
+    against: int | None
+    limits: Limits
+    seed: int
+
+
+def check_version(project: Project, settings: Settings, backfill: Backfill, request: CheckRequest) -> Report:
+    """Hold a version against the gates.
+
+    The holdout are the labelled events of the backfill after the last event that either version was trained on.
+
+    Raises:
+        PenstockError: if there is no such version, the backfill does not fit the pipeline, or it has no such events.
+    """
+    repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
+    version = repository.newest(model.name) if request.version is None else request.version
+    serving = repository.serving_config(model.name)
+    against = request.against or (serving.version if serving and serving.version != version else None)
+    manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
+    data = _later(project, settings, backfill, manifests)
+    columns = _groups(project, backfill, data, limits.groups)
+    scores = {number: _scores(repository, model.name, number, data.X) for number in manifests}
+    holdout = Holdout(
+        data.event_times,
+        data.y.astype(np.float64),
+        scores[version],
+        None if against is None else scores[against],
+        model.threshold,
+        columns,
+    )
+    finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
+    judged = holdout if finite.all() else holdout.rows(finite)
+    manifest = manifests[version]
+    extremes = _extremes(len(model.inputs))
+    results = [
+        *_provenance(project, manifest),
+        *_unknown_training(manifests),
+        *judge_robustness(
+            {name: float(score_onnx(repository.model_file(model.name, version), row)[0]) for name, row in extremes},
+            holdout.scores,
+        ),
+        *judge_quality(judged, limits),
+        *judge_calibration(judged, limits),
+        *(judge_fairness(holdout, limits) if finite.all() else ()),
+        judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
+    ]
+    if against is not None:
+        where, calls = _calls(settings, repository, model.name, (version, against))
+        results += judge_latency(_times(calls, data.X), limits, where, request.seed)
+    return Report(model.name, version, against, len(data), results)
+
+
+def _later(
+    project: Project, settings: Settings, backfill: Backfill, manifests: Mapping[int, ModelManifest | ImportManifest]
+) -> TrainingSet:
+    """The labelled events after all that the versions were trained on, as far as that is known."""
+    registry = registry_schemas(settings.schema_registry_url)
+    data = read_training_set(project, settings.kafka.access, backfill, None, registry)
+    known = [manifest.trained_to_ms for manifest in manifests.values() if manifest.trained_to_ms is not None]
+    later = data.event_times > max(known, default=-1)
+    if not later.any():
+        after = f" after {iso(max(known))}, which a version was trained on" if known else ""
+        raise PenstockError(
+            f"the backfill has no labelled event{after}",
+            where=str(backfill.folder),
+            safe="nothing was changed",
+            next=f"penstock backfill run {project.reference} --from TIME --to TIME --out FOLDER, of a later time",
+        )
+    return data.rows(later)
+
+
+def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequence[str]) -> dict[str, list[object]]:
+    """The values of the columns of groups, for each event."""
+    if unknown := [name for name in names if name not in backfill.columns()]:
+        raise PenstockError(
+            f"the backfill has no column {unknown[0]}, by which groups are to be compared",
+            where=str(backfill.folder),
+            next=f"name columns of it in the file of gates; {project.reference} carries those in passthrough=(...)",
+        )
+    values: dict[str, tuple[object, ...]] = {}
+    for batch in backfill.batches(["event_id", *names]) if names else ():
+        columns = [batch.column(name).to_pylist() for name in ("event_id", *names)]
+        for event_id, *found in zip(*columns, strict=True):
+            values.setdefault(event_id, tuple(found))
+    return {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
+
+
+def _scores(repository: ModelRepository, model: str, version: int, vectors: FloatArray) -> Numbers:
+    repository.folder(model, version)
+    return score_onnx(repository.model_file(model, version), vectors).astype(np.float64)
+
+
+def _extremes(inputs: int) -> Iterator[tuple[str, FloatArray]]:
+    greatest = np.finfo(np.float32).max
+    for name, value in (("only nulls", np.nan), ("zeros", 0), ("greatest", greatest), ("least", -greatest)):
+        yield name, np.full((1, inputs), value, np.float32)
+
+
+def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> Iterator[Result]:
+    """Whether the version takes the pipeline's inputs, of the views as they are, and says where it comes from."""
+    views = view_versions(project.plan, project.pipeline.model.inputs)
+    origin = manifest.sha256 if isinstance(manifest, ImportManifest) else manifest.data_hash
+    for what, good, limit in (
+        ("inputs", manifest.inputs == project.pipeline.model.inputs, "those of Model(inputs=...)"),
+        ("views", dict(manifest.views) == views, "the pipeline's, as they are now"),
+        ("origin", bool(origin and manifest.libraries), "a hash of its data or file, and its libraries"),
+    ):
+        verdict = Verdict.PASS if good else Verdict.FAIL
+        yield Result(
+            "provenance", "manifest", verdict, 1, f"{what}: {'as they must be' if good else 'others'}", _NONE, limit
+        )
+
+
+def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:
+    for version, manifest in manifests.items():
+        if manifest.trained_to_ms is None:
+            text = f"it is not known which events version {version} was trained on"
+            yield Result(
+                "holdout", "training", Verdict.INCONCLUSIVE, 0, text, _NONE, "model import --trained-until TIME"
+            )
+
+
+def _calls(
+    settings: Settings, repository: ModelRepository, model: str, versions: tuple[int, int]
+) -> tuple[str, list[Call]]:
+    """A call of each version: on the model server if both are loaded there, else in this process."""
+    server = open_server(PRIMARY_SERVER, settings)
+    try:
+        ready = {state.version for state in server.versions(model) if state.state == "READY"}
+    except ModelServerUnavailable:
+        ready = set()
+    if ready >= set(versions):
+        return f"on {server.name}", [_on_server(server.infer, model, version) for version in versions]
+    with closing(server):
+        return "in this process", [_in_process(repository, model, version) for version in versions]
+
+
+def _on_server(infer: Callable[..., object], model: str, version: int) -> Call:
+    return lambda vectors: infer(model, version, vectors, _DEADLINE_S)
+
+
+def _in_process(repository: ModelRepository, model: str, version: int) -> Call:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    path = str(repository.model_file(model, version))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda vectors: session.run([OUTPUT], {INPUT: vectors})
+
+
+def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:
+    """Seconds of each call of both versions, by turns, with real vectors."""
+    found = {}
+    for rows, number in _CALLS.items():
+        batch = np.ascontiguousarray(np.resize(vectors, (rows, vectors.shape[1])))
+        taken: NDArray[np.float64] = np.empty((2, number))
+        for turn in range(-5, number):
+            for place in (0, 1) if turn % 2 else (1, 0):
+                begin = time.perf_counter()
+                calls[place](batch)
+                taken[place, max(turn, 0)] = time.perf_counter() - begin
+        found[rows] = taken[0], taken[1]
+    return found

@@ -1,0 +1,1 @@
+"""``penstock model``; nothing here is imported before it is used."""

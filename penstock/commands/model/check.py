@@ -1,0 +1,99 @@
+"""``penstock model check``: judges a version by the gates."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.table import Table
+from rich.text import Text
+
+from backfill.parquet import read_backfill
+from penstock.commands.console import console_on
+from penstock.commands.errors import pipeline_argument
+from penstock.counts import counted
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from scoring.gates.gates import Limits, Verdict
+from scoring.gates.report import Report, as_json, as_junit, as_markdown, evidence
+from streams.plan.project import open_project
+
+
+def _print_text(report: Report) -> None:
+    table = Table("", "gate", "where", "n", "measured", "passes", box=None, pad_edge=False)
+    colours: dict[Verdict, str] = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow", Verdict.FAIL: "red"}
+    for one in report.results:
+        cell = Text(one.verdict.value, style=colours[one.verdict])
+        table.add_row(cell, one.gate, one.where, f"{one.n:,}", evidence(one), one.limit)
+    console_on(highlight=False).print(table)
+    against = "" if report.against is None else f" against version {report.against}"
+    verdict = click.style(report.verdict.value, fg=colours[report.verdict], bold=True)
+    events = counted(report.events, "later labelled event")
+    click.echo(f"{report.model} version {report.version}{against}, on {events}: {verdict}")
+
+
+_FORMATS: Mapping[str, Callable[[Report], None]] = {
+    "text": _print_text,
+    "json": lambda report: click.echo(as_json(report)),
+    "junit": lambda report: click.echo(as_junit(report), nl=False),
+    "markdown": lambda report: click.echo(as_markdown(report), nl=False),
+}
+_EXIT = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
+
+
+@click.command()
+@pipeline_argument
+@click.option(
+    "--backfill",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Features whose labelled events are later than the training, written by `penstock backfill run`.",
+)
+@click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
+@click.option("--against", type=click.IntRange(min=1), help="The version to compare with (default: the one served).")
+@click.option(
+    "--gates",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A TOML file with other limits than the defaults.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
+@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="text", show_default=True)
+def check(
+    pipeline: str, folder: Path, version: int | None, against: int | None, file: Path | None, seed: int, form: str
+) -> None:
+    """Judge a version by the gates, on labelled events that it was not trained on.
+
+    Exits with 0 if every gate passes, with 10 if one refuses the version, and with 11 if one cannot tell.
+    """
+    from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
+
+    request = CheckRequest(version, against, _limits(file), seed)
+    report = check_version(open_project(pipeline), Settings(), read_backfill(folder), request)
+    _FORMATS[form](report)
+    sys.exit(_EXIT[report.verdict])
+
+
+def _limits(file: Path | None) -> Limits:
+    """The limits in a file of gates.
+
+    Raises:
+        PenstockError: if it is none.
+    """
+    if file is None:
+        return Limits()
+    try:
+        return Limits.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PenstockError(f"the file of gates is no TOML: {error}", where=str(file)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise PenstockError(
+            f"{field}: {first['msg']}", where=str(file), next=f"the fields are {', '.join(Limits.model_fields)}"
+        ) from error

@@ -1,0 +1,82 @@
+"""Manifests of versions in words."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.counts import counted
+from penstock.time import readable
+from scoring.trained_model import ImportManifest, ModelManifest
+from streams.drift.drift_reference import DriftReference
+
+_MOST_USEFUL = 5
+_READ = ("features_read", "labels_read")
+
+
+def print_line(label: str, text: str) -> None:
+    """Print a text behind its label."""
+    click.echo(click.style(f"{label:<14}", dim=True) + text)
+
+
+def status_cells(manifest: ModelManifest | ImportManifest) -> tuple[str, ...]:
+    """The columns of `status` about how a version was made."""
+    if isinstance(manifest, ImportManifest):
+        return ("imported", *["n/a"] * 4)
+    return (
+        f"{manifest.rows:,}",
+        f"{manifest.positives:,}",
+        f"{manifest.validation.auc:.4f}",
+        _auc(manifest.validation.auc_without_windows),
+        _time(manifest.until_ms),
+    )
+
+
+def calibration_of(reference: DriftReference) -> str:
+    """How many monitors a version has, and what they are calibrated to."""
+    monitors, every = counted(len(reference.monitors), "monitor"), f"{reference.false_alarm_every:,}"
+    return f"{monitors}, calibrated to one false alarm in {every} events"
+
+
+def origin_of(manifest: ImportManifest) -> str:
+    """Which file an imported version is of, and how it was checked."""
+    by = f" by {manifest.producer}" if manifest.producer else ""
+    return (
+        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}, "
+        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+    )
+
+
+def training_of(manifest: ModelManifest) -> list[tuple[str, str]]:
+    """How a version was trained, as labels and texts."""
+    validation, read = manifest.validation, manifest.read
+    unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
+    auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)
+    return [
+        (
+            "trained on",
+            f"{counted(manifest.rows, 'event')}, {manifest.positives:,} positive, "
+            f"known until {_time(manifest.until_ms)}",
+        ),
+        ("left out", ", ".join(unused) or "nothing"),
+        ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
+        ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
+        ("most useful", most_useful(manifest)),
+        ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {_by(manifest)}"),
+    ]
+
+
+def _by(manifest: ModelManifest) -> str:
+    return f"{manifest.iterations} trees" if manifest.trainer is None else f"by {manifest.trainer}"
+
+
+def most_useful(manifest: ModelManifest) -> str:
+    """The inputs with the greatest permutation importance."""
+    return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
+
+
+def _auc(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _time(ms: int | None) -> str:
+    return "the topics' end" if ms is None else readable(ms, "seconds", zone=" UTC")
