@@ -6,7 +6,8 @@ Each lane has its own progress, so that one reason can be replayed while others 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -131,7 +132,10 @@ def letter_topics(pipeline: Pipeline) -> list[str]:
 
 @dataclass
 class LaneSummary:
-    """The letters of a lane: ``waiting`` are neither replayed nor quarantined; times are epoch ms."""
+    """The letters of a lane: ``waiting`` are neither replayed nor quarantined; times are epoch ms.
+
+    ``messages`` counts what the letters say.
+    """
 
     letters: int = 0
     waiting: int = 0
@@ -139,6 +143,7 @@ class LaneSummary:
     oldest_ms: int = 0
     newest_ms: int = 0
     latest: Place | None = None
+    messages: Counter[str] = field(default_factory=Counter)
 
     def add(self, placed: PlacedLetter, *, replayed: bool) -> None:
         """Count a letter."""
@@ -146,5 +151,6 @@ class LaneSummary:
         if placed.timestamp >= self.newest_ms:
             self.newest_ms, self.latest = placed.timestamp, placed.place
         self.letters += 1
+        self.messages[placed.letter.message] += 1
         self.quarantined += placed.is_quarantined
         self.waiting += not (replayed or placed.is_quarantined)

@@ -24,6 +24,7 @@ from streams.definitions.loading import load_pipeline
 from streams.plan.project import Project, open_project
 
 _EXCERPT = 400
+_MESSAGES = 10
 
 
 def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,6 +78,7 @@ def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, 
             f"{summary.quarantined:,}",
             readable(summary.newest_ms, "seconds", zone=""),
             str(summary.latest),
+            json.dumps(summary.messages.most_common(1)[0][0])[1:-1],
         )
     console_on(highlight=False).print(table)
     click.echo(f"next: penstock dlq show {pipeline} PLACE; penstock dlq replay {pipeline} --dry-run")
@@ -91,6 +93,7 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("quarantined", "right"),
     ("latest (UTC)", "left"),
     ("its place", "left"),
+    ("most often", "left"),
 )
 
 
@@ -192,6 +195,7 @@ def _as_json(lane: Lane, summary: LaneSummary) -> dict[str, object]:
         "oldest_ms": summary.oldest_ms,
         "newest_ms": summary.newest_ms,
         "latest": str(summary.latest),
+        "messages": dict(summary.messages.most_common(_MESSAGES)),
     }
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
@@ -251,6 +254,39 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5), second)
     np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
     assert triton.metadata(name).version == 2
+
+
+def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_inverted_one_is_refused(
+    world: ModelWorld, tmp_path: Path
+) -> None:
+    name, until = world.pipeline.model.name, "1970-01-01T00:00:00.400"
+    for seed in ("0", "1"):
+        world.train("--until", until, "--seed", seed)
+        world.run("load")
+    like = world.run("check", "--backfill", str(world.backfill.folder), "--against", "1", "--format", "json")
+    assert like.exit_code in (0, 11), like.output  # with few events and a busy machine, not every gate can tell
+    report = json.loads(like.output)
+    assert (report["version"], report["against"]) == (2, 1)
+    assert report["events"] > EVENTS / 3
+    assert {gate["where"] for gate in report["gates"] if gate["gate"] == "latency"} >= {"1 row, on Triton"}
+
+    inverted = onnx.load(world.repository.folder(name, 1) / "model.onnx")
+    inverted = onnx.compose.add_prefix(inverted, "good/", rename_inputs=False)
+    inverted.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
+    inverted.graph.node.append(onnx.helper.make_node("Sub", ["one", "good/score"], ["inverted"]))
+    inverted.graph.output[0].name = "inverted"
+    onnx.save(inverted, tmp_path / "bad.onnx")
+    matrix = vectors(50)
+    columns = {column: matrix[:, place] for place, column in enumerate(world.pipeline.model.inputs)}
+    known = 1 - score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
+    pq.write_table(pa.table({**columns, "score": known}), tmp_path / "rows.parquet")
+    bad, rows = str(tmp_path / "bad.onnx"), str(tmp_path / "rows.parquet")
+    imported = world.run("import", "--onnx", bad, "--check-rows", rows, "--trained-until", until)
+    assert "50 rows scored as expected" in imported.output
+    refused = world.run("check", "--backfill", str(world.backfill.folder), "--format", "json")
+    assert refused.exit_code == 10
+    failed = {gate["gate"] for gate in json.loads(refused.output)["gates"] if gate["verdict"] == "fail"}
+    assert failed >= {"quality", "cost", "calibration"}
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: ModelWorld) -> None:

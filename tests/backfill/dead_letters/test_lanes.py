@@ -51,6 +51,7 @@ def test_letters_are_counted_as_waiting_unless_they_are_replayed_or_quarantined(
     summary.add(placed(2, timestamp=3), replayed=False)
     summary.add(placed(3, timestamp=9, replays=MOST_REPLAYS), replayed=False)
     assert (summary.letters, summary.waiting, summary.quarantined) == (3, 1, 1)
+    assert summary.messages == {"why": 3}
     assert (summary.oldest_ms, summary.newest_ms, summary.latest) == (3, 9, Place(RAW, 0, 3))
 
 

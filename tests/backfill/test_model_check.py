@@ -1,0 +1,218 @@
+"""`penstock model check` refuses each kind of bad version by its gate; the models are real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from backfill import model_check
+from backfill.model_check import CheckRequest, check_version
+from penstock.errors import PenstockError
+from scoring.gates.gates import Limits, Verdict
+from scoring.gates.report import Report
+from scoring.repository import ModelRepository
+from scoring.servers.protocol import ModelServerUnavailable
+from scoring.trained_model import ImportManifest, TrainedModel
+from scoring.training import train
+from scoring.training_set import Counts, TrainingSet, view_versions
+from tests.streams.drift.test_training_reference import INPUTS, pipeline_of, project_of
+
+PROJECT = project_of(pipeline_of(None))
+NAME = PROJECT.pipeline.model.name
+TRAINED, LATER = 3_000, 6_000
+SLICE = LATER // 5
+
+
+def events() -> TrainingSet:
+    """Events of which the first were trained on; of the later ones, one slice of time has large second inputs."""
+    rng = np.random.default_rng(1)
+    n = TRAINED + LATER
+    X = rng.normal(10, 2, (n, 2)).astype(np.float32)  # noqa: N806
+    X[TRAINED + 2 * SLICE : TRAINED + 3 * SLICE, 1] += 100
+    y = (X[:, 0] + rng.normal(0, 1.5, n) > 10.5).astype(np.int8)
+    times, ids = np.arange(n, dtype=np.int64) * 60_000, tuple(map(str, range(n)))
+    views = view_versions(PROJECT.plan, INPUTS)
+    return TrainingSet(INPUTS, ids, times, np.zeros(n, np.int64), X, y, views, None, Counts(), "hash")
+
+
+DATA = events()
+COUNTRIES = ["x" if number % 4 == 0 else "y" for number in range(len(DATA))]
+
+
+class Features:
+    """The backfill's columns."""
+
+    folder = Path("later")
+
+    def columns(self) -> list[str]:
+        return ["event_id", "event.country", *INPUTS]
+
+    def batches(self, names: Sequence[str]) -> Iterator[Any]:
+        columns = {"event_id": list(DATA.event_ids), "event.country": COUNTRIES}
+        yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
+        assert set(names) <= columns.keys()
+
+
+@pytest.fixture(scope="module")
+def good() -> TrainedModel[Any]:
+    return train(DATA.rows(np.arange(len(DATA)) < TRAINED), seed=1)
+
+
+@pytest.fixture
+def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRepository:
+    """One version, that is served."""
+
+    def unavailable(_: str) -> None:
+        raise ModelServerUnavailable("none here")
+
+    monkeypatch.setattr(model_check, "read_training_set", lambda *_: DATA)
+    server = SimpleNamespace(name="Fake", versions=unavailable, close=lambda: None)
+    monkeypatch.setattr(model_check, "open_server", lambda *_: server)
+    monkeypatch.setattr(model_check, "_CALLS", {1: 200})
+    repository = ModelRepository(tmp_path)
+    repository.add(NAME, good)
+    return repository
+
+
+def check(repository: ModelRepository, **limits: Any) -> Report:
+    kafka = SimpleNamespace(access=None)
+    settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
+    features: Any = Features()
+    return check_version(PROJECT, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
+
+
+def changed(
+    good: TrainedModel[Any], nodes: list[Any], constants: dict[str, np.ndarray], **manifest: Any
+) -> TrainedModel[Any]:
+    """The good model with its score changed by nodes, from ``plain`` to ``score``; ``vector`` has the inputs."""
+    model = onnx.compose.add_prefix(onnx.load_model_from_string(good.onnx), "good/", rename_inputs=False)
+    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
+    model.graph.node.extend([helper.make_node("Identity", ["good/score"], ["plain"]), *nodes])
+    model.graph.output[0].name = "score"
+    origin = {"file": "bad.onnx", "sha256": "1", "producer": "", "output": "score", "column": 0, "nulls": {}}
+    about = {
+        "check_rows": 1,
+        "check_sha256": "",
+        "difference": 0.0,
+        "trained_until_ms": int(DATA.event_times[TRAINED - 1]),
+    }
+    libraries = {"onnx": "1"}
+    found = ImportManifest(inputs=INPUTS, libraries=libraries, **{"views": DATA.views, **origin, **about, **manifest})
+    return TrainedModel(model.SerializeToString(), None, found)
+
+
+def refused_by(report: Report) -> set[tuple[str, str]]:
+    return {(one.gate, one.where) for one in report.results if one.verdict is Verdict.FAIL}
+
+
+def test_the_first_version_is_judged_beside_a_constant_score(repository: ModelRepository) -> None:
+    report = check(repository)
+    assert (report.against, report.events, refused_by(report)) == (None, LATER, set())
+    assert report.verdict is Verdict.PASS
+
+
+def test_a_version_like_the_present_one_is_not_refused(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    repository.add(NAME, changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}))
+    report = check(repository, groups=("event.country",))
+    assert (report.version, report.against) == (2, 1)
+    assert refused_by(report) == set()
+
+
+def test_a_version_that_is_worse_in_one_slice_of_time_is_refused_for_that_slice(
+    good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    nodes = [
+        helper.make_node("Gather", ["features", "at second"], ["second"], axis=1),
+        helper.make_node("Greater", ["second", "many"], ["is large"]),
+        helper.make_node("Sub", ["one", "plain"], ["inverted"]),
+        helper.make_node("Where", ["is large", "inverted", "plain"], ["score"]),
+    ]
+    constants = {"at second": np.array([1]), "many": np.array(60, np.float32), "one": np.array(1, np.float32)}
+    repository.add(NAME, changed(good, nodes, constants))
+    slices = {where for gate, where in refused_by(check(repository)) if gate == "quality"}
+    assert "slice 3 of 5" in slices
+    assert slices <= {"slice 3 of 5", "all events"}
+
+
+def test_a_version_that_is_miscalibrated_is_refused_by_the_calibration(
+    good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    nodes = [helper.make_node("Pow", ["plain", "power"], ["score"])]
+    repository.add(NAME, changed(good, nodes, {"power": np.array(0.5, np.float32)}))
+    assert ("calibration", "all events") in refused_by(check(repository))
+
+
+def test_a_version_that_is_unfair_to_one_group_is_refused_by_the_fairness(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = (DATA.X[:, 1] > 10).tolist()
+    monkeypatch.setattr("tests.backfill.test_model_check.COUNTRIES", ["x" if one else "y" for one in large])
+    nodes = [
+        helper.make_node("Gather", ["features", "at second"], ["second"], axis=1),
+        helper.make_node("Greater", ["second", "many"], ["is x"]),
+        helper.make_node("Mul", ["plain", "less"], ["lowered"]),
+        helper.make_node("Where", ["is x", "lowered", "plain"], ["score"]),
+    ]
+    constants = {"at second": np.array([1]), "many": np.array(10, np.float32), "less": np.array(0.55, np.float32)}
+    repository.add(NAME, changed(good, nodes, constants))
+    report = check(repository, groups=("event.country",))
+    assert ("fairness", "event.country=x") in refused_by(report)
+
+
+def test_a_version_that_is_slow_is_refused_by_the_latency(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["features", "wide"], ["a"]),
+        helper.make_node("MatMul", ["a", "square"], ["b"]),
+        helper.make_node("ReduceMax", ["b"], ["c"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["c", "nothing"], ["d"]),
+        helper.make_node("Add", ["plain", "d"], ["score"]),
+    ]
+    constants = {
+        "wide": np.zeros((2, 2_000), np.float32),
+        "square": np.zeros((2_000, 2_000), np.float32),
+        "nothing": np.array(0, np.float32),
+    }
+    repository.add(NAME, changed(good, nodes, constants))
+    assert {gate for gate, _ in refused_by(check(repository))} >= {"latency"}
+
+
+def test_a_version_without_a_number_for_nulls_is_refused_by_the_robustness(
+    good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["features"], ["most"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["most", "nothing"], ["null"]),
+        helper.make_node("Add", ["plain", "null"], ["score"]),
+    ]
+    repository.add(NAME, changed(good, nodes, {"nothing": np.array(0, np.float32)}))
+    assert ("robustness", "only nulls") in refused_by(check(repository))
+
+
+def test_what_a_version_was_trained_on_must_be_known_and_be_older_than_the_holdout(
+    good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    identity = [helper.make_node("Identity", ["plain"], ["score"])]
+    repository.add(NAME, changed(good, identity, {}, trained_until_ms=None))
+    report = check(repository)
+    unsure = {one.gate for one in report.results if one.verdict is Verdict.INCONCLUSIVE}
+    assert unsure >= {"holdout", "freshness"}
+    repository.add(NAME, changed(good, identity, {}, trained_until_ms=int(DATA.event_times[-1])))
+    with pytest.raises(PenstockError, match="the backfill has no labelled event after"):
+        check(repository)
+
+
+def test_other_views_and_a_column_that_is_not_there_are_named(
+    good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    identity = [helper.make_node("Identity", ["plain"], ["score"])]
+    repository.add(NAME, changed(good, identity, {}, views={"card_spend": "1:other"}))
+    assert ("provenance", "manifest") in refused_by(check(repository))
+    with pytest.raises(PenstockError, match=r"no column event\.city"):
+        check(repository, groups=("event.city",))
