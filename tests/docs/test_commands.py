@@ -12,7 +12,7 @@ import pytest
 from penstock.cli import cli
 from penstock.paths import ROOT
 from tests.deploy.commands import parse
-from tests.docs.pages import PAGES, blocks, missing_imports, page, spans
+from tests.docs.pages import PAGES, blocks, page, spans
 from tests.docs.shell import Command, commands, penstock_arguments
 
 # What stands for a value of the reader's own.
@@ -71,14 +71,6 @@ def test_every_make_target_exists() -> None:
 def test_every_module_that_a_command_runs_exists() -> None:
     modules = [(c.place, c.words[c.words.index("-m") + 1]) for c in _ALL if "python" in c.words[0] and "-m" in c.words]
     assert [found for found in modules if found[1] != "pytest" and importlib.util.find_spec(found[1]) is None] == []
-
-
-def test_every_python_program_in_a_command_compiles_and_its_imports_exist() -> None:
-    programs = [(c.place, c.words[c.words.index("-c") + 1]) for c in _ALL if c.words[0] == "python" and "-c" in c.words]
-    assert programs
-    for place, program in programs:
-        compile(program, place, "exec")
-        assert missing_imports(program) == [], place
 
 
 def test_the_reference_lists_every_command_with_all_of_its_options() -> None:
