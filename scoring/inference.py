@@ -14,6 +14,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from schemas.columns import Mask, Numbers
+from scoring.breaker import Breaker, State
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -22,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 PRIMARY, FALLBACK = "primary", "fallback"
 
-# How long the primary gets no request after a failure; else every batch of an outage would wait for the deadline.
-_COOL_DOWN_S = 1.0
+# Both servers run the same file; their libraries may sum a tree ensemble's leaves in different orders.
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Inference:
         self._deadline_s = deadline_s
         self._clock = clock
         self._on_fallback = on_fallback
-        self._retry_at = 0.0
+        self._breaker = Breaker()
         self._primary_failed = False
 
     def infer(self, vectors: FloatArray) -> Scores:
@@ -93,44 +94,55 @@ class Inference:
         Raises:
             PenstockError: if the model fails on any input, so that no row is to blame.
         """
+        state = self._breaker.state(self._clock())
+        if state is State.OPEN:
+            return self._scores_of_fallback(vectors)
         answer = self._infer_on_primary(vectors)
         if answer is None:
             return self._scores_of_fallback(vectors)
         scores = _scores(answer, by_fallback=False)
+        if state is State.HALF_OPEN:
+            copy = self._scores_of_fallback(vectors)
+            differing = int((np.abs(scores.values - copy.values) > _TOLERANCE).sum())
+            if differing:
+                self._primary_has_failed(f"{differing} of {len(vectors)} scores are not those of the same model here")
+                return copy
         doubtful = np.flatnonzero(~scores.finite)
         if len(doubtful):
             second = self._scores_of_fallback(vectors[doubtful])
             wrong = int(second.finite.sum())
+            scores.values[doubtful], scores.by_fallback[doubtful] = second.values, True
+            scores.failed[doubtful] = second.failed
             if wrong:
                 self._primary_has_failed(
                     f"it returned no finite number for {wrong} of {len(vectors)} rows that have one"
                 )
-            scores.values[doubtful], scores.by_fallback[doubtful] = second.values, True
-            scores.failed[doubtful] = second.failed
+                return scores
+        self._primary_has_succeeded()
         return scores
 
     def _scores_of_fallback(self, vectors: FloatArray) -> Scores:
         try:
             return _scores(self._infer_on_fallback(vectors), by_fallback=True)
         except InferenceError as error:
-            _log.warning("the model fails on a batch of %d (%s); scoring row by row", len(vectors), error)
-            return self._infer_row_by_row(vectors)
+            _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), error)
+            return self._infer_in_halves(vectors)
 
     def _infer_on_primary(self, vectors: FloatArray) -> FloatArray | None:
-        if self._clock() < self._retry_at:
-            return None
         try:
-            scores = self._primary.infer(self._model.name, self._model.version, vectors, self._deadline_s)
+            return self._primary.infer(self._model.name, self._model.version, vectors, self._deadline_s)
         except InferenceError as error:
-            self._primary_has_failed(str(error))
+            self._primary_has_failed(str(error), late=error.late)
             return None
-        if self._primary_failed and np.isfinite(scores).all():
-            _log.info("%s answers again", self._primary.name)
-            self._primary_failed = False
-        return scores
 
-    def _primary_has_failed(self, reason: str) -> None:
-        self._retry_at = self._clock() + _COOL_DOWN_S
+    def _primary_has_succeeded(self) -> None:
+        self._breaker.succeeded()
+        if self._primary_failed:
+            _log.info("%s answers again", self._primary.name)
+        self._primary_failed = False
+
+    def _primary_has_failed(self, reason: str, *, late: bool = False) -> None:
+        self._breaker.failed(self._clock(), late=late)
         self._on_fallback(reason)
         if not self._primary_failed:
             _log.warning(
@@ -141,7 +153,8 @@ class Inference:
     def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
         return self._fallback.infer(self._model.name, self._model.version, vectors, None)
 
-    def _infer_row_by_row(self, vectors: FloatArray) -> Scores:
+    def _infer_in_halves(self, vectors: FloatArray) -> Scores:
+        """Find the rows on which the model fails, in about as many calls as there are such rows, times log2 of all."""
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -151,13 +164,21 @@ class Inference:
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
         scores = _scores(np.full(len(vectors), np.nan, np.float32), by_fallback=True)
-        for row in range(len(vectors)):
-            try:
-                scores.values[row] = self._infer_on_fallback(vectors[row : row + 1])[0]
-            except InferenceError as error:
-                # The type only: the runtime's message may hold values of the record.
-                _log.warning("the model fails on row %d of the batch: %s", row, type(error.__cause__ or error).__name__)
-                scores.failed[row] = True
+        failing = [(0, len(vectors))]
+        while failing:
+            begin, end = failing.pop()
+            if end - begin == 1:
+                scores.failed[begin] = True
+                continue
+            middle = (begin + end) // 2
+            for part in ((begin, middle), (middle, end)):
+                try:
+                    scores.values[slice(*part)] = self._infer_on_fallback(vectors[slice(*part)])
+                except InferenceError as error:
+                    # The type only: the runtime's message may hold values of the record.
+                    cause = type(error.__cause__ or error).__name__
+                    _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
+                    failing.append(part)
         return scores
 
 

@@ -24,7 +24,11 @@ class ModelLoadError(PenstockError):
 
 
 class InferenceError(Exception):
-    """The server returned no scores within the deadline, or an error; the message says which."""
+    """The server returned no scores within the deadline (``late``), or an error; the message says which."""
+
+    def __init__(self, message: str, *, late: bool = False) -> None:
+        super().__init__(message)
+        self.late = late
 
 
 def one_score_per_row(output: Any, rows: int) -> FloatArray:

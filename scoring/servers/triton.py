@@ -26,7 +26,8 @@ from scoring.vectors import FloatArray
 _REQUEST_S = 5.0
 # A load returns when the model is ready: each version starts a process that imports numpy and onnxruntime.
 _LOAD_S = 60.0
-_UNANSWERED = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+_LATE = "StatusCode.DEADLINE_EXCEEDED"
+_UNANSWERED = ("StatusCode.UNAVAILABLE", _LATE)
 _CHANNEL = [
     # A batch is limited by max_batch_size, not by gRPC's default of 4 MB.
     ("grpc.max_send_message_length", -1),
@@ -79,6 +80,13 @@ class TritonServer:
                 where=where,
                 next="penstock model load PIPELINE, so that Triton reads both anew",
             )
+        if config.get("response_cache", {}).get("enable"):
+            raise PenstockError(
+                "Triton caches this model's responses: of two requests with one hash, one gets the other's scores",
+                where=where,
+                safe="nothing was read or scored",
+                next="take response_cache out of config.pbtxt, then: penstock model load PIPELINE",
+            )
         self._check_tensors(model, version, len(inputs), where)
         return ModelMetadata(model, version, inputs, views, int(config.get("max_batch_size", 0)))
 
@@ -95,7 +103,7 @@ class TritonServer:
                 client_timeout=deadline_s,
             )
         except (InferenceServerException, grpc.RpcError) as error:
-            raise InferenceError(_describe(error)) from error
+            raise InferenceError(_describe(error), late=_status(error) == _LATE) from error
         try:
             output = result.as_numpy(OUTPUT)
         except (ValueError, TypeError) as error:  # its bytes are not what its shape says

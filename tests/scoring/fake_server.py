@@ -22,6 +22,7 @@ class FakeServer:
         described: What `metadata` returns; None for a model that is not loaded.
         failure: Raised by everything but `infer`.
         infers: Whether `infer` returns scores.
+        late: Whether an `infer` that returns none exceeded the deadline.
         refused_value: `infer` fails on a batch that contains it.
         numberless: The score of a vector that begins with one of these values is `nothing`.
         nothing: See `numberless`.
@@ -32,6 +33,7 @@ class FakeServer:
     described: ModelMetadata | None = None
     failure: PenstockError | None = None
     infers: bool = True
+    late: bool = False
     refused_value: float | None = None
     numberless: tuple[float, ...] = ()
     nothing: float = float("nan")
@@ -46,7 +48,7 @@ class FakeServer:
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
         self.calls.append((model, version, len(vectors), deadline_s))
         if not self.infers:
-            raise InferenceError("StatusCode.UNAVAILABLE")
+            raise InferenceError("StatusCode.UNAVAILABLE", late=self.late)
         if self.refused_value is not None and (vectors == self.refused_value).any():
             raise InferenceError(f"the value {self.refused_value} is refused")
         scores: FloatArray = vectors[:, 0] + np.float32(self.added)

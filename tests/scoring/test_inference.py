@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from penstock.errors import PenstockError
+from scoring.breaker import FIRST_S, LATE_IN_A_ROW, LEAST, LONGEST_S
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
 from tests.scoring.fake_server import FakeServer
@@ -12,12 +13,12 @@ MODEL = ModelMetadata("taps", 3, ("event.amount",), {}, 4096)
 
 
 class InferenceRig:
-    """Inference on a primary that adds 0.5 and a fallback that adds 0.25, with a clock that is set by hand."""
+    """Inference on a primary and a fallback that both add 0.5, with a clock that is set by hand."""
 
     def __init__(self, *, primary_infers=True, fallback_infers=True):
         self.now = 100.0
         self.primary = FakeServer("Triton", added=0.5, infers=primary_infers)
-        self.fallback = FakeServer("the copy", added=0.25, infers=fallback_infers, refused_value=13)
+        self.fallback = FakeServer("the copy", added=0.5, infers=fallback_infers, refused_value=13)
         self.reasons = []
         self.inference = Inference(
             self.primary,
@@ -43,33 +44,63 @@ def test_a_batch_is_one_call_to_the_pinned_version_with_the_deadline():
 
 def test_when_the_primary_fails_the_same_version_on_the_fallback_scores_without_a_deadline():
     rig = InferenceRig(primary_infers=False)
-    assert rig.infer(0, 1) == [(0.25, "fallback"), (1.25, "fallback")]
+    assert rig.infer(0, 1) == [(0.5, "fallback"), (1.5, "fallback")]
     assert rig.reasons == ["StatusCode.UNAVAILABLE"]
     assert rig.fallback.calls == [("taps", 3, 2, None)]
 
 
-def test_after_a_failure_the_primary_gets_no_request_for_one_second():
+def failing_rig():
+    """One whose primary has failed so often that it gets no requests."""
     rig = InferenceRig(primary_infers=False)
-    for _ in range(3):
+    for _ in range(LEAST):
         rig.infer(0)
-        rig.now += 0.3
-    assert len(rig.primary.calls) == 1
+    return rig
 
 
-def test_after_the_cool_down_the_primary_gets_requests_again():
+def test_after_several_failures_the_primary_gets_no_request_for_one_second():
+    rig = failing_rig()
+    rig.now += FIRST_S - 0.1
+    assert rig.infer(0) == [(0.5, "fallback")]
+    assert len(rig.primary.calls) == LEAST
+
+
+def test_three_batches_that_are_late_in_a_row_are_enough():
     rig = InferenceRig(primary_infers=False)
-    rig.infer(0)
+    rig.primary.late = True
+    for _ in range(LATE_IN_A_ROW + 2):
+        rig.infer(0)
+    assert len(rig.primary.calls) == LATE_IN_A_ROW
+
+
+def test_then_one_batch_is_scored_by_both_and_if_they_agree_the_primary_gets_requests_again():
+    rig = failing_rig()
     rig.primary.infers = True
-    rig.now += 1.0
+    rig.now += FIRST_S
+    asked = len(rig.fallback.calls)
     assert rig.infer(0) == [(0.5, "primary")]
+    assert len(rig.fallback.calls) == asked + 1
+    assert rig.infer(1) == [(1.5, "primary")]
+    assert len(rig.fallback.calls) == asked + 1
+
+
+def test_a_primary_that_gives_other_scores_than_the_same_model_here_stays_out_for_twice_as_long():
+    rig = failing_rig()
+    rig.primary.infers, rig.primary.added = True, 0.25
+    rig.now += FIRST_S
+    assert rig.infer(0, 1) == [(0.5, "fallback"), (1.5, "fallback")]
+    assert rig.reasons[-1] == "2 of 2 scores are not those of the same model here"
+    calls = len(rig.primary.calls)
+    rig.now += 2 * FIRST_S - 0.1
+    rig.infer(0)
+    assert len(rig.primary.calls) == calls
 
 
 def test_an_outage_is_logged_once_with_both_servers_and_so_is_its_end(caplog):
     caplog.set_level("INFO")
     rig = InferenceRig(primary_infers=False)
-    for _ in range(3):
+    for _ in range(LEAST + 1):
         rig.infer(0)
-        rig.now += 1.0
+        rig.now += LONGEST_S
     rig.primary.infers = True
     rig.infer(0)
     assert caplog.messages == [
@@ -80,7 +111,17 @@ def test_an_outage_is_logged_once_with_both_servers_and_so_is_its_end(caplog):
 
 def test_only_the_row_on_which_the_model_fails_has_no_result():
     rig = InferenceRig(primary_infers=False)
-    assert rig.infer(1, 13, 2) == [(1.25, "fallback"), None, (2.25, "fallback")]
+    assert rig.infer(1, 13, 2) == [(1.5, "fallback"), None, (2.5, "fallback")]
+
+
+@pytest.mark.parametrize("failing", [(0,), (99,), (3, 4), (1, 50, 98)])
+def test_the_rows_on_which_the_model_fails_are_found_in_few_calls(failing):
+    rig = InferenceRig(primary_infers=False)
+    values = [13.0 if row in failing else float(row % 13) for row in range(100)]
+    results = rig.infer(*values)
+    assert tuple(row for row, result in enumerate(results) if result is None) == failing
+    assert results[2] == (2.5, "fallback")
+    assert len(rig.fallback.calls) <= 2 + 2 * 7 * len(failing)
 
 
 def test_a_model_that_fails_on_every_input_is_an_error_and_not_the_fault_of_a_row():
@@ -95,20 +136,19 @@ def test_rows_for_which_the_primary_has_no_number_are_scored_by_the_fallback(not
     rig.primary.numberless, rig.primary.nothing = (7,), nothing
     assert rig.infer(0, 7, 1) == [
         (0.5, "primary"),
-        (7.25, "fallback"),
+        (7.5, "fallback"),
         (1.5, "primary"),
     ]
     assert rig.fallback.calls == [("taps", 3, 1, None)]
 
 
-def test_a_primary_that_has_no_number_where_the_fallback_has_one_has_failed_and_gets_no_request_for_one_second():
+def test_a_primary_that_has_no_number_where_the_fallback_has_one_has_failed():
     rig = InferenceRig()
     rig.primary.numberless = (7, 8)
-    rig.infer(0, 7, 8)
-    assert rig.reasons == ["it returned no finite number for 2 of 3 rows that have one"]
-    assert rig.infer(0) == [(0.25, "fallback")]
-    rig.now += 1.0
-    assert rig.infer(0) == [(0.5, "primary")]
+    for _ in range(LEAST):
+        rig.infer(0, 7, 8)
+    assert set(rig.reasons) == {"it returned no finite number for 2 of 3 rows that have one"}
+    assert rig.infer(0) == [(0.5, "fallback")]
 
 
 def test_a_row_for_which_the_model_itself_has_no_number_is_no_failure_of_the_primary(caplog):
@@ -135,7 +175,6 @@ def test_a_primary_without_numbers_is_logged_once_and_answers_again_only_with_nu
     rig.primary.numberless = (7,)
     for _ in range(3):
         rig.infer(7)
-        rig.now += 1.0
     rig.infer(0)
     assert caplog.messages == [
         "Triton fails; scoring with the copy and the same model: "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from penstock.errors import PenstockError
 from penstock.triton import TritonAccess
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import (
@@ -159,3 +160,14 @@ def test_versions_are_those_of_the_model_in_ascending_order():
 def test_without_a_ready_version_the_model_is_not_loaded_and_the_states_are_named():
     with pytest.raises(ModelNotLoaded, match=r"model taps is not loaded \(version 1 UNAVAILABLE\)"):
         server(entry("1", "UNAVAILABLE")).metadata("taps")
+
+
+def test_a_model_whose_responses_are_cached_is_refused():
+    texts = {"feature_names": '["event.amount"]', "views": "{}", "model_version": "2"}
+    parameters = {name: {"string_value": text} for name, text in texts.items()}
+    found = server(entry("2", "READY"))
+    found._client.get_model_config = lambda *_, **__: {
+        "config": {"parameters": parameters, "response_cache": {"enable": True}}
+    }
+    with pytest.raises(PenstockError, match="caches this model's responses"):
+        found.metadata("taps")
