@@ -29,7 +29,7 @@ from scoring.gates.gates import (
     judge_quality,
     judge_robustness,
 )
-from scoring.gates.report import Report
+from scoring.gates.report import Bin, Report
 from scoring.gates.statistics import Interval, Numbers
 from scoring.model_metadata import INPUT, OUTPUT
 from scoring.repository import ModelRepository
@@ -44,6 +44,7 @@ from streams.plan.project import Project
 # Rows of a call, and how many calls of each version.
 _CALLS = {1: 2_000, 64: 1_000, 1_024: 300}
 _DEADLINE_S = 10.0
+_BINS = 10
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
 Call = Callable[[FloatArray], object]
@@ -109,7 +110,17 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     if against is not None:
         where, calls = _calls(settings, repository, model.name, (version, against))
         results += judge_latency(_times(calls, data.X), limits, where, request.seed)
-    return Report(model.name, version, against, len(data), results)
+    return Report(model.name, version, against, len(data), results, _bins(judged))
+
+
+def _bins(holdout: Holdout) -> list[Bin]:
+    order = np.argsort(holdout.scores, kind="stable")
+    parts = np.array_split(order, min(_BINS, max(len(order), 1)))
+    return [
+        Bin(float(holdout.scores[part].mean()), float(holdout.labels[part].mean()), len(part))
+        for part in parts
+        if len(part)
+    ]
 
 
 def _later(

@@ -54,7 +54,11 @@ def read_training_set(
         views=views,
         until_ms=until_ms,
     )
-    return replace(result, counts=replace(result.counts, labels_refused=reader.refused.count))
+    offsets = {
+        source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
+        for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
+    }
+    return replace(result, counts=replace(result.counts, labels_refused=reader.refused.count), offsets=offsets)
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:

@@ -132,6 +132,7 @@ def train_with(
                 auc_without_windows=None,
             ),
             last_event_ms=int(training_set.event_times[-1]),
+            offsets=training_set.offsets,
             importance=permuted_importance(trial, X[later], y[later], inputs, seed),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},

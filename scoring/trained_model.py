@@ -63,7 +63,8 @@ class ModelManifest(Manifest):
     """How a model was trained: enough to reproduce it byte for byte.
 
     ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
-    ``last_event_ms`` is the time of the latest event in the set; manifests of earlier builds lack it.
+    ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill
+    read, by partition; manifests of earlier builds lack both.
     """
 
     kind: Literal["trained"] = "trained"
@@ -78,6 +79,7 @@ class ModelManifest(Manifest):
     read: Mapping[str, int]
     validation: Validation
     last_event_ms: int | None = None
+    offsets: Mapping[str, Mapping[int, tuple[int, int]]] = {}
 
     @property
     def trained_to_ms(self) -> int | None:

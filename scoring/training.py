@@ -171,6 +171,7 @@ def _train(
                 auc_without_windows=auc_without_windows,
             ),
             last_event_ms=int(training_set.event_times[-1]),
+            offsets=training_set.offsets,
             importance=importance.result(),
             libraries={"python": platform.python_version()}
             | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},

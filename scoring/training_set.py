@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,7 @@ class TrainingSet:
     ``X`` is float32 [N, inputs] in the model's declared order, null as NaN; ``y`` is int8 [N], 1 for the positive one;
     ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
+    ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     """
 
     inputs: tuple[str, ...]
@@ -85,6 +86,7 @@ class TrainingSet:
     until_ms: int | None
     counts: Counts
     data_hash: str
+    offsets: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_ids)

@@ -6,9 +6,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from scoring.gates.gates import Result, Verdict, overall
+
+
+class Bin(NamedTuple):
+    """Equally many events by score: their mean score, the share of positive ones, and how many they are."""
+
+    score: float
+    positive: float
+    events: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class Report:
         against: The version that it was compared with; None if there is no other.
         events: How many labelled events were in the holdout.
         results: What the gates found.
+        bins: The calibration on the holdout.
     """
 
     model: str
@@ -28,6 +38,7 @@ class Report:
     against: int | None
     events: int
     results: Sequence[Result]
+    bins: Sequence[Bin] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -56,6 +67,7 @@ def as_json(report: Report) -> str:
                 }
                 for one in report.results
             ],
+            "calibration": [one._asdict() for one in report.bins],
         },
         indent=2,
     )

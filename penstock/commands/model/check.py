@@ -18,8 +18,10 @@ from penstock.commands.errors import pipeline_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
+from scoring.gates.card import card
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report, as_json, as_junit, as_markdown, evidence
+from scoring.repository import ModelRepository
 from streams.plan.project import open_project
 
 
@@ -64,8 +66,18 @@ _EXIT = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
 @click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="text", show_default=True)
+@click.option(
+    "--card", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a model card, as HTML."
+)
 def check(
-    pipeline: str, folder: Path, version: int | None, against: int | None, file: Path | None, seed: int, form: str
+    pipeline: str,
+    folder: Path,
+    version: int | None,
+    against: int | None,
+    file: Path | None,
+    seed: int,
+    form: str,
+    page: Path | None,
 ) -> None:
     """Judge a version by the gates, on labelled events that it was not trained on.
 
@@ -74,8 +86,14 @@ def check(
     from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
 
     request = CheckRequest(version, against, _limits(file), seed)
-    report = check_version(open_project(pipeline), Settings(), read_backfill(folder), request)
+    project, settings = open_project(pipeline), Settings()
+    report = check_version(project, settings, read_backfill(folder), request)
+    if page is not None:
+        manifest = ModelRepository(settings.model_repository).manifest(report.model, report.version)
+        page.write_text(card(report, manifest, project.pipeline.model.threshold), encoding="utf-8")
     _FORMATS[form](report)
+    if page is not None:
+        click.echo(f"card: {page}", err=True)
     sys.exit(_EXIT[report.verdict])
 
 
