@@ -45,7 +45,7 @@ def find_function(reference: str) -> TrainingFunction:
     advice = "name it as module:function, or as file.py:function"
     try:
         module = import_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, ValueError, OSError) as error:
+    except (ImportError, SyntaxError, ValueError, OSError) as error:
         raise PenstockError(
             f"the training function cannot be imported: {error}", where=reference, next=advice
         ) from error

@@ -78,6 +78,12 @@ def test_a_function_is_found_in_a_file_and_in_a_module(tmp_path: Path) -> None:
     assert find_function("tests.scoring.test_custom_training:forest").__name__ == "forest"
 
 
+def test_a_file_that_is_no_python_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def train(:\n", encoding="utf-8")
+    with pytest.raises(PenstockError, match="cannot be imported: invalid syntax"):
+        find_function(f"{tmp_path / 'broken.py'}:train")
+
+
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
