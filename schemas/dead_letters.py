@@ -32,6 +32,7 @@ REPLAY_COUNT = "penstock.replay.count"
 _SOURCE = "penstock.source."
 
 EXCERPT_BYTES = 16 * 1024
+_MOST_DIGITS = 9
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -108,7 +109,7 @@ class DeadLetter:
     def replays(self) -> int:
         """How often the record had been replayed when it was refused."""
         count = dict(self.original_headers).get(REPLAY_COUNT) or b""
-        return int(count) if count.isdigit() else 0
+        return int(count) if count.isdigit() and len(count) <= _MOST_DIGITS else 0
 
     def replayed(self, place: str) -> DeadLetter:
         """Return the letter with the headers that its record has when it is replayed: its own, then the replay's.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _REPLAY_OF, _REPLAY_COUNT = "penstock.replay.of", "penstock.replay.count"
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def replay_in(headers: Iterable[tuple[str, bytes | None]]) -> Replayed | None:
     if of is None:
         return None
     count = found.get(_REPLAY_COUNT) or b""
-    return Replayed(of.decode(errors="replace"), int(count) if count.isdigit() else -1)
+    return Replayed(of.decode(errors="replace"), int(count) if count.isdigit() and len(count) <= _MOST_DIGITS else -1)
 
 
 def without_replay(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:

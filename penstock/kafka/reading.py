@@ -122,7 +122,11 @@ def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int
     try:
         metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
-            raise PenstockError(what=f"topic {topic} cannot be read: {metadata.error.str()}", where=str(kafka))
+            raise PenstockError(
+                what=f"topic {topic} cannot be read: {metadata.error.str()}",
+                where=str(kafka),
+                next="penstock topics create PIPELINE, if it does not exist yet",
+            )
         return {
             partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
             for partition in metadata.partitions

@@ -117,6 +117,6 @@ def test_a_record_that_is_replayed_has_its_own_headers_and_names_its_letter() ->
     assert (again.replays, again.original_headers[1]) == (2, ("penstock.replay.of", b"events.card.dlq[3]@9"))
 
 
-@pytest.mark.parametrize("count", [b"", b"x", b"-1", None])
+@pytest.mark.parametrize("count", [b"", b"x", b"-1", b"9" * 5_000, None])
 def test_a_count_of_replays_that_is_no_number_counts_as_none(count: bytes | None) -> None:
     assert replace(LETTER, original_headers=(("penstock.replay.count", count),)).replays == 0

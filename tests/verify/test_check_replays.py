@@ -110,6 +110,18 @@ def test_what_a_replay_writes_passes(run: dict[str, Any], replayed: str) -> None
         ),
         (
             {
+                "sources": (
+                    (
+                        put_back(
+                            REFUSED, headers=((REPLAY_OF, f"{RAW}.dlq[0]@0".encode()), (REPLAY_COUNT, b"9" * 5_000))
+                        ),
+                    ),
+                )
+            },
+            "says that it is replay -1",
+        ),
+        (
+            {
                 "unscored": (kept(UNSCORED),),
                 "predictions": (prediction(f"{PREDICTIONS}.dlq[0]@0", features_offset=102),),
             },
