@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from backfill.dead_letters.lanes import Lane, LaneSummary, Place, PlacedLetter, Way, letter_topics
 from backfill.dead_letters.reading import Found, find_letters, read_letter_at
 from backfill.dead_letters.service import replay_lanes
-from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -65,36 +63,17 @@ def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, 
     if not lanes:
         click.echo("no dead letters")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title, justify in _COLUMNS:
-        table.add_column(title, justify=justify)
     for lane, summary in lanes.items():
-        table.add_row(
-            lane.topic,
-            lane.component_name,
-            lane.reason_name,
-            f"{summary.letters:,}",
-            f"{summary.waiting:,}" if lane.way(definition) is not Way.NONE else "-",
-            f"{summary.quarantined:,}",
-            readable(summary.newest_ms, "seconds", zone=""),
-            str(summary.latest),
-            json.dumps(summary.messages.most_common(1)[0][0])[1:-1],
-        )
-    console_on(highlight=False).print(table)
+        counts = [counted(summary.letters, "letter")]
+        if lane.way(definition) is not Way.NONE:
+            counts.append(f"{summary.waiting:,} waiting")
+        if summary.quarantined:
+            counts.append(f"{summary.quarantined:,} quarantined")
+        click.echo(f"{click.style(str(lane), bold=True)}: {', '.join(counts)}")
+        latest = readable(summary.newest_ms, "seconds", zone=" UTC")
+        click.echo(f"    latest      {latest} at {summary.latest}")
+        click.echo(f"    most often  {json.dumps(summary.messages.most_common(1)[0][0])[1:-1]}")
     click.echo(f"next: penstock dlq show {pipeline} PLACE; penstock dlq replay {pipeline} --dry-run")
-
-
-_COLUMNS: tuple[tuple[str, Any], ...] = (
-    ("topic", "left"),
-    ("refused by", "left"),
-    ("reason", "left"),
-    ("letters", "right"),
-    ("waiting", "right"),
-    ("quarantined", "right"),
-    ("latest (UTC)", "left"),
-    ("its place", "left"),
-    ("most often", "left"),
-)
 
 
 @dlq.command()
