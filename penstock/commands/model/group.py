@@ -9,12 +9,12 @@ _MAKING, _SERVING = "penstock.commands.model.making", "penstock.commands.model.s
 model = LazyGroup(
     "model",
     entries={
-        "train": Entry(f"{_MAKING}:train_command"),
-        "import": Entry(f"{_MAKING}:import_command"),
-        "check": Entry("penstock.commands.model.check:check"),
-        "load": Entry(f"{_SERVING}:load"),
-        "unload": Entry(f"{_SERVING}:unload"),
-        "status": Entry(f"{_SERVING}:status"),
+        "train": Entry(f"{_MAKING}:train_command", "Train on a backfill and its labels: the next version."),
+        "import": Entry(f"{_MAKING}:import_command", "Import a model that was trained elsewhere as the next version."),
+        "check": Entry("penstock.commands.model.check:check", "Judge a version by the gates."),
+        "load": Entry(f"{_SERVING}:load", "Make a version the current one; the previous one stays loaded."),
+        "unload": Entry(f"{_SERVING}:unload", "Make a version the current one; the previous one stays loaded."),
+        "status": Entry(f"{_SERVING}:status", "Show all versions and their state on the model server."),
     },
     help="Train, import or check a pipeline's model, load it into Triton, show its versions.",
 )
