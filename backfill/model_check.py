@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from backfill.parquet import Backfill
 from backfill.training_parquet import read_training_set
@@ -31,12 +32,11 @@ from scoring.gates.gates import (
 )
 from scoring.gates.report import Bin, Report
 from scoring.gates.statistics import Interval, Numbers
-from scoring.model_metadata import INPUT, OUTPUT
+from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
-from scoring.training import score_onnx
 from scoring.training_set import TrainingSet, view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
@@ -82,7 +82,8 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
-    scores = {number: _scores(repository, model.name, number, data.X) for number in manifests}
+    sessions = {number: open_session(repository.model_file(model.name, number)) for number in manifests}
+    scores = {number: scores_of(session, data.X).astype(np.float64) for number, session in sessions.items()}
     holdout = Holdout(
         data.event_times,
         data.y.astype(np.float64),
@@ -94,22 +95,20 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
     manifest = manifests[version]
-    extremes = _extremes(len(model.inputs))
+    names, extremes = _extremes(len(model.inputs))
+    of_extremes = scores_of(sessions[version], extremes).tolist()
     results = [
         *_provenance(project, manifest),
         *_unknown_training(manifests),
-        *judge_robustness(
-            {name: float(score_onnx(repository.model_file(model.name, version), row)[0]) for name, row in extremes},
-            holdout.scores,
-        ),
+        *judge_robustness(dict(zip(names, of_extremes, strict=True)), holdout.scores),
         *judge_quality(judged, limits),
         *judge_calibration(judged, limits),
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
     if against is not None:
-        where, calls = _calls(settings, repository, model.name, (version, against))
-        results += judge_latency(_times(calls, data.X), limits, where, request.seed)
+        where, times = _latency(settings, model.name, (version, against), sessions, data.X)
+        results += judge_latency(times, limits, where, request.seed)
     return Report(model.name, version, against, len(data), results, _bins(judged))
 
 
@@ -158,15 +157,11 @@ def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequ
     return {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
 
 
-def _scores(repository: ModelRepository, model: str, version: int, vectors: FloatArray) -> Numbers:
-    repository.folder(model, version)
-    return score_onnx(repository.model_file(model, version), vectors).astype(np.float64)
-
-
-def _extremes(inputs: int) -> Iterator[tuple[str, FloatArray]]:
+def _extremes(inputs: int) -> tuple[list[str], FloatArray]:
+    """Names of extreme rows, and the rows."""
     greatest = np.finfo(np.float32).max
-    for name, value in (("only nulls", np.nan), ("zeros", 0), ("greatest", greatest), ("least", -greatest)):
-        yield name, np.full((1, inputs), value, np.float32)
+    values = {"only nulls": np.nan, "zeros": 0, "greatest": greatest, "least": -greatest}
+    return list(values), np.array([[value] * inputs for value in values.values()], np.float32)
 
 
 def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> Iterator[Result]:
@@ -193,31 +188,24 @@ def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -
             )
 
 
-def _calls(
-    settings: Settings, repository: ModelRepository, model: str, versions: tuple[int, int]
-) -> tuple[str, list[Call]]:
-    """A call of each version: on the model server if both are loaded there, else in this process."""
-    server = open_server(PRIMARY_SERVER, settings)
-    try:
-        ready = {state.version for state in server.versions(model) if state.state == "READY"}
-    except ModelServerUnavailable:
-        ready = set()
-    if ready >= set(versions):
-        return f"on {server.name}", [_on_server(server.infer, model, version) for version in versions]
-    with closing(server):
-        return "in this process", [_in_process(repository, model, version) for version in versions]
-
-
-def _on_server(infer: Callable[..., object], model: str, version: int) -> Call:
-    return lambda vectors: infer(model, version, vectors, _DEADLINE_S)
-
-
-def _in_process(repository: ModelRepository, model: str, version: int) -> Call:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    path = str(repository.model_file(model, version))
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda vectors: session.run([OUTPUT], {INPUT: vectors})
+def _latency(
+    settings: Settings,
+    model: str,
+    versions: tuple[int, int],
+    sessions: Mapping[int, InferenceSession],
+    vectors: FloatArray,
+) -> tuple[str, dict[int, tuple[Numbers, Numbers]]]:
+    """Where both versions were called, on the model server if it has both, and the seconds of their calls."""
+    with closing(open_server(PRIMARY_SERVER, settings)) as server:
+        try:
+            ready = {state.version for state in server.versions(model) if state.state == "READY"}
+        except ModelServerUnavailable:
+            ready = set()
+        if ready >= set(versions):
+            remote: list[Call] = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
+            return f"on {server.name}", _times(remote, vectors)
+    local: list[Call] = [partial(scores_of, sessions[number]) for number in versions]
+    return "in this process", _times(local, vectors)
 
 
 def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:

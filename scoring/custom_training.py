@@ -6,10 +6,7 @@ What it returns is validated, wrapped and described like a model that Penstock t
 from __future__ import annotations
 
 import importlib
-import platform
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from onnx import ModelProto
+from onnxruntime import InferenceSession
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from penstock.errors import PenstockError
 from scoring.model_import import fit_tensors
+from scoring.onnx_session import open_session, scores_of
 from scoring.onnx_wrapping import ScoreOutput
-from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel, Validation
-from scoring.training import auc, permuted_importance, score_onnx, split
+from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
+from scoring.training import describe, permuted_importance, split
 from scoring.training_set import TrainingSet
 from scoring.vectors import FloatArray
 from streams.definitions.importing import import_file
@@ -101,7 +100,7 @@ def train_with(
             )
         return fit_tensors(content, inputs, ScoreOutput(model.output, model.column), model.nulls, X, reference).onnx
 
-    trial = _Classifier(fit(earlier))
+    trial = _Classifier(open_session(fit(earlier)))
     validated = trial.predict_proba(X[later])[:, 1]
     if not np.isfinite(validated).all():
         raise PenstockError(
@@ -110,47 +109,21 @@ def train_with(
             safe="no version was written",
             next="let the model take nulls, or return OnnxModel(..., nulls={input: number})",
         )
-    return TrainedModel(
-        fit(None),
-        None,
-        ModelManifest(
-            inputs=inputs,
-            baseline_inputs=(),
-            views=training_set.views,
-            seed=seed,
-            data_hash=training_set.data_hash,
-            until_ms=training_set.until_ms,
-            rows=len(training_set),
-            positives=int(y.sum()),
-            trainer=reference,
-            read=asdict(training_set.counts),
-            validation=Validation(
-                from_ms=int(training_set.event_times[later][0]),
-                rows=int(later.sum()),
-                positives=int(y[later].sum()),
-                auc=auc(validated, y[later]),
-                auc_without_windows=None,
-            ),
-            last_event_ms=int(training_set.event_times[-1]),
-            offsets=training_set.offsets,
-            importance=permuted_importance(trial, X[later], y[later], inputs, seed),
-            libraries={"python": platform.python_version()}
-            | {name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},
-        ),
-        validated,
-    )
+    importance = permuted_importance(trial, X[later], y[later], inputs, seed)
+    manifest = describe(training_set, later, validated, None, seed, importance, ("numpy", "onnx", "onnxruntime"))
+    return TrainedModel(fit(None), None, manifest.model_copy(update={"trainer": reference}), validated)
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A wrapped model with scikit-learn's methods."""
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, session: InferenceSession) -> None:
+        self.session = session
         self.classes_ = np.array([0, 1])
 
     def fit(self, *_: Any) -> _Classifier:
         return self
 
     def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's
-        scores = score_onnx(self.content, X).astype(np.float64)
+        scores = scores_of(self.session, X).astype(np.float64)
         return np.stack([1 - scores, scores], axis=1)

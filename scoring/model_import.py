@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -19,7 +18,18 @@ from numpy.typing import NDArray
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
-from scoring.onnx_wrapping import ScoreOutput, Tensors, match_tensors, read_model, require_nulls, score_column, wrap
+from scoring.onnx_session import open_session
+from scoring.onnx_wrapping import (
+    ScoreOutput,
+    Tensors,
+    dtype_of,
+    is_flat,
+    match_tensors,
+    read_model,
+    require_nulls,
+    score_column,
+    wrap,
+)
 from scoring.trained_model import ImportManifest, TrainedModel
 from scoring.training import score_onnx
 from scoring.vectors import FloatArray
@@ -186,19 +196,14 @@ def _run(
     for name, value in nulls.items():
         column = filled[:, inputs.index(name)]
         column[np.isnan(column)] = value
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    feed: dict[str, NDArray[Any]] = {}
+    if tensors.matrix is not None:
+        feed[tensors.matrix.name] = filled.astype(dtype_of(tensors.matrix))
+    for name, tensor in tensors.of_input.items():
+        column = filled[:, inputs.index(name)].astype(dtype_of(tensor))
+        feed[tensor.name] = column if is_flat(tensor) else column.reshape(-1, 1)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        shapes = {tensor.name: (tensor.shape, _DTYPES[tensor.type]) for tensor in session.get_inputs()}
-        feed: dict[str, NDArray[Any]] = {}
-        if tensors.matrix is not None:
-            feed[tensors.matrix.name] = filled.astype(shapes[tensors.matrix.name][1])
-        else:
-            for name, tensor in tensors.of_input.items():
-                shape, dtype = shapes[tensor.name]
-                column = filled[:, inputs.index(name)].astype(dtype)
-                feed[tensor.name] = column if len(shape) == 1 else column.reshape(-1, 1)
+        session = open_session(content)
         names = [output.name for output in session.get_outputs()]
         values = session.run(names, feed)
     except Exception as error:
@@ -213,16 +218,6 @@ def _run(
         for name, value in zip(names, values, strict=True)
         if isinstance(value, np.ndarray) and value.ndim and len(value) == len(vectors)
     }
-
-
-_DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
 
 
 def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -212,8 +213,7 @@ def wrap(
     for name, tensor in tensors.of_input.items():
         part = f"part/{name}"
         nodes.append(helper.make_node("Gather", ["filled", f"at/{list(inputs).index(name)}"], [part], axis=1))
-        shape = _shape(tensor)
-        if shape is not None and len(shape) == 1:
+        if is_flat(tensor):
             nodes.append(helper.make_node("Reshape", [part, "flat"], [f"{part}/flat"]))
             part = f"{part}/flat"
         nodes.append(_cast(part, tensor))
@@ -246,6 +246,18 @@ def wrap(
     helper.set_model_props(wrapped, {"inputs": json.dumps(list(inputs))})
     onnx.checker.check_model(wrapped)
     return bytes(wrapped.SerializeToString(deterministic=True))
+
+
+def is_flat(tensor: ValueInfoProto) -> bool:
+    """Whether a tensor has one number for each row and no second axis, as far as it says."""
+    shape = _shape(tensor)
+    return shape is not None and len(shape) == 1
+
+
+def dtype_of(tensor: ValueInfoProto) -> np.dtype[Any]:
+    """The numpy type of a tensor's elements."""
+    found: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(tensor.type.tensor_type.elem_type)
+    return found
 
 
 def _cast(part: str, tensor: ValueInfoProto) -> NodeProto:

@@ -53,11 +53,6 @@ class Manifest(BaseModel):
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
 
-    @property
-    def trained_to_ms(self) -> int | None:
-        """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
-        raise NotImplementedError
-
 
 class ModelManifest(Manifest):
     """How a model was trained: enough to reproduce it byte for byte.
@@ -83,7 +78,7 @@ class ModelManifest(Manifest):
 
     @property
     def trained_to_ms(self) -> int | None:
-        """See :class:`Manifest`."""
+        """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
         return self.until_ms if self.last_event_ms is None else self.last_event_ms
 
 
@@ -116,7 +111,7 @@ class ImportManifest(Manifest):
 
     @property
     def trained_to_ms(self) -> int | None:
-        """See :class:`Manifest`."""
+        """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
         return self.trained_until_ms
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version as library_version
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT
+from scoring.onnx_session import open_session, scores_of
 from scoring.trained_model import Importance, ModelManifest, TrainedModel, Validation
 from scoring.training_set import TrainingSet
 from scoring.vectors import FloatArray
@@ -43,6 +44,7 @@ _VALIDATION_SHARE = 0.2
 # With fewer rows an AUC is meaningless; required of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
 _PARITY = 1e-5
+_LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
 
@@ -79,13 +81,7 @@ def auc(scores: NDArray[Any], labels: NDArray[Any]) -> float:
 
 def score_onnx(content: bytes | Path, X: FloatArray) -> FloatArray:  # noqa: N803 - the matrix, as everywhere
     """Score vectors, float32 [N, inputs], in this process; returns float32 [N]."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    source = content if isinstance(content, bytes) else str(content)
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    (scores,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(X, dtype=np.float32)})
-    result: FloatArray = scores[:, 0]
-    return result
+    return scores_of(open_session(content), X)
 
 
 def to_onnx(
@@ -149,34 +145,53 @@ def _train(
             simple = _fit(event_only, y, simple_trial, seed)
             baseline = to_onnx(simple, event_only, tuple(inputs[i] for i in columns), seed)
             auc_without_windows = auc(simple_trial.predict_proba(event_only[later])[:, 1], y[later])
-    return TrainedModel(
-        content,
-        baseline,
-        ModelManifest(
-            inputs=inputs,
-            baseline_inputs=tuple(inputs[i] for i in columns),
-            views=training_set.views,
-            seed=seed,
-            data_hash=training_set.data_hash,
-            until_ms=training_set.until_ms,
-            rows=len(training_set),
-            positives=int(y.sum()),
-            iterations=model.n_iter_,
-            read=asdict(training_set.counts),
-            validation=Validation(
-                from_ms=int(training_set.event_times[later][0]),
-                rows=int(later.sum()),
-                positives=int(y[later].sum()),
-                auc=auc(validated, y[later]),
-                auc_without_windows=auc_without_windows,
-            ),
-            last_event_ms=int(training_set.event_times[-1]),
-            offsets=training_set.offsets,
-            importance=importance.result(),
-            libraries={"python": platform.python_version()}
-            | {name: library_version(name) for name in ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")},
+    manifest = describe(training_set, later, validated, auc_without_windows, seed, importance.result(), _LIBRARIES)
+    own = {"baseline_inputs": tuple(inputs[i] for i in columns), "iterations": model.n_iter_}
+    return TrainedModel(content, baseline, manifest.model_copy(update=own), validated)
+
+
+def describe(
+    training_set: TrainingSet,
+    later: NDArray[np.bool_],
+    validated: NDArray[np.float64],
+    auc_without_windows: float | None,
+    seed: int,
+    importance: tuple[Importance, ...],
+    libraries: Iterable[str],
+) -> ModelManifest:
+    """The manifest of a model, but for what only one way of training has.
+
+    Args:
+        training_set: What it was trained on.
+        later: The rows that validated it.
+        validated: Their scores, by a model that was not trained on them.
+        auc_without_windows: The AUC of the baseline on these rows; None if it has none.
+        seed: The seed of the training.
+        importance: Of every input.
+        libraries: The names of the packages that made the model.
+    """
+    y = training_set.y
+    return ModelManifest(
+        inputs=training_set.inputs,
+        baseline_inputs=(),
+        views=training_set.views,
+        seed=seed,
+        data_hash=training_set.data_hash,
+        until_ms=training_set.until_ms,
+        rows=len(training_set),
+        positives=int(y.sum()),
+        read=asdict(training_set.counts),
+        validation=Validation(
+            from_ms=int(training_set.event_times[later][0]),
+            rows=int(later.sum()),
+            positives=int(y[later].sum()),
+            auc=auc(validated, y[later]),
+            auc_without_windows=auc_without_windows,
         ),
-        validated,
+        last_event_ms=int(training_set.event_times[-1]),
+        offsets=training_set.offsets,
+        importance=importance,
+        libraries={"python": platform.python_version()} | {name: library_version(name) for name in libraries},
     )
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from backfill.dead_letters.lanes import Lane, LaneSummary, Place, PlacedLetter, Way, letter_topics
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.lag import committed_of
 from penstock.kafka.reading import Record, read_topic
 from schemas.dead_letters import DeadLetter
 from streams.definitions.pipeline import Pipeline
@@ -93,8 +94,7 @@ def replayed_until(kafka: KafkaAccess, group: str, topic: str) -> dict[int, int]
     """
     with closing(lane_consumer(kafka, group)) as consumer:
         try:
-            partitions = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
-            committed = consumer.committed([TopicPartition(topic, number) for number in partitions], _TIMEOUT_S)
+            committed = committed_offsets(consumer, topic)
             first = {one.partition: consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)[0] for one in committed}
         except KafkaException as error:
             raise PenstockError(
@@ -104,6 +104,16 @@ def replayed_until(kafka: KafkaAccess, group: str, topic: str) -> dict[int, int]
                 next="penstock status",
             ) from error
     return {one.partition: max(one.offset, first[one.partition]) for one in committed}
+
+
+def committed_offsets(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    """What the consumer's group has committed of each partition of a topic; a negative offset says nothing.
+
+    Raises:
+        KafkaException: if Kafka does not answer, or has no answer for a partition.
+    """
+    partitions = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+    return committed_of(consumer, [TopicPartition(topic, number) for number in partitions], _TIMEOUT_S)
 
 
 def lane_consumer(kafka: KafkaAccess, group: str) -> Consumer:

@@ -35,7 +35,7 @@ _BATCH, _BATCH_BYTES = 500, 16 * 1024 * 1024
 _WRITE_S = 20.0
 _ATTEMPTS = 3
 
-QUARANTINED, GONE = "quarantined", "only an excerpt is left: not replayed"
+AGAIN, QUARANTINED, GONE = "refused again", "quarantined", "only an excerpt is left: not replayed"
 
 _log = logging.getLogger(__name__)
 

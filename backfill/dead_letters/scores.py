@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from backfill.dead_letters.lanes import PlacedLetter
-from backfill.dead_letters.replay import Answers
+from backfill.dead_letters.replay import AGAIN, Answers
 from penstock.kafka.records import Consumed
 from scoring.rescoring import Rescorer
 
-PREDICTED, AGAIN, HAD = "predicted", "refused again", "had a prediction already"
+PREDICTED, HAD = "predicted", "had a prediction already"
 NO_VALUE, TIMER = "without a value: not replayed", "of a timer: nothing to score"
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from backfill.dead_letters.lanes import Lane, Way
 from backfill.dead_letters.raw import put_back
-from backfill.dead_letters.reading import lane_consumer
+from backfill.dead_letters.reading import committed_offsets, lane_consumer
 from backfill.dead_letters.replay import Answer, Replay
 from backfill.dead_letters.scores import ScoreReplay
 from backfill.dead_letters.stores import StoreReplay
@@ -89,10 +89,7 @@ def forget_what_is_scored(kafka: KafkaAccess, group: str, features_topic: str) -
                 next="stop the scorers, wait 10 s until Kafka has noticed, and try again",
             )
         with closing(lane_consumer(kafka, group)) as consumer:
-            partitions = consumer.list_topics(features_topic, timeout=_TIMEOUT_S).topics[features_topic].partitions
-            committed = consumer.committed(
-                [TopicPartition(features_topic, number) for number in partitions], _TIMEOUT_S
-            )
+            committed = committed_offsets(consumer, features_topic)
         bare = [TopicPartition(one.topic, one.partition, one.offset) for one in committed if one.offset >= 0]
         if bare:
             request = [ConsumerGroupTopicPartitions(group, bare)]

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from backfill.dead_letters.lanes import PlacedLetter
-from backfill.dead_letters.replay import Answers
+from backfill.dead_letters.replay import AGAIN, Answers
 from penstock.kafka.records import Produced
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.store_interface import Store
 
-WRITTEN, AGAIN = "written to the store", "refused again"
+WRITTEN = "written to the store"
 
 
 class StoreReplay:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
+from onnxruntime import InferenceSession
 
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
+from scoring.onnx_session import open_session
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState, one_score_per_row
 from scoring.vectors import FloatArray
@@ -22,7 +23,7 @@ class OnnxServer:
 
     def __init__(self, repository: ModelRepository) -> None:
         self._repository = repository
-        self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
+        self._sessions: dict[tuple[str, int], InferenceSession] = {}
 
     def metadata(self, model: str) -> ModelMetadata:
         """Describe the version that the repository's configuration names; it need not be loaded yet."""
@@ -40,12 +41,9 @@ class OnnxServer:
     def load(self, model: ModelMetadata) -> None:
         """Open the version's file, and check that it scores a vector of the model's width."""
         path = self._repository.model_file(model.name, model.version)
-        options = onnxruntime.SessionOptions()
-        # One thread: micro-batches are small, and a scorer shares its machine with other processes.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         key = model.name, model.version
         try:
-            self._sessions[key] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._sessions[key] = open_session(path)
             self.infer(*key, np.zeros((1, len(model.inputs)), dtype=np.float32))
         except Exception as error:
             self._sessions.pop(key, None)

@@ -85,10 +85,10 @@ def records(bench: ScorerBench, topic: str) -> list[Record]:
     return list(read_topic(bench.settings.kafka.access, topic))
 
 
-def put_letters(bench: ScorerBench, letters: Sequence[DeadLetter]) -> None:
+def put_letters(bench: ScorerBench, letters: Sequence[DeadLetter], topic: str | None = None) -> None:
     producer = Producer(bench.settings.kafka.access.client())
     for letter in letters:
-        record = letter.record(dead_letters_of(letter.topic), 1_700_000_000_000, 1 << 20)
+        record = letter.record(topic or dead_letters_of(letter.topic), 1_700_000_000_000, 1 << 20)
         producer.produce(record.topic, record.value, key=record.key, partition=record.partition, headers=record.headers)
     assert producer.flush(30) == 0
 
@@ -263,10 +263,8 @@ def test_an_event_whose_features_were_too_long_is_scored_from_its_excerpt(bench:
         key=b"card-2",
         value=bench.encode(record),
     )
-    producer = Producer(bench.settings.kafka.access.client())
     topic = dead_letters_of(bench.pipeline.features_topic)
-    producer.produce(topic, letter.value, key=letter.key, partition=2, headers=letter.headers())
-    assert producer.flush(30) == 0
+    put_letters(bench, [letter], topic)
     assert "1 predicted" in replayed(bench)
     (prediction,) = bench.predictions()
     assert (prediction["features_topic"], prediction["features_partition"], prediction["features_offset"]) == (

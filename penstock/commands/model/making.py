@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.model.manifests import (
-    calibration_of,
-    origin_of,
-    print_line,
-    training_of,
-)
+from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.repository import ModelRepository
+from scoring.trained_model import TrainedModel
 from scoring.training_set import view_versions
-from streams.plan.project import open_project
+from streams.drift.drift_reference import DriftReference
+from streams.plan.project import Project, open_project
 
 
 @click.command("train")
@@ -56,20 +55,11 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
-    definition = project.pipeline
     registry = registry_schemas(settings.schema_registry_url)
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
     reference = build_reference(project, data, trained, seed)
-    repository = ModelRepository(settings.model_repository)
-    version = repository.add(definition.model.name, trained, None if reference is None else reference.artifacts())
-    print_line("model", click.style(f"{definition.model.name} version {version}", bold=True))
-    for label, text in training_of(trained.manifest):
-        print_line(label, text)
-    if reference is not None:
-        print_line("drift", calibration_of(reference))
-    print_line("written to", str(repository.folder(definition.model.name, version)))
-    print_line("next", f"penstock model load {pipeline}")
+    _write(project, settings, trained, reference, training_of(trained.manifest))
 
 
 @click.command("import")
@@ -132,7 +122,7 @@ def import_command(
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
-    name, inputs = project.pipeline.model.name, project.pipeline.model.inputs
+    inputs = project.pipeline.model.inputs
     request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until)
     rows = read_check_rows(check_rows, inputs)
     imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
@@ -141,16 +131,29 @@ def import_command(
         registry = registry_schemas(settings.schema_registry_url)
         data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
         reference = build_reference(project, data, imported, seed)
-    repository = ModelRepository(settings.model_repository)
-    version = repository.add(name, imported, None if reference is None else reference.artifacts())
+    about = [("imported", origin_of(imported.manifest))]
+    if reference is None and project.pipeline.monitors is not None:
+        about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
+    _write(project, settings, imported, reference, about)
+
+
+def _write(
+    project: Project,
+    settings: Settings,
+    made: TrainedModel[Any],
+    reference: DriftReference | None,
+    about: Iterable[tuple[str, str]],
+) -> None:
+    """Write a model and its drift reference as the next version, and print what it is: labels and texts."""
+    repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
+    version = repository.add(name, made, None if reference is None else reference.artifacts())
     print_line("model", click.style(f"{name} version {version}", bold=True))
-    print_line("imported", origin_of(imported.manifest))
+    for label, text in about:
+        print_line(label, text)
     if reference is not None:
         print_line("drift", calibration_of(reference))
-    elif project.pipeline.monitors is not None:
-        print_line("drift", "cannot be watched for this version: it was imported without --backfill")
     print_line("written to", str(repository.folder(name, version)))
-    print_line("next", f"penstock model load {pipeline}")
+    print_line("next", f"penstock model load {project.reference}")
 
 
 def _nulls(texts: tuple[str, ...]) -> dict[str, float]:
