@@ -50,8 +50,9 @@ class Moment(NamedTuple):
 class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    ``max_bytes`` is the length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest
-    dead letter. The producer may take less.
+    ``kept`` are the names of the outputs that the model returns beside the score. ``max_bytes`` is the length of the
+    longest prediction that its topic takes, ``letter_bytes`` that of the longest dead letter. The producer may take
+    less.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class PredictionWriter:
         plan: PipelinePlan,
         model: ModelIdentity,
         *,
+        kept: Sequence[str] = (),
         max_bytes: int,
         letter_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -71,7 +73,12 @@ class PredictionWriter:
         self.policy = Policy.of(pipeline.model)
         self._pipeline = pipeline.name
         self.format = PredictionFormat(
-            pipeline.name, [(view.name, view.id) for view in plan.views], pipeline.views[0].name, model, self.policy
+            pipeline.name,
+            [(view.name, view.id) for view in plan.views],
+            pipeline.views[0].name,
+            model,
+            self.policy,
+            kept,
         )
 
     def moment(self, now: int) -> Moment:
@@ -117,13 +124,15 @@ class PredictionWriter:
         event_timestamp: int,
         span: Span,
         moment: Moment,
+        *,
+        outputs: Sequence[float] = (),
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 
         :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's, ``event_timestamp``.
         """
         decision = self.policy.decide(score)
-        value = self.format.encode(consumed, parts, vector, score, decision, route, moment.scored_at)
+        value = self.format.encode(consumed, parts, vector, score, decision, route, moment.scored_at, outputs)
         headers = [*_trace(consumed.headers, *span), ("ce_id", text_of(parts[0])), *moment.headers]
         timestamp = max(moment.ms, event_timestamp)
         return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, consumed)

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +119,7 @@ class ModelRepository:
         Raises:
             PenstockError: if its inputs are not those of the existing versions.
         """
-        self._check_inputs(model, trained.manifest.inputs)
+        self._check_inputs(model, trained.manifest)
         home = self.root / model
         home.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
@@ -153,8 +153,16 @@ class ModelRepository:
                 where=str(self.root),
                 next="penstock model train PIPELINE --backfill FOLDER",
             )
-        views = self.manifest(model, serving.version).views
-        return ModelMetadata(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
+        manifest = self.manifest(model, serving.version)
+        return ModelMetadata(
+            model,
+            serving.version,
+            serving.inputs,
+            manifest.views,
+            MAX_BATCH_SIZE,
+            categories=manifest.categories,
+            kept=manifest.kept,
+        )
 
     def serving_config(self, model: str) -> ServingConfig | None:
         """The configuration; None for a model that was never trained.
@@ -248,23 +256,27 @@ class ModelRepository:
                 ) from error
             return version
 
-    def _check_inputs(self, model: str, inputs: Sequence[str]) -> None:
-        """Refuse other inputs: clients rely on a model's tensors, and all versions share one configuration."""
+    def _check_inputs(self, model: str, manifest: Manifest) -> None:
+        """Refuse other inputs or outputs: clients rely on them, and all versions share one configuration."""
         versions = self.versions(model)
         if not versions:
             return
-        before = self.manifest(model, versions[-1]).inputs
-        if before == tuple(inputs):
-            return
-        gone = [f"-{name}" for name in before if name not in inputs]
-        new = [f"+{name}" for name in inputs if name not in before]
-        raise PenstockError(
-            f"the inputs of model {model} are not those of version {versions[-1]}: "
-            + (", ".join(gone + new) or "the same in another order"),
-            where=str(self.root / model),
-            safe="nothing was written; what is served goes on",
-            next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
-        )
+        before = self.manifest(model, versions[-1])
+        for what, old, new in (
+            ("inputs", before.inputs, manifest.inputs),
+            ("categories", before.categories, manifest.categories),
+            ("outputs that are kept", before.kept, manifest.kept),
+        ):
+            if old == new:
+                continue
+            changes = [f"-{name}" for name in old if name not in new] + [f"+{name}" for name in new if name not in old]
+            raise PenstockError(
+                f"the {what} of model {model} are not those of version {versions[-1]}: "
+                + (", ".join(changes) or "the same in another order"),
+                where=str(self.root / model),
+                safe="nothing was written; what is served goes on",
+                next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
+            )
 
 
 def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
@@ -275,13 +287,15 @@ def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
     """
     config: Any = model_config_pb2.ModelConfig(name=model, backend=serving.backend, max_batch_size=MAX_BATCH_SIZE)
     config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)])
-    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1])
+    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)])
     config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
     group = model_config_pb2.ModelInstanceGroup
     kind = group.KIND_GPU if serving.backend == "onnxruntime" else group.KIND_CPU
     config.instance_group.add(kind=kind, count=1)
     config.version_policy.specific.versions.extend(serving.versions)
     config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
+    config.parameters["categories"].string_value = json.dumps(manifest.categories)
+    config.parameters["kept_outputs"].string_value = json.dumps(manifest.kept)
     config.parameters["model_version"].string_value = str(serving.version)
     config.parameters["views"].string_value = json.dumps(dict(manifest.views), sort_keys=True)
     text: str = text_format.MessageToString(config)

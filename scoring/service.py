@@ -143,6 +143,7 @@ def reader_and_writer(
         pipeline,
         project.plan,
         ModelIdentity(model.name, str(model.version)),
+        kept=model.kept,
         max_bytes=largest[pipeline.predictions_topic],
         letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
     )
@@ -150,7 +151,7 @@ def reader_and_writer(
         features_schema(project.plan),
         project.features_decoder(),
         pipeline.source.topic,
-        Vectorizer(pipeline.model.inputs),
+        Vectorizer(pipeline.model.inputs, pipeline.categories),
         writer,
     )
     return reader, writer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from scoring.encodings import Encoding
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,12 +45,17 @@ class Importance(BaseModel):
 class Manifest(BaseModel):
     """What every version says of itself: the vectors that it accepts, and the libraries that made its file.
 
-    ``importance`` lists every input, the most important first; it is empty if it is not known.
+    ``categories`` are the inputs whose codes the vector has, ``encodings`` what the model makes of each. ``kept`` are
+    the outputs beside the score that predictions have. ``importance`` lists every input, the most important first; it
+    is empty if it is not known.
     """
 
     model_config = ConfigDict(frozen=True)
 
     inputs: tuple[str, ...]
+    categories: tuple[str, ...] = ()
+    encodings: Mapping[str, Encoding] = {}
+    kept: tuple[str, ...] = ()
     views: Mapping[str, str]
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
@@ -147,9 +154,16 @@ class OnnxModel:
         output: The output that is the score; None for the only one of floating-point numbers.
         column: Its column; None for the last of two, or the only one.
         nulls: What null becomes, for inputs whose tensor has none.
+        vocabularies: For categories the texts that the model knows, in the order of their numbers; the first stands for
+            all others. Where the model takes a text, all texts of the training set if it is not given.
+        buckets: For categories the number of buckets into which the model hashes them.
+        keep: Outputs that predictions have beside the score.
     """
 
     onnx: ModelProto | bytes
     output: str | None = None
     column: int | None = None
     nulls: Mapping[str, float] = field(default_factory=dict)
+    vocabularies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    keep: Sequence[str] = ()

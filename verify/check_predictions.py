@@ -16,6 +16,7 @@ import numpy.typing as npt
 from penstock.counts import counted
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
+from verify.categories import codes
 from verify.emissions import JudgedEvent, first_emissions
 from verify.findings import Findings
 from verify.published import Position, Published
@@ -27,6 +28,7 @@ _ROUTES = ("primary", "fallback")
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
 
 Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""From vectors [n, inputs] to the version's numbers [n, 1 + kept outputs], the score first."""
 
 
 @dataclass
@@ -44,12 +46,14 @@ class PredictionFindings(Findings):
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
-    """The model's inputs for each feature record: float32 [count, inputs], with NaN for null."""
+    """The model's inputs for each feature record: float32 [count, inputs], NaN for null, a category as its code."""
     vectors = np.empty((count, len(model.inputs)), dtype=np.float32)
     records = list(values)
     for column, path in enumerate(model.inputs):
         scope, name = path.split(".", 1)
         cells = [None if (part := record[scope]) is None else part[name] for record in records]
+        if path in model.categories or any(isinstance(cell, str) for cell in cells):
+            cells = codes(cells)
         with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
             vectors[:, column] = np.array(cells, dtype=np.float64)
     return vectors
@@ -175,7 +179,7 @@ def _check_references(
 def _scores(
     scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32] | None, str]:
-    """The scores of a model version; None and the reason if there are none."""
+    """What a model version returns; None and the reason if it returns nothing."""
     if not version.isdigit():
         return None, "its version is not a number"
     try:
@@ -210,12 +214,17 @@ def _check_scores(
                 where = prediction.place_in("predictions")
                 findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
             continue
-        for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
+        for (prediction, _), vector, (score, *outputs) in zip(pairs, vectors, scores.tolist(), strict=True):
             where = prediction.place_in("predictions")
             if prediction.value["vector"] != vector.astype("<f4").tobytes():
                 findings.mismatch(f"{where}: the vector is not that of its feature record")
             if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:
                 findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
+            published = [output["value"] for output in prediction.value["outputs"]]
+            if len(published) != len(outputs) or not np.allclose(
+                published, outputs, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True
+            ):
+                findings.mismatch(f"{where}: outputs {published}, version {version} says {outputs}")
             positive = prediction.value["score"] >= model.threshold
             if prediction.value["policy_version"] != _policy_version(model):
                 continue

@@ -90,7 +90,7 @@ def _is_true(
     vector = model_vectors(model, [record.value], 1)
     if reason == "penstock.ModelFailed":
         return any(_fails(score, vector) for score in scorers())
-    return reason == "penstock.NotANumber" and any(not np.isfinite(score(vector)).all() for score in scorers())
+    return reason == "penstock.NotANumber" and any(not np.isfinite(score(vector)[:, 0]).all() for score in scorers())
 
 
 def _fails(score: Scorer, vector: npt.NDArray[np.float32]) -> bool:

@@ -236,7 +236,7 @@ def _versions(folder: Path, model: Model) -> list[Scorer]:
 
 
 def _scorer(path: Path) -> Scorer:
-    """A model file as a function from vectors, float32 [N, inputs], to scores [N].
+    """A model file as a function from vectors, float32 [N, inputs], to its numbers [N, K], the score first.
 
     Raises:
         OSError: if there is no such file.
@@ -248,7 +248,7 @@ def _scorer(path: Path) -> Scorer:
     (tensor,) = session.get_inputs()
 
     def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0][:, 0]
+        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0]
         return scores
 
     return score
@@ -304,4 +304,4 @@ def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDAr
     if not baseline:
         return None
     columns = [manifest["inputs"].index(name) for name in baseline]
-    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))
+    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))[:, 0]

@@ -41,6 +41,7 @@ PREDICTION: dict[str, Any] = {
     "features_partition": 0,
     "features_offset": 6,
     "vector": b"",
+    "outputs": [],
 }
 
 

@@ -120,7 +120,7 @@ records = st.fixed_dictionaries(
 def outcome(candidates: Candidates, writer: PredictionWriter) -> list[object]:
     """Everything that is written for the candidates."""
     size = len(candidates)
-    scores = Scores(np.linspace(0, 1, size), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
+    scores = Scores(np.linspace(0, 1, size), np.empty((size, 0)), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
     written = [
         record._replace(origin=str(record.origin)) for record in encode_results(candidates, scores, writer, NOW)[0]
     ]
@@ -187,7 +187,7 @@ def test_the_events_of_a_batch_are_told_by_the_partition_of_their_records_and_by
 def scores_of(*values) -> Scores:
     failed = np.array([value is None for value in values])
     numbers = np.array([np.nan if value is None else value for value in values])
-    return Scores(numbers, np.zeros(len(values), np.bool_), failed)
+    return Scores(numbers, np.empty((len(values), 0)), np.zeros(len(values), np.bool_), failed)
 
 
 def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(reader, schema, writer):

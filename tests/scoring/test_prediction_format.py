@@ -26,7 +26,9 @@ FIELDS = [
 ]
 PLAN = make_plan(fields=FIELDS, views=[view_of(COUNT, name="first"), view_of(COUNT, name="second")])
 VIEWS = [(view.name, view.id) for view in PLAN.views]
-FORMAT = PredictionFormat("p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"))
+FORMAT = PredictionFormat(
+    "p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"), kept=("loss", "o" * 70)
+)
 
 texts = st.text(max_size=5) | st.text(min_size=60, max_size=70)
 longs = st.integers(-(2**54), 2**54)
@@ -49,7 +51,9 @@ records = st.fixed_dictionaries(
 )
 
 
-def expected(record: dict[str, Any], consumed: Consumed, vector: bytes, score: float) -> bytes:
+def expected(
+    record: dict[str, Any], consumed: Consumed, vector: bytes, score: float, outputs: tuple[float, ...]
+) -> bytes:
     first = record["first"]
     return Encoder(PREDICTION_SCHEMA).encode(
         {
@@ -71,23 +75,29 @@ def expected(record: dict[str, Any], consumed: Consumed, vector: bytes, score: f
             "features_partition": consumed.partition,
             "features_offset": consumed.offset,
             "vector": vector,
+            "outputs": [{"name": name, "value": one} for name, one in zip(("loss", "o" * 70), outputs, strict=False)],
         }
     )
 
 
+KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
+
+
 @settings(derandomize=True, deadline=None, max_examples=100)
-@given(st.lists(records, min_size=1, max_size=4), st.binary(max_size=300), st.floats(0, 1), st.integers(0, 2**60))
-def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset):
+@given(st.lists(records, min_size=1, max_size=4), st.binary(max_size=300), st.floats(0, 1), st.integers(0, 2**60), KEPT)
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs):
     located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
     assert located.plain.all()
     consumed = Consumed("features.p", 3, offset, None, None, [])
     for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
         decision = Policy(0.5, "block", "pass").decide(score)
         written = {
-            FORMAT.encode(consumed, parts, vector, score, decision, "fallback", encode_integer(1_800_000_000_000))
+            FORMAT.encode(
+                consumed, parts, vector, score, decision, "fallback", encode_integer(1_800_000_000_000), outputs
+            )
             for parts in (copied, FORMAT.parts_of_record(record))
         }
-        assert written == {expected(record, consumed, vector, score)}
+        assert written == {expected(record, consumed, vector, score, outputs)}
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])

@@ -20,7 +20,7 @@ MODEL = Model(name="m", inputs=("event.x", "v.n"), threshold=0.5, positive="bloc
 
 
 def double_of_first(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return vectors[:, 0] * 2
+    return vectors[:, :1] * 2
 
 
 def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], list[Published]]:
@@ -51,6 +51,7 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
             "features_partition": 0,
             "features_offset": n + 100,
             "vector": vector.tobytes(),
+            "outputs": [],
         }
         features.append(record)
         predictions.append(Published(0, n, b"a", value))
@@ -97,6 +98,7 @@ def test_wrong_scores_vectors_decisions_and_references_are_found() -> None:
         {"vector": b"\0" * 8},
         {"decision": "block"},
         {"views": []},
+        {"outputs": [{"name": "loss", "value": 0.0}]},
         {"features_offset": 1},
         {"event_id": "other"},
     ):

@@ -47,6 +47,7 @@ def prediction(**changes: Any) -> Published:
         "model_version": "1",
         "source": SOURCE,
         "views": [],
+        "outputs": [],
     }
     return Published(3, 40, b"a", value | changes)
 

@@ -16,7 +16,7 @@ from verify.published import Position
 
 
 def nan_for_the_second(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.where(vectors[:, 0] == np.float32(0.1), np.nan, vectors[:, 0])
+    return np.where(vectors[:, :1] == np.float32(0.1), np.nan, vectors[:, :1])
 
 
 def letter(event: int, **changes: Any) -> Record:

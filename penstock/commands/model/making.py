@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -20,6 +20,8 @@ from scoring.trained_model import TrainedModel
 from scoring.training_set import view_versions
 from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
+
+T = TypeVar("T")
 
 
 @click.command("train")
@@ -83,6 +85,19 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
 )
 @click.option("--null", "nulls", multiple=True, metavar="INPUT=NUMBER", help="What null becomes in this input.")
 @click.option(
+    "--vocabulary",
+    "vocabularies",
+    multiple=True,
+    metavar="INPUT=FILE",
+    help="The texts that the model knows of this category: a text file, a line each; the first stands for all others.",
+)
+@click.option(
+    "--buckets", "buckets", multiple=True, metavar="INPUT=NUMBER", help="Into how many buckets the category is hashed."
+)
+@click.option(
+    "--keep", multiple=True, metavar="OUTPUT", help="Another output, or OUTPUT:COLUMN, that predictions shall have."
+)
+@click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
 )
 @click.option(
@@ -106,6 +121,9 @@ def import_command(
     nulls: tuple[str, ...],
     tolerance: float,
     *,
+    vocabularies: tuple[str, ...],
+    buckets: tuple[str, ...],
+    keep: tuple[str, ...],
     folder: Path | None,
     trained_until: int | None,
     seed: int,
@@ -117,15 +135,21 @@ def import_command(
 
     Drift is watched with what --backfill has: its labelled events should be those that the model was trained on.
     """
+    from scoring.encodings import encodings_of  # noqa: PLC0415
     from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
-    from scoring.onnx_wrapping import ScoreOutput  # noqa: PLC0415
+    from scoring.onnx_wrapping import Conversions, ScoreOutput  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     inputs = project.pipeline.model.inputs
-    request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until)
-    rows = read_check_rows(check_rows, inputs)
-    imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
+    categories = project.pipeline.categories
+    numbers = _by_input("--buckets", buckets, int, "INPUT=NUMBER")
+    texts = _by_input("--vocabulary", vocabularies, _lines, "INPUT=FILE")
+    encodings = encodings_of(texts, numbers, "--vocabulary and --buckets")
+    conversions = Conversions(_by_input("--null", nulls, float, "INPUT=NUMBER"), encodings)
+    request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until)
+    rows = read_check_rows(check_rows, inputs, categories)
+    imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request, categories)
     reference = None
     if folder is not None:
         registry = registry_schemas(settings.schema_registry_url)
@@ -156,17 +180,22 @@ def _write(
     print_line("next", f"penstock model load {project.reference}")
 
 
-def _nulls(texts: tuple[str, ...]) -> dict[str, float]:
-    """The values of --null.
+def _by_input(option: str, texts: tuple[str, ...], read: Callable[[str], T], form: str) -> dict[str, T]:
+    """The values of an option that is given for inputs.
 
     Raises:
-        click.BadParameter: if one is not INPUT=NUMBER.
+        click.BadParameter: if one is not of that form.
     """
     found = {}
     for text in texts:
-        name, _, number = text.partition("=")
+        name, _, value = text.partition("=")
         try:
-            found[name] = float(number)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not INPUT=NUMBER", param_hint="--null") from None
+            found[name] = read(value)
+        except (ValueError, OSError) as error:
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+            raise click.BadParameter(f"{text!r} is not {form}{reason}", param_hint=option) from None
     return found
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text(encoding="utf-8").splitlines()

@@ -40,9 +40,11 @@ def calibration_of(reference: DriftReference) -> str:
 def origin_of(manifest: ImportManifest) -> str:
     """Which file an imported version is of, and how it was checked."""
     by = f" by {manifest.producer}" if manifest.producer else ""
+    more = "".join(f", {name} with {encoding}" for name, encoding in manifest.encodings.items())
+    more += f", {' and '.join(manifest.kept)} kept" if manifest.kept else ""
     return (
-        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}, "
-        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}"
+        f"{more}, {counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
     )
 
 

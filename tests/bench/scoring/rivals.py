@@ -94,6 +94,7 @@ class Rig:
             "features_partition": message.partition(),
             "features_offset": message.offset(),
             "vector": vector,
+            "outputs": [],
         }
 
     def batches(self, size: int, timeout_s: float) -> Any:
