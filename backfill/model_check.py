@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version as library_version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from scoring.gates.gates import (
     judge_quality,
     judge_robustness,
 )
-from scoring.gates.report import Bin, Report
+from scoring.gates.report import Basis, Bin, Report
 from scoring.gates.statistics import Interval, Numbers
 from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
@@ -39,6 +40,7 @@ from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
 from scoring.vectors import FloatArray
+from scoring.version_files import content_hash, identity
 from streams.plan.project import Project
 
 # Rows of a call, and how many calls of each version.
@@ -73,13 +75,15 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, the backfill does not fit the pipeline, or it has no such events.
+        PenstockError: if there is no such version, one of its files has changed, the backfill does not fit the
+            pipeline, or it has no such events.
     """
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
     serving = repository.serving_config(model.name)
     against = request.against or (serving.version if serving and serving.version != version else None)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
+    identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
     sessions = {number: open_session(repository.model_file(model.name, number)) for number in manifests}
@@ -109,7 +113,17 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     if against is not None:
         where, times = _latency(settings, model.name, (version, against), sessions, data.X)
         results += judge_latency(times, limits, where, request.seed)
-    return Report(model.name, version, against, len(data), results, _bins(judged))
+    basis = Basis(
+        version=identities[version],
+        against=None if against is None else identities[against],
+        limits=content_hash(limits.model_dump(mode="json")),
+        backfill=content_hash(backfill.manifest.model_dump(mode="json")),
+        holdout=data.data_hash,
+        threshold=model.threshold,
+        seed=request.seed,
+        penstock=library_version("penstock"),
+    )
+    return Report(model.name, version, against, len(data), results, _bins(judged), basis)
 
 
 def _bins(holdout: Holdout) -> list[Bin]:

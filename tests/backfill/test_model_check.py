@@ -50,6 +50,7 @@ class Features:
     """The backfill's columns."""
 
     folder = Path("later")
+    manifest = SimpleNamespace(model_dump=lambda **_: {"run": "later"})
 
     def columns(self) -> list[str]:
         return ["event_id", "event.country", *INPUTS]

@@ -33,6 +33,8 @@ _VALUES = {
     "name.lower()": "redis",
     "max(1, model.max_batch_size)": "8",
     "self.epochs": "2",
+    "version": "1",
+    "report.version": "1",
 }
 _END = re.compile(r"[;:,.`'\")]+$")
 
