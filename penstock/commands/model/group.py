@@ -22,6 +22,7 @@ model = LazyGroup(
         "load": Entry(f"{_SERVING}:load", "Make a version the current one; the previous one stays loaded."),
         "unload": Entry(f"{_SERVING}:unload", "Stop serving the model; its versions stay."),
         "history": Entry(f"{_VERSIONS}:history", "Show what was served when, and why."),
+        "mirror": Entry("penstock.commands.model.mirroring:mirror_command", "Write the registry to MLflow."),
     },
     help="Train, import, check and promote versions of a pipeline's model; show what there is and was.",
 )

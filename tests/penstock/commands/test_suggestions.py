@@ -35,6 +35,8 @@ _VALUES = {
     "self.epochs": "2",
     "version": "1",
     "report.version": "1",
+    "request.version": "1",
+    "URL": "http://127.0.0.1:5000",
 }
 _END = re.compile(r"[;:,.`'\")]+$")
 
