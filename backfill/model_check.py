@@ -16,15 +16,19 @@ from onnxruntime import InferenceSession
 from backfill.parquet import Backfill
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
+from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.gates.gates import (
+    Alert,
     Holdout,
     Limits,
     Result,
     Verdict,
     judge_calibration,
+    judge_drift,
     judge_fairness,
     judge_freshness,
     judge_latency,
@@ -110,6 +114,8 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
+    if project.pipeline.monitors is not None:
+        results.append(judge_drift(_alerts(project, settings), manifest.trained_to_ms, limits))
     if against is not None:
         where, times = _latency(settings, model.name, (version, against), sessions, data.X)
         results += judge_latency(times, limits, where, request.seed)
@@ -191,6 +197,18 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
         yield Result(
             "provenance", "manifest", verdict, 1, f"{what}: {'as they must be' if good else 'others'}", _NONE, limit
         )
+
+
+def _alerts(project: Project, settings: Settings) -> list[Alert]:
+    """All drift alerts of the pipeline.
+
+    Raises:
+        PenstockError: if their topic does not exist, or Kafka cannot be reached.
+    """
+    decoder = record_decoder("drift_alert")
+    records = read_topic(settings.kafka.access, project.pipeline.drift_topic)
+    alerts = (decoder.decode(record.value or b"") for record in records)
+    return [Alert(str(alert["alert_id"]), int(alert["event_time"])) for alert in alerts]
 
 
 def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:

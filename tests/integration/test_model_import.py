@@ -91,4 +91,4 @@ def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
     assert len(predictions) == EVENTS
     assert {prediction["route"] for prediction in predictions} == {"primary"}
     assert [one["score"] for one in predictions] == pytest.approx(alone(name)(found).tolist(), abs=1e-5, rel=1e-5)
-    assert f"{name}.onnx" in model(bench, "status")
+    assert f"{name}.onnx" in model(bench, "list")
