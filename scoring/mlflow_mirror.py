@@ -64,17 +64,20 @@ def mirror(
         folder = repository.verified(model, one.version)
         run = _run(client, place, model, one, folder)
         _describe(client, run, one, threshold)
-        if _model_version(client, model, run) is None:
+        found = _model_version(client, model, run)
+        if found is None:
             source = f"{client.get_run(run).info.artifact_uri}/{_FOLDER}"
-            client.create_model_version(model, source, run, tags={_VERSION: str(one.version)})
-        number = _model_version(client, model, run).version
+            found = client.create_model_version(model, source, run, tags={_VERSION: str(one.version), **_tags(one)})
         for name, value in _tags(one).items():
-            client.set_model_version_tag(model, number, name, value)
+            if found.tags.get(name) != value:
+                client.set_model_version_tag(model, found.version, name, value)
     return _move_aliases(client, model, versions)
 
 
 def _run(client: Any, experiment: str, model: str, one: Overview, folder: Path) -> str:
     """The run of a version with its parameters and files; it is finished once it has all of them."""
+    from mlflow.entities import Param  # noqa: PLC0415 - an extra
+
     key = f"tags.`{_IDENTITY}` = '{one.identity}' and tags.`{_VERSION}` = '{one.version}'"
     found = client.search_runs([experiment], filter_string=key)
     if not found:
@@ -85,8 +88,7 @@ def _run(client: Any, experiment: str, model: str, one: Overview, folder: Path) 
     run = found[0]
     name: str = run.info.run_id
     if run.info.status != _FINISHED:
-        for label, value in _params(one).items():
-            client.log_param(name, label, value)
+        client.log_batch(name, params=[Param(*each) for each in _params(one).items()])
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name != BACKEND_FILE:
                 client.log_artifact(name, str(path), _FOLDER)
@@ -96,12 +98,16 @@ def _run(client: Any, experiment: str, model: str, one: Overview, folder: Path) 
 
 def _describe(client: Any, run: str, one: Overview, threshold: float) -> None:
     """Write what may come after the version: its metrics by the gates, its tags and its card."""
-    known = client.get_run(run).data.metrics
-    for label, value in _metrics(one).items():
-        if known.get(label) != value:
-            client.log_metric(run, label, value)
-    for label, text in _tags(one).items():
-        client.set_tag(run, label, text)
+    from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - an extra
+
+    data = client.get_run(run).data
+    began = 0 if one.manifest.provenance is None else one.manifest.provenance.made_ms
+    metrics = [
+        Metric(name, value, began, 0) for name, value in _metrics(one).items() if data.metrics.get(name) != value
+    ]
+    tags = [RunTag(name, value) for name, value in _tags(one).items() if data.tags.get(name) != value]
+    if metrics or tags:
+        client.log_batch(run, metrics=metrics, tags=tags)
     if one.report is not None:
         with tempfile.TemporaryDirectory() as temporary:
             page = Path(temporary) / "card.html"

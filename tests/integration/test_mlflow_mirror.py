@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,9 @@ PYTHON = venv_python("mlflow")
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs: python3 -m deploy.bootstrap mlflow")
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
-
-
-@pytest.fixture
-def server(tmp_path: Path, free_port: int) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    tmp_path, free_port = tmp_path_factory.mktemp("mlflow"), _free_port()
     url = f"http://127.0.0.1:{free_port}"
     store_uri, files = f"sqlite:///{tmp_path / 'server.db'}", str(tmp_path / "files")
     command = [str(PYTHON.with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(free_port)]
@@ -61,12 +56,18 @@ def server(tmp_path: Path, free_port: int) -> Iterator[str]:
         process.wait(30)
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
 class Registry:
     """Two versions of a model, of which the second is served and was judged."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suffix: str) -> None:
         self.folder = folder
-        self.file, pipeline = define(folder, "mirror", partitions=1)
+        self.file, pipeline = define(folder, suffix, partitions=1)
         self.name, self.repository = pipeline.model.name, ModelRepository(folder / "models")
         for seed in range(2):
             made = Provenance(made_ms=1_772_366_400_000, author="ada", penstock="1", environment="e")
@@ -96,7 +97,7 @@ class Registry:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path)
+    return Registry(tmp_path, uuid.uuid4().hex[:8])
 
 
 def get(url: str, path: str, /, **params: str) -> Any:
