@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version as library_version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +16,26 @@ from onnxruntime import InferenceSession
 from backfill.parquet import Backfill
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
+from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.gates.gates import (
+    Alert,
     Holdout,
     Limits,
     Result,
     Verdict,
     judge_calibration,
+    judge_drift,
     judge_fairness,
     judge_freshness,
     judge_latency,
     judge_quality,
     judge_robustness,
 )
-from scoring.gates.report import Bin, Report
+from scoring.gates.report import Basis, Bin, Report
 from scoring.gates.statistics import Interval, Numbers
 from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
@@ -39,6 +44,7 @@ from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
 from scoring.vectors import FloatArray
+from scoring.version_files import content_hash, identity
 from streams.plan.project import Project
 
 # Rows of a call, and how many calls of each version.
@@ -73,13 +79,15 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, the backfill does not fit the pipeline, or it has no such events.
+        PenstockError: if there is no such version, one of its files has changed, the backfill does not fit the
+            pipeline, or it has no such events.
     """
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
     serving = repository.serving_config(model.name)
     against = request.against or (serving.version if serving and serving.version != version else None)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
+    identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
     sessions = {number: open_session(repository.model_file(model.name, number)) for number in manifests}
@@ -106,10 +114,22 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
+    if project.pipeline.monitors is not None:
+        results.append(judge_drift(_alerts(project, settings), manifest.trained_to_ms, limits))
     if against is not None:
         where, times = _latency(settings, model.name, (version, against), sessions, data.X)
         results += judge_latency(times, limits, where, request.seed)
-    return Report(model.name, version, against, len(data), results, _bins(judged))
+    basis = Basis(
+        version=identities[version],
+        against=None if against is None else identities[against],
+        limits=content_hash(limits.model_dump(mode="json")),
+        backfill=content_hash(backfill.manifest.model_dump(mode="json")),
+        holdout=data.data_hash,
+        threshold=model.threshold,
+        seed=request.seed,
+        penstock=library_version("penstock"),
+    )
+    return Report(model.name, version, against, len(data), results, _bins(judged), basis)
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
@@ -177,6 +197,18 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
         yield Result(
             "provenance", "manifest", verdict, 1, f"{what}: {'as they must be' if good else 'others'}", _NONE, limit
         )
+
+
+def _alerts(project: Project, settings: Settings) -> list[Alert]:
+    """All drift alerts of the pipeline.
+
+    Raises:
+        PenstockError: if their topic does not exist, or Kafka cannot be reached.
+    """
+    decoder = record_decoder("drift_alert")
+    records = read_topic(settings.kafka.access, project.pipeline.drift_topic)
+    alerts = (decoder.decode(record.value or b"") for record in records)
+    return [Alert(str(alert["alert_id"]), int(alert["event_time"])) for alert in alerts]
 
 
 def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:

@@ -20,6 +20,10 @@ Models:
 - ``training``        from a training set to an ONNX model, a ``trained_model``
 - ``repository``      model versions on disk; ``triton_model`` is copied into each for Triton to run
 - ``version_loading`` makes a version the current one
+- ``version_files``   hashes and identity of a version; ``provenance``, ``registration`` from another repository
+- ``alias_history``   what was served when, and why; ``overview`` of all versions
+- ``mlflow_mirror``   the same in MLflow
+- ``gates``           what a version must pass, and the stored reports
 - ``model_metadata``  what describes a served version
 
 Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.

@@ -8,9 +8,14 @@
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
     <model>/<version>/manifest.json  how the model was trained, or where it was imported from
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
+    <model>/<version>/environment.txt  the installed distributions that made it
+    <model>/<version>/hashes.json    the SHA-256 of every other file of the version
+    <model>/reports/<version>/       what the gates found, by :mod:`scoring.gates.stored_reports`
+    <model>/history.jsonl            what was served when, by :mod:`scoring.alias_history`
 
-A version never changes once written. Every change is atomic: a process that is killed leaves at worst a hidden
-``.partial-*`` folder or file, which nothing reads. This module only reads and writes files; it connects to no server.
+A version never changes once written: whoever loads or judges it verifies its hashes first. Every change is atomic: a
+process that is killed leaves at worst a hidden ``.partial-*`` folder or file, which nothing reads. This module only
+reads and writes files; it connects to no server.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from tritonclient.grpc import model_config_pb2
 from penstock.errors import PenstockError
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.trained_model import ImportManifest, Manifest, ModelManifest, TrainedModel, read_manifest
+from scoring.version_files import verify_files, write_hashes
 
 Backend = Literal["python", "onnxruntime"]
 
@@ -74,6 +80,16 @@ class ModelRepository:
                 next="name one of them, or make one: penstock model train PIPELINE --backfill FOLDER",
             )
         return file.parent
+
+    def verified(self, model: str, version: int) -> Path:
+        """The folder of a version, all of whose files are as they were written.
+
+        Raises:
+            PenstockError: if there is no such version, or one of its files has changed.
+        """
+        folder = self.folder(model, version)
+        verify_files(folder)
+        return folder
 
     def model_file(self, model: str, version: int) -> Path:
         """The ONNX file of a version, which need not exist."""
@@ -241,6 +257,7 @@ class ModelRepository:
             version = max(self.versions(model), default=0) + 1
             content = {"model": model, "version": version, **manifest.model_dump(mode="json")}
             (partial / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_hashes(partial)
             try:
                 partial.rename(self.root / model / str(version))
             except FileExistsError:

@@ -42,12 +42,32 @@ class Importance(BaseModel):
     spread: float
 
 
+class Provenance(BaseModel):
+    """Who made a version, when, and with what.
+
+    Args:
+        made_ms: When, in epoch ms.
+        author: Who, as they wish to be named; None if nobody says.
+        penstock: The version of Penstock that made it.
+        environment: The SHA-256 of the lock of the environment, which is in ``environment.txt``.
+        incident: The drift incident that it answers, if it answers one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    made_ms: int
+    author: str | None
+    penstock: str
+    environment: str
+    incident: str | None = None
+
+
 class Manifest(BaseModel):
     """What every version says of itself: the vectors that it accepts, and the libraries that made its file.
 
     ``categories`` are the inputs whose codes the vector has, ``encodings`` what the model makes of each. ``kept`` are
     the outputs beside the score that predictions have. ``importance`` lists every input, the most important first; it
-    is empty if it is not known.
+    is empty if it is not known. ``provenance`` is None if a program wrote the version without the commands.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +79,7 @@ class Manifest(BaseModel):
     views: Mapping[str, str]
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
+    provenance: Provenance | None = None
 
 
 class ModelManifest(Manifest):

@@ -1,8 +1,9 @@
-"""Making a model version the current one: its configuration in the repository, and the server that loads it."""
+"""Making a model version the current one: in the repository, on the server, and in the history of aliases."""
 
 from __future__ import annotations
 
 from penstock.errors import PenstockError
+from scoring.alias_history import Cause, record, record_configured, record_lost
 from scoring.repository import Backend, ModelRepository, ServingConfig
 from scoring.servers.protocol import ModelLoadError, ModelServer
 
@@ -13,6 +14,7 @@ def load_version(
     model: str,
     version: int | None = None,
     backend: Backend | None = None,
+    cause: Cause | None = None,
 ) -> ServingConfig:
     """Make a version the current one, and return what is served once it is ready.
 
@@ -25,14 +27,18 @@ def load_version(
         model: The model's name.
         version: The version; None for the newest.
         backend: How Triton runs it; None for the present backend (at first: ``python``).
+        cause: What the history of aliases says of it; None for a plain ``load``.
 
     Raises:
-        PenstockError: if there is no such version, the server cannot be reached, or it cannot load the version.
+        PenstockError: if there is no such version, one of its files has changed, the server cannot be reached, or it
+            cannot load the version.
     """
     before = repository.configuration(model)
     chosen = repository.newest(model) if version is None else version
-    repository.folder(model, chosen)
+    repository.verified(model, chosen)
+    cause = cause or Cause("load")
     server.versions(model)  # checks connectivity before anything changes
+    record_lost(repository, model)
     config = repository.configure(model, chosen, backend)
     try:
         server.load(repository.metadata(model))
@@ -47,4 +53,15 @@ def load_version(
     except BaseException:
         repository.restore(model, before)
         raise
+    record_configured(repository, model, cause)
     return config
+
+
+def unload_version(repository: ModelRepository, server: ModelServer, model: str) -> None:
+    """Stop serving a model; its versions and its configuration stay.
+
+    Raises:
+        PenstockError: if the server cannot be reached, or refuses.
+    """
+    server.unload(model)
+    record(repository, model, {}, Cause("unload"))

@@ -15,6 +15,8 @@ from onnx import helper, numpy_helper
 from backfill import model_check
 from backfill.model_check import CheckRequest, check_version
 from penstock.errors import PenstockError
+from schemas.codec import Encoder
+from schemas.records import DRIFT_SCHEMA
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report
 from scoring.repository import ModelRepository
@@ -22,7 +24,9 @@ from scoring.servers.protocol import ModelServerUnavailable
 from scoring.trained_model import ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
-from tests.streams.drift.test_training_reference import INPUTS, pipeline_of, project_of
+from streams.plan.project import Project
+from tests.examples.demo.test_evidence import ALERT
+from tests.streams.drift.test_training_reference import INPUTS, MONITORED, pipeline_of, project_of
 
 PROJECT = project_of(pipeline_of(None))
 NAME = PROJECT.pipeline.model.name
@@ -50,6 +54,7 @@ class Features:
     """The backfill's columns."""
 
     folder = Path("later")
+    manifest = SimpleNamespace(model_dump=lambda **_: {"run": "later"})
 
     def columns(self) -> list[str]:
         return ["event_id", "event.country", *INPUTS]
@@ -81,11 +86,11 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
     return repository
 
 
-def check(repository: ModelRepository, **limits: Any) -> Report:
+def check(repository: ModelRepository, project: Project = PROJECT, **limits: Any) -> Report:
     kafka = SimpleNamespace(access=None)
     settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
     features: Any = Features()
-    return check_version(PROJECT, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
+    return check_version(project, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
 
 
 def changed(
@@ -216,3 +221,14 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     assert ("provenance", "manifest") in refused_by(check(repository))
     with pytest.raises(PenstockError, match=r"no column event\.city"):
         check(repository, groups=("event.city",))
+
+
+def test_an_open_drift_alert_makes_the_gates_inconclusive_until_it_is_closed(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = {**ALERT, "event_time": int(DATA.event_times[TRAINED])}
+    record = SimpleNamespace(value=Encoder(DRIFT_SCHEMA).encode(alert))
+    monkeypatch.setattr(model_check, "read_topic", lambda *_: [record])
+    project = project_of(MONITORED)
+    assert check(repository, project).verdict is Verdict.INCONCLUSIVE
+    assert check(repository, project, closed_alerts=(ALERT["alert_id"],)).verdict is Verdict.PASS

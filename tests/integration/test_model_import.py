@@ -110,4 +110,4 @@ def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
         ]
     else:
         assert outputs == [[]] * EVENTS
-    assert f"{name}.onnx" in model(bench, "status")
+    assert f"{name}.onnx" in model(bench, "list")

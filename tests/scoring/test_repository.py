@@ -45,7 +45,8 @@ def test_versions_count_up_and_contain_all_their_files(repository):
     assert [repository.add("fraud", trained()) for _ in range(3)] == [1, 2, 3]
     assert repository.versions("fraud") == [1, 2, 3]
     folder = repository.folder("fraud", 2)
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "baseline.onnx", "model.py", "manifest.json"}
+    written = {"model.onnx", "baseline.onnx", "model.py", "manifest.json", "hashes.json"}
+    assert {path.name for path in folder.iterdir()} == written
     assert (folder / "model.onnx").read_bytes() == b"an onnx file"
     assert "class TritonPythonModel" in (folder / "model.py").read_text()
 

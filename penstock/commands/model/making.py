@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -15,6 +17,8 @@ from penstock.commands.model.manifests import calibration_of, origin_of, print_l
 from penstock.commands.options import EventTime
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
+from scoring.alias_history import Cause, record_configured
+from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
 from scoring.repository import ModelRepository
 from scoring.trained_model import TrainedModel
 from scoring.training_set import view_versions
@@ -22,6 +26,13 @@ from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
 
 T = TypeVar("T")
+
+author_option = click.option(
+    "--author",
+    envvar=["PENSTOCK_AUTHOR", "LOGNAME", "USER"],
+    help="Who makes it, for its manifest (default: PENSTOCK_AUTHOR, or the name of the environment's user).",
+)
+incident_option = click.option("--incident", metavar="TEXT", help="The drift incident that it answers.")
 
 
 @click.command("train")
@@ -46,7 +57,18 @@ T = TypeVar("T")
     metavar="FUNCTION",
     help="Train by this function, module:function or file.py:function, which gets an Arrow table and returns ONNX.",
 )
-def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, trainer: str | None) -> None:
+@author_option
+@incident_option
+def train_command(
+    pipeline: str,
+    folder: Path,
+    until_ms: int | None,
+    seed: int,
+    trainer: str | None,
+    *,
+    author: str | None,
+    incident: str | None,
+) -> None:
     """Train on the features of a backfill and the labels known until --until, and write the next version.
 
     The version is not served until `penstock model load`.
@@ -61,7 +83,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
     reference = build_reference(project, data, trained, seed)
-    _write(project, settings, trained, reference, training_of(trained.manifest))
+    _write(project, settings, trained, reference, training_of(trained.manifest), Made("train", author, incident))
 
 
 @click.command("import")
@@ -112,6 +134,8 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     help="The event time up to which it was trained: `penstock model check` judges it by later events.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="For the detectors' calibration.")
+@author_option
+@incident_option
 def import_command(
     pipeline: str,
     file: Path,
@@ -127,6 +151,8 @@ def import_command(
     folder: Path | None,
     trained_until: int | None,
     seed: int,
+    author: str | None,
+    incident: str | None,
 ) -> None:
     """Import a model that was trained elsewhere as the next version.
 
@@ -158,7 +184,15 @@ def import_command(
     about = [("imported", origin_of(imported.manifest))]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
-    _write(project, settings, imported, reference, about)
+    _write(project, settings, imported, reference, about, Made("import", author, incident))
+
+
+class Made(NamedTuple):
+    """Which command makes a version, for whom, and which drift incident it answers."""
+
+    command: str
+    author: str | None
+    incident: str | None
 
 
 def _write(
@@ -167,17 +201,26 @@ def _write(
     made: TrainedModel[Any],
     reference: DriftReference | None,
     about: Iterable[tuple[str, str]],
+    how: Made,
 ) -> None:
     """Write a model and its drift reference as the next version, and print what it is: labels and texts."""
     repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
-    version = repository.add(name, made, None if reference is None else reference.artifacts())
+    environment = installed()
+    origin = provenance(int(time.time() * 1_000), environment, how.author, how.incident)
+    model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
+    artifacts = {} if reference is None else reference.artifacts()
+    version = repository.add(name, model, {ENVIRONMENT_FILE: environment, **artifacts})
+    is_first = repository.versions(name) == [version]
+    if is_first:  # it is configured at once
+        record_configured(repository, name, Cause(how.command))
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
     if reference is not None:
         print_line("drift", calibration_of(reference))
     print_line("written to", str(repository.folder(name, version)))
-    print_line("next", f"penstock model load {project.reference}")
+    judged = f"penstock model promote {project.reference} {version} --backfill FOLDER"
+    print_line("next", f"penstock model load {project.reference}" if is_first else judged)
 
 
 def _by_input(option: str, texts: tuple[str, ...], read: Callable[[str], T], form: str) -> dict[str, T]:
