@@ -88,6 +88,10 @@ class Inference:
         self._breaker = Breaker()
         self._primary_failed = False
 
+    def waits(self) -> bool:
+        """Whether no scores are to be had now: never, as the fallback has them."""
+        return False
+
     def infer(self, vectors: FloatArray) -> Scores:
         """The scores of ``vectors`` (n, inputs).
 
@@ -154,7 +158,6 @@ class Inference:
         return self._fallback.infer(self._model.name, self._model.version, vectors, None)
 
     def _infer_in_halves(self, vectors: FloatArray) -> Scores:
-        """Find the rows on which the model fails, in about as many calls as there are such rows, times log2 of all."""
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -163,23 +166,31 @@ class Inference:
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
-        scores = _scores(np.full(len(vectors), np.nan, np.float32), by_fallback=True)
-        failing = [(0, len(vectors))]
-        while failing:
-            begin, end = failing.pop()
-            if end - begin == 1:
-                scores.failed[begin] = True
-                continue
-            middle = (begin + end) // 2
-            for part in ((begin, middle), (middle, end)):
-                try:
-                    scores.values[slice(*part)] = self._infer_on_fallback(vectors[slice(*part)])
-                except InferenceError as error:
-                    # The type only: the runtime's message may hold values of the record.
-                    cause = type(error.__cause__ or error).__name__
-                    _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
-                    failing.append(part)
-        return scores
+        return score_in_halves(self._infer_on_fallback, vectors, by_fallback=True)
+
+
+def score_in_halves(ask: Callable[[FloatArray], FloatArray], vectors: FloatArray, *, by_fallback: bool) -> Scores:
+    """Score the vectors, of which some make ``ask`` raise an :class:`InferenceError`: these fail.
+
+    They are found in about as many calls as there are such rows, times log2 of all.
+    """
+    scores = _scores(np.full(len(vectors), np.nan, np.float32), by_fallback=by_fallback)
+    failing = [(0, len(vectors))]
+    while failing:
+        begin, end = failing.pop()
+        if end - begin == 1:
+            scores.failed[begin] = True
+            continue
+        middle = (begin + end) // 2
+        for part in ((begin, middle), (middle, end)):
+            try:
+                scores.values[slice(*part)] = ask(vectors[slice(*part)])
+            except InferenceError as error:
+                # The type only: the runtime's message may hold values of the record.
+                cause = type(error.__cause__ or error).__name__
+                _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
+                failing.append(part)
+    return scores
 
 
 def _scores(answer: FloatArray, *, by_fallback: bool) -> Scores:

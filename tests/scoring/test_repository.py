@@ -97,7 +97,7 @@ def test_a_failed_write_leaves_no_files(repository, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scoring.repository.shutil.copyfile", no_space)
+    monkeypatch.setattr("scoring.repository.Path.write_bytes", no_space)
     with pytest.raises(OSError, match="No space left"):
         repository.add("fraud", trained())
     assert list((repository.root / "fraud").iterdir()) == []
