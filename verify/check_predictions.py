@@ -18,6 +18,7 @@ from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
 from verify.emissions import JudgedEvent, first_emissions
 from verify.findings import Findings
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
@@ -25,8 +26,6 @@ SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
 
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
-
-Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass
@@ -63,10 +62,13 @@ def check_predictions(
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
+    tolerance_of: Callable[[str], float] = lambda _: SCORE_TOLERANCE,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything;
+    after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
+    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
@@ -87,7 +89,7 @@ def check_predictions(
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
-    _check_scores(model, judged, scorer_of, findings)
+    _check_scores(model, judged, scorer_of, tolerance_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
@@ -175,11 +177,17 @@ def _check_references(
 def _scores(
     scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32] | None, str]:
-    """The scores of a model version; None and the reason if there are none."""
+    """The scores of a model version; None and the reason if there are none.
+
+    Raises:
+        CannotBeAsked: if only a server has its model, and gives none.
+    """
     if not version.isdigit():
         return None, "its version is not a number"
     try:
         return scorer_of(version)(vectors), ""
+    except CannotBeAsked:
+        raise
     except Exception as error:  # noqa: BLE001 - a model file may hold anything
         return None, str(error)
 
@@ -194,6 +202,7 @@ def _check_scores(
     model: Model,
     judged: Sequence[tuple[Published, Published]],
     scorer_of: Callable[[str], Scorer],
+    tolerance_of: Callable[[str], float],
     findings: PredictionFindings,
 ) -> None:
     of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
@@ -204,17 +213,24 @@ def _check_scores(
             # The prediction says what was scored.
             if _lacks_inputs(model, record) and len(prediction.value["vector"]) == 4 * len(model.inputs):
                 vectors[row] = np.frombuffer(prediction.value["vector"], "<f4")
-        scores, why = _scores(scorer_of, version, vectors)
+        try:
+            scores, why = _scores(scorer_of, version, vectors)
+        except CannotBeAsked as error:
+            findings.unchecked.append(
+                f"the scores of {counted(len(pairs), 'prediction')} by version {version}: {error}"
+            )
+            scores, why = np.array([p.value["score"] for p, _ in pairs], np.float32), ""
         if scores is None:
             for prediction, _ in pairs:
                 where = prediction.place_in("predictions")
                 findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
             continue
+        tolerance = tolerance_of(version)
         for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
             where = prediction.place_in("predictions")
             if prediction.value["vector"] != vector.astype("<f4").tobytes():
                 findings.mismatch(f"{where}: the vector is not that of its feature record")
-            if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:
+            if not abs(prediction.value["score"] - float(score)) <= tolerance * max(1, abs(float(score))):
                 findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
             positive = prediction.value["score"] >= model.threshold
             if prediction.value["policy_version"] != _policy_version(model):
