@@ -38,7 +38,8 @@ def scores_of(hosted: Mapping[str, Any], answers: Sequence[Any], rows: int) -> n
     """
     width = hosted["width"]
     for answer in answers:
-        if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f" or answer.size != len(answer) * width:
+        is_table = isinstance(answer, np.ndarray) and answer.ndim and answer.size == len(answer) * width
+        if not is_table or answer.dtype.kind != "f":
             found = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, np.ndarray) else type(answer).__name__
             raise ValueError(f"output {hosted['output']} is {found}, not {width} floating-point numbers for each row")
     table = np.concatenate([answer.reshape(len(answer), width) for answer in answers])
