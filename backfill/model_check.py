@@ -210,7 +210,10 @@ def _latency(
     scorers: Mapping[int, Call],
     vectors: FloatArray,
 ) -> tuple[str, dict[int, tuple[Numbers, Numbers]]]:
-    """Where both versions were called, on the model server if it has both, and the seconds of their calls."""
+    """Where both versions were called, on the model server if it has both, and the seconds of their calls.
+
+    Else a version with a file is called in this process, and a model that only Triton has in Triton.
+    """
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
         try:
             ready = {state.version for state in server.versions(model) if state.state == "READY"}
@@ -219,7 +222,10 @@ def _latency(
         if ready >= set(versions):
             remote: list[Call] = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
             return f"on {server.name}", _times(remote, vectors)
-    return "without Penstock's version in Triton", _times([scorers[number] for number in versions], vectors)
+    repository = ModelRepository(settings.model_repository)
+    is_hosted = any(repository.hosted(model, number) is not None for number in versions)
+    where = "by direct calls" if is_hosted else "in this process"
+    return where, _times([scorers[number] for number in versions], vectors)
 
 
 def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:

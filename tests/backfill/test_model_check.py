@@ -17,11 +17,14 @@ from backfill.model_check import CheckRequest, check_version
 from penstock.errors import PenstockError
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report
+from scoring.hosted_model import HostedModel, Probe
+from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
-from scoring.trained_model import ImportManifest, TrainedModel
+from scoring.trained_model import HostedVersion, ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
+from tests.scoring.fake_hosted import HOSTED
 from tests.streams.drift.test_training_reference import INPUTS, pipeline_of, project_of
 
 PROJECT = project_of(pipeline_of(None))
@@ -83,7 +86,9 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
 
 def check(repository: ModelRepository, **limits: Any) -> Report:
     kafka = SimpleNamespace(access=None)
-    settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
+    settings: Any = SimpleNamespace(
+        model_repository=repository.root, kafka=kafka, schema_registry_url=None, triton=SimpleNamespace(access=None)
+    )
     features: Any = Features()
     return check_version(PROJECT, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
 
@@ -216,3 +221,33 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     assert ("provenance", "manifest") in refused_by(check(repository))
     with pytest.raises(PenstockError, match=r"no column event\.city"):
         check(repository, groups=("event.city",))
+
+
+def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    session = open_session(good.onnx)
+
+    class Triton:
+        """Has the good model, and closes."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def score(self, hosted: HostedModel, vectors: np.ndarray) -> np.ndarray:
+            asked.append(hosted)
+            return scores_of(session, vectors)
+
+        def close(self) -> None:
+            asked.append("closed")
+
+    monkeypatch.setattr(model_check, "HostedModels", Triton)
+    manifest = changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}).manifest
+    calling = HostedVersion(
+        manifest.model_copy(update={"hosted": HOSTED}), Probe(vectors=((1.0, 2.0),), scores=(0.5,)), good.score
+    )
+    repository.add(NAME, calling)
+    report = check(repository)
+    assert (report.version, report.verdict) == (2, Verdict.PASS)
+    assert [one.where for one in report.results if one.gate == "latency"] == ["1 row, by direct calls"]
+    assert set(asked) == {HOSTED, "closed"}
