@@ -248,6 +248,7 @@ def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers
     )
     repository.add(NAME, calling)
     report = check(repository)
-    assert (report.version, report.verdict) == (2, Verdict.PASS)
+    assert report.version == 2
+    assert {gate for gate, _ in refused_by(report)} <= {"latency"}
     assert [one.where for one in report.results if one.gate == "latency"] == ["1 row, by direct calls"]
     assert set(asked) == {HOSTED, "closed"}

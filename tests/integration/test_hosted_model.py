@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -215,7 +217,7 @@ def test_it_scores_as_it_is_and_the_verifier_asks_it_again(bench: ScorerBench, h
 
 def test_while_it_is_unloaded_events_wait_and_none_is_lost_or_a_dead_letter(bench: ScorerBench, hosted: Hosted) -> None:
     imported(bench, hosted)
-    with bench.scoring("0", *EAGER) as process:
+    with bench.scoring("0", *EAGER, "--metrics-port", "0") as process:
         with feeding(bench):
             process.wait_for_log("assigned features")
             for outage in (1, 2):
@@ -224,6 +226,10 @@ def test_while_it_is_unloaded_events_wait_and_none_is_lost_or_a_dead_letter(benc
                 hosted.load()
                 wait_for(lambda: process.log().count("answers again") >= outage, 60, "the scorer to go on")  # noqa: B023
         assert_exactly_once(bench)
+        (url,) = re.findall(r"metrics at (http://\S+)", process.log())
+        metrics = httpx.get(url, trust_env=False).raise_for_status().text
+        (waits,) = re.findall(r"^penstock_scorer_waits_total\{.*\} (\S+)$", metrics, re.MULTILINE)
+        assert float(waits) >= 2
     assert bench.dead_letters() == []
     assert verified(bench)[0].mismatches == 0
     hosted.unload()
