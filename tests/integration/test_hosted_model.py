@@ -226,7 +226,7 @@ def test_while_it_is_unloaded_events_wait_and_none_is_lost_or_a_dead_letter(benc
                 hosted.load()
                 wait_for(lambda: process.log().count("answers again") >= outage, 60, "the scorer to go on")  # noqa: B023
         assert_exactly_once(bench)
-        (url,) = re.findall(r"metrics at (http://\S+)", process.log())
+        (url,) = re.findall(r"metrics at (http://[^,\s]+)", process.log())
         metrics = httpx.get(url, trust_env=False).raise_for_status().text
         (waits,) = re.findall(r"^penstock_scorer_waits_total\{.*\} (\S+)$", metrics, re.MULTILINE)
         assert float(waits) >= 2
