@@ -90,6 +90,10 @@ class Inference:
         self._breaker = Breaker()
         self._primary_failed = False
 
+    def waits(self) -> bool:
+        """Whether no scores are to be had now: never, as the fallback has them."""
+        return False
+
     def infer(self, vectors: FloatArray) -> Scores:
         """The scores of ``vectors`` (n, inputs).
 
@@ -102,7 +106,7 @@ class Inference:
         answer = self._infer_on_primary(vectors)
         if answer is None:
             return self._scores_of_fallback(vectors)
-        scores = _scores(answer, by_fallback=False)
+        scores = scores_of_answer(answer, by_fallback=False)
         if state is State.HALF_OPEN:
             copy = self._scores_of_fallback(vectors)
             differing = int((np.abs(scores.values - copy.values) > _TOLERANCE).sum())
@@ -126,7 +130,7 @@ class Inference:
 
     def _scores_of_fallback(self, vectors: FloatArray) -> Scores:
         try:
-            return _scores(self._infer_on_fallback(vectors), by_fallback=True)
+            return scores_of_answer(self._infer_on_fallback(vectors), by_fallback=True)
         except InferenceError as error:
             _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), error)
             return self._infer_in_halves(vectors)
@@ -163,7 +167,6 @@ class Inference:
         return self._asked(self._fallback, vectors, None)
 
     def _infer_in_halves(self, vectors: FloatArray) -> Scores:
-        """Find the rows on which the model fails, in about as many calls as there are such rows, times log2 of all."""
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -172,26 +175,38 @@ class Inference:
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
-        found = np.full((len(vectors), self._model.outputs), np.nan, np.float32)
-        failed, failing = np.zeros(len(vectors), np.bool_), [(0, len(vectors))]
-        while failing:
-            begin, end = failing.pop()
-            if end - begin == 1:
-                failed[begin] = True
-                continue
-            middle = (begin + end) // 2
-            for part in ((begin, middle), (middle, end)):
-                try:
-                    found[slice(*part)] = self._infer_on_fallback(vectors[slice(*part)])
-                except InferenceError as error:
-                    # The type only: the runtime's message may hold values of the record.
-                    cause = type(error.__cause__ or error).__name__
-                    _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
-                    failing.append(part)
-        return replace(_scores(found, by_fallback=True), failed=failed)
+        return score_in_halves(self._infer_on_fallback, vectors, self._model.outputs, by_fallback=True)
 
 
-def _scores(answer: FloatArray, *, by_fallback: bool) -> Scores:
+def score_in_halves(
+    ask: Callable[[FloatArray], FloatArray], vectors: FloatArray, outputs: int, *, by_fallback: bool
+) -> Scores:
+    """Score the vectors, of which some make ``ask`` raise an :class:`InferenceError`: these fail.
+
+    They are found in about as many calls as there are such rows, times log2 of all. ``outputs`` is how many numbers
+    the model returns for each.
+    """
+    found = np.full((len(vectors), outputs), np.nan, np.float32)
+    failed, failing = np.zeros(len(vectors), np.bool_), [(0, len(vectors))]
+    while failing:
+        begin, end = failing.pop()
+        if end - begin == 1:
+            failed[begin] = True
+            continue
+        middle = (begin + end) // 2
+        for part in ((begin, middle), (middle, end)):
+            try:
+                found[slice(*part)] = ask(vectors[slice(*part)])
+            except InferenceError as error:
+                # The type only: the runtime's message may hold values of the record.
+                cause = type(error.__cause__ or error).__name__
+                _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
+                failing.append(part)
+    return replace(scores_of_answer(found, by_fallback=by_fallback), failed=failed)
+
+
+def scores_of_answer(answer: FloatArray, *, by_fallback: bool) -> Scores:
+    """The scores in a server's answer (n, 1 + kept outputs)."""
     rows = len(answer)
     columns = answer.astype(np.float64)
     return Scores(columns[:, 0].copy(), columns[:, 1:], np.full(rows, by_fallback), np.zeros(rows, np.bool_))

@@ -137,7 +137,7 @@ def import_onnx(
     fitting = Fitting(inputs, categories, request.output, request.conversions, request.keep)
     fitted = fit_tensors(content, fitting, rows.vectors, where)
     scores = score_onnx(fitted.onnx, rows.vectors).astype(np.float64)
-    _compare(scores, rows, request.tolerance, where)
+    compare_scores(scores, rows, request.tolerance, where)
     difference = np.abs(scores - rows.scores)
     return TrainedModel(
         fitted.onnx,
@@ -275,7 +275,12 @@ def _run(
     }
 
 
-def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:
+def compare_scores(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:
+    """Check the scores of the rows.
+
+    Raises:
+        PenstockError: if one is not the known score.
+    """
     wrong = ~np.isclose(scores, rows.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
     if not wrong.any():
         return

@@ -6,6 +6,7 @@
     <model>/<version>/model.onnx     the model
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
+    <model>/<version>/hosted.json    in place of model.onnx: how model.py calls a model that Triton hosts already
     <model>/<version>/manifest.json  how the model was trained, or where it was imported from
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
     <model>/<version>/environment.txt  the installed distributions that made it
@@ -33,15 +34,15 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
+from scoring.hosted_model import HostedModel
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
-from scoring.trained_model import ImportManifest, Manifest, ModelManifest, TrainedModel, read_manifest
+from scoring.trained_model import ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
 from scoring.version_files import verify_files, write_hashes
 
 Backend = Literal["python", "onnxruntime"]
 
 MAX_BATCH_SIZE = 4096
 _QUEUE_DELAY_US = 200
-_BACKEND_SOURCE = Path(__file__).with_name("triton_model.py")
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,15 @@ class ModelRepository:
         Raises:
             PenstockError: if there is no such version.
         """
-        file = self.model_file(model, version)
-        if not file.is_file():
+        manifest = self.root / model / str(version) / "manifest.json"
+        if not manifest.is_file():
             known = ", ".join(map(str, self.versions(model))) or "none"
             raise PenstockError(
                 f"model {model} has no version {version} (there are: {known})",
                 where=str(self.root / model),
                 next="name one of them, or make one: penstock model train PIPELINE --backfill FOLDER",
             )
-        return file.parent
+        return manifest.parent
 
     def verified(self, model: str, version: int) -> Path:
         """The folder of a version, all of whose files are as they were written.
@@ -124,30 +125,37 @@ class ModelRepository:
         text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
         return read_manifest(json.loads(text))
 
-    def add(self, model: str, trained: TrainedModel[Any], artifacts: Mapping[str, str] | None = None) -> int:
+    def hosted(self, model: str, version: int) -> HostedModel | None:
+        """The model that a version calls in Triton; None for a version with a file of its own.
+
+        Raises:
+            PenstockError: if there is no such version.
+        """
+        manifest = self.manifest(model, version)
+        return manifest.hosted if isinstance(manifest, ImportManifest) else None
+
+    def add(self, model: str, made: NewVersion, artifacts: Mapping[str, str] | None = None) -> int:
         """Write the next version and return its number. The first one is configured at once, others by `configure`.
 
         Args:
             model: The model's name.
-            trained: The model.
+            made: The version.
             artifacts: Further text files of the version by name, which other packages derived from the training.
 
         Raises:
             PenstockError: if its inputs are not those of the existing versions.
         """
-        self._check_inputs(model, trained.manifest)
+        self._check_inputs(model, made.manifest)
         home = self.root / model
         home.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
         try:
             partial.chmod(0o755)  # Triton may run as another user
-            (partial / "model.onnx").write_bytes(trained.onnx)
-            if trained.baseline_onnx is not None:
-                (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
-            shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
+            for name, content in made.files().items():
+                (partial / name).write_bytes(content)
             for name, text in (artifacts or {}).items():
                 (partial / name).write_text(text, encoding="utf-8")
-            version = self._claim(model, partial, trained.manifest)
+            version = self._claim(model, partial, made.manifest)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -223,16 +231,25 @@ class ModelRepository:
             backend: How Triton runs it; None for the present backend (at first: ``python``).
 
         Raises:
-            PenstockError: if there is no such version.
+            PenstockError: if there is no such version, or the backend cannot run it.
         """
         manifest = self.manifest(model, version)
         before = self.serving_config(model)
+        backend = backend or (before.backend if before else "python")
+        if not self._runs(model, version, backend):
+            raise PenstockError(
+                f"version {version} of model {model} calls a model in Triton, by the Python backend alone",
+                where=str(self.root / model),
+                safe="the configuration is as it was",
+                next="penstock model load PIPELINE --backend python",
+            )
         older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
+        older = [v for v in older if self._runs(model, v, backend)]
         serving = ServingConfig(
             version=version,
             previous=older[-1] if older else None,
             inputs=manifest.inputs,
-            backend=backend or (before.backend if before else "python"),
+            backend=backend,
         )
         self.restore(model, config_text(model, serving, manifest))
         return serving
@@ -250,6 +267,9 @@ class ModelRepository:
         partial = Path(name)
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
+
+    def _runs(self, model: str, version: int, backend: Backend) -> bool:
+        return backend == "python" or self.hosted(model, version) is None
 
     def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
         """Give the finished folder the next free number, and return it; another process may take a number first."""

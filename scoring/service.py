@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,10 +29,12 @@ from penstock.telemetry import ProgressTracker
 from scoring.batch import FeatureReader
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
+from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
+from scoring.repository import ModelRepository
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.servers.protocol import ModelServer
@@ -41,6 +43,7 @@ from scoring.startup import (
     check_model,
     check_topic_settings,
     describe_model,
+    hosted_by,
     load_fallback,
     retention_warnings,
     warm_up,
@@ -106,11 +109,18 @@ def run_scorer(
 
 
 class ServedModel(NamedTuple):
-    """A version of a pipeline's model, and the two servers that have it."""
+    """A version of a pipeline's model, and the two servers that have it; no fallback for one that Triton hosts."""
 
     primary: ModelServer
-    fallback: ModelServer
+    fallback: ModelServer | None
     model: ModelMetadata
+
+    def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
+        """Scores with it; the arguments are as of both classes."""
+        primary, fallback, model = self
+        if fallback is None:
+            return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
+        return Inference(primary, fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure)
 
 
 @contextmanager
@@ -126,9 +136,13 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
     ):
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, max_batch)
-        load_fallback(fallback, model)
+        hosted = hosted_by(ModelRepository(settings.model_repository), model)
+        if hosted is None:
+            load_fallback(fallback, model)
+        else:
+            _log.info("version %d calls %s in %s: there is no fallback", model.version, hosted, primary.name)
         warm_up(primary, model)
-        yield ServedModel(primary, fallback, model)
+        yield ServedModel(primary, None if hosted else fallback, model)
 
 
 def reader_and_writer(
@@ -204,12 +218,7 @@ def _components(
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
     metrics.set_model(served.model.name, served.model.version)
-    inference = Inference(
-        *served,
-        deadline_s=options.deadline_s,
-        clock=time.monotonic,
-        on_fallback=lambda _reason: metrics.triton_failures.inc(),
-    )
+    inference = served.inference(options.deadline_s, lambda _reason: metrics.triton_failures.inc())
     history = PredictionHistory(
         kafka,
         predictions,

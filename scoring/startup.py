@@ -10,7 +10,9 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from scoring.hosted_model import HostedModel
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
+from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelLoadError, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
@@ -47,6 +49,13 @@ def describe_model(primary: ModelServer, fallback: ModelServer, model: str) -> M
             error,
         )
         return metadata
+
+
+def hosted_by(repository: ModelRepository, model: ModelMetadata) -> HostedModel | None:
+    """The model in Triton that the version calls; None if it has a file, or is not in this repository."""
+    with suppress(PenstockError):
+        return repository.hosted(model.name, model.version)
+    return None
 
 
 def load_fallback(fallback: ModelServer, model: ModelMetadata) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from streams.plan.model import PipelinePlan
 from verify.categories import codes
 from verify.emissions import JudgedEvent, first_emissions
 from verify.findings import Findings
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
@@ -26,9 +27,6 @@ SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
 
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
-
-Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""From vectors [n, inputs] to the version's numbers [n, 1 + kept outputs], the score first."""
 
 
 @dataclass
@@ -67,10 +65,13 @@ def check_predictions(
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
+    tolerance_of: Callable[[str], float] = lambda _: SCORE_TOLERANCE,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything;
+    after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
+    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
@@ -91,7 +92,7 @@ def check_predictions(
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
-    _check_scores(model, judged, scorer_of, findings)
+    _check_scores(model, judged, scorer_of, tolerance_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
@@ -178,12 +179,18 @@ def _check_references(
 
 def _scores(
     scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32] | None, str]:
-    """What a model version returns; None and the reason if it returns nothing."""
+) -> tuple[list[list[float]] | None, str]:
+    """What a model version returns; None and the reason if it returns nothing.
+
+    Raises:
+        CannotBeAsked: if only a server has its model, and gives none.
+    """
     if not version.isdigit():
         return None, "its version is not a number"
     try:
-        return scorer_of(version)(vectors), ""
+        return scorer_of(version)(vectors).tolist(), ""
+    except CannotBeAsked:
+        raise
     except Exception as error:  # noqa: BLE001 - a model file may hold anything
         return None, str(error)
 
@@ -198,6 +205,7 @@ def _check_scores(
     model: Model,
     judged: Sequence[tuple[Published, Published]],
     scorer_of: Callable[[str], Scorer],
+    tolerance_of: Callable[[str], float],
     findings: PredictionFindings,
 ) -> None:
     of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
@@ -208,25 +216,42 @@ def _check_scores(
             # The prediction says what was scored.
             if _lacks_inputs(model, record) and len(prediction.value["vector"]) == 4 * len(model.inputs):
                 vectors[row] = np.frombuffer(prediction.value["vector"], "<f4")
-        scores, why = _scores(scorer_of, version, vectors)
+        try:
+            scores, why = _scores(scorer_of, version, vectors)
+        except CannotBeAsked as error:
+            findings.unchecked.append(
+                f"the scores of {counted(len(pairs), 'prediction')} by version {version}: {error}"
+            )
+            scores, why = [[p.value["score"], *_outputs(p)] for p, _ in pairs], ""
         if scores is None:
             for prediction, _ in pairs:
                 where = prediction.place_in("predictions")
                 findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
             continue
-        for (prediction, _), vector, (score, *outputs) in zip(pairs, vectors, scores.tolist(), strict=True):
-            where = prediction.place_in("predictions")
-            if prediction.value["vector"] != vector.astype("<f4").tobytes():
-                findings.mismatch(f"{where}: the vector is not that of its feature record")
-            if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE:
-                findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
-            published = [output["value"] for output in prediction.value["outputs"]]
-            if len(published) != len(outputs) or not np.allclose(
-                published, outputs, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True
-            ):
-                findings.mismatch(f"{where}: outputs {published}, version {version} says {outputs}")
-            positive = prediction.value["score"] >= model.threshold
-            if prediction.value["policy_version"] != _policy_version(model):
-                continue
-            if prediction.value["decision"] != (model.positive if positive else model.negative):
-                findings.mismatch(f"{where}: decision {prediction.value['decision']!r} does not follow from the score")
+        tolerance = tolerance_of(version)
+        for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
+            for wrong in _wrong_in(model, prediction, vector, numbers, tolerance):
+                findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+
+
+def _wrong_in(
+    model: Model, prediction: Published, vector: npt.NDArray[np.float32], numbers: Sequence[float], tolerance: float
+) -> Iterator[str]:
+    """What is wrong with a prediction, of which the vector and the version's numbers should be these."""
+    value, (score, *outputs) = prediction.value, numbers
+    version = value["model_version"]
+    if value["vector"] != vector.astype("<f4").tobytes():
+        yield "the vector is not that of its feature record"
+    if not abs(value["score"] - score) <= tolerance * max(1, abs(score)):
+        yield f"score {value['score']}, version {version} says {score}"
+    published = _outputs(prediction)
+    if len(published) != len(outputs) or not np.allclose(published, outputs, tolerance, tolerance, equal_nan=True):
+        yield f"outputs {published}, version {version} says {outputs}"
+    if value["policy_version"] == _policy_version(model):
+        decision = model.positive if value["score"] >= model.threshold else model.negative
+        if value["decision"] != decision:
+            yield f"decision {value['decision']!r} does not follow from the score"
+
+
+def _outputs(prediction: Published) -> list[float]:
+    return [output["value"] for output in prediction.value["outputs"]]

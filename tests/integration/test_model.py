@@ -197,7 +197,7 @@ def test_a_model_trained_and_loaded_by_the_commands_scores_as_its_file_does(worl
     assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
     for rows in (1, 1000, 4096):
         expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", vectors(rows))
-        np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10), expected)
+        np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10)[:, 0], expected)
     (listed,) = json.loads(world.run("list", "--format", "json").output)
     assert (listed["aliases"], listed["state"]) == (["champion"], "READY")
 
@@ -211,7 +211,7 @@ def test_concurrent_requests_get_their_own_scores(world: ModelWorld) -> None:
     answers: dict[int, np.ndarray] = {}
 
     def ask(start: int) -> None:
-        answers[start] = TritonServer(world.settings.triton.access).infer(name, 1, matrix[start : start + 25], 20)
+        answers[start] = TritonServer(world.settings.triton.access).infer(name, 1, matrix[start : start + 25], 20)[:, 0]
 
     threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
     for thread in threads:
@@ -234,7 +234,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
         while not done.wait(0.005):
             try:
                 asked.append(1)
-                np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+                np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5)[:, 0], first)
             except (InferenceError, AssertionError) as error:
                 wrong.append(error)
 
@@ -251,8 +251,8 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     assert len(asked) > 10
     triton = TritonServer(world.settings.triton.access)
     second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
-    np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5), second)
-    np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+    np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5)[:, 0], second)
+    np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5)[:, 0], first)
     assert triton.metadata(name).version == 2
 
 

@@ -13,6 +13,7 @@ from tests.plans import make_plan, view_of
 from tests.verify.test_check_features import COUNT
 from verify.check_predictions import PredictionFindings, check_predictions
 from verify.emissions import JudgedEvent
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)], passthrough=[("x", "double")])
@@ -125,6 +126,30 @@ def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
     findings = check(events, features, [predictions[0], changed])
     assert findings.mismatches == 0
     assert findings.unchecked == ["the decisions of 1 prediction: policy 000000000000 is not the definition's"]
+
+
+def test_scores_of_a_model_that_cannot_be_asked_are_unchecked_and_the_rest_is_checked() -> None:
+    def nobody(_version: str) -> Scorer:
+        raise CannotBeAsked("model risk version 3 in Triton is not loaded")
+
+    events, features, predictions = world(3)
+    predictions[1] = with_value(predictions[1], vector=b"\0" * 8)
+    predictions[2] = with_value(predictions[2], score=0.3)
+    findings = check_predictions(PLAN, MODEL, events, features, predictions, nobody)
+    assert findings.mismatches == 1
+    assert findings.unchecked == [
+        "the scores of 3 predictions by version 1: model risk version 3 in Triton is not loaded"
+    ]
+
+
+def test_a_score_may_differ_by_the_tolerance_of_its_version_and_no_more() -> None:
+    events, features, predictions = world(2)
+    near = [with_value(one, score=one.value["score"] + 0.0009) for one in predictions]
+    for tolerance, mismatches in ((0.001, 0), (0.0008, 2)):
+        findings = check_predictions(
+            PLAN, MODEL, events, features, near, lambda _: double_of_first, tolerance_of=lambda _, t=tolerance: t
+        )
+        assert findings.mismatches == mismatches
 
 
 def earlier(record: Published, *views: str) -> Published:

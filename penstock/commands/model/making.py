@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
@@ -15,15 +16,19 @@ from backfill.training_parquet import read_training_set
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
 from penstock.commands.options import EventTime
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.alias_history import Cause, record_configured
 from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
 from scoring.repository import ModelRepository
-from scoring.trained_model import TrainedModel
+from scoring.trained_model import NewVersion
 from scoring.training_set import view_versions
 from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
+
+if TYPE_CHECKING:
+    from scoring.model_import import CheckRows, ImportRequest
 
 T = TypeVar("T")
 
@@ -91,9 +96,12 @@ def train_command(
 @click.option(
     "--onnx",
     "file",
-    required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The model, exported to ONNX.",
+)
+@click.option("--triton", "hosted", metavar="NAME", help="The model, as it is called in Triton, which has it loaded.")
+@click.option(
+    "--triton-version", type=click.IntRange(min=1), help="Its version there (default: the highest that is loaded)."
 )
 @click.option(
     "--check-rows",
@@ -138,13 +146,15 @@ def train_command(
 @incident_option
 def import_command(
     pipeline: str,
-    file: Path,
+    file: Path | None,
+    hosted: str | None,
+    triton_version: int | None,
     check_rows: Path,
+    *,
     output: str | None,
     column: int | None,
     nulls: tuple[str, ...],
     tolerance: float,
-    *,
     vocabularies: tuple[str, ...],
     buckets: tuple[str, ...],
     keep: tuple[str, ...],
@@ -154,7 +164,9 @@ def import_command(
     author: str | None,
     incident: str | None,
 ) -> None:
-    """Import a model that was trained elsewhere as the next version.
+    """Import a model that was trained elsewhere as the next version: an ONNX file, or a model that Triton has already.
+
+    The latter stays where it is, under any backend. The version calls it, and has no copy for when Triton fails.
 
     Its tensors must fit Model(inputs=...): one matrix of all inputs, or one tensor for each, named like it. It is
     written only if it gives every row of --check-rows its score. The version is not served until `penstock model load`.
@@ -162,25 +174,24 @@ def import_command(
     Drift is watched with what --backfill has: its labelled events should be those that the model was trained on.
     """
     from scoring.encodings import encodings_of  # noqa: PLC0415
-    from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
+    from scoring.model_import import ImportRequest, read_check_rows  # noqa: PLC0415 - slow to import
     from scoring.onnx_wrapping import Conversions, ScoreOutput  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     inputs = project.pipeline.model.inputs
-    categories = project.pipeline.categories
     numbers = _by_input("--buckets", buckets, int, "INPUT=NUMBER")
     texts = _by_input("--vocabulary", vocabularies, _lines, "INPUT=FILE")
     encodings = encodings_of(texts, numbers, "--vocabulary and --buckets")
     conversions = Conversions(_by_input("--null", nulls, float, "INPUT=NUMBER"), encodings)
     request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until)
-    rows = read_check_rows(check_rows, inputs, categories)
-    imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request, categories)
-    reference = None
-    if folder is not None:
-        registry = registry_schemas(settings.schema_registry_url)
-        data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
-        reference = build_reference(project, data, imported, seed)
+    rows = read_check_rows(check_rows, inputs, project.pipeline.categories)
+    with _imported(project, settings, _source(file, hosted, triton_version), rows, request) as imported:
+        reference = None
+        if folder is not None:
+            registry = registry_schemas(settings.schema_registry_url)
+            data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
+            reference = build_reference(project, data, imported, seed)
     about = [("imported", origin_of(imported.manifest))]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
@@ -195,10 +206,60 @@ class Made(NamedTuple):
     incident: str | None
 
 
+def _source(file: Path | None, hosted: str | None, version: int | None) -> Path | tuple[str, int | None]:
+    """What is to be imported.
+
+    Raises:
+        click.UsageError: unless that is one thing.
+    """
+    if hosted is not None and file is None:
+        return hosted, version
+    if file is None or hosted is not None or version is not None:
+        raise click.UsageError("give either --onnx FILE, or --triton NAME with or without --triton-version")
+    return file
+
+
+@contextmanager
+def _imported(
+    project: Project,
+    settings: Settings,
+    source: Path | tuple[str, int | None],
+    rows: CheckRows,
+    request: ImportRequest,
+) -> Iterator[NewVersion]:
+    """The version that is to be written; it can score for the duration of the block."""
+    inputs = project.pipeline.model.inputs
+    views = view_versions(project.plan, inputs)
+    if isinstance(source, Path):
+        from scoring.model_import import import_onnx  # noqa: PLC0415 - slow to import
+
+        yield import_onnx(source, inputs, views, rows, request, project.pipeline.categories)
+        return
+    from scoring.hosted_import import HostedReference, import_hosted  # noqa: PLC0415
+    from scoring.servers.hosted import HostedModels  # noqa: PLC0415
+
+    name, version = source
+    if name == project.pipeline.model.name:
+        raise PenstockError(
+            f"model {name} is the pipeline's own", next="name another model of Triton, or rename Model(name=...)"
+        )
+    if project.pipeline.categories or request.keep:
+        what = f"category {project.pipeline.categories[0]}" if project.pipeline.categories else "--keep"
+        raise PenstockError(
+            f"a model that only Triton has gives one score for numbers: {what} needs a file",
+            where=f"model {name}",
+            safe="no version was written",
+            next="penstock model import PIPELINE --onnx FILE --check-rows FILE",
+        )
+    with closing(HostedModels(settings.triton.access)) as server:
+        reference = HostedReference(name, version, settings.model_repository)
+        yield import_hosted(server, reference, inputs, views, rows, request)
+
+
 def _write(
     project: Project,
     settings: Settings,
-    made: TrainedModel[Any],
+    made: NewVersion,
     reference: DriftReference | None,
     about: Iterable[tuple[str, str]],
     how: Made,

@@ -53,13 +53,14 @@ def calibration_of(reference: DriftReference) -> str:
 
 
 def origin_of(manifest: ImportManifest) -> str:
-    """Which file an imported version is of, and how it was checked."""
+    """Which file or model of Triton an imported version is of, and how it was checked."""
     by = f" by {manifest.producer}" if manifest.producer else ""
     more = "".join(f", {name} with {encoding}" for name, encoding in manifest.encodings.items())
     more += f", {' and '.join(manifest.kept)} kept" if manifest.kept else ""
+    hashed = f"SHA-256 {manifest.sha256[:16]}" if manifest.sha256 else "its files could not be read"
     return (
-        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}"
-        f"{more}, {counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+        f"{manifest.file}{by} ({hashed}), output {manifest.output} column {manifest.column}{more}, "
+        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
     )
 
 
