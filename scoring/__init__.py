@@ -21,6 +21,8 @@ Models:
 - ``repository``      model versions on disk; ``triton_model`` is copied into each for Triton to run
 - ``version_loading`` makes a version the current one
 - ``model_metadata``  what describes a served version
+- ``attribution``     by how much each input moves the score of trees, which ``tree_ensemble`` reads from ONNX;
+                      ``reasons`` are the top ones of a score
 
 Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.
 """
