@@ -62,6 +62,7 @@ def main() -> None:
     light = lightgbm.LGBMClassifier(n_estimators=40, num_leaves=15, random_state=1, verbose=-1).fit(X, y)
     matrix = [("input", FloatTensorType([None, len(INPUTS)]))]
     exported = onnxmltools.convert_lightgbm(light, initial_types=matrix, zipmap=False, target_opset=15)
+    exported.graph.name = "lightgbm"  # it is random otherwise
     columns = {one: pa.array(X[:, place], from_pandas=True) for place, one in enumerate(INPUTS)}
     for name, model, content in (
         ("boosting", boosting, to_onnx(boosting, X, INPUTS, 1)),
