@@ -97,6 +97,19 @@ PREDICTION_SCHEMA: dict[str, Any] = {
             "default": [],
             "doc": "what else the model returned, if the version keeps outputs beside the score",
         },
+        {
+            "name": "reasons",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Reason",
+                    "fields": [{"name": "input", "type": "string"}, {"name": "contribution", "type": "double"}],
+                },
+            },
+            "default": [],
+            "doc": "of a positive decision: the inputs that pushed the score up most, if the version can tell",
+        },
     ],
 }
 

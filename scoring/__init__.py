@@ -29,6 +29,10 @@ Models:
 - ``mlflow_mirror``   the same in MLflow
 - ``gates``           what a version must pass, and the stored reports
 - ``model_metadata``  what describes a served version
+- ``attribution``     by how much each input moves the score of trees, which ``tree_ensemble`` reads from ONNX;
+                      ``reasons`` are the top ones of a score
+- ``cascade``         the band of scores in which a fast model leaves the decision to a strong one; ``audit`` is the
+                      slice of other events that tells what this costs
 
 Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.
 """

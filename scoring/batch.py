@@ -180,9 +180,10 @@ def encode_results(
         spans,
         scores.finite.tolist(),
         scores.kept.tolist(),
+        writer.reasons(candidates.vectors, scores),
         strict=True,
     )
-    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs) in enumerate(rows):
+    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons) in enumerate(rows):
         if not finite:
             if scores.failed[row]:
                 reason, message = "penstock.ModelFailed", "the model fails on this record, not on every input"
@@ -190,7 +191,7 @@ def encode_results(
                 reason, message = "penstock.NotANumber", "the model's score is not a finite number"
         else:
             prediction = writer.prediction(
-                consumed, parts, vector, score, route, timestamp, span, moment, outputs=outputs
+                consumed, parts, vector, score, route, timestamp, span, moment, outputs=outputs, reasons=reasons
             )
             if not writer.is_too_long(prediction):
                 predictions.append(prediction)

@@ -17,11 +17,11 @@ from schemas.codec import HEADER_LENGTH, Encoder
 from schemas.columns import Columns
 from schemas.records import EMISSION_FIELD_NAMES, EMISSION_FIELDS, PREDICTION_SCHEMA, SOURCE_FIELDS
 from scoring.decision import Policy
+from scoring.reasons import Reason
 
 # Encoded: null and not null, the end of an array.
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 _DOUBLE = struct.Struct("<d")
-_NO_OUTPUTS = _END
 # The first of several bytes of an encoded integer from 0 on, by its lowest six bits.
 _FIRST_BYTES = [bytes([0x80 | bits << 1]) for bits in range(64)]
 _FIRST_EMISSION, _LAST_EMISSION = EMISSION_FIELD_NAMES[0], EMISSION_FIELD_NAMES[-1]
@@ -115,7 +115,9 @@ class PredictionFormat:
         decision: str,
         route: str,
         scored_at: bytes,
+        *,
         outputs: Sequence[float] = (),
+        reasons: Sequence[Reason] = (),
     ) -> bytes:
         """The value of the prediction for a feature record.
 
@@ -128,6 +130,7 @@ class PredictionFormat:
             route: ``primary`` or ``fallback``.
             scored_at: Epoch ms, from :func:`encode_integer`: a batch has one.
             outputs: The values of the outputs that are kept.
+            reasons: The reasons of a positive decision.
         """
         event_id, event_time, entity, views, origin = parts
         outcome = self._outcomes.get((decision, route)) or self._outcome(decision, route)
@@ -148,12 +151,17 @@ class PredictionFormat:
                 _offset(consumed.offset),
                 encode_integer(len(vector)),
                 vector,
-                self._outputs(outputs) if outputs else _NO_OUTPUTS,
+                self._outputs(outputs) if outputs else _END,
+                self._reasons(reasons) if reasons else _END,
             )
         )
 
     def _outputs(self, values: Sequence[float]) -> bytes:
         return _array([name + _DOUBLE.pack(value) for name, value in zip(self._kept, values, strict=True)])
+
+    @staticmethod
+    def _reasons(reasons: Sequence[Reason]) -> bytes:
+        return _array([encode_text(reason.input) + _DOUBLE.pack(reason.contribution) for reason in reasons])
 
     @staticmethod
     def _emissions(columns: Columns, view: str, id_: bytes) -> list[bytes]:

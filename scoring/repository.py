@@ -8,6 +8,7 @@
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
     <model>/<version>/hosted.json    in place of model.onnx: how model.py calls a model that Triton hosts already
     <model>/<version>/manifest.json  how the model was trained, or where it was imported from
+    <model>/<version>/reasons.onnx   by how much each input moves a score, if the model is trees
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
     <model>/<version>/environment.txt  the installed distributions that made it
     <model>/<version>/hashes.json    the SHA-256 of every other file of the version
@@ -36,6 +37,8 @@ from tritonclient.grpc import model_config_pb2
 from penstock.errors import PenstockError
 from scoring.hosted_model import HostedModel
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
+from scoring.reasons import FILE as REASONS
+from scoring.reasons import Attribution
 from scoring.trained_model import ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
 from scoring.version_files import verify_files, write_hashes
 
@@ -96,6 +99,11 @@ class ModelRepository:
         """The ONNX file of a version, which need not exist."""
         return self.root / model / str(version) / "model.onnx"
 
+    def attribution(self, model: str, version: int) -> Attribution | None:
+        """What finds the reasons of a version's scores; None if it has no such file."""
+        file = self.root / model / str(version) / REASONS
+        return Attribution(file.read_bytes()) if file.is_file() else None
+
     def versions(self, model: str) -> list[int]:
         """The versions that exist, ascending; empty for a model that was never trained."""
         folder = self.root / model
@@ -134,13 +142,13 @@ class ModelRepository:
         manifest = self.manifest(model, version)
         return manifest.hosted if isinstance(manifest, ImportManifest) else None
 
-    def add(self, model: str, made: NewVersion, artifacts: Mapping[str, str] | None = None) -> int:
+    def add(self, model: str, made: NewVersion, artifacts: Mapping[str, str | bytes] | None = None) -> int:
         """Write the next version and return its number. The first one is configured at once, others by `configure`.
 
         Args:
             model: The model's name.
             made: The version.
-            artifacts: Further text files of the version by name, which other packages derived from the training.
+            artifacts: Further files of the version by name, which other packages derived from the training.
 
         Raises:
             PenstockError: if its inputs are not those of the existing versions.
@@ -153,8 +161,8 @@ class ModelRepository:
             partial.chmod(0o755)  # Triton may run as another user
             for name, content in made.files().items():
                 (partial / name).write_bytes(content)
-            for name, text in (artifacts or {}).items():
-                (partial / name).write_text(text, encoding="utf-8")
+            for name, artifact in (artifacts or {}).items():
+                (partial / name).write_bytes(artifact if isinstance(artifact, bytes) else artifact.encode())
             version = self._claim(model, partial, made.manifest)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

@@ -146,6 +146,6 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Itera
     )
     with served_model(project, settings, max_batch) as served, closing(history):
         inference = served.inference(_DEADLINE_S, lambda _reason: None)
-        reader, writer = reader_and_writer(project, served.model, largest)
+        reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
         predicted = PublishedPredictions(history)
         yield Rescorer(reader, inference, writer, predicted, lambda: time.time_ns() // 1_000_000)

@@ -34,6 +34,7 @@ from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
+from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
@@ -109,15 +110,19 @@ def run_scorer(
 
 
 class ServedModel(NamedTuple):
-    """A version of a pipeline's model, and the two servers that have it; no fallback for one that Triton hosts."""
+    """A version of a pipeline's model, and the two servers that have it; no fallback for one that Triton hosts.
+
+    ``attribution`` finds the reasons of its scores; None if it has none.
+    """
 
     primary: ModelServer
     fallback: ModelServer | None
     model: ModelMetadata
+    attribution: Attribution | None
 
     def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
         """Scores with it; the arguments are as of both classes."""
-        primary, fallback, model = self
+        primary, fallback, model, _ = self
         if fallback is None:
             return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
         return Inference(primary, fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure)
@@ -136,21 +141,24 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
     ):
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, max_batch)
-        hosted = hosted_by(ModelRepository(settings.model_repository), model)
+        repository = ModelRepository(settings.model_repository)
+        hosted = hosted_by(repository, model)
         if hosted is None:
             load_fallback(fallback, model)
         else:
             _log.info("version %d calls %s in %s: there is no fallback", model.version, hosted, primary.name)
         warm_up(primary, model)
-        yield ServedModel(primary, None if hosted else fallback, model)
+        attribution = repository.attribution(model.name, model.version)
+        yield ServedModel(primary, None if hosted else fallback, model, attribution)
 
 
 def reader_and_writer(
-    project: Project, model: ModelMetadata, largest: Mapping[str, int]
+    project: Project, model: ModelMetadata, attribution: Attribution | None, largest: Mapping[str, int]
 ) -> tuple[FeatureReader, PredictionWriter]:
     """What reads the pipeline's feature records, and what writes predictions of them.
 
-    ``largest`` has the bytes of the longest record that each topic takes.
+    ``attribution`` finds the reasons of the version's scores, if it can. ``largest`` has the bytes of the longest
+    record that each topic takes.
     """
     pipeline = project.pipeline
     writer = PredictionWriter(
@@ -158,6 +166,7 @@ def reader_and_writer(
         project.plan,
         ModelIdentity(model.name, str(model.version)),
         kept=model.kept,
+        attribution=attribution,
         max_bytes=largest[pipeline.predictions_topic],
         letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
     )
@@ -246,7 +255,7 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    reader, writer = reader_and_writer(project, served.model, largest)
+    reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,

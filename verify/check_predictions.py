@@ -25,6 +25,7 @@ from verify.published import Position, Published
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
+_REASONS = 3
 
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
 
@@ -64,14 +65,17 @@ def check_predictions(
     features: Sequence[Published],
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
+    *,
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
     tolerance_of: Callable[[str], float] = lambda _: SCORE_TOLERANCE,
+    contributions_of: Callable[[str], Scorer | None] = lambda _: None,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
     ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything;
     after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
-    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively.
+    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively. ``contributions_of(version)``
+    returns by how much each input moves a score; None if the version cannot tell.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
@@ -92,7 +96,7 @@ def check_predictions(
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
-    _check_scores(model, judged, scorer_of, tolerance_of, findings)
+    _check_scores(model, judged, scorer_of, tolerance_of, contributions_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
@@ -206,6 +210,7 @@ def _check_scores(
     judged: Sequence[tuple[Published, Published]],
     scorer_of: Callable[[str], Scorer],
     tolerance_of: Callable[[str], float],
+    contributions_of: Callable[[str], Scorer | None],
     findings: PredictionFindings,
 ) -> None:
     of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
@@ -232,6 +237,36 @@ def _check_scores(
         for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
             for wrong in _wrong_in(model, prediction, vector, numbers, tolerance):
                 findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+        for (prediction, _), wrong in _wrong_reasons(model, pairs, vectors, contributions_of(version)):
+            findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+
+
+def _wrong_reasons(
+    model: Model,
+    pairs: Sequence[tuple[Published, Published]],
+    vectors: npt.NDArray[np.float32],
+    contributions_of: Scorer | None,
+) -> Iterator[tuple[tuple[Published, Published], str]]:
+    """The predictions whose reasons are not the three greatest contributions to a positive score."""
+    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == _policy_version(model)]
+    if not judged:
+        return
+    found = (
+        np.zeros((len(judged), len(model.inputs))) if contributions_of is None else contributions_of(vectors[judged])
+    )
+    for row, contributions in zip(judged, found.tolist(), strict=True):
+        value = pairs[row][0].value
+        pushed = [one for one in sorted(contributions, reverse=True)[:_REASONS] if one > 0]
+        expected = pushed if value["score"] >= model.threshold else []
+        reasons = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
+        own = [contributions[model.inputs.index(name)] if name in model.inputs else np.nan for name, _ in reasons]
+        if (
+            len(reasons) != len(expected)
+            or len({name for name, _ in reasons}) < len(reasons)
+            or not np.allclose([one for _, one in reasons], expected, rtol=1e-4, atol=1e-5)
+            or not np.allclose(own, expected, rtol=1e-4, atol=1e-5)
+        ):
+            yield pairs[row], f"reasons {reasons}, should be the inputs that contribute {expected}"
 
 
 def _wrong_in(

@@ -94,8 +94,9 @@ def judge(
         of_events,
         run.predictions,
         lambda version: _version(models / version, hosted),
-        withheld.excerpts,
-        lambda version: _tolerance(models / version),
+        excerpts=withheld.excerpts,
+        tolerance_of=lambda version: _tolerance(models / version),
+        contributions_of=lambda version: _contributions(models / version),
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
@@ -251,6 +252,12 @@ def _tolerance(folder: Path) -> float:
     """By how much a score of a version may differ: on a server, batches of another size are rounded otherwise."""
     hosted = _manifest(folder).get("hosted")
     return float(hosted["tolerance"]) if hosted else SCORE_TOLERANCE
+
+
+def _contributions(folder: Path) -> Scorer | None:
+    """By how much each input moves a score of a version; None if it does not say."""
+    file = folder / "reasons.onnx"
+    return _scorer(file) if file.is_file() else None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

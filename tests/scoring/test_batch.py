@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
 from schemas.columns import FEWEST
+from schemas.history import record_decoder
 from scoring.batch import Candidates, FeatureReader, encode_results
 from scoring.inference import Scores
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
+from scoring.reasons import Reason
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
@@ -223,3 +225,21 @@ def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_i
     assert {reason(letter) for letter in letters} == {("score", "penstock.TooLarge")}
     assert all(prediction.bytes <= 5_000 for prediction in predictions)
     assert len(predictions) + len(letters) == 4
+
+
+def test_a_positive_prediction_has_the_reasons_of_its_score_and_a_negative_one_none(pipeline, reader, schema):
+    class Attribution:
+        """Every vector has its first value as the contribution of its first input."""
+
+        def top(self, vectors, count):
+            assert count == 3
+            return [(Reason(pipeline.model.inputs[0], float(vector[0])),) for vector in vectors]
+
+    explaining = PredictionWriter(
+        pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), attribution=Attribution(), max_bytes=1 << 20
+    )
+    batch = [consumed(n, Encoder(schema).encode(record(n, event={"amount": 2.0 + n}))) for n in range(3)]
+    candidates = reader.decode(batch, NOW).candidates
+    predictions, _ = encode_results(candidates, scores_of(0.9, 0.1, float("nan")), explaining, NOW)
+    found = [record_decoder("prediction").decode(prediction.value)["reasons"] for prediction in predictions]
+    assert found == [[{"input": pipeline.model.inputs[0], "contribution": 2.0}], []]

@@ -83,7 +83,7 @@ def test_predictions_that_are_kept_for_less_time_than_raw_events_are_a_warning(p
 @pytest.mark.parametrize(("fallback", "kind"), [(FakeServer(), Inference), (None, HostedInference)])
 def test_a_version_without_a_fallback_waits_for_its_server(fallback: FakeServer | None, kind: type) -> None:
     model = ModelMetadata("taps", 1, ("event.amount",), {}, 100)
-    assert isinstance(service.ServedModel(FakeServer(), fallback, model).inference(1, lambda _: None), kind)
+    assert isinstance(service.ServedModel(FakeServer(), fallback, model, None).inference(1, lambda _: None), kind)
 
 
 @pytest.mark.parametrize("is_hosted", [True, False])

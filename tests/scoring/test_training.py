@@ -9,9 +9,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from penstock.errors import PenstockError
 from schemas.categories import code_of
+from scoring.attribution import explain
 from scoring.custom_training import table_of
 from scoring.encodings import OTHERS
 from scoring.model_metadata import INPUT, OUTPUT
+from scoring.reasons import Attribution
 from scoring.training import auc, score_onnx, to_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
 
@@ -290,3 +292,14 @@ def test_a_function_of_the_users_gets_the_texts_of_categories():
     table = table_of(categorical_set())
     assert set(table["event.country"].to_pylist()) == {"AA", "BB", "CC", "DD"}
     assert table["event.shop"][0].as_py().startswith("1000000000")
+
+
+def test_the_reasons_of_a_model_of_categories_name_its_inputs():
+    data = categorical_set()
+    made = train(data, seed=1)
+    found = explain(made.onnx, data.X)
+    assert isinstance(found, Attribution)
+    contributions = found.contributions(data.X)
+    margins = np.log(score_onnx(made.onnx, data.X) / (1 - score_onnx(made.onnx, data.X)))
+    assert found.base + contributions.sum(axis=1) == pytest.approx(margins, abs=1e-3)
+    assert np.abs(contributions).mean(axis=0).argmax() == data.inputs.index("event.country")

@@ -53,6 +53,7 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
             "features_offset": n + 100,
             "vector": vector.tobytes(),
             "outputs": [],
+            "reasons": [],
         }
         features.append(record)
         predictions.append(Published(0, n, b"a", value))
@@ -100,6 +101,7 @@ def test_wrong_scores_vectors_decisions_and_references_are_found() -> None:
         {"decision": "block"},
         {"views": []},
         {"outputs": [{"name": "loss", "value": 0.0}]},
+        {"reasons": [{"input": "event.x", "contribution": 1.0}]},
         {"features_offset": 1},
         {"event_id": "other"},
     ):
@@ -176,3 +178,31 @@ def test_predictions_of_an_earlier_definitions_model_are_reported_as_unchecked()
     findings = check(events, features, predictions)
     assert findings.mismatches == 0
     assert findings.unchecked == ["the scores of 1 prediction: model before is not the definition's"]
+
+
+def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -> None:
+    def contributions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.stack([vectors[:, 0], -vectors[:, 1]], axis=1)
+
+    events, features, predictions = world(5)  # the scores 0.6 and 0.8 are positive
+    named = [
+        with_value(one, reasons=[{"input": "event.x", "contribution": n / 10}]) if n >= 3 else one
+        for n, one in enumerate(predictions)
+    ]
+
+    def wrong(some: list[Published]) -> int:
+        return check_predictions(
+            PLAN,
+            MODEL,
+            events,
+            features,
+            some,
+            lambda _: double_of_first,
+            contributions_of=lambda _: contributions,
+        ).mismatches
+
+    assert wrong(named) == 0
+    assert wrong(predictions) == 2
+    assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "event.x", "contribution": 0.5}])]) == 1
+    assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "v.n", "contribution": 0.4}])]) == 1
+    assert wrong([with_value(named[0], reasons=named[4].value["reasons"]), *named[1:]]) == 1

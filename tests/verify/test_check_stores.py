@@ -48,6 +48,7 @@ def prediction(**changes: Any) -> Published:
         "source": SOURCE,
         "views": [],
         "outputs": [],
+        "reasons": [],
     }
     return Published(3, 40, b"a", value | changes)
 

@@ -21,9 +21,12 @@ from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.alias_history import Cause, record_configured
 from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
+from scoring.reasons import FILE as REASONS
+from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
 from scoring.trained_model import NewVersion
 from scoring.training_set import view_versions
+from scoring.vectors import FloatArray
 from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
 
@@ -87,8 +90,8 @@ def train_command(
     registry = registry_schemas(settings.schema_registry_url)
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
-    reference = build_reference(project, data, trained, seed)
-    _write(project, settings, trained, reference, training_of(trained.manifest), Made("train", author, incident))
+    found = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
+    _write(project, settings, trained, found, training_of(trained.manifest), Made("train", author, incident))
 
 
 @click.command("import")
@@ -187,15 +190,28 @@ def import_command(
     request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until)
     rows = read_check_rows(check_rows, inputs, project.pipeline.categories)
     with _imported(project, settings, _source(file, hosted, triton_version), rows, request) as imported:
-        reference = None
+        reference, background = None, rows.vectors
         if folder is not None:
             registry = registry_schemas(settings.schema_registry_url)
             data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
-            reference = build_reference(project, data, imported, seed)
+            reference, background = build_reference(project, data, imported, seed), data.X
+        found = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
     about = [("imported", origin_of(imported.manifest))]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
-    _write(project, settings, imported, reference, about, Made("import", author, incident))
+    _write(project, settings, imported, found, about, Made("import", author, incident))
+
+
+class Derived(NamedTuple):
+    """What is derived from a model and data: the reference for drift, if any; what finds reasons, or why none does."""
+
+    reference: DriftReference | None
+    reasons: Attribution | str
+
+    def artifacts(self) -> dict[str, str | bytes]:
+        """The files of the version that have it."""
+        files: dict[str, str | bytes] = {} if self.reference is None else {**self.reference.artifacts()}
+        return files | ({REASONS: self.reasons.content} if isinstance(self.reasons, Attribution) else {})
 
 
 class Made(NamedTuple):
@@ -204,6 +220,16 @@ class Made(NamedTuple):
     command: str
     author: str | None
     incident: str | None
+
+
+def _reasons(onnx: bytes | None, background: FloatArray) -> Attribution | str:
+    """What finds the reasons of a model's scores, or why nothing does; ``background`` are vectors like its own."""
+    from scoring.attribution import NoReasons, explain  # noqa: PLC0415 - slow to import
+
+    if onnx is None:
+        return "only Triton has the model"
+    found = explain(onnx, background)
+    return found.why if isinstance(found, NoReasons) else found
 
 
 def _source(file: Path | None, hosted: str | None, version: int | None) -> Path | tuple[str, int | None]:
@@ -260,25 +286,26 @@ def _write(
     project: Project,
     settings: Settings,
     made: NewVersion,
-    reference: DriftReference | None,
+    derived: Derived,
     about: Iterable[tuple[str, str]],
     how: Made,
 ) -> None:
-    """Write a model and its drift reference as the next version, and print what it is: labels and texts."""
+    """Write a model and what was derived from it as the next version, and print what it is: labels and texts."""
     repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
     environment = installed()
     origin = provenance(int(time.time() * 1_000), environment, how.author, how.incident)
     model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
-    artifacts = {} if reference is None else reference.artifacts()
-    version = repository.add(name, model, {ENVIRONMENT_FILE: environment, **artifacts})
+    version = repository.add(name, model, {ENVIRONMENT_FILE: environment, **derived.artifacts()})
     is_first = repository.versions(name) == [version]
     if is_first:  # it is configured at once
         record_configured(repository, name, Cause(how.command))
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
-    if reference is not None:
-        print_line("drift", calibration_of(reference))
+    if derived.reference is not None:
+        print_line("drift", calibration_of(derived.reference))
+    if isinstance(derived.reasons, str):
+        print_line("reasons", f"none on predictions: {derived.reasons}")
     print_line("written to", str(repository.folder(name, version)))
     judged = f"penstock model promote {project.reference} {version} --backfill FOLDER"
     print_line("next", f"penstock model load {project.reference}" if is_first else judged)

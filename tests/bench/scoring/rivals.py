@@ -95,6 +95,7 @@ class Rig:
             "features_offset": message.offset(),
             "vector": vector,
             "outputs": [],
+            "reasons": [],
         }
 
     def batches(self, size: int, timeout_s: float) -> Any:

@@ -195,6 +195,7 @@ class Bench:
             "vector": b"",
             "scored_at": 0,
             "outputs": [],
+            "reasons": [],
         }
         named = {"pipeline": self.pipeline.name, "model": self.pipeline.model.name, "model_version": "1"}
         return self._predictions.encode(self._event(partition, offset) | fixed | place | named | {"score": score})
