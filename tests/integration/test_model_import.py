@@ -15,7 +15,8 @@ import pytest
 
 from penstock.paths import ROOT
 from penstock.settings import Settings
-from tests.scoring.scorer_bench import ScorerBench, amount_of, define, load_model, unload_model
+from streams.definitions.loading import load_pipeline
+from tests.scoring.scorer_bench import DEFINITION, ScorerBench, amount_of, define, load_model, unload_model
 
 MODELS = ROOT / "tests" / "models"
 EVENTS = 300
@@ -103,6 +104,8 @@ def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
     assert len(predictions) == EVENTS
     assert {prediction["route"] for prediction in predictions} == {"primary"}
     assert [one["score"] for one in predictions] == pytest.approx(alone(name)(found).tolist(), abs=1e-5, rel=1e-5)
+    assert any(one["reasons"] for one in predictions) == (name != "torch")
+    assert all(one["score"] >= 0.5 for one in predictions if one["reasons"])
     outputs = [one["outputs"] for one in predictions]
     if name == "torch":
         assert [[(one["name"], one["value"]) for one in row] for row in outputs] == [
@@ -111,3 +114,50 @@ def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
     else:
         assert outputs == [[]] * EVENTS
     assert f"{name}.onnx" in model(bench, "list")
+
+
+def test_a_network_gets_the_texts_of_its_vocabulary_and_others_as_its_first_entry(
+    settings: Settings, suffix: str, tmp_path: Path
+) -> None:
+    definition = DEFINITION.replace("    amount: float\n", "    amount: float\n    country: str | None\n").replace(
+        '"event.amount", "activity.amount_sum_1h", "activity.count_1h"', '"event.amount", "event.country"'
+    )
+    path = tmp_path / f"taps_{suffix}.py"
+    path.write_text(definition.format(suffix=suffix, partitions=1), encoding="utf-8")
+    bench = ScorerBench(str(path), load_pipeline(str(path)), settings, tmp_path)
+    bench.create_topics()
+    countries = ["DE", "FR", "PL", "Åland", "?", "XX", "", None]
+    imported = model(
+        bench,
+        "import",
+        *("--onnx", str(MODELS / "text.onnx"), "--check-rows", str(MODELS / "text.parquet"), "--output", "risk"),
+        *("--vocabulary", f"event.country={MODELS / 'text.txt'}", "--keep", "loss"),
+    )
+    assert "event.country with a vocabulary of 5 entries, loss kept" in imported
+    load_model(bench.pipeline, settings)
+    try:
+        with bench.scoring():
+            for offset in range(EVENTS):
+                event = {"amount": amount_of(offset), "country": countries[offset % len(countries)]}
+                bench.emit(0, offset, event=event)
+            bench.wait_until_drained()
+        predictions = bench.predictions()
+    finally:
+        unload_model(bench.pipeline, settings)
+    offsets = [prediction["source"]["offset"] for prediction in predictions]
+    assert sorted(offsets) == list(range(EVENTS))
+    known = ["?", "DE", "FR", "PL", "Åland"]
+    texts = [countries[offset % len(countries)] for offset in offsets]
+    session = onnxruntime.InferenceSession(str(MODELS / "text.onnx"), providers=["CPUExecutionProvider"])
+    feed = {
+        "amount": np.array([amount_of(offset) for offset in offsets], np.float32),
+        "country": np.array([known.index(text) if text in known else 0 for text in texts]),
+    }
+    risk, loss = session.run(["risk", "loss"], feed)
+    assert [one["score"] for one in predictions] == pytest.approx(risk.tolist(), abs=1e-5)
+    assert [one["outputs"] for one in predictions] == [
+        [{"name": "loss", "value": pytest.approx(value, abs=1e-5)}] for value in loss[:, 0].tolist()
+    ]
+    codes = {text: np.frombuffer(one["vector"], "<f4")[1] for text, one in zip(texts, predictions, strict=True)}
+    assert np.isnan(codes[None])
+    assert len({codes[text] for text in countries if text is not None}) == len(countries) - 1

@@ -115,7 +115,64 @@ def export_torch() -> None:
     write("torch", path.read_bytes(), X, risk.numpy())
 
 
+COUNTRIES = ("?", "DE", "FR", "PL", "Åland")
+
+
+class TextNetwork(torch.nn.Module):
+    """An amount, and a country by its place in a vocabulary, which chooses an embedding; two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.countries = torch.nn.Embedding(len(COUNTRIES), 3)
+        self.body = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+
+    def forward(self, amount: torch.Tensor, country: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = self.body(torch.cat([torch.log1p(amount)[:, None], self.countries(country)], dim=1))
+        return torch.sigmoid(found[:, 0]), found[:, 1:]
+
+
+def export_text() -> None:
+    """A network with a text input; the rows have countries that its vocabulary lacks, and nulls."""
+    rng = np.random.default_rng(4)
+    amounts = rng.lognormal(1, 1, ROWS).astype(np.float32)
+    texts = rng.choice([*COUNTRIES[1:], "XX", ""], ROWS)
+    numbers = np.array([COUNTRIES.index(text) if text in COUNTRIES else 0 for text in texts])
+    y = (numbers * 0.5 + np.log1p(amounts) + rng.normal(0, 0.3, ROWS) > 2.5).astype(np.float32)
+    torch.manual_seed(4)
+    network = TextNetwork()
+    inputs = torch.tensor(amounts), torch.tensor(numbers)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        risk, _ = network(*inputs)
+        torch.nn.functional.binary_cross_entropy(risk, torch.tensor(y)).backward()
+        optimizer.step()
+    names, path = ["amount", "country"], HERE / "text.onnx"
+    torch.onnx.export(
+        network.eval(),
+        inputs,
+        path,
+        input_names=names,
+        output_names=["risk", "loss"],
+        dynamic_axes={name: {0: "rows"} for name in [*names, "risk", "loss"]},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    with torch.no_grad():
+        risk, _ = network(*inputs)
+    table = pa.table(
+        {
+            "event.amount": amounts[:CHECKED],
+            "event.country": [text or None for text in texts[:CHECKED].tolist()],
+            "score": risk.numpy()[:CHECKED].astype(np.float64),
+        }
+    )
+    pyarrow.parquet.write_table(table, HERE / "text.parquet")
+    (HERE / "text.txt").write_text("\n".join(COUNTRIES) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     export_lightgbm()
     export_xgboost()
     export_torch()
+    export_text()

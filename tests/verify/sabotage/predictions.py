@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -20,6 +21,14 @@ from verify.run_data import RunData
 def _edit_prediction(run: RunData, **changes: Any) -> RunData:
     predictions = list(run.predictions)
     predictions[30] = with_values(predictions[30], **changes)
+    return dataclasses.replace(run, predictions=predictions)
+
+
+def _edit_reasons(run: RunData, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> RunData:
+    """Change the reasons of the first prediction that has some."""
+    predictions = list(run.predictions)
+    place = next(n for n, one in enumerate(predictions) if one.value["reasons"])
+    predictions[place] = with_values(predictions[place], reasons=change(predictions[place].value["reasons"]))
     return dataclasses.replace(run, predictions=predictions)
 
 
@@ -90,6 +99,32 @@ def another_entity_on_a_prediction(_: Project, run: RunData) -> RunData:
 @mutant("prediction_mismatches")
 def an_unknown_route(_: Project, run: RunData) -> RunData:
     return _edit_prediction(run, route="canary")
+
+
+@mutant("prediction_mismatches")
+def an_output_that_the_model_does_not_return(_: Project, run: RunData) -> RunData:
+    return _edit_prediction(run, outputs=[{"name": "loss", "value": 1.0}])
+
+
+@mutant("prediction_mismatches")
+def the_reasons_of_a_decision_withheld(_: Project, run: RunData) -> RunData:
+    return _edit_reasons(run, lambda _reasons: [])
+
+
+@mutant("prediction_mismatches")
+def a_reason_with_another_contribution(_: Project, run: RunData) -> RunData:
+    return _edit_reasons(run, lambda reasons: [{**reasons[0], "contribution": 99.0}, *reasons[1:]])
+
+
+@mutant("prediction_mismatches")
+def a_reason_that_names_another_input(project: Project, run: RunData) -> RunData:
+    others = project.pipeline.model.inputs
+
+    def renamed(reasons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        named = {reason["input"] for reason in reasons}
+        return [{**reasons[0], "input": next(name for name in others if name not in named)}, *reasons[1:]]
+
+    return _edit_reasons(run, renamed)
 
 
 @mutant("unchecked")
