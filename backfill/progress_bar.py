@@ -1,4 +1,4 @@
-"""The progress display of a backfill: a bar on a terminal, a line every few seconds elsewhere."""
+"""The progress display of a backfill or a replay: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class ProgressBar:
         )
         self._task = None if self._rich is None else self._rich.add_task("", start=False, rate="")
         self._step, self._total, self._first, self._started, self._shown_at = "", 0, 0, 0.0, 0.0
+        self._done = 0
 
     def __enter__(self) -> Self:
         if self._rich is not None:
@@ -46,17 +47,22 @@ class ProgressBar:
         if self._rich is not None:
             self._rich.stop()
 
-    def start_step(self, name: str, total: int, done: int = 0) -> None:
-        """Start a step of ``total`` records, of which ``done`` are already done."""
-        self._step, self._total, self._first = name, total, done
+    def start_step(self, name: str, total: int, done: int = 0, noun: str = "record") -> None:
+        """Start a step of ``total`` records, or whatever the noun is, of which ``done`` are already done."""
+        self._step, self._total, self._first, self._done = name, total, done, done
         self._started = self._shown_at = time.monotonic()
         if self._rich is not None and self._task is not None:
             self._rich.reset(self._task, description=name, total=total, completed=done, rate="")
         else:
-            self._console.print(f"{name} {counted(total, 'record')}", highlight=False)
+            self._console.print(f"{name} {counted(total, noun)}", highlight=False)
+
+    def advance(self, number: int) -> None:
+        """Show that ``number`` more records of the step are done."""
+        self.update(self._done + number)
 
     def update(self, count: int) -> None:
         """Show that ``count`` records of the step are done."""
+        self._done = count
         now = time.monotonic()
         rate = (count - self._first) / max(now - self._started, 1e-3)
         if self._rich is not None and self._task is not None:

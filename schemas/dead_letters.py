@@ -106,20 +106,27 @@ class DeadLetter:
         return (self, self.bare()) if excerpt is self else (self, excerpt, self.bare())
 
     @property
-    def replays(self) -> int:
-        """How often the record had been replayed when it was refused."""
-        count = dict(self.original_headers).get(REPLAY_COUNT) or b""
-        return int(count) if count.isdigit() and len(count) <= _MOST_DIGITS else 0
+    def replay(self) -> tuple[str, int] | None:
+        """The place of the letter that the record was a replay of, and how often it had been replayed, as it says.
 
-    def replayed(self, place: str) -> DeadLetter:
+        None if it says nothing. Anybody who writes to the record's topic can write these headers.
+        """
+        found = dict(self.original_headers)
+        of, count = found.get(REPLAY_OF) or b"", found.get(REPLAY_COUNT) or b""
+        if not (of and count.isdigit() and len(count) <= _MOST_DIGITS):
+            return None
+        return of.decode(errors="replace"), int(count)
+
+    def replayed(self, place: str, count: int) -> DeadLetter:
         """Return the letter with the headers that its record has when it is replayed: its own, then the replay's.
 
         Args:
             place: The letter's own ``topic[partition]@offset``.
+            count: How often the record has been replayed, this time included.
         """
         of_refusal = (REPLAY_OF, REPLAY_COUNT)
         kept = [each for each in self.original_headers if each[0] not in of_refusal and not each[0].startswith(_SOURCE)]
-        replay = [(REPLAY_OF, place.encode()), (REPLAY_COUNT, str(self.replays + 1).encode())]
+        replay = [(REPLAY_OF, place.encode()), (REPLAY_COUNT, str(count).encode())]
         return replace(self, original_headers=(*kept, *replay))
 
     def record(self, topic: str, timestamp: int, max_bytes: int, more_headers: Headers = ()) -> Produced:

@@ -24,6 +24,8 @@ from scoring.service import check_topics, reader_and_writer, served_model
 from streams.plan.project import Project
 
 _DEADLINE_S = 5.0
+# What a replay adds to a prediction: the letter's place, with a topic's name of 249 characters at most, and the count.
+_REPLAY_HEADERS_BYTES = 512
 
 
 class Predicted(Protocol):
@@ -134,7 +136,8 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Itera
         PenstockError: if a check of the topics or of the model fails, as at a scorer's start.
     """
     kafka, pipeline = settings.kafka.access, project.pipeline
-    largest = check_topics(project, kafka)
+    largest = dict(check_topics(project, kafka))
+    largest[pipeline.predictions_topic] -= _REPLAY_HEADERS_BYTES
     history = PredictionHistory(
         kafka,
         pipeline.predictions_topic,

@@ -23,7 +23,7 @@ from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position
-from verify.replays import replay_in
+from verify.replays import replay_in, without_replay
 
 _FUTURE: Reason = "penstock.FutureEvent"
 # What a letter keeps of a value that its topic would not take.
@@ -193,7 +193,7 @@ def check_dead_letters(
     job may write a dead letter again after a failure, so each position counts once, and every copy is compared with the
     raw record.
     """
-    found: set[Position] = set()
+    found: dict[str, Position] = {}
     wrong: list[str] = []
     for record in records:
         try:
@@ -207,20 +207,24 @@ def check_dead_letters(
         accepted = judged.events.get(position)
         if accepted is not None and letter.reason == _FUTURE and accepted.time > record.timestamp:
             continue  # refused by the clock of a job that failed; the next run read it later, and took it
-        found.add(position)
+        found[f"{topic}.dlq[{record.partition}]@{record.offset}"] = position
+        replay = replay_in(letter.own_headers)
+        is_kept_again = replay is not None and found.get(replay.of) == position
         where = f"{topic}[{position.partition}]@{position.offset}"
         rejection = judged.rejections.get(position)
         if rejection is None:
             wrong.append(f"{where} is a dead letter ({letter.reason}), the contract accepts it")
         elif (letter.reason, letter.stage) != (rejection.reason, rejection.stage):
             wrong.append(f"{where} was refused as {letter.reason}, the contract says {rejection.reason}")
-        elif differences := _letter_differences(letter, record, topic, judged.refused[position]):
+        elif differences := _letter_differences(
+            letter, record, topic, judged.refused[position], is_kept_again=is_kept_again
+        ):
             wrong.append(f"{where}: {', '.join(differences)} of its dead letter differ from the raw record")
     wrong += [
         f"{topic}[{position.partition}]@{position.offset} should be a dead letter: {judged.rejections[position].reason}"
-        for position in judged.rejections.keys() - found
+        for position in judged.rejections.keys() - set(found.values())
     ]
-    return len(found), len(wrong), wrong[:MAX_EXAMPLES]
+    return len(set(found.values())), len(wrong), wrong[:MAX_EXAMPLES]
 
 
 def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[Position, int]:
@@ -248,14 +252,17 @@ def _put_back(topic: str, records: Iterable[Record], letters: Iterable[Record]) 
     return found
 
 
-def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -> list[str]:
+def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record, *, is_kept_again: bool) -> list[str]:
     """The parts of a dead letter, the record ``kept``, that differ from the raw record, which it keeps verbatim.
 
     If the raw record has more bytes than any topic for letters takes at least, the letter may have the value's
-    beginning only, and neither key nor headers.
+    beginning only, and neither key nor headers. The letter of an event that could not be put back is ``kept again``: it
+    also has the headers of that replay.
     """
-    value, headers = raw.value or b"", tuple(raw.headers)
-    found = (kept.key, kept.value, letter.own_headers)
+    value, headers, own = raw.value or b"", tuple(raw.headers), letter.own_headers
+    if is_kept_again:
+        headers, own = without_replay(headers), without_replay(own)
+    found = (kept.key, kept.value, own)
     whole = (raw.key, raw.value, headers)
     if letter.value_bytes is None:
         allowed = [whole]
@@ -268,7 +275,7 @@ def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record) -
         "topic": (letter.topic, topic),
         "key": (kept.key, wanted[0]),
         "value": (kept.value, wanted[1]),
-        "headers": (letter.own_headers, wanted[2]),
+        "headers": (own, wanted[2]),
         "value_bytes": (letter.value_bytes, None if letter.value_bytes is None else len(value)),
         "excerpt": (letter.value_bytes is not None and length < ALWAYS_FITS, False),
     }

@@ -13,7 +13,7 @@ from streams.plan.model import PipelinePlan
 from verify.dead_letters import Letter, read_letter
 from verify.findings import Findings
 from verify.published import Position, Published
-from verify.replays import Replayed, replay_in, without_replay
+from verify.replays import Replayed, replay_in, replays_before, without_replay
 from verify.run_data import RunData
 
 
@@ -66,10 +66,9 @@ def check_replays(plan: PipelinePlan, predictions_letters: str, run: RunData) ->
             if not _was_deleted(replay.of, begin, topics):
                 findings.mismatch(f"{where}: replays {replay.of}, which is no dead letter")
             continue
-        before = replay_in(found.letter.own_headers)
         if replay.of in findings.replayed:
             findings.mismatch(f"{where}: replays {replay.of}, which was replayed before")
-        elif replay.count != (before.count if before else 0) + 1:
+        elif replay.count != replays_before(found.letter.own_headers, found.letter.component, replay.of) + 1:
             findings.mismatch(f"{where}: says that it is replay {replay.count} of {replay.of}")
         elif not is_of(found):
             findings.mismatch(f"{where}: is not of the record of {replay.of}, which it replays")
@@ -89,8 +88,13 @@ def _put_back(plan: PipelinePlan, sources: Sequence[Sequence[Record]]) -> Iterat
 def _refused_again(letters: Mapping[str, _Kept], raw: Container[str], features_letters: str) -> Iterator[_Claim]:
     for where, kept in letters.items():
         replay = replay_in(kept.letter.own_headers)
-        # The letter of a raw event that was put back has that event's headers, and replays nothing itself.
-        if replay is not None and kept.letter.topic not in raw:
+        if replay is None:
+            continue
+        # The letter of a raw event that was put back has that event's headers, and replays nothing itself. One of an
+        # event that could not be put back is of the same record as the letter that it names.
+        named = letters.get(replay.of)
+        is_kept_again = named is not None and _origin(features_letters, named) == _origin(features_letters, kept)
+        if is_kept_again or kept.letter.topic not in raw:
             yield _Claim(where, replay, partial(_is_about, features_letters, _origin(features_letters, kept)))
 
 

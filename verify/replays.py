@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _REPLAY_OF, _REPLAY_COUNT = "penstock.replay.of", "penstock.replay.count"
 _MOST_DIGITS = 9
+_PLACE = re.compile(r"(?P<topic>[\w.-]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,22 @@ def replay_in(headers: Iterable[tuple[str, bytes | None]]) -> Replayed | None:
         return None
     count = found.get(_REPLAY_COUNT) or b""
     return Replayed(of.decode(errors="replace"), int(count) if count.isdigit() and len(count) <= _MOST_DIGITS else -1)
+
+
+def replays_before(headers: Iterable[tuple[str, bytes | None]], component: str, where: str) -> int:
+    """How often the record of a letter had been replayed when it was refused; ``where`` is the letter's place.
+
+    Of a letter of the job, only headers that name an earlier letter of the same partition count: anybody who may write
+    raw events can write others.
+    """
+    replay = replay_in(headers)
+    if replay is None or replay.count < 0:
+        return 0
+    named, own = _PLACE.fullmatch(replay.of), _PLACE.fullmatch(where)
+    if named is None or own is None:
+        return 0
+    is_earlier = named.group(1, 2) == own.group(1, 2) and int(named["offset"]) < int(own["offset"])
+    return replay.count if is_earlier or component != "penstock.job" else 0
 
 
 def without_replay(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:

@@ -21,7 +21,7 @@ MOST_REPLAYS = 3
 
 _PLACE = re.compile(r"(?P<topic>[\w.-]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 _NAME = re.compile(r"[\w.-]{1,80}")
-_SINK = "penstock.sink."
+_JOB, _SINK = "penstock.job", "penstock.sink."
 
 
 class Place(NamedTuple):
@@ -59,9 +59,31 @@ class PlacedLetter:
     letter: DeadLetter
 
     @property
+    def replays(self) -> int:
+        """How often its record had been replayed when it was refused.
+
+        Anybody who may write raw events may give them the headers of a replay. So a letter of the job counts only if it
+        names an earlier letter of its own partition, where the letter of an event that was put back always is.
+        """
+        said = self.letter.replay
+        if said is None:
+            return 0
+        of, count = said
+        match = _PLACE.fullmatch(of)
+        if match is None:
+            return 0
+        named = Place(match["topic"], int(match["partition"]), int(match["offset"]))
+        is_earlier = named[:2] == self.place[:2] and named.offset < self.place.offset
+        return count if is_earlier or self.letter.component != _JOB else 0
+
+    @property
     def is_quarantined(self) -> bool:
         """Whether its record was replayed too often."""
-        return self.letter.replays >= MOST_REPLAYS
+        return self.replays >= MOST_REPLAYS
+
+    def replayed(self) -> DeadLetter:
+        """The letter with the headers that its record has when it is replayed once more."""
+        return self.letter.replayed(str(self.place), self.replays + 1)
 
 
 class Way(Enum):
@@ -112,7 +134,7 @@ class Lane(NamedTuple):
         """How its letters are replayed."""
         if not (_NAME.fullmatch(self.component) and _NAME.fullmatch(self.reason)):
             return Way.NONE
-        if self.component == "penstock.job":
+        if self.component == _JOB:
             return Way.EXCERPT if self.topic == dead_letters_of(pipeline.features_topic) else Way.RAW
         if self.component == "penstock.scorer":
             return Way.SCORE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -54,9 +54,36 @@ def find_letters(pipeline: Pipeline, kafka: KafkaAccess) -> Found:
     return found
 
 
-def read_lane(kafka: KafkaAccess, pipeline: str, lane: Lane, partition: int, start: int) -> Iterator[PlacedLetter]:
-    """The letters of a lane in one partition, from an offset up to the present end."""
-    for record in read_topic(kafka, lane.topic, start={partition: start}):
+def present_ends(kafka: KafkaAccess, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+    """The present end of each partition of the topics, letters of transactions that are still open included.
+
+    Raises:
+        PenstockError: if Kafka does not answer.
+    """
+    with closing(lane_consumer(kafka, "penstock-dlq-ends")) as consumer:
+        try:
+            return {
+                topic: {
+                    number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)[1]
+                    for number in consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+                }
+                for topic in topics
+            }
+        except KafkaException as error:
+            raise PenstockError(
+                f"the end of the letters cannot be read: {error.args[0].str()}",
+                where=str(kafka),
+                safe="nothing was replayed",
+                next="penstock status",
+            ) from error
+
+
+def read_lane(
+    kafka: KafkaAccess, pipeline: str, lane: Lane, partition: int, offsets: tuple[int, int]
+) -> Iterator[PlacedLetter]:
+    """The letters of a lane in one partition, from the first offset to the one before the second."""
+    start, end = offsets
+    for record in read_topic(kafka, lane.topic, start={partition: start}, end={partition: end}):
         placed = placed_letter(lane.topic, record)
         if not isinstance(placed, Place) and Lane.of(placed) == lane and placed.letter.pipeline in (pipeline, None):
             yield placed

@@ -48,6 +48,6 @@ class ScoreReplay:
 
     def _record(self, placed: PlacedLetter) -> Consumed:
         """The feature record as the scorer would consume it, with the replay's two headers at the end."""
-        letter = placed.letter.replayed(str(placed.place))
+        letter = placed.replayed()
         at = placed.place if self._from_excerpts else (letter.topic, letter.partition, letter.offset)
         return Consumed(*at, letter.key, letter.value, list(letter.original_headers))

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from rich.console import Console
 
-from backfill.dead_letters.lanes import Lane, Way
-from backfill.dead_letters.raw import put_back
-from backfill.dead_letters.reading import committed_offsets, lane_consumer
+from backfill.dead_letters.lanes import Lane, PlacedLetter, Way
+from backfill.dead_letters.raw import keep_refused, put_back
+from backfill.dead_letters.reading import committed_offsets, lane_consumer, present_ends
 from backfill.dead_letters.replay import Answer, Replay
 from backfill.dead_letters.scores import ScoreReplay
 from backfill.dead_letters.stores import StoreReplay
+from backfill.progress_bar import ProgressBar
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import group_of
+from penstock.kafka.records import Produced
 from penstock.kafka.topics import admin_client, largest_messages
 from penstock.settings import Settings
 from scoring.rescoring import open_rescorer
@@ -30,20 +33,46 @@ MOST_AT_ONCE = 500
 _TIMEOUT_S = 15.0
 
 
-def replay_lanes(project: Project, settings: Settings, lanes: Sequence[Lane]) -> Iterator[tuple[Lane, Counter[str]]]:
+def replay_lanes(
+    project: Project, settings: Settings, lanes: Mapping[Lane, int], command: str, console: Console
+) -> Iterator[tuple[Lane, Counter[str]]]:
     """Replay one lane after the other; yields each with how many of its letters went which way.
+
+    Letters that come meanwhile wait for the next replay: else one could be replayed several times in this one.
+
+    Args:
+        project: The pipeline.
+        settings: How to reach the servers.
+        lanes: The lanes, each with the number of letters that wait in it.
+        command: The command that the user typed.
+        console: Shows the progress.
 
     Raises:
         PenstockError: if a lane cannot be replayed; those before it are.
     """
     kafka, pipeline = settings.kafka.access, project.pipeline
-    replay = Replay(project.name, kafka, f"penstock dlq replay {project.reference}")
-    for lane in lanes:
+    replay = Replay(project.name, kafka, command)
+    ends = present_ends(kafka, {lane.topic for lane in lanes})
+    for lane, waiting in lanes.items():
         way = lane.way(pipeline)
         if way in (Way.SCORE, Way.EXCERPT) and not lane.is_answer:
             forget_what_is_scored(kafka, group_of(project.name, "scorer"), pipeline.features_topic)
-        with _answer(project, settings, lane, way) as answer:
-            yield lane, replay.run(lane, answer, restore=way is not Way.EXCERPT)
+        keep = partial(_keep, largest_messages([lane.topic], kafka)[lane.topic]) if way is Way.RAW else None
+        with _answer(project, settings, lane, way) as answer, ProgressBar(console) as progress:
+            progress.start_step(f"{lane}:", waiting, noun="letter")
+            outcomes = replay.run(
+                lane,
+                ends[lane.topic],
+                answer,
+                keep=keep,
+                restore=way is not Way.EXCERPT,
+                on_letters=progress.advance,
+            )
+        yield lane, outcomes
+
+
+def _keep(letter_bytes: int, placed: PlacedLetter, why: str) -> Produced:
+    return keep_refused(placed, why, letter_bytes, _now())
 
 
 @contextmanager

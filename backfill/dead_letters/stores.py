@@ -53,6 +53,6 @@ class StoreReplay:
 
     def _letter(self, placed: PlacedLetter, error: Undecodable | UnknownSchema) -> Produced:
         reason = f"penstock.{type(error).__name__}"
-        letter = replace(placed.letter.replayed(str(placed.place)), reason=reason, message=error.what)
+        letter = replace(placed.replayed(), reason=reason, message=error.what)
         topic = placed.place.topic
         return letter.record(topic, self._now(), self._letter_bytes(topic))

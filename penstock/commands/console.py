@@ -15,3 +15,8 @@ def console_on(stream: IO[str] | None = None, *, highlight: bool = True) -> Cons
     """A console as wide as the terminal, or as its content where there is none; on standard output by default."""
     stream = sys.stdout if stream is None else stream
     return Console(file=stream, width=None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=highlight)
+
+
+def printable(text: str) -> str:
+    """The text with characters that control a terminal as their escapes: it may be an event's."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ import click
 from backfill.dead_letters.lanes import Lane, LaneSummary, Place, PlacedLetter, Way, letter_topics
 from backfill.dead_letters.reading import Found, find_letters, read_letter_at
 from backfill.dead_letters.service import replay_lanes
+from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -54,7 +57,7 @@ def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, 
     """
     definition = load_pipeline(pipeline)
     found = find_letters(definition, Settings().kafka.access)
-    lanes = _chosen(found, topic, by, reason)
+    lanes = _chosen(pipeline, found, topic, by, reason)
     if as_json:
         click.echo(json.dumps([_as_json(lane, summary) for lane, summary in lanes.items()], indent=2))
         return
@@ -69,11 +72,12 @@ def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, 
             counts.append(f"{summary.waiting:,} waiting")
         if summary.quarantined:
             counts.append(f"{summary.quarantined:,} quarantined")
-        click.echo(f"{click.style(str(lane), bold=True)}: {', '.join(counts)}")
+        click.echo(f"{click.style(printable(str(lane)), bold=True)}: {', '.join(counts)}")
         latest = readable(summary.newest_ms, "seconds", zone=" UTC")
         click.echo(f"    latest      {latest} at {summary.latest}")
-        click.echo(f"    most often  {json.dumps(summary.messages.most_common(1)[0][0])[1:-1]}")
-    click.echo(f"next: penstock dlq show {pipeline} PLACE; penstock dlq replay {pipeline} --dry-run")
+        click.echo(f"    most often  {printable(summary.messages.most_common(1)[0][0])}")
+    name, options = shlex.quote(pipeline), _typed(topic, by, reason)
+    click.echo(f"next: penstock dlq show {name} PLACE; penstock dlq replay {name}{options} --dry-run")
 
 
 @dlq.command()
@@ -94,18 +98,18 @@ def show(pipeline: str, place: str) -> None:
         )
     placed = read_letter_at(Settings().kafka.access, at)
     letter = placed.letter
-    replays = f", its record was replayed {counted(letter.replays, 'time')}" if letter.replays else ""
+    replays = f", its record was replayed {counted(placed.replays, 'time')}" if placed.replays else ""
     quarantined = ": it is quarantined" if placed.is_quarantined else ""
     for label, text in (
         ("refused", f"{readable(placed.timestamp, 'seconds', zone=' UTC')} by {letter.component} of {letter.pipeline}"),
         ("reason", f"{letter.reason} ({letter.stage}): {letter.message}"),
         ("record", f"{Place(letter.topic, letter.partition, letter.offset)}{replays}{quarantined}"),
         ("replay", Lane.of(placed).way(project.pipeline).value),
-        ("headers", json.dumps({name: _text(value) for name, value in letter.original_headers})),
+        ("headers", ", ".join(f"{name}={_text(value)}" for name, value in letter.original_headers)),
         ("key", _text(letter.key)),
         ("value", _value(project, placed)),
     ):
-        click.echo(click.style(f"{label:<9}", dim=True) + text)
+        click.echo(click.style(f"{label:<9}", dim=True) + printable(text))
 
 
 @dlq.command()
@@ -124,42 +128,65 @@ def replay(pipeline: str, topic: str | None, by: str | None, reason: str | None,
     definition = project.pipeline
     lanes = {
         lane: summary
-        for lane, summary in _chosen(find_letters(definition, settings.kafka.access), topic, by, reason).items()
+        for lane, summary in _chosen(
+            pipeline, find_letters(definition, settings.kafka.access), topic, by, reason
+        ).items()
         if summary.letters
     }
     for lane, summary in lanes.items():
         if lane.way(definition) is Way.NONE:
-            click.echo(f"{lane}: {counted(summary.letters, 'letter')} left, {Way.NONE.value}")
+            click.echo(f"{printable(str(lane))}: {counted(summary.letters, 'letter')} left, {Way.NONE.value}")
         elif dry_run:
             quarantined = f", {summary.quarantined:,} quarantined" if summary.quarantined else ""
             click.echo(f"{lane}: {counted(summary.waiting, 'letter')}: each {lane.way(definition).value}{quarantined}")
-    chosen = [lane for lane, summary in lanes.items() if summary.waiting and lane.way(definition) is not Way.NONE]
+    chosen = {
+        lane: summary.waiting
+        for lane, summary in lanes.items()
+        if summary.waiting and lane.way(definition) is not Way.NONE
+    }
+    name, options = shlex.quote(pipeline), _typed(topic, by, reason)
+    command = f"penstock dlq replay {name}{options}"
     if dry_run:
-        click.echo(f"next: penstock dlq replay {pipeline}" if chosen else "nothing to replay")
+        click.echo(f"next: {command}" if chosen else "nothing to replay")
         return
-    for lane, outcomes in replay_lanes(project, settings, chosen):
+    for lane, outcomes in replay_lanes(project, settings, chosen, command, console_on(sys.stderr)):
         text = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "nothing"
         click.echo(f"{lane}: {text}")
     if not chosen:
         click.echo("nothing to replay")
 
 
-def _chosen(found: Found, topic: str | None, by: str | None, reason: str | None) -> Mapping[Lane, LaneSummary]:
+def _typed(topic: str | None, by: str | None, reason: str | None) -> str:
+    """The options that choose among the letters, as the user typed them."""
+    given = (("--topic", topic), ("--by", by), ("--reason", reason))
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given if value is not None)
+
+
+def _chosen(
+    pipeline: str, found: Found, topic: str | None, by: str | None, reason: str | None
+) -> Mapping[Lane, LaneSummary]:
     """The lanes that the options choose, in order.
 
     Raises:
         PenstockError: if there are letters, and an option chooses none of them.
     """
-    wanted = ((topic, "topic"), (by, "component_name"), (reason, "reason_name"))
+    wanted = (
+        ("--topic", topic, topic, "topic"),
+        ("--by", by, by and by.removeprefix("penstock."), "component_name"),
+        ("--reason", reason, reason and reason.removeprefix("penstock."), "reason_name"),
+    )
     lanes = dict(sorted(found.lanes.items()))
-    for value, attribute in wanted:
-        if value is None or not lanes:
+    for option, typed, named, attribute in wanted:
+        if typed is None or not lanes:
             continue
-        named = value.removeprefix("penstock.")
         known = sorted({getattr(lane, attribute) for lane in lanes})
         lanes = {lane: summary for lane, summary in lanes.items() if getattr(lane, attribute) == named}
         if not lanes:
-            raise PenstockError(f"no dead letter has {value}", where=f"there are: {', '.join(known)}")
+            raise PenstockError(
+                f"{option} {typed} chooses no dead letter",
+                where=printable(f"there are: {', '.join(known)}"),
+                next=f"give {option} one of these; penstock dlq list {shlex.quote(pipeline)}",
+            )
     return lanes
 
 
@@ -185,7 +212,7 @@ def _value(project: Project, placed: PlacedLetter) -> str:
         return "none"
     cut = "" if placed.letter.value_bytes is None else f" (the beginning of {placed.letter.value_bytes:,} bytes)"
     try:
-        return json.dumps(project.features_decoder().decode(value)) + cut
+        return json.dumps(project.features_decoder().decode(value), ensure_ascii=False) + cut
     except (Undecodable, UnknownSchema):
         more = f" ... ({len(value):,} bytes)" if len(value) > _EXCERPT else ""
         return _text(value[:_EXCERPT]) + more + cut
@@ -195,6 +222,6 @@ def _text(value: bytes | None) -> str:
     if value is None:
         return "none"
     try:
-        return json.dumps(value.decode())[1:-1]
+        return value.decode()
     except UnicodeDecodeError:
         return f"0x{value.hex()}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.gaps import NO_RESET
@@ -18,6 +19,10 @@ _TIMEOUT_S = 15.0
 _BATCH = 5_000
 # Longer than the open transaction of a killed writer can block the records after it.
 _STUCK_S = 90.0
+
+
+class RecordsGoneError(PenstockError):
+    """What should be read is not there any more, or never was: no topic, no partition, or records that were deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ def read_topic(
         end: The offset before which to stop; by default the last stable offset of each partition when the call starts.
 
     Raises:
-        PenstockError: if the topic does not exist, Kafka cannot be reached or stops answering, or it deletes records
-            that are still to be read.
+        RecordsGoneError: if the topic or a partition does not exist, or Kafka deletes records before they are read.
+        PenstockError: if Kafka cannot be reached, stops answering, or does not allow the reader to read.
     """
     consumer = Consumer(
         {
@@ -63,6 +68,12 @@ def read_topic(
     )
     try:
         known = _end_offsets(consumer, kafka, topic)
+        if missing := sorted({*(start or {}), *(end or {})} - known.keys()):
+            raise RecordsGoneError(
+                f"topic {topic} has no partition {missing[0]}, it has {counted(len(known), 'partition')}",
+                where=str(kafka),
+                next="penstock topics show PIPELINE",
+            )
         ends = known if end is None else known | {partition: min(known[partition], end[partition]) for partition in end}
         starts = dict.fromkeys(ends, OFFSET_BEGINNING) if start is None else start
         open_partitions = {partition for partition, first in starts.items() if max(0, first) < ends[partition]}
@@ -87,7 +98,7 @@ def read_topic(
                 if error is not None:
                     # Transaction markers occupy offsets: only the broker knows that the last record has been read.
                     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the library's public names
-                        raise PenstockError(
+                        raise RecordsGoneError(
                             "Kafka deleted records before they were read",
                             where=f"{topic}[{partition}]@{message.offset()} at {kafka}",
                             next="run the command again, which reads what the topic still has; "
@@ -122,7 +133,8 @@ def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int
     try:
         metadata = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
-            raise PenstockError(
+            is_gone = metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            raise (RecordsGoneError if is_gone else PenstockError)(
                 what=f"topic {topic} cannot be read: {metadata.error.str()}",
                 where=str(kafka),
                 next="penstock topics create PIPELINE, if it does not exist yet",

@@ -118,6 +118,10 @@ class OutcomeUnknownError(Exception):
     """The producer was discarded: only the broker knows whether the batch was written."""
 
 
+class RecordRefusedError(PenstockError):
+    """Kafka refuses a record for what it is, such as its length: the same batch would be refused again."""
+
+
 class TransactionClient(Protocol):
     """The methods of confluent-kafka's Producer that transactions need."""
 
@@ -215,7 +219,8 @@ class TransactionalProducer:
         Raises:
             TransactionAbortedError: nothing was written.
             OutcomeUnknownError: the producer was discarded; call :meth:`start`, then read the committed offsets.
-            PenstockError: the broker refuses a record or fences this instance, permanently. Nothing was written.
+            RecordRefusedError: the broker refuses a record, permanently. Nothing was written.
+            PenstockError: the broker fences this instance, permanently. Nothing was written.
         """
         self._replace_if_in_doubt(fenced_by_group=bool(offsets))
         producer = self._producer
@@ -428,8 +433,8 @@ def producer_factory(
     )
 
 
-def _record_refused(record: Produced, error: KafkaError) -> PenstockError:
-    return PenstockError(
+def _record_refused(record: Produced, error: KafkaError) -> RecordRefusedError:
+    return RecordRefusedError(
         f"Kafka refuses the record written for this one: {error.str()}",
         where=str(record.origin),
         safe="nothing of the batch was written, and its offsets are not committed",

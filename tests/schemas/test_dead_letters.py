@@ -110,13 +110,15 @@ def test_a_record_that_has_such_a_header_itself_keeps_it() -> None:
 
 def test_a_record_that_is_replayed_has_its_own_headers_and_names_its_letter() -> None:
     answered = replace(LETTER, original_headers=(("a", b"1"), ("penstock.source.topic", b"events.card")))
-    replayed = answered.replayed("events.card.dlq[3]@7")
+    replayed = answered.replayed("events.card.dlq[3]@7", 1)
     replay = (("penstock.replay.of", b"events.card.dlq[3]@7"), ("penstock.replay.count", b"1"))
     assert replayed.original_headers == (("a", b"1"), *replay)
-    again = replayed.replayed("events.card.dlq[3]@9")
-    assert (again.replays, again.original_headers[1]) == (2, ("penstock.replay.of", b"events.card.dlq[3]@9"))
+    again = replayed.replayed("events.card.dlq[3]@9", 2)
+    assert again.original_headers == (("a", b"1"), (replay[0][0], b"events.card.dlq[3]@9"), (replay[1][0], b"2"))
+    assert (answered.replay, again.replay) == (None, ("events.card.dlq[3]@9", 2))
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-1", b"9" * 5_000, None])
 def test_a_count_of_replays_that_is_no_number_counts_as_none(count: bytes | None) -> None:
-    assert replace(LETTER, original_headers=(("penstock.replay.count", count),)).replays == 0
+    headers = (("penstock.replay.of", b"t.dlq[0]@1"), ("penstock.replay.count", count))
+    assert replace(LETTER, original_headers=headers).replay is None

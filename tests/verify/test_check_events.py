@@ -256,7 +256,7 @@ def test_a_copy_in_another_partition_arrived_right_after_the_one_that_was_taken(
 
 def test_an_event_that_was_put_back_counts_there_and_its_letter_is_right() -> None:
     refused = letter(0, "penstock.InvalidField", "validate", json.dumps(GOOD).encode())
-    put_back = DeadLetter.read(refused.key, refused.value, refused.headers).replayed("events.payments.dlq[0]@0")
+    put_back = DeadLetter.read(refused.key, refused.value, refused.headers).replayed("events.payments.dlq[0]@0", 1)
     records = [record(0, GOOD), Record(0, 1, 2_000, b"c", put_back.value, tuple(put_back.original_headers))]
     decoder = Decoder(contract_schema(Payment))
     judged = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY, letters=[refused])
@@ -264,3 +264,15 @@ def test_an_event_that_was_put_back_counts_there_and_its_letter_is_right() -> No
     assert check_dead_letters(judged, "payments", "events.payments", [refused]) == (1, 0, [])
     replay = judge_events(PLAN, PLAN.source, Payment, records, decoder, KEY)
     assert list(replay.events) == [Position(0, 0)]
+
+
+def test_a_letter_that_a_replay_kept_again_has_its_headers_and_counts_once() -> None:
+    refused = letter(0, "penstock.InvalidField", "validate", b"{}")
+    whole = DeadLetter.read(refused.key, refused.value, refused.headers)
+    again = whole.replayed("events.payments.dlq[0]@0", 1)
+    raw = Record(0, 0, 1_000, refused.key, refused.value, tuple(whole.original_headers))
+    judged = judge_events(PLAN, PLAN.source, Payment, [raw], Decoder(contract_schema(Payment)), KEY, letters=[refused])
+    kept = Record(0, 1, 1_000, again.key, again.value, tuple(again.headers()))
+    assert check_dead_letters(judged, "payments", "events.payments", [refused, kept]) == (1, 0, [])
+    _, wrong, (example,) = check_dead_letters(judged, "payments", "events.payments", [kept])
+    assert (wrong, "headers" in example) == (1, True)

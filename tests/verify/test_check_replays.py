@@ -39,8 +39,14 @@ def kept(letter: DeadLetter, offset: int = 0) -> Record:
     return Record(0, offset, 0, letter.key, letter.value, tuple(letter.headers()))
 
 
+FORGED = replace(
+    REFUSED, original_headers=((REPLAY_OF, f"{RAW}.dlq[1]@0".encode()), (REPLAY_COUNT, b"2"), ("app", b"1"))
+)
+KEPT_AGAIN = REFUSED.replayed(f"{RAW}.dlq[0]@0", 1)
+
+
 def put_back(letter: DeadLetter, place: str = f"{RAW}.dlq[0]@0", **changes: Any) -> Record:
-    copy = letter.replayed(place)
+    copy = letter.replayed(place, 1)
     return replace(Record(0, 9, 0, copy.key, copy.value, tuple(copy.original_headers)), **changes)
 
 
@@ -55,7 +61,7 @@ def check(**changes: Any) -> ReplayFindings:
     return check_replays(PLAN, f"{PREDICTIONS}.dlq", RunData(**(of_run | changes)))
 
 
-AGAIN = UNSCORED.replayed(f"{PREDICTIONS}.dlq[0]@0")
+AGAIN = UNSCORED.replayed(f"{PREDICTIONS}.dlq[0]@0", 1)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,8 @@ AGAIN = UNSCORED.replayed(f"{PREDICTIONS}.dlq[0]@0")
             f"{PREDICTIONS}.dlq[0]@0",
         ),
         ({"unscored": (kept(UNSCORED), kept(AGAIN, 1))}, f"{PREDICTIONS}.dlq[0]@0"),
+        ({"dead_letters": ((kept(FORGED),),), "sources": ((put_back(FORGED),),)}, f"{RAW}.dlq[0]@0"),
+        ({"dead_letters": ((kept(REFUSED), kept(KEPT_AGAIN, 1)),)}, f"{RAW}.dlq[0]@0"),
         (
             {
                 "unpublished": (kept(EXCERPT, 3),),
@@ -100,6 +108,10 @@ def test_what_a_replay_writes_passes(run: dict[str, Any], replayed: str) -> None
         ({"sources": ((put_back(replace(REFUSED, original_headers=())),),)}, "is not of the record"),
         ({"sources": ((put_back(REFUSED, f"{RAW}.dlq[0]@7"),),)}, "which is no dead letter"),
         ({"sources": ((put_back(REFUSED, "nonsense"),),)}, "which is no dead letter"),
+        (
+            {"dead_letters": ((kept(REFUSED), kept(KEPT_AGAIN, 1)),), "sources": ((put_back(REFUSED),),)},
+            "which was replayed before",
+        ),
         (
             {
                 "sources": (

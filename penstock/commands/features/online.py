@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from penstock.commands.console import console_on
+from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.features.named_entity import (
     hash_option,
@@ -120,7 +120,7 @@ def _print_vector(console: Console, view: ViewPlan, vector: FeatureVector, now_m
         Text.assemble(
             (view.id, "bold"),
             f"  {view.entity} ",
-            (_printable(vector.entity), "bold"),
+            (printable(vector.entity), "bold"),
             "  ",
             (vector.state, _COLOURS[vector.state]),
         )
@@ -151,13 +151,8 @@ def _value_text(value: FeatureValue) -> str:
     if isinstance(value, list):
         # No thousands separators: they look like the list's. Texts are quoted because they may be empty.
         items = (f"{v:.6g}" if isinstance(v, float) else json.dumps(v, ensure_ascii=False) for v in value)
-        return f"[{_printable(', '.join(items))}]"
-    return f"{value:,.6g}" if isinstance(value, float) else _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """The text with characters that control a terminal as their escapes: it may be an event's."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return f"[{printable(', '.join(items))}]"
+    return f"{value:,.6g}" if isinstance(value, float) else printable(str(value))
 
 
 def _print_view(console: Console, plan: PipelinePlan, view: ViewPlan) -> None:

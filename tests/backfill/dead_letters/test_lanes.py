@@ -17,7 +17,8 @@ LETTER = DeadLetter("events.payments", 0, 1, "payments", "validate", "penstock.j
 
 
 def placed(offset: int, timestamp: int = 5, replays: int = 0) -> PlacedLetter:
-    headers = (("penstock.replay.count", b"%d" % replays),)
+    of = str(Place(RAW, 0, offset - 1)).encode()
+    headers = (("penstock.replay.of", of), ("penstock.replay.count", b"%d" % replays))
     return PlacedLetter(Place(RAW, 0, offset), timestamp, replace(LETTER, original_headers=headers))
 
 
@@ -53,6 +54,25 @@ def test_letters_are_counted_as_waiting_unless_they_are_replayed_or_quarantined(
     assert (summary.letters, summary.waiting, summary.quarantined) == (3, 1, 1)
     assert summary.messages == {"why": 3}
     assert (summary.oldest_ms, summary.newest_ms, summary.latest) == (3, 9, Place(RAW, 0, 3))
+
+
+@pytest.mark.parametrize(
+    ("of", "count"),
+    [
+        (f"{RAW}[0]@4", 3),
+        (f"{RAW}[0]@5", 0),
+        (f"{RAW}[0]@6", 0),
+        (f"{RAW}[1]@4", 0),
+        ("other.dlq[0]@4", 0),
+        ("nonsense", 0),
+    ],
+)
+def test_a_count_that_a_producer_forged_on_a_raw_event_does_not_count(of: str, count: int) -> None:
+    headers = (("penstock.replay.of", of.encode()), ("penstock.replay.count", b"3"))
+    letter = PlacedLetter(Place(RAW, 0, 5), 5, replace(LETTER, original_headers=headers))
+    assert (letter.replays, letter.is_quarantined) == (count, count == 3)
+    replay = (("penstock.replay.of", str(letter.place).encode()), ("penstock.replay.count", b"%d" % (count + 1)))
+    assert tuple(letter.replayed().original_headers) == replay
 
 
 def test_a_place_is_read_as_it_is_written() -> None:

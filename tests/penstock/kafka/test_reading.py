@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from penstock.errors import PenstockError
 from penstock.kafka import reading
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.reading import read_topic
+from penstock.kafka.reading import RecordsGoneError, read_topic
 
 
 class FakeMessage:
@@ -87,3 +88,20 @@ def test_the_end_of_the_topic_is_no_reason_to_wait() -> None:
     began = time.monotonic()
     list(read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic"))
     assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("bounds", [{"start": {7: 0}}, {"end": {7: 1}}])
+def test_a_partition_that_does_not_exist_is_named(bounds: Any) -> None:
+    with pytest.raises(RecordsGoneError, match="has no partition 7, it has 2 partitions"):
+        list(read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic", **bounds))
+
+
+@pytest.mark.parametrize(
+    ("code", "is_gone"), [(KafkaError.UNKNOWN_TOPIC_OR_PART, True), (KafkaError.TOPIC_AUTHORIZATION_FAILED, False)]
+)
+def test_only_a_topic_that_does_not_exist_is_gone(code: int, is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = SimpleNamespace(error=KafkaError(code), partitions={})
+    monkeypatch.setattr(FakeConsumer, "list_topics", lambda *_, **__: SimpleNamespace(topics={"topic": metadata}))
+    with pytest.raises(PenstockError, match="topic topic cannot be read") as refused:
+        list(read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic"))
+    assert isinstance(refused.value, RecordsGoneError) == is_gone
