@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
@@ -35,6 +36,8 @@ START_MS = 1_772_366_400_000
 HISTORY, DRIFTED, LAST = 700, 350, 5
 # How many of the history's events the first scorer's model has no number for.
 UNSCORED = 10
+# The length of a text that makes an event too long for its topic, after it was refused.
+LONG = 20_000
 _BATCH = 5
 # A job on a loaded machine is late with its checkpoints and its records. Events are held back for it, so that there are
 # some left for it to repeat.
@@ -174,6 +177,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner = _Runner(project, settings, services, refunded)
         services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "5000")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
+        runner.produce_refused(events[HISTORY - 1] | {"id": "long", "amount": -1.0, "shop": "x" * LONG})
         runner.label(events[:HISTORY], rng=random.Random(seed))
         for source in project.plan.sources:
             runner.await_role("features", source.topic)
@@ -189,7 +193,10 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner.await_role("scorer", project.pipeline.features_topic)
         services.kill("scorer")
         services.call("load-trained", "model", "load", file, "--version", "1")
+        # One of the events that the job refused is too long for its topic by now: it stays a letter.
+        runner.take_messages_of(LONG)
         services.call("replay", "dlq", "replay", file)
+        runner.take_messages_of(1_048_588)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
         kill_point, is_killed = KillPoint(project.pipeline, runner.lag), False
@@ -270,6 +277,19 @@ class _Runner:
                     card = one["card"]
                     self._producer.produce(topic, json.dumps(one).encode(), card, partition_of(card))
         assert self._producer.flush(30) == 0
+
+    def produce_refused(self, tap: dict[str, Any]) -> None:
+        """Produce one tap, which the job refuses."""
+        card = tap["card"]
+        self._producer.produce(self._project.plan.source.topic, json.dumps(tap).encode(), card, partition_of(card))
+        assert self._producer.flush(30) == 0
+
+    def take_messages_of(self, most: int) -> None:
+        """Set the length of the longest message that the topic of the taps takes."""
+        entry = ConfigEntry("max.message.bytes", str(most), incremental_operation=AlterConfigOpType.SET)
+        topic = ConfigResource(ResourceType.TOPIC, self._project.plan.source.topic, incremental_configs=[entry])
+        admin = AdminClient(self._kafka.client())
+        admin.incremental_alter_configs([topic])[topic].result(15)
 
     def label(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
         """Label events: large amounts are more often fraud."""

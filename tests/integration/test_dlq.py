@@ -228,6 +228,32 @@ def test_of_an_event_whose_letter_has_an_excerpt_the_raw_topic_gives_the_whole(b
     assert (second.key, second.value, second.headers[0]) == (first.key, first.value, ("app", b"1"))
 
 
+def test_an_event_that_is_too_long_for_its_topic_by_now_stays_a_letter_and_the_others_are_put_back(
+    bench: ScorerBench,
+) -> None:
+    raw = bench.pipeline.source.topic
+    letters = [replace(refused_event(bench, number), partition=0) for number in range(6)]
+    put_letters(bench, [*letters[:3], replace(letters[3], value=os.urandom(20_000)), *letters[4:]])
+    bench.configure(raw, "max.message.bytes", "10000")
+    again = "1 refused by Kafka: kept as a letter"
+    assert f"5 put back to the raw topic, {again}" in replayed(bench)
+    bench.configure(raw, "max.message.bytes", "100000")
+    assert "1 put back" in replayed(bench)
+    assert len(records(bench, raw)) == len(letters)
+    (last,) = [DeadLetter.read(r.key, r.value, r.headers) for r in records(bench, f"{raw}.dlq")][len(letters) :]
+    assert "not put back: Kafka refuses" in last.message
+
+
+def test_after_three_refusals_by_kafka_a_letter_is_quarantined(bench: ScorerBench) -> None:
+    raw = bench.pipeline.source.topic
+    put_letters(bench, [replace(refused_event(bench, 0), value=os.urandom(20_000))])
+    bench.configure(raw, "max.message.bytes", "10000")
+    for _ in range(3):
+        assert "1 refused by Kafka" in replayed(bench)
+    assert replayed(bench) == "nothing to replay\n"
+    assert records(bench, raw) == []
+
+
 def test_what_a_sink_refused_is_written_to_its_store(bench: ScorerBench) -> None:
     record = bench.record(1, 77)
     good = DeadLetter(

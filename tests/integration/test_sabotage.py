@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from deploy.local.stack import Stack
+from penstock.kafka.reading import Record
 from penstock.paths import BUILD
 from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
@@ -52,7 +53,12 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert report.training_sets_checked == 1
     assert sum(prediction.replayed is not None for prediction in recorded[1].predictions) == UNSCORED
     assert report.letters_replayed > UNSCORED, "no raw event was put back"
+    assert sum(b"; not put back: " in (value or b"") for _, value in _headers(recorded[1].dead_letters[0])) == 1
     assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
+
+
+def _headers(records: Sequence[Record]) -> Iterator[tuple[str, bytes | None]]:
+    return (header for record in records for header in record.headers)
 
 
 def test_a_model_whose_quality_cannot_be_measured_is_reported_as_unchecked(recorded: tuple[Project, RunData]) -> None:
