@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -20,8 +20,10 @@ from penstock.counts import counted
 from penstock.errors import PenstockError
 from scoring.onnx_session import open_session
 from scoring.onnx_wrapping import (
+    OPTIONS,
     ScoreOutput,
     Tensors,
+    Wording,
     dtype_of,
     is_flat,
     match_tensors,
@@ -48,6 +50,10 @@ class CheckRows:
 
     vectors: FloatArray
     scores: NDArray[np.float64]
+
+    def without_null(self, inputs: Sequence[str], nulls: Iterable[str]) -> list[str]:
+        """Those of the inputs with a value for null that is checked by no row: none has null there."""
+        return [name for name in nulls if not np.isnan(self.vectors[:, inputs.index(name)]).any()]
 
     @property
     def sha256(self) -> str:
@@ -89,6 +95,9 @@ def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
         raise _bad_rows(f"the rows have no column {missing[0]}", path)
     if not table.num_rows:
         raise _bad_rows("there are no rows", path)
+    if nulls := table[SCORE].null_count:
+        what = f"{counted(nulls, 'row')} without a {SCORE}; Parquet can say NaN, if the model gives no number"
+        raise _bad_rows(what, path)
     columns = {name: _numbers(table, name, path) for name in (*inputs, SCORE)}
     with np.errstate(over="ignore"):
         vectors = np.stack([columns[name] for name in inputs], axis=1).astype(np.float32)
@@ -157,6 +166,7 @@ def fit_tensors(
     nulls: Mapping[str, float],
     vectors: FloatArray,
     where: str,
+    said: Wording = OPTIONS,
 ) -> FittedModel:
     """Wrap a model, and check that it then scores the vectors as it does alone.
 
@@ -167,16 +177,17 @@ def fit_tensors(
         nulls: What null becomes, for inputs whose tensor has none.
         vectors: Some vectors, float32 [N, inputs].
         where: For messages.
+        said: How the user said what the model does not say.
 
     Raises:
         PenstockError: if the model does not fit the inputs, or cannot score the vectors.
     """
     model = read_model(content, where)
     tensors = match_tensors(model, inputs, where)
-    require_nulls(tensors, inputs, nulls, where)
+    require_nulls(tensors, inputs, nulls, where, said)
     outputs = _run(content, tensors, inputs, nulls, vectors, where)
     widths = {name: value.reshape(len(value), -1).shape[1] for name, value in outputs.items()}
-    name, column = score_column(model, output, widths, where)
+    name, column = score_column(model, output, widths, where, said)
     wrapped = wrap(model, tensors, inputs, nulls, name, column)
     alone = outputs[name].reshape(len(vectors), -1)[:, column].astype(np.float64)
     if not np.allclose(score_onnx(wrapped, vectors), alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):

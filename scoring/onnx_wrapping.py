@@ -65,6 +65,29 @@ class Tensors:
         return {name: tensor.type.tensor_type.elem_type for name, tensor in self.of_input.items()}
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How the user says what a model does not say of itself, for messages."""
+
+    output: str
+    column: str
+    null: str
+    an_output: str
+    a_column: str
+    a_null: str
+
+
+OPTIONS = Wording("--output", "--column", "--null", "--output NAME", "--column NUMBER", "--null {name}=0")
+ARGUMENTS = Wording(
+    "OnnxModel(output=)",
+    "OnnxModel(column=)",
+    "OnnxModel(nulls=)",
+    "OnnxModel(..., output=NAME)",
+    "OnnxModel(..., column=NUMBER)",
+    'OnnxModel(..., nulls={{"{name}": 0}})',
+)
+
+
 def read_model(content: bytes, where: str) -> ModelProto:
     """The model in the bytes of a file.
 
@@ -131,25 +154,42 @@ def match_tensors(model: ModelProto, inputs: Sequence[str], where: str) -> Tenso
     return Tensors(None, found)
 
 
-def require_nulls(tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], where: str) -> None:
-    """Check that every input whose tensor has no null has a value for it.
+def require_nulls(
+    tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], where: str, said: Wording = OPTIONS
+) -> None:
+    """Check that every input whose tensor has no null has a value for it, which the tensor can have.
 
     Raises:
-        PenstockError: if one has none, or a value is for no input.
+        PenstockError: if one has none, or a value is for no input, or is none of its tensor's numbers.
     """
     if unknown := [name for name in nulls if name not in inputs]:
-        raise _misfit(f"--null names {unknown[0]}, which is no input of the model", where)
+        advice = f"the inputs are {', '.join(inputs)}"
+        raise _misfit(f"{said.null} names {unknown[0]}, which is no input of the model", where, advice)
     for name, kind in tensors.types(inputs).items():
         if kind not in _TAKES_NAN and name not in nulls:
-            raise PenstockError(
-                f"the model takes {name} as {_NUMBERS[kind]}, which has no null",
-                where=where,
-                safe="no version was written",
-                next=f"say what null becomes: --null {name}=0",
-            )
+            advice = f"say what null becomes: {said.a_null.format(name=name)}"
+            raise _misfit(f"the model takes {name} as {_NUMBERS[kind]}, which has no null", where, advice)
+        if name in nulls and not _can_be(nulls[name], kind):
+            what = f"{said.null}: null of {name} becomes {nulls[name]:g}, which is no {_NUMBERS[kind]}"
+            raise _misfit(what, where, f"give a number that it can be, such as {said.a_null.format(name=name)}")
 
 
-def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, int], where: str) -> tuple[str, int]:
+def _can_be(value: float, kind: int) -> bool:
+    """Whether a tensor's element can be this number, which a vector has as float32."""
+    if not np.isfinite(value):
+        return False
+    if kind == TensorProto.BOOL:
+        return value in (0, 1)
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    if kind in _TAKES_NAN:
+        return abs(value) <= min(float(np.finfo(dtype).max), float(np.finfo(np.float32).max))
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return value == int(value) and least <= value < most and float(np.float32(value)) == value
+
+
+def score_column(
+    model: ModelProto, output: ScoreOutput, widths: Mapping[str, int], where: str, said: Wording = OPTIONS
+) -> tuple[str, int]:
     """The name of the output with the score, and its column.
 
     Args:
@@ -157,6 +197,7 @@ def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, in
         output: What the user says of it.
         widths: How many numbers each of the model's outputs has for a row, from a run of it; others are no tensors.
         where: For messages.
+        said: How the user said it.
 
     Raises:
         PenstockError: if there is no such output, or several could be it.
@@ -168,18 +209,20 @@ def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, in
     if name is None:
         if len(scores) != 1:
             maps = any(one.type.HasField("sequence_type") for one in outputs.values())
-            advice = "export it with zipmap=False, which gives a tensor" if maps else "name one: --output NAME"
+            advice = "export it with zipmap=False, which gives a tensor" if maps else f"name one: {said.an_output}"
             count = "several outputs that can be" if scores else "no output that is"
             raise _misfit(f"the model has {count} the score: {described}", where, advice)
         (name,) = scores
     elif name not in scores:
-        raise _misfit(f"output {name} is no tensor of floating-point numbers; the model has {described}", where)
+        advice = f"{said.an_output} names one of: {', '.join(scores) or 'none that can be the score'}"
+        raise _misfit(f"output {name} is no tensor of floating-point numbers; the model has {described}", where, advice)
     width = widths[name]
     column = (width - 1 if width <= 2 else None) if output.column is None else output.column
     if column is None:
-        raise _misfit(f"output {name} has {width} numbers for each row", where, "choose one: --column NUMBER, from 0")
-    if column >= width:
-        raise _misfit(f"output {name} has {width} numbers for each row, there is no column {column}", where)
+        raise _misfit(f"output {name} has {width} numbers for each row", where, f"choose one: {said.a_column}, from 0")
+    if column not in range(width):
+        advice = f"{said.a_column} is from 0 to {width - 1}"
+        raise _misfit(f"output {name} has {width} numbers for each row, there is no column {column}", where, advice)
     return name, column
 
 

@@ -12,7 +12,7 @@ from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
-from penstock.commands.options import EventTime
+from penstock.commands.options import EventTime, Finite
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.repository import ModelRepository
@@ -82,9 +82,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     "--column", type=click.IntRange(min=0), help="Its column, from 0 (default: the only one, or the second of two)."
 )
 @click.option("--null", "nulls", multiple=True, metavar="INPUT=NUMBER", help="What null becomes in this input.")
-@click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
-)
+@click.option("--tolerance", type=Finite(min=0), default=1e-5, show_default=True, help="How far a score may be off.")
 @click.option(
     "--backfill",
     "folder",
@@ -132,6 +130,10 @@ def import_command(
         data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
         reference = build_reference(project, data, imported, seed)
     about = [("imported", origin_of(imported.manifest))]
+    about += [
+        ("not checked", f"what null of {name} becomes: no row of {check_rows} has null there")
+        for name in rows.without_null(inputs, request.nulls)
+    ]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
     _write(project, settings, imported, reference, about)
@@ -166,7 +168,7 @@ def _nulls(texts: tuple[str, ...]) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            found[name] = float(number)
+            found[name] = float(number if name else "")
         except ValueError:
             raise click.BadParameter(f"{text!r} is not INPUT=NUMBER", param_hint="--null") from None
     return found
