@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,13 @@ from scoring.gates.gates import (
     judge_latency,
     judge_quality,
     judge_robustness,
+    without_skipped,
 )
 from scoring.gates.report import Bin, Report
 from scoring.gates.statistics import Interval, Numbers
 from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.protocol import InferenceError, ModelServer, ModelServerUnavailable
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
@@ -45,6 +47,8 @@ from streams.plan.project import Project
 _CALLS = {1: 2_000, 64: 1_000, 1_024: 300}
 _DEADLINE_S = 10.0
 _BINS = 10
+# Rows of a call that only scores, and how many values of a column make groups: each needs enough events.
+_ROWS, _MOST_GROUPS = 4_096, 50
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
 Call = Callable[[FloatArray], object]
@@ -73,17 +77,18 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, the backfill does not fit the pipeline, or it has no such events.
+        PenstockError: if there is no such version, it would be compared with itself, the backfill does not fit the
+            pipeline, or it has no such events.
     """
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
-    serving = repository.serving_config(model.name)
-    against = request.against or (serving.version if serving and serving.version != version else None)
+    against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
-    sessions = {number: open_session(repository.model_file(model.name, number)) for number in manifests}
-    scores = {number: scores_of(session, data.X).astype(np.float64) for number, session in sessions.items()}
+    runs = {number: _Version(repository.model_file(model.name, number)) for number in manifests}
+    scored = {number: run.scores(data.X) for number, run in runs.items()}
+    scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
         data.event_times,
         data.y.astype(np.float64),
@@ -95,21 +100,96 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
     manifest = manifests[version]
-    names, extremes = _extremes(len(model.inputs))
-    of_extremes = scores_of(sessions[version], extremes).tolist()
     results = [
         *_provenance(project, manifest),
         *_unknown_training(manifests),
-        *judge_robustness(dict(zip(names, of_extremes, strict=True)), holdout.scores),
-        *judge_quality(judged, limits),
-        *judge_calibration(judged, limits),
+        *_robustness(runs[version], holdout.scores, scored[version][1], len(model.inputs)),
+        *(_of_scores(judged, limits) if finite.any() else _without_scores()),
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
+    why = ""
     if against is not None:
-        where, times = _latency(settings, model.name, (version, against), sessions, data.X)
-        results += judge_latency(times, limits, where, request.seed)
-    return Report(model.name, version, against, len(data), results, _bins(judged))
+        with closing(open_server(PRIMARY_SERVER, settings)) as server:
+            ready = _ready(server, model.name)
+            if request.against is None:
+                loaded = "cannot be asked" if ready is None else f"has {'' if against in ready else 'not '}loaded it"
+                why = f"config.pbtxt names it, {server.name} {loaded}"
+            failure = next((error for _, error in scored.values() if error is not None), None)
+            if failure is not None:
+                results.append(_untimed(failure))
+            elif "latency" not in limits.skip:
+                results += _latency(server, ready or set(), model.name, (version, against), runs, data.X, request)
+    results = without_skipped(results, limits)
+    return Report(model.name, version, against, len(data), results, _bins(judged), why)
+
+
+class _Version:
+    """A version that is run in this process, as far as it can be."""
+
+    def __init__(self, path: Path) -> None:
+        self._session: InferenceSession | None = None
+        self._broken: str | None = None
+        try:
+            self._session = open_session(path)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+            self._broken = _first_line(error)
+
+    def infer(self, vectors: FloatArray) -> FloatArray:
+        """Score some vectors; whatever the version raises is raised."""
+        assert self._session is not None
+        return scores_of(self._session, vectors)
+
+    def scores(self, vectors: FloatArray) -> tuple[Numbers, str | None]:
+        """The score of each vector, NaN for all of a call that fails; and why one failed, if one did."""
+        found, failure = np.full(len(vectors), np.nan), self._broken
+        for begin in range(0, len(vectors) if failure is None else 0, _ROWS):
+            try:
+                found[begin : begin + _ROWS] = self.infer(vectors[begin : begin + _ROWS])
+            except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+                failure = _first_line(error)
+        return found, failure
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _against(repository: ModelRepository, model: str, version: int, wanted: int | None) -> int | None:
+    """The version to compare with: the one that the user names, or the one that is served, if it is another."""
+    if wanted == version:
+        raise PenstockError(
+            f"version {version} would be compared with itself",
+            where="--against",
+            next="name another version, or leave --against out to compare with the one that is served",
+        )
+    if wanted is not None:
+        return wanted
+    serving = repository.serving_config(model)
+    return serving.version if serving is not None and serving.version != version else None
+
+
+def _robustness(run: _Version, of_holdout: Numbers, failure: str | None, inputs: int) -> list[Result]:
+    names, extremes = _extremes(inputs)
+    found = {name: run.scores(row[np.newaxis]) for name, row in zip(names, extremes, strict=True)}
+    failures = {"all events": failure, **{name: error for name, (_, error) in found.items()}}
+    return judge_robustness(
+        {name: float(score[0]) for name, (score, _) in found.items()},
+        of_holdout,
+        {where: error for where, error in failures.items() if error is not None},
+    )
+
+
+def _of_scores(judged: Holdout, limits: Limits) -> list[Result]:
+    return [*judge_quality(judged, limits), *judge_calibration(judged, limits)]
+
+
+def _without_scores() -> list[Result]:
+    text = "no event has a number of each version"
+    return [
+        Result(gate, "all events", Verdict.INCONCLUSIVE, 0, text, _NONE, "numbers")
+        for gate in ("quality", "cost", "calibration")
+    ]
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
@@ -142,19 +222,35 @@ def _later(
 
 
 def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequence[str]) -> dict[str, list[object]]:
-    """The values of the columns of groups, for each event."""
-    if unknown := [name for name in names if name not in backfill.columns()]:
+    """The values of the columns of groups, for each event.
+
+    Raises:
+        PenstockError: if there is no such column, or one has too many values to be one of groups.
+    """
+    known = backfill.columns()
+    if unknown := [name for name in names if name not in known]:
+        fields = ", ".join(name for name in known if name.startswith("event."))
         raise PenstockError(
             f"the backfill has no column {unknown[0]}, by which groups are to be compared",
-            where=str(backfill.folder),
-            next=f"name columns of it in the file of gates; {project.reference} carries those in passthrough=(...)",
+            where=f"{backfill.folder}, which has of the events: {fields or 'none'}",
+            next="name one of these in the file of gates, as event.FIELD; or name the field in "
+            f"Pipeline(passthrough=(...)) of {project.reference}, and make a new backfill: "
+            f"penstock backfill run {project.reference} --from TIME --to TIME --out FOLDER",
         )
     values: dict[str, tuple[object, ...]] = {}
-    for batch in backfill.batches(["event_id", *names]) if names else ():
+    for batch in backfill.batches(list(dict.fromkeys(("event_id", *names)))) if names else ():
         columns = [batch.column(name).to_pylist() for name in ("event_id", *names)]
         for event_id, *found in zip(*columns, strict=True):
             values.setdefault(event_id, tuple(found))
-    return {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
+    columns_of = {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
+    for name, found in columns_of.items():
+        if (number := len(set(map(str, found)))) > _MOST_GROUPS:
+            raise PenstockError(
+                f"column {name} has {number:,} values, which are too many groups",
+                where="groups = [...] of the file of gates",
+                next=f"name columns with at most {_MOST_GROUPS} values, such as a country or a kind",
+            )
+    return columns_of
 
 
 def _extremes(inputs: int) -> tuple[list[str], FloatArray]:
@@ -168,15 +264,28 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
     """Whether the version takes the pipeline's inputs, of the views as they are, and says where it comes from."""
     views = view_versions(project.plan, project.pipeline.model.inputs)
     origin = manifest.sha256 if isinstance(manifest, ImportManifest) else manifest.data_hash
-    for what, good, limit in (
-        ("inputs", manifest.inputs == project.pipeline.model.inputs, "those of Model(inputs=...)"),
-        ("views", dict(manifest.views) == views, "the pipeline's, as they are now"),
-        ("origin", bool(origin and manifest.libraries), "a hash of its data or file, and its libraries"),
+    for good, passed, failed, limit in (
+        (
+            manifest.inputs == project.pipeline.model.inputs,
+            "takes the inputs of the pipeline's model",
+            "takes other inputs than the pipeline's model",
+            "the inputs of Model(inputs=...)",
+        ),
+        (
+            dict(manifest.views) == views,
+            "was made with the views as they are",
+            "was made with other versions of the views",
+            "the pipeline's views, as they are now",
+        ),
+        (
+            bool(origin and manifest.libraries),
+            "says what it was made from",
+            "does not say what it was made from",
+            "a hash of its data or file, and its libraries",
+        ),
     ):
         verdict = Verdict.PASS if good else Verdict.FAIL
-        yield Result(
-            "provenance", "manifest", verdict, 1, f"{what}: {'as they must be' if good else 'others'}", _NONE, limit
-        )
+        yield Result("provenance", "manifest", verdict, 1, passed if good else failed, _NONE, limit)
 
 
 def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:
@@ -188,24 +297,37 @@ def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -
             )
 
 
+def _ready(server: ModelServer, model: str) -> set[int] | None:
+    """The versions that the server has loaded; None if it cannot be asked."""
+    try:
+        return {state.version for state in server.versions(model) if state.state == "READY"}
+    except ModelServerUnavailable:
+        return None
+
+
 def _latency(
-    settings: Settings,
+    server: ModelServer,
+    ready: set[int],
     model: str,
     versions: tuple[int, int],
-    sessions: Mapping[int, InferenceSession],
+    runs: Mapping[int, _Version],
     vectors: FloatArray,
-) -> tuple[str, dict[int, tuple[Numbers, Numbers]]]:
-    """Where both versions were called, on the model server if it has both, and the seconds of their calls."""
-    with closing(open_server(PRIMARY_SERVER, settings)) as server:
-        try:
-            ready = {state.version for state in server.versions(model) if state.state == "READY"}
-        except ModelServerUnavailable:
-            ready = set()
-        if ready >= set(versions):
-            remote: list[Call] = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
-            return f"on {server.name}", _times(remote, vectors)
-    local: list[Call] = [partial(scores_of, sessions[number]) for number in versions]
-    return "in this process", _times(local, vectors)
+    request: CheckRequest,
+) -> list[Result]:
+    """Both versions are called on the model server if it has both, else in this process."""
+    where = "in this process"
+    calls: list[Call] = [runs[number].infer for number in versions]
+    if ready >= set(versions):
+        where = f"on {server.name}"
+        calls = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
+    try:
+        return judge_latency(_times(calls, vectors), request.limits, where, request.seed)
+    except InferenceError as error:
+        return [_untimed(str(error))]
+
+
+def _untimed(why: str) -> Result:
+    return Result("latency", "", Verdict.INCONCLUSIVE, 0, f"a call failed: {why}", _NONE, "calls that do not fail")
 
 
 def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:

@@ -18,7 +18,7 @@ from penstock.errors import PenstockError
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.protocol import InferenceError, ModelServerUnavailable
 from scoring.trained_model import ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
@@ -56,8 +56,9 @@ class Features:
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         columns = {"event_id": list(DATA.event_ids), "event.country": COUNTRIES}
-        yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
+        assert len(set(names)) == len(names)
         assert set(names) <= columns.keys()
+        yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +82,13 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
     return repository
 
 
-def check(repository: ModelRepository, **limits: Any) -> Report:
+def check(
+    repository: ModelRepository, *, version: int | None = None, against: int | None = None, **limits: Any
+) -> Report:
     kafka = SimpleNamespace(access=None)
     settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
     features: Any = Features()
-    return check_version(PROJECT, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
+    return check_version(PROJECT, settings, features, CheckRequest(version, against, Limits(**limits), seed=1))
 
 
 def changed(
@@ -214,5 +217,95 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     identity = [helper.make_node("Identity", ["plain"], ["score"])]
     repository.add(NAME, changed(good, identity, {}, views={"card_spend": "1:other"}))
     assert ("provenance", "manifest") in refused_by(check(repository))
-    with pytest.raises(PenstockError, match=r"no column event\.city"):
+    with pytest.raises(PenstockError, match=r"no column event\.city") as missing:
         check(repository, groups=("event.city",))
+    assert missing.value.where == f"later, which has of the events: event.country, {INPUTS[0]}"
+    assert "passthrough" in str(missing.value.next)
+
+
+def test_a_column_with_a_value_for_each_event_makes_no_groups(repository: ModelRepository) -> None:
+    with pytest.raises(PenstockError, match="column event_id has 6,000 values, which are too many groups"):
+        check(repository, groups=("event_id",))
+
+
+FAILING = [
+    helper.make_node("Cast", ["features"], ["whole"], to=onnx.TensorProto.INT64),
+    helper.make_node("Gather", ["whole", "at second"], ["second"], axis=1),
+    helper.make_node("Gather", ["table", "second"], ["found"], axis=0),
+    helper.make_node("Add", ["plain", "found"], ["score"]),
+]
+
+
+@pytest.mark.parametrize("known", [0, 300])
+def test_a_version_that_fails_is_refused_by_the_robustness(
+    known: int, good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    constants = {"at second": np.array([1]), "table": np.zeros(known, np.float32)}
+    repository.add(NAME, changed(good, FAILING, constants))
+    report = check(repository)
+    assert report.verdict is Verdict.FAIL
+    assert ("robustness", "greatest") in refused_by(report)
+    assert (("robustness", "all events") in refused_by(report)) == (known == 0)
+    (failure,) = [one for one in report.results if one.where == "greatest"]
+    assert failure.measured.startswith("it failed: ")
+    if known == 0:
+        unsure = {one.gate for one in report.results if one.verdict is Verdict.INCONCLUSIVE}
+        assert unsure == {"quality", "cost", "calibration", "latency"}
+
+
+def test_a_version_whose_file_is_broken_is_refused(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    repository.add(NAME, good)
+    repository.model_file(NAME, 2).write_bytes(b"broken")
+    assert ("robustness", "all events") in refused_by(check(repository))
+
+
+def test_the_report_says_why_it_compares_with_a_version(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    for _ in range(2):
+        repository.add(NAME, good)
+    repository.configure(NAME, 2)
+    assert check(repository).compared_with == "version 2 (config.pbtxt names it, Fake cannot be asked)"
+    assert check(repository, against=1).compared_with == "version 1"
+    assert check(repository, version=2).compared_with == "no other version"
+
+
+@pytest.mark.parametrize(("loaded", "says"), [((1, 2), "has loaded it"), ((2,), "has not loaded it")])
+def test_the_report_says_whether_the_version_is_loaded(
+    loaded: tuple[int, ...],
+    says: str,
+    good: TrainedModel[Any],
+    repository: ModelRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repository.add(NAME, good)
+    states = [SimpleNamespace(version=number, state="READY") for number in loaded]
+    server = SimpleNamespace(name="Fake", versions=lambda _: states, close=lambda: None)
+    monkeypatch.setattr(model_check, "open_server", lambda *_: server)
+    assert check(repository, skip=("latency",)).why_against == f"config.pbtxt names it, Fake {says}"
+
+
+def test_a_server_that_fails_in_the_middle_leaves_the_latency_open(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infer(*_: object, **__: object) -> None:
+        raise InferenceError("gone")
+
+    repository.add(NAME, good)
+    states = [SimpleNamespace(version=number, state="READY") for number in (1, 2)]
+    server = SimpleNamespace(name="Fake", versions=lambda _: states, close=lambda: None, infer=infer)
+    monkeypatch.setattr(model_check, "open_server", lambda *_: server)
+    (latency,) = [one for one in check(repository).results if one.gate == "latency"]
+    assert (latency.verdict, latency.measured) == (Verdict.INCONCLUSIVE, "a call failed: gone")
+
+
+def test_a_version_is_not_compared_with_itself(repository: ModelRepository) -> None:
+    with pytest.raises(PenstockError, match="version 1 would be compared with itself"):
+        check(repository, against=1)
+
+
+def test_a_gate_that_is_left_out_is_not_measured_and_is_listed(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.add(NAME, good)
+    monkeypatch.setattr(model_check, "_times", None)
+    report = check(repository, skip=("latency",))
+    assert [one.verdict for one in report.results if one.gate == "latency"] == [Verdict.SKIPPED]
