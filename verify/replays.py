@@ -32,8 +32,8 @@ def replay_in(headers: Iterable[tuple[str, bytes | None]]) -> Replayed | None:
 def replays_before(headers: Iterable[tuple[str, bytes | None]], component: str, where: str) -> int:
     """How often the record of a letter had been replayed when it was refused; ``where`` is the letter's place.
 
-    Of a letter of the job, only headers that name an earlier letter of the same partition count: anybody who may write
-    raw events can write others.
+    Of a letter of the job, only headers that name another letter of its topic count, and in its partition only an
+    earlier one: anybody who may write raw events can write others.
     """
     replay = replay_in(headers)
     if replay is None or replay.count < 0:
@@ -41,8 +41,9 @@ def replays_before(headers: Iterable[tuple[str, bytes | None]], component: str, 
     named, own = _PLACE.fullmatch(replay.of), _PLACE.fullmatch(where)
     if named is None or own is None:
         return 0
-    is_earlier = named.group(1, 2) == own.group(1, 2) and int(named["offset"]) < int(own["offset"])
-    return replay.count if is_earlier or component != "penstock.job" else 0
+    is_earlier = named["partition"] != own["partition"] or int(named["offset"]) < int(own["offset"])
+    is_true = named["topic"] == own["topic"] and is_earlier
+    return replay.count if is_true or component != "penstock.job" else 0
 
 
 def without_replay(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:

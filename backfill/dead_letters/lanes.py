@@ -63,7 +63,7 @@ class PlacedLetter:
         """How often its record had been replayed when it was refused.
 
         Anybody who may write raw events may give them the headers of a replay. So a letter of the job counts only if it
-        names an earlier letter of its own partition, where the letter of an event that was put back always is.
+        names another letter of its own topic, and if that is in the same partition, an earlier one.
         """
         said = self.letter.replay
         if said is None:
@@ -73,8 +73,9 @@ class PlacedLetter:
         if match is None:
             return 0
         named = Place(match["topic"], int(match["partition"]), int(match["offset"]))
-        is_earlier = named[:2] == self.place[:2] and named.offset < self.place.offset
-        return count if is_earlier or self.letter.component != _JOB else 0
+        is_earlier = named.partition != self.place.partition or named.offset < self.place.offset
+        is_true = named.topic == self.place.topic and is_earlier
+        return count if is_true or self.letter.component != _JOB else 0
 
     @property
     def is_quarantined(self) -> bool:

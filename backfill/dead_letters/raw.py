@@ -34,4 +34,6 @@ def keep_refused(placed: PlacedLetter, why: str, letter_bytes: int, now: int) ->
         now: Wall-clock epoch milliseconds.
     """
     message = placed.letter.message.partition(_NOT_PUT_BACK)[0] + _NOT_PUT_BACK + why
-    return replace(placed.replayed(), message=message).record(placed.place.topic, now, letter_bytes)
+    record = replace(placed.replayed(), message=message).record(placed.place.topic, now, letter_bytes)
+    # The job leaves the partition of its letters to the producer: it need not be that of the event.
+    return record._replace(partition=placed.place.partition)

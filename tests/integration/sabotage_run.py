@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import string
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ START_MS = 1_772_366_400_000
 HISTORY, DRIFTED, LAST = 700, 350, 5
 # How many of the history's events the first scorer's model has no number for.
 UNSCORED = 10
-# The length of a text that makes an event too long for its topic, after it was refused.
+# The length of the longest message that a topic takes while a longer event is to be put back.
 LONG = 20_000
 _BATCH = 5
 # A job on a loaded machine is late with its checkpoints and its records. Events are held back for it, so that there are
@@ -145,6 +146,11 @@ def taps(seed: int) -> list[dict[str, Any]]:
     return found
 
 
+def long_text(seed: int) -> str:
+    """A text that is longer than :data:`LONG`, also compressed."""
+    return "".join(random.Random(seed).choices(string.ascii_letters, k=2 * LONG))
+
+
 def partition_of(card: str) -> int:
     """The partition of a card's events on either topic."""
     return sum(card.encode()) % 2
@@ -177,7 +183,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner = _Runner(project, settings, services, refunded)
         services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "5000")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
-        runner.produce_refused(events[HISTORY - 1] | {"id": "long", "amount": -1.0, "shop": "x" * LONG})
+        runner.produce_refused(events[HISTORY - 1] | {"id": "long", "amount": -1.0, "shop": long_text(seed)})
         runner.label(events[:HISTORY], rng=random.Random(seed))
         for source in project.plan.sources:
             runner.await_role("features", source.topic)
@@ -197,6 +203,9 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner.take_messages_of(LONG)
         services.call("replay", "dlq", "replay", file)
         runner.take_messages_of(1_048_588)
+        # What the job refused again is put back a second time, and so is that event.
+        runner.await_role("features", project.plan.source.topic)
+        services.call("replay-again", "dlq", "replay", file)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
         kill_point, is_killed = KillPoint(project.pipeline, runner.lag), False

@@ -40,7 +40,7 @@ def kept(letter: DeadLetter, offset: int = 0) -> Record:
 
 
 FORGED = replace(
-    REFUSED, original_headers=((REPLAY_OF, f"{RAW}.dlq[1]@0".encode()), (REPLAY_COUNT, b"2"), ("app", b"1"))
+    REFUSED, original_headers=((REPLAY_OF, f"{RAW}.dlq[0]@8".encode()), (REPLAY_COUNT, b"2"), ("app", b"1"))
 )
 KEPT_AGAIN = REFUSED.replayed(f"{RAW}.dlq[0]@0", 1)
 

@@ -62,7 +62,7 @@ def test_letters_are_counted_as_waiting_unless_they_are_replayed_or_quarantined(
         (f"{RAW}[0]@4", 3),
         (f"{RAW}[0]@5", 0),
         (f"{RAW}[0]@6", 0),
-        (f"{RAW}[1]@4", 0),
+        (f"{RAW}[1]@9", 3),
         ("other.dlq[0]@4", 0),
         ("nonsense", 0),
     ],

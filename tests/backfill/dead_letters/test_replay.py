@@ -143,7 +143,8 @@ def test_an_event_that_kafka_does_not_take_back_is_kept_as_a_letter_and_the_othe
     letter = DeadLetter.read(written[3].key, written[3].value, written[3].headers)
     assert letter.message == "why; not put back: Kafka refuses the record"
     assert letter.replay == (f"{TOPIC}[0]@3", 1)
-    again = PlacedLetter(Place(TOPIC, 0, 9), 0, letter)
+    again = PlacedLetter(Place(TOPIC, 1, 9), 0, letter)
+    assert (written[3].partition, kept(again, "why").partition) == (0, 1), "a letter stays in its partition"
     assert DeadLetter.read(b"k", b"3", kept(again, "too long").headers).message == "why; not put back: too long"
 
 
