@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from importlib.metadata import version as library_version
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from backfill.parquet import Backfill
+from backfill.running_version import Call, RunningVersion, first_line
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
+from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.gates.gates import (
+    Alert,
     Holdout,
     Limits,
     Result,
     Verdict,
     judge_calibration,
+    judge_drift,
     judge_fairness,
     judge_freshness,
     judge_latency,
@@ -32,26 +36,24 @@ from scoring.gates.gates import (
     judge_robustness,
     without_skipped,
 )
-from scoring.gates.report import Bin, Report
+from scoring.gates.report import Basis, Bin, Report
 from scoring.gates.statistics import Interval, Numbers
-from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelServer, ModelServerUnavailable
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
 from scoring.vectors import FloatArray
+from scoring.version_files import content_hash, identity
 from streams.plan.project import Project
 
 # Rows of a call, and how many calls of each version.
 _CALLS = {1: 2_000, 64: 1_000, 1_024: 300}
 _DEADLINE_S = 10.0
 _BINS = 10
-# Rows of a call that only scores, and how many values of a column make groups: each needs enough events.
-_ROWS, _MOST_GROUPS = 4_096, 50
+# How many values of a column make groups: each needs enough events.
+_MOST_GROUPS = 50
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
-
-Call = Callable[[FloatArray], object]
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,24 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, it would be compared with itself, the backfill does not fit the
-            pipeline, or it has no such events.
+        PenstockError: if there is no such version, one of its files has changed, it would be compared with itself, the
+            backfill does not fit the pipeline, or it has no such events.
     """
+    with ExitStack() as connections:
+        return _check(project, settings, backfill, request, connections)
+
+
+def _check(
+    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, connections: ExitStack
+) -> Report:
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
     against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
+    identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
-    runs = {number: _Version(repository.model_file(model.name, number)) for number in manifests}
+    runs = {number: RunningVersion(repository, settings, model.name, number, connections) for number in manifests}
     scored = {number: run.scores(data.X) for number, run in runs.items()}
     scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
@@ -108,6 +118,9 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
+    if project.pipeline.monitors is not None:
+        results.append(judge_drift(_alerts(project, settings), manifest.trained_to_ms, limits))
+    failure = next((error for _, error in scored.values() if error is not None), None)
     why = ""
     if against is not None:
         with closing(open_server(PRIMARY_SERVER, settings)) as server:
@@ -115,44 +128,23 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
             if request.against is None:
                 loaded = "cannot be asked" if ready is None else f"has {'' if against in ready else 'not '}loaded it"
                 why = f"config.pbtxt names it, {server.name} {loaded}"
-            failure = next((error for _, error in scored.values() if error is not None), None)
             if failure is not None:
                 results.append(_untimed(failure))
             elif "latency" not in limits.skip:
                 results += _latency(server, ready or set(), model.name, (version, against), runs, data.X, request)
+    basis = Basis(
+        version=identities[version],
+        against=None if against is None else identities[against],
+        limits=content_hash(limits.model_dump(mode="json")),
+        backfill=content_hash(backfill.manifest.model_dump(mode="json")),
+        holdout=data.data_hash,
+        threshold=model.threshold,
+        seed=request.seed,
+        penstock=library_version("penstock"),
+        failure=next((error for run in runs.values() for error in run.failures), None),
+    )
     results = without_skipped(results, limits)
-    return Report(model.name, version, against, len(data), results, _bins(judged), why)
-
-
-class _Version:
-    """A version that is run in this process, as far as it can be."""
-
-    def __init__(self, path: Path) -> None:
-        self._session: InferenceSession | None = None
-        self._broken: str | None = None
-        try:
-            self._session = open_session(path)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
-            self._broken = _first_line(error)
-
-    def infer(self, vectors: FloatArray) -> FloatArray:
-        """Score some vectors; whatever the version raises is raised."""
-        assert self._session is not None
-        return scores_of(self._session, vectors)
-
-    def scores(self, vectors: FloatArray) -> tuple[Numbers, str | None]:
-        """The score of each vector, NaN for all of a call that fails; and why one failed, if one did."""
-        found, failure = np.full(len(vectors), np.nan), self._broken
-        for begin in range(0, len(vectors) if failure is None else 0, _ROWS):
-            try:
-                found[begin : begin + _ROWS] = self.infer(vectors[begin : begin + _ROWS])
-            except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
-                failure = _first_line(error)
-        return found, failure
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return Report(model.name, version, against, len(data), results, _bins(judged), basis, why)
 
 
 def _against(repository: ModelRepository, model: str, version: int, wanted: int | None) -> int | None:
@@ -169,7 +161,7 @@ def _against(repository: ModelRepository, model: str, version: int, wanted: int 
     return serving.version if serving is not None and serving.version != version else None
 
 
-def _robustness(run: _Version, of_holdout: Numbers, failure: str | None, inputs: int) -> list[Result]:
+def _robustness(run: RunningVersion, of_holdout: Numbers, failure: str | None, inputs: int) -> list[Result]:
     names, extremes = _extremes(inputs)
     found = {name: run.scores(row[np.newaxis]) for name, row in zip(names, extremes, strict=True)}
     failures = {"all events": failure, **{name: error for name, (_, error) in found.items()}}
@@ -288,6 +280,18 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
         yield Result("provenance", "manifest", verdict, 1, passed if good else failed, _NONE, limit)
 
 
+def _alerts(project: Project, settings: Settings) -> list[Alert]:
+    """All drift alerts of the pipeline.
+
+    Raises:
+        PenstockError: if their topic does not exist, or Kafka cannot be reached.
+    """
+    decoder = record_decoder("drift_alert")
+    records = read_topic(settings.kafka.access, project.pipeline.drift_topic)
+    alerts = (decoder.decode(record.value or b"") for record in records)
+    return [Alert(str(alert["alert_id"]), int(alert["event_time"])) for alert in alerts]
+
+
 def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:
     for version, manifest in manifests.items():
         if manifest.trained_to_ms is None:
@@ -310,20 +314,23 @@ def _latency(
     ready: set[int],
     model: str,
     versions: tuple[int, int],
-    runs: Mapping[int, _Version],
+    runs: Mapping[int, RunningVersion],
     vectors: FloatArray,
     request: CheckRequest,
 ) -> list[Result]:
-    """Both versions are called on the model server if it has both, else in this process."""
-    where = "in this process"
+    """Both versions are called on the model server if it has both.
+
+    Else a version with a file is called in this process, and a model that only Triton has in Triton.
+    """
+    where = "by direct calls" if any(run.is_hosted for run in runs.values()) else "in this process"
     calls: list[Call] = [runs[number].infer for number in versions]
     if ready >= set(versions):
         where = f"on {server.name}"
         calls = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
     try:
         return judge_latency(_times(calls, vectors), request.limits, where, request.seed)
-    except InferenceError as error:
-        return [_untimed(str(error))]
+    except (InferenceError, PenstockError) as error:
+        return [_untimed(first_line(error))]
 
 
 def _untimed(why: str) -> Result:

@@ -70,8 +70,9 @@ class Counts:
 class TrainingSet:
     """N labelled events in order of (event time, event id).
 
-    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN; ``y`` is int8 [N], 1 for the positive one;
-    ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
+    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN, categories as their codes; ``y`` is
+    int8 [N], 1 for the positive one; ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views``
+    maps each view to ``version:hash``. ``texts`` has the texts of each category by code.
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     """
@@ -87,6 +88,8 @@ class TrainingSet:
     counts: Counts
     data_hash: str
     offsets: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_ids)
@@ -110,6 +113,7 @@ def join(
     inputs: tuple[str, ...],
     views: Mapping[str, str],
     until_ms: int | None,
+    categories: tuple[str, ...] = (),
 ) -> TrainingSet:
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
 
@@ -134,7 +138,7 @@ def join(
         ((row, value) for row, value in labelled if value is not None),
         key=lambda pair: (pair[0].event_time_ms, pair[0].event_id),
     )
-    return _training_set(
+    training_set = _training_set(
         [row for row, _ in rows],
         [value for _, value in rows],
         inputs=inputs,
@@ -150,6 +154,7 @@ def join(
             labels_without_event=len(known.keys() - served.keys()),
         ),
     )
+    return replace(training_set, categories=categories)
 
 
 def view_versions(plan: PipelinePlan, inputs: Iterable[str]) -> dict[str, str]:

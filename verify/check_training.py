@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
+from verify.categories import codes
 from verify.findings import Findings
 from verify.run_data import BackfillData
 
@@ -68,7 +69,8 @@ def check_training(
             continue
         until_ms = _END if manifest["until_ms"] is None else manifest["until_ms"]
         known = labels_until(by_age[:count], until_ms)
-        is_equal = _data_hash(plan, backfill, inputs, known, until_ms) == manifest["data_hash"]
+        categories = manifest.get("categories", ())
+        is_equal = _data_hash(plan, backfill, inputs, categories, known, until_ms) == manifest["data_hash"]
         findings.checked += is_equal or count == len(by_age)
         if not is_equal and count == len(by_age):
             findings.mismatch(
@@ -90,11 +92,17 @@ def _needed(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
 
 
 def _data_hash(
-    plan: PipelinePlan, backfill: BackfillData, inputs: Sequence[str], labels: Mapping[str, int], until_ms: int
+    plan: PipelinePlan,
+    backfill: BackfillData,
+    inputs: Sequence[str],
+    categories: Sequence[str],
+    labels: Mapping[str, int],
+    until_ms: int,
 ) -> str:
     """The SHA-256 of a training set's names, ids, event times, vectors and labels."""
     views = _views(plan, inputs)
     columns = {name: _values(backfill.rows[name]) for name in _needed(plan, inputs)}
+    columns |= {name: codes(columns[name]) for name in categories}
     ids, times = columns["event_id"], columns["event_time"]
     places = list(zip(*(columns[name] for name in _PLACE), strict=True))
     first: dict[str, int] = {}

@@ -19,7 +19,7 @@ from scoring.servers.protocol import (
     ModelLoadError,
     ModelServerUnavailable,
     VersionState,
-    one_score_per_row,
+    one_row_per_vector,
 )
 from scoring.vectors import FloatArray
 
@@ -66,6 +66,9 @@ class TritonServer:
         parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         try:
             inputs = tuple(map(str, json.loads(parameters["feature_names"])))
+            # Configurations of earlier builds have neither.
+            categories = tuple(map(str, json.loads(parameters.get("categories", "[]"))))
+            kept = tuple(map(str, json.loads(parameters.get("kept_outputs", "[]"))))
             views = {str(view): str(identity) for view, identity in json.loads(parameters["views"]).items()}
             described = parameters["model_version"]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -87,8 +90,9 @@ class TritonServer:
                 safe="nothing was read or scored",
                 next="take response_cache out of config.pbtxt, then: penstock model load PIPELINE",
             )
-        self._check_tensors(model, version, len(inputs), where)
-        return ModelMetadata(model, version, inputs, views, int(config.get("max_batch_size", 0)))
+        self._check_tensors(model, version, (len(inputs), 1 + len(kept)), where)
+        largest = int(config.get("max_batch_size", 0))
+        return ModelMetadata(model, version, inputs, views, largest, categories=categories, kept=kept)
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
         """See :meth:`ModelServer.infer`."""
@@ -108,7 +112,7 @@ class TritonServer:
             output = result.as_numpy(OUTPUT)
         except (ValueError, TypeError) as error:  # its bytes are not what its shape says
             raise InferenceError(f"the answer cannot be read: {error}") from error
-        return one_score_per_row(output, len(vectors))
+        return one_row_per_vector(output, len(vectors))
 
     def load(self, model: ModelMetadata) -> None:
         """Make Triton read the model's configuration again and load the versions that it names."""
@@ -154,9 +158,9 @@ class TritonServer:
             )
         return max(ready)
 
-    def _check_tensors(self, model: str, version: int, inputs: int, where: str) -> None:
+    def _check_tensors(self, model: str, version: int, widths: tuple[int, int], where: str) -> None:
         metadata = self._request("get_model_metadata", model, str(version), as_json=True)
-        for kind, name, width in (("inputs", INPUT, inputs), ("outputs", OUTPUT, 1)):
+        for kind, name, width in zip(("inputs", "outputs"), (INPUT, OUTPUT), widths, strict=True):
             tensors = {tensor["name"]: tensor for tensor in metadata.get(kind, [])}
             shape = [int(size) for size in tensors.get(name, {}).get("shape", [])]
             if list(tensors) != [name] or tensors[name]["datatype"] != "FP32" or shape != [-1, width]:

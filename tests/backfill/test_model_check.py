@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +13,24 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from backfill import model_check
+from backfill import model_check, running_version
 from backfill.model_check import CheckRequest, check_version
 from penstock.errors import PenstockError
+from schemas.codec import Encoder
+from schemas.records import DRIFT_SCHEMA
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report
+from scoring.hosted_model import HostedModel, Probe
+from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelServerUnavailable
-from scoring.trained_model import ImportManifest, TrainedModel
+from scoring.trained_model import HostedVersion, ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
-from tests.streams.drift.test_training_reference import INPUTS, pipeline_of, project_of
+from streams.plan.project import Project
+from tests.examples.demo.test_evidence import ALERT
+from tests.scoring.fake_hosted import HOSTED
+from tests.streams.drift.test_training_reference import INPUTS, MONITORED, pipeline_of, project_of
 
 PROJECT = project_of(pipeline_of(None))
 NAME = PROJECT.pipeline.model.name
@@ -50,6 +58,7 @@ class Features:
     """The backfill's columns."""
 
     folder = Path("later")
+    manifest = SimpleNamespace(model_dump=lambda **_: {"run": "later"})
 
     def columns(self) -> list[str]:
         return ["event_id", "event.country", *INPUTS]
@@ -83,12 +92,19 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def check(
-    repository: ModelRepository, *, version: int | None = None, against: int | None = None, **limits: Any
+    repository: ModelRepository,
+    project: Project = PROJECT,
+    *,
+    version: int | None = None,
+    against: int | None = None,
+    **limits: Any,
 ) -> Report:
     kafka = SimpleNamespace(access=None)
-    settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
+    settings: Any = SimpleNamespace(
+        model_repository=repository.root, kafka=kafka, schema_registry_url=None, triton=SimpleNamespace(access=None)
+    )
     features: Any = Features()
-    return check_version(PROJECT, settings, features, CheckRequest(version, against, Limits(**limits), seed=1))
+    return check_version(project, settings, features, CheckRequest(version, against, Limits(**limits), seed=1))
 
 
 def changed(
@@ -254,8 +270,7 @@ def test_a_version_that_fails_is_refused_by_the_robustness(
 
 
 def test_a_version_whose_file_is_broken_is_refused(good: TrainedModel[Any], repository: ModelRepository) -> None:
-    repository.add(NAME, good)
-    repository.model_file(NAME, 2).write_bytes(b"broken")
+    repository.add(NAME, replace(good, onnx=b"broken"))
     assert ("robustness", "all events") in refused_by(check(repository))
 
 
@@ -309,3 +324,70 @@ def test_a_gate_that_is_left_out_is_not_measured_and_is_listed(
     monkeypatch.setattr(model_check, "_times", None)
     report = check(repository, skip=("latency",))
     assert [one.verdict for one in report.results if one.gate == "latency"] == [Verdict.SKIPPED]
+
+
+def test_an_open_drift_alert_makes_the_gates_inconclusive_until_it_is_closed(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = {**ALERT, "event_time": int(DATA.event_times[TRAINED])}
+    record = SimpleNamespace(value=Encoder(DRIFT_SCHEMA).encode(alert))
+    monkeypatch.setattr(model_check, "read_topic", lambda *_: [record])
+    project = project_of(MONITORED)
+    assert check(repository, project).verdict is Verdict.INCONCLUSIVE
+    assert check(repository, project, closed_alerts=(ALERT["alert_id"],)).verdict is Verdict.PASS
+
+
+def calling(good: TrainedModel[Any]) -> HostedVersion:
+    """The good model, as one that only Triton has."""
+    manifest = changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}).manifest
+    return HostedVersion(
+        manifest.model_copy(update={"hosted": HOSTED}), Probe(vectors=((1.0, 2.0),), scores=(0.5,)), good.score
+    )
+
+
+def test_a_version_whose_model_triton_cannot_call_is_refused_and_its_report_says_why(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Triton:
+        """Has no model."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def score(self, hosted: HostedModel, vectors: np.ndarray) -> np.ndarray:
+            raise PenstockError(f"{hosted.name} gives none of {vectors.shape[1]} inputs", where="Triton")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(running_version, "HostedModels", Triton)
+    repository.add(NAME, calling(good))
+    report = check(repository)
+    assert ("robustness", "all events") in refused_by(report)
+    assert report.basis is not None
+    assert report.basis.failure == f"{HOSTED.name} gives none of {len(INPUTS)} inputs"
+
+
+def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    session = open_session(good.onnx)
+
+    class Triton:
+        """Has the good model, and closes."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def score(self, hosted: HostedModel, vectors: np.ndarray) -> np.ndarray:
+            asked.append(hosted)
+            return scores_of(session, vectors)
+
+        def close(self) -> None:
+            asked.append("closed")
+
+    monkeypatch.setattr(running_version, "HostedModels", Triton)
+    repository.add(NAME, calling(good))
+    report = check(repository)
+    assert report.version == 2
+    assert {gate for gate, _ in refused_by(report)} <= {"latency"}
+    assert [one.where for one in report.results if one.gate == "latency"] == ["1 row, by direct calls"]
+    assert set(asked) == {HOSTED, "closed"}

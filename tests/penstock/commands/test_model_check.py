@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from backfill import model_check
+from backfill import judging
 from penstock.cli import cli
 from penstock.commands.model import check as command
 from penstock.errors import PenstockError
@@ -22,7 +22,7 @@ def test_the_exit_code_is_the_verdict(
     verdict: Verdict, code: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = Result("quality", "all events", verdict, 9, "loss", Interval(1, 0, 2), "at most 3")
-    monkeypatch.setattr(model_check, "check_version", lambda *_: Report("fraud", 2, 1, 9, (result,)))
+    monkeypatch.setattr(judging, "judge_version", lambda *_: (Report("fraud", 2, 1, 9, (result,)), "hash"))
     monkeypatch.setattr(command, "read_backfill", lambda _: None)
     done = CliRunner().invoke(cli, ["model", "check", "fraud", "--backfill", str(tmp_path), "--format", form])
     assert done.exit_code == code
@@ -32,8 +32,8 @@ def test_the_exit_code_is_the_verdict(
 def test_a_file_of_gates_has_the_fields_of_the_limits(tmp_path: Path) -> None:
     path = tmp_path / "gates.toml"
     path.write_text('slices = 7\ngroups = ["event.country"]\nslope = [0.9, 1.1]\n', encoding="utf-8")
-    assert command._limits(path) == Limits(slices=7, groups=("event.country",), slope=(0.9, 1.1))
-    assert command._limits(None) == Limits()
+    assert command.limits_in(path) == Limits(slices=7, groups=("event.country",), slope=(0.9, 1.1))
+    assert command.limits_in(None) == Limits()
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,17 @@ def test_a_file_that_is_no_file_of_gates_is_refused(text: str, says: str, tmp_pa
     path = tmp_path / "gates.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PenstockError, match=says):
-        command._limits(path)
+        command.limits_in(path)
 
 
 def test_without_costs_the_gate_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "gates.toml"
     path.write_text('false_positive_cost = 0\nfalse_negative_cost = 0\nskip = ["cost"]\n', encoding="utf-8")
-    assert command._limits(path).skip == ("cost",)
+    assert command.limits_in(path).skip == ("cost",)
 
 
-def test_a_card_that_cannot_be_written_is_refused_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_check, "check_version", None)
+def test_a_card_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     page = tmp_path / "nowhere" / "card.html"
-    done = CliRunner().invoke(cli, ["model", "check", "fraud", "--backfill", str(tmp_path), "--card", str(page)])
+    done = CliRunner().invoke(cli, ["model", "card", "fraud", "1", "--out", str(page)])
     assert done.exit_code == 2
-    assert f"Invalid value for '--card': Folder {str(page.parent)!r} does not exist." in done.output
+    assert f"Invalid value for '--out': Folder {str(page.parent)!r} does not exist." in done.output
