@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backfill.parquet import Backfill
+from backfill.running_version import Call, RunningVersion, first_line
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
@@ -33,13 +34,12 @@ from scoring.gates.gates import (
     judge_latency,
     judge_quality,
     judge_robustness,
+    without_skipped,
 )
 from scoring.gates.report import Basis, Bin, Report
 from scoring.gates.statistics import Interval, Numbers
-from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
-from scoring.servers.hosted import HostedModels
-from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.protocol import InferenceError, ModelServer, ModelServerUnavailable
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
@@ -51,9 +51,9 @@ from streams.plan.project import Project
 _CALLS = {1: 2_000, 64: 1_000, 1_024: 300}
 _DEADLINE_S = 10.0
 _BINS = 10
+# How many values of a column make groups: each needs enough events.
+_MOST_GROUPS = 50
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
-
-Call = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, one of its files has changed, the backfill does not fit the
-            pipeline, or it has no such events.
+        PenstockError: if there is no such version, one of its files has changed, it would be compared with itself, the
+            backfill does not fit the pipeline, or it has no such events.
     """
     with ExitStack() as connections:
         return _check(project, settings, backfill, request, connections)
@@ -91,14 +91,14 @@ def _check(
 ) -> Report:
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
-    serving = repository.serving_config(model.name)
-    against = request.against or (serving.version if serving and serving.version != version else None)
+    against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
-    scorers = {number: _scorer(repository, settings, model.name, number, connections) for number in manifests}
-    scores = {number: score(data.X).astype(np.float64) for number, score in scorers.items()}
+    runs = {number: RunningVersion(repository, settings, model.name, number, connections) for number in manifests}
+    scored = {number: run.scores(data.X) for number, run in runs.items()}
+    scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
         data.event_times,
         data.y.astype(np.float64),
@@ -110,22 +110,28 @@ def _check(
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
     manifest = manifests[version]
-    names, extremes = _extremes(len(model.inputs))
-    of_extremes = scorers[version](extremes).tolist()
     results = [
         *_provenance(project, manifest),
         *_unknown_training(manifests),
-        *judge_robustness(dict(zip(names, of_extremes, strict=True)), holdout.scores),
-        *judge_quality(judged, limits),
-        *judge_calibration(judged, limits),
+        *_robustness(runs[version], holdout.scores, scored[version][1], len(model.inputs)),
+        *(_of_scores(judged, limits) if finite.any() else _without_scores()),
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
     if project.pipeline.monitors is not None:
         results.append(judge_drift(_alerts(project, settings), manifest.trained_to_ms, limits))
+    failure = next((error for _, error in scored.values() if error is not None), None)
+    why = ""
     if against is not None:
-        where, times = _latency(settings, model.name, (version, against), scorers, data.X)
-        results += judge_latency(times, limits, where, request.seed)
+        with closing(open_server(PRIMARY_SERVER, settings)) as server:
+            ready = _ready(server, model.name)
+            if request.against is None:
+                loaded = "cannot be asked" if ready is None else f"has {'' if against in ready else 'not '}loaded it"
+                why = f"config.pbtxt names it, {server.name} {loaded}"
+            if failure is not None:
+                results.append(_untimed(failure))
+            elif "latency" not in limits.skip:
+                results += _latency(server, ready or set(), model.name, (version, against), runs, data.X, request)
     basis = Basis(
         version=identities[version],
         against=None if against is None else identities[against],
@@ -135,16 +141,47 @@ def _check(
         threshold=model.threshold,
         seed=request.seed,
         penstock=library_version("penstock"),
+        failure=next((error for run in runs.values() for error in run.failures), None),
     )
-    return Report(model.name, version, against, len(data), results, _bins(judged), basis)
+    results = without_skipped(results, limits)
+    return Report(model.name, version, against, len(data), results, _bins(judged), basis, why)
 
 
-def _scorer(repository: ModelRepository, settings: Settings, model: str, version: int, connections: ExitStack) -> Call:
-    """Scores with a version: in this process, or on Triton if it calls a model that only Triton has."""
-    hosted = repository.hosted(model, version)
-    if hosted is None:
-        return partial(scores_of, open_session(repository.model_file(model, version)))
-    return partial(connections.enter_context(closing(HostedModels(settings.triton.access))).score, hosted)
+def _against(repository: ModelRepository, model: str, version: int, wanted: int | None) -> int | None:
+    """The version to compare with: the one that the user names, or the one that is served, if it is another."""
+    if wanted == version:
+        raise PenstockError(
+            f"version {version} would be compared with itself",
+            where="--against",
+            next="name another version, or leave --against out to compare with the one that is served",
+        )
+    if wanted is not None:
+        return wanted
+    serving = repository.serving_config(model)
+    return serving.version if serving is not None and serving.version != version else None
+
+
+def _robustness(run: RunningVersion, of_holdout: Numbers, failure: str | None, inputs: int) -> list[Result]:
+    names, extremes = _extremes(inputs)
+    found = {name: run.scores(row[np.newaxis]) for name, row in zip(names, extremes, strict=True)}
+    failures = {"all events": failure, **{name: error for name, (_, error) in found.items()}}
+    return judge_robustness(
+        {name: float(score[0]) for name, (score, _) in found.items()},
+        of_holdout,
+        {where: error for where, error in failures.items() if error is not None},
+    )
+
+
+def _of_scores(judged: Holdout, limits: Limits) -> list[Result]:
+    return [*judge_quality(judged, limits), *judge_calibration(judged, limits)]
+
+
+def _without_scores() -> list[Result]:
+    text = "no event has a number of each version"
+    return [
+        Result(gate, "all events", Verdict.INCONCLUSIVE, 0, text, _NONE, "numbers")
+        for gate in ("quality", "cost", "calibration")
+    ]
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
@@ -177,19 +214,35 @@ def _later(
 
 
 def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequence[str]) -> dict[str, list[object]]:
-    """The values of the columns of groups, for each event."""
-    if unknown := [name for name in names if name not in backfill.columns()]:
+    """The values of the columns of groups, for each event.
+
+    Raises:
+        PenstockError: if there is no such column, or one has too many values to be one of groups.
+    """
+    known = backfill.columns()
+    if unknown := [name for name in names if name not in known]:
+        fields = ", ".join(name for name in known if name.startswith("event."))
         raise PenstockError(
             f"the backfill has no column {unknown[0]}, by which groups are to be compared",
-            where=str(backfill.folder),
-            next=f"name columns of it in the file of gates; {project.reference} carries those in passthrough=(...)",
+            where=f"{backfill.folder}, which has of the events: {fields or 'none'}",
+            next="name one of these in the file of gates, as event.FIELD; or name the field in "
+            f"Pipeline(passthrough=(...)) of {project.reference}, and make a new backfill: "
+            f"penstock backfill run {project.reference} --from TIME --to TIME --out FOLDER",
         )
     values: dict[str, tuple[object, ...]] = {}
-    for batch in backfill.batches(["event_id", *names]) if names else ():
+    for batch in backfill.batches(list(dict.fromkeys(("event_id", *names)))) if names else ():
         columns = [batch.column(name).to_pylist() for name in ("event_id", *names)]
         for event_id, *found in zip(*columns, strict=True):
             values.setdefault(event_id, tuple(found))
-    return {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
+    columns_of = {name: [values[event_id][place] for event_id in data.event_ids] for place, name in enumerate(names)}
+    for name, found in columns_of.items():
+        if (number := len(set(map(str, found)))) > _MOST_GROUPS:
+            raise PenstockError(
+                f"column {name} has {number:,} values, which are too many groups",
+                where="groups = [...] of the file of gates",
+                next=f"name columns with at most {_MOST_GROUPS} values, such as a country or a kind",
+            )
+    return columns_of
 
 
 def _extremes(inputs: int) -> tuple[list[str], FloatArray]:
@@ -203,15 +256,28 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
     """Whether the version takes the pipeline's inputs, of the views as they are, and says where it comes from."""
     views = view_versions(project.plan, project.pipeline.model.inputs)
     origin = manifest.sha256 if isinstance(manifest, ImportManifest) else manifest.data_hash
-    for what, good, limit in (
-        ("inputs", manifest.inputs == project.pipeline.model.inputs, "those of Model(inputs=...)"),
-        ("views", dict(manifest.views) == views, "the pipeline's, as they are now"),
-        ("origin", bool(origin and manifest.libraries), "a hash of its data or file, and its libraries"),
+    for good, passed, failed, limit in (
+        (
+            manifest.inputs == project.pipeline.model.inputs,
+            "takes the inputs of the pipeline's model",
+            "takes other inputs than the pipeline's model",
+            "the inputs of Model(inputs=...)",
+        ),
+        (
+            dict(manifest.views) == views,
+            "was made with the views as they are",
+            "was made with other versions of the views",
+            "the pipeline's views, as they are now",
+        ),
+        (
+            bool(origin and manifest.libraries),
+            "says what it was made from",
+            "does not say what it was made from",
+            "a hash of its data or file, and its libraries",
+        ),
     ):
         verdict = Verdict.PASS if good else Verdict.FAIL
-        yield Result(
-            "provenance", "manifest", verdict, 1, f"{what}: {'as they must be' if good else 'others'}", _NONE, limit
-        )
+        yield Result("provenance", "manifest", verdict, 1, passed if good else failed, _NONE, limit)
 
 
 def _alerts(project: Project, settings: Settings) -> list[Alert]:
@@ -235,29 +301,40 @@ def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -
             )
 
 
+def _ready(server: ModelServer, model: str) -> set[int] | None:
+    """The versions that the server has loaded; None if it cannot be asked."""
+    try:
+        return {state.version for state in server.versions(model) if state.state == "READY"}
+    except ModelServerUnavailable:
+        return None
+
+
 def _latency(
-    settings: Settings,
+    server: ModelServer,
+    ready: set[int],
     model: str,
     versions: tuple[int, int],
-    scorers: Mapping[int, Call],
+    runs: Mapping[int, RunningVersion],
     vectors: FloatArray,
-) -> tuple[str, dict[int, tuple[Numbers, Numbers]]]:
-    """Where both versions were called, on the model server if it has both, and the seconds of their calls.
+    request: CheckRequest,
+) -> list[Result]:
+    """Both versions are called on the model server if it has both.
 
     Else a version with a file is called in this process, and a model that only Triton has in Triton.
     """
-    with closing(open_server(PRIMARY_SERVER, settings)) as server:
-        try:
-            ready = {state.version for state in server.versions(model) if state.state == "READY"}
-        except ModelServerUnavailable:
-            ready = set()
-        if ready >= set(versions):
-            remote: list[Call] = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
-            return f"on {server.name}", _times(remote, vectors)
-    repository = ModelRepository(settings.model_repository)
-    is_hosted = any(repository.hosted(model, number) is not None for number in versions)
-    where = "by direct calls" if is_hosted else "in this process"
-    return where, _times([scorers[number] for number in versions], vectors)
+    where = "by direct calls" if any(run.is_hosted for run in runs.values()) else "in this process"
+    calls: list[Call] = [runs[number].infer for number in versions]
+    if ready >= set(versions):
+        where = f"on {server.name}"
+        calls = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
+    try:
+        return judge_latency(_times(calls, vectors), request.limits, where, request.seed)
+    except (InferenceError, PenstockError) as error:
+        return [_untimed(first_line(error))]
+
+
+def _untimed(why: str) -> Result:
+    return Result("latency", "", Verdict.INCONCLUSIVE, 0, f"a call failed: {why}", _NONE, "calls that do not fail")
 
 
 def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:

@@ -6,6 +6,7 @@ What it returns is validated, wrapped and described like a model that Penstock t
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from penstock.errors import PenstockError
 from scoring.encodings import Buckets, Vocabulary, encodings_of
+from scoring.import_wording import ARGUMENTS
 from scoring.model_import import FittedModel, Fitting, fit_tensors
 from scoring.onnx_session import open_session, scores_of
 from scoring.onnx_wrapping import Conversions, ScoreOutput, match_tensors, read_model, text_inputs
@@ -26,10 +28,13 @@ from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
 from scoring.training import describe, permuted_importance, split
 from scoring.training_set import TrainingSet
 from scoring.vectors import FloatArray
+from streams.definitions import importing
 from streams.definitions.importing import import_file
 
 LABEL = "label"
 
+_NOT_THE_USERS = (__file__, importing.__file__)
+_MOST_FRAMES = 8
 
 TrainingFunction = Callable[[pa.Table, int], OnnxModel | ModelProto | bytes]
 """Gets the training set and a seed. Called twice: with the earlier rows, for validation, and with all."""
@@ -43,15 +48,23 @@ def find_function(reference: str) -> TrainingFunction:
     """
     place, _, name = reference.rpartition(":")
     advice = "name it as module:function, or as file.py:function"
+    if not (place and name):
+        raise PenstockError(f"{reference!r} names no function", where="--with", next=advice)
+    file = Path(place).resolve() if place.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise PenstockError("the file of the training function does not exist", where=str(file), next=advice)
     try:
-        module = import_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, SyntaxError, ValueError, OSError) as error:
-        raise PenstockError(
-            f"the training function cannot be imported: {error}", where=reference, next=advice
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
+        module = importlib.import_module(place) if file is None else import_file(file)
+    except PenstockError:
+        raise
+    except Exception as error:
+        raise _failed("the training function cannot be imported", error, reference, advice) from error
+    if not hasattr(module, name):
         raise PenstockError(f"{place} has no function {name}", where=reference, next=advice)
+    function = getattr(module, name)
+    if not callable(function):
+        what = f"{name} of {place} exists, but cannot be called: it is {type(function).__name__}"
+        raise PenstockError(what, where=reference, next=advice)
     found: TrainingFunction = function
     return found
 
@@ -87,13 +100,20 @@ def train_with(
         seed: For the function, and for the importance.
 
     Raises:
-        PenstockError: if there are too few labels, or what the function returns is no model of these inputs.
+        PenstockError: if there are too few labels, the function raises an error, or what it returns is no model of
+            these inputs.
     """
     earlier, later = split(training_set)
     inputs, X, y = training_set.inputs, training_set.X, training_set.y  # noqa: N806 - the matrix, as everywhere
 
     def fit(rows: NDArray[np.bool_] | None) -> tuple[FittedModel, Conversions]:
-        found = function(table_of(training_set, rows), seed)
+        try:
+            found = function(table_of(training_set, rows), seed)
+        except PenstockError:
+            raise
+        except Exception as error:
+            advice = "mend the function, then run the command again"
+            raise _failed("the training function failed", error, reference, advice) from error
         model = found if isinstance(found, OnnxModel) else OnnxModel(found)
         content = model.onnx.SerializeToString() if isinstance(model.onnx, ModelProto) else model.onnx
         if not isinstance(content, bytes):
@@ -105,7 +125,7 @@ def train_with(
             )
         conversions = Conversions(model.nulls, _encodings(model, training_set, content, reference))
         fitting = Fitting(
-            inputs, training_set.categories, ScoreOutput(model.output, model.column), conversions, model.keep
+            inputs, training_set.categories, ScoreOutput(model.output, model.column), conversions, model.keep, ARGUMENTS
         )
         return fit_tensors(content, fitting, X, reference), conversions
 
@@ -136,6 +156,21 @@ def _encodings(
             texts = sorted({*training_set.texts[name].values()} - {""})
             given |= encodings_of({name: ("", *texts)}, {}, reference)
     return given
+
+
+def _failed(what: str, error: Exception, reference: str, advice: str) -> PenstockError:
+    """What the user's code raised, with the lines of it that were running."""
+    frames = [
+        f"{frame.filename}:{frame.lineno}, in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in _NOT_THE_USERS and "importlib" not in frame.filename
+    ]
+    return PenstockError(
+        f"{what}: {type(error).__name__}: {error}",
+        where="\n         ".join([reference, *frames[-_MOST_FRAMES:]]),
+        safe="no version was written",
+        next=advice,
+    )
 
 
 class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

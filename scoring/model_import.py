@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -21,6 +21,7 @@ from penstock.counts import counted
 from penstock.errors import PenstockError
 from schemas.categories import cached_codes, category
 from scoring.encodings import Vocabulary, encoded
+from scoring.import_wording import OPTIONS, Wording
 from scoring.onnx_session import open_session, outputs_of
 from scoring.onnx_wrapping import (
     Conversions,
@@ -55,6 +56,10 @@ class CheckRows:
 
     vectors: FloatArray
     scores: NDArray[np.float64]
+
+    def without_null(self, inputs: Sequence[str], nulls: Iterable[str]) -> list[str]:
+        """Those of the inputs with a value for null that is checked by no row: none has null there."""
+        return [name for name in nulls if not np.isnan(self.vectors[:, inputs.index(name)]).any()]
 
     @property
     def sha256(self) -> str:
@@ -100,6 +105,9 @@ def read_check_rows(path: Path, inputs: Sequence[str], categories: Collection[st
         raise _bad_rows(f"the rows have no column {missing[0]}", path)
     if not table.num_rows:
         raise _bad_rows("there are no rows", path)
+    if nulls := table[SCORE].null_count:
+        what = f"{counted(nulls, 'row')} without a {SCORE}; Parquet can say NaN, if the model gives no number"
+        raise _bad_rows(what, path)
     columns = {
         name: _codes(table, name) if name in categories else _numbers(table, name, path) for name in (*inputs, SCORE)
     }
@@ -172,6 +180,7 @@ class Fitting:
         output: Where the score is.
         conversions: How the vector becomes what the model takes.
         keep: Outputs that predictions have beside the score.
+        said: How the user said all that.
     """
 
     inputs: Sequence[str]
@@ -179,6 +188,7 @@ class Fitting:
     output: ScoreOutput
     conversions: Conversions
     keep: Sequence[str] = ()
+    said: Wording = OPTIONS
 
 
 @dataclass(frozen=True)
@@ -209,12 +219,12 @@ def fit_tensors(content: bytes, fitting: Fitting, vectors: FloatArray, where: st
     """
     model, inputs = read_model(content, where), fitting.inputs
     tensors = match_tensors(model, inputs, where)
-    require_conversions(tensors, inputs, fitting.categories, fitting.conversions, where)
+    require_conversions(tensors, inputs, fitting.categories, fitting.conversions, where, fitting.said)
     values = _run(content, tensors, inputs, fitting.conversions, vectors, where)
     by_column = {name: value.reshape(len(value), -1) for name, value in values.items()}
     widths = {name: columns.shape[1] for name, columns in by_column.items()}
-    score = Output(*score_column(model, fitting.output, widths, where))
-    outputs = [score, *kept_columns(model, fitting.keep, widths, where)]
+    score = Output(*score_column(model, fitting.output, widths, where, fitting.said))
+    outputs = [score, *kept_columns(model, fitting.keep, widths, where, fitting.said)]
     wrapped = wrap(model, tensors, inputs, fitting.conversions, outputs)
     alone = np.stack([by_column[output.name][:, output.column] for output in outputs], axis=1).astype(np.float64)
     found = outputs_of(open_session(wrapped), vectors)

@@ -10,12 +10,16 @@ from onnxruntime import InferenceSession, SessionOptions
 from scoring.model_metadata import INPUT, OUTPUT
 from scoring.vectors import FloatArray
 
+_FATAL = 4
+
 
 def open_session(source: bytes | Path) -> InferenceSession:
     """Open a model, given as bytes or as a file. ONNX Runtime's errors have no common base but Exception."""
     options = SessionOptions()
     # Batches are small, and every process here shares its machine with others.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Warnings are for those who export models, and what is logged of an error is raised, too: log neither.
+    options.log_severity_level = _FATAL
     content = source if isinstance(source, bytes) else str(source)
     return InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

@@ -19,6 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, he
 
 from penstock.errors import PenstockError
 from scoring.encodings import Buckets, Vocabulary
+from scoring.import_wording import OPTIONS, Wording
 from scoring.model_metadata import INPUT, OUTPUT
 
 _PREFIX = "imported/"
@@ -165,50 +166,82 @@ def match_tensors(model: ModelProto, inputs: Sequence[str], where: str) -> Tenso
 
 
 def require_conversions(
-    tensors: Tensors, inputs: Sequence[str], categories: Collection[str], conversions: Conversions, where: str
+    tensors: Tensors,
+    inputs: Sequence[str],
+    categories: Collection[str],
+    conversions: Conversions,
+    where: str,
+    said: Wording = OPTIONS,
 ) -> None:
     """Check that every input can become what its tensor takes.
 
     Raises:
         PenstockError: if a category has no encoding, or none that gives texts where the model takes these; if a number
-            may be null where the model has no null; or if an input is named that is none.
+            may be null where the model has no null, or null becomes what is none of its numbers; or if an input is
+            named that is none.
     """
     nulls, encodings = conversions.nulls, conversions.encodings
-    for option, names in (("--null", nulls), ("--vocabulary or --buckets", encodings)):
+    for option, names in ((said.null, nulls), (said.encoding, encodings)):
         if unknown := [name for name in names if name not in inputs]:
-            raise _misfit(f"{option} names {unknown[0]}, which is no input of the model", where)
+            advice = f"the inputs are {', '.join(inputs)}"
+            raise _misfit(f"{option} names {unknown[0]}, which is no input of the model", where, advice)
     for name, kind in tensors.types(inputs).items():
         encoding = encodings.get(name)
-        if name not in categories:
-            if encoding is not None or kind == _TEXT:
-                what = "the model takes it as text" if kind == _TEXT else f"it cannot have {encoding}"
-                raise _misfit(f"{name} is a number, {what}", where, f'name it in Model(categories=("{name}", ...))')
-            if kind not in _TAKES_NAN and name not in nulls:
-                raise PenstockError(
-                    f"the model takes {name} as {_NUMBERS[kind]}, which has no null",
-                    where=where,
-                    safe="no version was written",
-                    next=f"say what null becomes: --null {name}=0",
-                )
+        if name in categories:
+            _require_encoding(name, kind, encoding, name in nulls, where, said)
             continue
-        if encoding is None:
-            raise _misfit(
-                f"{name} is a category, and the model takes {'its text' if kind == _TEXT else 'a number for it'}",
-                where,
-                f"say which texts it knows: --vocabulary {name}=FILE"
-                + ("" if kind == _TEXT else f"; or into how many buckets it hashes them: --buckets {name}=NUMBER"),
-            )
-        if kind == _TEXT and isinstance(encoding, Buckets):
-            raise _misfit(f"the model takes {name} as text, which buckets have not", where, f"--vocabulary {name}=FILE")
-        if name in nulls:
-            raise _misfit(f"null of {name} is {_null_of(encoding)}", where, f"leave out --null {name}")
+        if encoding is not None or kind == _TEXT:
+            what = "the model takes it as text" if kind == _TEXT else f"it cannot have {encoding}"
+            raise _misfit(f"{name} is a number, {what}", where, f'name it in Model(categories=("{name}", ...))')
+        if kind not in _TAKES_NAN and name not in nulls:
+            advice = f"say what null becomes: {said.a_null.format(name=name)}"
+            raise _misfit(f"the model takes {name} as {_NUMBERS[kind]}, which has no null", where, advice)
+        if name in nulls and not _can_be(nulls[name], kind):
+            what = f"{said.null}: null of {name} becomes {nulls[name]:g}, which is no {_NUMBERS[kind]}"
+            raise _misfit(what, where, f"give a number that it can be, such as {said.a_null.format(name=name)}")
+
+
+def _require_encoding(
+    name: str, kind: int, encoding: Vocabulary | Buckets | None, has_null: bool, where: str, said: Wording
+) -> None:
+    vocabulary = said.a_vocabulary.format(name=name)
+    if encoding is None:
+        raise _misfit(
+            f"{name} is a category, and the model takes {'its text' if kind == _TEXT else 'a number for it'}",
+            where,
+            f"say which texts it knows: {vocabulary}"
+            + (
+                ""
+                if kind == _TEXT
+                else f"; or into how many buckets it hashes them: {said.some_buckets.format(name=name)}"
+            ),
+        )
+    if kind == _TEXT and isinstance(encoding, Buckets):
+        raise _misfit(f"the model takes {name} as text, which buckets have not", where, vocabulary)
+    if has_null:
+        raise _misfit(f"null of {name} is {_null_of(encoding)}", where, f"leave {name} out of {said.null}")
 
 
 def _null_of(encoding: Vocabulary | Buckets) -> str:
     return "bucket 0" if isinstance(encoding, Buckets) else "the first entry of its vocabulary"
 
 
-def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, int], where: str) -> tuple[str, int]:
+def _can_be(value: float, kind: int) -> bool:
+    """Whether a tensor's element can be this number, which a vector has as float32."""
+    if not np.isfinite(value):
+        return False
+    if kind == TensorProto.BOOL:
+        return value in (0, 1)
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    if kind in _TAKES_NAN:
+        return abs(value) <= min(float(np.finfo(dtype).max), float(np.finfo(np.float32).max))
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return value == int(value) and least <= value < most and float(np.float32(value)) == value
+
+
+def score_column(
+    model: ModelProto, output: ScoreOutput, widths: Mapping[str, int], where: str, said: Wording = OPTIONS
+) -> tuple[str, int]:
     """The name of the output with the score, and its column.
 
     Args:
@@ -216,6 +249,7 @@ def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, in
         output: What the user says of it.
         widths: How many numbers each of the model's outputs has for a row, from a run of it; others are no tensors.
         where: For messages.
+        said: How the user said it.
 
     Raises:
         PenstockError: if there is no such output, or several could be it.
@@ -227,22 +261,26 @@ def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, in
     if name is None:
         if len(scores) != 1:
             maps = any(one.type.HasField("sequence_type") for one in outputs.values())
-            advice = "export it with zipmap=False, which gives a tensor" if maps else "name one: --output NAME"
+            advice = "export it with zipmap=False, which gives a tensor" if maps else f"name one: {said.an_output}"
             count = "several outputs that can be" if scores else "no output that is"
             raise _misfit(f"the model has {count} the score: {described}", where, advice)
         (name,) = scores
     elif name not in scores:
-        raise _misfit(f"output {name} is no tensor of floating-point numbers; the model has {described}", where)
+        advice = f"{said.an_output} names one of: {', '.join(scores) or 'none that can be the score'}"
+        raise _misfit(f"output {name} is no tensor of floating-point numbers; the model has {described}", where, advice)
     width = widths[name]
     column = (width - 1 if width <= 2 else None) if output.column is None else output.column
     if column is None:
-        raise _misfit(f"output {name} has {width} numbers for each row", where, "choose one: --column NUMBER, from 0")
-    if column >= width:
-        raise _misfit(f"output {name} has {width} numbers for each row, there is no column {column}", where)
+        raise _misfit(f"output {name} has {width} numbers for each row", where, f"choose one: {said.a_column}, from 0")
+    if column not in range(width):
+        advice = f"{said.a_column} is from 0 to {width - 1}"
+        raise _misfit(f"output {name} has {width} numbers for each row, there is no column {column}", where, advice)
     return name, column
 
 
-def kept_columns(model: ModelProto, keep: Sequence[str], widths: Mapping[str, int], where: str) -> list[Output]:
+def kept_columns(
+    model: ModelProto, keep: Sequence[str], widths: Mapping[str, int], where: str, said: Wording = OPTIONS
+) -> list[Output]:
     """The columns of outputs to keep: ``NAME`` is all of an output, ``NAME:COLUMN`` one of its columns.
 
     Args:
@@ -250,6 +288,7 @@ def kept_columns(model: ModelProto, keep: Sequence[str], widths: Mapping[str, in
         keep: What the user names.
         widths: As for :func:`score_column`.
         where: For messages.
+        said: How the user names it.
 
     Raises:
         PenstockError: if there is no such output or column, or it has no numbers.
@@ -260,14 +299,16 @@ def kept_columns(model: ModelProto, keep: Sequence[str], widths: Mapping[str, in
         name, _, column = (text, "", "") if text in outputs else text.rpartition(":")
         if name not in widths or outputs[name].type.tensor_type.elem_type not in _NUMBERS:
             described = ", ".join(map(_describe, outputs.values()))
-            raise _misfit(f"--keep {text}: there is no such output of numbers; the model has {described}", where)
+            raise _misfit(f"{said.keep} {text}: there is no such output of numbers; the model has {described}", where)
         width = widths[name]
         if column and not (column.isdecimal() and int(column) < width):
-            raise _misfit(f"--keep {text}: output {name} has {width} numbers for each row, from column 0 on", where)
+            raise _misfit(
+                f"{said.keep} {text}: output {name} has {width} numbers for each row, from column 0 on", where
+            )
         columns = [int(column)] if column else range(width)
         found += [Output(name, one, name if width == 1 else f"{name}:{one}") for one in columns]
     if len({output.label for output in found}) < len(found):
-        raise _misfit("--keep names a column twice", where, "name each once")
+        raise _misfit(f"{said.keep} names a column twice", where, "name each once")
     return found
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
+from typing import Any
+
 import click
 
 from penstock.time import parse
@@ -20,6 +25,34 @@ class EventTime(click.ParamType):
             return parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class NewFile(click.Path):
+    """A file that the command writes at its end; whether it can is checked before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False, writable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Check that the file can be written."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        folder = path.parent
+        if not folder.is_dir():
+            self.fail(f"Folder {str(folder)!r} does not exist.", param, ctx)
+        if not path.exists() and not os.access(folder, os.W_OK):
+            self.fail(f"Folder {str(folder)!r} is not writable.", param, ctx)
+        return path
+
+
+class Finite(click.FloatRange):
+    """A number of a range, which "nan" and "inf" are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert the text to a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
 
 
 metrics_option = click.option(

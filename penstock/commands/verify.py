@@ -16,6 +16,7 @@ import click
 
 from deploy.local.versions import server_versions
 from penstock.commands.errors import naming
+from penstock.commands.options import NewFile
 from penstock.counts import counted
 from penstock.settings import Settings
 from streams.plan.project import open_project
@@ -38,7 +39,7 @@ _PACKAGES = (
 
 @click.command()
 @click.argument("pipelines", nargs=-1, required=True)
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="The file for the report, as JSON.")
+@click.option("--report", type=NewFile(), help="The file for the report, as JSON.")
 @click.option(
     "--measured",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -19,6 +19,7 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; font-size: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e0e3e7; vertical-align: top }
 .verdict { font-weight: 600 } .pass { color: #14713b } .fail { color: #b42318 } .inconclusive { color: #8a5a00 }
+.skipped { color: #5b6470 }
 .bar { background: #3b6fb6; height: .7rem } svg { max-width: 100% } .note { color: #5b6470 }
 code { overflow-wrap: anywhere }
 """
@@ -85,8 +86,7 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
 
 def _gates(body: ET.Element, report: Report) -> None:
     ET.SubElement(body, "h2").text = "Gates"
-    against = "no other version" if report.against is None else f"version {report.against}"
-    text = f"On {report.events:,} later labelled events, compared with {against}. Intervals are in brackets."
+    text = f"On {report.events:,} later labelled events, compared with {report.compared_with}. Intervals in brackets."
     ET.SubElement(body, "p", {"class": "note"}).text = text
     table = _table(body, ("verdict", "gate", "where", "n", "measured", "passes"), ())
     for one in report.results:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from penstock.counts import counted
 from scoring.gates.statistics import (
@@ -28,11 +28,22 @@ _DAY_MS = 86_400_000
 
 
 class Verdict(Enum):
-    """What a gate says. Too little evidence is neither a pass nor a failure."""
+    """What a gate says. Too little evidence is neither a pass nor a failure; a skipped gate says nothing."""
 
     PASS = "pass"  # noqa: S105 - no password
     INCONCLUSIVE = "inconclusive"
     FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+Skippable = Literal["quality", "cost", "calibration", "fairness", "latency", "freshness"]
+"""Gates that a file of gates can leave out. The others cost nothing, and say whether the version can run at all."""
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < bounds[0] < bounds[1]:
+        raise ValueError("must be the lower and the upper bound, both above 0")
+    return bounds
 
 
 class Limits(BaseModel):
@@ -53,9 +64,10 @@ class Limits(BaseModel):
         latency_ratio: By which factor the 99th percentile of a call may be longer than the present version's.
         oldest_days: How old the newest event of the training may be, compared with the newest of the holdout.
         closed_alerts: Ids of drift alerts that were looked into, and need no training.
+        skip: Gates that are left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     slices: int = Field(default=5, ge=1, le=50)
@@ -63,7 +75,7 @@ class Limits(BaseModel):
     margin: float = Field(default=0.05, ge=0)
     false_positive_cost: float = Field(default=1.0, ge=0)
     false_negative_cost: float = Field(default=1.0, ge=0)
-    slope: tuple[float, float] = (0.8, 1.25)
+    slope: Annotated[tuple[float, float], AfterValidator(_ascending)] = (0.8, 1.25)
     calibration_error: float = Field(default=0.05, gt=0)
     groups: tuple[str, ...] = ()
     fairness_ratio: float = Field(default=0.8, gt=0, lt=1)
@@ -71,6 +83,15 @@ class Limits(BaseModel):
     latency_ratio: float = Field(default=1.2, gt=1)
     oldest_days: float = Field(default=30.0, gt=0)
     closed_alerts: tuple[str, ...] = ()
+    skip: tuple[Skippable, ...] = ()
+
+    @model_validator(mode="after")
+    def _costs_something(self) -> Limits:
+        if self.false_positive_cost == self.false_negative_cost == 0 and "cost" not in self.skip:
+            raise ValueError(
+                'false_positive_cost and false_negative_cost are both 0: to leave them out, skip = ["cost"]'
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -216,7 +237,7 @@ def judge_freshness(trained_to_ms: int | None, newest_ms: int, limits: Limits) -
         return Result("freshness", "training", Verdict.INCONCLUSIVE, 0, "its end is not known", _NONE, limit)
     days = (newest_ms - trained_to_ms) / _DAY_MS
     verdict = Verdict.PASS if days <= limits.oldest_days else Verdict.FAIL
-    return Result("freshness", "training", verdict, 1, "days old", Interval(days, days, days), limit)
+    return Result("freshness", "training", verdict, 1, "age in days", Interval(days, days, days), limit)
 
 
 class Alert(NamedTuple):
@@ -241,8 +262,11 @@ def judge_drift(alerts: Sequence[Alert], trained_to_ms: int | None, limits: Limi
     return Result("drift", "alerts", Verdict.INCONCLUSIVE, len(found), text, _NONE, limit)
 
 
-def judge_robustness(scores: Mapping[str, float], of_holdout: Numbers) -> list[Result]:
-    """Whether the version gives a number for extreme rows, whose scores are here by name, and for the whole holdout."""
+def judge_robustness(scores: Mapping[str, float], of_holdout: Numbers, failures: Mapping[str, str]) -> list[Result]:
+    """Whether the version gives a number for extreme rows, whose scores are here by name, and for the whole holdout.
+
+    ``failures`` has what the version raised, by the name of the row, or for ``all events``; its scores are NaN there.
+    """
     without = int((~np.isfinite(of_holdout)).sum())
     on_events = Result(
         "robustness",
@@ -266,16 +290,30 @@ def judge_robustness(scores: Mapping[str, float], of_holdout: Numbers) -> list[R
                 "a finite number",
             )
             for name, score in scores.items()
+            if name not in failures
+        ),
+        *(
+            Result("robustness", where, Verdict.FAIL, 1, f"it failed: {error}", _NONE, "a finite number")
+            for where, error in failures.items()
         ),
     ]
 
 
 def overall(results: Sequence[Result]) -> Verdict:
-    """The worst verdict; inconclusive if there are no results."""
-    found = {result.verdict for result in results}
+    """The worst verdict of the gates that were not skipped; inconclusive if there are no results."""
+    found = {result.verdict for result in results} - {Verdict.SKIPPED}
     if Verdict.FAIL in found:
         return Verdict.FAIL
     return Verdict.PASS if found == {Verdict.PASS} else Verdict.INCONCLUSIVE
+
+
+def without_skipped(results: Sequence[Result], limits: Limits) -> list[Result]:
+    """The results of the gates that are not left out, and one for each that is."""
+    skipped = [
+        Result(gate, "", Verdict.SKIPPED, 0, "left out by the file of gates", _NONE, "")
+        for gate in dict.fromkeys(limits.skip)
+    ]
+    return [*(one for one in results if one.gate not in limits.skip), *skipped]
 
 
 _NONE = Interval(float("nan"), float("nan"), float("nan"))

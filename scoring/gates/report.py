@@ -32,6 +32,7 @@ class Basis(NamedTuple):
         threshold: The score from which on the decision is positive.
         seed: Of the intervals that were drawn.
         penstock: The version of Penstock.
+        failure: What a version raised when it was called; a model server may do so at one time, and not at another.
     """
 
     version: str
@@ -42,6 +43,7 @@ class Basis(NamedTuple):
     threshold: float
     seed: int
     penstock: str
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Report:
         results: What the gates found.
         bins: The calibration on the holdout.
         basis: What it rests on.
+        why_against: Why it was compared with that one, in words; empty if the user named it, or there is none.
     """
 
     model: str
@@ -65,6 +68,13 @@ class Report:
     results: Sequence[Result]
     bins: Sequence[Bin] = ()
     basis: Basis | None = None
+    why_against: str = ""
+
+    @property
+    def compared_with(self) -> str:
+        """The version that it was compared with, in words."""
+        why = f" ({self.why_against})" if self.why_against else ""
+        return "no other version" if self.against is None else f"version {self.against}{why}"
 
     @property
     def verdict(self) -> Verdict:
@@ -83,6 +93,7 @@ def report_content(report: Report) -> dict[str, Any]:
         "model": report.model,
         "version": report.version,
         "against": report.against,
+        "why_against": report.why_against,
         "events": report.events,
         "verdict": report.verdict.value,
         "gates": [result_content(one) for one in report.results],
@@ -105,35 +116,38 @@ def result_content(result: Result) -> dict[str, Any]:
 
 
 def as_junit(report: Report) -> str:
-    """The report as JUnit's XML: a test for each result; an inconclusive one is skipped."""
+    """The report as JUnit's XML: a test for each result; an inconclusive one is skipped, as is a gate left out."""
     suite = ET.Element(
         "testsuite",
         name=f"{report.model}@{report.version}",
         tests=str(len(report.results)),
         failures=str(sum(one.verdict is Verdict.FAIL for one in report.results)),
-        skipped=str(sum(one.verdict is Verdict.INCONCLUSIVE for one in report.results)),
+        skipped=str(sum(one.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED) for one in report.results)),
     )
+    properties = ET.SubElement(suite, "properties")
+    ET.SubElement(properties, "property", name="compared with", value=report.compared_with)
     for one in report.results:
-        case = ET.SubElement(suite, "testcase", classname=one.gate, name=f"{one.where}: {one.measured}")
+        name = ": ".join(part for part in (one.where, one.measured) if part)
+        case = ET.SubElement(suite, "testcase", classname=one.gate, name=name)
         if one.verdict is not Verdict.PASS:
             kind = "failure" if one.verdict is Verdict.FAIL else "skipped"
-            ET.SubElement(case, kind, message=f"{evidence(one)}; passes: {one.limit}")
+            passes = f"; passes: {one.limit}" if one.limit else ""
+            ET.SubElement(case, kind, message=evidence(one) + passes)
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def as_markdown(report: Report) -> str:
     """The report as a table."""
-    against = "nothing" if report.against is None else f"version {report.against}"
     rows = [
-        f"| {one.verdict.value} | {one.gate} | {one.where} | {one.n:,} | {evidence(one)} | {one.limit} |"
+        f"| {one.verdict.value} | {one.gate} | {_cell(one.where)} | {one.n:,} | {_cell(evidence(one))} | {one.limit} |"
         for one in report.results
     ]
     return "\n".join(
         (
             f"# {report.model} version {report.version}: {report.verdict.value}",
             "",
-            f"Compared with {against} on {report.events:,} labelled events that neither was trained on.",
+            f"Compared with {report.compared_with} on {report.events:,} labelled events that neither was trained on.",
             "",
             "| verdict | gate | where | n | measured | passes |",
             "|---|---|---|---:|---|---|",
@@ -151,6 +165,11 @@ def evidence(result: Result) -> str:
     if math.isnan(low) or low == high:
         return f"{result.measured} {estimate:.4g}"
     return f"{result.measured} {estimate:.4g} ({low:.4g} to {high:.4g})"
+
+
+def _cell(text: str) -> str:
+    """A text that is not ours, such as the name of a group, in one cell."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _or_null(value: float) -> float | None:

@@ -130,6 +130,7 @@ def read_report(stored: Mapping[str, Any]) -> Report:
         results,
         [Bin(**one) for one in content["calibration"]],
         None if basis is None else Basis(**basis),
+        content["why_against"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from backfill import model_check
+from backfill import model_check, running_version
 from backfill.model_check import CheckRequest, check_version
 from penstock.errors import PenstockError
 from schemas.codec import Encoder
@@ -22,7 +23,7 @@ from scoring.gates.report import Report
 from scoring.hosted_model import HostedModel, Probe
 from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.protocol import InferenceError, ModelServerUnavailable
 from scoring.trained_model import HostedVersion, ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
@@ -64,8 +65,9 @@ class Features:
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         columns = {"event_id": list(DATA.event_ids), "event.country": COUNTRIES}
-        yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
+        assert len(set(names)) == len(names)
         assert set(names) <= columns.keys()
+        yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +91,20 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
     return repository
 
 
-def check(repository: ModelRepository, project: Project = PROJECT, **limits: Any) -> Report:
+def check(
+    repository: ModelRepository,
+    project: Project = PROJECT,
+    *,
+    version: int | None = None,
+    against: int | None = None,
+    **limits: Any,
+) -> Report:
     kafka = SimpleNamespace(access=None)
     settings: Any = SimpleNamespace(
         model_repository=repository.root, kafka=kafka, schema_registry_url=None, triton=SimpleNamespace(access=None)
     )
     features: Any = Features()
-    return check_version(project, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
+    return check_version(project, settings, features, CheckRequest(version, against, Limits(**limits), seed=1))
 
 
 def changed(
@@ -224,8 +233,97 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     identity = [helper.make_node("Identity", ["plain"], ["score"])]
     repository.add(NAME, changed(good, identity, {}, views={"card_spend": "1:other"}))
     assert ("provenance", "manifest") in refused_by(check(repository))
-    with pytest.raises(PenstockError, match=r"no column event\.city"):
+    with pytest.raises(PenstockError, match=r"no column event\.city") as missing:
         check(repository, groups=("event.city",))
+    assert missing.value.where == f"later, which has of the events: event.country, {INPUTS[0]}"
+    assert "passthrough" in str(missing.value.next)
+
+
+def test_a_column_with_a_value_for_each_event_makes_no_groups(repository: ModelRepository) -> None:
+    with pytest.raises(PenstockError, match="column event_id has 6,000 values, which are too many groups"):
+        check(repository, groups=("event_id",))
+
+
+FAILING = [
+    helper.make_node("Cast", ["features"], ["whole"], to=onnx.TensorProto.INT64),
+    helper.make_node("Gather", ["whole", "at second"], ["second"], axis=1),
+    helper.make_node("Gather", ["table", "second"], ["found"], axis=0),
+    helper.make_node("Add", ["plain", "found"], ["score"]),
+]
+
+
+@pytest.mark.parametrize("known", [0, 300])
+def test_a_version_that_fails_is_refused_by_the_robustness(
+    known: int, good: TrainedModel[Any], repository: ModelRepository
+) -> None:
+    constants = {"at second": np.array([1]), "table": np.zeros(known, np.float32)}
+    repository.add(NAME, changed(good, FAILING, constants))
+    report = check(repository)
+    assert report.verdict is Verdict.FAIL
+    assert ("robustness", "greatest") in refused_by(report)
+    assert (("robustness", "all events") in refused_by(report)) == (known == 0)
+    (failure,) = [one for one in report.results if one.where == "greatest"]
+    assert failure.measured.startswith("it failed: ")
+    if known == 0:
+        unsure = {one.gate for one in report.results if one.verdict is Verdict.INCONCLUSIVE}
+        assert unsure == {"quality", "cost", "calibration", "latency"}
+
+
+def test_a_version_whose_file_is_broken_is_refused(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    repository.add(NAME, replace(good, onnx=b"broken"))
+    assert ("robustness", "all events") in refused_by(check(repository))
+
+
+def test_the_report_says_why_it_compares_with_a_version(good: TrainedModel[Any], repository: ModelRepository) -> None:
+    for _ in range(2):
+        repository.add(NAME, good)
+    repository.configure(NAME, 2)
+    assert check(repository).compared_with == "version 2 (config.pbtxt names it, Fake cannot be asked)"
+    assert check(repository, against=1).compared_with == "version 1"
+    assert check(repository, version=2).compared_with == "no other version"
+
+
+@pytest.mark.parametrize(("loaded", "says"), [((1, 2), "has loaded it"), ((2,), "has not loaded it")])
+def test_the_report_says_whether_the_version_is_loaded(
+    loaded: tuple[int, ...],
+    says: str,
+    good: TrainedModel[Any],
+    repository: ModelRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repository.add(NAME, good)
+    states = [SimpleNamespace(version=number, state="READY") for number in loaded]
+    server = SimpleNamespace(name="Fake", versions=lambda _: states, close=lambda: None)
+    monkeypatch.setattr(model_check, "open_server", lambda *_: server)
+    assert check(repository, skip=("latency",)).why_against == f"config.pbtxt names it, Fake {says}"
+
+
+def test_a_server_that_fails_in_the_middle_leaves_the_latency_open(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infer(*_: object, **__: object) -> None:
+        raise InferenceError("gone")
+
+    repository.add(NAME, good)
+    states = [SimpleNamespace(version=number, state="READY") for number in (1, 2)]
+    server = SimpleNamespace(name="Fake", versions=lambda _: states, close=lambda: None, infer=infer)
+    monkeypatch.setattr(model_check, "open_server", lambda *_: server)
+    (latency,) = [one for one in check(repository).results if one.gate == "latency"]
+    assert (latency.verdict, latency.measured) == (Verdict.INCONCLUSIVE, "a call failed: gone")
+
+
+def test_a_version_is_not_compared_with_itself(repository: ModelRepository) -> None:
+    with pytest.raises(PenstockError, match="version 1 would be compared with itself"):
+        check(repository, against=1)
+
+
+def test_a_gate_that_is_left_out_is_not_measured_and_is_listed(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.add(NAME, good)
+    monkeypatch.setattr(model_check, "_times", None)
+    report = check(repository, skip=("latency",))
+    assert [one.verdict for one in report.results if one.gate == "latency"] == [Verdict.SKIPPED]
 
 
 def test_an_open_drift_alert_makes_the_gates_inconclusive_until_it_is_closed(
@@ -237,6 +335,35 @@ def test_an_open_drift_alert_makes_the_gates_inconclusive_until_it_is_closed(
     project = project_of(MONITORED)
     assert check(repository, project).verdict is Verdict.INCONCLUSIVE
     assert check(repository, project, closed_alerts=(ALERT["alert_id"],)).verdict is Verdict.PASS
+
+
+def calling(good: TrainedModel[Any]) -> HostedVersion:
+    """The good model, as one that only Triton has."""
+    manifest = changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}).manifest
+    return HostedVersion(
+        manifest.model_copy(update={"hosted": HOSTED}), Probe(vectors=((1.0, 2.0),), scores=(0.5,)), good.score
+    )
+
+
+def test_a_version_whose_model_triton_cannot_call_is_refused_and_its_report_says_why(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Triton:
+        """Has no model."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def score(self, hosted: HostedModel, vectors: np.ndarray) -> np.ndarray:
+            raise PenstockError(f"{hosted.name} gives none of {vectors.shape[1]} inputs", where="Triton")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(running_version, "HostedModels", Triton)
+    repository.add(NAME, calling(good))
+    report = check(repository)
+    assert ("robustness", "all events") in refused_by(report)
+    assert report.basis is not None
+    assert report.basis.failure == f"{HOSTED.name} gives none of {len(INPUTS)} inputs"
 
 
 def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers(
@@ -257,12 +384,8 @@ def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers
         def close(self) -> None:
             asked.append("closed")
 
-    monkeypatch.setattr(model_check, "HostedModels", Triton)
-    manifest = changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}).manifest
-    calling = HostedVersion(
-        manifest.model_copy(update={"hosted": HOSTED}), Probe(vectors=((1.0, 2.0),), scores=(0.5,)), good.score
-    )
-    repository.add(NAME, calling)
+    monkeypatch.setattr(running_version, "HostedModels", Triton)
+    repository.add(NAME, calling(good))
     report = check(repository)
     assert report.version == 2
     assert {gate for gate, _ in refused_by(report)} <= {"latency"}

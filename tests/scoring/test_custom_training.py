@@ -80,7 +80,7 @@ def test_a_function_is_found_in_a_file_and_in_a_module(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def train(:\n", encoding="utf-8")
-    with pytest.raises(PenstockError, match="cannot be imported: invalid syntax"):
+    with pytest.raises(PenstockError, match="cannot be imported: SyntaxError: invalid syntax"):
         find_function(f"{tmp_path / 'broken.py'}:train")
 
 
@@ -88,12 +88,53 @@ def test_a_file_that_is_no_python_is_named(tmp_path: Path) -> None:
     ("reference", "says"),
     [
         ("nowhere.at_all:train", "cannot be imported"),
-        ("nothing.py:train", "cannot be imported"),
-        ("train", "cannot be imported"),
+        ("nothing.py:train", "the file of the training function does not exist"),
+        ("train", "names no function"),
+        ("json:", "names no function"),
         ("json:nothing", "json has no function nothing"),
-        ("json:__name__", "has no function"),
+        ("json:__name__", "__name__ of json exists, but cannot be called: it is str"),
     ],
 )
 def test_a_function_that_is_not_there_is_named(reference: str, says: str) -> None:
     with pytest.raises(PenstockError, match=says):
         find_function(reference)
+
+
+FAILING = """
+def load(table):
+    return table["no such column"]
+
+
+def train(table, seed):
+    return load(table)
+"""
+
+
+def test_what_the_function_raises_is_said_with_its_lines(training_set: Any, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "failing.py").write_text(FAILING, encoding="utf-8")
+    reference = f"{tmp_path / 'failing.py'}:train"
+    with pytest.raises(PenstockError, match="the training function failed: KeyError: ") as failed:
+        train_with(find_function(reference), reference, training_set, seed=1)
+    assert failed.value.where is not None
+    named, outer, inner, *_ = failed.value.where.splitlines()
+    assert named == reference
+    assert outer.endswith("failing.py:7, in train")
+    assert inner.endswith("failing.py:3, in load")
+    assert failed.value.next == "mend the function, then run the command again"
+
+
+def test_what_the_file_of_the_function_raises_is_said_with_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "raising.py").write_text("\nraise KeyError('x')\n", encoding="utf-8")
+    with pytest.raises(PenstockError, match="cannot be imported: KeyError: 'x'") as failed:
+        find_function(f"{tmp_path / 'raising.py'}:train")
+    assert failed.value.where is not None
+    assert failed.value.where.endswith("raising.py:2, in <module>")
+
+
+def test_advice_about_a_model_that_a_function_returned_names_no_option(training_set: Any) -> None:  # noqa: F811
+    def several(table: pa.Table, seed: int) -> OnnxModel:
+        found = forest(table, seed)
+        return OnnxModel(found.onnx, nulls={"nothing": 0.0})
+
+    with pytest.raises(PenstockError, match=r"OnnxModel\(nulls=\) names nothing, which is no input"):
+        train_with(several, "mine:train", training_set, seed=1)

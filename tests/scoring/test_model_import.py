@@ -121,9 +121,10 @@ def test_one_tensor_for_each_input_is_taken_in_its_own_type_and_shape(
         helper.make_node("Add", ["c", "b"], ["y"]),
     ]
     path = made(tmp_path, tensors, nodes, {"y": (FLOAT, shape)})
-    second = [1.0, 1.0, 1.0] if kind == BOOL else [2.0, 5.0, -1.0]
+    null = 1.0 if kind == BOOL else 5.0
+    second = [1.0, 1.0, 1.0] if kind == BOOL else [2.0, null, -1.0]
     expected = X[:, 0] + np.array(second, dtype=np.float32) + X[:, 2]
-    model = attempt(path, expected, conversions=Conversions({"activity.amount_sum_1h": 5.0}))
+    model = attempt(path, expected, conversions=Conversions({"activity.amount_sum_1h": null}))
     assert score_onnx(model.onnx, X).tolist() == expected.tolist()
     with pytest.raises(PenstockError, match=r"takes activity\.amount_sum_1h as \w+, which has no null"):
         attempt(path, expected)
@@ -226,3 +227,49 @@ def test_rows_that_cannot_be_used_are_refused(name: str, text: str, says: str, t
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(PenstockError, match=says):
         read_check_rows(tmp_path / name, INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "null"),
+    [
+        (INT64, float("nan")),
+        (INT64, 1.5),
+        (INT64, 1e19),
+        (INT64, 16_777_217.0),
+        (INT32, 2.0**31),
+        (BOOL, 2.0),
+        (FLOAT, float("inf")),
+        (TensorProto.FLOAT16, 1e6),
+    ],
+)
+def test_what_null_becomes_is_a_number_of_the_tensor(kind: int, null: float, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["f"], to=FLOAT), helper.make_node("ReduceMax", ["f"], ["y"], axes=[1])]
+    path = made(tmp_path, {"x": (kind, ["N", 3])}, nodes, {"y": (FLOAT, ["N", 1])})
+    nulls = dict.fromkeys(INPUTS, 0.0) | {INPUTS[1]: null}
+    with pytest.raises(PenstockError, match=r"--null: null of activity\.amount_sum_1h becomes .+, which is no ") as bad:
+        attempt(path, X[:, 0], conversions=Conversions(nulls))
+    assert bad.value.next == f"give a number that it can be, such as --null {INPUTS[1]}=0"
+
+
+def test_a_row_without_a_score_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"score,{','.join(INPUTS)}\n1,2,3,4\n,2,3,4\n", encoding="utf-8")
+    with pytest.raises(PenstockError, match="1 row without a score"):
+        read_check_rows(path, INPUTS)
+
+
+def test_a_value_for_null_that_no_row_checks_is_named() -> None:
+    rows = CheckRows(X, np.zeros(3))
+    assert rows.without_null(INPUTS, dict.fromkeys(INPUTS, 0.0)) == [INPUTS[0], INPUTS[2]]
+
+
+def test_advice_is_about_what_is_wrong(tmp_path: Path) -> None:
+    path = made(tmp_path, {"x": (FLOAT, ["N", 3])}, WIDE, WHOLE)
+    for request, advice in (
+        ({"output": ScoreOutput("no")}, "--output NAME names one of: y"),
+        ({"output": ScoreOutput(column=3)}, "--column NUMBER is from 0 to 2"),
+        ({"conversions": Conversions({"no": 1.0})}, f"the inputs are {', '.join(INPUTS)}"),
+    ):
+        with pytest.raises(PenstockError) as refused:
+            attempt(path, X[:, 0], **request)
+        assert refused.value.next == advice

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.table import Table
 from rich.text import Text
 
@@ -23,16 +24,22 @@ from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report, as_json, as_junit, as_markdown, evidence
 from streams.plan.project import open_project
 
+_COLOURS = {
+    Verdict.PASS: "green",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.FAIL: "red",
+    Verdict.SKIPPED: "bright_black",
+}
+
 
 def _print_text(report: Report) -> None:
     table = Table("", "gate", "where", "n", "measured", "passes", box=None, pad_edge=False)
-    colours: dict[Verdict, str] = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow", Verdict.FAIL: "red"}
     for one in report.results:
-        cell = Text(one.verdict.value, style=colours[one.verdict])
+        cell = Text(one.verdict.value, style=_COLOURS[one.verdict])
         table.add_row(cell, one.gate, one.where, f"{one.n:,}", evidence(one), one.limit)
     console_on(highlight=False).print(table)
-    against = "" if report.against is None else f" against version {report.against}"
-    verdict = click.style(report.verdict.value, fg=colours[report.verdict], bold=True)
+    against = "" if report.against is None else f" against {report.compared_with}"
+    verdict = click.style(report.verdict.value, fg=_COLOURS[report.verdict], bold=True)
     events = counted(report.events, "later labelled event")
     click.echo(f"{report.model} version {report.version}{against}, on {events}: {verdict}")
 
@@ -42,6 +49,23 @@ FORMATS: Mapping[str, Callable[[Report], None]] = {
     "json": lambda report: click.echo(as_json(report)),
     "junit": lambda report: click.echo(as_junit(report), nl=False),
     "markdown": lambda report: click.echo(as_markdown(report), nl=False),
+}
+# What pydantic's kinds of errors mean in a file of gates, by how they begin.
+_WORDS = {
+    "extra_forbidden": "there is no such field",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "finite_number": "must be a number",
+    "float": "must be a number",
+    "int": "must be a whole number",
+    "string": "must be a text in quotes",
+    "tuple": "must be a list in brackets",
+    "missing": "must be two numbers",
+    "too_long": "has too many values",
 }
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
 gates_option = click.option(
@@ -62,7 +86,9 @@ gates_option = click.option(
     help="Features whose labelled events are later than the training, written by `penstock backfill run`.",
 )
 @click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
-@click.option("--against", type=click.IntRange(min=1), help="The version to compare with (default: the one served).")
+@click.option(
+    "--against", type=click.IntRange(min=1), help="The version to compare with (default: the one that is served)."
+)
 @gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
@@ -104,7 +130,18 @@ def limits_in(file: Path | None) -> Limits:
         raise PenstockError(f"the file of gates is no TOML: {error}", where=str(file)) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
+        field = ".".join(str(part) for part in first["loc"])
         raise PenstockError(
-            f"{field}: {first['msg']}", where=str(file), next=f"the fields are {', '.join(Limits.model_fields)}"
+            f"{field}: {_in_words(first)}" if field else _in_words(first),
+            where=str(file),
+            next=f"the fields are {', '.join(Limits.model_fields)}",
         ) from error
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong with a value, as people say it."""
+    kind, given = error["type"], error.get("ctx", {})
+    for beginning, text in _WORDS.items():
+        if kind.startswith(beginning):
+            return text.format(**given)
+    return error["msg"]

@@ -15,7 +15,7 @@ from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
-from penstock.commands.options import EventTime
+from penstock.commands.options import EventTime, Finite
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
@@ -130,9 +130,7 @@ def train_command(
 @click.option(
     "--keep", multiple=True, metavar="OUTPUT", help="Another output, or OUTPUT:COLUMN, that predictions shall have."
 )
-@click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
-)
+@click.option("--tolerance", type=Finite(min=0), default=1e-5, show_default=True, help="How far a score may be off.")
 @click.option(
     "--backfill",
     "folder",
@@ -197,6 +195,10 @@ def import_command(
             reference, background = build_reference(project, data, imported, seed), data.X
         found = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
     about = [("imported", origin_of(imported.manifest))]
+    about += [
+        ("not checked", f"what null of {name} becomes: no row of {check_rows} has null there")
+        for name in rows.without_null(inputs, conversions.nulls)
+    ]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
     _write(project, settings, imported, found, about, Made("import", author, incident))
@@ -321,7 +323,7 @@ def _by_input(option: str, texts: tuple[str, ...], read: Callable[[str], T], for
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            found[name] = read(value)
+            found[name] = read(value if name else "")
         except (ValueError, OSError) as error:
             reason = f": {error.strerror}" if isinstance(error, OSError) else ""
             raise click.BadParameter(f"{text!r} is not {form}{reason}", param_hint=option) from None

@@ -12,6 +12,7 @@ from rich.table import Table
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.model.manifests import about, metrics, print_line
+from penstock.commands.options import NewFile
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
@@ -109,7 +110,7 @@ def history(pipeline: str, form: str) -> None:
 @click.command("card")
 @pipeline_argument
 @version_argument
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file to write.")
+@click.option("--out", required=True, type=NewFile(), help="The HTML file to write.")
 def card_command(pipeline: str, version: int, out: Path) -> None:
     """Write a model card: one HTML page of what a version is, what its gates found, and where it comes from."""
     model, repository = load_pipeline(pipeline).model, ModelRepository(Settings().model_repository)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
-from scoring.gates.report import Bin, Report
+from scoring.gates.report import Bin
 from scoring.trained_model import Importance, ImportManifest, ModelManifest, Validation
 from tests.scoring.gates.test_report import REPORT
 
@@ -58,7 +59,7 @@ def text_of(page: str) -> str:
 
 
 def page_of(manifest: ModelManifest | ImportManifest) -> str:
-    report = Report(REPORT.model, REPORT.version, REPORT.against, REPORT.events, REPORT.results, BINS)
+    report = replace(REPORT, bins=BINS)
     return card(report, manifest, threshold=0.5)
 
 
@@ -70,6 +71,8 @@ def test_the_card_of_a_trained_version_goes_down_to_the_offsets_of_its_data() ->
         "1,000 events, 50 positive",
         "f00d",
         "[0] 0 to 70, [1] 5 to 90",
+        "compared with version 2 (config.pbtxt names it)",
+        "left out by the file of gates",
     ):
         assert expected in text
     for result in REPORT.results:

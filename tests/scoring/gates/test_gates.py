@@ -148,7 +148,7 @@ def test_an_old_training_is_refused(days: int | None, verdict: Verdict) -> None:
 
 
 def test_a_version_without_a_number_for_a_row_is_refused() -> None:
-    results = judge_robustness({"only nulls": float("nan"), "zeros": 0.5}, np.array([0.5, np.nan]))
+    results = judge_robustness({"only nulls": float("nan"), "zeros": 0.5}, np.array([0.5, np.nan]), {})
     assert failed(results) == {("robustness", "only nulls"), ("robustness", "all events")}
 
 
