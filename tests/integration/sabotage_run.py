@@ -203,9 +203,6 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner.take_messages_of(LONG)
         services.call("replay", "dlq", "replay", file)
         runner.take_messages_of(1_048_588)
-        # What the job refused again is put back a second time, and so is that event.
-        runner.await_role("features", project.plan.source.topic)
-        services.call("replay-again", "dlq", "replay", file)
         services.start("scorer", "scorer", "run", file)
         services.start("drift", "drift", "run", file)
         kill_point, is_killed = KillPoint(project.pipeline, runner.lag), False

@@ -42,11 +42,13 @@ def kept(letter: DeadLetter, offset: int = 0) -> Record:
 FORGED = replace(
     REFUSED, original_headers=((REPLAY_OF, f"{RAW}.dlq[0]@8".encode()), (REPLAY_COUNT, b"2"), ("app", b"1"))
 )
+# The job refused again what was put back; its letters may be in any partition.
+TWICE = replace(REFUSED.replayed(f"{RAW}.dlq[0]@0", 1), offset=9)
 KEPT_AGAIN = REFUSED.replayed(f"{RAW}.dlq[0]@0", 1)
 
 
-def put_back(letter: DeadLetter, place: str = f"{RAW}.dlq[0]@0", **changes: Any) -> Record:
-    copy = letter.replayed(place, 1)
+def put_back(letter: DeadLetter, place: str = f"{RAW}.dlq[0]@0", count: int = 1, **changes: Any) -> Record:
+    copy = letter.replayed(place, count)
     return replace(Record(0, 9, 0, copy.key, copy.value, tuple(copy.original_headers)), **changes)
 
 
@@ -73,6 +75,13 @@ AGAIN = UNSCORED.replayed(f"{PREDICTIONS}.dlq[0]@0", 1)
             f"{PREDICTIONS}.dlq[0]@0",
         ),
         ({"unscored": (kept(UNSCORED), kept(AGAIN, 1))}, f"{PREDICTIONS}.dlq[0]@0"),
+        (
+            {
+                "dead_letters": ((kept(REFUSED), replace(kept(TWICE), partition=1)),),
+                "sources": ((put_back(TWICE, f"{RAW}.dlq[1]@0", count=2),),),
+            },
+            f"{RAW}.dlq[1]@0",
+        ),
         ({"dead_letters": ((kept(FORGED),),), "sources": ((put_back(FORGED),),)}, f"{RAW}.dlq[0]@0"),
         ({"dead_letters": ((kept(REFUSED), kept(KEPT_AGAIN, 1)),)}, f"{RAW}.dlq[0]@0"),
         (
