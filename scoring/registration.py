@@ -46,10 +46,10 @@ def register(
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     onnx = files.pop(_MODEL_FILE).read_bytes()
     baseline = files.pop(_BASELINE_FILE).read_bytes() if _BASELINE_FILE in files else None
-    _require_score(onnx, len(inputs), folder)
+    _require_score(onnx, len(inputs), 1 + len(manifest.kept), folder)
     for written_anew in (BACKEND_FILE, HASHES_FILE, MANIFEST_FILE):
         files.pop(written_anew, None)
-    artifacts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    artifacts = {name: path.read_bytes() for name, path in files.items()}
     return repository.add(model, TrainedModel(onnx, baseline, manifest), artifacts)
 
 
@@ -78,15 +78,15 @@ def _require_fit(
             raise _refusal(f"view {view} is {manifest.views.get(view)} there and {now} in the pipeline", folder)
 
 
-def _require_score(onnx: bytes, width: int, folder: Path) -> None:
-    """Check that the model takes vectors of this width, and gives a score for each."""
+def _require_score(onnx: bytes, width: int, outputs: int, folder: Path) -> None:
+    """Check that the model takes vectors of this width, and gives a score and the kept outputs for each."""
     try:
         (scores,) = open_session(onnx).run([OUTPUT], {INPUT: np.zeros((2, width), np.float32)})
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         reason = str(error).strip().splitlines()[0]
         raise _refusal(f"its model cannot score vectors of {width} inputs: {reason}", folder / _MODEL_FILE) from error
-    if np.shape(scores) != (2, 1):
-        raise _refusal(f"its model gives {np.shape(scores)} for two vectors, not (2, 1)", folder / _MODEL_FILE)
+    if np.shape(scores) != (2, outputs):
+        raise _refusal(f"its model gives {np.shape(scores)} for two vectors, not (2, {outputs})", folder / _MODEL_FILE)
 
 
 def _refusal(what: str, where: Path) -> PenstockError:

@@ -19,7 +19,7 @@ def made(tmp_path):
     """The second version of another repository."""
     elsewhere = ModelRepository(tmp_path / "elsewhere")
     for _ in range(2):
-        elsewhere.add("fraud", trained(content=onnx_bytes()), {"drift.json": "{}"})
+        elsewhere.add("fraud", trained(content=onnx_bytes()), {"drift.json": "{}", "reasons.onnx": b"\xff\x00"})
     return elsewhere.folder("fraud", 2)
 
 
@@ -37,6 +37,7 @@ def test_a_registered_version_has_its_own_number_and_the_same_identity(repositor
     folder = repository.verified("fraud", 1)
     assert identity(folder) == identity(made)
     assert (folder / "drift.json").read_text() == "{}"
+    assert (folder / "reasons.onnx").read_bytes() == b"\xff\x00"
     assert repository.manifest("fraud", 1) == trained().manifest
 
 
