@@ -122,10 +122,12 @@ class ServedModel(NamedTuple):
 
     def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
         """Scores with it; the arguments are as of both classes."""
-        primary, fallback, model, _ = self
-        if fallback is None:
+        primary, model = self.primary, self.model
+        if self.fallback is None:
             return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
-        return Inference(primary, fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure)
+        return Inference(
+            primary, self.fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure
+        )
 
 
 @contextmanager

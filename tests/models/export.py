@@ -80,6 +80,25 @@ class Network(torch.nn.Module):
         return torch.sigmoid(found[:, 0]), found[:, 1:]
 
 
+def export_network(
+    network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], path: Path
+) -> torch.Tensor:
+    """Write a network with the outputs `risk` and `loss` for any number of rows; returns its `risk` of the inputs."""
+    torch.onnx.export(
+        network.eval(),
+        inputs,
+        path,
+        input_names=names,
+        output_names=["risk", "loss"],
+        dynamic_axes={name: {0: "rows"} for name in [*names, "risk", "loss"]},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    with torch.no_grad():
+        risk, _ = network(*inputs)
+    return risk
+
+
 def export_torch() -> None:
     """A network with tensors float32, float64 and int64, and the outputs `risk` [N] and `loss` [N, 1]."""
     X, y = data(3, nulls=False)  # noqa: N806
@@ -100,18 +119,7 @@ def export_torch() -> None:
         optimizer.step()
     names = [name.partition(".")[2] for name in INPUTS]
     path = HERE / "torch.onnx"
-    torch.onnx.export(
-        network.eval(),
-        inputs,
-        path,
-        input_names=names,
-        output_names=["risk", "loss"],
-        dynamic_axes={name: {0: "rows"} for name in [*names, "risk", "loss"]},
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    with torch.no_grad():
-        risk, _ = network(*inputs)
+    risk = export_network(network, inputs, names, path)
     write("torch", path.read_bytes(), X, risk.numpy())
 
 
@@ -148,18 +156,7 @@ def export_text() -> None:
         torch.nn.functional.binary_cross_entropy(risk, torch.tensor(y)).backward()
         optimizer.step()
     names, path = ["amount", "country"], HERE / "text.onnx"
-    torch.onnx.export(
-        network.eval(),
-        inputs,
-        path,
-        input_names=names,
-        output_names=["risk", "loss"],
-        dynamic_axes={name: {0: "rows"} for name in [*names, "risk", "loss"]},
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    with torch.no_grad():
-        risk, _ = network(*inputs)
+    risk = export_network(network, inputs, names, path)
     table = pa.table(
         {
             "event.amount": amounts[:CHECKED],
