@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schemas.contract import PII_HASH as PII_HASH
     from schemas.contract import Contract as Contract
     from streams.definitions.aggregates import *  # noqa: F403
+    from streams.definitions.cascade import Cascade as Cascade
     from streams.definitions.columns import Derived as Derived
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.monitors import Monitors as Monitors
@@ -34,6 +35,7 @@ else:
     _MODULES = {
         **dict.fromkeys(["ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "Contract"], "schemas.contract"),
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
+        "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",
         **dict.fromkeys(["Labels", "Model", "Pipeline"], "streams.definitions.pipeline"),
         "Source": "streams.definitions.sources",

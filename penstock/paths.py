@@ -17,6 +17,9 @@ DEFAULT_HOME = BUILD / "stack"
 KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
 KERNEL_ARCHIVE = KERNEL_JAR.with_suffix(".jsa")
 
+# Behind the reference of a pipeline: the strong model of its cascade in the place of the fast one.
+STRONG = ":strong"
+
 # Cassandra 5.0 runs on 11 and 17 only, Flink 2.2 on 11, 17 and 21: only 17 works for both.
 JAVA_MAJOR = 17
 

@@ -110,6 +110,31 @@ PREDICTION_SCHEMA: dict[str, Any] = {
             "default": [],
             "doc": "of a positive decision: the inputs that pushed the score up most, if the version can tell",
         },
+        {
+            "name": "cascade",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "Cascade",
+                    "fields": [
+                        {"name": "fast_version", "type": "string"},
+                        {"name": "strong_version", "type": "string"},
+                        {"name": "fast_score", "type": "double"},
+                        {
+                            "name": "strong_score",
+                            "type": ["null", "double"],
+                            "doc": "null if the strong model was not asked, or has no score",
+                        },
+                        {"name": "low", "type": "double", "doc": "the lowest fast score that the strong model decides"},
+                        {"name": "high", "type": "double", "doc": "the lowest fast score above those"},
+                        {"name": "audited", "type": "boolean", "doc": "a clear case that both models scored"},
+                    ],
+                },
+            ],
+            "default": None,
+            "doc": "both scores of a cascade, of which model and model_version name the one that decided",
+        },
     ],
 }
 

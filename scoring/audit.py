@@ -19,6 +19,11 @@ SHARE = 0.01
 _BITS = 53  # of a double's fraction
 
 
+def audit_salt(pipeline: str) -> str:
+    """The salt of a pipeline's audit slice."""
+    return f"{pipeline}/audit"
+
+
 def positions(salt: str, ids: Sequence[str]) -> NDArray[np.float64]:
     """Where each id lies in [0, 1), for a salt.
 

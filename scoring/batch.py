@@ -8,8 +8,10 @@ record of a small batch, is decoded by itself, with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from math import isfinite
 
 import numpy as np
 
@@ -17,9 +19,9 @@ from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.columns import FEWEST, ColumnReader, Integers, Mask
 from schemas.records import TIMER
-from scoring.inference import Scores
+from scoring.inference import CascadeScores, Scores
 from scoring.memory import EventPosition, Events
-from scoring.prediction_format import CopiedParts
+from scoring.prediction_format import CopiedParts, Route, text_of
 from scoring.predictions import PredictionWriter, event_position
 from scoring.vectors import FloatArray, Vectorizer, packed_vectors
 
@@ -59,6 +61,10 @@ class Candidates:
             self.topic_names,
             self.sources[:, rows],
         )
+
+    def ids(self) -> list[str]:
+        """Their event ids."""
+        return [text_of(parts[0]).decode() for parts in self.parts]
 
     def position(self, row: int) -> EventPosition:
         """The raw event in a row."""
@@ -181,9 +187,12 @@ def encode_results(
         scores.finite.tolist(),
         scores.kept.tolist(),
         writer.reasons(candidates.vectors, scores),
+        _routes(scores.cascade, len(candidates)),
         strict=True,
     )
-    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons) in enumerate(rows):
+    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons, cascade) in enumerate(
+        rows
+    ):
         if not finite:
             if scores.failed[row]:
                 reason, message = "penstock.ModelFailed", "the model fails on this record, not on every input"
@@ -191,7 +200,17 @@ def encode_results(
                 reason, message = "penstock.NotANumber", "the model's score is not a finite number"
         else:
             prediction = writer.prediction(
-                consumed, parts, vector, score, route, timestamp, span, moment, outputs=outputs, reasons=reasons
+                consumed,
+                parts,
+                vector,
+                score,
+                route,
+                timestamp,
+                span,
+                moment,
+                outputs=outputs,
+                reasons=reasons,
+                cascade=cascade,
             )
             if not writer.is_too_long(prediction):
                 predictions.append(prediction)
@@ -200,3 +219,11 @@ def encode_results(
             message = f"the prediction takes {prediction.bytes} bytes, more than the {writer.max_bytes} allowed"
         dead_letters.append(writer.unscorable(consumed, candidates.position(row), reason, message, now))
     return predictions, dead_letters
+
+
+def _routes(cascade: CascadeScores | None, count: int) -> Iterable[Route | None]:
+    """How a cascade came to each score; None without one."""
+    if cascade is None:
+        return repeat(None, count)
+    strong = [score if isfinite(score) else None for score in cascade.strong.tolist()]
+    return map(Route, cascade.fast.tolist(), strong, cascade.in_band.tolist(), cascade.audited.tolist())

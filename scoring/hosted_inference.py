@@ -13,7 +13,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from scoring.breaker import Breaker, State
-from scoring.inference import Scores, score_in_halves, scores_of_answer
+from scoring.inference import Ids, Scores, score_in_halves, scores_of_answer
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -63,7 +63,7 @@ class HostedInference:
         """Whether :meth:`infer` would raise without asking the server."""
         return self._breaker.state(self._clock()) is State.OPEN
 
-    def infer(self, vectors: FloatArray) -> Scores:
+    def infer(self, vectors: FloatArray, ids: Ids | None = None) -> Scores:  # noqa: ARG002 - a cascade needs them
         """The scores of ``vectors`` (n, inputs).
 
         Raises:

@@ -7,13 +7,14 @@ This module decides when the primary gets a request and what happens when it fai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from penstock.errors import PenstockError
-from schemas.columns import Mask, Numbers
+from schemas.columns import Integers, Mask, Numbers
 from scoring.breaker import Breaker, State
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
@@ -23,8 +24,28 @@ _log = logging.getLogger(__name__)
 
 PRIMARY, FALLBACK = "primary", "fallback"
 
+Ids: TypeAlias = Callable[[], Sequence[str]]
+"""Returns the ids of the events of a batch."""
+
 # Both servers run the same file; their libraries may sum a tree ensemble's leaves in different orders.
 _TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class CascadeScores:
+    """How a cascade scored n vectors.
+
+    Args:
+        fast: (n,) The scores of the fast model.
+        strong: (n,) Those of the strong model; NaN where it was not asked, or has none.
+        in_band: (n,) Where the strong model decides.
+        audited: (n,) Where it was asked, and the fast one decides.
+    """
+
+    fast: Numbers
+    strong: Numbers
+    in_band: Mask
+    audited: Mask
 
 
 @dataclass(frozen=True)
@@ -36,12 +57,14 @@ class Scores:
         kept: (n, k) The outputs that are kept beside the score, of any value.
         by_fallback: (n,) Whether the fallback returned it.
         failed: (n,) Whether the model fails on the vector.
+        cascade: How a cascade came to them.
     """
 
     values: Numbers
     kept: Numbers
     by_fallback: Mask
     failed: Mask
+    cascade: CascadeScores | None = None
 
     @property
     def finite(self) -> Mask:
@@ -51,6 +74,15 @@ class Scores:
     def routes(self) -> list[str]:
         """The route of each score."""
         return [FALLBACK if by_fallback else PRIMARY for by_fallback in self.by_fallback.tolist()]
+
+    def rows(self, mask: Mask) -> Scores:
+        """Those of some rows, of a single model."""
+        return Scores(self.values[mask], self.kept[mask], self.by_fallback[mask], self.failed[mask])
+
+    def put(self, rows: Integers, others: Scores) -> None:
+        """Take the scores of some rows from others, one for each row."""
+        self.values[rows], self.kept[rows] = others.values, others.kept
+        self.by_fallback[rows], self.failed[rows] = others.by_fallback, others.failed
 
 
 NO_SCORES = Scores(np.empty(0), np.empty((0, 0)), np.empty(0, np.bool_), np.empty(0, np.bool_))
@@ -94,7 +126,7 @@ class Inference:
         """Whether no scores are to be had now: never, as the fallback has them."""
         return False
 
-    def infer(self, vectors: FloatArray) -> Scores:
+    def infer(self, vectors: FloatArray, ids: Ids | None = None) -> Scores:  # noqa: ARG002 - a cascade needs them
         """The scores of ``vectors`` (n, inputs).
 
         Raises:
@@ -117,9 +149,7 @@ class Inference:
         if len(doubtful):
             second = self._scores_of_fallback(vectors[doubtful])
             wrong = int(second.finite.sum())
-            scores.values[doubtful], scores.kept[doubtful] = second.values, second.kept
-            scores.by_fallback[doubtful] = True
-            scores.failed[doubtful] = second.failed
+            scores.put(doubtful, second)
             if wrong:
                 self._primary_has_failed(
                     f"it returned no finite number for {wrong} of {len(vectors)} rows that have one"

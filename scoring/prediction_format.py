@@ -16,11 +16,13 @@ from penstock.kafka.records import Consumed
 from schemas.codec import HEADER_LENGTH, Encoder
 from schemas.columns import Columns
 from schemas.records import EMISSION_FIELD_NAMES, EMISSION_FIELDS, PREDICTION_SCHEMA, SOURCE_FIELDS
+from scoring.cascade import Band
 from scoring.decision import Policy
 from scoring.reasons import Reason
 
 # Encoded: null and not null, the end of an array.
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
+_BOOLEANS = (b"\x00", b"\x01")
 _DOUBLE = struct.Struct("<d")
 # The first of several bytes of an encoded integer from 0 on, by its lowest six bits.
 _FIRST_BYTES = [bytes([0x80 | bits << 1]) for bits in range(64)]
@@ -41,6 +43,23 @@ class ModelIdentity(NamedTuple):
     version: str
 
 
+class CascadeIdentity(NamedTuple):
+    """The models of a cascade, and the band of fast scores that the strong one decides."""
+
+    fast: ModelIdentity
+    strong: ModelIdentity
+    band: Band
+
+
+class Route(NamedTuple):
+    """How a cascade scored an event: ``strong`` is None where the strong model was not asked, or has no score."""
+
+    fast: float
+    strong: float | None
+    in_band: bool
+    audited: bool
+
+
 class PredictionFormat:
     """Encodes the predictions of one pipeline.
 
@@ -48,9 +67,10 @@ class PredictionFormat:
         pipeline: Its name.
         views: Name and id of each view, in the plan's order.
         first_view: The view whose entity is the prediction's.
-        model: The model version that returns the scores.
+        model: The model version that returns the scores; of a cascade, the fast one.
         policy: Decides on them.
         kept: The names of the outputs that the version returns beside the score.
+        cascade: The models of the cascade, if it is one.
     """
 
     def __init__(
@@ -61,16 +81,21 @@ class PredictionFormat:
         model: ModelIdentity,
         policy: Policy,
         kept: Sequence[str] = (),
+        cascade: CascadeIdentity | None = None,
     ) -> None:
         self._header = Encoder(PREDICTION_SCHEMA).header
         self._pipeline = encode_text(pipeline)
         self._views = [(name, encode_text(id_)) for name, id_ in views]
         self._first_view = first_view
-        self._model = encode_text(model.name) + encode_text(model.version)
+        self._model = _encode_model(model)
         self._policy_version = encode_text(policy.version)
-        self._outcomes: dict[tuple[str, str], bytes] = {}
+        self._outcomes: dict[tuple[str, str, bool], bytes] = {}
         self._places: dict[tuple[str, int], bytes] = {}
         self._kept = [encode_text(name) for name in kept]
+        if cascade is not None:
+            self._strong = _encode_model(cascade.strong)
+            self._versions = encode_text(cascade.fast.version) + encode_text(cascade.strong.version)
+            self._band = _DOUBLE.pack(cascade.band.low) + _DOUBLE.pack(cascade.band.high)
         self._emission = _part_encoder(EMISSION_FIELDS)
         source = {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}}
         self._origin = _part_encoder([{"name": "attempt", "type": "long"}, source])
@@ -118,6 +143,7 @@ class PredictionFormat:
         *,
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
+        cascade: Route | None = None,
     ) -> bytes:
         """The value of the prediction for a feature record.
 
@@ -131,9 +157,11 @@ class PredictionFormat:
             scored_at: Epoch ms, from :func:`encode_integer`: a batch has one.
             outputs: The values of the outputs that are kept.
             reasons: The reasons of a positive decision.
+            cascade: How a cascade came to the score.
         """
         event_id, event_time, entity, views, origin = parts
-        outcome = self._outcomes.get((decision, route)) or self._outcome(decision, route)
+        by_strong = cascade is not None and cascade.in_band
+        outcome = self._outcomes.get((decision, route, by_strong)) or self._outcome(decision, route, by_strong)
         place = self._places.get(consumed[:2]) or self._place(consumed)
         return b"".join(
             (
@@ -153,6 +181,7 @@ class PredictionFormat:
                 vector,
                 self._outputs(outputs) if outputs else _END,
                 self._reasons(reasons) if reasons else _END,
+                _NULL if cascade is None else self._cascade(cascade),
             )
         )
 
@@ -168,13 +197,23 @@ class PredictionFormat:
         emissions = columns.encoded(f"{view}.{_FIRST_EMISSION}", f"{view}.{_LAST_EMISSION}")
         return [id_ + emission if emission else b"" for emission in emissions]
 
-    def _outcome(self, decision: str, route: str) -> bytes:
-        outcome = encode_text(decision) + self._model + encode_text(route) + self._policy_version
-        return self._outcomes.setdefault((decision, route), outcome)
+    def _cascade(self, route: Route) -> bytes:
+        fast, strong, _, audited = route
+        of_strong = _NULL if strong is None else _PRESENT + _DOUBLE.pack(strong)
+        return b"".join((_PRESENT, self._versions, _DOUBLE.pack(fast), of_strong, self._band, _BOOLEANS[audited]))
+
+    def _outcome(self, decision: str, route: str, by_strong: bool) -> bytes:
+        model = self._strong if by_strong else self._model
+        outcome = encode_text(decision) + model + encode_text(route) + self._policy_version
+        return self._outcomes.setdefault((decision, route, by_strong), outcome)
 
     def _place(self, consumed: Consumed) -> bytes:
         place = encode_text(consumed.topic) + encode_integer(consumed.partition)
         return self._places.setdefault((consumed.topic, consumed.partition), place)
+
+
+def _encode_model(model: ModelIdentity) -> bytes:
+    return encode_text(model.name) + encode_text(model.version)
 
 
 def encode_integer(value: int) -> bytes:

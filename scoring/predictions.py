@@ -21,7 +21,15 @@ from schemas.dead_letters import DeadLetter
 from scoring.decision import Policy
 from scoring.inference import Scores
 from scoring.memory import EventPosition
-from scoring.prediction_format import CopiedParts, ModelIdentity, PredictionFormat, encode_integer, text_of
+from scoring.prediction_format import (
+    CascadeIdentity,
+    CopiedParts,
+    ModelIdentity,
+    PredictionFormat,
+    Route,
+    encode_integer,
+    text_of,
+)
 from scoring.reasons import Attribution, Reason
 from scoring.vectors import FloatArray
 from streams.definitions.pipeline import Pipeline
@@ -56,9 +64,9 @@ class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
     ``kept`` are the names of the outputs that the model returns beside the score. ``attribution`` finds the reasons of
-    its scores, if it can. ``max_bytes`` is the length of the
-    longest prediction that its topic takes, ``letter_bytes`` that of the longest dead letter. The producer may take
-    less.
+    its scores, if it can, and ``strong_attribution`` those of the strong model of ``cascade``. ``max_bytes`` is the
+    length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest dead letter. The
+    producer may take less.
     """
 
     def __init__(
@@ -69,6 +77,8 @@ class PredictionWriter:
         *,
         kept: Sequence[str] = (),
         attribution: Attribution | None = None,
+        cascade: CascadeIdentity | None = None,
+        strong_attribution: Attribution | None = None,
         max_bytes: int,
         letter_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -79,6 +89,7 @@ class PredictionWriter:
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)
         self._attribution = attribution
+        self._strong_attribution = strong_attribution
         self._pipeline = pipeline.name
         self.format = PredictionFormat(
             pipeline.name,
@@ -87,6 +98,7 @@ class PredictionWriter:
             model,
             self.policy,
             kept,
+            cascade,
         )
 
     def moment(self, now: int) -> Moment:
@@ -125,13 +137,17 @@ class PredictionWriter:
     def reasons(self, vectors: FloatArray, scores: Scores) -> list[tuple[Reason, ...]]:
         """The reasons of each score on which the decision is positive; none of the others."""
         found: list[tuple[Reason, ...]] = [()] * len(vectors)
-        if self._attribution is None:
-            return found
-        positive = np.flatnonzero(scores.finite & (scores.values >= self.policy.threshold))
-        if len(positive):
-            tops = self._attribution.top(vectors[positive], _REASONS)
-            for row, reasons in zip(positive.tolist(), tops, strict=True):
-                found[row] = reasons
+        positive = scores.finite & (scores.values >= self.policy.threshold)
+        by_strong = np.zeros_like(positive) if scores.cascade is None else scores.cascade.in_band
+        for attribution, mask in (
+            (self._attribution, positive & ~by_strong),
+            (self._strong_attribution, positive & by_strong),
+        ):
+            rows = np.flatnonzero(mask)
+            if attribution is not None and len(rows):
+                tops = attribution.top(vectors[rows], _REASONS)
+                for row, reasons in zip(rows.tolist(), tops, strict=True):
+                    found[row] = reasons
         return found
 
     def prediction(
@@ -147,6 +163,7 @@ class PredictionWriter:
         *,
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
+        cascade: Route | None = None,
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 
@@ -154,7 +171,16 @@ class PredictionWriter:
         """
         decision = self.policy.decide(score)
         value = self.format.encode(
-            consumed, parts, vector, score, decision, route, moment.scored_at, outputs=outputs, reasons=reasons
+            consumed,
+            parts,
+            vector,
+            score,
+            decision,
+            route,
+            moment.scored_at,
+            outputs=outputs,
+            reasons=reasons,
+            cascade=cascade,
         )
         headers = [*_trace(consumed.headers, *span), ("ce_id", text_of(parts[0])), *moment.headers]
         timestamp = max(moment.ms, event_timestamp)

@@ -15,13 +15,15 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import Consumed, Produced
 from penstock.settings import Settings
 from scoring.batch import FeatureReader, encode_results
+from scoring.cascade_inference import CascadeInference
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.hosted_inference import HostedInference
 from scoring.inference import NO_SCORES, Inference
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.predictions import PredictionWriter
-from scoring.service import check_topics, reader_and_writer, served_model
+from scoring.served import served_model
+from scoring.service import check_topics, reader_and_writer
 from streams.plan.project import Project
 
 _DEADLINE_S = 5.0
@@ -70,7 +72,7 @@ class Rescorer:
     def __init__(
         self,
         reader: FeatureReader,
-        inference: Inference | HostedInference,
+        inference: Inference | HostedInference | CascadeInference,
         writer: PredictionWriter,
         predicted: Predicted,
         now: Callable[[], int],
@@ -94,7 +96,7 @@ class Rescorer:
         first = {event: row for row, event in reversed(list(enumerate(events))) if event not in known}
         known.update(first)
         unscored = candidates.take(np.array(sorted(first.values()), np.int64))
-        scores = self._inference.infer(unscored.vectors) if len(unscored) else NO_SCORES
+        scores = self._inference.infer(unscored.vectors, unscored.ids) if len(unscored) else NO_SCORES
         predictions, letters = encode_results(unscored, scores, self._writer, self._now())
         return Rescored(predictions, [*decoded.dead_letters, *letters], len(events) - len(unscored), decoded.timers)
 
@@ -149,6 +151,6 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Itera
     )
     with served_model(project, settings, max_batch) as served, closing(history):
         inference = served.inference(_DEADLINE_S, lambda _reason: None)
-        reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
+        reader, writer = reader_and_writer(project, served, largest)
         predicted = PublishedPredictions(history)
         yield Rescorer(reader, inference, writer, predicted, lambda: time.time_ns() // 1_000_000)

@@ -31,6 +31,7 @@ from penstock.kafka.records import Consumed, Produced
 from penstock.kafka.retention import OffsetResets
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
 from scoring.batch import Candidates, FeatureReader, encode_results
+from scoring.cascade_inference import CascadeInference
 from scoring.feature_consumer import records_of
 from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.hosted_inference import HostedInference, NoScoresNow
@@ -38,7 +39,7 @@ from scoring.inference import NO_SCORES, Inference, Scores
 from scoring.memory import EventPosition
 from scoring.predictions import PredictionWriter
 from scoring.recall import OtherLogError, Recall
-from scoring.scorer_metrics import AnswerCounts, ScorerMetrics
+from scoring.scorer_metrics import AnswerCounts, CascadeCounts, ScorerMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ScorerComponents:
     consumer: Consumer
     producer: TransactionalProducer
     history: PredictionHistory
-    inference: Inference | HostedInference
+    inference: Inference | HostedInference | CascadeInference
     reader: FeatureReader
     writer: PredictionWriter
     metrics: ScorerMetrics
@@ -202,6 +203,7 @@ class Scorer:
                 timers=decoded.timers,
                 undecodable=len(decoded.dead_letters),
                 unscorable=len(unscorable),
+                cascade=CascadeCounts.of(scores, components.writer.policy.threshold),
                 oldest_ms=min(unscored.sources[2].tolist(), default=None),
             )
         )
@@ -211,7 +213,7 @@ class Scorer:
         if not len(unscored):
             return NO_SCORES
         try:
-            return self._components.inference.infer(unscored.vectors)
+            return self._components.inference.infer(unscored.vectors, unscored.ids)
         except NoScoresNow:  # which is logged
             self._metrics.waits.inc()
             self._discard()

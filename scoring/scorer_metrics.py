@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from penstock.kafka.end_watch import DOUBTS
 from penstock.telemetry import AGE_BUCKETS_S
-from scoring.inference import FALLBACK, PRIMARY
+from scoring.audit import AuditCounts
+from scoring.inference import FALLBACK, PRIMARY, Scores
+from scoring.prediction_format import ModelIdentity
 
 STAGES = ("decode", "recall", "infer", "encode", "commit")
 # From decoding a small batch to the longest transaction (one of 20 s has failed).
@@ -20,6 +23,25 @@ _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5
 _ROWS = (1, 4, 16, 64, 256, 1024, 4096)
 # A batch below 1 was ended by --linger-ms, a batch of 1 by --max-batch.
 _FILL = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class CascadeCounts:
+    """How many events the strong model decided, how many were audited, and how many it would decide differently."""
+
+    by_strong: int = 0
+    audited: int = 0
+    differing: int = 0
+
+    @classmethod
+    def of(cls, scores: Scores, threshold: float) -> CascadeCounts:
+        """Count the events of a batch; a score of at least ``threshold`` is positive."""
+        cascade = scores.cascade
+        if cascade is None:
+            return cls()
+        both = cascade.audited & np.isfinite(cascade.strong)
+        audit = AuditCounts.of(cascade.fast[both], cascade.strong[both], threshold)
+        return cls(int((cascade.in_band & scores.finite).sum()), audit.audited, audit.differing)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,7 @@ class AnswerCounts:
     timers: int = 0
     undecodable: int = 0
     unscorable: int = 0
+    cascade: CascadeCounts = CascadeCounts()
     oldest_ms: int | None = None
 
 
@@ -85,6 +108,13 @@ class ScorerMetrics:
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)
+        self.cascade = counter(
+            "cascade",
+            "Committed predictions of a cascade: decided by the strong model; clear cases that both models scored "
+            "(audited), and those of them that it would have decided differently",
+            "event",
+            ("strong", "audited", "differing"),
+        )
         self.waits = Counter(
             "penstock_scorer_waits",
             "Batches that are read again because Triton, which alone has the model, gave no scores",
@@ -120,10 +150,11 @@ class ScorerMetrics:
             registry=registry,
         )
 
-    def set_model(self, name: str, version: int) -> None:
-        """Set the model version that scores from now on."""
+    def set_models(self, models: Iterable[ModelIdentity]) -> None:
+        """Set the model versions that score from now on."""
         self._model.clear()
-        self._model.labels(self._pipeline, name, str(version)).set(1)
+        for name, version in models:
+            self._model.labels(self._pipeline, name, version).set(1)
 
     def observe_batch(self, records: int) -> None:
         """Record the size of a batch."""
@@ -140,6 +171,9 @@ class ScorerMetrics:
             self.skipped["timer"].inc(counts.timers)
             self.dead_letters["decode"].inc(counts.undecodable)
             self.dead_letters["infer"].inc(counts.unscorable)
+            self.cascade["strong"].inc(counts.cascade.by_strong)
+            self.cascade["audited"].inc(counts.cascade.audited)
+            self.cascade["differing"].inc(counts.cascade.differing)
         oldest_ms = min((counts.oldest_ms for counts in batches if counts.oldest_ms is not None), default=None)
         if oldest_ms is not None:
             self.age.observe(max(0, now - oldest_ms) / 1000)

@@ -9,10 +9,9 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
@@ -29,26 +28,11 @@ from penstock.telemetry import ProgressTracker
 from scoring.batch import FeatureReader
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
-from scoring.hosted_inference import HostedInference
-from scoring.inference import Inference
-from scoring.model_metadata import ModelMetadata
-from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
-from scoring.reasons import Attribution
-from scoring.repository import ModelRepository
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
-from scoring.servers.protocol import ModelServer
-from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
-from scoring.startup import (
-    check_model,
-    check_topic_settings,
-    describe_model,
-    hosted_by,
-    load_fallback,
-    retention_warnings,
-    warm_up,
-)
+from scoring.served import Served, served_model
+from scoring.startup import check_topic_settings, retention_warnings
 from scoring.vectors import Vectorizer
 from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import room_of_scorer
@@ -89,13 +73,21 @@ def run_scorer(
         _components(project, kafka, options, served, largest, progress, stop) as components,
     ):
         _log.info(
-            "scorer %s: %s -> %s with model %s version %d",
+            "scorer %s: %s -> %s with model %s version %s",
             options.instance,
             project.pipeline.features_topic,
             project.pipeline.predictions_topic,
-            served.model.name,
-            served.model.version,
+            *served.model.identity,
         )
+        if served.cascade is not None:
+            band = served.cascade.rule.band
+            _log.info(
+                "scorer %s: model %s version %s decides the scores from %r up to %r",
+                options.instance,
+                *served.cascade.strong.identity,
+                band.low,
+                band.high,
+            )
         _collect_garbage_seldom()
         Scorer(
             project.pipeline.features_topic,
@@ -109,66 +101,22 @@ def run_scorer(
     _log.info("scorer %s stopped; every committed batch is complete", options.instance)
 
 
-class ServedModel(NamedTuple):
-    """A version of a pipeline's model, and the two servers that have it; no fallback for one that Triton hosts.
-
-    ``attribution`` finds the reasons of its scores; None if it has none.
-    """
-
-    primary: ModelServer
-    fallback: ModelServer | None
-    model: ModelMetadata
-    attribution: Attribution | None
-
-    def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
-        """Scores with it; the arguments are as of both classes."""
-        primary, model = self.primary, self.model
-        if self.fallback is None:
-            return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
-        return Inference(
-            primary, self.fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure
-        )
-
-
-@contextmanager
-def served_model(project: Project, settings: Settings, max_batch: int) -> Iterator[ServedModel]:
-    """The version to score with, for the duration of the block.
-
-    Raises:
-        PenstockError: if it is not loaded, or its inputs or views are not the pipeline's.
-    """
-    with (
-        closing(open_server(PRIMARY_SERVER, settings)) as primary,
-        closing(open_server(FALLBACK_SERVER, settings)) as fallback,
-    ):
-        model = describe_model(primary, fallback, project.pipeline.model.name)
-        check_model(project.pipeline, project.plan, model, max_batch)
-        repository = ModelRepository(settings.model_repository)
-        hosted = hosted_by(repository, model)
-        if hosted is None:
-            load_fallback(fallback, model)
-        else:
-            _log.info("version %d calls %s in %s: there is no fallback", model.version, hosted, primary.name)
-        warm_up(primary, model)
-        attribution = repository.attribution(model.name, model.version)
-        yield ServedModel(primary, None if hosted else fallback, model, attribution)
-
-
 def reader_and_writer(
-    project: Project, model: ModelMetadata, attribution: Attribution | None, largest: Mapping[str, int]
+    project: Project, served: Served, largest: Mapping[str, int]
 ) -> tuple[FeatureReader, PredictionWriter]:
     """What reads the pipeline's feature records, and what writes predictions of them.
 
-    ``attribution`` finds the reasons of the version's scores, if it can. ``largest`` has the bytes of the longest
-    record that each topic takes.
+    ``largest`` has the bytes of the longest record that each topic takes.
     """
-    pipeline = project.pipeline
+    pipeline, (model, cascade) = project.pipeline, served
     writer = PredictionWriter(
         pipeline,
         project.plan,
-        ModelIdentity(model.name, str(model.version)),
-        kept=model.kept,
-        attribution=attribution,
+        model.identity,
+        kept=model.model.kept,
+        attribution=model.attribution,
+        cascade=served.cascade_identity,
+        strong_attribution=None if cascade is None else cascade.strong.attribution,
         max_bytes=largest[pipeline.predictions_topic],
         letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
     )
@@ -218,7 +166,7 @@ def _components(
     project: Project,
     kafka: KafkaAccess,
     options: ScorerOptions,
-    served: ServedModel,
+    served: Served,
     largest: Mapping[str, int],
     progress: ProgressTracker,
     stop: threading.Event,
@@ -228,7 +176,7 @@ def _components(
     group = group_of(pipeline.name, "scorer")
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
-    metrics.set_model(served.model.name, served.model.version)
+    metrics.set_models([served.model.identity, *([served.cascade.strong.identity] if served.cascade else [])])
     inference = served.inference(options.deadline_s, lambda _reason: metrics.triton_failures.inc())
     history = PredictionHistory(
         kafka,
@@ -257,7 +205,7 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
+    reader, writer = reader_and_writer(project, served, largest)
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,

@@ -103,6 +103,22 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, ma
         )
 
 
+def check_cascade(fast: ModelMetadata, strong: ModelMetadata) -> None:
+    """Check that the models of a cascade answer alike, as a prediction has the outputs of the one that decides.
+
+    Raises:
+        PenstockError: if they keep different outputs beside the score.
+    """
+    if fast.kept != strong.kept:
+        kept = [", ".join(model.kept) or "none" for model in (fast, strong)]
+        raise PenstockError(
+            f"the models of a cascade must keep the same outputs; the fast one keeps {kept[0]}, the strong {kept[1]}",
+            where=f"model {strong.name} version {strong.version}",
+            safe="nothing was read or scored",
+            next="penstock model import PIPELINE:strong with the same --keep",
+        )
+
+
 def check_topic_settings(topics: Mapping[str, TopicSettings], kafka: KafkaAccess) -> None:
     """Check that every published prediction and dead letter can be found again by its own timestamp.
 

@@ -169,8 +169,10 @@ def prediction_row(prediction: Mapping[str, Any]) -> dict[str, Any]:
     _check_key("entity", prediction["entity"] or "")
     row: dict[str, Any] = {"slot": slot_of(prediction["event_time"])}
     for name, value in prediction.items():
-        if isinstance(value, dict):
-            row |= {f"{name}_{inner}": inner_value for inner, inner_value in value.items()}
+        if name == "source":
+            row |= {f"source_{inner}": inner_value for inner, inner_value in value.items()}
+        elif isinstance(value, dict):
+            row[name] = tuple(value.values())
         elif isinstance(value, list):
             row[name] = [tuple(item.values()) for item in value]
         else:
@@ -203,12 +205,13 @@ def slot_of(time_ms: int) -> int:
 def _cql(avro: Any) -> str:
     if isinstance(avro, list):
         return _cql(next(branch for branch in avro if branch != "null"))
-    if isinstance(avro, dict) and isinstance(avro["items"], str):
+    if isinstance(avro, dict) and isinstance(avro.get("items"), str):
         # Frozen: a list that is not frozen stores an empty list as null.
         return f"frozen<list<{_CQL[avro['items']]}>>"
     if isinstance(avro, dict):
-        fields = ", ".join(_cql(field["type"]) for field in avro["items"]["fields"])
-        return f"frozen<list<tuple<{fields}>>>"
+        is_list = "items" in avro
+        fields = ", ".join(_cql(field["type"]) for field in (avro["items"] if is_list else avro)["fields"])
+        return f"frozen<list<tuple<{fields}>>>" if is_list else f"frozen<tuple<{fields}>>"
     return _CQL[avro]
 
 

@@ -272,8 +272,10 @@ def _observations(
             if record.is_timer or any(is_absent(name, record.lacks) for name in names):
                 continue
             values = [_value_at(value, name) for name in names]
-        elif (value["model"], value["model_version"]) == (key.model, key.version):
+        elif (value["model"], value["model_version"]) == (key.model, key.version) and pipeline.model.cascade is None:
             values = [value["score"]]
+        elif pipeline.model.cascade is not None and (value["cascade"] or {}).get("fast_version") == key.version:
+            values = [value["cascade"]["fast_score"]]  # of all events, also those that the strong model decided
         else:
             continue
         source = value["source"]

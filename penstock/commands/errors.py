@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from penstock.errors import PenstockError
+from penstock.paths import STRONG
 
 
 def print_error(error: PenstockError) -> None:
@@ -26,6 +27,22 @@ def print_error(error: PenstockError) -> None:
 
 def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """The argument PIPELINE of a command, whose errors name the pipeline as it was typed."""
+
+    @functools.wraps(command)
+    def run(*args: Any, pipeline: str, **options: Any) -> Any:
+        if pipeline.endswith(STRONG):
+            raise PenstockError(
+                "only the commands of models take the strong model of a cascade",
+                where=pipeline,
+                next=f"name the pipeline itself: {shlex.quote(pipeline.removesuffix(STRONG))}",
+            )
+        return command(*args, pipeline=pipeline, **options)
+
+    return model_argument(run)
+
+
+def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument PIPELINE of a command for models: ``:strong`` behind it names the strong model of its cascade."""
 
     @click.argument("pipeline")
     @functools.wraps(command)

@@ -14,17 +14,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.errors import PenstockError
-from penstock.paths import ROOT
+from penstock.paths import ROOT, STRONG
 from streams.definitions.importing import import_file
 from streams.definitions.pipeline import Pipeline
 
 
 def pipeline_file(reference: str) -> Path:
-    """The pipeline file of ``fraud``, ``examples/fraud`` or ``path/to/pipeline.py``.
+    """The pipeline file of ``fraud``, ``examples/fraud`` or ``path/to/pipeline.py``, also with ``:strong`` behind it.
 
     Raises:
         PenstockError: if there is no such file; the message lists the paths that were tried.
     """
+    reference = reference.removesuffix(STRONG)
     candidates = [
         Path(reference),
         Path(reference) / "pipeline.py",
@@ -43,8 +44,11 @@ def pipeline_file(reference: str) -> Path:
 def load_pipeline(reference: str) -> Pipeline:
     """Import the pipeline file, once, and return its ``pipeline``.
 
+    With ``:strong`` behind the reference, its model is the strong one of the cascade, so that whatever is done with a
+    model can be done with this one.
+
     Raises:
-        PenstockError: if there is no such file, it cannot be imported, or it defines no ``pipeline``.
+        PenstockError: if there is no such file, it cannot be imported, it defines no ``pipeline``, or no cascade.
     """
     path = pipeline_file(reference)
     try:
@@ -60,7 +64,15 @@ def load_pipeline(reference: str) -> Pipeline:
             where=str(path),
             next="assign a penstock.Pipeline to a module-level name 'pipeline'",
         )
-    return pipeline
+    if not reference.endswith(STRONG):
+        return pipeline
+    if pipeline.model.cascade is None:
+        raise PenstockError(
+            what=f"model {pipeline.model.name} has no cascade, so there is no strong model",
+            where=str(path),
+            next="leave :strong out, or declare Model(cascade=Cascade(strong=...))",
+        )
+    return pipeline.model_copy(update={"model": pipeline.model.strong})
 
 
 def _definition_error(path: Path, error: Exception) -> PenstockError:

@@ -17,6 +17,7 @@ from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
 from streams.definitions.base import EVENT_TYPE, Definition, Name, Topic
+from streams.definitions.cascade import Cascade
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, feature_types
@@ -32,7 +33,8 @@ class Model(Definition):
     ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's input vector.
     A text is a category, and so is an integer that ``categories`` names; all others are numbers. The vector has the
     code of a category (:mod:`schemas.categories`).
-    The decision is ``positive`` for a score of at least ``threshold``, else ``negative``.
+    The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. With a ``cascade``, another
+    model decides the unclear cases.
     """
 
     name: Name
@@ -41,6 +43,24 @@ class Model(Definition):
     threshold: float = Field(gt=0, lt=1)
     positive: str
     negative: str
+    cascade: Cascade | None = None
+
+    @model_validator(mode="after")
+    def _strong_model_is_another(self) -> Self:
+        if self.cascade is not None and self.cascade.strong == self.name:
+            raise ValueError(f"model {self.name} is fast and strong at once: give the strong model another name")
+        return self
+
+    @property
+    def strong(self) -> Model:
+        """The strong model of the cascade.
+
+        Raises:
+            ValueError: without a cascade.
+        """
+        if self.cascade is None:
+            raise ValueError(f"model {self.name} has no cascade")
+        return self.model_copy(update={"name": self.cascade.strong, "cascade": None})
 
 
 class Labels(Definition):

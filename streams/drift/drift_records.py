@@ -117,8 +117,13 @@ def observation_reader(topic: str, project: Project, version: int) -> Observatio
             return observe(record) if is_comparable(pipeline, features.absent_names(value)) else None
 
         return ObservationReader(features_schema(project.plan), {"trigger": "event"}, _monitored(pipeline), read)
-    predictions, model = record_decoder("prediction"), {"model": pipeline.model.name, "model_version": str(version)}
-    score = Vectorizer(("score",))
+    predictions, cascade = record_decoder("prediction"), pipeline.model.cascade
+    model = (
+        {"model": pipeline.model.name, "model_version": str(version)}
+        if cascade is None
+        else {"cascade.fast_version": str(version)}
+    )
+    score = Vectorizer(("score" if cascade is None else "cascade.fast_score",))
     return ObservationReader(PREDICTION_SCHEMA, model, score, lambda value: observe(predictions.decode(value)))
 
 
@@ -141,10 +146,16 @@ def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mappi
         return Observation(record["event_time"], _source(record), vectorizer.vectors([record])[0].tolist())
 
     def of_prediction(record: Mapping[str, Any]) -> Observation | None:
-        if (record["model"], record["model_version"]) != model:
+        if pipeline.model.cascade is None:
+            name, by, value = record["model"], record["model_version"], record["score"]
+        else:
+            # The strong model's scores, of the unclear cases alone, say nothing of the distribution.
+            cascade = record["cascade"] or {"fast_version": None, "fast_score": 0.0}
+            name, by, value = pipeline.model.name, cascade["fast_version"], cascade["fast_score"]
+        if (name, by) != model:
             return None
         # float32, like the model's output and the reference's scores.
-        score = np.array([record["score"]], np.float64)
+        score = np.array([value], np.float64)
         with np.errstate(over="ignore"):
             return Observation(record["event_time"], _source(record), score.astype(np.float32).tolist())
 

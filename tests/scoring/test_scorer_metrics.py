@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from scoring.prediction_format import ModelIdentity
 from scoring.scorer_metrics import STAGES, ScorerMetrics
 
 
@@ -44,8 +45,8 @@ def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, met
 
 
 def test_one_model_version_is_shown_at_a_time(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:
-    metrics.set_model("m", 1)
-    metrics.set_model("m", 2)
+    metrics.set_models([ModelIdentity("m", "1")])
+    metrics.set_models([ModelIdentity("m", "2")])
     (family,) = (family for family in registry.collect() if family.name == "penstock_scorer_model_info")
     assert [(s.labels["version"], s.value) for s in family.samples] == [("2", 1.0)]
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -77,7 +77,7 @@ gates_option = click.option(
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @click.option(
     "--backfill",
     "folder",

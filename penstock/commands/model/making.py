@@ -13,7 +13,7 @@ import click
 
 from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
 from penstock.commands.options import EventTime, Finite
 from penstock.errors import PenstockError
@@ -44,7 +44,7 @@ incident_option = click.option("--incident", metavar="TEXT", help="The drift inc
 
 
 @click.command("train")
-@pipeline_argument
+@model_argument
 @click.option(
     "--backfill",
     "folder",
@@ -95,7 +95,7 @@ def train_command(
 
 
 @click.command("import")
-@pipeline_argument
+@model_argument
 @click.option(
     "--onnx",
     "file",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -19,7 +19,7 @@ _SQLITE = "sqlite:///"
 
 
 @click.command("mirror")
-@pipeline_argument
+@model_argument
 @click.option(
     "--to",
     "uri",

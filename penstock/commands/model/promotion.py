@@ -13,7 +13,7 @@ from rich.table import Table
 
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.commands.model.check import EXIT_CODES, FORMATS, gates_option, limits_in
 from penstock.commands.model.manifests import about, print_line
 from penstock.commands.model.versions import format_option, version_argument
@@ -32,7 +32,7 @@ from streams.plan.project import open_project
 
 
 @click.command("register")
-@pipeline_argument
+@model_argument
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def register_command(pipeline: str, folder: Path) -> None:
     """Add a version that another repository made: FOLDER is that version's folder. The next number is its own.
@@ -51,7 +51,7 @@ def register_command(pipeline: str, folder: Path) -> None:
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @click.argument("one", metavar="A", type=click.IntRange(min=1))
 @click.argument("other", metavar="B", type=click.IntRange(min=1))
 @click.option(
@@ -89,7 +89,7 @@ def compare(pipeline: str, one: int, other: int, folder: Path | None, limits: Pa
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @version_argument
 @click.option(
     "--backfill",

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import click
 
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.settings import Settings
 from scoring.repository import Backend, ModelRepository
 from scoring.servers.protocol import ModelServer
@@ -17,7 +17,7 @@ from streams.definitions.loading import load_pipeline
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
 @click.option(
     "--backend",
@@ -34,7 +34,7 @@ def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 def unload(pipeline: str) -> None:
     """Stop serving the model; its versions stay in the repository."""
     name = load_pipeline(pipeline).model.name

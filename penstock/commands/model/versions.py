@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from penstock.commands.console import console_on
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import model_argument
 from penstock.commands.model.manifests import about, metrics, print_line
 from penstock.commands.options import NewFile
 from penstock.errors import PenstockError
@@ -31,7 +31,7 @@ format_option = click.option("--format", "form", type=click.Choice(["text", "jso
 
 
 @click.command("list")
-@pipeline_argument
+@model_argument
 @format_option
 def list_command(pipeline: str, form: str) -> None:
     """List all versions: how each was made, its metrics, its aliases, its gates, and its state on the model server."""
@@ -66,7 +66,7 @@ def list_command(pipeline: str, form: str) -> None:
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @version_argument
 @format_option
 def show(pipeline: str, version: int, form: str) -> None:
@@ -92,7 +92,7 @@ def show(pipeline: str, version: int, form: str) -> None:
 
 
 @click.command()
-@pipeline_argument
+@model_argument
 @format_option
 def history(pipeline: str, form: str) -> None:
     """Show what was served when, and why: every change of champion and previous."""
@@ -108,7 +108,7 @@ def history(pipeline: str, form: str) -> None:
 
 
 @click.command("card")
-@pipeline_argument
+@model_argument
 @version_argument
 @click.option("--out", required=True, type=NewFile(), help="The HTML file to write.")
 def card_command(pipeline: str, version: int, out: Path) -> None:
