@@ -51,7 +51,7 @@ def read_training_set(
     reader = LabelReader(labels, project.schemas, registry)
     vectors = VectorReader(inputs, pipeline.categories)
     result = join(
-        feature_rows(vectors, views, backfill.batches(_columns(inputs, views))),
+        feature_rows(vectors, views, backfill.batches(feature_columns(inputs, views))),
         reader.rows(read_topic(kafka, labels.topic)),
         inputs=inputs,
         views=views,
@@ -119,7 +119,8 @@ def feature_rows(
             )
 
 
-def _columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
+def feature_columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
+    """The columns of a backfill that :func:`feature_rows` needs."""
     identity = ["event_id", "event_time", "source.partition", "source.offset", "source.timestamp"]
     return [*identity, *(f"{view}.as_of" for view in views), *inputs]
 

@@ -8,21 +8,26 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Model
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Decides ``positive`` for scores of at least ``threshold``, and ``negative`` for all others."""
+    """Decides ``positive`` for scores of at least ``threshold``, and ``negative`` for all others.
+
+    ``cascade`` says whose scores these are.
+    """
 
     threshold: float
     positive: str
     negative: str
+    cascade: Cascade | None = None
 
     @classmethod
     def of(cls, model: Model) -> Policy:
         """The policy that a pipeline's model declares."""
-        return cls(model.threshold, model.positive, model.negative)
+        return cls(model.threshold, model.positive, model.negative, model.cascade)
 
     def decide(self, score: float) -> str:
         """The decision on a score, which must be a finite number (:func:`is_score`)."""
@@ -31,8 +36,10 @@ class Policy:
     @cached_property
     def version(self) -> str:
         """Twelve hex digits, a hash of everything that decisions depend on."""
-        canonical = json.dumps([self.threshold, self.positive, self.negative], separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        content: list[object] = [self.threshold, self.positive, self.negative]
+        if self.cascade is not None:
+            content += [self.cascade.strong, self.cascade.band, self.cascade.audit]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
 def is_score(value: float) -> bool:

@@ -232,6 +232,8 @@ def _driver_type(cql: str) -> Any:
     """The driver's type of a column of :mod:`sinks.cassandra_tables`."""
     if cql.startswith("frozen<list<"):
         return ListType.apply_parameters([_driver_type(cql.removeprefix("frozen<list<").removesuffix(">>"))])
+    if cql.startswith("frozen<tuple<"):
+        return _driver_type(cql.removeprefix("frozen<").removesuffix(">"))
     if cql.startswith("tuple<"):
         parts = cql.removeprefix("tuple<").removesuffix(">").split(", ")
         return TupleType.apply_parameters([_driver_type(part) for part in parts])

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -34,9 +35,11 @@ NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
 class PredictionFindings(Findings):
     """Result of the check of the predictions topic; a mismatch is a prediction with wrong content.
 
-    ``unchecked`` says in words what could not be checked.
+    ``unchecked`` says in words what could not be checked. ``judged`` are those that are of a valid event, each with the
+    vector that should have been scored.
     """
 
+    judged: list[tuple[Published, npt.NDArray[np.float32]]] = field(default_factory=list)
     predictions: int = 0
     duplicates: int = 0
     gaps: int = 0
@@ -64,18 +67,18 @@ def check_predictions(
     events: Mapping[Position, JudgedEvent],
     features: Sequence[Published],
     predictions: Sequence[Published],
-    scorer_of: Callable[[str], Scorer],
+    scorer_of: Callable[[str, str], Scorer],
     *,
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
-    tolerance_of: Callable[[str], float] = lambda _: SCORE_TOLERANCE,
-    contributions_of: Callable[[str], Scorer | None] = lambda _: None,
+    tolerance_of: Callable[[str, str], float] = lambda *_: SCORE_TOLERANCE,
+    contributions_of: Callable[[str, str], Scorer | None] = lambda *_: None,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything;
-    after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
-    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively. ``contributions_of(version)``
-    returns by how much each input moves a score; None if the version cannot tell.
+    ``scorer_of(name, version)`` returns a version of a model as a function from vectors to scores. It may raise
+    anything; after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
+    ``tolerance_of(name, version)`` is by how much a score may differ, absolutely or relatively.
+    ``contributions_of(name, version)`` returns by how much each input moves a score; None if the version cannot tell.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
@@ -96,7 +99,15 @@ def check_predictions(
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
-    _check_scores(model, judged, scorer_of, tolerance_of, contributions_of, findings)
+    for one in [model] if model.cascade is None else [model, model.strong]:
+        _check_scores(
+            model,
+            [(p, f) for p, f in judged if p.value["model"] == one.name],
+            partial(scorer_of, one.name),
+            partial(tolerance_of, one.name),
+            partial(contributions_of, one.name),
+            findings,
+        )
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
@@ -111,9 +122,10 @@ def _scored(
 
 def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
     """What cannot be checked of predictions that were made under another definition than the present one."""
-    models = Counter(p.value["model"] for p, record in judged if record.lacks and p.value["model"] != model.name)
+    known = {model.name} if model.cascade is None else {model.name, model.cascade.strong}
+    models = Counter(p.value["model"] for p, record in judged if record.lacks and p.value["model"] not in known)
     policies = Counter(
-        p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != _policy_version(model)
+        p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != policy_version(model)
     )
     vectors = sum(_lacks_inputs(model, record) for _, record in judged)
     return [
@@ -167,7 +179,8 @@ def _check_references(
     # A view that was removed, or has a new version, cannot be compared.
     if plan.views[0].name in record.lacks:
         del expected["entity"]
-    if record.lacks:  # an earlier definition may have named another model
+    # An earlier definition may have named another model; of a cascade, `check_cascade` knows which one decides.
+    if record.lacks or model.cascade is not None:
         del expected["model"]
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
@@ -199,10 +212,12 @@ def _scores(
         return None, str(error)
 
 
-def _policy_version(model: Model) -> str:
+def policy_version(model: Model) -> str:
     """The hash of all that decisions depend on (docs/reference/records.md)."""
-    content = json.dumps([model.threshold, model.positive, model.negative], separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    content: list[Any] = [model.threshold, model.positive, model.negative]
+    if model.cascade is not None:
+        content += [model.cascade.strong, model.cascade.band, model.cascade.audit]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
 def _check_scores(
@@ -213,9 +228,8 @@ def _check_scores(
     contributions_of: Callable[[str], Scorer | None],
     findings: PredictionFindings,
 ) -> None:
-    of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
-    for version in sorted({prediction.value["model_version"] for prediction, _ in of_model}):
-        pairs = [(p, f) for p, f in of_model if p.value["model_version"] == version]
+    for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
+        pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
         for row, (prediction, record) in enumerate(pairs):
             # The prediction says what was scored.
@@ -235,6 +249,7 @@ def _check_scores(
             continue
         tolerance = tolerance_of(version)
         for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
+            findings.judged.append((prediction, vector))
             for wrong in _wrong_in(model, prediction, vector, numbers, tolerance):
                 findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
         for (prediction, _), wrong in _wrong_reasons(model, pairs, vectors, contributions_of(version)):
@@ -248,7 +263,7 @@ def _wrong_reasons(
     contributions_of: Scorer | None,
 ) -> Iterator[tuple[tuple[Published, Published], str]]:
     """The predictions whose reasons are not the three greatest contributions to a positive score."""
-    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == _policy_version(model)]
+    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == policy_version(model)]
     if not judged:
         return
     found = (
@@ -282,7 +297,7 @@ def _wrong_in(
     published = _outputs(prediction)
     if len(published) != len(outputs) or not np.allclose(published, outputs, tolerance, tolerance, equal_nan=True):
         yield f"outputs {published}, version {version} says {outputs}"
-    if value["policy_version"] == _policy_version(model):
+    if value["policy_version"] == policy_version(model):
         decision = model.positive if value["score"] >= model.threshold else model.negative
         if value["decision"] != decision:
             yield f"decision {value['decision']!r} does not follow from the score"

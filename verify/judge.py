@@ -20,10 +20,11 @@ from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
-from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors
+from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
@@ -81,8 +82,9 @@ def judge(
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
-    models = run.models / pipeline.model.name
-    versions = cache(lambda: _versions(models, pipeline.model, hosted))
+    models, cascade = run.models / pipeline.model.name, pipeline.model.cascade
+    folders = [models] if cascade is None else [models, run.models / cascade.strong]
+    versions = cache(lambda: [scorer for folder in folders for scorer in _versions(folder, pipeline.model, hosted)])
     unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions, replays.replayed)
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
@@ -93,11 +95,21 @@ def judge(
         {place: event for place, event in judged.events.items() if place not in unpredicted},
         of_events,
         run.predictions,
-        lambda version: _version(models / version, hosted),
+        lambda name, version: _version(run.models / name / version, hosted),
         excerpts=withheld.excerpts,
-        tolerance_of=lambda version: _tolerance(models / version),
-        contributions_of=lambda version: _contributions(models / version),
+        tolerance_of=lambda name, version: _tolerance(run.models / name / version),
+        contributions_of=lambda name, version: _contributions(run.models / name / version),
     )
+    ways = CascadeFindings()
+    if cascade is not None:
+        ways = check_cascade(
+            pipeline.name,
+            pipeline.model,
+            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy_version(pipeline.model)],
+            lambda name, version: _version(run.models / name / version, hosted),
+            chosen_bands(models, cascade.strong),
+            lambda name, version: _tolerance(run.models / name / version),
+        )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
     replayed = BackfillFindings()
@@ -140,6 +152,7 @@ def judge(
         timers,
         unscored,
         scored,
+        ways,
         redis,
         cassandra,
         replayed,
@@ -170,8 +183,11 @@ def judge(
         predictions=scored.predictions,
         prediction_duplicates=scored.duplicates,
         prediction_gaps=scored.gaps,
-        prediction_mismatches=scored.mismatches + unscored.mismatches,
+        prediction_mismatches=scored.mismatches + ways.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
+        cascade_by_strong=ways.by_strong,
+        cascade_audited=ways.audited,
+        cascade_differing=ways.differing,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
@@ -203,6 +219,7 @@ def judge(
             *timers.unchecked,
             *unscored.unchecked,
             *scored.unchecked,
+            *ways.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),

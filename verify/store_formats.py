@@ -106,6 +106,7 @@ def prediction_row(value: Mapping[str, Any]) -> dict[str, Any]:
     row["views"] = [tuple(view[n] for n in ("view", "entity", "epoch", "seq", "as_of")) for view in value["views"]]
     row["outputs"] = [(output["name"], output["value"]) for output in value["outputs"]]
     row["reasons"] = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
+    row["cascade"] = None if value["cascade"] is None else tuple(value["cascade"].values())
     return row
 
 

@@ -190,7 +190,7 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
             events,
             features,
             predictions,
-            lambda version: _version(folder / version, scorers),
+            lambda _, version: _version(folder / version, scorers),
         )
     return found, unscored
 

@@ -59,8 +59,10 @@ def expected(
     score: float,
     outputs: tuple[float, ...],
     reasons: list[Reason],
+    cascade: Route | None,
 ) -> bytes:
     first = record["first"]
+    by_strong = cascade is not None and cascade.in_band
     return Encoder(PREDICTION_SCHEMA).encode(
         {
             "event_id": record["event_id"],
@@ -69,8 +71,8 @@ def expected(
             "entity": None if first is None else first["entity"],
             "score": score,
             "decision": "block" if score >= 0.5 else "pass",
-            "model": "m" * 70,
-            "model_version": "3",
+            "model": "s" if by_strong else "m" * 70,
+            "model_version": "14" if by_strong else "3",
             "route": "fallback",
             "policy_version": Policy(0.5, "block", "pass").version,
             "views": [{"view": id_, **record[view]} for view, id_ in VIEWS if record[view] is not None],
@@ -83,12 +85,23 @@ def expected(
             "vector": vector,
             "outputs": [{"name": name, "value": one} for name, one in zip(("loss", "o" * 70), outputs, strict=False)],
             "reasons": [reason._asdict() for reason in reasons],
+            "cascade": cascade
+            and {
+                "fast_version": "3",
+                "strong_version": "14",
+                "fast_score": cascade.fast,
+                "strong_score": cascade.strong,
+                "low": 0.1,
+                "high": 0.7,
+                "audited": cascade.audited,
+            },
         }
     )
 
 
 NOW = encode_integer(1_800_000_000_000)
 REASONS = st.lists(st.builds(Reason, texts, st.floats(0)), max_size=3)
+ROUTES = st.none() | st.builds(Route, st.floats(0, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans())
 KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
 
 
@@ -100,18 +113,30 @@ KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
     st.integers(0, 2**60),
     KEPT,
     REASONS,
+    ROUTES,
 )
-def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons):
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons, route):
     located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
     assert located.plain.all()
     consumed = Consumed("features.p", 3, offset, None, None, [])
     for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
         decision = Policy(0.5, "block", "pass").decide(score)
         written = {
-            FORMAT.encode(consumed, parts, vector, score, decision, "fallback", NOW, outputs=outputs, reasons=reasons)
+            FORMAT.encode(
+                consumed,
+                parts,
+                vector,
+                score,
+                decision,
+                "fallback",
+                NOW,
+                outputs=outputs,
+                reasons=reasons,
+                cascade=route,
+            )
             for parts in (copied, FORMAT.parts_of_record(record))
         }
-        assert written == {expected(record, consumed, vector, score, outputs, reasons)}
+        assert written == {expected(record, consumed, vector, score, outputs, reasons, route)}
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])

@@ -63,7 +63,7 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
 def check(
     events: dict[Position, JudgedEvent], features: list[Published], predictions: list[Published]
 ) -> PredictionFindings:
-    return check_predictions(PLAN, MODEL, events, features, predictions, lambda _version: double_of_first)
+    return check_predictions(PLAN, MODEL, events, features, predictions, lambda *_: double_of_first)
 
 
 def with_value(prediction: Published, **changes: Any) -> Published:
@@ -131,7 +131,7 @@ def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
 
 
 def test_scores_of_a_model_that_cannot_be_asked_are_unchecked_and_the_rest_is_checked() -> None:
-    def nobody(_version: str) -> Scorer:
+    def nobody(_name: str, _version: str) -> Scorer:
         raise CannotBeAsked("model risk version 3 in Triton is not loaded")
 
     events, features, predictions = world(3)
@@ -149,7 +149,7 @@ def test_a_score_may_differ_by_the_tolerance_of_its_version_and_no_more() -> Non
     near = [with_value(one, score=one.value["score"] + 0.0009) for one in predictions]
     for tolerance, mismatches in ((0.001, 0), (0.0008, 2)):
         findings = check_predictions(
-            PLAN, MODEL, events, features, near, lambda _: double_of_first, tolerance_of=lambda _, t=tolerance: t
+            PLAN, MODEL, events, features, near, lambda *_: double_of_first, tolerance_of=lambda *_, t=tolerance: t
         )
         assert findings.mismatches == mismatches
 
@@ -197,8 +197,8 @@ def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -
             events,
             features,
             some,
-            lambda _: double_of_first,
-            contributions_of=lambda _: contributions,
+            lambda *_: double_of_first,
+            contributions_of=lambda *_: contributions,
         ).mismatches
 
     assert wrong(named) == 0

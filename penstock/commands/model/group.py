@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.commands.lazy import Entry, LazyGroup
 
 _MAKING, _SERVING = "penstock.commands.model.making", "penstock.commands.model.serving"
+_CASCADE = "penstock.commands.model.cascade"
 _VERSIONS, _PROMOTION = "penstock.commands.model.versions", "penstock.commands.model.promotion"
 
 model = LazyGroup(
@@ -22,6 +23,8 @@ model = LazyGroup(
         "load": Entry(f"{_SERVING}:load", "Make a version the current one; the previous one stays loaded."),
         "unload": Entry(f"{_SERVING}:unload", "Stop serving the model; its versions stay."),
         "history": Entry(f"{_VERSIONS}:history", "Show what was served when, and why."),
+        "band": Entry(f"{_CASCADE}:band", "Choose the scores that the strong model of a cascade decides."),
+        "regret": Entry(f"{_CASCADE}:regret", "Count what a cascade decides otherwise than its strong model."),
         "mirror": Entry("penstock.commands.model.mirroring:mirror_command", "Write the registry to MLflow."),
     },
     help="Train, import, check and promote versions of a pipeline's model; show what there is and was.",

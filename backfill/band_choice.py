@@ -1,0 +1,159 @@
+"""Chooses the band of a cascade on the events of a backfill that are later than both trainings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from backfill.parquet import Backfill
+from backfill.running_version import RunningVersion
+from backfill.training_parquet import VectorReader, feature_columns, feature_rows, require_fit
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.time import readable
+from scoring.bands import ChosenBand
+from scoring.cascade import CertifiedBand, choose_band
+from scoring.repository import ModelRepository
+from scoring.training_set import view_versions
+from scoring.vectors import FloatArray
+from streams.plan.project import Project
+
+# One batch of a busy scorer, and how often it is timed: by turns, so that other work on the machine slows both.
+_TIMED_ROWS, _ROUNDS = 1_024, 15
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A band, what is certain of it, and what the models cost.
+
+    Args:
+        chosen: As it is kept.
+        certified: What the later half of the holdout says of it.
+        holdout: How many events the holdout has, both halves.
+        fast_s: The median time of a batch of the fast model in this process, in seconds.
+        strong_s: That of the strong model.
+    """
+
+    chosen: ChosenBand
+    certified: CertifiedBand
+    holdout: int
+    fast_s: float
+    strong_s: float
+
+    @property
+    def times_cheaper(self) -> float:
+        """The time of the strong model for all events, divided by that of the cascade."""
+        return self.certified.times_cheaper(self.fast_s, self.strong_s)
+
+
+def choose(
+    project: Project,
+    settings: Settings,
+    backfill: Backfill,
+    versions: tuple[int | None, int | None],
+    alpha: float,
+    clock: Callable[[], float],
+    now_ms: int,
+) -> Choice:
+    """Choose the band for a version of the fast and one of the strong model; None is the one that is served.
+
+    Args:
+        project: Its model has a cascade.
+        settings: Say where the repository and Triton are.
+        backfill: Its events need no labels.
+        versions: Of the fast and of the strong model.
+        alpha: The probability that more decisions differ than declared.
+        clock: Seconds.
+        now_ms: Epoch ms.
+
+    Raises:
+        PenstockError: if the pipeline has no cascade, a version does not exist, has changed or fails, or no band is
+            certain enough.
+    """
+    model, repository = project.pipeline.model, ModelRepository(settings.model_repository)
+    if model.cascade is None:
+        raise PenstockError(
+            f"model {model.name} has no cascade, so it needs no band",
+            next='declare Model(cascade=Cascade(strong="..."))',
+        )
+    names = (model.name, model.cascade.strong)
+    fast, strong = (_version(repository, name, wanted) for name, wanted in zip(names, versions, strict=True))
+    since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))
+    vectors = _vectors(project, backfill, since)
+    if not len(vectors):
+        until = "" if since is None else f" after {readable(since, 'minutes', zone=' UTC')}, the end of both trainings"
+        raise PenstockError(
+            f"the backfill has no event{until}",
+            where=str(backfill.folder),
+            safe="no band was chosen",
+            next="penstock backfill run PIPELINE --from TIME --to TIME --out FOLDER, of later events",
+        )
+    with ExitStack() as connections:
+        runs = [
+            RunningVersion(repository, settings, name, version, connections)
+            for name, version in zip(names, (fast, strong), strict=True)
+        ]
+        scores = []
+        for run, name, version in zip(runs, names, (fast, strong), strict=True):
+            found, failure = run.scores(vectors)
+            if failure is not None:
+                raise PenstockError(f"version {version} of model {name} fails: {failure}", safe="no band was chosen")
+            scores.append(found)
+        certified = choose_band(scores[0], scores[1], model.threshold, model.cascade.differing, alpha)
+        times = _times(runs, vectors[:_TIMED_ROWS], clock)
+    chosen = ChosenBand(
+        time_ms=now_ms,
+        fast=fast,
+        strong=names[1],
+        strong_version=strong,
+        threshold=model.threshold,
+        limit=model.cascade.differing,
+        holdout=hashlib.sha256(vectors.tobytes()).hexdigest(),
+        low=certified.band.low,
+        high=certified.band.high,
+        events=certified.events,
+        in_band=certified.strong,
+        differing=certified.differing,
+        bound=certified.bound,
+        alpha=alpha,
+    )
+    return Choice(chosen, certified, len(vectors), *times)
+
+
+def _version(repository: ModelRepository, model: str, wanted: int | None) -> int:
+    serving = repository.serving_config(model)
+    version = wanted if wanted is not None else serving.version if serving is not None else repository.newest(model)
+    repository.verified(model, version)
+    return version
+
+
+def _trained_until(repository: ModelRepository, versions: list[tuple[str, int]]) -> int | None:
+    """The last event that one of the versions was trained on, epoch ms; None if none says."""
+    known = [repository.manifest(*version).trained_to_ms for version in versions]
+    return max((until for until in known if until is not None), default=None)
+
+
+def _vectors(project: Project, backfill: Backfill, since: int | None) -> FloatArray:
+    """The vectors of all events of the backfill after a time (epoch ms), in order of time."""
+    pipeline, inputs = project.pipeline, project.pipeline.model.inputs
+    views = view_versions(project.plan, inputs)
+    require_fit(project, views, backfill)
+    reader, batches = VectorReader(inputs, pipeline.categories), backfill.batches(feature_columns(inputs, views))
+    rows = [row for row in feature_rows(reader, views, batches) if since is None or row.event_time_ms > since]
+    rows.sort(key=lambda row: (row.event_time_ms, row.position))
+    return np.array([row.vector for row in rows], np.float32).reshape(len(rows), len(inputs))
+
+
+def _times(runs: list[RunningVersion], vectors: FloatArray, clock: Callable[[], float]) -> list[float]:
+    """The median seconds that each model takes for the vectors."""
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(_ROUNDS):
+        for run, times in zip(runs, taken, strict=True):
+            begin = clock()
+            run.infer(vectors)
+            times.append(clock() - begin)
+    return [float(np.median(times)) for times in taken]
