@@ -137,16 +137,16 @@ class Columns:
         return self._of_all(start, spans, b"")
 
     def equals(self, name: str, text: str) -> Mask:
-        """(n,) Whether a text that is never null or absent is this one, of less than 64 bytes."""
+        """(n,) Whether a text that is never null is this one, of less than 64 bytes; not where it is absent."""
         field = self._fields[name]
         expected = text.encode()
         same: Mask = (field.end - field.start == 1 + len(expected)) & (self._bytes[field.start] == 2 * len(expected))
         for place, byte in enumerate(expected, 1):
             # Not beyond the field: the last record's may be the last bytes of all.
             same &= self._bytes[np.minimum(field.start + place, field.end)] == byte
-        return same
+        return self._of_every_record(field, same, False)
 
-    def _of_every_record(self, field: Field, values: npt.NDArray[Any], absent: float) -> npt.NDArray[Any]:
+    def _of_every_record(self, field: Field, values: npt.NDArray[Any], absent: float | bool) -> npt.NDArray[Any]:
         if field.rows is None:
             return values
         column = np.full(len(self), absent, values.dtype)

@@ -14,8 +14,17 @@ from penstock.kafka.records import Consumed
 from schemas.codec import Encoder
 from schemas.columns import ColumnReader
 from schemas.records import PREDICTION_SCHEMA
+from scoring.cascade import Band
 from scoring.decision import Policy
-from scoring.prediction_format import ModelIdentity, PredictionFormat, encode_integer, encode_text, text_of
+from scoring.prediction_format import (
+    CascadeIdentity,
+    ModelIdentity,
+    PredictionFormat,
+    Route,
+    encode_integer,
+    encode_text,
+    text_of,
+)
 from scoring.reasons import Reason
 from streams.plan.feature_records import features_schema
 from tests.plans import COUNT, make_plan, view_of
@@ -27,8 +36,15 @@ FIELDS = [
 ]
 PLAN = make_plan(fields=FIELDS, views=[view_of(COUNT, name="first"), view_of(COUNT, name="second")])
 VIEWS = [(view.name, view.id) for view in PLAN.views]
+FAST = ModelIdentity("m" * 70, "3")
 FORMAT = PredictionFormat(
-    "p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"), kept=("loss", "o" * 70)
+    "p",
+    VIEWS,
+    "first",
+    FAST,
+    Policy(0.5, "block", "pass"),
+    kept=("loss", "o" * 70),
+    cascade=CascadeIdentity(FAST, ModelIdentity("s", "14"), Band(0.1, 0.7)),
 )
 
 texts = st.text(max_size=5) | st.text(min_size=60, max_size=70)

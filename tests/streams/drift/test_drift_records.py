@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from examples.fraud.pipeline import pipeline as fraud
-from penstock import Monitors
+from penstock import Cascade, Monitors
 from schemas.avro import fingerprint
 from schemas.codec import Decoder, Encoder
 from schemas.columns import FEWEST
@@ -143,6 +143,26 @@ def test_only_predictions_of_the_model_and_version_are_monitored(project: Projec
     expected = [offset for offset, value in enumerate(values) if observe(decoder.decode(value)) is not None]
     assert 0 < len(expected) < 200
     assert reader.read(list(range(200)), values).observations.offsets.tolist() == expected
+
+
+def test_of_a_cascade_the_fast_scores_of_all_its_predictions_are_monitored(tmp_path: Path) -> None:
+    model = PIPELINE.model.model_copy(update={"cascade": Cascade(strong="big")})
+    project, rng = Project.of(PIPELINE.model_copy(update={"model": model}), tmp_path), random.Random(4)
+    reader, decoder = observation_reader(PIPELINE.predictions_topic, project, VERSION), Decoder(PREDICTION_SCHEMA)
+    values = []
+    for _ in range(200):
+        record = random_value(PREDICTION_SCHEMA, rng)
+        if record["cascade"] is not None:
+            record["cascade"]["fast_version"] = rng.choice([str(VERSION)] * 5 + ["30"])
+        values.append(Encoder(PREDICTION_SCHEMA).encode(record))
+    ways = [decoder.decode(value)["cascade"] for value in values]
+    expected = [n for n, way in enumerate(ways) if way is not None and way["fast_version"] == str(VERSION)]
+    scores = [ways[n]["fast_score"] for n in expected]
+    for reading in (reader.read(list(range(200)), values), one_by_one(reader, list(range(200)), list(values))):
+        assert reading.observations.offsets.tolist() == expected
+        with np.errstate(over="ignore"):
+            wanted = np.array(scores, np.float64).astype(np.float32).astype(np.float64)
+        assert np.array_equal(reading.observations.values[:, 0], wanted, equal_nan=True)
 
 
 def test_records_of_earlier_definitions_are_read_beside_those_of_the_current_one(tmp_path: Path) -> None:
