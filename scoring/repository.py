@@ -4,6 +4,7 @@
 
     <model>/config.pbtxt             what Triton serves: the current version and at most one previous version
     <model>/<version>/model.onnx     the model
+    <model>/<version>/checkpoint.tl  its trees for Triton's FIL backend, if it is an ensemble of trees
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
     <model>/<version>/manifest.json  how the model was trained, or where it was imported from
@@ -22,19 +23,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
+from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.trained_model import ImportManifest, Manifest, ModelManifest, TrainedModel, read_manifest
 
-Backend = Literal["python", "onnxruntime"]
+Backend = Literal["python", "onnxruntime", "fil"]
 
 MAX_BATCH_SIZE = 4096
 _QUEUE_DELAY_US = 200
+_CHECKPOINT = "checkpoint.tl"  # the name under which FIL looks for it
 _BACKEND_SOURCE = Path(__file__).with_name("triton_model.py")
 
 
@@ -126,6 +128,8 @@ class ModelRepository:
         try:
             partial.chmod(0o755)  # Triton may run as another user
             (partial / "model.onnx").write_bytes(trained.onnx)
+            if trained.checkpoint is not None:
+                (partial / _CHECKPOINT).write_bytes(trained.checkpoint)
             if trained.baseline_onnx is not None:
                 (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
             shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
@@ -173,7 +177,7 @@ class ModelRepository:
                 version=version,
                 previous=next((v for v in config.version_policy.specific.versions if v != version), None),
                 inputs=tuple(json.loads(config.parameters["feature_names"].string_value)),
-                backend="onnxruntime" if config.backend == "onnxruntime" else "python",
+                backend=config.backend if config.backend in get_args(Backend) else "python",
             )
         except (text_format.ParseError, ValueError) as error:
             raise PenstockError(
@@ -199,16 +203,23 @@ class ModelRepository:
             backend: How Triton runs it; None for the present backend (at first: ``python``).
 
         Raises:
-            PenstockError: if there is no such version.
+            PenstockError: if there is no such version, or the backend cannot run it.
         """
         manifest = self.manifest(model, version)
         before = self.serving_config(model)
+        chosen = backend or (before.backend if before else "python")
+        if not self._has_form(model, version, chosen):
+            raise PenstockError(
+                f"FIL cannot run version {version} of model {model}: "
+                f"{manifest.no_fil or 'an earlier build of Penstock wrote it'}",
+                where=str(self.folder(model, version)),
+                safe="what is served goes on",
+                next="penstock model load PIPELINE --backend onnxruntime",
+            )
         older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
+        runnable = [v for v in older if self._has_form(model, v, chosen)]
         serving = ServingConfig(
-            version=version,
-            previous=older[-1] if older else None,
-            inputs=manifest.inputs,
-            backend=backend or (before.backend if before else "python"),
+            version=version, previous=runnable[-1] if runnable else None, inputs=manifest.inputs, backend=chosen
         )
         self.restore(model, config_text(model, serving, manifest))
         return serving
@@ -226,6 +237,10 @@ class ModelRepository:
         partial = Path(name)
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
+
+    def _has_form(self, model: str, version: int, backend: Backend) -> bool:
+        """Whether a version has the file that a backend runs."""
+        return backend != "fil" or (self.folder(model, version) / _CHECKPOINT).is_file()
 
     def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
         """Give the finished folder the next free number, and return it; another process may take a number first."""
@@ -270,17 +285,26 @@ class ModelRepository:
 def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
     """Triton's configuration of a model, in protobuf's text form.
 
-    Both backends have the same tensors: ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime``
-    is Triton's own backend, on a GPU.
+    ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime`` is Triton's own backend, on a GPU.
+    ``fil`` runs the trees on a GPU, or on the CPU of a server without one; its tensors have names of its own.
     """
+    is_fil = serving.backend == "fil"
     config: Any = model_config_pb2.ModelConfig(name=model, backend=serving.backend, max_batch_size=MAX_BATCH_SIZE)
-    config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)])
-    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1])
+    config.input.add(
+        name=FIL_INPUT if is_fil else INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)]
+    )
+    config.output.add(name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1])
     config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
     group = model_config_pb2.ModelInstanceGroup
-    kind = group.KIND_GPU if serving.backend == "onnxruntime" else group.KIND_CPU
-    config.instance_group.add(kind=kind, count=1)
+    kinds = {"python": group.KIND_CPU, "onnxruntime": group.KIND_GPU, "fil": group.KIND_AUTO}
+    config.instance_group.add(kind=kinds[serving.backend], count=1)
     config.version_policy.specific.versions.extend(serving.versions)
+    if is_fil:
+        # The checkpoint gives one number for each row, so it is no classifier to FIL. Until Triton 25.08 that is
+        # output_class, since then is_classifier.
+        fil = {"model_type": "treelite_checkpoint", "output_class": "false", "is_classifier": "false"}
+        for name, value in fil.items():
+            config.parameters[name].string_value = value
     config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
     config.parameters["model_version"].string_value = str(serving.version)
     config.parameters["views"].string_value = json.dumps(dict(manifest.views), sort_keys=True)

@@ -43,7 +43,8 @@ class Importance(BaseModel):
 class Manifest(BaseModel):
     """What every version says of itself: the vectors that it accepts, and the libraries that made its file.
 
-    ``importance`` lists every input, the most important first; it is empty if it is not known.
+    ``importance`` lists every input, the most important first; it is empty if it is not known. ``no_fil`` says why
+    Triton's FIL backend cannot run it; None if it can, or if an earlier build wrote the version.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class Manifest(BaseModel):
     views: Mapping[str, str]
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
+    no_fil: str | None = None
 
 
 class ModelManifest(Manifest):
@@ -129,13 +131,15 @@ OfVersion = TypeVar("OfVersion", bound=Manifest)
 class TrainedModel(Generic[OfVersion]):
     """A model as ONNX bytes, its baseline without windowed features (None if it has none), and its manifest.
 
-    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
+    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them. ``checkpoint``
+    is the model as a treelite checkpoint, None if it has no such form.
     """
 
     onnx: bytes
     baseline_onnx: bytes | None
     manifest: OfVersion
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    checkpoint: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _OPSETS = {"": 17, "ai.onnx.ml": 3}
 _VALIDATION_SHARE = 0.2
 # With fewer rows an AUC is meaningless; required of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
-_PARITY = 1e-5
+PARITY = 1e-5
 _LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
@@ -108,7 +108,7 @@ def to_onnx(
     with_nulls[np.random.default_rng(seed).random(X.shape) < 0.3] = np.nan
     rows = np.concatenate([X, with_nulls, np.full((1, len(inputs)), np.nan, dtype=np.float32)])
     difference = float(np.max(np.abs(score_onnx(content, rows) - model.predict_proba(rows)[:, 1])))
-    if not difference <= _PARITY:
+    if not difference <= PARITY:
         raise PenstockError(
             f"the ONNX model differs from the trained one by {difference:.2g} on its own training data",
             safe="no model was written",

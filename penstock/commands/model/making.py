@@ -52,12 +52,14 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     # Their libraries take more than a second to import, and only training needs them.
     from scoring.custom_training import find_function, train_with  # noqa: PLC0415
     from scoring.training import train  # noqa: PLC0415
+    from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     registry = registry_schemas(settings.schema_registry_url)
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
+    trained = with_checkpoint(trained, data.X)
     reference = build_reference(project, data, trained, seed)
     _write(project, settings, trained, reference, training_of(trained.manifest))
 
@@ -119,6 +121,7 @@ def import_command(
     """
     from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
     from scoring.onnx_wrapping import ScoreOutput  # noqa: PLC0415
+    from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
@@ -126,6 +129,7 @@ def import_command(
     request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until)
     rows = read_check_rows(check_rows, inputs)
     imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
+    imported = with_checkpoint(imported, rows.vectors)
     reference = None
     if folder is not None:
         registry = registry_schemas(settings.schema_registry_url)
@@ -150,6 +154,8 @@ def _write(
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
+    if made.manifest.no_fil is not None:
+        print_line("FIL", f"cannot run it: {made.manifest.no_fil}")
     if reference is not None:
         print_line("drift", calibration_of(reference))
     print_line("written to", str(repository.folder(name, version)))
