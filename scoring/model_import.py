@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
+from scoring import half_precision
 from scoring.onnx_session import open_session
 from scoring.onnx_wrapping import (
     ScoreOutput,
@@ -64,12 +65,14 @@ class ImportRequest:
         nulls: What null becomes, for inputs whose tensor has none.
         tolerance: By how much a score may differ from the known one, absolutely or relatively.
         trained_until_ms: Up to which event time it was trained, in epoch ms; None if that is not known.
+        fp16: Whether to convert it to FP16. Its scores may then differ by 5e-3 from the known ones.
     """
 
     output: ScoreOutput = field(default_factory=ScoreOutput)
     nulls: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = _TOLERANCE
     trained_until_ms: int | None = None
+    fp16: bool = False
 
 
 def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
@@ -117,7 +120,20 @@ def import_onnx(
         raise PenstockError(f"the file cannot be read: {error.strerror}", where=where) from error
     fitted = fit_tensors(content, inputs, request.output, request.nulls, rows.vectors, where)
     scores = score_onnx(fitted.onnx, rows.vectors).astype(np.float64)
-    _compare(scores, rows, request.tolerance, where)
+    _compare(
+        scores,
+        rows,
+        request.tolerance,
+        where,
+        "check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding",
+    )
+    if request.fp16:
+        half = half_precision.to_half_precision(content, where)
+        fitted = fit_tensors(half, inputs, request.output, request.nulls, rows.vectors, where)
+        scores = half_precision.score_rounding(fitted.onnx, rows.vectors, where)
+        bound = half_precision.TOLERANCE
+        advice = f"import it without --fp16: its scores may differ by {bound:g}, absolutely or relatively"
+        _compare(scores, rows, bound, f"{where} in FP16", advice)
     difference = np.abs(scores - rows.scores)
     return TrainedModel(
         fitted.onnx,
@@ -136,6 +152,7 @@ def import_onnx(
             check_sha256=rows.sha256,
             difference=float(np.nanmax(difference, initial=0.0)),
             trained_until_ms=request.trained_until_ms,
+            fp16=request.fp16,
         ),
     )
 
@@ -220,7 +237,7 @@ def _run(
     }
 
 
-def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:
+def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str, advice: str) -> None:
     wrong = ~np.isclose(scores, rows.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
     if not wrong.any():
         return
@@ -230,7 +247,7 @@ def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, whe
         f"row {first} {scores[first]:.6g} instead of {rows.scores[first]:.6g}",
         where=where,
         safe="no version was written",
-        next="check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding",
+        next=advice,
     )
 
 

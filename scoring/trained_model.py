@@ -97,6 +97,7 @@ class ImportManifest(Manifest):
         check_sha256: The hash of these vectors and scores.
         difference: The greatest difference of a score from the known one.
         trained_until_ms: Up to which event time it was trained, in epoch ms, as the user says; None if nobody says.
+        fp16: Whether the version computes in FP16, unlike its file.
     """
 
     kind: Literal["imported"] = "imported"
@@ -110,6 +111,7 @@ class ImportManifest(Manifest):
     check_sha256: str
     difference: float
     trained_until_ms: int | None = None
+    fp16: bool = False
 
     @property
     def trained_to_ms(self) -> int | None:

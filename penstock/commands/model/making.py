@@ -87,6 +87,7 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
 )
+@click.option("--fp16", is_flag=True, help="Compute in FP16 (neural networks only); scores may be off by 5e-3.")
 @click.option(
     "--backfill",
     "folder",
@@ -108,6 +109,7 @@ def import_command(
     nulls: tuple[str, ...],
     tolerance: float,
     *,
+    fp16: bool,
     folder: Path | None,
     trained_until: int | None,
     seed: int,
@@ -126,7 +128,7 @@ def import_command(
 
     project, settings = open_project(pipeline), Settings()
     inputs = project.pipeline.model.inputs
-    request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until)
+    request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until, fp16)
     rows = read_check_rows(check_rows, inputs)
     imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
     imported = with_checkpoint(imported, rows.vectors)

@@ -40,9 +40,10 @@ def calibration_of(reference: DriftReference) -> str:
 def origin_of(manifest: ImportManifest) -> str:
     """Which file an imported version is of, and how it was checked."""
     by = f" by {manifest.producer}" if manifest.producer else ""
+    half = " in FP16" if manifest.fp16 else ""
     return (
         f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}, "
-        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+        f"{counted(manifest.check_rows, 'row')} scored as expected{half}, within {manifest.difference:.2g}"
     )
 
 
