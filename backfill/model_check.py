@@ -86,11 +86,12 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     scores = {number: scores_of(session, data.X).astype(np.float64) for number, session in sessions.items()}
     holdout = Holdout(
         data.event_times,
-        data.y.astype(np.float64),
+        data.truth,
         scores[version],
         None if against is None else scores[against],
         model.threshold,
         columns,
+        is_regression=data.task == "regression",
     )
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
@@ -113,6 +114,8 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
+    if holdout.is_regression:
+        return []
     order = np.argsort(holdout.scores, kind="stable")
     parts = np.array_split(order, min(_BINS, max(len(order), 1)))
     return [

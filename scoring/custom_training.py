@@ -8,22 +8,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnxruntime import InferenceSession
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from penstock.errors import PenstockError
 from scoring.model_import import fit_tensors
 from scoring.onnx_session import open_session, scores_of
 from scoring.onnx_wrapping import ScoreOutput
 from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
-from scoring.training import describe, permuted_importance, split
+from scoring.training import describe, permuted_importance
 from scoring.training_set import TrainingSet
+from scoring.training_split import split
 from scoring.vectors import FloatArray
 from streams.definitions.importing import import_file
 
@@ -58,16 +56,18 @@ def find_function(reference: str) -> TrainingFunction:
 def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -> pa.Table:
     """The training set as a table, or those of its rows.
 
-    It has a float32 column for each input, in order, null for a missing value; then ``label`` (0 or 1), ``event_time``
-    and ``event_id``. Rows are in order of (event time, event id).
+    It has a float32 column for each input, in order, null for a missing value; then ``label`` (0 or 1, the
+    value of a regression, or the class as text), ``event_time`` and ``event_id``. Rows are in order of (event time,
+    event id).
     """
     chosen = training_set if rows is None else training_set.rows(rows)
     vectors = chosen.X
     columns = {
         name: pa.array(vectors[:, place], mask=np.isnan(vectors[:, place])) for place, name in enumerate(chosen.inputs)
     }
+    labels = [chosen.classes[place] for place in chosen.y.tolist()] if chosen.task == "multiclass" else chosen.y
     times = pa.array(chosen.event_times).cast(pa.timestamp("ms", tz="UTC"))
-    return pa.table({**columns, LABEL: pa.array(chosen.y), "event_time": times, "event_id": list(chosen.event_ids)})
+    return pa.table({**columns, LABEL: pa.array(labels), "event_time": times, "event_id": list(chosen.event_ids)})
 
 
 def train_with(
@@ -85,7 +85,7 @@ def train_with(
         PenstockError: if there are too few labels, or what the function returns is no model of these inputs.
     """
     earlier, later = split(training_set)
-    inputs, X, y = training_set.inputs, training_set.X, training_set.y  # noqa: N806 - the matrix, as everywhere
+    inputs, X = training_set.inputs, training_set.X  # noqa: N806 - the matrix, as everywhere
 
     def fit(rows: NDArray[np.bool_] | None) -> bytes:
         found = function(table_of(training_set, rows), seed)
@@ -100,8 +100,12 @@ def train_with(
             )
         return fit_tensors(content, inputs, ScoreOutput(model.output, model.column), model.nulls, X, reference).onnx
 
-    trial = _Classifier(open_session(fit(earlier)))
-    validated = trial.predict_proba(X[later])[:, 1]
+    trial = open_session(fit(earlier))
+
+    def score(rows: FloatArray) -> NDArray[np.float64]:
+        return scores_of(trial, rows).astype(np.float64)
+
+    validated = score(X[later])
     if not np.isfinite(validated).all():
         raise PenstockError(
             "the model gives no number for some of the events that it was not trained on",
@@ -109,21 +113,6 @@ def train_with(
             safe="no version was written",
             next="let the model take nulls, or return OnnxModel(..., nulls={input: number})",
         )
-    importance = permuted_importance(trial, X[later], y[later], inputs, seed)
+    importance = permuted_importance(score, training_set.rows(later), seed)
     manifest = describe(training_set, later, validated, None, seed, importance, ("numpy", "onnx", "onnxruntime"))
     return TrainedModel(fit(None), None, manifest.model_copy(update={"trainer": reference}), validated)
-
-
-class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A wrapped model with scikit-learn's methods."""
-
-    def __init__(self, session: InferenceSession) -> None:
-        self.session = session
-        self.classes_ = np.array([0, 1])
-
-    def fit(self, *_: Any) -> _Classifier:
-        return self
-
-    def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's
-        scores = scores_of(self.session, X).astype(np.float64)
-        return np.stack([1 - scores, scores], axis=1)

@@ -10,24 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from penstock.counts import counted
+from streams.definitions.pipeline import Task
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
 class Validation(BaseModel):
-    """The AUC on the latest events of the set, of a model trained on the events before ``from_ms``."""
+    """How well a model that was trained on the events before ``from_ms`` scores the latest events of the set.
+
+    Probabilities have an ``auc``, the values of a regression ``r2`` and ``mae``, the mean absolute error.
+    ``auc_without_windows`` and ``r2_without_windows`` are the baseline's, if there is one. ``positives`` is 0 for a
+    regression.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     from_ms: int
     rows: int
     positives: int
-    auc: float
-    auc_without_windows: float | None
+    auc: float | None = None
+    auc_without_windows: float | None = None
+    r2: float | None = None
+    r2_without_windows: float | None = None
+    mae: float | None = None
 
 
 class Importance(BaseModel):
-    """The permutation importance of an input: the AUC that the validation part loses when its values are shuffled.
+    """The permutation importance of an input: what AUC or R² the validation part loses when its values are shuffled.
 
     ``loss`` is the mean over several shuffles, ``spread`` their standard deviation. Correlated inputs share their
     importance, so each of them may seem unimportant.
@@ -61,7 +72,8 @@ class ModelManifest(Manifest):
 
     ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
     ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill
-    read, by partition; manifests of earlier builds lack both.
+    read, by partition; manifests of earlier builds lack both. ``classes`` are those of a model of several, sorted, of
+    which ``positive`` is the one whose probability is the score; ``positives`` is 0 for a regression.
     """
 
     kind: Literal["trained"] = "trained"
@@ -71,6 +83,9 @@ class ModelManifest(Manifest):
     until_ms: int | None
     rows: int
     positives: int
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
     iterations: int = 0
     trainer: str | None = None
     read: Mapping[str, int]
@@ -117,6 +132,24 @@ class ImportManifest(Manifest):
     def trained_to_ms(self) -> int | None:
         """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
         return self.trained_until_ms
+
+
+def training_set_of(manifest: ModelManifest) -> str:
+    """What a model was trained on, in words."""
+    events = counted(manifest.rows, "event")
+    if manifest.task == "regression":
+        return f"{events} with values"
+    if manifest.task == "multiclass":
+        classes = counted(len(manifest.classes), "class", "classes")
+        return f"{events} of {classes}, {manifest.positives:,} of {manifest.positive!r}"
+    return f"{events}, {manifest.positives:,} positive"
+
+
+def quality_of(validation: Validation) -> str:
+    """How well a model scored its validation, in words."""
+    if validation.r2 is not None:
+        return f"R² {validation.r2:.4f}, mean absolute error {validation.mae:.4g}"
+    return f"AUC {validation.auc:.4f}"
 
 
 def read_manifest(content: Mapping[str, Any]) -> ModelManifest | ImportManifest:

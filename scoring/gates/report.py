@@ -80,7 +80,7 @@ def as_junit(report: Report) -> str:
         name=f"{report.model}@{report.version}",
         tests=str(len(report.results)),
         failures=str(sum(one.verdict is Verdict.FAIL for one in report.results)),
-        skipped=str(sum(one.verdict is Verdict.INCONCLUSIVE for one in report.results)),
+        skipped=str(sum(one.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED) for one in report.results)),
     )
     for one in report.results:
         case = ET.SubElement(suite, "testcase", classname=one.gate, name=f"{one.where}: {one.measured}")

@@ -27,7 +27,12 @@ from streams.plan.project import open_project
 
 def _print_text(report: Report) -> None:
     table = Table("", "gate", "where", "n", "measured", "passes", box=None, pad_edge=False)
-    colours: dict[Verdict, str] = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow", Verdict.FAIL: "red"}
+    colours: dict[Verdict, str] = {
+        Verdict.PASS: "green",
+        Verdict.INCONCLUSIVE: "yellow",
+        Verdict.FAIL: "red",
+        Verdict.NOT_JUDGED: "bright_black",
+    }
     for one in report.results:
         cell = Text(one.verdict.value, style=colours[one.verdict])
         table.add_row(cell, one.gate, one.where, f"{one.n:,}", evidence(one), one.limit)

@@ -6,7 +6,7 @@ import click
 
 from penstock.counts import counted
 from penstock.time import readable
-from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.trained_model import ImportManifest, ModelManifest, Validation, training_set_of
 from streams.drift.drift_reference import DriftReference
 
 _MOST_USEFUL = 5
@@ -22,11 +22,12 @@ def status_cells(manifest: ModelManifest | ImportManifest) -> tuple[str, ...]:
     """The columns of `status` about how a version was made."""
     if isinstance(manifest, ImportManifest):
         return ("imported", *["n/a"] * 4)
+    quality, without_windows = _quality(manifest.validation)
     return (
         f"{manifest.rows:,}",
-        f"{manifest.positives:,}",
-        f"{manifest.validation.auc:.4f}",
-        _auc(manifest.validation.auc_without_windows),
+        "n/a" if manifest.task == "regression" else f"{manifest.positives:,}",
+        _number(quality),
+        _number(without_windows),
         _time(manifest.until_ms),
     )
 
@@ -51,16 +52,22 @@ def training_of(manifest: ModelManifest) -> list[tuple[str, str]]:
     """How a version was trained, as labels and texts."""
     validation, read = manifest.validation, manifest.read
     unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
-    auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)
+    is_regression = manifest.task == "regression"
+    quality, without_windows = _quality(validation)
+    positive = "" if is_regression else f", {validation.positives:,} positive"
+    error = f", mean absolute error {validation.mae:.4g}" if is_regression else ""
     return [
         (
             "trained on",
-            f"{counted(manifest.rows, 'event')}, {manifest.positives:,} positive, "
-            f"known until {_time(manifest.until_ms)}",
+            f"{training_set_of(manifest)}, known until {_time(manifest.until_ms)}",
         ),
         ("left out", ", ".join(unused) or "nothing"),
-        ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
-        ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
+        ("validated on", f"the latest {validation.rows:,} events{positive}"),
+        (
+            "R²" if is_regression else "AUC",
+            f"{click.style(_number(quality), fg='green', bold=True)}, without windowed features "
+            f"{_number(without_windows)}{error}",
+        ),
         ("most useful", most_useful(manifest)),
         ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {_by(manifest)}"),
     ]
@@ -75,7 +82,14 @@ def most_useful(manifest: ModelManifest) -> str:
     return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
 
 
-def _auc(value: float | None) -> str:
+def _quality(validation: Validation) -> tuple[float | None, float | None]:
+    """The AUC or R², and the baseline's."""
+    if validation.r2 is not None:
+        return validation.r2, validation.r2_without_windows
+    return validation.auc, validation.auc_without_windows
+
+
+def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 
 

@@ -62,7 +62,7 @@ def status(pipeline: str) -> None:
         repository.newest(name)
         serving = repository.serving_config(name)
         states = {state.version: state for state in server.versions(name)}
-    table = Table("", server.name, "rows", "positive", "AUC", "without windows", "known until", box=None)
+    table = Table("", server.name, "rows", "positive", "AUC or R²", "without windows", "known until", box=None)
     for version in repository.versions(name):
         manifest = repository.manifest(name, version)
         table.add_row(
