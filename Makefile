@@ -31,6 +31,7 @@ status: setup ## Show the state of the local stack
 	@$(BIN)/penstock status $(ARGS)
 
 test: setup test-kernel ## Run all tests, unit and integration (on two stacks of their own, side by side)
+	@$(BOOTSTRAP) mlflow
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-unit: setup test-kernel ## Run the tests that need no server

@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version as library_version
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from backfill.parquet import Backfill
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
+from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.gates.gates import (
+    Alert,
     Holdout,
     Limits,
     Result,
     Verdict,
     judge_calibration,
+    judge_drift,
     judge_fairness,
     judge_freshness,
     judge_latency,
     judge_quality,
     judge_robustness,
 )
-from scoring.gates.report import Bin, Report
+from scoring.gates.report import Basis, Bin, Report
 from scoring.gates.statistics import Interval, Numbers
 from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
+from scoring.servers.hosted import HostedModels
 from scoring.servers.protocol import ModelServerUnavailable
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import TrainingSet, view_versions
 from scoring.vectors import FloatArray
+from scoring.version_files import content_hash, identity
 from streams.plan.project import Project
 
 # Rows of a call, and how many calls of each version.
@@ -47,7 +53,7 @@ _DEADLINE_S = 10.0
 _BINS = 10
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
-Call = Callable[[FloatArray], object]
+Call = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,26 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
 
     Raises:
-        PenstockError: if there is no such version, the backfill does not fit the pipeline, or it has no such events.
+        PenstockError: if there is no such version, one of its files has changed, the backfill does not fit the
+            pipeline, or it has no such events.
     """
+    with ExitStack() as connections:
+        return _check(project, settings, backfill, request, connections)
+
+
+def _check(
+    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, connections: ExitStack
+) -> Report:
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     version = repository.newest(model.name) if request.version is None else request.version
     serving = repository.serving_config(model.name)
     against = request.against or (serving.version if serving and serving.version != version else None)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
+    identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
     columns = _groups(project, backfill, data, limits.groups)
-    sessions = {number: open_session(repository.model_file(model.name, number)) for number in manifests}
-    scores = {number: scores_of(session, data.X).astype(np.float64) for number, session in sessions.items()}
+    scorers = {number: _scorer(repository, settings, model.name, number, connections) for number in manifests}
+    scores = {number: score(data.X).astype(np.float64) for number, score in scorers.items()}
     holdout = Holdout(
         data.event_times,
         data.truth,
@@ -97,7 +112,7 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
     judged = holdout if finite.all() else holdout.rows(finite)
     manifest = manifests[version]
     names, extremes = _extremes(len(model.inputs))
-    of_extremes = scores_of(sessions[version], extremes).tolist()
+    of_extremes = scorers[version](extremes).tolist()
     results = [
         *_provenance(project, manifest),
         *_unknown_training(manifests),
@@ -107,10 +122,30 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
+    if project.pipeline.monitors is not None:
+        results.append(judge_drift(_alerts(project, settings), manifest.trained_to_ms, limits))
     if against is not None:
-        where, times = _latency(settings, model.name, (version, against), sessions, data.X)
+        where, times = _latency(settings, model.name, (version, against), scorers, data.X)
         results += judge_latency(times, limits, where, request.seed)
-    return Report(model.name, version, against, len(data), results, _bins(judged))
+    basis = Basis(
+        version=identities[version],
+        against=None if against is None else identities[against],
+        limits=content_hash(limits.model_dump(mode="json")),
+        backfill=content_hash(backfill.manifest.model_dump(mode="json")),
+        holdout=data.data_hash,
+        threshold=model.threshold,
+        seed=request.seed,
+        penstock=library_version("penstock"),
+    )
+    return Report(model.name, version, against, len(data), results, _bins(judged), basis)
+
+
+def _scorer(repository: ModelRepository, settings: Settings, model: str, version: int, connections: ExitStack) -> Call:
+    """Scores with a version: in this process, or on Triton if it calls a model that only Triton has."""
+    hosted = repository.hosted(model, version)
+    if hosted is None:
+        return partial(scores_of, open_session(repository.model_file(model, version)))
+    return partial(connections.enter_context(closing(HostedModels(settings.triton.access))).score, hosted)
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
@@ -182,6 +217,18 @@ def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> I
         )
 
 
+def _alerts(project: Project, settings: Settings) -> list[Alert]:
+    """All drift alerts of the pipeline.
+
+    Raises:
+        PenstockError: if their topic does not exist, or Kafka cannot be reached.
+    """
+    decoder = record_decoder("drift_alert")
+    records = read_topic(settings.kafka.access, project.pipeline.drift_topic)
+    alerts = (decoder.decode(record.value or b"") for record in records)
+    return [Alert(str(alert["alert_id"]), int(alert["event_time"])) for alert in alerts]
+
+
 def _unknown_training(manifests: Mapping[int, ModelManifest | ImportManifest]) -> Iterator[Result]:
     for version, manifest in manifests.items():
         if manifest.trained_to_ms is None:
@@ -195,10 +242,13 @@ def _latency(
     settings: Settings,
     model: str,
     versions: tuple[int, int],
-    sessions: Mapping[int, InferenceSession],
+    scorers: Mapping[int, Call],
     vectors: FloatArray,
 ) -> tuple[str, dict[int, tuple[Numbers, Numbers]]]:
-    """Where both versions were called, on the model server if it has both, and the seconds of their calls."""
+    """Where both versions were called, on the model server if it has both, and the seconds of their calls.
+
+    Else a version with a file is called in this process, and a model that only Triton has in Triton.
+    """
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
         try:
             ready = {state.version for state in server.versions(model) if state.state == "READY"}
@@ -207,8 +257,10 @@ def _latency(
         if ready >= set(versions):
             remote: list[Call] = [partial(server.infer, model, number, deadline_s=_DEADLINE_S) for number in versions]
             return f"on {server.name}", _times(remote, vectors)
-    local: list[Call] = [partial(scores_of, sessions[number]) for number in versions]
-    return "in this process", _times(local, vectors)
+    repository = ModelRepository(settings.model_repository)
+    is_hosted = any(repository.hosted(model, number) is not None for number in versions)
+    where = "by direct calls" if is_hosted else "in this process"
+    return where, _times([scorers[number] for number in versions], vectors)
 
 
 def _times(calls: Sequence[Call], vectors: FloatArray) -> dict[int, tuple[Numbers, Numbers]]:

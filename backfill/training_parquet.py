@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from backfill.labels import LabelReader
 from backfill.parquet import Backfill
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
+from schemas.categories import category, code_of
 from schemas.codec import Registry
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
@@ -47,20 +49,23 @@ def read_training_set(
     views = view_versions(project.plan, inputs)
     require_fit(project, views, backfill)
     reader = LabelReader(labels, project.schemas, registry)
+    vectors = VectorReader(inputs, pipeline.categories)
     result = join(
-        feature_rows(inputs, views, backfill.batches(_columns(inputs, views))),
+        feature_rows(vectors, views, backfill.batches(_columns(inputs, views))),
         reader.rows(read_topic(kafka, labels.topic)),
         inputs=inputs,
         views=views,
         until_ms=until_ms,
         task=labels.task,
         positive=None if labels.positive is None else str(labels.positive),
+        categories=pipeline.categories,
     )
     offsets = {
         source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
         for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
     }
-    return replace(result, counts=replace(result.counts, labels_refused=reader.refused.count), offsets=offsets)
+    counts = replace(result.counts, labels_refused=reader.refused.count)
+    return replace(result, counts=counts, offsets=offsets, texts=vectors.texts)
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:
@@ -94,11 +99,11 @@ def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) 
 
 
 def feature_rows(
-    inputs: tuple[str, ...], views: Mapping[str, str], batches: Iterator[pa.RecordBatch]
+    reader: VectorReader, views: Mapping[str, str], batches: Iterator[pa.RecordBatch]
 ) -> Iterator[FeatureRow]:
     """Yield one row per event, in the order of the batches; vectors equal those of the scorer."""
     for batch in batches:
-        vectors = _vectors(inputs, batch)
+        vectors = reader.vectors(batch)
         times, ids = _int64_values(batch, "event_time"), batch.column("event_id").to_pylist()
         as_of = [batch.column(f"{view}.as_of").cast("int64").to_pylist() for view in views]
         positions = zip(
@@ -121,18 +126,45 @@ def _columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
     return [*identity, *(f"{view}.as_of" for view in views), *inputs]
 
 
-def _vectors(inputs: tuple[str, ...], batch: pa.RecordBatch) -> FloatArray:
-    """Convert as :class:`scoring.vectors.Vectorizer` does: double, then float32; null is NaN, a boolean 0 or 1."""
-    matrix = np.empty((batch.num_rows, len(inputs)), dtype=np.float64)
-    for place, name in enumerate(inputs):
-        values = batch.column(name)
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
-        numbers[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
-        matrix[:, place] = numbers
-    with np.errstate(over="ignore"):
-        return matrix.astype(np.float32)
+class VectorReader:
+    """Takes the vectors of one model from batches, as :class:`scoring.vectors.Vectorizer` does from records.
+
+    Args:
+        inputs: The model's inputs.
+        categories: Those that are categories.
+
+    Attributes:
+        texts: Of each category the texts that were read, by code.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], categories: Collection[str] = ()) -> None:
+        self._inputs = inputs
+        self.texts: dict[str, dict[float, str]] = {name: {} for name in categories}
+
+    def vectors(self, batch: pa.RecordBatch) -> FloatArray:
+        """The matrix [N, inputs]: double, then float32; null is NaN, a boolean 0 or 1, a category its code."""
+        matrix = np.empty((batch.num_rows, len(self._inputs)), dtype=np.float64)
+        for place, name in enumerate(self._inputs):
+            values = batch.column(name)
+            matrix[:, place] = self._codes(name, values) if name in self.texts else _numbers(values)
+        with np.errstate(over="ignore"):
+            return matrix.astype(np.float32)
+
+    def _codes(self, name: str, values: pa.Array) -> NDArray[np.float64]:
+        distinct = values.dictionary_encode()
+        texts = [category(value) for value in distinct.dictionary.to_pylist()]
+        codes = np.array([*map(code_of, texts), np.nan])
+        self.texts[name] |= {code: text.decode() for code, text in zip(codes.tolist(), texts, strict=False)}
+        found: NDArray[np.float64] = codes[distinct.indices.fill_null(len(texts)).to_numpy()]
+        return found
+
+
+def _numbers(values: pa.Array) -> NDArray[np.float64]:
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    numbers: NDArray[np.float64] = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+    numbers[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return numbers
 
 
 def _int64_values(batch: pa.RecordBatch, name: str) -> list[Any]:

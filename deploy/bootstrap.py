@@ -40,7 +40,7 @@ CHECK_JARS = ROOT / "deploy" / "java" / "check-jars.sh"
 KERNEL = ROOT / "streams" / "kernel"
 
 # Environments into which the project itself is installed, editable. Triton's environment does not run its code.
-WITH_PROJECT = ("services", "jobs")
+WITH_PROJECT = ("services", "jobs", "mlflow")
 # Lock: the extras in it, and the lock that it must agree with. `image` is `services` alone: no plots, no tools.
 _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "services": (("services", "report", "dev"), None),
@@ -52,11 +52,12 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "triton-cpu": (("triton-cpu",), "triton"),
     "peers": (("peers",), None),
     "bench-feast": (("bench-feast",), None),
+    "mlflow": (("services", "mlflow", "mlflow-server"), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
 IMAGE_JAR_PROFILES = ("flink-s3",)  # of the image of jobs only
 # Set up only when named on the command line.
-EXTRA_PARTS = ("peers", "bench-feast")
+EXTRA_PARTS = ("peers", "bench-feast", "mlflow")
 
 
 class SetupError(Exception):
@@ -372,6 +373,7 @@ _SETUP: dict[str, Callable[[], None]] = {
     "kernel": kernel,
     "peers": lambda: environment("peers"),
     "bench-feast": lambda: environment("bench-feast"),
+    "mlflow": lambda: environment("mlflow"),
 }
 
 if __name__ == "__main__":

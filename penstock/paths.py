@@ -27,7 +27,7 @@ def as_typed(path: Path) -> str:
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of one of the environments `services`, `jobs`, `triton`, `peers`, `bench-feast` or `tools`."""
+    """The interpreter of an environment: `services`, `jobs`, `triton`, `tools`, `peers`, `bench-feast`, `mlflow`."""
     return VENVS / name / "bin" / "python"
 
 

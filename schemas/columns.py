@@ -79,6 +79,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self.plain)
 
+    def is_text(self, name: str) -> bool:
+        """Whether the field is a text, by the schema."""
+        return self._fields[name].kind == "string"
+
     def integers(self, name: str) -> Integers:
         """(n,) The values of an integer; 0 where it is null or absent."""
         field = self._fields[name]

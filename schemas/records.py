@@ -82,7 +82,33 @@ PREDICTION_SCHEMA: dict[str, Any] = {
         {
             "name": "vector",
             "type": "bytes",
-            "doc": "the inputs in the model's order, float32 little-endian, null as NaN",
+            "doc": "the inputs in the model's order, float32 little-endian, null as NaN, a category as its code",
+        },
+        {
+            "name": "outputs",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Output",
+                    "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": "double"}],
+                },
+            },
+            "default": [],
+            "doc": "what else the model returned, if the version keeps outputs beside the score",
+        },
+        {
+            "name": "reasons",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Reason",
+                    "fields": [{"name": "input", "type": "string"}, {"name": "contribution", "type": "double"}],
+                },
+            },
+            "default": [],
+            "doc": "of a positive decision: the inputs that pushed the score up most, if the version can tell",
         },
     ],
 }

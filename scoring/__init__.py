@@ -9,6 +9,7 @@ The scorer:
 - ``recall``          deduplication: which raw events are already scored; ``memory`` keeps them, ``look_back`` tells how
                       far back published answers must be read, ``history`` reads them from Kafka
 - ``inference``       scores a batch on the primary model server, or on the fallback
+- ``hosted_inference``  the same for a model that only the server has: without a fallback, a batch waits
 - ``servers``         the interface of a model server; Triton and ONNX Runtime
 - ``predictions``     the records that the scorer writes; ``decision`` is their policy
 - ``scorer_metrics``  Prometheus metrics
@@ -19,8 +20,19 @@ Models:
 - ``training_set``    the point-in-time join of vectors and labels
 - ``training``        from a training set to an ONNX model, a ``trained_model``
 - ``repository``      model versions on disk; ``triton_model`` is copied into each for Triton to run
+- ``hosted_model``    a model that Triton hosts already; ``hosted_import`` maps vectors to its tensors,
+                      ``hosted_files`` hashes it, ``triton_hosted_model`` and ``hosted_tensors`` are copied into a
+                      version that calls it
 - ``version_loading`` makes a version the current one
+- ``version_files``   hashes and identity of a version; ``provenance``, ``registration`` from another repository
+- ``alias_history``   what was served when, and why; ``overview`` of all versions
+- ``mlflow_mirror``   the same in MLflow
+- ``gates``           what a version must pass, and the stored reports
 - ``model_metadata``  what describes a served version
+- ``attribution``     by how much each input moves the score of trees, which ``tree_ensemble`` reads from ONNX;
+                      ``reasons`` are the top ones of a score
+- ``cascade``         the band of scores in which a fast model leaves the decision to a strong one; ``audit`` is the
+                      slice of other events that tells what this costs
 
 Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.
 """

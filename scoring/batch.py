@@ -179,16 +179,20 @@ def encode_results(
         timestamps.tolist(),
         spans,
         scores.finite.tolist(),
+        scores.kept.tolist(),
+        writer.reasons(candidates.vectors, scores),
         strict=True,
     )
-    for row, (consumed, parts, vector, score, route, timestamp, span, finite) in enumerate(rows):
+    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons) in enumerate(rows):
         if not finite:
             if scores.failed[row]:
                 reason, message = "penstock.ModelFailed", "the model fails on this record, not on every input"
             else:
                 reason, message = "penstock.NotANumber", "the model's score is not a finite number"
         else:
-            prediction = writer.prediction(consumed, parts, vector, score, route, timestamp, span, moment)
+            prediction = writer.prediction(
+                consumed, parts, vector, score, route, timestamp, span, moment, outputs=outputs, reasons=reasons
+            )
             if not writer.is_too_long(prediction):
                 predictions.append(prediction)
                 continue

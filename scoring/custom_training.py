@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from penstock.errors import PenstockError
-from scoring.model_import import fit_tensors
+from scoring.encodings import Buckets, Vocabulary, encodings_of
+from scoring.model_import import FittedModel, Fitting, fit_tensors
 from scoring.onnx_session import open_session, scores_of
-from scoring.onnx_wrapping import ScoreOutput
+from scoring.onnx_wrapping import Conversions, ScoreOutput, match_tensors, read_model, text_inputs
 from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
 from scoring.training import describe, permuted_importance
 from scoring.training_set import TrainingSet
@@ -56,15 +57,19 @@ def find_function(reference: str) -> TrainingFunction:
 def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -> pa.Table:
     """The training set as a table, or those of its rows.
 
-    It has a float32 column for each input, in order, null for a missing value; then ``label`` (0 or 1, the
-    value of a regression, or the class as text), ``event_time`` and ``event_id``. Rows are in order of (event time,
-    event id).
+    It has a column for each input, in order: float32, and text for a category; null for a missing value. Then follow
+    ``label`` (0 or 1, the value of a regression, or the class as text), ``event_time`` and ``event_id``. Rows are in
+    order of (event time, event id).
     """
     chosen = training_set if rows is None else training_set.rows(rows)
-    vectors = chosen.X
-    columns = {
-        name: pa.array(vectors[:, place], mask=np.isnan(vectors[:, place])) for place, name in enumerate(chosen.inputs)
-    }
+    columns = {}
+    for name, values in zip(chosen.inputs, chosen.X.T, strict=True):
+        texts = chosen.texts.get(name)
+        columns[name] = (
+            pa.array(values, mask=np.isnan(values))
+            if texts is None
+            else pa.array([texts.get(code) for code in values.tolist()], pa.string())
+        )
     labels = [chosen.classes[place] for place in chosen.y.tolist()] if chosen.task == "multiclass" else chosen.y
     times = pa.array(chosen.event_times).cast(pa.timestamp("ms", tz="UTC"))
     return pa.table({**columns, LABEL: pa.array(labels), "event_time": times, "event_id": list(chosen.event_ids)})
@@ -87,7 +92,7 @@ def train_with(
     earlier, later = split(training_set)
     inputs, X = training_set.inputs, training_set.X  # noqa: N806 - the matrix, as everywhere
 
-    def fit(rows: NDArray[np.bool_] | None) -> bytes:
+    def fit(rows: NDArray[np.bool_] | None) -> tuple[FittedModel, Conversions]:
         found = function(table_of(training_set, rows), seed)
         model = found if isinstance(found, OnnxModel) else OnnxModel(found)
         content = model.onnx.SerializeToString() if isinstance(model.onnx, ModelProto) else model.onnx
@@ -98,9 +103,13 @@ def train_with(
                 safe="no version was written",
                 next="return an ONNX model, its bytes, or penstock.offline.OnnxModel",
             )
-        return fit_tensors(content, inputs, ScoreOutput(model.output, model.column), model.nulls, X, reference).onnx
+        conversions = Conversions(model.nulls, _encodings(model, training_set, content, reference))
+        fitting = Fitting(
+            inputs, training_set.categories, ScoreOutput(model.output, model.column), conversions, model.keep
+        )
+        return fit_tensors(content, fitting, X, reference), conversions
 
-    trial = open_session(fit(earlier))
+    trial = open_session(fit(earlier)[0].onnx)
 
     def score(rows: FloatArray) -> NDArray[np.float64]:
         return scores_of(trial, rows).astype(np.float64)
@@ -115,4 +124,19 @@ def train_with(
         )
     importance = permuted_importance(score, training_set.rows(later), seed)
     manifest = describe(training_set, later, validated, None, seed, importance, ("numpy", "onnx", "onnxruntime"))
-    return TrainedModel(fit(None), None, manifest.model_copy(update={"trainer": reference}), validated)
+    fitted, conversions = fit(None)
+    own = {"trainer": reference, "encodings": dict(conversions.encodings), "kept": fitted.kept}
+    return TrainedModel(fitted.onnx, None, manifest.model_copy(update=own), validated)
+
+
+def _encodings(
+    model: OnnxModel, training_set: TrainingSet, content: bytes, reference: str
+) -> dict[str, Vocabulary | Buckets]:
+    """The encodings that the function names; where the model takes a text and it names none, all texts of the set."""
+    given = encodings_of(model.vocabularies, model.buckets, reference)
+    tensors = match_tensors(read_model(content, reference), training_set.inputs, reference)
+    for name in text_inputs(tensors, training_set.inputs):
+        if name in training_set.texts and name not in given:
+            texts = sorted({*training_set.texts[name].values()} - {""})
+            given |= encodings_of({name: ("", *texts)}, {}, reference)
+    return given

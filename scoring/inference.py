@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,11 +33,13 @@ class Scores:
 
     Args:
         values: (n,) The scores; anything but a finite number is no score.
+        kept: (n, k) The outputs that are kept beside the score, of any value.
         by_fallback: (n,) Whether the fallback returned it.
         failed: (n,) Whether the model fails on the vector.
     """
 
     values: Numbers
+    kept: Numbers
     by_fallback: Mask
     failed: Mask
 
@@ -51,7 +53,7 @@ class Scores:
         return [FALLBACK if by_fallback else PRIMARY for by_fallback in self.by_fallback.tolist()]
 
 
-NO_SCORES = Scores(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.bool_))
+NO_SCORES = Scores(np.empty(0), np.empty((0, 0)), np.empty(0, np.bool_), np.empty(0, np.bool_))
 
 
 class Inference:
@@ -88,6 +90,10 @@ class Inference:
         self._breaker = Breaker()
         self._primary_failed = False
 
+    def waits(self) -> bool:
+        """Whether no scores are to be had now: never, as the fallback has them."""
+        return False
+
     def infer(self, vectors: FloatArray) -> Scores:
         """The scores of ``vectors`` (n, inputs).
 
@@ -100,7 +106,7 @@ class Inference:
         answer = self._infer_on_primary(vectors)
         if answer is None:
             return self._scores_of_fallback(vectors)
-        scores = _scores(answer, by_fallback=False)
+        scores = scores_of_answer(answer, by_fallback=False)
         if state is State.HALF_OPEN:
             copy = self._scores_of_fallback(vectors)
             differing = int((np.abs(scores.values - copy.values) > _TOLERANCE).sum())
@@ -111,7 +117,8 @@ class Inference:
         if len(doubtful):
             second = self._scores_of_fallback(vectors[doubtful])
             wrong = int(second.finite.sum())
-            scores.values[doubtful], scores.by_fallback[doubtful] = second.values, True
+            scores.values[doubtful], scores.kept[doubtful] = second.values, second.kept
+            scores.by_fallback[doubtful] = True
             scores.failed[doubtful] = second.failed
             if wrong:
                 self._primary_has_failed(
@@ -123,17 +130,23 @@ class Inference:
 
     def _scores_of_fallback(self, vectors: FloatArray) -> Scores:
         try:
-            return _scores(self._infer_on_fallback(vectors), by_fallback=True)
+            return scores_of_answer(self._infer_on_fallback(vectors), by_fallback=True)
         except InferenceError as error:
             _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), error)
             return self._infer_in_halves(vectors)
 
     def _infer_on_primary(self, vectors: FloatArray) -> FloatArray | None:
         try:
-            return self._primary.infer(self._model.name, self._model.version, vectors, self._deadline_s)
+            return self._asked(self._primary, vectors, self._deadline_s)
         except InferenceError as error:
             self._primary_has_failed(str(error), late=error.late)
             return None
+
+    def _asked(self, server: ModelServer, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        answer = server.infer(self._model.name, self._model.version, vectors, deadline_s)
+        if answer.shape[1] != self._model.outputs:
+            raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {self._model.outputs}")
+        return answer
 
     def _primary_has_succeeded(self) -> None:
         self._breaker.succeeded()
@@ -151,10 +164,9 @@ class Inference:
         self._primary_failed = True
 
     def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
-        return self._fallback.infer(self._model.name, self._model.version, vectors, None)
+        return self._asked(self._fallback, vectors, None)
 
     def _infer_in_halves(self, vectors: FloatArray) -> Scores:
-        """Find the rows on which the model fails, in about as many calls as there are such rows, times log2 of all."""
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -163,25 +175,38 @@ class Inference:
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
-        scores = _scores(np.full(len(vectors), np.nan, np.float32), by_fallback=True)
-        failing = [(0, len(vectors))]
-        while failing:
-            begin, end = failing.pop()
-            if end - begin == 1:
-                scores.failed[begin] = True
-                continue
-            middle = (begin + end) // 2
-            for part in ((begin, middle), (middle, end)):
-                try:
-                    scores.values[slice(*part)] = self._infer_on_fallback(vectors[slice(*part)])
-                except InferenceError as error:
-                    # The type only: the runtime's message may hold values of the record.
-                    cause = type(error.__cause__ or error).__name__
-                    _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
-                    failing.append(part)
-        return scores
+        return score_in_halves(self._infer_on_fallback, vectors, self._model.outputs, by_fallback=True)
 
 
-def _scores(answer: FloatArray, *, by_fallback: bool) -> Scores:
+def score_in_halves(
+    ask: Callable[[FloatArray], FloatArray], vectors: FloatArray, outputs: int, *, by_fallback: bool
+) -> Scores:
+    """Score the vectors, of which some make ``ask`` raise an :class:`InferenceError`: these fail.
+
+    They are found in about as many calls as there are such rows, times log2 of all. ``outputs`` is how many numbers
+    the model returns for each.
+    """
+    found = np.full((len(vectors), outputs), np.nan, np.float32)
+    failed, failing = np.zeros(len(vectors), np.bool_), [(0, len(vectors))]
+    while failing:
+        begin, end = failing.pop()
+        if end - begin == 1:
+            failed[begin] = True
+            continue
+        middle = (begin + end) // 2
+        for part in ((begin, middle), (middle, end)):
+            try:
+                found[slice(*part)] = ask(vectors[slice(*part)])
+            except InferenceError as error:
+                # The type only: the runtime's message may hold values of the record.
+                cause = type(error.__cause__ or error).__name__
+                _log.warning("the model fails on rows %d to %d of the batch: %s", part[0], part[1] - 1, cause)
+                failing.append(part)
+    return replace(scores_of_answer(found, by_fallback=by_fallback), failed=failed)
+
+
+def scores_of_answer(answer: FloatArray, *, by_fallback: bool) -> Scores:
+    """The scores in a server's answer (n, 1 + kept outputs)."""
     rows = len(answer)
-    return Scores(answer.astype(np.float64), np.full(rows, by_fallback), np.zeros(rows, np.bool_))
+    columns = answer.astype(np.float64)
+    return Scores(columns[:, 0].copy(), columns[:, 1:], np.full(rows, by_fallback), np.zeros(rows, np.bool_))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -15,19 +15,26 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
+from onnx import ValueInfoProto
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
+from schemas.categories import cached_codes, category
 from scoring import half_precision
-from scoring.onnx_session import open_session
+from scoring.encodings import Vocabulary, encoded
+from scoring.onnx_session import open_session, outputs_of
 from scoring.onnx_wrapping import (
+    Conversions,
+    Output,
     ScoreOutput,
     Tensors,
     dtype_of,
     is_flat,
+    is_text,
+    kept_columns,
     match_tensors,
     read_model,
-    require_nulls,
+    require_conversions,
     score_column,
     wrap,
 )
@@ -37,6 +44,7 @@ from scoring.vectors import FloatArray
 
 SCORE = "score"
 _TOLERANCE = 1e-5
+_ADVICE = "check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding"
 _READERS = {".parquet": pa.parquet.read_table, ".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json}
 
 
@@ -62,21 +70,25 @@ class ImportRequest:
 
     Args:
         output: Where its score is.
-        nulls: What null becomes, for inputs whose tensor has none.
+        conversions: How the vector becomes what it takes.
+        keep: Outputs that predictions have beside the score.
         tolerance: By how much a score may differ from the known one, absolutely or relatively.
         trained_until_ms: Up to which event time it was trained, in epoch ms; None if that is not known.
         fp16: Whether to convert it to FP16. Its scores may then differ by 5e-3 from the known ones.
     """
 
     output: ScoreOutput = field(default_factory=ScoreOutput)
-    nulls: Mapping[str, float] = field(default_factory=dict)
+    conversions: Conversions = field(default_factory=Conversions)
+    keep: Sequence[str] = ()
     tolerance: float = _TOLERANCE
     trained_until_ms: int | None = None
     fp16: bool = False
 
 
-def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
+def read_check_rows(path: Path, inputs: Sequence[str], categories: Collection[str] = ()) -> CheckRows:
     """Read rows from a Parquet, CSV or JSON-lines file with a column for each input, and ``score``.
+
+    The columns of categories have their texts or integers.
 
     Raises:
         PenstockError: if the file cannot be read, has no rows, lacks a column, or one holds no numbers.
@@ -92,14 +104,21 @@ def read_check_rows(path: Path, inputs: Sequence[str]) -> CheckRows:
         raise _bad_rows(f"the rows have no column {missing[0]}", path)
     if not table.num_rows:
         raise _bad_rows("there are no rows", path)
-    columns = {name: _numbers(table, name, path) for name in (*inputs, SCORE)}
+    columns = {
+        name: _codes(table, name) if name in categories else _numbers(table, name, path) for name in (*inputs, SCORE)
+    }
     with np.errstate(over="ignore"):
         vectors = np.stack([columns[name] for name in inputs], axis=1).astype(np.float32)
     return CheckRows(vectors, columns[SCORE])
 
 
 def import_onnx(
-    file: Path, inputs: tuple[str, ...], views: Mapping[str, str], rows: CheckRows, request: ImportRequest
+    file: Path,
+    inputs: tuple[str, ...],
+    views: Mapping[str, str],
+    rows: CheckRows,
+    request: ImportRequest,
+    categories: tuple[str, ...] = (),
 ) -> TrainedModel[ImportManifest]:
     """The model in an ONNX file as a version.
 
@@ -109,6 +128,7 @@ def import_onnx(
         views: Their views, each with ``version:hash``.
         rows: What it must score.
         request: What the user says of it.
+        categories: Those of the inputs that are categories.
 
     Raises:
         PenstockError: if the model does not fit the inputs, or does not give the known scores.
@@ -118,28 +138,26 @@ def import_onnx(
         content = file.read_bytes()
     except OSError as error:
         raise PenstockError(f"the file cannot be read: {error.strerror}", where=where) from error
-    fitted = fit_tensors(content, inputs, request.output, request.nulls, rows.vectors, where)
+    fitting = Fitting(inputs, categories, request.output, request.conversions, request.keep)
+    fitted = fit_tensors(content, fitting, rows.vectors, where)
     scores = score_onnx(fitted.onnx, rows.vectors).astype(np.float64)
-    _compare(
-        scores,
-        rows,
-        request.tolerance,
-        where,
-        "check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding",
-    )
+    compare_scores(scores, rows, request.tolerance, where)
     if request.fp16:
         half = half_precision.to_half_precision(content, where)
-        fitted = fit_tensors(half, inputs, request.output, request.nulls, rows.vectors, where)
+        fitted = fit_tensors(half, fitting, rows.vectors, where)
         scores = half_precision.score_rounding(fitted.onnx, rows.vectors, where)
         bound = half_precision.TOLERANCE
         advice = f"import it without --fp16: its scores may differ by {bound:g}, absolutely or relatively"
-        _compare(scores, rows, bound, f"{where} in FP16", advice)
+        compare_scores(scores, rows, bound, f"{where} in FP16", advice)
     difference = np.abs(scores - rows.scores)
     return TrainedModel(
         fitted.onnx,
         None,
         ImportManifest(
             inputs=inputs,
+            categories=categories,
+            encodings=dict(request.conversions.encodings),
+            kept=fitted.kept,
             views=views,
             libraries={name: library_version(name) for name in ("numpy", "onnx", "onnxruntime")},
             file=file.name,
@@ -147,7 +165,7 @@ def import_onnx(
             producer=fitted.producer,
             output=fitted.output,
             column=fitted.column,
-            nulls=dict(request.nulls),
+            nulls=dict(request.conversions.nulls),
             check_rows=len(rows.scores),
             check_sha256=rows.sha256,
             difference=float(np.nanmax(difference, initial=0.0)),
@@ -158,66 +176,98 @@ def import_onnx(
 
 
 @dataclass(frozen=True)
+class Fitting:
+    """What a model must fit, and what is known of it.
+
+    Args:
+        inputs: The vector's inputs, and ``categories`` those that are categories.
+        output: Where the score is.
+        conversions: How the vector becomes what the model takes.
+        keep: Outputs that predictions have beside the score.
+    """
+
+    inputs: Sequence[str]
+    categories: Sequence[str]
+    output: ScoreOutput
+    conversions: Conversions
+    keep: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class FittedModel:
-    """A model with Penstock's tensors, the output and column that its score is, and the program that exported it."""
+    """A model with Penstock's tensors, and the program that exported it.
+
+    ``output`` and ``column`` are where its score is, ``kept`` the labels of the other columns.
+    """
 
     onnx: bytes
     output: str
     column: int
+    kept: tuple[str, ...]
     producer: str
 
 
-def fit_tensors(
-    content: bytes,
-    inputs: Sequence[str],
-    output: ScoreOutput,
-    nulls: Mapping[str, float],
-    vectors: FloatArray,
-    where: str,
-) -> FittedModel:
-    """Wrap a model, and check that it then scores the vectors as it does alone.
+def fit_tensors(content: bytes, fitting: Fitting, vectors: FloatArray, where: str) -> FittedModel:
+    """Wrap a model, and check that it then returns for the vectors what it returns alone.
 
     Args:
         content: The bytes of its ONNX file.
-        inputs: The vector's inputs.
-        output: Where the score is.
-        nulls: What null becomes, for inputs whose tensor has none.
+        fitting: What it must fit.
         vectors: Some vectors, float32 [N, inputs].
         where: For messages.
 
     Raises:
         PenstockError: if the model does not fit the inputs, or cannot score the vectors.
     """
-    model = read_model(content, where)
+    model, inputs = read_model(content, where), fitting.inputs
     tensors = match_tensors(model, inputs, where)
-    require_nulls(tensors, inputs, nulls, where)
-    outputs = _run(content, tensors, inputs, nulls, vectors, where)
-    widths = {name: value.reshape(len(value), -1).shape[1] for name, value in outputs.items()}
-    name, column = score_column(model, output, widths, where)
-    wrapped = wrap(model, tensors, inputs, nulls, name, column)
-    alone = outputs[name].reshape(len(vectors), -1)[:, column].astype(np.float64)
-    if not np.allclose(score_onnx(wrapped, vectors), alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+    require_conversions(tensors, inputs, fitting.categories, fitting.conversions, where)
+    values = _run(content, tensors, inputs, fitting.conversions, vectors, where)
+    by_column = {name: value.reshape(len(value), -1) for name, value in values.items()}
+    widths = {name: columns.shape[1] for name, columns in by_column.items()}
+    score = Output(*score_column(model, fitting.output, widths, where))
+    outputs = [score, *kept_columns(model, fitting.keep, widths, where)]
+    wrapped = wrap(model, tensors, inputs, fitting.conversions, outputs)
+    alone = np.stack([by_column[output.name][:, output.column] for output in outputs], axis=1).astype(np.float64)
+    found = outputs_of(open_session(wrapped), vectors)
+    if not np.allclose(found, alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
         raise PenstockError(
             "the model with Penstock's tensors does not score as it does alone: this is a defect of Penstock",
             where=where,
             safe="no version was written",
         )
-    return FittedModel(wrapped, name, column, f"{model.producer_name} {model.producer_version}".strip())
+    labels = tuple(output.label for output in outputs[1:])
+    return FittedModel(
+        wrapped, score.name, score.column, labels, f"{model.producer_name} {model.producer_version}".strip()
+    )
 
 
 def _run(
-    content: bytes, tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], vectors: FloatArray, where: str
+    content: bytes,
+    tensors: Tensors,
+    inputs: Sequence[str],
+    conversions: Conversions,
+    vectors: FloatArray,
+    where: str,
 ) -> dict[str, NDArray[Any]]:
     """Run the model as it is; returns those of its outputs that have a row for each vector."""
-    filled = vectors.copy()
-    for name, value in nulls.items():
+    filled = encoded(vectors, inputs, conversions.encodings)
+    for name, value in conversions.nulls.items():
         column = filled[:, inputs.index(name)]
         column[np.isnan(column)] = value
+
+    def taken(name: str, tensor: ValueInfoProto) -> NDArray[Any]:
+        column, encoding = filled[:, inputs.index(name)], conversions.encodings.get(name)
+        if is_text(tensor) and isinstance(encoding, Vocabulary):
+            return np.array([encoding.values[int(number)] for number in column.tolist()], dtype=object)
+        return column.astype(dtype_of(tensor))
+
     feed: dict[str, NDArray[Any]] = {}
     if tensors.matrix is not None:
-        feed[tensors.matrix.name] = filled.astype(dtype_of(tensors.matrix))
+        matrix = tensors.matrix
+        feed[matrix.name] = np.stack([taken(name, matrix) for name in inputs], axis=1)
     for name, tensor in tensors.of_input.items():
-        column = filled[:, inputs.index(name)].astype(dtype_of(tensor))
+        column = taken(name, tensor)
         feed[tensor.name] = column if is_flat(tensor) else column.reshape(-1, 1)
     try:
         session = open_session(content)
@@ -237,7 +287,14 @@ def _run(
     }
 
 
-def _compare(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str, advice: str) -> None:
+def compare_scores(
+    scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str, advice: str = _ADVICE
+) -> None:
+    """Check the scores of the rows.
+
+    Raises:
+        PenstockError: if one is not the known score; ``advice`` says what to do then.
+    """
     wrong = ~np.isclose(scores, rows.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
     if not wrong.any():
         return
@@ -262,6 +319,13 @@ def _numbers(table: pa.Table, name: str, path: Path) -> NDArray[np.float64]:
         raise _bad_rows(f"column {name} holds no numbers", path) from error
     found: NDArray[np.float64] = column.to_numpy().astype(np.float64)
     return found
+
+
+def _codes(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """The codes of a category; NaN for null."""
+    code = cached_codes()
+    values = table[name].to_pylist()
+    return np.array([code(None if value is None else category(value)) for value in values])
 
 
 def _bad_rows(what: str, path: Path) -> PenstockError:

@@ -27,6 +27,8 @@ class ModelMetadata:
         name: The model's name.
         version: The version.
         inputs: The inputs of the vector, in order.
+        categories: Those whose codes the vector has.
+        kept: The outputs that it returns beside the score, in order.
         views: Feature view name to ``version:hash``, as of training.
         max_batch_size: The maximum number of rows of one request.
     """
@@ -36,3 +38,10 @@ class ModelMetadata:
     inputs: tuple[str, ...]
     views: Mapping[str, str]
     max_batch_size: int
+    categories: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers it returns for a vector: the score and the outputs that are kept."""
+        return 1 + len(self.kept)

@@ -22,6 +22,12 @@ def open_session(source: bytes | Path) -> InferenceSession:
 
 def scores_of(session: InferenceSession, vectors: FloatArray) -> FloatArray:
     """Score vectors, float32 [N, inputs], with a model that has Penstock's tensors; returns float32 [N]."""
-    (scores,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(vectors, dtype=np.float32)})
-    result: FloatArray = scores[:, 0]
+    result: FloatArray = outputs_of(session, vectors)[:, 0]
     return result
+
+
+def outputs_of(session: InferenceSession, vectors: FloatArray) -> FloatArray:
+    """The same with the outputs that are kept: float32 [N, K], the score first."""
+    (result,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(vectors, dtype=np.float32)})
+    columns: FloatArray = result
+    return columns

@@ -1,14 +1,15 @@
-"""Gives any ONNX model the tensors of Penstock's own: ``features`` FP32 [N, inputs] in, ``score`` FP32 [N, 1] out.
+"""Gives any ONNX model the tensors of Penstock's own: ``features`` FP32 [N, inputs] in, ``score`` FP32 [N, K] out.
 
 The model itself is not changed. Nodes before it make its tensors of the vector: one matrix, or one tensor for each
-input, of the type that it declares. Nodes behind it take the score from its outputs. So scorer, Triton and verifier run
-it like a trained model. Pure: no file, no session.
+input, of the type that it declares. Nodes behind it take the score from its outputs, and the outputs that are kept
+beside it: the score is the first column. So scorer, Triton and verifier run it like a trained model. Pure: no file, no
+session.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, helper, numpy_helper
 
 from penstock.errors import PenstockError
+from scoring.encodings import Buckets, Vocabulary
 from scoring.model_metadata import INPUT, OUTPUT
 
 _PREFIX = "imported/"
@@ -31,8 +33,11 @@ _NUMBERS = {
     TensorProto.INT32: "int32",
     TensorProto.BOOL: "bool",
 }
+_TEXT = TensorProto.STRING
 _SCORES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 _TAKES_NAN = _SCORES
+# Its LabelEncoder looks up numbers and texts; of the first version, trees differ in nothing that is used.
+_ML, _LEAST_ML_OPSET = "ai.onnx.ml", 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,34 @@ class ScoreOutput:
 
     name: str | None = None
     column: int | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A column of a model's output.
+
+    Args:
+        name: The output.
+        column: Its column.
+        label: What the prediction calls it.
+    """
+
+    name: str
+    column: int
+    label: str = OUTPUT
+
+
+@dataclass(frozen=True)
+class Conversions:
+    """How the numbers of a vector become what a model takes.
+
+    Args:
+        nulls: What null becomes, for inputs whose tensor has none.
+        encodings: What the code of each category becomes.
+    """
+
+    nulls: Mapping[str, float] = field(default_factory=dict)
+    encodings: Mapping[str, Vocabulary | Buckets] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,8 +137,8 @@ def match_tensors(model: ModelProto, inputs: Sequence[str], where: str) -> Tenso
     tensors = {tensor.name: tensor for tensor in model.graph.input if tensor.name not in constants}
     described = ", ".join(map(_describe, tensors.values())) or "none"
     for tensor in tensors.values():
-        if tensor.type.tensor_type.elem_type not in _NUMBERS:
-            raise _misfit(f"tensor {_describe(tensor)} takes no numbers", where)
+        if tensor.type.tensor_type.elem_type not in (*_NUMBERS, _TEXT):
+            raise _misfit(f"tensor {_describe(tensor)} takes neither numbers nor texts", where)
     if len(tensors) == 1:
         (tensor,) = tensors.values()
         shape = _shape(tensor)
@@ -131,22 +164,48 @@ def match_tensors(model: ModelProto, inputs: Sequence[str], where: str) -> Tenso
     return Tensors(None, found)
 
 
-def require_nulls(tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], where: str) -> None:
-    """Check that every input whose tensor has no null has a value for it.
+def require_conversions(
+    tensors: Tensors, inputs: Sequence[str], categories: Collection[str], conversions: Conversions, where: str
+) -> None:
+    """Check that every input can become what its tensor takes.
 
     Raises:
-        PenstockError: if one has none, or a value is for no input.
+        PenstockError: if a category has no encoding, or none that gives texts where the model takes these; if a number
+            may be null where the model has no null; or if an input is named that is none.
     """
-    if unknown := [name for name in nulls if name not in inputs]:
-        raise _misfit(f"--null names {unknown[0]}, which is no input of the model", where)
+    nulls, encodings = conversions.nulls, conversions.encodings
+    for option, names in (("--null", nulls), ("--vocabulary or --buckets", encodings)):
+        if unknown := [name for name in names if name not in inputs]:
+            raise _misfit(f"{option} names {unknown[0]}, which is no input of the model", where)
     for name, kind in tensors.types(inputs).items():
-        if kind not in _TAKES_NAN and name not in nulls:
-            raise PenstockError(
-                f"the model takes {name} as {_NUMBERS[kind]}, which has no null",
-                where=where,
-                safe="no version was written",
-                next=f"say what null becomes: --null {name}=0",
+        encoding = encodings.get(name)
+        if name not in categories:
+            if encoding is not None or kind == _TEXT:
+                what = "the model takes it as text" if kind == _TEXT else f"it cannot have {encoding}"
+                raise _misfit(f"{name} is a number, {what}", where, f'name it in Model(categories=("{name}", ...))')
+            if kind not in _TAKES_NAN and name not in nulls:
+                raise PenstockError(
+                    f"the model takes {name} as {_NUMBERS[kind]}, which has no null",
+                    where=where,
+                    safe="no version was written",
+                    next=f"say what null becomes: --null {name}=0",
+                )
+            continue
+        if encoding is None:
+            raise _misfit(
+                f"{name} is a category, and the model takes {'its text' if kind == _TEXT else 'a number for it'}",
+                where,
+                f"say which texts it knows: --vocabulary {name}=FILE"
+                + ("" if kind == _TEXT else f"; or into how many buckets it hashes them: --buckets {name}=NUMBER"),
             )
+        if kind == _TEXT and isinstance(encoding, Buckets):
+            raise _misfit(f"the model takes {name} as text, which buckets have not", where, f"--vocabulary {name}=FILE")
+        if name in nulls:
+            raise _misfit(f"null of {name} is {_null_of(encoding)}", where, f"leave out --null {name}")
+
+
+def _null_of(encoding: Vocabulary | Buckets) -> str:
+    return "bucket 0" if isinstance(encoding, Buckets) else "the first entry of its vocabulary"
 
 
 def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, int], where: str) -> tuple[str, int]:
@@ -183,69 +242,155 @@ def score_column(model: ModelProto, output: ScoreOutput, widths: Mapping[str, in
     return name, column
 
 
+def kept_columns(model: ModelProto, keep: Sequence[str], widths: Mapping[str, int], where: str) -> list[Output]:
+    """The columns of outputs to keep: ``NAME`` is all of an output, ``NAME:COLUMN`` one of its columns.
+
+    Args:
+        model: The model.
+        keep: What the user names.
+        widths: As for :func:`score_column`.
+        where: For messages.
+
+    Raises:
+        PenstockError: if there is no such output or column, or it has no numbers.
+    """
+    outputs = {tensor.name: tensor for tensor in model.graph.output}
+    found: list[Output] = []
+    for text in keep:
+        name, _, column = (text, "", "") if text in outputs else text.rpartition(":")
+        if name not in widths or outputs[name].type.tensor_type.elem_type not in _NUMBERS:
+            described = ", ".join(map(_describe, outputs.values()))
+            raise _misfit(f"--keep {text}: there is no such output of numbers; the model has {described}", where)
+        width = widths[name]
+        if column and not (column.isdecimal() and int(column) < width):
+            raise _misfit(f"--keep {text}: output {name} has {width} numbers for each row, from column 0 on", where)
+        columns = [int(column)] if column else range(width)
+        found += [Output(name, one, name if width == 1 else f"{name}:{one}") for one in columns]
+    if len({output.label for output in found}) < len(found):
+        raise _misfit("--keep names a column twice", where, "name each once")
+    return found
+
+
 def wrap(
-    model: ModelProto, tensors: Tensors, inputs: Sequence[str], nulls: Mapping[str, float], output: str, column: int
+    model: ModelProto, tensors: Tensors, inputs: Sequence[str], conversions: Conversions, outputs: Sequence[Output]
 ) -> bytes:
-    """The model between nodes that make its tensors of a vector, and its score a column.
+    """The model between nodes that make its tensors of a vector, and columns of its outputs.
 
     Args:
         model: The model.
         tensors: Which of its tensors take the inputs.
         inputs: The vector's inputs, in order.
-        nulls: What null becomes, for inputs that need it; others are given as NaN.
-        output: The name of the output with the score.
-        column: Its column.
+        conversions: How they become what the model takes.
+        outputs: What the columns are; the score comes first.
     """
     inner = compose.add_prefix(model, _PREFIX)
-    constants = {
-        "flat": np.array([-1], np.int64),
-        "rows": np.array([0, -1], np.int64),
-        "column": np.array([column], np.int64),
-        "nulls": np.array([[nulls.get(name, np.nan) for name in inputs]], np.float32),
-        **{f"at/{place}": np.array([place], np.int64) for place in range(len(inputs))},
-    }
-    nodes = [
-        helper.make_node("IsNaN", [INPUT], ["missing"]),
-        helper.make_node("Where", ["missing", "nulls", INPUT], ["filled"]),
-    ]
+    before = _Before(inputs, conversions)
     if tensors.matrix is not None:
-        nodes.append(_cast("filled", tensors.matrix))
+        before.make_matrix(tensors.matrix)
     for name, tensor in tensors.of_input.items():
-        part = f"part/{name}"
-        nodes.append(helper.make_node("Gather", ["filled", f"at/{list(inputs).index(name)}"], [part], axis=1))
-        if is_flat(tensor):
-            nodes.append(helper.make_node("Reshape", [part, "flat"], [f"{part}/flat"]))
-            part = f"{part}/flat"
-        nodes.append(_cast(part, tensor))
-    behind = [
-        helper.make_node("Cast", [_PREFIX + output], ["plain"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["plain", "rows"], ["columns"]),  # [N] becomes [N, 1]
-        helper.make_node("Gather", ["columns", "column"], [OUTPUT], axis=1),
-    ]
-    all_nodes = [*nodes, *inner.graph.node, *behind]
+        before.make_tensor(name, tensor)
+    behind, more = _columns_of(outputs)
+    constants = before.constants | more
+    all_nodes = [*before.nodes, *inner.graph.node, *behind]
     used = {name for node in all_nodes for name in node.input}
     graph = helper.make_graph(
         all_nodes,
         name=OUTPUT,
         inputs=[helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, len(inputs)])],
-        outputs=[helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, 1])],
+        outputs=[helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, len(outputs)])],
         initializer=[
             *inner.graph.initializer,
             *(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used),
         ],
     )
     graph.sparse_initializer.extend(inner.graph.sparse_initializer)
-    opsets = {entry.domain: entry.version for entry in inner.opset_import}
+    opsets = {"": _DEFAULT_OPSET} | {entry.domain: entry.version for entry in inner.opset_import}
+    if conversions.encodings:
+        opsets[_ML] = max(opsets.get(_ML, 0), _LEAST_ML_OPSET)
     wrapped = helper.make_model(
         graph,
         producer_name="penstock",
         ir_version=inner.ir_version,
-        opset_imports=[helper.make_opsetid(*entry) for entry in ({"": _DEFAULT_OPSET} | opsets).items()],
+        opset_imports=[helper.make_opsetid(*entry) for entry in opsets.items()],
         functions=list(inner.functions),
     )
     helper.set_model_props(wrapped, {"inputs": json.dumps(list(inputs))})
     onnx.checker.check_model(wrapped)
     return bytes(wrapped.SerializeToString(deterministic=True))
+
+
+class _Before:
+    """The nodes before a model, and their constants."""
+
+    def __init__(self, inputs: Sequence[str], conversions: Conversions) -> None:
+        self._inputs = list(inputs)
+        self._encodings = conversions.encodings
+        # No category has the code 0.
+        nulls = {**conversions.nulls, **dict.fromkeys(self._encodings, 0.0)}
+        self.nodes = [
+            helper.make_node("IsNaN", [INPUT], ["missing"]),
+            helper.make_node("Where", ["missing", "nulls", INPUT], ["filled"]),
+        ]
+        self.constants: dict[str, Any] = {
+            "flat": np.array([-1], np.int64),
+            "nulls": np.array([[nulls.get(name, np.nan) for name in inputs]], np.float32),
+        }
+
+    def make_matrix(self, tensor: ValueInfoProto) -> None:
+        """One tensor of all inputs."""
+        whole = "filled"
+        if self._encodings:
+            parts = [self._part(name, tensor) for name in self._inputs]
+            whole = "encoded"
+            self.nodes.append(helper.make_node("Concat", parts, [whole], axis=1))
+        self._give(whole, tensor)
+
+    def make_tensor(self, name: str, tensor: ValueInfoProto) -> None:
+        """A tensor of one input."""
+        part = self._part(name, tensor)
+        if is_flat(tensor):
+            self.nodes.append(helper.make_node("Reshape", [part, "flat"], [f"{part}/flat"]))
+            part = f"{part}/flat"
+        self._give(part, tensor)
+
+    def _part(self, name: str, tensor: ValueInfoProto) -> str:
+        """The column [N, 1] of an input: numbers, or texts where the tensor takes these."""
+        part = f"part/{name}"
+        self.constants[f"at/{name}"] = np.array([self._inputs.index(name)], np.int64)
+        self.nodes.append(helper.make_node("Gather", ["filled", f"at/{name}"], [part], axis=1))
+        encoding = self._encodings.get(name)
+        if encoding is None:
+            return part
+        number = f"{part}/encoded"
+        if isinstance(encoding, Buckets):
+            self.constants[f"buckets/{name}"] = np.array([encoding.number], np.float32)
+            self.nodes.append(helper.make_node("Mod", [part, f"buckets/{name}"], [number], fmod=1))
+            return number
+        values: dict[str, Any] = {"values_floats": list(map(float, range(len(encoding.values)))), "default_float": 0.0}
+        if tensor.type.tensor_type.elem_type == _TEXT:
+            values = {"values_strings": list(encoding.values), "default_string": encoding.values[0]}
+        lookup = helper.make_node("LabelEncoder", [part], [number], domain=_ML, keys_floats=encoding.codes, **values)
+        self.nodes.append(lookup)
+        return number
+
+    def _give(self, part: str, tensor: ValueInfoProto) -> None:
+        kind, name = tensor.type.tensor_type.elem_type, _PREFIX + tensor.name
+        node = "Identity" if kind == _TEXT else "Cast"
+        self.nodes.append(helper.make_node(node, [part], [name], **({} if kind == _TEXT else {"to": kind})))
+
+
+def _columns_of(outputs: Sequence[Output]) -> tuple[list[NodeProto], dict[str, Any]]:
+    """The nodes behind a model, which make one matrix of columns of its outputs, and their constants."""
+    nodes, constants = [], {"rows": np.array([0, -1], np.int64)}
+    for place, output in enumerate(outputs):
+        constants[f"column/{place}"] = np.array([output.column], np.int64)
+        nodes += [
+            helper.make_node("Cast", [_PREFIX + output.name], [f"plain/{place}"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", [f"plain/{place}", "rows"], [f"columns/{place}"]),  # [N] becomes [N, 1]
+            helper.make_node("Gather", [f"columns/{place}", f"column/{place}"], [f"output/{place}"], axis=1),
+        ]
+    nodes.append(helper.make_node("Concat", [f"output/{place}" for place in range(len(outputs))], [OUTPUT], axis=1))
+    return nodes, constants
 
 
 def is_flat(tensor: ValueInfoProto) -> bool:
@@ -254,14 +399,20 @@ def is_flat(tensor: ValueInfoProto) -> bool:
     return shape is not None and len(shape) == 1
 
 
+def is_text(tensor: ValueInfoProto) -> bool:
+    """Whether a tensor takes texts."""
+    return bool(tensor.type.tensor_type.elem_type == _TEXT)
+
+
+def text_inputs(tensors: Tensors, inputs: Sequence[str]) -> list[str]:
+    """The inputs that the model takes as texts."""
+    return [name for name, kind in tensors.types(inputs).items() if kind == _TEXT]
+
+
 def dtype_of(tensor: ValueInfoProto) -> np.dtype[Any]:
     """The numpy type of a tensor's elements."""
     found: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(tensor.type.tensor_type.elem_type)
     return found
-
-
-def _cast(part: str, tensor: ValueInfoProto) -> NodeProto:
-    return helper.make_node("Cast", [part], [_PREFIX + tensor.name], to=tensor.type.tensor_type.elem_type)
 
 
 def _shape(tensor: ValueInfoProto) -> list[int | None] | None:
@@ -278,7 +429,8 @@ def _describe(tensor: ValueInfoProto) -> str:
     kind = tensor.type.tensor_type.elem_type
     sizes = _shape(tensor)
     shape = "" if sizes is None else f" [{', '.join('N' if size is None else str(size) for size in sizes)}]"
-    return f"{tensor.name} {_NUMBERS.get(kind, TensorProto.DataType.Name(kind).lower())}{shape}"
+    named = "text" if kind == _TEXT else _NUMBERS.get(kind, TensorProto.DataType.Name(kind).lower())
+    return f"{tensor.name} {named}{shape}"
 
 
 def _misfit(

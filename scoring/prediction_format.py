@@ -17,6 +17,7 @@ from schemas.codec import HEADER_LENGTH, Encoder
 from schemas.columns import Columns
 from schemas.records import EMISSION_FIELD_NAMES, EMISSION_FIELDS, PREDICTION_SCHEMA, SOURCE_FIELDS
 from scoring.decision import Policy
+from scoring.reasons import Reason
 
 # Encoded: null and not null, the end of an array.
 _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
@@ -49,10 +50,17 @@ class PredictionFormat:
         first_view: The view whose entity is the prediction's.
         model: The model version that returns the scores.
         policy: Decides on them.
+        kept: The names of the outputs that the version returns beside the score.
     """
 
     def __init__(
-        self, pipeline: str, views: Sequence[tuple[str, str]], first_view: str, model: ModelIdentity, policy: Policy
+        self,
+        pipeline: str,
+        views: Sequence[tuple[str, str]],
+        first_view: str,
+        model: ModelIdentity,
+        policy: Policy,
+        kept: Sequence[str] = (),
     ) -> None:
         self._header = Encoder(PREDICTION_SCHEMA).header
         self._pipeline = encode_text(pipeline)
@@ -62,6 +70,7 @@ class PredictionFormat:
         self._policy_version = encode_text(policy.version)
         self._outcomes: dict[tuple[str, str], bytes] = {}
         self._places: dict[tuple[str, int], bytes] = {}
+        self._kept = [encode_text(name) for name in kept]
         self._emission = _part_encoder(EMISSION_FIELDS)
         source = {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}}
         self._origin = _part_encoder([{"name": "attempt", "type": "long"}, source])
@@ -106,6 +115,9 @@ class PredictionFormat:
         decision: str,
         route: str,
         scored_at: bytes,
+        *,
+        outputs: Sequence[float] = (),
+        reasons: Sequence[Reason] = (),
     ) -> bytes:
         """The value of the prediction for a feature record.
 
@@ -117,6 +129,8 @@ class PredictionFormat:
             decision: The decision on it.
             route: ``primary`` or ``fallback``.
             scored_at: Epoch ms, from :func:`encode_integer`: a batch has one.
+            outputs: The values of the outputs that are kept.
+            reasons: The reasons of a positive decision.
         """
         event_id, event_time, entity, views, origin = parts
         outcome = self._outcomes.get((decision, route)) or self._outcome(decision, route)
@@ -137,8 +151,17 @@ class PredictionFormat:
                 _offset(consumed.offset),
                 encode_integer(len(vector)),
                 vector,
+                self._outputs(outputs) if outputs else _END,
+                self._reasons(reasons) if reasons else _END,
             )
         )
+
+    def _outputs(self, values: Sequence[float]) -> bytes:
+        return _array([name + _DOUBLE.pack(value) for name, value in zip(self._kept, values, strict=True)])
+
+    @staticmethod
+    def _reasons(reasons: Sequence[Reason]) -> bytes:
+        return _array([encode_text(reason.input) + _DOUBLE.pack(reason.contribution) for reason in reasons])
 
     @staticmethod
     def _emissions(columns: Columns, view: str, id_: bytes) -> list[bytes]:

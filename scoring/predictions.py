@@ -19,8 +19,11 @@ from penstock.time import iso
 from schemas.columns import Integers, Words
 from schemas.dead_letters import DeadLetter
 from scoring.decision import Policy
+from scoring.inference import Scores
 from scoring.memory import EventPosition
 from scoring.prediction_format import CopiedParts, ModelIdentity, PredictionFormat, encode_integer, text_of
+from scoring.reasons import Attribution, Reason
+from scoring.vectors import FloatArray
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 
@@ -31,6 +34,8 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[
 # too, they take less than this.
 _HEADERS, _HEADERS_BYTES = 7, 1_024
 
+# The reasons of a decision: as many as a person reads.
+_REASONS = 3
 _COMPONENT = "penstock.scorer"
 _SOURCE = "penstock.source."
 
@@ -50,8 +55,10 @@ class Moment(NamedTuple):
 class PredictionWriter:
     """Encodes the scored feature records of one pipeline for its predictions topic and dead-letter topic.
 
-    ``max_bytes`` is the length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest
-    dead letter. The producer may take less.
+    ``kept`` are the names of the outputs that the model returns beside the score. ``attribution`` finds the reasons of
+    its scores, if it can. ``max_bytes`` is the length of the
+    longest prediction that its topic takes, ``letter_bytes`` that of the longest dead letter. The producer may take
+    less.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class PredictionWriter:
         plan: PipelinePlan,
         model: ModelIdentity,
         *,
+        kept: Sequence[str] = (),
+        attribution: Attribution | None = None,
         max_bytes: int,
         letter_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -69,9 +78,15 @@ class PredictionWriter:
         self.topic = pipeline.predictions_topic
         self.dead_letter_topic = dead_letters_of(self.topic)
         self.policy = Policy.of(pipeline.model)
+        self._attribution = attribution
         self._pipeline = pipeline.name
         self.format = PredictionFormat(
-            pipeline.name, [(view.name, view.id) for view in plan.views], pipeline.views[0].name, model, self.policy
+            pipeline.name,
+            [(view.name, view.id) for view in plan.views],
+            pipeline.views[0].name,
+            model,
+            self.policy,
+            kept,
         )
 
     def moment(self, now: int) -> Moment:
@@ -107,6 +122,18 @@ class PredictionWriter:
         text = np.stack([high, _mix(high), span], axis=1).astype(">u8").tobytes().hex()
         return [(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
+    def reasons(self, vectors: FloatArray, scores: Scores) -> list[tuple[Reason, ...]]:
+        """The reasons of each score on which the decision is positive; none of the others."""
+        found: list[tuple[Reason, ...]] = [()] * len(vectors)
+        if self._attribution is None:
+            return found
+        positive = np.flatnonzero(scores.finite & (scores.values >= self.policy.threshold))
+        if len(positive):
+            tops = self._attribution.top(vectors[positive], _REASONS)
+            for row, reasons in zip(positive.tolist(), tops, strict=True):
+                found[row] = reasons
+        return found
+
     def prediction(
         self,
         consumed: Consumed,
@@ -117,13 +144,18 @@ class PredictionWriter:
         event_timestamp: int,
         span: Span,
         moment: Moment,
+        *,
+        outputs: Sequence[float] = (),
+        reasons: Sequence[Reason] = (),
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 
         :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's, ``event_timestamp``.
         """
         decision = self.policy.decide(score)
-        value = self.format.encode(consumed, parts, vector, score, decision, route, moment.scored_at)
+        value = self.format.encode(
+            consumed, parts, vector, score, decision, route, moment.scored_at, outputs=outputs, reasons=reasons
+        )
         headers = [*_trace(consumed.headers, *span), ("ce_id", text_of(parts[0])), *moment.headers]
         timestamp = max(moment.ms, event_timestamp)
         return Produced(self.topic, consumed.partition, consumed.key, value, headers, timestamp, consumed)

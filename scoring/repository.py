@@ -7,11 +7,18 @@
     <model>/<version>/checkpoint.tl  its trees for Triton's FIL backend, if it is an ensemble of trees
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
+    <model>/<version>/hosted.json    in place of model.onnx: how model.py calls a model that Triton hosts already
     <model>/<version>/manifest.json  how the model was trained, or where it was imported from
+    <model>/<version>/reasons.onnx   by how much each input moves a score, if the model is trees
     <model>/<version>/drift.json     the reference for drift detection, if the pipeline has monitors
+    <model>/<version>/environment.txt  the installed distributions that made it
+    <model>/<version>/hashes.json    the SHA-256 of every other file of the version
+    <model>/reports/<version>/       what the gates found, by :mod:`scoring.gates.stored_reports`
+    <model>/history.jsonl            what was served when, by :mod:`scoring.alias_history`
 
-A version never changes once written. Every change is atomic: a process that is killed leaves at worst a hidden
-``.partial-*`` folder or file, which nothing reads. This module only reads and writes files; it connects to no server.
+A version never changes once written: whoever loads or judges it verifies its hashes first. Every change is atomic: a
+process that is killed leaves at worst a hidden ``.partial-*`` folder or file, which nothing reads. This module only
+reads and writes files; it connects to no server.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,15 +36,17 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
+from scoring.hosted_model import HostedModel
 from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
-from scoring.trained_model import ImportManifest, Manifest, ModelManifest, TrainedModel, read_manifest
+from scoring.reasons import FILE as REASONS
+from scoring.reasons import Attribution
+from scoring.trained_model import CHECKPOINT, ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
+from scoring.version_files import verify_files, write_hashes
 
 Backend = Literal["python", "onnxruntime", "fil"]
 
 MAX_BATCH_SIZE = 4096
 _QUEUE_DELAY_US = 200
-_CHECKPOINT = "checkpoint.tl"  # the name under which FIL looks for it
-_BACKEND_SOURCE = Path(__file__).with_name("triton_model.py")
 
 
 @dataclass(frozen=True)
@@ -67,19 +76,34 @@ class ModelRepository:
         Raises:
             PenstockError: if there is no such version.
         """
-        file = self.model_file(model, version)
-        if not file.is_file():
+        manifest = self.root / model / str(version) / "manifest.json"
+        if not manifest.is_file():
             known = ", ".join(map(str, self.versions(model))) or "none"
             raise PenstockError(
                 f"model {model} has no version {version} (there are: {known})",
                 where=str(self.root / model),
                 next="name one of them, or make one: penstock model train PIPELINE --backfill FOLDER",
             )
-        return file.parent
+        return manifest.parent
+
+    def verified(self, model: str, version: int) -> Path:
+        """The folder of a version, all of whose files are as they were written.
+
+        Raises:
+            PenstockError: if there is no such version, or one of its files has changed.
+        """
+        folder = self.folder(model, version)
+        verify_files(folder)
+        return folder
 
     def model_file(self, model: str, version: int) -> Path:
         """The ONNX file of a version, which need not exist."""
         return self.root / model / str(version) / "model.onnx"
+
+    def attribution(self, model: str, version: int) -> Attribution | None:
+        """What finds the reasons of a version's scores; None if it has no such file."""
+        file = self.root / model / str(version) / REASONS
+        return Attribution(file.read_bytes()) if file.is_file() else None
 
     def versions(self, model: str) -> list[int]:
         """The versions that exist, ascending; empty for a model that was never trained."""
@@ -110,32 +134,37 @@ class ModelRepository:
         text = (self.folder(model, version) / "manifest.json").read_text(encoding="utf-8")
         return read_manifest(json.loads(text))
 
-    def add(self, model: str, trained: TrainedModel[Any], artifacts: Mapping[str, str] | None = None) -> int:
+    def hosted(self, model: str, version: int) -> HostedModel | None:
+        """The model that a version calls in Triton; None for a version with a file of its own.
+
+        Raises:
+            PenstockError: if there is no such version.
+        """
+        manifest = self.manifest(model, version)
+        return manifest.hosted if isinstance(manifest, ImportManifest) else None
+
+    def add(self, model: str, made: NewVersion, artifacts: Mapping[str, str | bytes] | None = None) -> int:
         """Write the next version and return its number. The first one is configured at once, others by `configure`.
 
         Args:
             model: The model's name.
-            trained: The model.
-            artifacts: Further text files of the version by name, which other packages derived from the training.
+            made: The version.
+            artifacts: Further files of the version by name, which other packages derived from the training.
 
         Raises:
             PenstockError: if its inputs are not those of the existing versions.
         """
-        self._check_inputs(model, trained.manifest.inputs)
+        self._check_inputs(model, made.manifest)
         home = self.root / model
         home.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
         try:
             partial.chmod(0o755)  # Triton may run as another user
-            (partial / "model.onnx").write_bytes(trained.onnx)
-            if trained.checkpoint is not None:
-                (partial / _CHECKPOINT).write_bytes(trained.checkpoint)
-            if trained.baseline_onnx is not None:
-                (partial / "baseline.onnx").write_bytes(trained.baseline_onnx)
-            shutil.copyfile(_BACKEND_SOURCE, partial / "model.py")
-            for name, text in (artifacts or {}).items():
-                (partial / name).write_text(text, encoding="utf-8")
-            version = self._claim(model, partial, trained.manifest)
+            for name, content in made.files().items():
+                (partial / name).write_bytes(content)
+            for name, artifact in (artifacts or {}).items():
+                (partial / name).write_bytes(artifact if isinstance(artifact, bytes) else artifact.encode())
+            version = self._claim(model, partial, made.manifest)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -157,8 +186,16 @@ class ModelRepository:
                 where=str(self.root),
                 next="penstock model train PIPELINE --backfill FOLDER",
             )
-        views = self.manifest(model, serving.version).views
-        return ModelMetadata(model, serving.version, serving.inputs, views, MAX_BATCH_SIZE)
+        manifest = self.manifest(model, serving.version)
+        return ModelMetadata(
+            model,
+            serving.version,
+            serving.inputs,
+            manifest.views,
+            MAX_BATCH_SIZE,
+            categories=manifest.categories,
+            kept=manifest.kept,
+        )
 
     def serving_config(self, model: str) -> ServingConfig | None:
         """The configuration; None for a model that was never trained.
@@ -207,19 +244,16 @@ class ModelRepository:
         """
         manifest = self.manifest(model, version)
         before = self.serving_config(model)
-        chosen = backend or (before.backend if before else "python")
-        if not self._has_form(model, version, chosen):
-            raise PenstockError(
-                f"FIL cannot run version {version} of model {model}: "
-                f"{manifest.no_fil or 'an earlier build of Penstock wrote it'}",
-                where=str(self.folder(model, version)),
-                safe="what is served goes on",
-                next="penstock model load PIPELINE --backend onnxruntime",
-            )
+        backend = backend or (before.backend if before else "python")
+        if (refusal := self._refusal(model, version, backend)) is not None:
+            raise refusal
         older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
-        runnable = [v for v in older if self._has_form(model, v, chosen)]
+        older = [v for v in older if self._refusal(model, v, backend) is None]
         serving = ServingConfig(
-            version=version, previous=runnable[-1] if runnable else None, inputs=manifest.inputs, backend=chosen
+            version=version,
+            previous=older[-1] if older else None,
+            inputs=manifest.inputs,
+            backend=backend,
         )
         self.restore(model, config_text(model, serving, manifest))
         return serving
@@ -238,9 +272,24 @@ class ModelRepository:
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
 
-    def _has_form(self, model: str, version: int, backend: Backend) -> bool:
-        """Whether a version has the file that a backend runs."""
-        return backend != "fil" or (self.folder(model, version) / _CHECKPOINT).is_file()
+    def _refusal(self, model: str, version: int, backend: Backend) -> PenstockError | None:
+        """Why a backend cannot run a version; None if it can."""
+        if backend != "python" and self.hosted(model, version) is not None:
+            return PenstockError(
+                f"version {version} of model {model} calls a model in Triton, by the Python backend alone",
+                where=str(self.root / model),
+                safe="the configuration is as it was",
+                next="penstock model load PIPELINE --backend python",
+            )
+        if backend == "fil" and not (self.folder(model, version) / CHECKPOINT).is_file():
+            why = self.manifest(model, version).no_fil or "an earlier build of Penstock wrote it"
+            return PenstockError(
+                f"FIL cannot run version {version} of model {model}: {why}",
+                where=str(self.folder(model, version)),
+                safe="what is served goes on",
+                next="penstock model load PIPELINE --backend onnxruntime",
+            )
+        return None
 
     def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
         """Give the finished folder the next free number, and return it; another process may take a number first."""
@@ -248,6 +297,7 @@ class ModelRepository:
             version = max(self.versions(model), default=0) + 1
             content = {"model": model, "version": version, **manifest.model_dump(mode="json")}
             (partial / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_hashes(partial)
             try:
                 partial.rename(self.root / model / str(version))
             except FileExistsError:
@@ -263,23 +313,27 @@ class ModelRepository:
                 ) from error
             return version
 
-    def _check_inputs(self, model: str, inputs: Sequence[str]) -> None:
-        """Refuse other inputs: clients rely on a model's tensors, and all versions share one configuration."""
+    def _check_inputs(self, model: str, manifest: Manifest) -> None:
+        """Refuse other inputs or outputs: clients rely on them, and all versions share one configuration."""
         versions = self.versions(model)
         if not versions:
             return
-        before = self.manifest(model, versions[-1]).inputs
-        if before == tuple(inputs):
-            return
-        gone = [f"-{name}" for name in before if name not in inputs]
-        new = [f"+{name}" for name in inputs if name not in before]
-        raise PenstockError(
-            f"the inputs of model {model} are not those of version {versions[-1]}: "
-            + (", ".join(gone + new) or "the same in another order"),
-            where=str(self.root / model),
-            safe="nothing was written; what is served goes on",
-            next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
-        )
+        before = self.manifest(model, versions[-1])
+        for what, old, new in (
+            ("inputs", before.inputs, manifest.inputs),
+            ("categories", before.categories, manifest.categories),
+            ("outputs that are kept", before.kept, manifest.kept),
+        ):
+            if old == new:
+                continue
+            changes = [f"-{name}" for name in old if name not in new] + [f"+{name}" for name in new if name not in old]
+            raise PenstockError(
+                f"the {what} of model {model} are not those of version {versions[-1]}: "
+                + (", ".join(changes) or "the same in another order"),
+                where=str(self.root / model),
+                safe="nothing was written; what is served goes on",
+                next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
+            )
 
 
 def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
@@ -293,7 +347,9 @@ def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
     config.input.add(
         name=FIL_INPUT if is_fil else INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)]
     )
-    config.output.add(name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1])
+    config.output.add(
+        name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)]
+    )
     config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
     group = model_config_pb2.ModelInstanceGroup
     kinds = {"python": group.KIND_CPU, "onnxruntime": group.KIND_GPU, "fil": group.KIND_AUTO}
@@ -306,6 +362,8 @@ def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
         for name, value in fil.items():
             config.parameters[name].string_value = value
     config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
+    config.parameters["categories"].string_value = json.dumps(manifest.categories)
+    config.parameters["kept_outputs"].string_value = json.dumps(manifest.kept)
     config.parameters["model_version"].string_value = str(serving.version)
     config.parameters["views"].string_value = json.dumps(dict(manifest.views), sort_keys=True)
     text: str = text_format.MessageToString(config)

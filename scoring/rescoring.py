@@ -16,6 +16,7 @@ from penstock.kafka.records import Consumed, Produced
 from penstock.settings import Settings
 from scoring.batch import FeatureReader, encode_results
 from scoring.history import HistoryUnavailableError, PredictionHistory
+from scoring.hosted_inference import HostedInference
 from scoring.inference import NO_SCORES, Inference
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
@@ -67,7 +68,7 @@ class Rescorer:
     def __init__(
         self,
         reader: FeatureReader,
-        inference: Inference,
+        inference: Inference | HostedInference,
         writer: PredictionWriter,
         predicted: Predicted,
         now: Callable[[], int],
@@ -144,7 +145,7 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Itera
         stopping=lambda: False,
     )
     with served_model(project, settings, max_batch) as served, closing(history):
-        inference = Inference(*served, deadline_s=_DEADLINE_S, clock=time.monotonic, on_fallback=lambda _reason: None)
-        reader, writer = reader_and_writer(project, served.model, largest)
+        inference = served.inference(_DEADLINE_S, lambda _reason: None)
+        reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
         predicted = PublishedPredictions(history)
         yield Rescorer(reader, inference, writer, predicted, lambda: time.time_ns() // 1_000_000)

@@ -33,7 +33,8 @@ from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedE
 from scoring.batch import Candidates, FeatureReader, encode_results
 from scoring.feature_consumer import records_of
 from scoring.history import HistoryUnavailableError, PredictionHistory
-from scoring.inference import NO_SCORES, Inference
+from scoring.hosted_inference import HostedInference, NoScoresNow
+from scoring.inference import NO_SCORES, Inference, Scores
 from scoring.memory import EventPosition
 from scoring.predictions import PredictionWriter
 from scoring.recall import OtherLogError, Recall
@@ -68,7 +69,7 @@ class ScorerComponents:
     consumer: Consumer
     producer: TransactionalProducer
     history: PredictionHistory
-    inference: Inference
+    inference: Inference | HostedInference
     reader: FeatureReader
     writer: PredictionWriter
     metrics: ScorerMetrics
@@ -156,7 +157,7 @@ class Scorer:
                 components.watch.done({partition: gap.earliest})
         if self._rewind_needed and self._in_flight is None:
             self._wait(_PAUSE_S)
-            self._rewind_needed = not self._rewind()
+            self._rewind_needed = components.inference.waits() or not self._rewind()
         # Each batch is the result of one call, so that no rebalance can revoke a partition in the middle of it.
         messages = (
             self._consumer.consume(1, timeout=_IDLE_S)
@@ -183,7 +184,9 @@ class Scorer:
         if unscored is None:
             return
         with metrics.time_stage("infer"):
-            scores = components.inference.infer(unscored.vectors) if len(unscored) else NO_SCORES
+            scores = self._infer(unscored)
+        if scores is None:
+            return
         with metrics.time_stage("encode"):
             predictions, unscorable = encode_results(unscored, scores, components.writer, self._now())
         if self._scored is None:
@@ -202,6 +205,17 @@ class Scorer:
                 oldest_ms=min(unscored.sources[2].tolist(), default=None),
             )
         )
+
+    def _infer(self, unscored: Candidates) -> Scores | None:
+        """The scores; None if none are to be had now: the batch is read again."""
+        if not len(unscored):
+            return NO_SCORES
+        try:
+            return self._components.inference.infer(unscored.vectors)
+        except NoScoresNow:  # which is logged
+            self._metrics.waits.inc()
+            self._discard()
+            return None
 
     def _claim(self, partitions: Iterable[int], candidates: Candidates) -> Candidates | None:
         """Those of the candidates whose event is not scored yet; None if that cannot be told now.

@@ -85,6 +85,12 @@ class ScorerMetrics:
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)
+        self.waits = Counter(
+            "penstock_scorer_waits",
+            "Batches that are read again because Triton, which alone has the model, gave no scores",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
         self.history_unreadable = Counter(
             "penstock_scorer_history_unreadable",
             "Records on the predictions topic that are not predictions, passed over",

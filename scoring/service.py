@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,10 +29,13 @@ from penstock.telemetry import ProgressTracker
 from scoring.batch import FeatureReader
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
+from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
+from scoring.reasons import Attribution
+from scoring.repository import ModelRepository
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.servers.protocol import ModelServer
@@ -41,6 +44,7 @@ from scoring.startup import (
     check_model,
     check_topic_settings,
     describe_model,
+    hosted_by,
     load_fallback,
     retention_warnings,
     warm_up,
@@ -106,11 +110,22 @@ def run_scorer(
 
 
 class ServedModel(NamedTuple):
-    """A version of a pipeline's model, and the two servers that have it."""
+    """A version of a pipeline's model, and the two servers that have it; no fallback for one that Triton hosts.
+
+    ``attribution`` finds the reasons of its scores; None if it has none.
+    """
 
     primary: ModelServer
-    fallback: ModelServer
+    fallback: ModelServer | None
     model: ModelMetadata
+    attribution: Attribution | None
+
+    def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
+        """Scores with it; the arguments are as of both classes."""
+        primary, fallback, model, _ = self
+        if fallback is None:
+            return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
+        return Inference(primary, fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure)
 
 
 @contextmanager
@@ -126,23 +141,32 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
     ):
         model = describe_model(primary, fallback, project.pipeline.model.name)
         check_model(project.pipeline, project.plan, model, max_batch)
-        load_fallback(fallback, model)
+        repository = ModelRepository(settings.model_repository)
+        hosted = hosted_by(repository, model)
+        if hosted is None:
+            load_fallback(fallback, model)
+        else:
+            _log.info("version %d calls %s in %s: there is no fallback", model.version, hosted, primary.name)
         warm_up(primary, model)
-        yield ServedModel(primary, fallback, model)
+        attribution = repository.attribution(model.name, model.version)
+        yield ServedModel(primary, None if hosted else fallback, model, attribution)
 
 
 def reader_and_writer(
-    project: Project, model: ModelMetadata, largest: Mapping[str, int]
+    project: Project, model: ModelMetadata, attribution: Attribution | None, largest: Mapping[str, int]
 ) -> tuple[FeatureReader, PredictionWriter]:
     """What reads the pipeline's feature records, and what writes predictions of them.
 
-    ``largest`` has the bytes of the longest record that each topic takes.
+    ``attribution`` finds the reasons of the version's scores, if it can. ``largest`` has the bytes of the longest
+    record that each topic takes.
     """
     pipeline = project.pipeline
     writer = PredictionWriter(
         pipeline,
         project.plan,
         ModelIdentity(model.name, str(model.version)),
+        kept=model.kept,
+        attribution=attribution,
         max_bytes=largest[pipeline.predictions_topic],
         letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
     )
@@ -150,7 +174,7 @@ def reader_and_writer(
         features_schema(project.plan),
         project.features_decoder(),
         pipeline.source.topic,
-        Vectorizer(pipeline.model.inputs),
+        Vectorizer(pipeline.model.inputs, pipeline.categories),
         writer,
     )
     return reader, writer
@@ -203,12 +227,7 @@ def _components(
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
     metrics.set_model(served.model.name, served.model.version)
-    inference = Inference(
-        *served,
-        deadline_s=options.deadline_s,
-        clock=time.monotonic,
-        on_fallback=lambda _reason: metrics.triton_failures.inc(),
-    )
+    inference = served.inference(options.deadline_s, lambda _reason: metrics.triton_failures.inc())
     history = PredictionHistory(
         kafka,
         predictions,
@@ -236,7 +255,7 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    reader, writer = reader_and_writer(project, served.model, largest)
+    reader, writer = reader_and_writer(project, served.model, served.attribution, largest)
     with closing(history), closing(consumer), watch:
         yield ScorerComponents(
             consumer=consumer,

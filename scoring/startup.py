@@ -10,7 +10,9 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from scoring.hosted_model import HostedModel
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
+from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelLoadError, ModelServer, ModelServerUnavailable
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
@@ -23,7 +25,6 @@ _WARM_UP_S = 5.0
 # again.
 _TOPIC_SETTINGS = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
 TopicSettings = Mapping[str, str]
-_NUMBERS = ("long", "double", "boolean")
 
 
 def describe_model(primary: ModelServer, fallback: ModelServer, model: str) -> ModelMetadata:
@@ -48,6 +49,13 @@ def describe_model(primary: ModelServer, fallback: ModelServer, model: str) -> M
             error,
         )
         return metadata
+
+
+def hosted_by(repository: ModelRepository, model: ModelMetadata) -> HostedModel | None:
+    """The model in Triton that the version calls; None if it has a file, or is not in this repository."""
+    with suppress(PenstockError):
+        return repository.hosted(model.name, model.version)
+    return None
 
 
 def load_fallback(fallback: ModelServer, model: ModelMetadata) -> None:
@@ -85,7 +93,7 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, ma
     """
     where = f"model {model.name} version {model.version}"
     _check_inputs(pipeline.model.inputs, model.inputs, where)
-    _check_numeric(plan, model.inputs, where)
+    _check_categories(pipeline.categories, model.categories, where)
     _check_views(plan, model, where)
     if model.max_batch_size < max_batch:
         raise PenstockError(
@@ -164,15 +172,15 @@ def _check_inputs(declared: tuple[str, ...], served: tuple[str, ...], where: str
     )
 
 
-def _check_numeric(plan: PipelinePlan, inputs: tuple[str, ...], where: str) -> None:
-    kinds = {f"{view.name}.{feature.name}": feature.type for view in plan.views for feature in view.outputs}
-    for name in inputs:
-        kind = kinds.get(name)
-        if kind is not None and kind not in _NUMBERS:
+def _check_categories(declared: tuple[str, ...], served: tuple[str, ...], where: str) -> None:
+    for name in dict.fromkeys([*declared, *served]):
+        if (name in declared) != (name in served):
+            ours, theirs = ("a category", "a number") if name in declared else ("a number", "a category")
             raise PenstockError(
-                f"input {name!r} is of type {kind}, a model takes numbers",
+                f"input {name!r} is {ours} in the pipeline and {theirs} in the model",
                 where=where,
-                next="derive a number from it, and use that in Model(inputs=...)",
+                safe="nothing was read or scored",
+                next="penstock model train PIPELINE --backfill FOLDER and load it, or change Model(categories=...)",
             )
 
 

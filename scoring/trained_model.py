@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -11,10 +13,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from penstock.counts import counted
+from scoring.encodings import Encoding
+from scoring.hosted_model import HostedModel, Probe
+from scoring.vectors import FloatArray
 from streams.definitions.pipeline import Task
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+CHECKPOINT = "checkpoint.tl"
+"""The name under which FIL looks for the trees of a version."""
 
 
 class Validation(BaseModel):
@@ -51,20 +59,47 @@ class Importance(BaseModel):
     spread: float
 
 
+class Provenance(BaseModel):
+    """Who made a version, when, and with what.
+
+    Args:
+        made_ms: When, in epoch ms.
+        author: Who, as they wish to be named; None if nobody says.
+        penstock: The version of Penstock that made it.
+        environment: The SHA-256 of the lock of the environment, which is in ``environment.txt``.
+        incident: The drift incident that it answers, if it answers one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    made_ms: int
+    author: str | None
+    penstock: str
+    environment: str
+    incident: str | None = None
+
+
 class Manifest(BaseModel):
     """What every version says of itself: the vectors that it accepts, and the libraries that made its file.
 
-    ``importance`` lists every input, the most important first; it is empty if it is not known. ``no_fil`` says why
-    Triton's FIL backend cannot run it; None if it can, or if an earlier build wrote the version.
+    ``categories`` are the inputs whose codes the vector has, ``encodings`` what the model makes of each. ``kept`` are
+    the outputs beside the score that predictions have. ``importance`` lists every input, the most important first; it
+    is empty if it is not known. ``no_fil`` says why Triton's FIL backend cannot run it; None if it can, if an earlier
+    build wrote the version, or if only Triton has the model. ``provenance`` is None if a program wrote the version
+    without the commands.
     """
 
     model_config = ConfigDict(frozen=True)
 
     inputs: tuple[str, ...]
+    categories: tuple[str, ...] = ()
+    encodings: Mapping[str, Encoding] = {}
+    kept: tuple[str, ...] = ()
     views: Mapping[str, str]
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
     no_fil: str | None = None
+    provenance: Provenance | None = None
 
 
 class ModelManifest(Manifest):
@@ -103,9 +138,10 @@ class ImportManifest(Manifest):
     """Where an imported model comes from, and what it was checked with.
 
     Args:
-        file: The name of its file.
-        sha256: The hash of the file's bytes, which the version has between nodes of its own.
-        producer: Which program exported it, as the file says.
+        file: The name of its file; of a model that Triton hosts, the model and its version there.
+        sha256: The hash of the file's bytes, which the version has between nodes of its own; of a model that Triton
+            hosts, that of its files, or empty if they could not be read.
+        producer: Which program exported it, as the file says; of a model that Triton hosts, its platform.
         output: The output that is the score, and ``column`` its column.
         nulls: What null becomes, for inputs whose tensor has none.
         check_rows: How many vectors with known scores it was checked with.
@@ -113,6 +149,7 @@ class ImportManifest(Manifest):
         difference: The greatest difference of a score from the known one.
         trained_until_ms: Up to which event time it was trained, in epoch ms, as the user says; None if nobody says.
         fp16: Whether the version computes in FP16, unlike its file.
+        hosted: How the version calls a model that Triton hosts; None for a file.
     """
 
     kind: Literal["imported"] = "imported"
@@ -127,6 +164,7 @@ class ImportManifest(Manifest):
     difference: float
     trained_until_ms: int | None = None
     fp16: bool = False
+    hosted: HostedModel | None = None
 
     @property
     def trained_to_ms(self) -> int | None:
@@ -176,6 +214,53 @@ class TrainedModel(Generic[OfVersion]):
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     checkpoint: bytes | None = None
 
+    def files(self) -> dict[str, bytes]:
+        """The files of the version, without its manifest."""
+        baseline = {} if self.baseline_onnx is None else {"baseline.onnx": self.baseline_onnx}
+        checkpoint = {} if self.checkpoint is None else {CHECKPOINT: self.checkpoint}
+        return {"model.onnx": self.onnx, **baseline, **checkpoint, "model.py": _source("triton_model")}
+
+    def score(self, vectors: FloatArray) -> FloatArray:
+        """Score vectors, float32 [N, inputs], in this process; returns float32 [N]."""
+        from scoring.onnx_session import open_session, scores_of  # noqa: PLC0415 - slow to import
+
+        return scores_of(open_session(self.onnx), vectors)
+
+
+@dataclass(frozen=True)
+class HostedVersion:
+    """A version that calls a model which Triton hosts already.
+
+    Args:
+        manifest: Its manifest, which says how.
+        probe: Rows by which the model is known again.
+        score: Scores vectors, float32 [N, inputs], on the server; returns float32 [N].
+        validated: As of :class:`TrainedModel`: it has none.
+    """
+
+    manifest: ImportManifest
+    probe: Probe
+    score: Callable[[FloatArray], FloatArray]
+    validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    def files(self) -> dict[str, bytes]:
+        """The files of the version, without its manifest."""
+        assert self.manifest.hosted is not None
+        mapping = {**self.manifest.hosted.model_dump(mode="json"), "probe": self.probe.model_dump(mode="json")}
+        return {
+            "hosted.json": (json.dumps(mapping, indent=2) + "\n").encode(),
+            "hosted_tensors.py": _source("hosted_tensors"),
+            "model.py": _source("triton_hosted_model"),
+        }
+
+
+NewVersion = TrainedModel[Any] | HostedVersion
+
+
+def _source(module: str) -> bytes:
+    """What Triton's Python backend runs."""
+    return Path(__file__).with_name(f"{module}.py").read_bytes()
+
 
 @dataclass(frozen=True)
 class OnnxModel:
@@ -186,9 +271,16 @@ class OnnxModel:
         output: The output that is the score; None for the only one of floating-point numbers.
         column: Its column; None for the last of two, or the only one.
         nulls: What null becomes, for inputs whose tensor has none.
+        vocabularies: For categories the texts that the model knows, in the order of their numbers; the first stands for
+            all others. Where the model takes a text, all texts of the training set if it is not given.
+        buckets: For categories the number of buckets into which the model hashes them.
+        keep: Outputs that predictions have beside the score.
     """
 
     onnx: ModelProto | bytes
     output: str | None = None
     column: int | None = None
     nulls: Mapping[str, float] = field(default_factory=dict)
+    vocabularies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    keep: Sequence[str] = ()

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,8 +31,10 @@ from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from penstock.errors import PenstockError
+from scoring.encodings import Vocabulary, encoded, learned
 from scoring.model_metadata import INPUT, OUTPUT
 from scoring.onnx_session import open_session, scores_of
+from scoring.onnx_wrapping import Conversions, Output, match_tensors, wrap
 from scoring.trained_model import Importance, ModelManifest, TrainedModel, Validation
 from scoring.training_set import TrainingSet
 from scoring.training_split import split
@@ -44,6 +46,8 @@ _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 PARITY = 1e-5
 _LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
+# Of a category: texts with fewer rows are one with those that are not known.
+_MOST_TEXTS, _LEAST_ROWS = 250, 20
 _IMPORTANCE_ROWS_PER_CLASS = 1_500
 _IMPORTANCE_REPEATS = 5
 
@@ -141,19 +145,21 @@ def _train(
     training_set: TrainingSet, seed: int, earlier: NDArray[np.bool_], later: NDArray[np.bool_]
 ) -> TrainedModel[ModelManifest]:
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
-    X, y, inputs = training_set.X, training_set.y, training_set.inputs  # noqa: N806 - the matrix, as everywhere
+    y, inputs = training_set.y, training_set.inputs
     truth, column, measure = training_set.truth, training_set.column, quality_of(training_set)
+    encodings = _learn_encodings(training_set, earlier)
+    X = encoded(training_set.X, inputs, encodings)  # noqa: N806 - the matrix, as everywhere
     trial = _fit_trial(X, y, earlier, later, seed)
     with ThreadPoolExecutor(1, initializer=_use_one_thread) as beside:
         # It takes as long as all that follows, and what computes here does not hold Python's lock.
         importance = beside.submit(
             permuted_importance,
             lambda rows: _scores(trial, rows, column),
-            training_set.rows(later),
+            replace(training_set, X=X).rows(later),
             seed,
         )
         model = _fit(X, y, trial, seed)
-        content = to_onnx(model, X, inputs, seed, column)
+        content = _with_encodings(to_onnx(model, X, inputs, seed, column), inputs, encodings)
         validated = _scores(trial, X[later], column)
         baseline: bytes | None = None
         without_windows: float | None = None
@@ -161,11 +167,41 @@ def _train(
             event_only = np.ascontiguousarray(X[:, columns])
             simple_trial = _fit_trial(event_only, y, earlier, later, seed)
             simple = _fit(event_only, y, simple_trial, seed)
-            baseline = to_onnx(simple, event_only, tuple(inputs[i] for i in columns), seed, column)
+            names = tuple(inputs[i] for i in columns)
+            baseline = _with_encodings(to_onnx(simple, event_only, names, seed, column), names, encodings)
             without_windows = measure(_scores(simple_trial, event_only[later], column), truth[later])
     manifest = describe(training_set, later, validated, without_windows, seed, importance.result(), _LIBRARIES)
-    own = {"baseline_inputs": tuple(inputs[i] for i in columns), "iterations": model.n_iter_}
+    own = {
+        "baseline_inputs": tuple(inputs[i] for i in columns),
+        "iterations": model.n_iter_,
+        "encodings": encodings,
+    }
     return TrainedModel(content, baseline, manifest.model_copy(update=own), validated)
+
+
+def _learn_encodings(training_set: TrainingSet, earlier: NDArray[np.bool_]) -> dict[str, Vocabulary]:
+    """The vocabulary of each category: of the earlier rows, so that the later ones validate it too."""
+    place = training_set.inputs.index
+    return {
+        name: learned(
+            training_set.X[earlier, place(name)],
+            training_set.truth[earlier],
+            training_set.texts[name],
+            most=_MOST_TEXTS,
+            least_rows=_LEAST_ROWS,
+        )
+        for name in training_set.categories
+    }
+
+
+def _with_encodings(content: bytes, inputs: tuple[str, ...], encodings: Mapping[str, Vocabulary]) -> bytes:
+    """The model with nodes before it that encode the categories among its inputs."""
+    chosen = {name: encoding for name, encoding in encodings.items() if name in inputs}
+    if not chosen:
+        return content
+    model = onnx.load_model_from_string(content)
+    tensors = match_tensors(model, inputs, "the trained model")
+    return wrap(model, tensors, inputs, Conversions(encodings=chosen), [Output(OUTPUT, 0)])
 
 
 def describe(
@@ -198,6 +234,7 @@ def describe(
     )
     return ModelManifest(
         inputs=training_set.inputs,
+        categories=training_set.categories,
         baseline_inputs=(),
         views=training_set.views,
         seed=seed,

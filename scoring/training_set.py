@@ -76,10 +76,11 @@ class Counts:
 class TrainingSet:
     """N labelled events in order of (event time, event id).
 
-    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN.
+    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN, categories as their codes.
     ``y`` [N] is int8, 1 for the positive one; for a regression float64, the value; for several classes int16, the place
     of its class in ``classes``, which are sorted. ``positive`` is the class whose probability is the score.
     ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
+    ``texts`` has the texts of each category by code.
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     """
@@ -98,6 +99,8 @@ class TrainingSet:
     task: Task = "binary"
     classes: tuple[str, ...] = ()
     positive: str | None = None
+    categories: tuple[str, ...] = ()
+    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -136,6 +139,7 @@ def join(
     until_ms: int | None,
     task: Task = "binary",
     positive: str | None = None,
+    categories: tuple[str, ...] = (),
 ) -> TrainingSet:
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
 
@@ -162,7 +166,7 @@ def join(
         ((row, value) for row, value in labelled if value is not None),
         key=lambda pair: (pair[0].event_time_ms, pair[0].event_id),
     )
-    return _training_set(
+    training_set = _training_set(
         [row for row, _ in rows],
         [value for _, value in rows],
         inputs=inputs,
@@ -180,6 +184,7 @@ def join(
         task=task,
         positive=positive,
     )
+    return replace(training_set, categories=categories)
 
 
 def view_versions(plan: PipelinePlan, inputs: Iterable[str]) -> dict[str, str]:

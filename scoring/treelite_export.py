@@ -233,7 +233,9 @@ def _find(content: bytes) -> _Ensemble:
     while name in makers and makers[name].op_type not in _TREES:
         node = makers[name]
         if node.op_type == "Gather" and _axis(node) == 1:
-            column = int(constants[node.input[1]].item())
+            column = int(constants[node.input[1]].reshape(-1)[column])
+        elif name == OUTPUT and node.op_type == "Concat" and len(node.input) > 1:
+            raise NoTreeFormError("it has further outputs, FIL gives the score alone")
         elif not _keeps_numbers(node, constants):
             raise NoTreeFormError(f"it is no ensemble of trees alone: its score comes out of {node.op_type}")
         name = node.input[0]
@@ -259,6 +261,8 @@ def _keeps_numbers(node: NodeProto, constants: Mapping[str, NDArray[Any]]) -> bo
         return node.attribute[0].i in (TensorProto.FLOAT, TensorProto.DOUBLE)
     if node.op_type == "Mul":
         return node.input[1] in constants and bool((constants[node.input[1]] == 1).all())
+    if node.op_type == "Concat":
+        return len(node.input) == 1
     return node.op_type in ("Identity", "Reshape")
 
 

@@ -1,16 +1,18 @@
 """Feature vectors: from decoded feature records to the model's input matrix, and to the bytes that a prediction keeps.
 
-Vectors are float32 in the order of ``Model.inputs``, with null as NaN. Pure; the scorer, drift and training share it.
+Vectors are float32 in the order of ``Model.inputs``, with null as NaN and a category as its code
+(:mod:`schemas.categories`). Pure; the scorer, drift and training share it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.categories import cached_codes, category
 from schemas.columns import Columns, slices
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,11 +25,14 @@ class Vectorizer:
 
     Args:
         inputs: Names of the form ``view.feature`` or ``event.column``, as in :class:`Model`.
+        categories: Those that are categories.
     """
 
-    def __init__(self, inputs: Sequence[str]) -> None:
+    def __init__(self, inputs: Sequence[str], categories: Collection[str] = ()) -> None:
         self.inputs = tuple(inputs)
-        self._path = [(scope, name) for scope, _, name in (text.partition(".") for text in self.inputs)]
+        self._path = [(*text.partition(".")[::2], text in categories) for text in self.inputs]
+        self._categories = frozenset(categories)
+        self._code = cached_codes()
 
     def vectors(self, records: Sequence[Mapping[str, Any]]) -> FloatArray:
         """The matrix of shape (records, inputs).
@@ -44,15 +49,25 @@ class Vectorizer:
         matrix = np.empty((len(columns), len(self.inputs)), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             for position, name in enumerate(self.inputs):
-                matrix[:, position] = columns.numbers(name)
+                if name not in self._categories:
+                    matrix[:, position] = columns.numbers(name)
+                elif columns.is_text(name):
+                    matrix[:, position] = list(map(self._code, columns.text_bytes(name)))
+                else:
+                    values = zip(columns.integers(name).tolist(), columns.present(name).tolist(), strict=True)
+                    matrix[:, position] = [self._code(category(value) if has else None) for value, has in values]
         return matrix
 
     def _row(self, record: Mapping[str, Any]) -> list[float]:
         row = []
-        for scope, name in self._path:
+        for scope, name, is_category in self._path:
             part = record[scope]
             value = None if part is None else part[name]
-            row.append(_NULL if value is None else value)
+            if value is None:
+                value = _NULL
+            elif is_category:
+                value = self._code(category(value))
+            row.append(value)
         return row
 
 

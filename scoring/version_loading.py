@@ -1,10 +1,14 @@
-"""Making a model version the current one: its configuration in the repository, and the server that loads it."""
+"""Making a model version the current one: in the repository, on the server, and in the history of aliases."""
 
 from __future__ import annotations
 
 from penstock.errors import PenstockError
+from scoring.alias_history import Cause, record, record_configured, record_lost
+from scoring.hosted_files import files_sha256
 from scoring.repository import Backend, ModelRepository, ServingConfig
+from scoring.servers.hosted import require_ready
 from scoring.servers.protocol import ModelLoadError, ModelServer
+from scoring.trained_model import ImportManifest
 
 
 def load_version(
@@ -13,6 +17,7 @@ def load_version(
     model: str,
     version: int | None = None,
     backend: Backend | None = None,
+    cause: Cause | None = None,
 ) -> ServingConfig:
     """Make a version the current one, and return what is served once it is ready.
 
@@ -25,14 +30,19 @@ def load_version(
         model: The model's name.
         version: The version; None for the newest.
         backend: How Triton runs it; None for the present backend (at first: ``python``).
+        cause: What the history of aliases says of it; None for a plain ``load``.
 
     Raises:
-        PenstockError: if there is no such version, the server cannot be reached, or it cannot load the version.
+        PenstockError: if there is no such version, one of its files has changed, the server cannot be reached, it
+            cannot load the version, or it does not have the model that the version calls, as it was imported.
     """
     before = repository.configuration(model)
     chosen = repository.newest(model) if version is None else version
-    repository.folder(model, chosen)
+    repository.verified(model, chosen)
+    cause = cause or Cause("load")
     server.versions(model)  # checks connectivity before anything changes
+    _require_hosted(repository, server, model, chosen)
+    record_lost(repository, model)
     config = repository.configure(model, chosen, backend)
     try:
         server.load(repository.metadata(model))
@@ -47,4 +57,31 @@ def load_version(
     except BaseException:
         repository.restore(model, before)
         raise
+    record_configured(repository, model, cause)
     return config
+
+
+def unload_version(repository: ModelRepository, server: ModelServer, model: str) -> None:
+    """Stop serving a model; its versions and its configuration stay.
+
+    Raises:
+        PenstockError: if the server cannot be reached, or refuses.
+    """
+    server.unload(model)
+    record(repository, model, {}, Cause("unload"))
+
+
+def _require_hosted(repository: ModelRepository, server: ModelServer, model: str, version: int) -> None:
+    manifest = repository.manifest(model, version)
+    if not isinstance(manifest, ImportManifest) or manifest.hosted is None:
+        return
+    hosted = manifest.hosted
+    require_ready(server, hosted.name, hosted.version)
+    found = files_sha256(repository.root, hosted.name, hosted.version, hosted.platform)
+    if manifest.sha256 and found and found != manifest.sha256:
+        raise PenstockError(
+            f"the files of {hosted} are not those that were imported as version {version} of model {model}",
+            where=str(repository.root / hosted.name),
+            safe="what was served goes on",
+            next=f"penstock model import PIPELINE --triton {hosted.name} --check-rows ROWS, which makes a new version",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -16,17 +16,18 @@ import numpy.typing as npt
 from penstock.counts import counted
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
+from verify.categories import codes
 from verify.emissions import JudgedEvent, first_emissions
 from verify.findings import Findings
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
+_REASONS = 3
 
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
-
-Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass
@@ -44,12 +45,14 @@ class PredictionFindings(Findings):
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
-    """The model's inputs for each feature record: float32 [count, inputs], with NaN for null."""
+    """The model's inputs for each feature record: float32 [count, inputs], NaN for null, a category as its code."""
     vectors = np.empty((count, len(model.inputs)), dtype=np.float32)
     records = list(values)
     for column, path in enumerate(model.inputs):
         scope, name = path.split(".", 1)
         cells = [None if (part := record[scope]) is None else part[name] for record in records]
+        if path in model.categories or any(isinstance(cell, str) for cell in cells):
+            cells = codes(cells)
         with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
             vectors[:, column] = np.array(cells, dtype=np.float64)
     return vectors
@@ -62,11 +65,17 @@ def check_predictions(
     features: Sequence[Published],
     predictions: Sequence[Published],
     scorer_of: Callable[[str], Scorer],
+    *,
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
+    tolerance_of: Callable[[str], float] = lambda _: SCORE_TOLERANCE,
+    contributions_of: Callable[[str], Scorer | None] = lambda _: None,
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
-    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything.
+    ``scorer_of(version)`` returns that version's model as a function from vectors to scores. It may raise anything;
+    after :class:`~verify.hosted.CannotBeAsked` the scores are not checked.
+    ``tolerance_of(version)`` is by how much a score may differ, absolutely or relatively. ``contributions_of(version)``
+    returns by how much each input moves a score; None if the version cannot tell.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
     """
     findings = PredictionFindings(predictions=len(predictions))
@@ -87,7 +96,7 @@ def check_predictions(
     findings.gaps = len(events.keys() - seen)
     for prediction, record in judged:
         _check_references(plan, model, prediction, record, findings)
-    _check_scores(model, judged, scorer_of, findings)
+    _check_scores(model, judged, scorer_of, tolerance_of, contributions_of, findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
 
@@ -174,12 +183,18 @@ def _check_references(
 
 def _scores(
     scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32] | None, str]:
-    """The scores of a model version; None and the reason if there are none."""
+) -> tuple[list[list[float]] | None, str]:
+    """What a model version returns; None and the reason if it returns nothing.
+
+    Raises:
+        CannotBeAsked: if only a server has its model, and gives none.
+    """
     if not version.isdigit():
         return None, "its version is not a number"
     try:
-        return scorer_of(version)(vectors), ""
+        return scorer_of(version)(vectors).tolist(), ""
+    except CannotBeAsked:
+        raise
     except Exception as error:  # noqa: BLE001 - a model file may hold anything
         return None, str(error)
 
@@ -194,6 +209,8 @@ def _check_scores(
     model: Model,
     judged: Sequence[tuple[Published, Published]],
     scorer_of: Callable[[str], Scorer],
+    tolerance_of: Callable[[str], float],
+    contributions_of: Callable[[str], Scorer | None],
     findings: PredictionFindings,
 ) -> None:
     of_model = [(p, f) for p, f in judged if p.value["model"] == model.name]
@@ -204,21 +221,72 @@ def _check_scores(
             # The prediction says what was scored.
             if _lacks_inputs(model, record) and len(prediction.value["vector"]) == 4 * len(model.inputs):
                 vectors[row] = np.frombuffer(prediction.value["vector"], "<f4")
-        scores, why = _scores(scorer_of, version, vectors)
+        try:
+            scores, why = _scores(scorer_of, version, vectors)
+        except CannotBeAsked as error:
+            findings.unchecked.append(
+                f"the scores of {counted(len(pairs), 'prediction')} by version {version}: {error}"
+            )
+            scores, why = [[p.value["score"], *_outputs(p)] for p, _ in pairs], ""
         if scores is None:
             for prediction, _ in pairs:
                 where = prediction.place_in("predictions")
                 findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
             continue
-        for (prediction, _), vector, score in zip(pairs, vectors, scores, strict=True):
-            where = prediction.place_in("predictions")
-            if prediction.value["vector"] != vector.astype("<f4").tobytes():
-                findings.mismatch(f"{where}: the vector is not that of its feature record")
-            # The values of a regression may be large; rounding is relative to them.
-            if not abs(prediction.value["score"] - float(score)) <= SCORE_TOLERANCE * max(1.0, abs(float(score))):
-                findings.mismatch(f"{where}: score {prediction.value['score']}, version {version} says {score}")
-            positive = prediction.value["score"] >= model.threshold
-            if prediction.value["policy_version"] != _policy_version(model):
-                continue
-            if prediction.value["decision"] != (model.positive if positive else model.negative):
-                findings.mismatch(f"{where}: decision {prediction.value['decision']!r} does not follow from the score")
+        tolerance = tolerance_of(version)
+        for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
+            for wrong in _wrong_in(model, prediction, vector, numbers, tolerance):
+                findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+        for (prediction, _), wrong in _wrong_reasons(model, pairs, vectors, contributions_of(version)):
+            findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+
+
+def _wrong_reasons(
+    model: Model,
+    pairs: Sequence[tuple[Published, Published]],
+    vectors: npt.NDArray[np.float32],
+    contributions_of: Scorer | None,
+) -> Iterator[tuple[tuple[Published, Published], str]]:
+    """The predictions whose reasons are not the three greatest contributions to a positive score."""
+    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == _policy_version(model)]
+    if not judged:
+        return
+    found = (
+        np.zeros((len(judged), len(model.inputs))) if contributions_of is None else contributions_of(vectors[judged])
+    )
+    for row, contributions in zip(judged, found.tolist(), strict=True):
+        value = pairs[row][0].value
+        pushed = [one for one in sorted(contributions, reverse=True)[:_REASONS] if one > 0]
+        expected = pushed if value["score"] >= model.threshold else []
+        reasons = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
+        own = [contributions[model.inputs.index(name)] if name in model.inputs else np.nan for name, _ in reasons]
+        if (
+            len(reasons) != len(expected)
+            or len({name for name, _ in reasons}) < len(reasons)
+            or not np.allclose([one for _, one in reasons], expected, rtol=1e-4, atol=1e-5)
+            or not np.allclose(own, expected, rtol=1e-4, atol=1e-5)
+        ):
+            yield pairs[row], f"reasons {reasons}, should be the inputs that contribute {expected}"
+
+
+def _wrong_in(
+    model: Model, prediction: Published, vector: npt.NDArray[np.float32], numbers: Sequence[float], tolerance: float
+) -> Iterator[str]:
+    """What is wrong with a prediction, of which the vector and the version's numbers should be these."""
+    value, (score, *outputs) = prediction.value, numbers
+    version = value["model_version"]
+    if value["vector"] != vector.astype("<f4").tobytes():
+        yield "the vector is not that of its feature record"
+    if not abs(value["score"] - score) <= tolerance * max(1, abs(score)):
+        yield f"score {value['score']}, version {version} says {score}"
+    published = _outputs(prediction)
+    if len(published) != len(outputs) or not np.allclose(published, outputs, tolerance, tolerance, equal_nan=True):
+        yield f"outputs {published}, version {version} says {outputs}"
+    if value["policy_version"] == _policy_version(model):
+        decision = model.positive if value["score"] >= model.threshold else model.negative
+        if value["decision"] != decision:
+            yield f"decision {value['decision']!r} does not follow from the score"
+
+
+def _outputs(prediction: Published) -> list[float]:
+    return [output["value"] for output in prediction.value["outputs"]]

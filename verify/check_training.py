@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
+from verify.categories import codes
 from verify.findings import Findings
 from verify.labels import Label
 from verify.run_data import BackfillData
@@ -101,6 +102,7 @@ def _data_hash(
     inputs = tuple(manifest["inputs"])
     views = _views(plan, inputs)
     columns = {name: _values(backfill.rows[name]) for name in _needed(plan, inputs)}
+    columns |= {name: codes(columns[name]) for name in manifest.get("categories", ())}
     ids, times = columns["event_id"], columns["event_time"]
     places = list(zip(*(columns[name] for name in _PLACE), strict=True))
     first: dict[str, int] = {}

@@ -12,20 +12,23 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
-from verify.check_predictions import Scorer, model_vectors
+from verify.check_predictions import model_vectors
 from verify.dead_letters import ALWAYS_FITS, read_letter
 from verify.emissions import first_emissions
 from verify.findings import Findings
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 _SCORER = "score"
+_FAILED, _NOT_A_NUMBER = _OUTCOMES = ("penstock.ModelFailed", "penstock.NotANumber")
 
 
 @dataclass
 class UnscoredFindings(Findings):
-    """The events that have a letter in place of a prediction."""
+    """The events that have a letter in place of a prediction; ``unchecked`` says in words what could not be checked."""
 
     positions: set[Position] = field(default_factory=set)
+    unchecked: list[str] = field(default_factory=list)
 
 
 def check_unscored(
@@ -74,7 +77,12 @@ def check_unscored(
         else:
             if not is_replayed:
                 findings.positions.add(scored.position)
-            if not _is_true(plan, model, scored, letter.reason, scorers):
+            try:
+                is_true = _is_true(plan, model, scored, letter.reason, scorers)
+            except CannotBeAsked as error:
+                findings.unchecked.append(f"{place}: whether {letter.reason} is true: {error}")
+                continue
+            if not is_true:
                 findings.mismatch(f"{place}: {letter.reason} is not true of event {scored.position}")
     return findings
 
@@ -82,20 +90,39 @@ def check_unscored(
 def _is_true(
     plan: PipelinePlan, model: Model, record: Published, reason: str, scorers: Callable[[], Sequence[Scorer]]
 ) -> bool:
-    """Whether the model gives no number for the record, or the prediction is too long, as the letter says."""
+    """Whether the model gives no number for the record, or the prediction is too long, as the letter says.
+
+    Raises:
+        CannotBeAsked: if only a server could tell.
+    """
     if reason == "penstock.TooLarge":
         parts = (record.value[view.name] for view in plan.views)
         names = [record.value["event_id"], *(part["entity"] for part in parts if part is not None)]
         return sum(len(name.encode()) for name in names) + len(record.key or b"") >= ALWAYS_FITS // 2
+    if reason not in _OUTCOMES:
+        return False
     vector = model_vectors(model, [record.value], 1)
-    if reason == "penstock.ModelFailed":
-        return any(_fails(score, vector) for score in scorers())
-    return reason == "penstock.NotANumber" and any(not np.isfinite(score(vector)).all() for score in scorers())
-
-
-def _fails(score: Scorer, vector: npt.NDArray[np.float32]) -> bool:
-    try:
-        score(vector)
-    except Exception:  # noqa: BLE001 - a model may raise anything
-        return True
+    refused: CannotBeAsked | None = None
+    for score in scorers():
+        try:
+            if _outcome(score, vector) == reason:
+                return True
+        except CannotBeAsked as error:
+            refused = error
+    if refused is not None:
+        raise refused
     return False
+
+
+def _outcome(score: Scorer, vector: npt.NDArray[np.float32]) -> str | None:
+    """The reason for which a model does not score a vector; None if it does.
+
+    Raises:
+        CannotBeAsked: if only a server has it, and gives no scores.
+    """
+    try:
+        return None if np.isfinite(score(vector)[:, 0]).all() else _NOT_A_NUMBER
+    except CannotBeAsked:
+        raise
+    except Exception:  # noqa: BLE001 - a model may raise anything
+        return _FAILED

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
-from verify.check_predictions import Scorer, check_predictions, model_vectors
+from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors
 from verify.check_replays import check_replays
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
@@ -30,6 +31,7 @@ from verify.check_training import TrainingFindings, check_training
 from verify.check_unscored import check_unscored
 from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
+from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import known_labels
 from verify.measured import Measured
 from verify.published import Position, Published
@@ -46,6 +48,7 @@ def judge(
     pii_key: bytes,
     registry: Registry | None = None,
     epochs: int = 1,
+    hosted: HostedScorers = nobody,
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
@@ -57,6 +60,7 @@ def judge(
         pii_key: The key that hashes personal data.
         registry: Finds schemas of Confluent's framing.
         epochs: How often the job has started without state.
+        hosted: Scores with versions whose model only Triton has.
     """
     pipeline, plan = project.pipeline, project.plan
     judged, *others = judged_sources(project, run, pii_key, registry)
@@ -78,7 +82,7 @@ def judge(
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
     models = run.models / pipeline.model.name
-    versions = cache(lambda: _versions(models, pipeline.model))
+    versions = cache(lambda: _versions(models, pipeline.model, hosted))
     unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions, replays.replayed)
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
@@ -89,8 +93,10 @@ def judge(
         {place: event for place, event in judged.events.items() if place not in unpredicted},
         of_events,
         run.predictions,
-        lambda version: _scorer(models / version / "model.onnx"),
-        withheld.excerpts,
+        lambda version: _version(models / version, hosted),
+        excerpts=withheld.excerpts,
+        tolerance_of=lambda version: _tolerance(models / version),
+        contributions_of=lambda version: _contributions(models / version),
     )
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
@@ -196,6 +202,7 @@ def judge(
             *(f"not checked: {text}" for text in run.unread),
             *features.unchecked,
             *timers.unchecked,
+            *unscored.unchecked,
             *scored.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
@@ -226,18 +233,41 @@ def judged_sources(
     ]
 
 
-def _versions(folder: Path, model: Model) -> list[Scorer]:
+def _versions(folder: Path, model: Model, hosted: HostedScorers) -> list[Scorer]:
     """The versions of the model that take its inputs."""
-    manifests = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/manifest.json"))}
-    return [
-        _scorer(path.with_name("model.onnx"))
-        for path, manifest in manifests.items()
-        if manifest.get("inputs") == list(model.inputs)
-    ]
+    versions = [path.parent for path in sorted(folder.glob("*/manifest.json"))]
+    return [_version(path, hosted) for path in versions if _manifest(path).get("inputs") == list(model.inputs)]
+
+
+def _version(folder: Path, hosted: HostedScorers) -> Scorer:
+    """The model of a version, from its file, or on the server that alone has it.
+
+    Raises:
+        OSError: if there is no such version.
+    """
+    manifest = _manifest(folder)
+    return hosted(manifest) if manifest.get("hosted") else _scorer(folder / "model.onnx")
+
+
+def _tolerance(folder: Path) -> float:
+    """By how much a score of a version may differ: on a server, batches of another size are rounded otherwise."""
+    hosted = _manifest(folder).get("hosted")
+    return float(hosted["tolerance"]) if hosted else SCORE_TOLERANCE
+
+
+def _contributions(folder: Path) -> Scorer | None:
+    """By how much each input moves a score of a version; None if it does not say."""
+    file = folder / "reasons.onnx"
+    return _scorer(file) if file.is_file() else None
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _scorer(path: Path) -> Scorer:
-    """A model file as a function from vectors, float32 [N, inputs], to scores [N].
+    """A model file as a function from vectors, float32 [N, inputs], to its numbers [N, K], the score first.
 
     Raises:
         OSError: if there is no such file.
@@ -249,7 +279,7 @@ def _scorer(path: Path) -> Scorer:
     (tensor,) = session.get_inputs()
 
     def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0][:, 0]
+        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0]
         return scores
 
     return score
@@ -302,9 +332,9 @@ def _auc(truth: Sequence[int], predictions: Sequence[Published]) -> float:
 
 def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
     """Scores of a version's baseline, which takes some of the model's inputs; None if it was made without one."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = _manifest(folder)
     baseline = manifest.get("baseline_inputs", ())
     if not baseline:
         return None
     columns = [manifest["inputs"].index(name) for name in baseline]
-    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))
+    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))[:, 0]

@@ -202,6 +202,9 @@ def _feature_names(session: Session, keyspace: str, table: str) -> Sequence[str]
 def _values(columns: Sequence[str], row: tuple[Any, ...], features: Sequence[str]) -> dict[str, Any]:
     """A row by column; its features by name."""
     values = dict(zip(columns, row, strict=True))
+    for name in ("outputs", "reasons"):
+        if name in values and values[name] is None:
+            values[name] = []  # a prediction of a release that had no such column
     if values.get("features") is not None:
         values["features"] = dict(zip(features, values["features"], strict=True))
     return values

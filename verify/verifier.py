@@ -7,6 +7,7 @@ from pathlib import Path
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from streams.plan.project import Project
+from verify.hosted import triton_scorers
 from verify.judge import judge
 from verify.judged_sources import pii_key
 from verify.measured import Measured
@@ -34,11 +35,13 @@ def verify(
         PenstockError: if Kafka, a store, the schema registry or the backfill cannot be read.
     """
     run = read_run(project, settings, backfill, sample=_CASSANDRA_SAMPLE, seed=seed)
-    return judge(
-        project,
-        run,
-        measured,
-        pii_key=pii_key(project.plan, settings),
-        registry=registry_schemas(settings.schema_registry_url),
-        epochs=epochs,
-    )
+    with triton_scorers(settings.triton.access, settings.model_repository) as hosted:
+        return judge(
+            project,
+            run,
+            measured,
+            pii_key=pii_key(project.plan, settings),
+            registry=registry_schemas(settings.schema_registry_url),
+            epochs=epochs,
+            hosted=hosted,
+        )

@@ -25,13 +25,16 @@ code { overflow-wrap: anywhere }
 """
 
 
-def card(report: Report, manifest: ModelManifest | ImportManifest, threshold: float) -> str:
+def card(
+    report: Report, manifest: ModelManifest | ImportManifest, threshold: float, override: str | None = None
+) -> str:
     """The page.
 
     Args:
         report: What the gates found.
         manifest: The version's.
         threshold: The score from which on the decision is positive.
+        override: The reason for which it is served although the gates do not pass.
     """
     html = ET.Element("html", lang="en")
     head = ET.SubElement(html, "head")
@@ -44,6 +47,8 @@ def card(report: Report, manifest: ModelManifest | ImportManifest, threshold: fl
     verdict = ET.SubElement(body, "p")
     verdict.text = "The gates say: "
     _verdict(verdict, report.verdict)
+    if override is not None:
+        ET.SubElement(body, "p", {"class": "verdict fail"}).text = f"The gates were overridden: {override}"
     _what_it_is(body, manifest, threshold)
     _gates(body, report)
     if report.bins:
@@ -149,12 +154,13 @@ def _lineage(body: ET.Element, manifest: ModelManifest | ImportManifest) -> None
         rows += [("SHA-256 of the file", manifest.sha256), ("SHA-256 of the check rows", manifest.check_sha256)]
     else:
         rows += [("SHA-256 of the training set", manifest.data_hash), ("seed", str(manifest.seed))]
-        rows += [(f"offsets of {topic}", _offsets(ranges)) for topic, ranges in manifest.offsets.items()]
+        rows += [(f"offsets of {topic}", offsets_in_words(ranges)) for topic, ranges in manifest.offsets.items()]
     rows += [(f"library {name}", version) for name, version in manifest.libraries.items()]
     _table(body, (), rows, code=True)
 
 
-def _offsets(ranges: Mapping[int, tuple[int, int]]) -> str:
+def offsets_in_words(ranges: Mapping[int, tuple[int, int]]) -> str:
+    """The offsets that were read of each partition: the first, and the end."""
     return ", ".join(f"[{partition}] {begin} to {end}" for partition, (begin, end) in sorted(ranges.items()))
 
 

@@ -53,6 +53,7 @@ class Limits(BaseModel):
         least_positives: With fewer positive events, a group is not judged.
         latency_ratio: By which factor the 99th percentile of a call may be longer than the present version's.
         oldest_days: How old the newest event of the training may be, compared with the newest of the holdout.
+        closed_alerts: Ids of drift alerts that were looked into, and need no training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +71,7 @@ class Limits(BaseModel):
     least_positives: int = Field(default=100, ge=1)
     latency_ratio: float = Field(default=1.2, gt=1)
     oldest_days: float = Field(default=30.0, gt=0)
+    closed_alerts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,28 @@ def judge_freshness(trained_to_ms: int | None, newest_ms: int, limits: Limits) -
     days = (newest_ms - trained_to_ms) / _DAY_MS
     verdict = Verdict.PASS if days <= limits.oldest_days else Verdict.FAIL
     return Result("freshness", "training", verdict, 1, "days old", Interval(days, days, days), limit)
+
+
+class Alert(NamedTuple):
+    """A drift alert: its id, and the event time at which it was raised, in epoch ms."""
+
+    alert_id: str
+    event_time_ms: int
+
+
+def judge_drift(alerts: Sequence[Alert], trained_to_ms: int | None, limits: Limits) -> Result:
+    """Whether drift was seen after the training's end; a training that includes it, or a gates file, closes an alert.
+
+    An alert may be false, so an open one does not refuse the version: somebody must look into it.
+    """
+    end = -1 if trained_to_ms is None else trained_to_ms
+    found = [one for one in alerts if one.event_time_ms > end and one.alert_id not in limits.closed_alerts]
+    limit = "a training on the events until then, or their ids in closed_alerts of the gates file"
+    if not found:
+        return Result("drift", "alerts", Verdict.PASS, len(alerts), "no open alert since the training", _NONE, limit)
+    latest = max(found, key=lambda one: one.event_time_ms)
+    text = f"{counted(len(found), 'open alert')} since the training, the latest {latest.alert_id}"
+    return Result("drift", "alerts", Verdict.INCONCLUSIVE, len(found), text, _NONE, limit)
 
 
 def judge_robustness(scores: Mapping[str, float], of_holdout: Numbers) -> list[Result]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from scoring.gates.gates import Result, Verdict, overall
@@ -20,6 +20,30 @@ class Bin(NamedTuple):
     events: int
 
 
+class Basis(NamedTuple):
+    """What a report rests on: two with the same basis must say the same, but for latency and drift.
+
+    Args:
+        version: The identity of the version.
+        against: That of the version that it was compared with.
+        limits: The hash of the gates' limits.
+        backfill: The hash of the backfill's manifest.
+        holdout: The hash of the labelled events that were read.
+        threshold: The score from which on the decision is positive.
+        seed: Of the intervals that were drawn.
+        penstock: The version of Penstock.
+    """
+
+    version: str
+    against: str | None
+    limits: str
+    backfill: str
+    holdout: str
+    threshold: float
+    seed: int
+    penstock: str
+
+
 @dataclass(frozen=True)
 class Report:
     """The results of all gates for one version.
@@ -31,6 +55,7 @@ class Report:
         events: How many labelled events were in the holdout.
         results: What the gates found.
         bins: The calibration on the holdout.
+        basis: What it rests on.
     """
 
     model: str
@@ -39,6 +64,7 @@ class Report:
     events: int
     results: Sequence[Result]
     bins: Sequence[Bin] = ()
+    basis: Basis | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -48,29 +74,34 @@ class Report:
 
 def as_json(report: Report) -> str:
     """The report as a JSON object; numbers that are not known are null."""
-    return json.dumps(
-        {
-            "model": report.model,
-            "version": report.version,
-            "against": report.against,
-            "events": report.events,
-            "verdict": report.verdict.value,
-            "gates": [
-                {
-                    "gate": one.gate,
-                    "where": one.where,
-                    "verdict": one.verdict.value,
-                    "n": one.n,
-                    "measured": one.measured,
-                    **{name: _or_null(value) for name, value in one.interval._asdict().items()},
-                    "limit": one.limit,
-                }
-                for one in report.results
-            ],
-            "calibration": [one._asdict() for one in report.bins],
-        },
-        indent=2,
-    )
+    return json.dumps(report_content(report), indent=2)
+
+
+def report_content(report: Report) -> dict[str, Any]:
+    """The report as :func:`as_json` writes it, before it is text."""
+    return {
+        "model": report.model,
+        "version": report.version,
+        "against": report.against,
+        "events": report.events,
+        "verdict": report.verdict.value,
+        "gates": [result_content(one) for one in report.results],
+        "calibration": [one._asdict() for one in report.bins],
+        "basis": None if report.basis is None else report.basis._asdict(),
+    }
+
+
+def result_content(result: Result) -> dict[str, Any]:
+    """What one gate found, as :func:`as_json` writes it, before it is text."""
+    return {
+        "gate": result.gate,
+        "where": result.where,
+        "verdict": result.verdict.value,
+        "n": result.n,
+        "measured": result.measured,
+        **{name: _or_null(value) for name, value in result.interval._asdict().items()},
+        "limit": result.limit,
+    }
 
 
 def as_junit(report: Report) -> str:

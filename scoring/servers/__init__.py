@@ -2,6 +2,7 @@
 
 - ``protocol``  the interface of a model server, and its errors
 - ``triton``    Triton Inference Server, over gRPC
+- ``hosted``    models that Triton has already, under any backend
 - ``onnx``      ONNX Runtime in this process
 - ``registry``  opens a server by its name
 

@@ -8,7 +8,7 @@ from onnxruntime import InferenceSession
 from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata
 from scoring.onnx_session import open_session
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState, one_score_per_row
+from scoring.servers.protocol import InferenceError, ModelLoadError, VersionState, one_row_per_vector
 from scoring.vectors import FloatArray
 
 
@@ -32,11 +32,11 @@ class OnnxServer:
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None = None) -> FloatArray:  # noqa: ARG002 - the call returns when it is done
         """See :meth:`ModelServer.infer`."""
         try:
-            (scores,) = self._sessions[model, version].run([OUTPUT], {INPUT: vectors})
+            (found,) = self._sessions[model, version].run([OUTPUT], {INPUT: vectors})
         except Exception as error:
             # The exceptions of ONNX Runtime have no common base but Exception.
             raise InferenceError(str(error)) from error
-        return one_score_per_row(scores, len(vectors))
+        return one_row_per_vector(found, len(vectors))
 
     def load(self, model: ModelMetadata) -> None:
         """Open the version's file, and check that it scores a vector of the model's width."""

@@ -31,17 +31,17 @@ class InferenceError(Exception):
         self.late = late
 
 
-def one_score_per_row(output: Any, rows: int) -> FloatArray:
-    """A model's output of shape (n,) or (n, 1) as float32 of shape (n,).
+def one_row_per_vector(output: Any, rows: int) -> FloatArray:
+    """A model's output of shape (n, columns), or (n,) for one column, as float32 of shape (n, columns).
 
     Raises:
         InferenceError: if the output has another shape, or is no array of numbers.
     """
-    scores = np.asarray(output)
-    if scores.shape not in ((rows,), (rows, 1)) or scores.dtype.kind not in "fiu":
-        raise InferenceError(f"{rows} rows were sent, and {scores.dtype} of shape {scores.shape} came back")
-    flat: FloatArray = scores.reshape(rows).astype(np.float32, copy=False)
-    return flat
+    found = np.asarray(output)
+    if found.ndim not in (1, 2) or len(found) != rows or 0 in found.shape[1:] or found.dtype.kind not in "fiu":
+        raise InferenceError(f"{rows} rows were sent, and {found.dtype} of shape {found.shape} came back")
+    matrix: FloatArray = found.reshape(rows, found.shape[1] if found.ndim == 2 else 1).astype(np.float32, copy=False)
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class ModelServer(Protocol):
         """
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
-        """Score float32 vectors of shape (n, inputs) in one call; the result is float32 of shape (n,).
+        """Score float32 vectors of shape (n, inputs) in one call.
+
+        The result is float32 of shape (n, 1 + kept outputs); the first column is the score.
 
         Args:
             model: The model's name.
@@ -81,7 +83,7 @@ class ModelServer(Protocol):
             deadline_s: The maximum time in seconds; None for no limit. A server in this process does not enforce it.
 
         Raises:
-            InferenceError: if there is not one number for each row within the deadline; it may be NaN.
+            InferenceError: if there is not a row of numbers for each vector within the deadline; they may be NaN.
         """
 
     def load(self, model: ModelMetadata) -> None:

@@ -19,7 +19,7 @@ from scoring.servers.protocol import (
     ModelLoadError,
     ModelServerUnavailable,
     VersionState,
-    one_score_per_row,
+    one_row_per_vector,
 )
 from scoring.vectors import FloatArray
 
@@ -74,6 +74,9 @@ class TritonServer:
         parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         try:
             inputs = tuple(map(str, json.loads(parameters["feature_names"])))
+            # Configurations of earlier builds have neither.
+            categories = tuple(map(str, json.loads(parameters.get("categories", "[]"))))
+            kept = tuple(map(str, json.loads(parameters.get("kept_outputs", "[]"))))
             views = {str(view): str(identity) for view, identity in json.loads(parameters["views"]).items()}
             described = parameters["model_version"]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -95,8 +98,9 @@ class TritonServer:
                 safe="nothing was read or scored",
                 next="take response_cache out of config.pbtxt, then: penstock model load PIPELINE",
             )
-        self._check_tensors(model, version, len(inputs), where)
-        return ModelMetadata(model, version, inputs, views, int(config.get("max_batch_size", 0)))
+        self._check_tensors(model, version, (len(inputs), 1 + len(kept)), where)
+        largest = int(config.get("max_batch_size", 0))
+        return ModelMetadata(model, version, inputs, views, largest, categories=categories, kept=kept)
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
         """See :meth:`ModelServer.infer`."""
@@ -164,7 +168,7 @@ class TritonServer:
             output = result.as_numpy(_OUTPUTS[name])
         except (ValueError, TypeError) as error:  # its bytes are not what its shape says
             raise InferenceError(f"the answer cannot be read: {error}") from error
-        return one_score_per_row(output, len(vectors))
+        return one_row_per_vector(output, len(vectors))
 
     def _highest_ready_version(self, model: str) -> int:
         states = {entry.get("version", ""): entry.get("state", "UNAVAILABLE") for entry in self._index(model)}
@@ -178,12 +182,13 @@ class TritonServer:
             )
         return max(ready)
 
-    def _check_tensors(self, model: str, version: int, inputs: int, where: str) -> None:
+    def _check_tensors(self, model: str, version: int, widths: tuple[int, int], where: str) -> None:
         metadata = self._request("get_model_metadata", model, str(version), as_json=True)
         names = [tensor["name"] for tensor in metadata.get("inputs", [])]
         input_name = FIL_INPUT if names == [FIL_INPUT] else INPUT
         self._inputs[model, version] = input_name
-        for kind, name, width in (("inputs", input_name, inputs), ("outputs", _OUTPUTS[input_name], 1)):
+        expected = (input_name, _OUTPUTS[input_name])
+        for kind, name, width in zip(("inputs", "outputs"), expected, widths, strict=True):
             tensors = {tensor["name"]: tensor for tensor in metadata.get(kind, [])}
             shape = [int(size) for size in tensors.get(name, {}).get("shape", [])]
             if list(tensors) != [name] or tensors[name]["datatype"] != "FP32" or shape != [-1, width]:

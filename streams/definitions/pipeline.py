@@ -30,12 +30,15 @@ class Model(Definition):
     """The model that scores each event, and the decision for each score.
 
     ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's input vector.
+    A text is a category, and so is an integer that ``categories`` names; all others are numbers. The vector has the
+    code of a category (:mod:`schemas.categories`).
     The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. A threshold is a probability,
     between 0 and 1, unless ``Labels(task="regression")`` says that scores are values.
     """
 
     name: Name
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    categories: tuple[str, ...] = ()
     threshold: float = Field(allow_inf_nan=False)
     positive: str
     negative: str
@@ -139,6 +142,12 @@ class Pipeline(Definition):
             contracts.append(self.labels.contract)
         return tuple(dict.fromkeys(contracts))
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The model's inputs that are categories, in their order."""
+        types = self._input_types()
+        return tuple(name for name in self.model.inputs if types[name] == "string" or name in self.model.categories)
+
     def column_types(self) -> dict[str, ColumnType]:
         """The types of all columns of a row: the fields of all contracts, then the derived columns."""
         types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
@@ -224,26 +233,35 @@ class Pipeline(Definition):
         return self
 
     @model_validator(mode="after")
-    def _model_inputs_are_numbers(self) -> Self:
-        columns = self.column_types()
-        types: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
-        for view in self.views:
-            types |= {f"{view.name}.{name}": kind for name, kind in feature_types(view, columns).items()}
+    def _model_inputs_exist(self) -> Self:
+        types, where = self._input_types(), f"model {self.model.name}"
         for name in self.model.inputs:
             if name not in types:
-                raise ValueError(
-                    f"model {self.model.name}: input {name!r} is neither event.<column> nor <view>.<feature>"
-                )
-            if types[name] == "string":
-                raise ValueError(f"model {self.model.name}: input {name} is a string; derive a number from it")
+                raise ValueError(f"{where}: input {name!r} is neither event.<column> nor <view>.<feature>")
             if element_of(types[name]) is not None:
                 raise ValueError(
-                    f"model {self.model.name}: input {name} is a list ({types[name]}), but a model takes numbers; "
+                    f"{where}: input {name} is a list ({types[name]}), but a model takes single values; "
                     "use an aggregate with one value, such as max_, last or count(where=...)"
+                )
+        for name in self.model.categories:
+            if name not in self.model.inputs:
+                raise ValueError(f"{where}: category {name!r} is no input")
+            if types[name] not in ("long", "string"):
+                raise ValueError(
+                    f"{where}: {name} is a {types[name]}, which is no category; an integer or a text is one, and a "
+                    "boolean is the number 0 or 1"
                 )
         if self.monitors is not None:
             self.monitors.check(self.model.inputs)
         return self
+
+    def _input_types(self) -> dict[str, FeatureType]:
+        """The types of all that can be an input of the model."""
+        columns = self.column_types()
+        types: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
+        for view in self.views:
+            types |= {f"{view.name}.{name}": kind for name, kind in feature_types(view, columns).items()}
+        return types
 
 
 def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:

@@ -48,7 +48,7 @@ class ObservationReader:
     Args:
         schema: The current schema of the topic's records.
         equal: The texts that a record must have, by field; any other record holds nothing to monitor.
-        fields: The field of each monitor's value, in the track's order.
+        vectorizer: Takes each monitor's value from a record, in the track's order.
         read_one: Decodes any record's value by itself; None if it holds nothing to monitor. It reads those that the
             column reader does not vouch for, such as records of earlier schemas, and raises Undecodable or
             UnknownSchema if it cannot.
@@ -58,12 +58,12 @@ class ObservationReader:
         self,
         schema: dict[str, Any],
         equal: Mapping[str, str],
-        fields: Sequence[str],
+        vectorizer: Vectorizer,
         read_one: Callable[[bytes], Observation | None],
     ) -> None:
         self._columns = ColumnReader(schema)
         self._equal = dict(equal)
-        self._vectorizer = Vectorizer(fields)
+        self._vectorizer = vectorizer
         self._read_one = read_one
 
     def read(self, offsets: Sequence[int], values: Sequence[bytes | None]) -> Reading:
@@ -116,9 +116,10 @@ def observation_reader(topic: str, project: Project, version: int) -> Observatio
             record = features.decode(value)
             return observe(record) if is_comparable(pipeline, features.absent_names(value)) else None
 
-        return ObservationReader(features_schema(project.plan), {"trigger": "event"}, pipeline.monitors.inputs, read)
+        return ObservationReader(features_schema(project.plan), {"trigger": "event"}, _monitored(pipeline), read)
     predictions, model = record_decoder("prediction"), {"model": pipeline.model.name, "model_version": str(version)}
-    return ObservationReader(PREDICTION_SCHEMA, model, ("score",), lambda value: observe(predictions.decode(value)))
+    score = Vectorizer(("score",))
+    return ObservationReader(PREDICTION_SCHEMA, model, score, lambda value: observe(predictions.decode(value)))
 
 
 def is_comparable(pipeline: Pipeline, lacks: frozenset[str]) -> bool:
@@ -132,7 +133,7 @@ def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mappi
     It returns None if there is nothing to monitor.
     """
     assert pipeline.monitors is not None
-    vectorizer, model = Vectorizer(pipeline.monitors.inputs), (pipeline.model.name, str(version))
+    vectorizer, model = _monitored(pipeline), (pipeline.model.name, str(version))
 
     def of_features(record: Mapping[str, Any]) -> Observation | None:
         if record["trigger"] != "event":
@@ -148,6 +149,11 @@ def observer_of(topic: str, pipeline: Pipeline, version: int) -> Callable[[Mappi
             return Observation(record["event_time"], _source(record), score.astype(np.float32).tolist())
 
     return of_features if topic == pipeline.features_topic else of_prediction
+
+
+def _monitored(pipeline: Pipeline) -> Vectorizer:
+    assert pipeline.monitors is not None
+    return Vectorizer(pipeline.monitors.inputs, pipeline.categories)
 
 
 def _source(record: Mapping[str, Any]) -> tuple[str, int, int]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from scoring.trained_model import TrainedModel
-from scoring.training import score_onnx
+from scoring.trained_model import NewVersion
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
 from streams.drift.calibration import MonitorSeries, calibrate
@@ -16,7 +13,7 @@ from streams.plan.project import Project
 
 
 def build_reference(
-    project: Project, training_set: TrainingSet, trained: TrainedModel[Any], seed: int
+    project: Project, training_set: TrainingSet, trained: NewVersion, seed: int
 ) -> DriftReference | None:
     """Build the reference of a model version; None if the pipeline has no monitors.
 
@@ -39,7 +36,7 @@ def build_reference(
     if monitors.score:
         rows = slice(len(training_set) - len(trained.validated), None)
         unseen = MonitorSeries(SCORE, times[rows], partitions[rows], trained.validated.astype(np.float64))
-        scores = score_onnx(trained.onnx, training_set.X).astype(np.float64)
+        scores = trained.score(training_set.X).astype(np.float64)
         series.append(
             MonitorSeries(SCORE, times, partitions, scores, held_out=unseen if len(trained.validated) else None)
         )

@@ -15,14 +15,21 @@ from onnx import helper, numpy_helper
 from backfill import model_check
 from backfill.model_check import CheckRequest, check_version
 from penstock.errors import PenstockError
+from schemas.codec import Encoder
+from schemas.records import DRIFT_SCHEMA
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report
+from scoring.hosted_model import HostedModel, Probe
+from scoring.onnx_session import open_session, scores_of
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
-from scoring.trained_model import ImportManifest, TrainedModel
+from scoring.trained_model import HostedVersion, ImportManifest, TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet, view_versions
-from tests.streams.drift.test_training_reference import INPUTS, pipeline_of, project_of
+from streams.plan.project import Project
+from tests.examples.demo.test_evidence import ALERT
+from tests.scoring.fake_hosted import HOSTED
+from tests.streams.drift.test_training_reference import INPUTS, MONITORED, pipeline_of, project_of
 
 PROJECT = project_of(pipeline_of(None))
 NAME = PROJECT.pipeline.model.name
@@ -50,6 +57,7 @@ class Features:
     """The backfill's columns."""
 
     folder = Path("later")
+    manifest = SimpleNamespace(model_dump=lambda **_: {"run": "later"})
 
     def columns(self) -> list[str]:
         return ["event_id", "event.country", *INPUTS]
@@ -81,11 +89,13 @@ def repository(good: TrainedModel[Any], tmp_path: Path, monkeypatch: pytest.Monk
     return repository
 
 
-def check(repository: ModelRepository, **limits: Any) -> Report:
+def check(repository: ModelRepository, project: Project = PROJECT, **limits: Any) -> Report:
     kafka = SimpleNamespace(access=None)
-    settings: Any = SimpleNamespace(model_repository=repository.root, kafka=kafka, schema_registry_url=None)
+    settings: Any = SimpleNamespace(
+        model_repository=repository.root, kafka=kafka, schema_registry_url=None, triton=SimpleNamespace(access=None)
+    )
     features: Any = Features()
-    return check_version(PROJECT, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
+    return check_version(project, settings, features, CheckRequest(None, None, Limits(**limits), seed=1))
 
 
 def changed(
@@ -216,3 +226,45 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     assert ("provenance", "manifest") in refused_by(check(repository))
     with pytest.raises(PenstockError, match=r"no column event\.city"):
         check(repository, groups=("event.city",))
+
+
+def test_an_open_drift_alert_makes_the_gates_inconclusive_until_it_is_closed(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = {**ALERT, "event_time": int(DATA.event_times[TRAINED])}
+    record = SimpleNamespace(value=Encoder(DRIFT_SCHEMA).encode(alert))
+    monkeypatch.setattr(model_check, "read_topic", lambda *_: [record])
+    project = project_of(MONITORED)
+    assert check(repository, project).verdict is Verdict.INCONCLUSIVE
+    assert check(repository, project, closed_alerts=(ALERT["alert_id"],)).verdict is Verdict.PASS
+
+
+def test_a_version_that_calls_a_model_of_triton_is_judged_by_what_triton_answers(
+    good: TrainedModel[Any], repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    session = open_session(good.onnx)
+
+    class Triton:
+        """Has the good model, and closes."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def score(self, hosted: HostedModel, vectors: np.ndarray) -> np.ndarray:
+            asked.append(hosted)
+            return scores_of(session, vectors)
+
+        def close(self) -> None:
+            asked.append("closed")
+
+    monkeypatch.setattr(model_check, "HostedModels", Triton)
+    manifest = changed(good, [helper.make_node("Identity", ["plain"], ["score"])], {}).manifest
+    calling = HostedVersion(
+        manifest.model_copy(update={"hosted": HOSTED}), Probe(vectors=((1.0, 2.0),), scores=(0.5,)), good.score
+    )
+    repository.add(NAME, calling)
+    report = check(repository)
+    assert report.version == 2
+    assert {gate for gate, _ in refused_by(report)} <= {"latency"}
+    assert [one.where for one in report.results if one.gate == "latency"] == ["1 row, by direct calls"]
+    assert set(asked) == {HOSTED, "closed"}

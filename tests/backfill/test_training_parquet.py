@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backfill.parquet import Backfill
-from backfill.training_parquet import feature_rows, read_training_set, require_fit
+from backfill.training_parquet import VectorReader, feature_rows, read_training_set, require_fit
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, mean
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
@@ -68,7 +68,7 @@ def features(**changes: Any) -> dict[str, Any]:
 
 def rows(backfill: Backfill) -> list[FeatureRow]:
     views = view_versions(compile_plan(pipeline()), INPUTS)
-    return list(feature_rows(INPUTS, views, backfill.batches()))
+    return list(feature_rows(VectorReader(INPUTS), views, backfill.batches()))
 
 
 def test_a_row_becomes_its_vector_in_the_order_of_the_models_inputs(tmp_path: Path) -> None:

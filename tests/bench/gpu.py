@@ -35,7 +35,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from penstock.paths import BUILD
 from scoring.half_precision import TOLERANCE, to_half_precision
 from scoring.onnx_session import open_session, scores_of
-from scoring.onnx_wrapping import Tensors, read_model, wrap
+from scoring.onnx_wrapping import Conversions, Output, Tensors, read_model, wrap
 from scoring.training import PARITY, to_onnx
 from scoring.treelite_export import predict, to_checkpoint
 from scoring.vectors import FloatArray
@@ -285,7 +285,8 @@ def _network(rng: np.random.Generator) -> bytes:
 
 def _wrapped(content: bytes) -> bytes:
     model = read_model(content, NETWORK)
-    return wrap(model, Tensors(model.graph.input[0]), INPUTS, dict.fromkeys(INPUTS, 0.0), "y", 0)
+    conversions = Conversions(dict.fromkeys(INPUTS, 0.0))
+    return wrap(model, Tensors(model.graph.input[0]), INPUTS, conversions, [Output("y", 0)])
 
 
 def _versions() -> dict[str, str]:

@@ -30,6 +30,7 @@ from scoring.servers.protocol import InferenceError, ModelServerUnavailable
 from scoring.servers.triton import TritonServer
 from scoring.training import score_onnx
 from scoring.training_set import TrainingSet
+from scoring.version_files import write_hashes
 from scoring.version_loading import load_version
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
@@ -196,10 +197,9 @@ def test_a_model_trained_and_loaded_by_the_commands_scores_as_its_file_does(worl
     assert (served.version, served.inputs) == (1, world.pipeline.model.inputs)
     for rows in (1, 1000, 4096):
         expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", vectors(rows))
-        np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10), expected)
-    status = world.run("status")
-    assert "1*" in status.output
-    assert "ready" in status.output
+        np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10)[:, 0], expected)
+    (listed,) = json.loads(world.run("list", "--format", "json").output)
+    assert (listed["aliases"], listed["state"]) == (["champion"], "READY")
 
 
 def test_concurrent_requests_get_their_own_scores(world: ModelWorld) -> None:
@@ -211,7 +211,7 @@ def test_concurrent_requests_get_their_own_scores(world: ModelWorld) -> None:
     answers: dict[int, np.ndarray] = {}
 
     def ask(start: int) -> None:
-        answers[start] = TritonServer(world.settings.triton.access).infer(name, 1, matrix[start : start + 25], 20)
+        answers[start] = TritonServer(world.settings.triton.access).infer(name, 1, matrix[start : start + 25], 20)[:, 0]
 
     threads = [threading.Thread(target=ask, args=(start,)) for start in range(0, 400, 25)]
     for thread in threads:
@@ -234,7 +234,7 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
         while not done.wait(0.005):
             try:
                 asked.append(1)
-                np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+                np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5)[:, 0], first)
             except (InferenceError, AssertionError) as error:
                 wrong.append(error)
 
@@ -251,15 +251,15 @@ def test_a_second_version_loads_beside_the_first_without_a_failed_request(world:
     assert len(asked) > 10
     triton = TritonServer(world.settings.triton.access)
     second = score_onnx(world.repository.folder(name, 2) / "model.onnx", matrix)
-    np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5), second)
-    np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5), first)
+    np.testing.assert_array_equal(triton.infer(name, 2, matrix, 5)[:, 0], second)
+    np.testing.assert_array_equal(triton.infer(name, 1, matrix, 5)[:, 0], first)
     assert triton.metadata(name).version == 2
 
 
 def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_inverted_one_is_refused(
     world: ModelWorld, tmp_path: Path
 ) -> None:
-    name, until = world.pipeline.model.name, "1970-01-01T00:00:00.400"
+    until = "1970-01-01T00:00:00.400"
     for seed in ("0", "1"):
         world.train("--until", until, "--seed", seed)
         world.run("load")
@@ -270,23 +270,71 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
     assert report["events"] > EVENTS / 3
     assert {gate["where"] for gate in report["gates"] if gate["gate"] == "latency"} >= {"1 row, on Triton"}
 
-    inverted = onnx.load(world.repository.folder(name, 1) / "model.onnx")
-    inverted = onnx.compose.add_prefix(inverted, "good/", rename_inputs=False)
-    inverted.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
-    inverted.graph.node.append(onnx.helper.make_node("Sub", ["one", "good/score"], ["inverted"]))
-    inverted.graph.output[0].name = "inverted"
-    onnx.save(inverted, tmp_path / "bad.onnx")
-    matrix = vectors(50)
-    columns = {column: matrix[:, place] for place, column in enumerate(world.pipeline.model.inputs)}
-    known = 1 - score_onnx(world.repository.folder(name, 1) / "model.onnx", matrix)
-    pq.write_table(pa.table({**columns, "score": known}), tmp_path / "rows.parquet")
-    bad, rows = str(tmp_path / "bad.onnx"), str(tmp_path / "rows.parquet")
-    imported = world.run("import", "--onnx", bad, "--check-rows", rows, "--trained-until", until)
-    assert "50 rows scored as expected" in imported.output
+    import_inverted(world, tmp_path, until)
     refused = world.run("check", "--backfill", str(world.backfill.folder), "--format", "json")
     assert refused.exit_code == 10
     failed = {gate["gate"] for gate in json.loads(refused.output)["gates"] if gate["verdict"] == "fail"}
     assert failed >= {"quality", "cost", "calibration"}
+
+
+def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_override_is_on_the_record(
+    world: ModelWorld, tmp_path: Path
+) -> None:
+    name, until, later = world.pipeline.model.name, "1970-01-01T00:00:00.400", str(world.backfill.folder)
+    world.train("--until", until, "--author", "ada", "--incident", "incident 7")
+    assert json.loads(world.run("show", "1", "--format", "json").output)["manifest"]["provenance"]["author"] == "ada"
+    assert "incident 7" in world.run("show", "1").output
+    assert world.run("load").exit_code == 0
+    import_inverted(world, tmp_path, until)
+
+    refused = world.run("promote", "2", "--backfill", later)
+    assert refused.exit_code == 10
+    assert "quality (all events) fail: brier loss, difference" in refused.output
+    assert TritonServer(world.settings.triton.access).metadata(name).version == 1
+    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--format", "json").output)
+    assert all(one["low"] > 0 for one in compared["losses"] if one["where"] == "all events")
+
+    assert world.run("promote", "2", "--backfill", later, "--override", "a rehearsal").exit_code == 0
+    assert TritonServer(world.settings.triton.access).metadata(name).version == 2
+    assert world.run("load", "--version", "1").exit_code == 0
+    assert world.run("unload").exit_code == 0
+    changes = json.loads(world.run("history", "--format", "json").output)
+    champions = [(one["from"], one["to"], one["command"]) for one in changes if one["alias"] == "champion"]
+    assert champions == [(None, 1, "train"), (1, 2, "promote"), (2, 1, "load"), (1, None, "unload")]
+    assert [one["override"] for one in changes if one["command"] == "promote"] == ["a rehearsal"] * 2
+    assert "overridden: a rehearsal" in world.run("list").output
+    card = tmp_path / "card.html"
+    assert world.run("card", "2", "--out", str(card)).exit_code == 0
+    assert "a rehearsal" in card.read_text(encoding="utf-8")
+
+
+def test_a_version_of_another_repository_is_registered_and_served(world: ModelWorld, tmp_path: Path) -> None:
+    name = world.pipeline.model.name
+    world.train()
+    world.train("--seed", "1")
+    elsewhere = world.repository.folder(name, 2).rename(tmp_path / "made elsewhere")
+    registered = world.run("register", str(elsewhere))
+    assert f"{name} version 2" in registered.output
+    again = world.run("register", str(elsewhere)).exception
+    assert "has this very version, as version 2" in str(again)
+    assert world.run("load").exit_code == 0
+    assert TritonServer(world.settings.triton.access).metadata(name).version == 2
+
+
+def import_inverted(world: ModelWorld, folder: Path, until: str) -> None:
+    """Import a version that says the opposite of the first."""
+    path = world.repository.folder(world.pipeline.model.name, 1) / "model.onnx"
+    inverted = onnx.compose.add_prefix(onnx.load(path), "good/", rename_inputs=False)
+    inverted.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
+    inverted.graph.node.append(onnx.helper.make_node("Sub", ["one", "good/score"], ["inverted"]))
+    inverted.graph.output[0].name = "inverted"
+    onnx.save(inverted, folder / "bad.onnx")
+    matrix = vectors(50)
+    columns = {column: matrix[:, place] for place, column in enumerate(world.pipeline.model.inputs)}
+    pq.write_table(pa.table({**columns, "score": 1 - score_onnx(path, matrix)}), folder / "rows.parquet")
+    bad, rows = str(folder / "bad.onnx"), str(folder / "rows.parquet")
+    imported = world.run("import", "--onnx", bad, "--check-rows", rows, "--trained-until", until)
+    assert "50 rows scored as expected" in imported.output
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world: ModelWorld) -> None:
@@ -295,6 +343,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before_in_service(world:
     world.run("load")
     world.train()
     (world.repository.folder(name, 2) / "model.onnx").write_bytes(b"garbage")
+    write_hashes(world.repository.folder(name, 2))
     before = world.repository.configuration(name)
     with pytest.raises(PenstockError, match=r"cannot load version 2.*Protobuf parsing failed"):
         load_version(world.repository, TritonServer(world.settings.triton.access), name)
@@ -309,6 +358,7 @@ def test_a_model_of_another_width_than_its_configuration_is_not_loaded(world: Mo
     world.train()
     folder = world.repository.folder(name, 1)
     (folder / "model.onnx").write_bytes((folder / "baseline.onnx").read_bytes())
+    write_hashes(folder)
     with pytest.raises(PenstockError, match=r"model.onnx of version 1 takes 1 inputs, config.pbtxt says \[3\]"):
         load_version(world.repository, TritonServer(world.settings.triton.access), name)
 

@@ -53,7 +53,7 @@ def vectors(offsets: list[int]) -> np.ndarray:
     return np.array(columns, dtype=np.float32).T
 
 
-def alone(name: str) -> Callable[[np.ndarray], np.ndarray]:
+def alone(name: str, output: str = "risk") -> Callable[[np.ndarray], np.ndarray]:
     """The exported model, without anything of Penstock."""
     session = onnxruntime.InferenceSession(str(MODELS / f"{name}.onnx"), providers=["CPUExecutionProvider"])
 
@@ -62,7 +62,7 @@ def alone(name: str) -> Callable[[np.ndarray], np.ndarray]:
             return np.asarray(session.run(None, {"input": found})[-1])[:, -1]
         amount, total, count = found.T
         feed = {"amount": amount, "amount_sum_1h": total.astype(np.float64), "count_1h": count.astype(np.int64)}
-        return np.asarray(session.run(["risk"], feed)[0])
+        return np.asarray(session.run([output], feed)[0])
 
     return score
 
@@ -72,7 +72,19 @@ def alone(name: str) -> Callable[[np.ndarray], np.ndarray]:
     [
         ("lightgbm", ()),
         ("xgboost", ()),
-        ("torch", ("--output", "risk", "--null", "activity.count_1h=0", "--null", "activity.amount_sum_1h=2.5")),
+        (
+            "torch",
+            (
+                "--output",
+                "risk",
+                "--null",
+                "activity.count_1h=0",
+                "--null",
+                "activity.amount_sum_1h=2.5",
+                "--keep",
+                "loss",
+            ),
+        ),
     ],
 )
 def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
@@ -91,4 +103,11 @@ def test_an_imported_model_is_served_by_triton_and_scores_as_it_does_alone(
     assert len(predictions) == EVENTS
     assert {prediction["route"] for prediction in predictions} == {"primary"}
     assert [one["score"] for one in predictions] == pytest.approx(alone(name)(found).tolist(), abs=1e-5, rel=1e-5)
-    assert f"{name}.onnx" in model(bench, "status")
+    outputs = [one["outputs"] for one in predictions]
+    if name == "torch":
+        assert [[(one["name"], one["value"]) for one in row] for row in outputs] == [
+            [("loss", pytest.approx(value, abs=1e-4, rel=1e-5))] for value in alone(name, "loss")(found)[:, 0].tolist()
+        ]
+    else:
+        assert outputs == [[]] * EVENTS
+    assert f"{name}.onnx" in model(bench, "list")

@@ -41,6 +41,8 @@ PREDICTION: dict[str, Any] = {
     "features_partition": 0,
     "features_offset": 6,
     "vector": b"",
+    "outputs": [],
+    "reasons": [],
 }
 
 
@@ -55,7 +57,7 @@ def changed(*added: dict[str, Any], nested: tuple[dict[str, Any], ...] = (), **t
     return schema
 
 
-REASONS = {"name": "reasons", "type": {"type": "array", "items": "string"}, "default": []}
+CAUSES = {"name": "causes", "type": {"type": "array", "items": "string"}, "default": []}
 
 
 def test_current_schemas_are_committed_and_read_the_records_of_all_earlier_releases() -> None:
@@ -71,26 +73,26 @@ def test_a_decoder_knows_every_committed_schema(name: str) -> None:
 
 
 def test_a_record_of_an_earlier_release_is_resolved_to_the_current_schema() -> None:
-    later = changed(REASONS)
+    later = changed(CAUSES)
     decoder = HistoryDecoder(later, [PREDICTION_SCHEMA])
-    assert decoder.decode(Encoder(PREDICTION_SCHEMA).encode(PREDICTION)) == PREDICTION | {"reasons": []}
+    assert decoder.decode(Encoder(PREDICTION_SCHEMA).encode(PREDICTION)) == PREDICTION | {"causes": []}
 
 
 def test_a_current_record_is_returned_unchanged() -> None:
-    later = changed(REASONS)
-    record = PREDICTION | {"reasons": ["amount"]}
+    later = changed(CAUSES)
+    record = PREDICTION | {"causes": ["amount"]}
     assert HistoryDecoder(later, [PREDICTION_SCHEMA]).decode(Encoder(later).encode(record)) == record
 
 
 def test_a_record_of_a_later_release_is_unknown() -> None:
     with pytest.raises(UnknownSchema):
-        record_decoder("prediction").decode(Encoder(changed(REASONS)).encode(PREDICTION | {"reasons": []}))
+        record_decoder("prediction").decode(Encoder(changed(CAUSES)).encode(PREDICTION | {"causes": []}))
 
 
 @pytest.mark.parametrize(
     ("later", "problem"),
     [
-        (changed({"name": "reasons", "type": "string"}), "Prediction.reasons was added without a default"),
+        (changed({"name": "causes", "type": "string"}), "Prediction.causes was added without a default"),
         (changed(score="float"), 'Prediction.score was "double", is "float"'),
         (changed(nested=({"name": "late", "type": "boolean"},)), "ViewRef.late was added without a default"),
     ],
@@ -106,7 +108,7 @@ def test_a_change_that_leaves_earlier_records_unreadable_is_refused(
 
 def test_an_addition_with_a_default_only_has_to_be_committed(tmp_path: Path) -> None:
     commit({"prediction": PREDICTION_SCHEMA}, tmp_path)
-    later = {"prediction": changed(REASONS)}
+    later = {"prediction": changed(CAUSES)}
     assert list(history_problems(later, tmp_path)) == ["the current schema of prediction is not committed"]
     assert len(commit(later, tmp_path)) == 1
     assert list(history_problems(later, tmp_path)) == []

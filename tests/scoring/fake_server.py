@@ -53,7 +53,7 @@ class FakeServer:
             raise InferenceError(f"the value {self.refused_value} is refused")
         scores: FloatArray = vectors[:, 0] + np.float32(self.added)
         scores[np.isin(vectors[:, 0], self.numberless)] = self.nothing
-        return scores
+        return scores.reshape(-1, 1)
 
     def load(self, model: ModelMetadata) -> None:
         self._record("load", model)

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
 from schemas.columns import FEWEST
+from schemas.history import record_decoder
 from scoring.batch import Candidates, FeatureReader, encode_results
 from scoring.inference import Scores
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
+from scoring.reasons import Reason
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
@@ -120,7 +122,7 @@ records = st.fixed_dictionaries(
 def outcome(candidates: Candidates, writer: PredictionWriter) -> list[object]:
     """Everything that is written for the candidates."""
     size = len(candidates)
-    scores = Scores(np.linspace(0, 1, size), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
+    scores = Scores(np.linspace(0, 1, size), np.empty((size, 0)), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
     written = [
         record._replace(origin=str(record.origin)) for record in encode_results(candidates, scores, writer, NOW)[0]
     ]
@@ -187,7 +189,7 @@ def test_the_events_of_a_batch_are_told_by_the_partition_of_their_records_and_by
 def scores_of(*values) -> Scores:
     failed = np.array([value is None for value in values])
     numbers = np.array([np.nan if value is None else value for value in values])
-    return Scores(numbers, np.zeros(len(values), np.bool_), failed)
+    return Scores(numbers, np.empty((len(values), 0)), np.zeros(len(values), np.bool_), failed)
 
 
 def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(reader, schema, writer):
@@ -223,3 +225,21 @@ def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_i
     assert {reason(letter) for letter in letters} == {("score", "penstock.TooLarge")}
     assert all(prediction.bytes <= 5_000 for prediction in predictions)
     assert len(predictions) + len(letters) == 4
+
+
+def test_a_positive_prediction_has_the_reasons_of_its_score_and_a_negative_one_none(pipeline, reader, schema):
+    class Attribution:
+        """Every vector has its first value as the contribution of its first input."""
+
+        def top(self, vectors, count):
+            assert count == 3
+            return [(Reason(pipeline.model.inputs[0], float(vector[0])),) for vector in vectors]
+
+    explaining = PredictionWriter(
+        pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), attribution=Attribution(), max_bytes=1 << 20
+    )
+    batch = [consumed(n, Encoder(schema).encode(record(n, event={"amount": 2.0 + n}))) for n in range(3)]
+    candidates = reader.decode(batch, NOW).candidates
+    predictions, _ = encode_results(candidates, scores_of(0.9, 0.1, float("nan")), explaining, NOW)
+    found = [record_decoder("prediction").decode(prediction.value)["reasons"] for prediction in predictions]
+    assert found == [[{"input": pipeline.model.inputs[0], "contribution": 2.0}], []]

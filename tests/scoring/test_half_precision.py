@@ -11,14 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from penstock.errors import PenstockError
 from penstock.paths import ROOT
+from schemas.categories import code_of
+from scoring.encodings import Vocabulary
 from scoring.half_precision import TOLERANCE, score_rounding, to_half_precision
 from scoring.model_import import CheckRows, ImportRequest, import_onnx, read_check_rows
-from scoring.onnx_wrapping import ScoreOutput
+from scoring.onnx_session import open_session, outputs_of
+from scoring.onnx_wrapping import Conversions, ScoreOutput
 from scoring.training import score_onnx
 
 MODELS = ROOT / "tests" / "models"
 INPUTS = ("event.amount", "activity.amount_sum_1h", "activity.count_1h")
-REQUEST = ImportRequest(ScoreOutput("risk"), {"activity.count_1h": 0.0}, fp16=True)
+REQUEST = ImportRequest(ScoreOutput("risk"), Conversions({"activity.count_1h": 0.0}), fp16=True)
 
 
 def test_a_network_in_fp16_scores_its_check_rows_within_the_stated_tolerance() -> None:
@@ -76,6 +79,18 @@ def test_a_model_that_fp16_changes_too_much_is_refused_though_it_is_right_in_flo
         import_onnx(path, INPUTS, {}, rows, ImportRequest(fp16=True))
     assert str(refused.value.where).endswith("linear.onnx in FP16")
     assert "without --fp16" in str(refused.value.next)
+
+
+def test_a_network_of_a_category_with_kept_outputs_can_compute_in_fp16(tmp_path: Path) -> None:
+    path = linear(tmp_path, [0.1, 1.0, 0.5])
+    of = Conversions(encodings={"event.amount": Vocabulary(values=("(others)", "FR", "DE"))})
+    vectors = np.array([[code_of(b"DE"), 1, 2], [code_of(b"XX"), 1, 2], [np.nan, 3, 4]], dtype=np.float32)
+    rows = CheckRows(vectors, np.array([2.2, 2.0, 5.0]))
+    request = ImportRequest(conversions=of, keep=("y",), tolerance=1e-5, fp16=True)
+    model = import_onnx(path, INPUTS, {}, rows, request, ("event.amount",))
+    assert 0 < model.manifest.difference <= TOLERANCE
+    assert model.manifest.kept == ("y",)
+    assert outputs_of(open_session(model.onnx), vectors) == pytest.approx(np.array([rows.scores] * 2).T, rel=TOLERANCE)
 
 
 def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:

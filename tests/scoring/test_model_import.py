@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from penstock.errors import PenstockError
 from penstock.paths import ROOT
 from scoring.model_import import CheckRows, ImportRequest, import_onnx, read_check_rows
-from scoring.onnx_wrapping import ScoreOutput
+from scoring.onnx_wrapping import Conversions, ScoreOutput
 from scoring.trained_model import ImportManifest, TrainedModel
 from scoring.training import score_onnx
 
@@ -36,7 +36,7 @@ def imported(name: str, **request: Any) -> TrainedModel[ImportManifest]:
     [
         ("lightgbm", {}, "probabilities", 1),
         ("xgboost", {}, "variable", 0),
-        ("torch", {"output": ScoreOutput("risk"), "nulls": {"activity.count_1h": 0.0}}, "risk", 0),
+        ("torch", {"output": ScoreOutput("risk"), "conversions": Conversions({"activity.count_1h": 0.0})}, "risk", 0),
     ],
 )
 def test_a_model_of_another_library_gives_the_scores_that_it_gave_there(
@@ -58,10 +58,10 @@ def test_the_other_output_of_a_network_can_be_the_score() -> None:
     rows = read_check_rows(MODELS / "torch.parquet", INPUTS)
     nulls = {"activity.count_1h": 0.0}
     with pytest.raises(PenstockError, match="200 of 200 rows have another score"):
-        imported("torch", output=ScoreOutput("loss"), nulls=nulls)
+        imported("torch", output=ScoreOutput("loss"), conversions=Conversions(nulls))
     again = CheckRows(rows.vectors, rows.scores * np.nan)
     with pytest.raises(PenstockError, match=r"row 0 \S+ instead of nan"):
-        import_onnx(MODELS / "torch.onnx", INPUTS, VIEWS, again, ImportRequest(ScoreOutput("risk"), nulls))
+        import_onnx(MODELS / "torch.onnx", INPUTS, VIEWS, again, ImportRequest(ScoreOutput("risk"), Conversions(nulls)))
 
 
 def made(
@@ -89,12 +89,13 @@ def attempt(path: Path, scores: Any, **request: Any) -> TrainedModel[ImportManif
     return import_onnx(path, INPUTS, VIEWS, rows, ImportRequest(**request))
 
 
-FLOAT, DOUBLE, INT64, INT32, BOOL = (
+FLOAT, DOUBLE, INT64, INT32, BOOL, TEXT = (
     TensorProto.FLOAT,
     TensorProto.DOUBLE,
     TensorProto.INT64,
     TensorProto.INT32,
     TensorProto.BOOL,
+    TensorProto.STRING,
 )
 SUM = [helper.make_node("ReduceMax", ["x"], ["y"], axes=[1], keepdims=1)]
 
@@ -103,7 +104,7 @@ SUM = [helper.make_node("ReduceMax", ["x"], ["y"], axes=[1], keepdims=1)]
 def test_one_matrix_of_any_floating_type_is_taken(kind: int, tmp_path: Path) -> None:
     path = made(tmp_path, {"x": (kind, ["N", 3])}, SUM, {"y": (kind, ["N", 1])})
     filled = np.where(np.isnan(X), 9, X).max(axis=1)
-    model = attempt(path, filled, nulls={"activity.amount_sum_1h": 9.0})
+    model = attempt(path, filled, conversions=Conversions({"activity.amount_sum_1h": 9.0}))
     assert score_onnx(model.onnx, X).tolist() == filled.tolist()
 
 
@@ -122,7 +123,7 @@ def test_one_tensor_for_each_input_is_taken_in_its_own_type_and_shape(
     path = made(tmp_path, tensors, nodes, {"y": (FLOAT, shape)})
     second = [1.0, 1.0, 1.0] if kind == BOOL else [2.0, 5.0, -1.0]
     expected = X[:, 0] + np.array(second, dtype=np.float32) + X[:, 2]
-    model = attempt(path, expected, nulls={"activity.amount_sum_1h": 5.0})
+    model = attempt(path, expected, conversions=Conversions({"activity.amount_sum_1h": 5.0}))
     assert score_onnx(model.onnx, X).tolist() == expected.tolist()
     with pytest.raises(PenstockError, match=r"takes activity\.amount_sum_1h as \w+, which has no null"):
         attempt(path, expected)
@@ -154,7 +155,8 @@ BOTH = [*WIDE, helper.make_node("Identity", ["x"], ["z"])]
             {"y": (FLOAT, ["N", 4])},
             r"takes x float32 \[N, 4\], the pipeline has 3 inputs",
         ),
-        ({"x": (TensorProto.STRING, ["N", 3])}, WIDE, {"y": (TensorProto.STRING, ["N", 3])}, "takes no numbers"),
+        ({"x": (TEXT, ["N", 3])}, WIDE, {"y": (TEXT, ["N", 3])}, r"event\.amount is a number, the model takes it as t"),
+        ({"x": (TensorProto.COMPLEX64, ["N", 3])}, WIDE, WHOLE, "takes neither numbers nor texts"),
         ({"x": (FLOAT, ["N", 3]), "k2": (FLOAT, ["N"])}, WIDE, WHOLE, r"no tensor is named event\.amount or"),
         ({"x": (FLOAT, [1, 3])}, WIDE, {"y": (FLOAT, [1, 3])}, "cannot score the 3 rows"),
         ({"x": (FLOAT, ["N", 3])}, BOTH, TWO, "several outputs that can be the score: y float32"),
@@ -178,7 +180,7 @@ def test_an_output_that_does_not_exist_a_null_of_no_input_and_an_old_operator_se
     with pytest.raises(PenstockError, match="output no is no tensor"):
         attempt(path, X[:, 0], output=ScoreOutput("no"))
     with pytest.raises(PenstockError, match="--null names no, which is no input"):
-        attempt(path, X[:, 0], nulls={"no": 1.0})
+        attempt(path, X[:, 0], conversions=Conversions({"no": 1.0}))
     old = made(tmp_path, {"x": (FLOAT, ["N", 3])}, WIDE, WHOLE, opset=8)
     with pytest.raises(PenstockError, match="operator set 8, at least 9"):
         attempt(old, X[:, 0])

@@ -16,6 +16,7 @@ from schemas.columns import ColumnReader
 from schemas.records import PREDICTION_SCHEMA
 from scoring.decision import Policy
 from scoring.prediction_format import ModelIdentity, PredictionFormat, encode_integer, encode_text, text_of
+from scoring.reasons import Reason
 from streams.plan.feature_records import features_schema
 from tests.plans import COUNT, make_plan, view_of
 
@@ -26,7 +27,9 @@ FIELDS = [
 ]
 PLAN = make_plan(fields=FIELDS, views=[view_of(COUNT, name="first"), view_of(COUNT, name="second")])
 VIEWS = [(view.name, view.id) for view in PLAN.views]
-FORMAT = PredictionFormat("p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"))
+FORMAT = PredictionFormat(
+    "p", VIEWS, "first", ModelIdentity("m" * 70, "3"), Policy(0.5, "block", "pass"), kept=("loss", "o" * 70)
+)
 
 texts = st.text(max_size=5) | st.text(min_size=60, max_size=70)
 longs = st.integers(-(2**54), 2**54)
@@ -49,7 +52,14 @@ records = st.fixed_dictionaries(
 )
 
 
-def expected(record: dict[str, Any], consumed: Consumed, vector: bytes, score: float) -> bytes:
+def expected(
+    record: dict[str, Any],
+    consumed: Consumed,
+    vector: bytes,
+    score: float,
+    outputs: tuple[float, ...],
+    reasons: list[Reason],
+) -> bytes:
     first = record["first"]
     return Encoder(PREDICTION_SCHEMA).encode(
         {
@@ -71,23 +81,37 @@ def expected(record: dict[str, Any], consumed: Consumed, vector: bytes, score: f
             "features_partition": consumed.partition,
             "features_offset": consumed.offset,
             "vector": vector,
+            "outputs": [{"name": name, "value": one} for name, one in zip(("loss", "o" * 70), outputs, strict=False)],
+            "reasons": [reason._asdict() for reason in reasons],
         }
     )
 
 
+NOW = encode_integer(1_800_000_000_000)
+REASONS = st.lists(st.builds(Reason, texts, st.floats(0)), max_size=3)
+KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
+
+
 @settings(derandomize=True, deadline=None, max_examples=100)
-@given(st.lists(records, min_size=1, max_size=4), st.binary(max_size=300), st.floats(0, 1), st.integers(0, 2**60))
-def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset):
+@given(
+    st.lists(records, min_size=1, max_size=4),
+    st.binary(max_size=300),
+    st.floats(0, 1),
+    st.integers(0, 2**60),
+    KEPT,
+    REASONS,
+)
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons):
     located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
     assert located.plain.all()
     consumed = Consumed("features.p", 3, offset, None, None, [])
     for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
         decision = Policy(0.5, "block", "pass").decide(score)
         written = {
-            FORMAT.encode(consumed, parts, vector, score, decision, "fallback", encode_integer(1_800_000_000_000))
+            FORMAT.encode(consumed, parts, vector, score, decision, "fallback", NOW, outputs=outputs, reasons=reasons)
             for parts in (copied, FORMAT.parts_of_record(record))
         }
-        assert written == {expected(record, consumed, vector, score)}
+        assert written == {expected(record, consumed, vector, score, outputs, reasons)}
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])

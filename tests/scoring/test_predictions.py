@@ -75,6 +75,8 @@ def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
         "features_topic": "features.taps",
         "features_partition": 2,
         "features_offset": 41,
+        "outputs": [],
+        "reasons": [],
     }
 
 

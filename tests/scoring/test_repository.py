@@ -8,8 +8,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
+from scoring.hosted_model import Probe
 from scoring.repository import ModelRepository, ServingConfig, config_text
-from scoring.trained_model import ModelManifest, TrainedModel, Validation
+from scoring.trained_model import HostedVersion, ImportManifest, ModelManifest, TrainedModel, Validation
+from tests.scoring.fake_hosted import HOSTED
 
 INPUTS = ("event.amount", "card.sum_1h", "card.count_24h")
 
@@ -47,7 +49,8 @@ def test_versions_count_up_and_contain_all_their_files(repository):
     assert [repository.add("fraud", trained()) for _ in range(3)] == [1, 2, 3]
     assert repository.versions("fraud") == [1, 2, 3]
     folder = repository.folder("fraud", 2)
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "baseline.onnx", "model.py", "manifest.json"}
+    written = {"model.onnx", "baseline.onnx", "model.py", "manifest.json", "hashes.json"}
+    assert {path.name for path in folder.iterdir()} == written
     assert (folder / "model.onnx").read_bytes() == b"an onnx file"
     assert "class TritonPythonModel" in (folder / "model.py").read_text()
 
@@ -99,7 +102,7 @@ def test_a_failed_write_leaves_no_files(repository, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scoring.repository.shutil.copyfile", no_space)
+    monkeypatch.setattr("scoring.repository.Path.write_bytes", no_space)
     with pytest.raises(OSError, match="No space left"):
         repository.add("fraud", trained())
     assert list((repository.root / "fraud").iterdir()) == []
@@ -257,3 +260,38 @@ def test_restoring_no_configuration_removes_it(repository):
     repository.add("fraud", trained())
     repository.restore("fraud", None)
     assert repository.configuration("fraud") is None
+
+
+def hosted(inputs=INPUTS) -> HostedVersion:
+    about = {"file": "risk", "sha256": "", "producer": "", "output": "y", "column": 0, "nulls": {}}
+    checked = {"check_rows": 1, "check_sha256": "", "difference": 0.0}
+    manifest = ImportManifest(inputs=inputs, views={}, libraries={}, hosted=HOSTED, **about, **checked)
+    return HostedVersion(manifest, Probe(vectors=((1.0, None, 2.0),), scores=(0.5,)), lambda vectors: vectors[:, 0])
+
+
+def test_a_version_that_calls_a_hosted_model_has_its_mapping_in_place_of_a_file(repository):
+    repository.add("fraud", trained())
+    assert repository.add("fraud", hosted()) == 2
+    folder = repository.folder("fraud", 2)
+    names = {"hosted.json", "hosted_tensors.py", "model.py", "manifest.json", "hashes.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert "hosted_tensors" in (folder / "model.py").read_text()
+    assert (repository.hosted("fraud", 1), repository.hosted("fraud", 2)) == (None, HOSTED)
+    assert repository.manifest("fraud", 2) == hosted().manifest
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "fil"])
+def test_it_is_run_by_the_python_backend_alone(repository, backend):
+    repository.add("fraud", trained())
+    repository.add("fraud", hosted())
+    with pytest.raises(PenstockError, match="by the Python backend alone"):
+        repository.configure("fraud", 2, backend)
+    assert repository.serving_config("fraud").version == 1
+    assert repository.configure("fraud", 2).versions == (1, 2)
+
+
+def test_another_backend_leaves_it_behind(repository):
+    repository.add("fraud", hosted())
+    repository.add("fraud", trained())
+    assert repository.configure("fraud", 2, "onnxruntime").versions == (2,)
+    assert repository.configure("fraud", 2, "python").versions == (2,)

@@ -30,6 +30,7 @@ def test_every_series_exists_from_the_start_so_that_rates_begin_at_zero(
     ):
         for value in values:
             assert registry.get_sample_value(f"penstock_scorer_{name}", {"pipeline": "fraud", label: value}) == 0
+    assert registry.get_sample_value("penstock_scorer_waits_total", {"pipeline": "fraud"}) == 0
 
 
 def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
 from scoring.startup import check_model, describe_model, retention_warnings, warm_up
 from streams.plan.compiler import compile_plan
-from streams.plan.model import PipelinePlan
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.scorer_bench import define
 
@@ -19,10 +17,15 @@ def pipeline(tmp_path_factory):
     return define(tmp_path_factory.mktemp("pipeline"), "startup", partitions=1)[1]
 
 
-def served(pipeline, inputs=None, views=None, max_batch_size=4096) -> ModelMetadata:
+def served(pipeline, inputs=None, views=None, max_batch_size=4096, categories=()) -> ModelMetadata:
     current = {view.name: f"{view.version}:{view.hash}" for view in compile_plan(pipeline).views}
     return ModelMetadata(
-        pipeline.model.name, 3, inputs or pipeline.model.inputs, current if views is None else views, max_batch_size
+        pipeline.model.name,
+        3,
+        inputs or pipeline.model.inputs,
+        current if views is None else views,
+        max_batch_size,
+        categories=categories,
     )
 
 
@@ -63,14 +66,9 @@ def test_views_that_the_model_does_not_read_are_ignored(pipeline):
     check_model(pipeline, compile_plan(pipeline), served(pipeline, views={**current, "other": "1:ffff"}), 100)
 
 
-@pytest.mark.parametrize("kind", ["string", "double[]"])
-def test_an_input_that_is_not_a_number_is_refused(pipeline, kind):
-    plan = compile_plan(pipeline).model_dump()
-    for stage in plan["stages"]:
-        for feature in stage["views"][0]["features"]:
-            feature["type"] = kind
-    with pytest.raises(PenstockError, match=f"is of type {re.escape(kind)}, a model takes numbers"):
-        check_model(pipeline, PipelinePlan.model_validate(plan), served(pipeline), 100)
+def test_an_input_that_is_a_category_only_here_or_only_in_the_model_is_refused(pipeline):
+    error = refusal(pipeline, served(pipeline, categories=("activity.count_1h",)))
+    assert error.what == "input 'activity.count_1h' is a number in the pipeline and a category in the model"
 
 
 def test_batches_larger_than_the_models_maximum_are_refused(pipeline):

@@ -8,7 +8,12 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from penstock.errors import PenstockError
+from schemas.categories import code_of
+from scoring.attribution import explain
+from scoring.custom_training import table_of
+from scoring.encodings import OTHERS
 from scoring.model_metadata import INPUT, OUTPUT
+from scoring.reasons import Attribution
 from scoring.training import auc, score_onnx, to_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
 
@@ -237,3 +242,64 @@ def training_set_with_late_positives(count) -> TrainingSet:
     truth[320:] = 0
     truth[-count:] = 1
     return replace(data, y=truth)
+
+
+def categorical_set(rows=2000) -> TrainingSet:
+    """Labels that depend on a country, whose text is an input, and on a shop, whose number is a category."""
+    rng = np.random.default_rng(3)
+    inputs = ("event.country", "event.amount", "event.shop")
+    countries, shops = rng.choice(["AA", "BB", "CC", "DD"], rows), rng.integers(10**12, 10**12 + 40, rows)
+    risk = np.isin(countries, ["AA", "CC"]) * 2.0 + (shops % 2) + rng.normal(size=rows)
+    coded = {
+        "event.country": {code_of(text.encode()): str(text) for text in set(countries)},
+        "event.shop": {code_of(str(shop).encode()): str(shop) for shop in set(shops.tolist())},
+    }
+    of_text = {name: {text: code for code, text in texts.items()} for name, texts in coded.items()}
+    amounts = rng.normal(size=rows)
+    values = [
+        [of_text["event.country"][c], a, of_text["event.shop"][str(s)]]
+        for c, a, s in zip(countries, amounts, shops, strict=True)
+    ]
+    vectors = np.array(values, np.float32)
+    joined = join(
+        [FeatureRow(f"e{i}", i, i, 0, (i,), vectors[i]) for i in range(rows)],
+        [LabelRow(f"e{i}", i, (i,), bool(risk[i] > 1.5)) for i in range(rows)],
+        inputs=inputs,
+        views={},
+        until_ms=None,
+        categories=("event.country", "event.shop"),
+    )
+    return replace(joined, texts=coded)
+
+
+def test_a_model_learns_from_categories_and_takes_their_codes():
+    data = categorical_set()
+    made = train(data, seed=1)
+    assert made.manifest.validation.auc > 0.8
+    assert made.manifest.categories == ("event.country", "event.shop")
+    vocabulary = made.manifest.encodings["event.country"].values
+    assert vocabulary[0] == OTHERS
+    assert [set(vocabulary[1:3]), set(vocabulary[3:])] == [{"BB", "DD"}, {"AA", "CC"}]
+    assert len(made.manifest.encodings["event.shop"].values) == 41
+    scores = score_onnx(made.onnx, data.X)
+    assert auc(scores, data.y) > 0.8
+    unknown = np.array([[code_of(b"never seen"), 0.0, np.nan], [np.nan, 0.0, code_of(b"1")]], np.float32)
+    first, second = score_onnx(made.onnx, unknown)
+    assert first == second, "a text that is not known is as null"
+
+
+def test_a_function_of_the_users_gets_the_texts_of_categories():
+    table = table_of(categorical_set())
+    assert set(table["event.country"].to_pylist()) == {"AA", "BB", "CC", "DD"}
+    assert table["event.shop"][0].as_py().startswith("1000000000")
+
+
+def test_the_reasons_of_a_model_of_categories_name_its_inputs():
+    data = categorical_set()
+    made = train(data, seed=1)
+    found = explain(made.onnx, data.X)
+    assert isinstance(found, Attribution)
+    contributions = found.contributions(data.X)
+    margins = np.log(score_onnx(made.onnx, data.X) / (1 - score_onnx(made.onnx, data.X)))
+    assert found.base + contributions.sum(axis=1) == pytest.approx(margins, abs=1e-3)
+    assert np.abs(contributions).mean(axis=0).argmax() == data.inputs.index("event.country")

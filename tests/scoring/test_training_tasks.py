@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
 
 from penstock.commands.model.manifests import training_of
+from schemas.categories import code_of
+from scoring.attribution import explain
 from scoring.custom_training import table_of, train_with
+from scoring.encodings import OTHERS, Vocabulary
+from scoring.reasons import Attribution
 from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
 from scoring.training import score_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, Truth, join
@@ -151,3 +156,24 @@ def test_the_command_says_what_was_trained(
     assert "mean absolute error" in said(regression)["R²"]
     assert said(multiclass)["trained on"].startswith("1,500 events of 3 classes, ")
     assert "without windowed features" in said(multiclass)["AUC"]
+
+
+def test_a_regression_learns_from_categories_in_the_order_of_their_means() -> None:
+    rng = np.random.default_rng(0)
+    countries = rng.choice(["AA", "BB", "CC"], ROWS)
+    codes = {text: code_of(text.encode()) for text in ("AA", "BB", "CC")}
+    means = {"AA": 50.0, "BB": -70.0, "CC": 10.0}
+    values = [means[text] for text in countries] + rng.normal(size=ROWS)
+    vectors = np.array([[codes[text], 0.0, np.nan] for text in countries], np.float32)
+    data = replace(
+        VALUES, X=vectors, y=values, categories=INPUTS[:1], texts={INPUTS[0]: {code: t for t, code in codes.items()}}
+    )
+    made = train(data, seed=1)
+    assert made.manifest.encodings[INPUTS[0]] == Vocabulary(values=(OTHERS, "BB", "CC", "AA"))
+    assert score_onnx(made.onnx, vectors) == pytest.approx(values, abs=5)
+    assert made.manifest.importance[0].input == INPUTS[0]
+    assert made.manifest.importance[0].loss > 0.5
+    reasons = explain(made.onnx, vectors)
+    assert isinstance(reasons, Attribution)
+    found = reasons.base + reasons.contributions(vectors).sum(axis=1)
+    assert found == pytest.approx(score_onnx(made.onnx, vectors), abs=1e-3)

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from penstock.paths import ROOT
+from scoring.encodings import Buckets
 from scoring.model_import import ImportRequest, import_onnx, read_check_rows
-from scoring.onnx_wrapping import ScoreOutput, Tensors, wrap
+from scoring.onnx_wrapping import Conversions, Output, ScoreOutput, Tensors, wrap
 from scoring.training import score_onnx, to_onnx
 from scoring.treelite_export import NoTreeFormError, predict, to_checkpoint, with_checkpoint
 
@@ -61,7 +62,7 @@ def ensemble(trees: list[list[tuple[Any, ...]]], *, kind: str = "Regressor", **m
 
 
 def wrapped(model: onnx.ModelProto, column: int = 0, nulls: dict[str, float] | None = None) -> bytes:
-    return wrap(model, Tensors(model.graph.input[0]), INPUTS, nulls or {}, "out", column)
+    return wrap(model, Tensors(model.graph.input[0]), INPUTS, Conversions(nulls or {}), [Output("out", column)])
 
 
 def scores_by_fil(content: bytes, rows: np.ndarray) -> np.ndarray:
@@ -152,7 +153,7 @@ def test_an_imported_model_scores_its_check_rows_under_fil(name: str) -> None:
 
 def test_a_network_has_no_checkpoint_and_its_manifest_says_why() -> None:
     rows = read_check_rows(MODELS / "torch.parquet", INPUTS)
-    request = ImportRequest(ScoreOutput("risk"), nulls={"activity.count_1h": 0.0})
+    request = ImportRequest(ScoreOutput("risk"), Conversions({"activity.count_1h": 0.0}))
     model = with_checkpoint(import_onnx(MODELS / "torch.onnx", INPUTS, {}, rows, request), rows.vectors)
     assert model.checkpoint is None
     assert model.manifest.no_fil == "it is no ensemble of trees alone: its score comes out of Sigmoid"
@@ -175,6 +176,17 @@ ROWS = np.array([[0, 0, 0], [1, 1, 1]], dtype=np.float32)
 def test_what_is_not_one_sum_of_trees_is_refused_with_the_reason(model: Any, column: int, says: str) -> None:
     with pytest.raises(NoTreeFormError, match=says):
         to_checkpoint(wrapped(model, column), ROWS)
+
+
+def test_kept_outputs_and_categories_have_no_place_in_fil() -> None:
+    model = ensemble([STUMP, STUMP], kind="Classifier", class_ids=[0, 2, 1, 2], classlabels_int64s=[0, 1, 2])
+    tensors = Tensors(model.graph.input[0])
+    kept = wrap(model, tensors, INPUTS, Conversions(), [Output("out", 2), Output("out", 1, "out:1")])
+    with pytest.raises(NoTreeFormError, match="it has further outputs"):
+        to_checkpoint(kept, ROWS)
+    encoded = Conversions(encodings={INPUTS[0]: Buckets(number=4)})
+    with pytest.raises(NoTreeFormError, match="do not see the inputs as they are, but what Concat makes of them"):
+        to_checkpoint(wrap(model, tensors, INPUTS, encoded, [Output("out", 2)]), ROWS)
 
 
 def test_of_several_sums_the_one_of_the_score_is_taken() -> None:

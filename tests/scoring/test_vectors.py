@@ -1,5 +1,10 @@
+import hashlib
+
 import numpy as np
 
+from schemas.categories import code_of
+from schemas.codec import Encoder
+from schemas.columns import ColumnReader
 from scoring.vectors import Vectorizer, packed_vectors
 
 INPUTS = ("card.count_1h", "event.amount", "card.mean_1h", "event.online")
@@ -43,3 +48,46 @@ def test_packed_vectors_unpack_to_the_same_bits():
     packed = packed_vectors(vectors)
     assert list(map(len, packed)) == [8, 8, 8]
     assert np.frombuffer(b"".join(packed), dtype="<f4").tobytes() == vectors.tobytes()
+
+
+def test_a_category_is_its_code_one_by_one_and_in_columns_alike():
+    schema = {
+        "type": "record",
+        "name": "Features",
+        "fields": [
+            {
+                "name": "event",
+                "type": {
+                    "type": "record",
+                    "name": "Event",
+                    "fields": [
+                        {"name": "country", "type": ["null", "string"]},
+                        {"name": "shop", "type": ["null", "long"]},
+                        {"name": "amount", "type": "double"},
+                    ],
+                },
+            }
+        ],
+    }
+    values = [("DE", 2**53 + 1, 1.0), (None, None, 2.0), ("Åland", -3, 3.0), ("", 0, 4.0)]
+    records = [{"event": dict(zip(("country", "shop", "amount"), row, strict=True))} for row in values]
+    vectorizer = Vectorizer(("event.country", "event.amount", "event.shop"), categories=("event.country", "event.shop"))
+    found = vectorizer.vectors(records)
+    nan = float("nan")
+    expected = [
+        [nan if c is None else code_of(c.encode()), a, nan if s is None else code_of(str(s).encode())]
+        for c, s, a in values
+    ]
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    columns = ColumnReader(schema).locate([Encoder(schema).encode(one) for one in records])
+    assert columns.plain.all()
+    np.testing.assert_array_equal(vectorizer.of_columns(columns), found)
+
+
+def test_a_code_is_a_whole_number_that_float32_holds():
+    assert code_of(b"DE") == 1 + int.from_bytes(hashlib.blake2b(b"DE", digest_size=3).digest(), "big")
+    codes = np.array([code_of(str(n).encode()) for n in range(20_000)])
+    assert codes.min() >= 1
+    assert codes.max() <= 2**24
+    assert (codes.astype(np.float32) == codes).all()
+    assert len(np.unique(codes)) > 19_980

@@ -145,6 +145,8 @@ def prediction(number: int = 0, entity: str | None = "c1", **changes: Any) -> di
         "features_partition": 0,
         "features_offset": number,
         "vector": b"\x00\x00\x48\x41",
+        "outputs": [{"name": "loss", "value": 2.5}],
+        "reasons": [{"input": "trade.count_1h", "contribution": 0.5}],
     } | changes
 
 

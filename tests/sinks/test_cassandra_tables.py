@@ -67,6 +67,7 @@ def test_predictions_keep_every_field_and_the_position_of_their_source() -> None
     columns = prediction_table("payments", 1).columns
     assert columns["vector"] == "blob"
     assert columns["views"] == "frozen<list<tuple<text, text, bigint, bigint, bigint>>>"
+    assert columns["reasons"] == columns["outputs"] == "frozen<list<tuple<text, double>>>"
     assert {"source_topic", "source_partition", "source_offset", "source_timestamp"} <= columns.keys()
     assert prediction_row(prediction(3)).keys() == columns.keys() | {"slot"}
     assert prediction_by_entity_table("payments", 1).columns.keys() <= columns.keys() | {"slot"}

@@ -13,6 +13,7 @@ from tests.plans import make_plan, view_of
 from tests.verify.test_check_features import COUNT
 from verify.check_predictions import PredictionFindings, check_predictions
 from verify.emissions import JudgedEvent
+from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)], passthrough=[("x", "double")])
@@ -20,7 +21,7 @@ MODEL = Model(name="m", inputs=("event.x", "v.n"), threshold=0.5, positive="bloc
 
 
 def double_of_first(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return vectors[:, 0] * 2
+    return vectors[:, :1] * 2
 
 
 def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], list[Published]]:
@@ -51,6 +52,8 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
             "features_partition": 0,
             "features_offset": n + 100,
             "vector": vector.tobytes(),
+            "outputs": [],
+            "reasons": [],
         }
         features.append(record)
         predictions.append(Published(0, n, b"a", value))
@@ -97,6 +100,8 @@ def test_wrong_scores_vectors_decisions_and_references_are_found() -> None:
         {"vector": b"\0" * 8},
         {"decision": "block"},
         {"views": []},
+        {"outputs": [{"name": "loss", "value": 0.0}]},
+        {"reasons": [{"input": "event.x", "contribution": 1.0}]},
         {"features_offset": 1},
         {"event_id": "other"},
     ):
@@ -125,6 +130,30 @@ def test_decisions_under_another_policy_are_reported_as_unchecked() -> None:
     assert findings.unchecked == ["the decisions of 1 prediction: policy 000000000000 is not the definition's"]
 
 
+def test_scores_of_a_model_that_cannot_be_asked_are_unchecked_and_the_rest_is_checked() -> None:
+    def nobody(_version: str) -> Scorer:
+        raise CannotBeAsked("model risk version 3 in Triton is not loaded")
+
+    events, features, predictions = world(3)
+    predictions[1] = with_value(predictions[1], vector=b"\0" * 8)
+    predictions[2] = with_value(predictions[2], score=0.3)
+    findings = check_predictions(PLAN, MODEL, events, features, predictions, nobody)
+    assert findings.mismatches == 1
+    assert findings.unchecked == [
+        "the scores of 3 predictions by version 1: model risk version 3 in Triton is not loaded"
+    ]
+
+
+def test_a_score_may_differ_by_the_tolerance_of_its_version_and_no_more() -> None:
+    events, features, predictions = world(2)
+    near = [with_value(one, score=one.value["score"] + 0.0009) for one in predictions]
+    for tolerance, mismatches in ((0.001, 0), (0.0008, 2)):
+        findings = check_predictions(
+            PLAN, MODEL, events, features, near, lambda _: double_of_first, tolerance_of=lambda _, t=tolerance: t
+        )
+        assert findings.mismatches == mismatches
+
+
 def earlier(record: Published, *views: str) -> Published:
     """The record as an earlier definition of these views wrote it."""
     return replace(record, value=record.value | dict.fromkeys(views), lacks=frozenset(views))
@@ -149,3 +178,31 @@ def test_predictions_of_an_earlier_definitions_model_are_reported_as_unchecked()
     findings = check(events, features, predictions)
     assert findings.mismatches == 0
     assert findings.unchecked == ["the scores of 1 prediction: model before is not the definition's"]
+
+
+def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -> None:
+    def contributions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.stack([vectors[:, 0], -vectors[:, 1]], axis=1)
+
+    events, features, predictions = world(5)  # the scores 0.6 and 0.8 are positive
+    named = [
+        with_value(one, reasons=[{"input": "event.x", "contribution": n / 10}]) if n >= 3 else one
+        for n, one in enumerate(predictions)
+    ]
+
+    def wrong(some: list[Published]) -> int:
+        return check_predictions(
+            PLAN,
+            MODEL,
+            events,
+            features,
+            some,
+            lambda _: double_of_first,
+            contributions_of=lambda _: contributions,
+        ).mismatches
+
+    assert wrong(named) == 0
+    assert wrong(predictions) == 2
+    assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "event.x", "contribution": 0.5}])]) == 1
+    assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "v.n", "contribution": 0.4}])]) == 1
+    assert wrong([with_value(named[0], reasons=named[4].value["reasons"]), *named[1:]]) == 1

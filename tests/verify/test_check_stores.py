@@ -47,6 +47,8 @@ def prediction(**changes: Any) -> Published:
         "model_version": "1",
         "source": SOURCE,
         "views": [],
+        "outputs": [],
+        "reasons": [],
     }
     return Published(3, 40, b"a", value | changes)
 

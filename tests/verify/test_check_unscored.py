@@ -12,11 +12,12 @@ from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
 from tests.verify.test_check_predictions import MODEL, PLAN, world
 from verify.check_unscored import UnscoredFindings, check_unscored
+from verify.hosted import CannotBeAsked
 from verify.published import Position
 
 
 def nan_for_the_second(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.where(vectors[:, 0] == np.float32(0.1), np.nan, vectors[:, 0])
+    return np.where(vectors[:, :1] == np.float32(0.1), np.nan, vectors[:, :1])
 
 
 def letter(event: int, **changes: Any) -> Record:
@@ -84,3 +85,24 @@ def test_a_letter_that_was_replayed_answers_nothing_and_must_still_be_true() -> 
     assert findings.examples == [
         "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
     ]
+
+
+def cannot_be_asked(_: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    raise CannotBeAsked("model risk version 3 in Triton is not loaded")
+
+
+@pytest.mark.parametrize("reason", ["penstock.NotANumber", "penstock.ModelFailed"])
+def test_a_letter_that_only_a_model_out_of_reach_could_prove_is_unchecked(reason: str) -> None:
+    _, features, _ = world(3)
+    found = check_unscored(PLAN, MODEL, features, [letter(0, reason=reason)], (), lambda: [cannot_be_asked])
+    assert (found.mismatches, found.positions) == (0, {Position(0, 0)})
+    assert found.unchecked == [
+        f"predictions.dlq[0]@0: whether {reason} is true: model risk version 3 in Triton is not loaded"
+    ]
+
+
+def test_a_letter_that_another_version_proves_is_true_without_it() -> None:
+    _, features, _ = world(3)
+    scorers = [cannot_be_asked, nan_for_the_second]
+    found = check_unscored(PLAN, MODEL, features, [letter(1)], (), lambda: scorers)
+    assert (found.mismatches, found.unchecked) == (0, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +19,8 @@ from penstock.commands.errors import pipeline_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from scoring.gates.card import card
 from scoring.gates.gates import Limits, Verdict
 from scoring.gates.report import Report, as_json, as_junit, as_markdown, evidence
-from scoring.repository import ModelRepository
 from streams.plan.project import open_project
 
 
@@ -43,13 +42,19 @@ def _print_text(report: Report) -> None:
     click.echo(f"{report.model} version {report.version}{against}, on {events}: {verdict}")
 
 
-_FORMATS: Mapping[str, Callable[[Report], None]] = {
+FORMATS: Mapping[str, Callable[[Report], None]] = {
     "text": _print_text,
     "json": lambda report: click.echo(as_json(report)),
     "junit": lambda report: click.echo(as_junit(report), nl=False),
     "markdown": lambda report: click.echo(as_markdown(report), nl=False),
 }
-_EXIT = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
+gates_option = click.option(
+    "--gates",
+    "limits",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A TOML file with other limits than the defaults.",
+)
 
 
 @click.command()
@@ -63,46 +68,34 @@ _EXIT = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
 )
 @click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
 @click.option("--against", type=click.IntRange(min=1), help="The version to compare with (default: the one served).")
-@click.option(
-    "--gates",
-    "file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A TOML file with other limits than the defaults.",
-)
+@gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
-@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="text", show_default=True)
-@click.option(
-    "--card", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a model card, as HTML."
-)
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
 def check(
     pipeline: str,
     folder: Path,
     version: int | None,
     against: int | None,
-    file: Path | None,
+    limits: Path | None,
     seed: int,
     form: str,
-    page: Path | None,
 ) -> None:
     """Judge a version by the gates, on labelled events that it was not trained on.
 
-    Exits with 0 if every gate passes, with 10 if one refuses the version, and with 11 if one cannot tell.
+    Exits with 0 if every gate passes, with 10 if one refuses the version, and with 11 if one cannot tell. The report is
+    stored beside the version.
     """
-    from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
+    from backfill.judging import judge_version  # noqa: PLC0415 - slow to import
+    from backfill.model_check import CheckRequest  # noqa: PLC0415
 
-    request = CheckRequest(version, against, _limits(file), seed)
-    project, settings = open_project(pipeline), Settings()
-    report = check_version(project, settings, read_backfill(folder), request)
-    if page is not None:
-        manifest = ModelRepository(settings.model_repository).manifest(report.model, report.version)
-        page.write_text(card(report, manifest, project.pipeline.model.threshold), encoding="utf-8")
-    _FORMATS[form](report)
-    if page is not None:
-        click.echo(f"card: {page}", err=True)
-    sys.exit(_EXIT[report.verdict])
+    request = CheckRequest(version, against, limits_in(limits), seed)
+    now_ms = int(time.time() * 1_000)
+    report, _ = judge_version(open_project(pipeline), Settings(), read_backfill(folder), request, now_ms)
+    FORMATS[form](report)
+    sys.exit(EXIT_CODES[report.verdict])
 
 
-def _limits(file: Path | None) -> Limits:
+def limits_in(file: Path | None) -> Limits:
     """The limits in a file of gates.
 
     Raises:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
@@ -13,13 +16,31 @@ from backfill.training_parquet import read_training_set
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
 from penstock.commands.options import EventTime
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
+from scoring.alias_history import Cause, record_configured
+from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
+from scoring.reasons import FILE as REASONS
+from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
-from scoring.trained_model import TrainedModel
+from scoring.trained_model import NewVersion
 from scoring.training_set import view_versions
+from scoring.vectors import FloatArray
 from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
+
+if TYPE_CHECKING:
+    from scoring.model_import import CheckRows, ImportRequest
+
+T = TypeVar("T")
+
+author_option = click.option(
+    "--author",
+    envvar=["PENSTOCK_AUTHOR", "LOGNAME", "USER"],
+    help="Who makes it, for its manifest (default: PENSTOCK_AUTHOR, or the name of the environment's user).",
+)
+incident_option = click.option("--incident", metavar="TEXT", help="The drift incident that it answers.")
 
 
 @click.command("train")
@@ -44,7 +65,18 @@ from streams.plan.project import Project, open_project
     metavar="FUNCTION",
     help="Train by this function, module:function or file.py:function, which gets an Arrow table and returns ONNX.",
 )
-def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, trainer: str | None) -> None:
+@author_option
+@incident_option
+def train_command(
+    pipeline: str,
+    folder: Path,
+    until_ms: int | None,
+    seed: int,
+    trainer: str | None,
+    *,
+    author: str | None,
+    incident: str | None,
+) -> None:
     """Train on the features of a backfill and the labels known until --until, and write the next version.
 
     The version is not served until `penstock model load`.
@@ -60,8 +92,8 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
     trained = with_checkpoint(trained, data.X)
-    reference = build_reference(project, data, trained, seed)
-    _write(project, settings, trained, reference, training_of(trained.manifest))
+    found = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
+    _write(project, settings, trained, found, training_of(trained.manifest), Made("train", author, incident))
 
 
 @click.command("import")
@@ -69,9 +101,12 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
 @click.option(
     "--onnx",
     "file",
-    required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The model, exported to ONNX.",
+)
+@click.option("--triton", "hosted", metavar="NAME", help="The model, as it is called in Triton, which has it loaded.")
+@click.option(
+    "--triton-version", type=click.IntRange(min=1), help="Its version there (default: the highest that is loaded)."
 )
 @click.option(
     "--check-rows",
@@ -84,6 +119,19 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     "--column", type=click.IntRange(min=0), help="Its column, from 0 (default: the only one, or the second of two)."
 )
 @click.option("--null", "nulls", multiple=True, metavar="INPUT=NUMBER", help="What null becomes in this input.")
+@click.option(
+    "--vocabulary",
+    "vocabularies",
+    multiple=True,
+    metavar="INPUT=FILE",
+    help="The texts that the model knows of this category: a text file, a line each; the first stands for all others.",
+)
+@click.option(
+    "--buckets", "buckets", multiple=True, metavar="INPUT=NUMBER", help="Into how many buckets the category is hashed."
+)
+@click.option(
+    "--keep", multiple=True, metavar="OUTPUT", help="Another output, or OUTPUT:COLUMN, that predictions shall have."
+)
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="How far a score may be off."
 )
@@ -100,81 +148,196 @@ def train_command(pipeline: str, folder: Path, until_ms: int | None, seed: int, 
     help="The event time up to which it was trained: `penstock model check` judges it by later events.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="For the detectors' calibration.")
+@author_option
+@incident_option
 def import_command(
     pipeline: str,
-    file: Path,
+    file: Path | None,
+    hosted: str | None,
+    triton_version: int | None,
     check_rows: Path,
+    *,
     output: str | None,
     column: int | None,
     nulls: tuple[str, ...],
     tolerance: float,
-    *,
     fp16: bool,
+    vocabularies: tuple[str, ...],
+    buckets: tuple[str, ...],
+    keep: tuple[str, ...],
     folder: Path | None,
     trained_until: int | None,
     seed: int,
+    author: str | None,
+    incident: str | None,
 ) -> None:
-    """Import a model that was trained elsewhere as the next version.
+    """Import a model that was trained elsewhere as the next version: an ONNX file, or a model that Triton has already.
+
+    The latter stays where it is, under any backend. The version calls it, and has no copy for when Triton fails.
 
     Its tensors must fit Model(inputs=...): one matrix of all inputs, or one tensor for each, named like it. It is
     written only if it gives every row of --check-rows its score. The version is not served until `penstock model load`.
 
     Drift is watched with what --backfill has: its labelled events should be those that the model was trained on.
     """
-    from scoring.model_import import ImportRequest, import_onnx, read_check_rows  # noqa: PLC0415 - slow to import
-    from scoring.onnx_wrapping import ScoreOutput  # noqa: PLC0415
-    from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
+    from scoring.encodings import encodings_of  # noqa: PLC0415
+    from scoring.model_import import ImportRequest, read_check_rows  # noqa: PLC0415 - slow to import
+    from scoring.onnx_wrapping import Conversions, ScoreOutput  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     inputs = project.pipeline.model.inputs
-    request = ImportRequest(ScoreOutput(output, column), _nulls(nulls), tolerance, trained_until, fp16)
-    rows = read_check_rows(check_rows, inputs)
-    imported = import_onnx(file, inputs, view_versions(project.plan, inputs), rows, request)
-    imported = with_checkpoint(imported, rows.vectors)
-    reference = None
-    if folder is not None:
-        registry = registry_schemas(settings.schema_registry_url)
-        data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
-        reference = build_reference(project, data, imported, seed)
+    numbers = _by_input("--buckets", buckets, int, "INPUT=NUMBER")
+    texts = _by_input("--vocabulary", vocabularies, _lines, "INPUT=FILE")
+    encodings = encodings_of(texts, numbers, "--vocabulary and --buckets")
+    conversions = Conversions(_by_input("--null", nulls, float, "INPUT=NUMBER"), encodings)
+    request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until, fp16)
+    rows = read_check_rows(check_rows, inputs, project.pipeline.categories)
+    with _imported(project, settings, _source(file, hosted, triton_version), rows, request) as imported:
+        reference, background = None, rows.vectors
+        if folder is not None:
+            registry = registry_schemas(settings.schema_registry_url)
+            data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
+            reference, background = build_reference(project, data, imported, seed), data.X
+        found = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
     about = [("imported", origin_of(imported.manifest))]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
-    _write(project, settings, imported, reference, about)
+    _write(project, settings, imported, found, about, Made("import", author, incident))
+
+
+class Derived(NamedTuple):
+    """What is derived from a model and data: the reference for drift, if any; what finds reasons, or why none does."""
+
+    reference: DriftReference | None
+    reasons: Attribution | str
+
+    def artifacts(self) -> dict[str, str | bytes]:
+        """The files of the version that have it."""
+        files: dict[str, str | bytes] = {} if self.reference is None else {**self.reference.artifacts()}
+        return files | ({REASONS: self.reasons.content} if isinstance(self.reasons, Attribution) else {})
+
+
+class Made(NamedTuple):
+    """Which command makes a version, for whom, and which drift incident it answers."""
+
+    command: str
+    author: str | None
+    incident: str | None
+
+
+def _reasons(onnx: bytes | None, background: FloatArray) -> Attribution | str:
+    """What finds the reasons of a model's scores, or why nothing does; ``background`` are vectors like its own."""
+    from scoring.attribution import NoReasons, explain  # noqa: PLC0415 - slow to import
+
+    if onnx is None:
+        return "only Triton has the model"
+    found = explain(onnx, background)
+    return found.why if isinstance(found, NoReasons) else found
+
+
+def _source(file: Path | None, hosted: str | None, version: int | None) -> Path | tuple[str, int | None]:
+    """What is to be imported.
+
+    Raises:
+        click.UsageError: unless that is one thing.
+    """
+    if hosted is not None and file is None:
+        return hosted, version
+    if file is None or hosted is not None or version is not None:
+        raise click.UsageError("give either --onnx FILE, or --triton NAME with or without --triton-version")
+    return file
+
+
+@contextmanager
+def _imported(
+    project: Project,
+    settings: Settings,
+    source: Path | tuple[str, int | None],
+    rows: CheckRows,
+    request: ImportRequest,
+) -> Iterator[NewVersion]:
+    """The version that is to be written; it can score for the duration of the block."""
+    inputs = project.pipeline.model.inputs
+    views = view_versions(project.plan, inputs)
+    if isinstance(source, Path):
+        from scoring.model_import import import_onnx  # noqa: PLC0415 - slow to import
+        from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
+
+        yield with_checkpoint(
+            import_onnx(source, inputs, views, rows, request, project.pipeline.categories), rows.vectors
+        )
+        return
+    from scoring.hosted_import import HostedReference, import_hosted  # noqa: PLC0415
+    from scoring.servers.hosted import HostedModels  # noqa: PLC0415
+
+    name, version = source
+    if name == project.pipeline.model.name:
+        raise PenstockError(
+            f"model {name} is the pipeline's own", next="name another model of Triton, or rename Model(name=...)"
+        )
+    if request.fp16:
+        raise click.UsageError("--fp16 converts a file: give it with --onnx FILE")
+    if project.pipeline.categories or request.keep:
+        what = f"category {project.pipeline.categories[0]}" if project.pipeline.categories else "--keep"
+        raise PenstockError(
+            f"a model that only Triton has gives one score for numbers: {what} needs a file",
+            where=f"model {name}",
+            safe="no version was written",
+            next="penstock model import PIPELINE --onnx FILE --check-rows FILE",
+        )
+    with closing(HostedModels(settings.triton.access)) as server:
+        reference = HostedReference(name, version, settings.model_repository)
+        yield import_hosted(server, reference, inputs, views, rows, request)
 
 
 def _write(
     project: Project,
     settings: Settings,
-    made: TrainedModel[Any],
-    reference: DriftReference | None,
+    made: NewVersion,
+    derived: Derived,
     about: Iterable[tuple[str, str]],
+    how: Made,
 ) -> None:
-    """Write a model and its drift reference as the next version, and print what it is: labels and texts."""
+    """Write a model and what was derived from it as the next version, and print what it is: labels and texts."""
     repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
-    version = repository.add(name, made, None if reference is None else reference.artifacts())
+    environment = installed()
+    origin = provenance(int(time.time() * 1_000), environment, how.author, how.incident)
+    model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
+    version = repository.add(name, model, {ENVIRONMENT_FILE: environment, **derived.artifacts()})
+    is_first = repository.versions(name) == [version]
+    if is_first:  # it is configured at once
+        record_configured(repository, name, Cause(how.command))
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
     if made.manifest.no_fil is not None:
         print_line("FIL", f"cannot run it: {made.manifest.no_fil}")
-    if reference is not None:
-        print_line("drift", calibration_of(reference))
+    if derived.reference is not None:
+        print_line("drift", calibration_of(derived.reference))
+    if isinstance(derived.reasons, str):
+        print_line("reasons", f"none on predictions: {derived.reasons}")
     print_line("written to", str(repository.folder(name, version)))
-    print_line("next", f"penstock model load {project.reference}")
+    judged = f"penstock model promote {project.reference} {version} --backfill FOLDER"
+    print_line("next", f"penstock model load {project.reference}" if is_first else judged)
 
 
-def _nulls(texts: tuple[str, ...]) -> dict[str, float]:
-    """The values of --null.
+def _by_input(option: str, texts: tuple[str, ...], read: Callable[[str], T], form: str) -> dict[str, T]:
+    """The values of an option that is given for inputs.
 
     Raises:
-        click.BadParameter: if one is not INPUT=NUMBER.
+        click.BadParameter: if one is not of that form.
     """
     found = {}
     for text in texts:
-        name, _, number = text.partition("=")
+        name, _, value = text.partition("=")
         try:
-            found[name] = float(number)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not INPUT=NUMBER", param_hint="--null") from None
+            found[name] = read(value)
+        except (ValueError, OSError) as error:
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+            raise click.BadParameter(f"{text!r} is not {form}{reason}", param_hint=option) from None
     return found
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text(encoding="utf-8").splitlines()

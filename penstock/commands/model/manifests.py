@@ -6,6 +6,7 @@ import click
 
 from penstock.counts import counted
 from penstock.time import readable
+from scoring.gates.card import offsets_in_words
 from scoring.trained_model import ImportManifest, ModelManifest, Validation, training_set_of
 from streams.drift.drift_reference import DriftReference
 
@@ -18,18 +19,34 @@ def print_line(label: str, text: str) -> None:
     click.echo(click.style(f"{label:<14}", dim=True) + text)
 
 
-def status_cells(manifest: ModelManifest | ImportManifest) -> tuple[str, ...]:
-    """The columns of `status` about how a version was made."""
+def metrics(manifest: ModelManifest | ImportManifest) -> tuple[str, str]:
+    """The columns of `list` about a version's data and its metrics."""
     if isinstance(manifest, ImportManifest):
-        return ("imported", *["n/a"] * 4)
+        return "imported", origin_of(manifest)
     quality, without_windows = _quality(manifest.validation)
-    return (
-        f"{manifest.rows:,}",
-        "n/a" if manifest.task == "regression" else f"{manifest.positives:,}",
-        _number(quality),
-        _number(without_windows),
-        _time(manifest.until_ms),
-    )
+    measure = "R²" if manifest.task == "regression" else "AUC"
+    data = f"{manifest.rows:,}" + ("" if manifest.task == "regression" else f", {manifest.positives:,} positive")
+    return data, f"{measure} {_number(quality)}, {_number(without_windows)} without windows"
+
+
+def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
+    """All of a manifest, as labels and texts."""
+    if isinstance(manifest, ImportManifest):
+        lines = [("imported", origin_of(manifest)), ("check rows", f"SHA-256 {manifest.check_sha256}")]
+    else:
+        lines = [*training_of(manifest), ("data", manifest.data_hash)]
+        lines += [(f"from {topic}", offsets_in_words(ranges)) for topic, ranges in manifest.offsets.items()]
+    lines.append(("inputs", ", ".join(manifest.inputs)))
+    lines += [(f"view {view}", identity) for view, identity in manifest.views.items()]
+    if (made := manifest.provenance) is not None:
+        author = "" if made.author is None else f" by {made.author}"
+        lines.append(("made", f"{readable(made.made_ms, 'seconds', zone=' UTC')}{author}, Penstock {made.penstock}"))
+        lines.append(("environment", f"SHA-256 {made.environment}"))
+        if made.incident is not None:
+            lines.append(("incident", made.incident))
+    if manifest.no_fil is not None:
+        lines.append(("FIL", f"cannot run it: {manifest.no_fil}"))
+    return [*lines, ("libraries", ", ".join(f"{name} {of}" for name, of in manifest.libraries.items()))]
 
 
 def calibration_of(reference: DriftReference) -> str:
@@ -39,11 +56,14 @@ def calibration_of(reference: DriftReference) -> str:
 
 
 def origin_of(manifest: ImportManifest) -> str:
-    """Which file an imported version is of, and how it was checked."""
+    """Which file or model of Triton an imported version is of, and how it was checked."""
     by = f" by {manifest.producer}" if manifest.producer else ""
+    more = "".join(f", {name} with {encoding}" for name, encoding in manifest.encodings.items())
+    more += f", {' and '.join(manifest.kept)} kept" if manifest.kept else ""
+    hashed = f"SHA-256 {manifest.sha256[:16]}" if manifest.sha256 else "its files could not be read"
     half = " in FP16" if manifest.fp16 else ""
     return (
-        f"{manifest.file}{by} (SHA-256 {manifest.sha256[:16]}), output {manifest.output} column {manifest.column}, "
+        f"{manifest.file}{by} ({hashed}), output {manifest.output} column {manifest.column}{more}, "
         f"{counted(manifest.check_rows, 'row')} scored as expected{half}, within {manifest.difference:.2g}"
     )
 

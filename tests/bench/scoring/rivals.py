@@ -94,6 +94,8 @@ class Rig:
             "features_partition": message.partition(),
             "features_offset": message.offset(),
             "vector": vector,
+            "outputs": [],
+            "reasons": [],
         }
 
     def batches(self, size: int, timeout_s: float) -> Any:

@@ -10,6 +10,24 @@ from schemas.codec import Encoder
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
 from tests.sinks.payments import prediction
 
+ALERT = {
+    "alert_id": "features.fraud-0-7:score:psi",
+    "pipeline": "fraud",
+    "monitor": "score",
+    "detector": "psi",
+    "statistic": 0.31,
+    "threshold": 0.25,
+    "reference": 0.02,
+    "current": 0.05,
+    "event_time": 2_000,
+    "topic": "features.fraud",
+    "partition": 0,
+    "offset": 7,
+    "model": "fraud",
+    "model_version": "1",
+    "message": "",
+}
+
 
 def test_the_histogram_counts_every_prediction_once_also_beyond_the_last_edge() -> None:
     found = summarise_scores(np.array([0.0, 1e-9, 0.5, 1.0]), np.full(4, -1, dtype=np.int8), 0.5)
@@ -49,25 +67,8 @@ def test_the_interval_of_a_share_is_wilsons_interval() -> None:
 
 def test_a_repeated_alert_counts_once_and_alerts_are_in_order_of_event_time() -> None:
     encoder = Encoder(DRIFT_SCHEMA)
-    alert = {
-        "alert_id": "features.fraud-0-7:score:psi",
-        "pipeline": "fraud",
-        "monitor": "score",
-        "detector": "psi",
-        "statistic": 0.31,
-        "threshold": 0.25,
-        "reference": 0.02,
-        "current": 0.05,
-        "event_time": 2_000,
-        "topic": "features.fraud",
-        "partition": 0,
-        "offset": 7,
-        "model": "fraud",
-        "model_version": "1",
-        "message": "",
-    }
-    earlier = alert | {"alert_id": "features.fraud-0-5:score:kl", "detector": "kl", "event_time": 1_000}
-    found = decode_alerts(encoder.encode(one) for one in (alert, earlier, alert))
+    earlier = ALERT | {"alert_id": "features.fraud-0-5:score:kl", "detector": "kl", "event_time": 1_000}
+    found = decode_alerts(encoder.encode(one) for one in (ALERT, earlier, ALERT))
     assert [(one.at_ms, one.detector) for one in found] == [(1_000, "kl"), (2_000, "psi")]
 
 

@@ -57,6 +57,6 @@ def test_without_a_model_the_next_command_is_the_one_to_type(tmp_path: Path, mon
     shutil.copytree(ROOT / "examples" / "fraud", tmp_path / "ads")
     monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(tmp_path / "models"))
     reference = str(tmp_path / "ads" / "pipeline.py")
-    error = CliRunner().invoke(cli, ["model", "status", reference]).exception
+    error = CliRunner().invoke(cli, ["model", "list", reference]).exception
     assert isinstance(error, PenstockError)
     assert error.next == f"penstock model train {reference} --backfill FOLDER"

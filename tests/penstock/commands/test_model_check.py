@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from backfill import model_check
+from backfill import judging
 from penstock.cli import cli
 from penstock.commands.model import check as command
 from penstock.errors import PenstockError
@@ -22,7 +22,7 @@ def test_the_exit_code_is_the_verdict(
     verdict: Verdict, code: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = Result("quality", "all events", verdict, 9, "loss", Interval(1, 0, 2), "at most 3")
-    monkeypatch.setattr(model_check, "check_version", lambda *_: Report("fraud", 2, 1, 9, (result,)))
+    monkeypatch.setattr(judging, "judge_version", lambda *_: (Report("fraud", 2, 1, 9, (result,)), "hash"))
     monkeypatch.setattr(command, "read_backfill", lambda _: None)
     done = CliRunner().invoke(cli, ["model", "check", "fraud", "--backfill", str(tmp_path), "--format", form])
     assert done.exit_code == code
@@ -32,8 +32,8 @@ def test_the_exit_code_is_the_verdict(
 def test_a_file_of_gates_has_the_fields_of_the_limits(tmp_path: Path) -> None:
     path = tmp_path / "gates.toml"
     path.write_text('slices = 7\ngroups = ["event.country"]\nslope = [0.9, 1.1]\n', encoding="utf-8")
-    assert command._limits(path) == Limits(slices=7, groups=("event.country",), slope=(0.9, 1.1))
-    assert command._limits(None) == Limits()
+    assert command.limits_in(path) == Limits(slices=7, groups=("event.country",), slope=(0.9, 1.1))
+    assert command.limits_in(None) == Limits()
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_file_that_is_no_file_of_gates_is_refused(text: str, says: str, tmp_pa
     path = tmp_path / "gates.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PenstockError, match=says):
-        command._limits(path)
+        command.limits_in(path)

@@ -33,6 +33,10 @@ _VALUES = {
     "name.lower()": "redis",
     "max(1, model.max_batch_size)": "8",
     "self.epochs": "2",
+    "version": "1",
+    "report.version": "1",
+    "request.version": "1",
+    "URL": "http://127.0.0.1:5000",
 }
 _END = re.compile(r"[;:,.`'\")]+$")
 

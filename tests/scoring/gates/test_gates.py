@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from scoring.gates.gates import (
+    Alert,
     Holdout,
     Limits,
     Result,
     Verdict,
     judge_calibration,
+    judge_drift,
     judge_fairness,
     judge_freshness,
     judge_latency,
@@ -158,6 +160,22 @@ def test_the_worst_verdict_counts_and_nothing_is_inconclusive() -> None:
     assert overall([result(PASS), result(UNSURE)]) is UNSURE
     assert overall([result(UNSURE), result(FAIL), result(PASS)]) is FAIL
     assert overall([]) is UNSURE
+
+
+@pytest.mark.parametrize(
+    ("trained_to_ms", "closed", "verdict"),
+    [(100, (), PASS), (99, (), UNSURE), (None, (), UNSURE), (99, ("a",), PASS), (49, ("a",), UNSURE)],
+)
+def test_a_drift_alert_is_open_until_a_training_includes_it_or_somebody_closed_it(
+    trained_to_ms: int | None, closed: tuple[str, ...], verdict: Verdict
+) -> None:
+    alerts = [Alert("b", 50), Alert("a", 100)]
+    assert judge_drift(alerts, trained_to_ms, Limits(closed_alerts=closed)).verdict is verdict
+
+
+def test_an_open_drift_alert_is_named() -> None:
+    found = judge_drift([Alert("a", 100), Alert("b", 50)], 10, Limits())
+    assert found.measured == "2 open alerts since the training, the latest a"
 
 
 def values(seed: int = 1, n: int = N) -> Holdout:

@@ -40,7 +40,7 @@ def server(repository, path):
 def test_the_model_file_scores_as_the_weights_say(server):
     scores = server.infer("taps", 1, np.array([[0, 0, 0], [2, np.nan, 8]], dtype=np.float32), None)
     assert scores.dtype == np.float32
-    assert scores.tolist() == [0.5, 0.5]
+    assert scores.tolist() == [[0.5], [0.5]]
 
 
 @pytest.mark.parametrize("content", [None, b"no model", b""])

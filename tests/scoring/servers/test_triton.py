@@ -79,8 +79,8 @@ def answering(output):
 @pytest.mark.parametrize("output", [np.array([0.5, np.nan]), np.array([[0.5], [np.nan]], dtype=np.float32)])
 def test_one_number_for_each_row_is_returned_as_it_is_even_if_it_is_no_finite_one(output):
     scores = answering(output).infer("taps", 2, np.zeros((2, 1), dtype=np.float32), 0.2)
-    assert (scores.shape, scores.dtype, scores[0]) == ((2,), np.float32, 0.5)
-    assert np.isnan(scores[1])
+    assert (scores.shape, scores.dtype, scores[0, 0]) == ((2, 1), np.float32, 0.5)
+    assert np.isnan(scores[1, 0])
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,13 @@ def test_one_number_for_each_row_is_returned_as_it_is_even_if_it_is_no_finite_on
         None,
         np.zeros(1, dtype=np.float32),
         np.zeros((1, 2), dtype=np.float32),
-        np.zeros((2, 2), dtype=np.float32),
+        np.zeros((2, 0), dtype=np.float32),
+        np.zeros((2, 1, 1), dtype=np.float32),
         np.array(0.5),
         np.array(["0.5", "0.5"], dtype=object),
         ValueError("cannot reshape array of size 1 into shape (2,)"),
     ],
-    ids=["nothing", "a row less", "transposed", "two columns", "a scalar", "text", "too few bytes"],
+    ids=["nothing", "a row less", "transposed", "no column", "a third axis", "a scalar", "text", "too few bytes"],
 )
 def test_anything_else_than_one_number_for_each_row_is_an_inference_error(output):
     with pytest.raises(InferenceError):

@@ -183,7 +183,7 @@ def test_the_definition_of_a_view_without_derived_features_does_not_mention_them
     assert "views" not in definition
 
 
-def test_a_derived_feature_is_a_model_input_unless_it_is_a_text() -> None:
+def test_a_derived_feature_is_a_model_input_and_a_category_if_it_is_a_text() -> None:
     view = View(
         name="v",
         version=1,
@@ -192,6 +192,5 @@ def test_a_derived_feature_is_a_model_input_unless_it_is_a_text() -> None:
         derived={"half": Derived(sql="count_1h / 2", type="double"), "text": Derived(sql="'a'", type="string")},
     )
     assert view.inputs() == ("v.count_1h", "v.half", "v.text")
-    assert pipeline(view, model_input="v.half").model.inputs == ("v.half",)
-    with pytest.raises(ValueError, match=r"v\.text is a string"):
-        pipeline(view, model_input="v.text")
+    assert pipeline(view, model_input="v.half").categories == ()
+    assert pipeline(view, model_input="v.text").categories == ("v.text",)

@@ -269,10 +269,22 @@ def test_a_view_named_as_a_field_of_the_record_is_refused() -> None:
         pipeline(views=(view,))
 
 
-def test_a_text_feature_cannot_be_a_model_input() -> None:
-    view = View(name="v", version=1, entity=CARD, aggregates=(last("card", over="1h"),))
+def test_texts_and_the_integers_that_are_named_are_categories_of_the_model() -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(last("card", over="1h"), count(over="1h")))
     model = Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n")
-    with pytest.raises(ValueError, match=r"v\.card_last_1h is a string"):
+    assert pipeline(views=(view,), model=model).categories == ("v.card_last_1h",)
+    both = model.model_copy(update={"categories": ("v.count_1h",)})
+    assert pipeline(views=(view,), model=both).categories == ("v.card_last_1h", "v.count_1h")
+
+
+@pytest.mark.parametrize(
+    ("category", "says"),
+    [("v.other", "category 'v.other' is no input"), ("v.amount_mean_1h", "is a double, which is no category")],
+)
+def test_what_cannot_be_a_category_is_refused(category: str, says: str) -> None:
+    view = View(name="v", version=1, entity=CARD, aggregates=(mean("amount", over="1h"),))
+    model = Model(name="m", inputs=view.inputs(), categories=(category,), threshold=0.5, positive="p", negative="n")
+    with pytest.raises(ValueError, match=says):
         pipeline(views=(view,), model=model)
 
 

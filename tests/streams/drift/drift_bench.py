@@ -188,7 +188,15 @@ class Bench:
     def _prediction(self, partition: int, offset: int, level: float) -> bytes:
         score = min(max(self._rng.gauss(level / 40, 0.05), 0.0), 1.0)
         fixed = {"entity": None, "decision": "pass", "route": "primary", "policy_version": "1", "views": []}
-        place = {"features_topic": "", "features_partition": 0, "features_offset": 0, "vector": b"", "scored_at": 0}
+        place = {
+            "features_topic": "",
+            "features_partition": 0,
+            "features_offset": 0,
+            "vector": b"",
+            "scored_at": 0,
+            "outputs": [],
+            "reasons": [],
+        }
         named = {"pipeline": self.pipeline.name, "model": self.pipeline.model.name, "model_version": "1"}
         return self._predictions.encode(self._event(partition, offset) | fixed | place | named | {"score": score})
 

@@ -1,0 +1,158 @@
+"""``penstock model list | show | history | card``: what the repository knows of the versions."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from penstock.commands.console import console_on
+from penstock.commands.errors import pipeline_argument
+from penstock.commands.model.manifests import about, metrics, print_line
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.time import readable
+from scoring.alias_history import Change, read_history
+from scoring.gates.card import card
+from scoring.gates.gates import Verdict
+from scoring.gates.report import evidence
+from scoring.overview import Overview, as_content, overviews
+from scoring.repository import ModelRepository
+from scoring.servers.protocol import ModelServerUnavailable, VersionState
+from scoring.servers.registry import PRIMARY_SERVER, open_server
+from streams.definitions.loading import load_pipeline
+
+version_argument = click.argument("version", type=click.IntRange(min=1))
+format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+@click.command("list")
+@pipeline_argument
+@format_option
+def list_command(pipeline: str, form: str) -> None:
+    """List all versions: how each was made, its metrics, its aliases, its gates, and its state on the model server."""
+    settings = Settings()
+    name, repository = load_pipeline(pipeline).model.name, ModelRepository(settings.model_repository)
+    repository.newest(name)
+    found = overviews(repository, name)
+    server, states = _states(settings, name)
+    if form == "json":
+        content = [
+            {**as_content(one), "state": states[one.version].state if one.version in states else None} for one in found
+        ]
+        click.echo(json.dumps(content, indent=2))
+        return
+    table = Table("", "aliases", server, "made", "by", "rows", "metrics", "gates", box=None, pad_edge=False)
+    for one in found:
+        provenance = one.manifest.provenance
+        table.add_row(
+            str(one.version),
+            ", ".join(one.aliases),
+            states[one.version].state.lower() if one.version in states else "not loaded",
+            "" if provenance is None else readable(provenance.made_ms, "minutes", zone=" UTC"),
+            "" if provenance is None else provenance.author or "",
+            *metrics(one.manifest),
+            _gates(one),
+        )
+    console_on(highlight=False).print(table)
+    for state in states.values():
+        if state.state != "READY" and state.reason:
+            click.echo(f"version {state.version}: {state.reason}")
+    click.echo(f"{name} in {repository.root / name}")
+
+
+@click.command()
+@pipeline_argument
+@version_argument
+@format_option
+def show(pipeline: str, version: int, form: str) -> None:
+    """Show all that is known of a version; fails if one of its files has changed."""
+    name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
+    one = _overview(repository, name, version)
+    repository.verified(name, version)
+    if form == "json":
+        click.echo(json.dumps(as_content(one), indent=2))
+        return
+    print_line("model", click.style(f"{name} version {version}", bold=True))
+    print_line("aliases", ", ".join(one.aliases) or "none")
+    print_line("identity", one.identity)
+    for label, text in about(one.manifest):
+        print_line(label, text)
+    print_line("gates", _gates(one))
+    for result in one.report.results if one.report else ():
+        if result.verdict is not Verdict.PASS:
+            line = f"{result.verdict.value}: {result.gate}, {result.where}: {evidence(result)}; passes: {result.limit}"
+            print_line("", line)
+    for change in one.changes:
+        print_line("served", _change(change))
+
+
+@click.command()
+@pipeline_argument
+@format_option
+def history(pipeline: str, form: str) -> None:
+    """Show what was served when, and why: every change of champion and previous."""
+    name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
+    changes = read_history(repository, name)
+    if form == "json":
+        click.echo(json.dumps([change.model_dump(mode="json", by_alias=True) for change in changes], indent=2))
+        return
+    for change in changes:
+        click.echo(_change(change))
+    if not changes:
+        click.echo(f"no version of {name} was ever served")
+
+
+@click.command("card")
+@pipeline_argument
+@version_argument
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file to write.")
+def card_command(pipeline: str, version: int, out: Path) -> None:
+    """Write a model card: one HTML page of what a version is, what its gates found, and where it comes from."""
+    model, repository = load_pipeline(pipeline).model, ModelRepository(Settings().model_repository)
+    one = _overview(repository, model.name, version)
+    repository.verified(model.name, version)
+    if one.report is None:
+        raise PenstockError(
+            f"the gates have not judged version {version} yet"
+            if not one.faults
+            else f"the latest report of the gates does not hold: {'; '.join(one.faults)}",
+            where=str(repository.root / model.name / "reports" / str(version)),
+            next=f"penstock model check PIPELINE --version {version} --backfill FOLDER",
+        )
+    out.write_text(card(one.report, one.manifest, model.threshold, one.override), encoding="utf-8")
+    click.echo(f"card: {out}")
+
+
+def _states(settings: Settings, name: str) -> tuple[str, dict[int, VersionState]]:
+    """The model server's name, and the states of the versions that it has; none if it does not answer."""
+    with closing(open_server(PRIMARY_SERVER, settings)) as server:
+        try:
+            return server.name, {state.version: state for state in server.versions(name)}
+        except ModelServerUnavailable as error:
+            click.echo(f"{error.what}; the states there are not known", err=True)
+            return f"{server.name} (does not answer)", {}
+
+
+def _overview(repository: ModelRepository, name: str, version: int) -> Overview:
+    repository.folder(name, version)
+    return next(one for one in overviews(repository, name) if one.version == version)
+
+
+def _gates(one: Overview) -> str:
+    """What the gates said at last, and whether that was overridden."""
+    if one.faults:
+        return f"the report does not hold: {'; '.join(one.faults)}"
+    said = "not judged" if one.report is None else one.report.verdict.value
+    return said if one.override is None else f"{said}, overridden: {one.override}"
+
+
+def _change(change: Change) -> str:
+    before, after = ("none" if number is None else str(number) for number in (change.before, change.after))
+    report = "" if change.report is None else f", report {change.report[:16]}"
+    override = "" if change.override is None else f", overridden: {change.override}"
+    when = readable(change.time_ms, "seconds", zone=" UTC")
+    return f"{when}  {change.alias} {before} → {after} by {change.command}{report}{override}"

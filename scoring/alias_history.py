@@ -1,0 +1,139 @@
+"""What was served when, and why: a line for each change of an alias, in ``history.jsonl`` of a model's folder.
+
+``champion`` is the current version, ``previous`` the one that is still loaded beside it. The configuration says what
+they are; the history says how they came to be so. Lines are only ever added.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from penstock.errors import PenstockError
+from scoring.repository import ModelRepository, ServingConfig
+
+CHAMPION, PREVIOUS = "champion", "previous"
+_FILE = "history.jsonl"
+_NOT_RECORDED = "not recorded"
+
+
+class Change(BaseModel):
+    """An alias that came to name another version; None is no version.
+
+    Args:
+        time_ms: When, in epoch ms.
+        alias: ``champion`` or ``previous``.
+        before: The version that it named.
+        after: The version that it names since.
+        command: What changed it: ``load``, ``promote``, ``unload``, or ``train``, ``import`` and ``register`` for the
+            first version; ``not recorded`` if a process was killed before it could say so.
+        report: The hash of the gates' report that it rests on.
+        override: The reason for which the gates' verdict was overridden.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    time_ms: int
+    alias: str
+    before: int | None = Field(alias="from")
+    after: int | None = Field(alias="to")
+    command: str
+    report: str | None = None
+    override: str | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why aliases change; the fields are those of :class:`Change`."""
+
+    command: str
+    report: str | None = None
+    override: str | None = None
+    time_ms: int = field(default_factory=lambda: int(time.time() * 1_000))
+
+
+def read_history(repository: ModelRepository, model: str) -> list[Change]:
+    """All changes of a model's aliases, the oldest first.
+
+    Raises:
+        PenstockError: if a line is none that :func:`record` wrote.
+    """
+    path = repository.root / model / _FILE
+    if not path.exists():
+        return []
+    changes = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            changes.append(Change.model_validate_json(line))
+        except ValidationError as error:
+            raise PenstockError(
+                "the history of aliases has a line that is no change",
+                where=f"{path}, line {number}",
+                safe="what is served does not depend on it",
+                next="restore the line from a copy of the repository, or delete it",
+            ) from error
+    return changes
+
+
+def aliases(repository: ModelRepository, model: str) -> dict[str, int]:
+    """Which versions are champion and previous: as configured, and none after an unload."""
+    changes = read_history(repository, model)
+    unloaded = _recorded(changes) == {} and any(change.alias == CHAMPION for change in changes)
+    return {} if unloaded else _configured(repository.serving_config(model))
+
+
+def record(repository: ModelRepository, model: str, now: Mapping[str, int], cause: Cause) -> None:
+    """Write how the aliases differ from what the history says last, if they do."""
+    lines = "".join(
+        change.model_dump_json(by_alias=True) + "\n"
+        for change in _differences(_recorded(read_history(repository, model)), now, cause)
+    )
+    if not lines:
+        return
+    # One write behind the end: processes that do this at the same time do not mix their lines.
+    descriptor = os.open(repository.root / model / _FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, lines.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def record_lost(repository: ModelRepository, model: str) -> None:
+    """Write what a killed process changed and could not record."""
+    record(repository, model, aliases(repository, model), Cause(_NOT_RECORDED))
+
+
+def record_configured(repository: ModelRepository, model: str, cause: Cause) -> None:
+    """Write that the aliases are as configured now."""
+    record(repository, model, _configured(repository.serving_config(model)), cause)
+
+
+def _configured(serving: ServingConfig | None) -> dict[str, int]:
+    if serving is None:
+        return {}
+    previous = {} if serving.previous is None else {PREVIOUS: serving.previous}
+    return {CHAMPION: serving.version, **previous}
+
+
+def _recorded(changes: Sequence[Change]) -> dict[str, int]:
+    latest = {change.alias: change.after for change in changes}
+    return {alias: version for alias, version in latest.items() if version is not None}
+
+
+def _differences(before: Mapping[str, int], now: Mapping[str, int], cause: Cause) -> Iterator[Change]:
+    for alias in (CHAMPION, PREVIOUS):
+        if before.get(alias) != now.get(alias):
+            yield Change(
+                time_ms=cause.time_ms,
+                alias=alias,
+                before=before.get(alias),
+                after=now.get(alias),
+                command=cause.command,
+                report=cause.report,
+                override=cause.override,
+            )

@@ -1,0 +1,153 @@
+"""`penstock model promote` loads what the gates pass, and names the gate that refuses; the registry shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backfill import judging
+from penstock.cli import cli
+from penstock.commands.model import promotion, versions
+from penstock.settings import Settings
+from scoring.alias_history import Cause, record_configured
+from scoring.gates import gates
+from scoring.gates.gates import Verdict
+from scoring.gates.report import Basis, Report
+from scoring.gates.statistics import Interval
+from scoring.gates.stored_reports import stored_reports
+from scoring.repository import ModelRepository
+from scoring.trained_model import TrainedModel
+from scoring.version_files import identity
+from tests.scoring.fake_server import FakeServer
+from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
+
+
+class World:
+    """A pipeline with two versions, of which the first is served, and gates that say what they are told."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file, pipeline = define(folder, "promote", partitions=1)
+        self.name, self.folder = pipeline.model.name, folder
+        self.repository = ModelRepository(folder / "models")
+        for seed in range(2):
+            manifest = manifest_of(pipeline).model_copy(update={"seed": seed})
+            self.repository.add(self.name, TrainedModel(onnx_bytes(), None, manifest))
+        record_configured(self.repository, self.name, Cause("train", time_ms=1))
+        self.verdict = Verdict.PASS
+        monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.repository.root))
+        assert Settings().model_repository == self.repository.root
+        monkeypatch.setattr(judging, "check_version", self._check)
+        monkeypatch.setattr(promotion, "read_backfill", lambda _: None)
+        for module in (promotion, versions):
+            monkeypatch.setattr(module, "open_server", lambda *_: FakeServer())
+
+    def _check(self, *arguments: Any) -> Report:
+        request = arguments[-1]
+        own = identity(self.repository.folder(self.name, request.version))
+        result = gates.Result("quality", "slice 2 of 5", self.verdict, 9, "loss", Interval(3, 2, 4), "at most 1")
+        ignored = gates.Result("calibration", "", Verdict.NOT_JUDGED, 9, "not for this", Interval(3, 2, 4), "any")
+        basis = Basis(own, None, "l", "b", "h", 0.5, 0, "1")
+        return Report(self.name, request.version, 1, 9, [result, ignored], basis=basis)
+
+    def run(self, command: str, *arguments: str) -> Result:
+        done = CliRunner().invoke(cli, ["model", command, self.file, *arguments])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
+    def promote(self, *arguments: str) -> Result:
+        return self.run("promote", "2", "--backfill", str(self.folder), *arguments)
+
+    def listed(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = json.loads(self.run("list", "--format", "json").output)
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def test_a_version_whose_gates_pass_is_loaded_on_its_report(world: World) -> None:
+    done = world.promote()
+    assert done.exit_code == 0
+    assert f"serves {world.name} version 2, version 1 stays loaded" in done.output
+    (report,) = stored_reports(world.repository, world.name, 2)
+    assert [one["aliases"] for one in world.listed()] == [["previous"], ["champion"]]
+    changes = json.loads(world.run("history", "--format", "json").output)
+    assert [(one["alias"], one["from"], one["to"], one["command"], one["report"]) for one in changes[1:]] == [
+        ("champion", 1, 2, "promote", report["hash"]),
+        ("previous", None, 1, "promote", report["hash"]),
+    ]
+
+
+@pytest.mark.parametrize(("verdict", "code"), [(Verdict.FAIL, 10), (Verdict.INCONCLUSIVE, 11)])
+def test_a_refusal_names_the_gate_what_it_measured_and_what_would_pass(
+    world: World, verdict: Verdict, code: int
+) -> None:
+    world.verdict = verdict
+    done = world.promote()
+    assert done.exit_code == code
+    assert f"quality (slice 2 of 5) {verdict.value}: loss 3 (2 to 4); would pass: at most 1" in done.output
+    assert done.output.count("would pass") == 1, "what is not judged is not in the way"
+    assert [one["aliases"] for one in world.listed()] == [["champion"], ["candidate"]]
+
+
+def test_an_override_is_recorded_and_shown_wherever_the_version_is(world: World) -> None:
+    world.verdict = Verdict.FAIL
+    assert world.promote("--override", "the old one is broken").exit_code == 0
+    page = world.folder / "card.html"
+    world.run("card", "2", "--out", str(page))
+    for text in (
+        world.run("list").output,
+        world.run("show", "2").output,
+        world.run("history").output,
+        page.read_text(encoding="utf-8"),
+    ):
+        assert "overridden: the old one is broken" in text
+
+
+def test_a_reason_is_not_recorded_where_nothing_was_overridden(world: World) -> None:
+    world.promote("--override", "to be sure")
+    assert world.listed()[1]["override"] is None
+
+
+def test_a_stored_report_that_says_otherwise_stops_the_promotion(world: World) -> None:
+    world.verdict = Verdict.FAIL
+    world.promote()
+    (path,) = (world.repository.root / world.name / "reports" / "2").iterdir()
+    path.write_text(path.read_text().replace('"fail"', '"pass"'))
+    with pytest.raises(Exception, match="does not hold: its hash is not that of its content"):
+        world.promote("--override", "x")
+    assert "the report does not hold" in world.run("list").output
+    with pytest.raises(Exception, match="the latest report of the gates does not hold"):
+        world.run("card", "2", "--out", str(world.folder / "card.html"))
+
+
+def test_show_has_all_of_the_manifest_and_refuses_a_changed_file(world: World) -> None:
+    text = world.run("show", "1").output
+    assert "champion" in text
+    assert "activity.amount_sum_1h" in text
+    (world.repository.folder(world.name, 1) / "model.onnx").write_bytes(b"")
+    with pytest.raises(Exception, match=r"file model\.onnx of the version has changed"):
+        world.run("show", "1")
+
+
+def test_versions_are_compared_side_by_side(world: World) -> None:
+    text = world.run("compare", "1", "2").output
+    assert "version 1" in text
+    assert "version 2" in text
+    assert json.loads(world.run("compare", "1", "2", "--format", "json").output)["losses"] == []
+    compared = json.loads(world.run("compare", "1", "2", "--format", "json").output)
+    assert compared["versions"].keys() == {"1", "2"}
+
+
+def test_a_version_of_another_repository_is_registered(world: World) -> None:
+    folder = world.repository.folder(world.name, 2)
+    elsewhere = folder.rename(world.folder / "made")
+    done = world.run("register", str(elsewhere))
+    assert f"{world.name} version 2" in done.output
