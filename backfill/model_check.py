@@ -101,11 +101,12 @@ def _check(
     scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
         data.event_times,
-        data.y.astype(np.float64),
+        data.truth,
         scores[version],
         None if against is None else scores[against],
         model.threshold,
         columns,
+        is_regression=data.task == "regression",
     )
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
@@ -185,6 +186,8 @@ def _without_scores() -> list[Result]:
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
+    if holdout.is_regression:
+        return []
     order = np.argsort(holdout.scores, kind="stable")
     parts = np.array_split(order, min(_BINS, max(len(order), 1)))
     return [

@@ -9,7 +9,7 @@ from penstock.counts import counted
 from penstock.time import readable
 from scoring.gates.gates import Verdict
 from scoring.gates.report import Bin, Report, evidence
-from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.trained_model import ImportManifest, ModelManifest, quality_of, training_set_of
 
 _PLOT, _MARGIN = 320, 40
 _MOST = 15
@@ -20,6 +20,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e0e3e7; vertical-align: top }
 .verdict { font-weight: 600 } .pass { color: #14713b } .fail { color: #b42318 } .inconclusive { color: #8a5a00 }
 .skipped { color: #5b6470 }
+.not { color: #5b6470 }
 .bar { background: #3b6fb6; height: .7rem } svg { max-width: 100% } .note { color: #5b6470 }
 code { overflow-wrap: anywhere }
 """
@@ -51,7 +52,8 @@ def card(
         ET.SubElement(body, "p", {"class": "verdict fail"}).text = f"The gates were overridden: {override}"
     _what_it_is(body, manifest, threshold)
     _gates(body, report)
-    _calibration(body, report.bins)
+    if report.bins:
+        _calibration(body, report.bins)
     _importance(body, manifest)
     _lineage(body, manifest)
     return "<!doctype html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
@@ -78,8 +80,8 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
         validation = manifest.validation
         rows += [
             ("trained by", manifest.trainer or f"Penstock, {manifest.iterations} trees"),
-            ("training set", f"{manifest.rows:,} events, {manifest.positives:,} positive"),
-            ("AUC when it was trained", f"{validation.auc:.4f} on the latest {counted(validation.rows, 'event')}"),
+            ("training set", training_set_of(manifest)),
+            ("when it was trained", f"{quality_of(validation)} on the latest {counted(validation.rows, 'event')}"),
         ]
     _table(body, (), rows)
 
@@ -133,7 +135,7 @@ def _importance(body: ET.Element, manifest: ModelManifest | ImportManifest) -> N
     if not manifest.importance:
         return
     ET.SubElement(body, "h2").text = "Most useful inputs"
-    text = "What the AUC loses when an input's values are shuffled. Correlated inputs share their importance."
+    text = "What the AUC or R² loses when an input's values are shuffled. Correlated inputs share their importance."
     ET.SubElement(body, "p", {"class": "note"}).text = text
     table = _table(body, (), ())
     most = max(one.loss for one in manifest.importance)
