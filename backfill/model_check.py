@@ -115,7 +115,7 @@ def _check(
         *_provenance(project, manifest),
         *_unknown_training(manifests),
         *_robustness(runs[version], holdout.scores, scored[version][1], len(model.inputs)),
-        *(_of_scores(judged, limits) if finite.any() else _without_scores()),
+        *(_of_scores(judged, limits) if finite.any() else _without_scores(judged)),
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
@@ -177,11 +177,11 @@ def _of_scores(judged: Holdout, limits: Limits) -> list[Result]:
     return [*judge_quality(judged, limits), *judge_calibration(judged, limits)]
 
 
-def _without_scores() -> list[Result]:
+def _without_scores(judged: Holdout) -> list[Result]:
     text = "no event has a number of each version"
     return [
         Result(gate, "all events", Verdict.INCONCLUSIVE, 0, text, _NONE, "numbers")
-        for gate in ("quality", "cost", "calibration")
+        for gate in ("quality", "cost", *(() if judged.is_regression else ("calibration",)))
     ]
 
 

@@ -44,6 +44,21 @@ class Validation(BaseModel):
     r2_without_windows: float | None = None
     mae: float | None = None
 
+    @property
+    def measure(self) -> str:
+        """What the quality is measured by."""
+        return "AUC" if self.r2 is None else "R²"
+
+    @property
+    def quality(self) -> float | None:
+        """The AUC or R²."""
+        return self.auc if self.r2 is None else self.r2
+
+    @property
+    def quality_without_windows(self) -> float | None:
+        """The same of the baseline."""
+        return self.auc_without_windows if self.r2 is None else self.r2_without_windows
+
 
 class Importance(BaseModel):
     """The permutation importance of an input: what AUC or R² the validation part loses when its values are shuffled.
@@ -185,9 +200,8 @@ def training_set_of(manifest: ModelManifest) -> str:
 
 def quality_of(validation: Validation) -> str:
     """How well a model scored its validation, in words."""
-    if validation.r2 is not None:
-        return f"R² {validation.r2:.4f}, mean absolute error {validation.mae:.4g}"
-    return f"AUC {validation.auc:.4f}"
+    error = "" if validation.mae is None else f", mean absolute error {validation.mae:.4g}"
+    return f"{validation.measure} {validation.quality:.4f}{error}"
 
 
 def read_manifest(content: Mapping[str, Any]) -> ModelManifest | ImportManifest:

@@ -146,7 +146,7 @@ def _train(
 ) -> TrainedModel[ModelManifest]:
     columns = [i for i, name in enumerate(training_set.inputs) if name.startswith("event.")]
     y, inputs = training_set.y, training_set.inputs
-    truth, column, measure = training_set.truth, training_set.column, quality_of(training_set)
+    truth, column, measure = training_set.truth, training_set.column, measure_of(training_set)
     encodings = _learn_encodings(training_set, earlier)
     X = encoded(training_set.X, inputs, encodings)  # noqa: N806 - the matrix, as everywhere
     trial = _fit_trial(X, y, earlier, later, seed)
@@ -226,7 +226,7 @@ def describe(
     """
     truth, is_regression = training_set.truth, training_set.task == "regression"
     positives = np.zeros_like(truth) if is_regression else truth
-    quality = quality_of(training_set)(validated, truth[later])
+    quality = measure_of(training_set)(validated, truth[later])
     measured: dict[str, float | None] = (
         {"r2": quality, "r2_without_windows": without_windows, "mae": mean_absolute_error(truth[later], validated)}
         if is_regression
@@ -259,7 +259,7 @@ def describe(
     )
 
 
-def quality_of(training_set: TrainingSet) -> Callable[[NDArray[Any], NDArray[Any]], float]:
+def measure_of(training_set: TrainingSet) -> Callable[[NDArray[Any], NDArray[Any]], float]:
     """How scores are measured against the truth: by R² for a regression, else by AUC."""
     if training_set.task == "regression":
         return lambda scores, truth: float(r2_score(truth, scores))
@@ -307,7 +307,7 @@ def permuted_importance(score: Score, validation: TrainingSet, seed: int) -> tup
         seed: For the sample, and the order of the values.
     """
     rng = np.random.default_rng(seed)
-    truth, measure = validation.truth, quality_of(validation)
+    truth, measure = validation.truth, measure_of(validation)
     groups = (
         [np.arange(len(truth))] if validation.task == "regression" else [np.flatnonzero(truth == y) for y in (0, 1)]
     )

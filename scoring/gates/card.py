@@ -19,8 +19,7 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; font-size: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e0e3e7; vertical-align: top }
 .verdict { font-weight: 600 } .pass { color: #14713b } .fail { color: #b42318 } .inconclusive { color: #8a5a00 }
-.skipped { color: #5b6470 }
-.not { color: #5b6470 }
+.skipped, .not_judged { color: #5b6470 }
 .bar { background: #3b6fb6; height: .7rem } svg { max-width: 100% } .note { color: #5b6470 }
 code { overflow-wrap: anywhere }
 """
@@ -64,7 +63,7 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
     trained_to = manifest.trained_to_ms
     rows = [
         ("inputs", ", ".join(manifest.inputs)),
-        ("decides", f"positive from a score of {threshold:g} on"),
+        ("decides", f"positive from a score of {threshold:,.12g} on"),
         (
             "trained on events until",
             "not known" if trained_to is None else readable(trained_to, "seconds", zone=" UTC"),
@@ -165,7 +164,7 @@ def offsets_in_words(ranges: Mapping[int, tuple[int, int]]) -> str:
 
 
 def _verdict(parent: ET.Element, verdict: Verdict) -> None:
-    ET.SubElement(parent, "span", {"class": f"verdict {verdict.value}"}).text = verdict.value
+    ET.SubElement(parent, "span", {"class": f"verdict {verdict.name.lower()}"}).text = verdict.value
 
 
 def _table(

@@ -185,22 +185,13 @@ def judge_calibration(holdout: Holdout, limits: Limits) -> list[Result]:
     slope_limit, error_limit = f"{low:g} to {high:g}", f"at most {limits.calibration_error:g}"
     if few:
         reason = f"fewer than {counted(least, 'event')} of a class"
-        return [
-            Result("calibration", "all events", Verdict.INCONCLUSIVE, n, reason, _NONE, f"{least} of each class"),
-        ]
+        return [Result("calibration", "all events", Verdict.INCONCLUSIVE, n, reason, _NONE, f"{least} of each class")]
     slope = recalibration(holdout.scores, holdout.labels, limits.alpha).slope
     error = calibration_error(holdout.scores, holdout.labels, limits.alpha)
+    verdict = _at_most(error, limits.calibration_error)
     return [
         Result("calibration", "all events", _between(slope, low, high), n, "slope", slope, slope_limit),
-        Result(
-            "calibration",
-            "all events",
-            _at_most(error, limits.calibration_error),
-            n,
-            "error",
-            error,
-            error_limit,
-        ),
+        Result("calibration", "all events", verdict, n, "error", error, error_limit),
     ]
 
 

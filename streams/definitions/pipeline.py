@@ -174,8 +174,8 @@ class Pipeline(Definition):
         has_values = self.labels is not None and self.labels.task == "regression"
         if not has_values and not 0 < self.model.threshold < 1:
             raise ValueError(
-                f"model {self.model.name}: the threshold {self.model.threshold:g} is no probability between 0 and 1; "
-                "values need Labels(task='regression')"
+                f"model {self.model.name}: the threshold {self.model.threshold:.12g} is no probability between 0 and "
+                "1; values need Labels(task='regression')"
             )
         return self
 

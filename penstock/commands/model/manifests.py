@@ -7,7 +7,7 @@ import click
 from penstock.counts import counted
 from penstock.time import readable
 from scoring.gates.card import offsets_in_words
-from scoring.trained_model import ImportManifest, ModelManifest, Validation, training_set_of
+from scoring.trained_model import ImportManifest, ModelManifest, training_set_of
 from streams.drift.drift_reference import DriftReference
 
 _MOST_USEFUL = 5
@@ -23,10 +23,10 @@ def metrics(manifest: ModelManifest | ImportManifest) -> tuple[str, str]:
     """The columns of `list` about a version's data and its metrics."""
     if isinstance(manifest, ImportManifest):
         return "imported", origin_of(manifest)
-    quality, without_windows = _quality(manifest.validation)
-    measure = "R²" if manifest.task == "regression" else "AUC"
+    validation = manifest.validation
     data = f"{manifest.rows:,}" + ("" if manifest.task == "regression" else f", {manifest.positives:,} positive")
-    return data, f"{measure} {_number(quality)}, {_number(without_windows)} without windows"
+    without = f", {_number(validation.quality_without_windows)} without windows"
+    return data, f"{validation.measure} {_number(validation.quality)}{without}"
 
 
 def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
@@ -72,10 +72,9 @@ def training_of(manifest: ModelManifest) -> list[tuple[str, str]]:
     """How a version was trained, as labels and texts."""
     validation, read = manifest.validation, manifest.read
     unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
-    is_regression = manifest.task == "regression"
-    quality, without_windows = _quality(validation)
-    positive = "" if is_regression else f", {validation.positives:,} positive"
-    error = f", mean absolute error {validation.mae:.4g}" if is_regression else ""
+    positive = "" if manifest.task == "regression" else f", {validation.positives:,} positive"
+    quality = click.style(_number(validation.quality), fg="green", bold=True)
+    error = "" if validation.mae is None else f", mean absolute error {validation.mae:.4g}"
     return [
         (
             "trained on",
@@ -84,9 +83,8 @@ def training_of(manifest: ModelManifest) -> list[tuple[str, str]]:
         ("left out", ", ".join(unused) or "nothing"),
         ("validated on", f"the latest {validation.rows:,} events{positive}"),
         (
-            "R²" if is_regression else "AUC",
-            f"{click.style(_number(quality), fg='green', bold=True)}, without windowed features "
-            f"{_number(without_windows)}{error}",
+            validation.measure,
+            f"{quality}, without windowed features {_number(validation.quality_without_windows)}{error}",
         ),
         ("most useful", most_useful(manifest)),
         ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {_by(manifest)}"),
@@ -100,13 +98,6 @@ def _by(manifest: ModelManifest) -> str:
 def most_useful(manifest: ModelManifest) -> str:
     """The inputs with the greatest permutation importance."""
     return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
-
-
-def _quality(validation: Validation) -> tuple[float | None, float | None]:
-    """The AUC or R², and the baseline's."""
-    if validation.r2 is not None:
-        return validation.r2, validation.r2_without_windows
-    return validation.auc, validation.auc_without_windows
 
 
 def _number(value: float | None) -> str:
