@@ -22,7 +22,8 @@ def split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool
 
     Raises:
         PenstockError: if either part has fewer than ten positive or ten other events, or the earlier one fewer than ten
-            of any class; for a regression, if either has fewer than twenty events, or one value only.
+            of any class; for a regression, if either has fewer than twenty events, or one value only, or a value is
+            too large for a score.
     """
     rows = len(training_set)
     where = f"{counted(rows, 'labelled event')}; read: {_format_counts(training_set)}"
@@ -38,6 +39,14 @@ def split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool
 
 
 def _require_values(training_set: TrainingSet, later: NDArray[np.bool_], where: str, more: str) -> None:
+    greatest = int(np.argmax(np.abs(training_set.y)))
+    if abs(training_set.y[greatest]) > np.finfo(np.float32).max:
+        raise PenstockError(
+            f"the label of event {training_set.event_ids[greatest]} is {training_set.y[greatest]:g}, but scores are "
+            "float32 and end at 3.4e+38",
+            where=where,
+            next="withdraw the label by a null one, or train with an earlier --until",
+        )
     for part, mask in (("earlier", ~later), ("later", later)):
         values = training_set.y[mask]
         if len(values) < _LEAST_VALUES or len(np.unique(values)) < 2:

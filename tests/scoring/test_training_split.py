@@ -39,6 +39,14 @@ def test_few_values_or_one_value_only_are_refused(values: np.ndarray, says: str)
         split(labelled(values, task="regression"))
 
 
+@pytest.mark.parametrize("value", [1e300, -1e300])
+def test_a_value_that_no_score_can_have_is_refused_with_its_event(value: float) -> None:
+    values = np.arange(200.0)
+    values[7] = value
+    with pytest.raises(PenstockError, match=r"the label of event 7 is -?1e\+300, but scores are float32"):
+        split(labelled(values, task="regression"))
+
+
 CLASSES = {"task": "multiclass", "classes": ("cat", "dog", "eel")}
 
 
