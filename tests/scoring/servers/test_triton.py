@@ -214,7 +214,7 @@ ROWS = np.zeros((3, 1), dtype=np.float32)
 def test_a_model_is_asked_by_the_names_of_its_backend(names):
     triton = of_backend(*names)
     assert triton.metadata("taps").inputs == ("event.amount",)
-    assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [0.25] * 3
+    assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
     assert triton._client.calls == 1
 
 
@@ -223,8 +223,8 @@ def test_a_model_that_was_loaded_under_another_backend_is_asked_by_the_other_nam
     triton.metadata("taps")
     for names in (("input__0", "output__0"), ("features", "score")):
         triton._client = ClientOfOneBackend(*names)
-        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [0.25] * 3
-        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [0.25] * 3
+        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
+        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
         assert triton._client.calls == 3
 
 
