@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
-from scoring.training_set import LabelRow
-from streams.definitions.pipeline import Labels
+from scoring.training_set import LabelRow, Truth
+from streams.definitions.pipeline import Labels, Task
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +57,9 @@ class LabelReader:
             if isinstance(label, Rejection):
                 self.refused.add(record, label.message)
                 continue
-            value = getattr(label, self._labels.value)
-            if value not in (None, False, True):  # 0 and 1 are equal to them
-                self.refused.add(record, f"{self._labels.value} is neither 0 nor 1")
+            value, fault = _truth(getattr(label, self._labels.value), self._labels.task)
+            if fault:
+                self.refused.add(record, f"{self._labels.value} {fault}")
                 continue
             assert self._id is not None
             assert self._known_at is not None
@@ -65,5 +67,16 @@ class LabelReader:
                 event_id=getattr(label, self._id),
                 known_at_ms=getattr(label, self._known_at),
                 position=(record.timestamp, record.partition, record.offset),
-                value=None if value is None else bool(value),
+                value=value,
             )
+
+
+def _truth(value: Any, task: Task) -> tuple[Truth | None, str | None]:
+    """What a label says of its event, or why it says nothing."""
+    if value is None:
+        return None, None
+    if task == "multiclass":
+        return str(value), None
+    if task == "regression":
+        return (float(value), None) if math.isfinite(value) else (None, "is no finite number")
+    return (bool(value), None) if value in (0, 1) else (None, "is neither 0 nor 1")

@@ -101,11 +101,12 @@ def _check(
     scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
         data.event_times,
-        data.y.astype(np.float64),
+        data.truth,
         scores[version],
         None if against is None else scores[against],
         model.threshold,
         columns,
+        is_regression=data.task == "regression",
     )
     finite = np.all([np.isfinite(found) for found in scores.values()], axis=0)
     judged = holdout if finite.all() else holdout.rows(finite)
@@ -114,7 +115,7 @@ def _check(
         *_provenance(project, manifest),
         *_unknown_training(manifests),
         *_robustness(runs[version], holdout.scores, scored[version][1], len(model.inputs)),
-        *(_of_scores(judged, limits) if finite.any() else _without_scores()),
+        *(_of_scores(judged, limits) if finite.any() else _without_scores(judged)),
         *(judge_fairness(holdout, limits) if finite.all() else ()),
         judge_freshness(manifest.trained_to_ms, int(data.event_times[-1]), limits),
     ]
@@ -176,15 +177,17 @@ def _of_scores(judged: Holdout, limits: Limits) -> list[Result]:
     return [*judge_quality(judged, limits), *judge_calibration(judged, limits)]
 
 
-def _without_scores() -> list[Result]:
+def _without_scores(judged: Holdout) -> list[Result]:
     text = "no event has a number of each version"
     return [
         Result(gate, "all events", Verdict.INCONCLUSIVE, 0, text, _NONE, "numbers")
-        for gate in ("quality", "cost", "calibration")
+        for gate in ("quality", "cost", *(() if judged.is_regression else ("calibration",)))
     ]
 
 
 def _bins(holdout: Holdout) -> list[Bin]:
+    if holdout.is_regression:
+        return []
     order = np.argsort(holdout.scores, kind="stable")
     parts = np.array_split(order, min(_BINS, max(len(order), 1)))
     return [

@@ -36,7 +36,7 @@ def read_training_set(
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
-            needs; the pipeline has no labels, or its label is not binary; or Kafka cannot be reached.
+            needs; the pipeline has no labels; or Kafka cannot be reached.
     """
     pipeline = project.pipeline
     labels = pipeline.labels
@@ -56,6 +56,8 @@ def read_training_set(
         inputs=inputs,
         views=views,
         until_ms=until_ms,
+        task=labels.task,
+        positive=None if labels.positive is None else str(labels.positive),
         categories=pipeline.categories,
     )
     offsets = {

@@ -9,14 +9,11 @@ import importlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnxruntime import InferenceSession
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from penstock.errors import PenstockError
 from scoring.encodings import Buckets, Vocabulary, encodings_of
@@ -25,8 +22,9 @@ from scoring.model_import import FittedModel, Fitting, fit_tensors
 from scoring.onnx_session import open_session, scores_of
 from scoring.onnx_wrapping import Conversions, ScoreOutput, match_tensors, read_model, text_inputs
 from scoring.trained_model import ModelManifest, OnnxModel, TrainedModel
-from scoring.training import describe, permuted_importance, split
+from scoring.training import describe, permuted_importance
 from scoring.training_set import TrainingSet
+from scoring.training_split import split
 from scoring.vectors import FloatArray
 from streams.definitions import importing
 from streams.definitions.importing import import_file
@@ -73,7 +71,8 @@ def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -
     """The training set as a table, or those of its rows.
 
     It has a column for each input, in order: float32, and text for a category; null for a missing value. Then follow
-    ``label`` (0 or 1), ``event_time`` and ``event_id``. Rows are in order of (event time, event id).
+    ``label`` (0 or 1, the value of a regression, or the class as text), ``event_time`` and ``event_id``. Rows are in
+    order of (event time, event id).
     """
     chosen = training_set if rows is None else training_set.rows(rows)
     columns = {}
@@ -84,8 +83,9 @@ def table_of(training_set: TrainingSet, rows: NDArray[np.bool_] | None = None) -
             if texts is None
             else pa.array([texts.get(code) for code in values.tolist()], pa.string())
         )
+    labels = [chosen.classes[place] for place in chosen.y.tolist()] if chosen.task == "multiclass" else chosen.y
     times = pa.array(chosen.event_times).cast(pa.timestamp("ms", tz="UTC"))
-    return pa.table({**columns, LABEL: pa.array(chosen.y), "event_time": times, "event_id": list(chosen.event_ids)})
+    return pa.table({**columns, LABEL: pa.array(labels), "event_time": times, "event_id": list(chosen.event_ids)})
 
 
 def train_with(
@@ -104,7 +104,7 @@ def train_with(
             these inputs.
     """
     earlier, later = split(training_set)
-    inputs, X, y = training_set.inputs, training_set.X, training_set.y  # noqa: N806 - the matrix, as everywhere
+    inputs, X = training_set.inputs, training_set.X  # noqa: N806 - the matrix, as everywhere
 
     def fit(rows: NDArray[np.bool_] | None) -> tuple[FittedModel, Conversions]:
         try:
@@ -129,8 +129,12 @@ def train_with(
         )
         return fit_tensors(content, fitting, X, reference), conversions
 
-    trial = _Classifier(open_session(fit(earlier)[0].onnx))
-    validated = trial.predict_proba(X[later])[:, 1]
+    trial = open_session(fit(earlier)[0].onnx)
+
+    def score(rows: FloatArray) -> NDArray[np.float64]:
+        return scores_of(trial, rows).astype(np.float64)
+
+    validated = score(X[later])
     if not np.isfinite(validated).all():
         raise PenstockError(
             "the model gives no number for some of the events that it was not trained on",
@@ -138,7 +142,7 @@ def train_with(
             safe="no version was written",
             next="let the model take nulls, or return OnnxModel(..., nulls={input: number})",
         )
-    importance = permuted_importance(trial, X[later], y[later], inputs, seed)
+    importance = permuted_importance(score, training_set.rows(later), seed)
     manifest = describe(training_set, later, validated, None, seed, importance, ("numpy", "onnx", "onnxruntime"))
     fitted, conversions = fit(None)
     own = {"trainer": reference, "encodings": dict(conversions.encodings), "kept": fitted.kept}
@@ -171,18 +175,3 @@ def _failed(what: str, error: Exception, reference: str, advice: str) -> Penstoc
         safe="no version was written",
         next=advice,
     )
-
-
-class _Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A wrapped model with scikit-learn's methods."""
-
-    def __init__(self, session: InferenceSession) -> None:
-        self.session = session
-        self.classes_ = np.array([0, 1])
-
-    def fit(self, *_: Any) -> _Classifier:
-        return self
-
-    def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's
-        scores = scores_of(self.session, X).astype(np.float64)
-        return np.stack([1 - scores, scores], axis=1)

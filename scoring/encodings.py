@@ -117,7 +117,7 @@ def encoded(vectors: FloatArray, inputs: Sequence[str], encodings: Mapping[str, 
 
 
 def learned(
-    codes: FloatArray, labels: NDArray[np.int8], texts: Mapping[float, str], *, most: int, least_rows: int
+    codes: FloatArray, labels: NDArray[np.float64], texts: Mapping[float, str], *, most: int, least_rows: int
 ) -> Vocabulary:
     """The vocabulary of a category in training data: its ``most`` frequent texts with at least ``least_rows`` rows.
 
@@ -127,7 +127,7 @@ def learned(
 
     Args:
         codes: (N,) The codes, NaN for null.
-        labels: (N,) 0 or 1.
+        labels: (N,) 0 or 1; of a regression the values, of which a text has a mean in place of a share.
         texts: The text of each code.
         most: How many texts it has at most.
         least_rows: How many rows a text needs.

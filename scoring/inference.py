@@ -27,7 +27,8 @@ PRIMARY, FALLBACK = "primary", "fallback"
 Ids: TypeAlias = Callable[[], Sequence[str]]
 """Returns the ids of the events of a batch."""
 
-# Both servers run the same file; their libraries may sum a tree ensemble's leaves in different orders.
+# Both servers run the same file; their libraries may sum a tree ensemble's leaves in different orders. The large values
+# of a regression are compared relatively.
 _TOLERANCE = 1e-4
 
 
@@ -141,7 +142,8 @@ class Inference:
         scores = scores_of_answer(answer, by_fallback=False)
         if state is State.HALF_OPEN:
             copy = self._scores_of_fallback(vectors)
-            differing = int((np.abs(scores.values - copy.values) > _TOLERANCE).sum())
+            is_same = np.isclose(scores.values, copy.values, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
+            differing = int((~is_same).sum())
             if differing:
                 self._primary_has_failed(f"{differing} of {len(vectors)} scores are not those of the same model here")
                 return copy

@@ -175,7 +175,7 @@ def _metrics(one: Overview) -> dict[str, float]:
     found: dict[str, float | None] = {}
     if not isinstance(one.manifest, ImportManifest):
         validation = one.manifest.validation
-        found = {"auc": validation.auc, "auc_without_windows": validation.auc_without_windows}
+        found = validation.model_dump(include={"auc", "auc_without_windows", "r2", "r2_without_windows", "mae"})
         found |= {f"importance/{_as_name(each.input)}": each.loss for each in one.manifest.importance}
     return {name: value for name, value in found.items() if value is not None}
 

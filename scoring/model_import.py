@@ -20,6 +20,7 @@ from onnx import ValueInfoProto
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from schemas.categories import cached_codes, category
+from scoring import half_precision
 from scoring.encodings import Vocabulary, encoded
 from scoring.import_wording import OPTIONS, Wording
 from scoring.onnx_session import open_session, outputs_of
@@ -44,6 +45,7 @@ from scoring.vectors import FloatArray
 
 SCORE = "score"
 _TOLERANCE = 1e-5
+_ADVICE = "check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding"
 _READERS = {".parquet": pa.parquet.read_table, ".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json}
 
 
@@ -77,6 +79,7 @@ class ImportRequest:
         keep: Outputs that predictions have beside the score.
         tolerance: By how much a score may differ from the known one, absolutely or relatively.
         trained_until_ms: Up to which event time it was trained, in epoch ms; None if that is not known.
+        fp16: Whether to convert it to FP16. Its scores may then differ by 5e-3 from the known ones.
     """
 
     output: ScoreOutput = field(default_factory=ScoreOutput)
@@ -84,6 +87,7 @@ class ImportRequest:
     keep: Sequence[str] = ()
     tolerance: float = _TOLERANCE
     trained_until_ms: int | None = None
+    fp16: bool = False
 
 
 def read_check_rows(path: Path, inputs: Sequence[str], categories: Collection[str] = ()) -> CheckRows:
@@ -146,6 +150,13 @@ def import_onnx(
     fitted = fit_tensors(content, fitting, rows.vectors, where)
     scores = score_onnx(fitted.onnx, rows.vectors).astype(np.float64)
     compare_scores(scores, rows, request.tolerance, where)
+    if request.fp16:
+        half = half_precision.to_half_precision(content, where)
+        fitted = fit_tensors(half, fitting, rows.vectors, where)
+        scores = half_precision.score_rounding(fitted.onnx, rows.vectors, where)
+        bound = half_precision.TOLERANCE
+        advice = f"import it without --fp16: its scores may differ by {bound:g}, absolutely or relatively"
+        compare_scores(scores, rows, bound, f"{where} in FP16", advice)
     difference = np.abs(scores - rows.scores)
     return TrainedModel(
         fitted.onnx,
@@ -167,6 +178,7 @@ def import_onnx(
             check_sha256=rows.sha256,
             difference=float(np.nanmax(difference, initial=0.0)),
             trained_until_ms=request.trained_until_ms,
+            fp16=request.fp16,
         ),
     )
 
@@ -285,11 +297,13 @@ def _run(
     }
 
 
-def compare_scores(scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str) -> None:
+def compare_scores(
+    scores: NDArray[np.float64], rows: CheckRows, tolerance: float, where: str, advice: str = _ADVICE
+) -> None:
     """Check the scores of the rows.
 
     Raises:
-        PenstockError: if one is not the known score.
+        PenstockError: if one is not the known score; ``advice`` says what to do then.
     """
     wrong = ~np.isclose(scores, rows.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
     if not wrong.any():
@@ -300,7 +314,7 @@ def compare_scores(scores: NDArray[np.float64], rows: CheckRows, tolerance: floa
         f"row {first} {scores[first]:.6g} instead of {rows.scores[first]:.6g}",
         where=where,
         safe="no version was written",
-        next="check the order of the inputs, --output and --column, or raise --tolerance if the difference is rounding",
+        next=advice,
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from penstock.errors import PenstockError
 
 INPUT, OUTPUT = "features", "score"
+# What Triton's FIL backend calls them in every model.
+FIL_INPUT, FIL_OUTPUT = "input__0", "output__0"
 
 
 class ModelNotLoaded(PenstockError):  # noqa: N818 - a state, not a defect

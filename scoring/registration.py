@@ -49,7 +49,7 @@ def register(
     _require_score(onnx, len(inputs), 1 + len(manifest.kept), folder)
     for written_anew in (BACKEND_FILE, HASHES_FILE, MANIFEST_FILE):
         files.pop(written_anew, None)
-    artifacts = {name: path.read_bytes() for name, path in files.items()}
+    artifacts: dict[str, str | bytes] = {name: path.read_bytes() for name, path in files.items()}
     return repository.add(model, TrainedModel(onnx, baseline, manifest), artifacts)
 
 

@@ -4,6 +4,7 @@
 
     <model>/config.pbtxt             what Triton serves: the current version and at most one previous version
     <model>/<version>/model.onnx     the model
+    <model>/<version>/checkpoint.tl  its trees for Triton's FIL backend, if it is an ensemble of trees
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
     <model>/<version>/model.py       Triton's Python backend, which runs model.onnx on the CPU
     <model>/<version>/hosted.json    in place of model.onnx: how model.py calls a model that Triton hosts already
@@ -29,20 +30,20 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.hosted_model import HostedModel
-from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
+from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.reasons import FILE as REASONS
 from scoring.reasons import Attribution
-from scoring.trained_model import ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
+from scoring.trained_model import CHECKPOINT, ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
 from scoring.version_files import verify_files, write_hashes
 
-Backend = Literal["python", "onnxruntime"]
+Backend = Literal["python", "onnxruntime", "fil"]
 
 MAX_BATCH_SIZE = 4096
 _QUEUE_DELAY_US = 200
@@ -213,7 +214,7 @@ class ModelRepository:
                 version=version,
                 previous=next((v for v in config.version_policy.specific.versions if v != version), None),
                 inputs=tuple(json.loads(config.parameters["feature_names"].string_value)),
-                backend="onnxruntime" if config.backend == "onnxruntime" else "python",
+                backend=config.backend if config.backend in get_args(Backend) else "python",
             )
         except (text_format.ParseError, ValueError) as error:
             raise PenstockError(
@@ -244,15 +245,10 @@ class ModelRepository:
         manifest = self.manifest(model, version)
         before = self.serving_config(model)
         backend = backend or (before.backend if before else "python")
-        if not self._runs(model, version, backend):
-            raise PenstockError(
-                f"version {version} of model {model} calls a model in Triton, by the Python backend alone",
-                where=str(self.root / model),
-                safe="the configuration is as it was",
-                next="penstock model load PIPELINE --backend python",
-            )
+        if (refusal := self._refusal(model, version, backend)) is not None:
+            raise refusal
         older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
-        older = [v for v in older if self._runs(model, v, backend)]
+        older = [v for v in older if self._refusal(model, v, backend) is None]
         serving = ServingConfig(
             version=version,
             previous=older[-1] if older else None,
@@ -276,8 +272,24 @@ class ModelRepository:
         partial.chmod(0o644)  # Triton may run as another user
         partial.replace(path)
 
-    def _runs(self, model: str, version: int, backend: Backend) -> bool:
-        return backend == "python" or self.hosted(model, version) is None
+    def _refusal(self, model: str, version: int, backend: Backend) -> PenstockError | None:
+        """Why a backend cannot run a version; None if it can."""
+        if backend != "python" and self.hosted(model, version) is not None:
+            return PenstockError(
+                f"version {version} of model {model} calls a model in Triton, by the Python backend alone",
+                where=str(self.root / model),
+                safe="the configuration is as it was",
+                next="penstock model load PIPELINE --backend python",
+            )
+        if backend == "fil" and not (self.folder(model, version) / CHECKPOINT).is_file():
+            why = self.manifest(model, version).no_fil or "an earlier build of Penstock wrote it"
+            return PenstockError(
+                f"FIL cannot run version {version} of model {model}: {why}",
+                where=str(self.folder(model, version)),
+                safe="what is served goes on",
+                next="penstock model load PIPELINE --backend onnxruntime",
+            )
+        return None
 
     def _claim(self, model: str, partial: Path, manifest: Manifest) -> int:
         """Give the finished folder the next free number, and return it; another process may take a number first."""
@@ -327,17 +339,28 @@ class ModelRepository:
 def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
     """Triton's configuration of a model, in protobuf's text form.
 
-    Both backends have the same tensors: ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime``
-    is Triton's own backend, on a GPU.
+    ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime`` is Triton's own backend, on a GPU.
+    ``fil`` runs the trees on a GPU, or on the CPU of a server without one; its tensors have names of its own.
     """
+    is_fil = serving.backend == "fil"
     config: Any = model_config_pb2.ModelConfig(name=model, backend=serving.backend, max_batch_size=MAX_BATCH_SIZE)
-    config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)])
-    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)])
+    config.input.add(
+        name=FIL_INPUT if is_fil else INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)]
+    )
+    config.output.add(
+        name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)]
+    )
     config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
     group = model_config_pb2.ModelInstanceGroup
-    kind = group.KIND_GPU if serving.backend == "onnxruntime" else group.KIND_CPU
-    config.instance_group.add(kind=kind, count=1)
+    kinds = {"python": group.KIND_CPU, "onnxruntime": group.KIND_GPU, "fil": group.KIND_AUTO}
+    config.instance_group.add(kind=kinds[serving.backend], count=1)
     config.version_policy.specific.versions.extend(serving.versions)
+    if is_fil:
+        # The checkpoint gives one number for each row, so it is no classifier to FIL. Until Triton 25.08 that is
+        # output_class, since then is_classifier.
+        fil = {"model_type": "treelite_checkpoint", "output_class": "false", "is_classifier": "false"}
+        for name, value in fil.items():
+            config.parameters[name].string_value = value
     config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
     config.parameters["categories"].string_value = json.dumps(manifest.categories)
     config.parameters["kept_outputs"].string_value = json.dumps(manifest.kept)

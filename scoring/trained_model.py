@@ -12,28 +12,56 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from penstock.counts import counted
 from scoring.encodings import Encoding
 from scoring.hosted_model import HostedModel, Probe
 from scoring.vectors import FloatArray
+from streams.definitions.pipeline import Task
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+CHECKPOINT = "checkpoint.tl"
+"""The name under which FIL looks for the trees of a version."""
+
 
 class Validation(BaseModel):
-    """The AUC on the latest events of the set, of a model trained on the events before ``from_ms``."""
+    """How well a model that was trained on the events before ``from_ms`` scores the latest events of the set.
+
+    Probabilities have an ``auc``, the values of a regression ``r2`` and ``mae``, the mean absolute error.
+    ``auc_without_windows`` and ``r2_without_windows`` are the baseline's, if there is one. ``positives`` is 0 for a
+    regression.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     from_ms: int
     rows: int
     positives: int
-    auc: float
-    auc_without_windows: float | None
+    auc: float | None = None
+    auc_without_windows: float | None = None
+    r2: float | None = None
+    r2_without_windows: float | None = None
+    mae: float | None = None
+
+    @property
+    def measure(self) -> str:
+        """What the quality is measured by."""
+        return "AUC" if self.r2 is None else "R²"
+
+    @property
+    def quality(self) -> float | None:
+        """The AUC or R²."""
+        return self.auc if self.r2 is None else self.r2
+
+    @property
+    def quality_without_windows(self) -> float | None:
+        """The same of the baseline."""
+        return self.auc_without_windows if self.r2 is None else self.r2_without_windows
 
 
 class Importance(BaseModel):
-    """The permutation importance of an input: the AUC that the validation part loses when its values are shuffled.
+    """The permutation importance of an input: what AUC or R² the validation part loses when its values are shuffled.
 
     ``loss`` is the mean over several shuffles, ``spread`` their standard deviation. Correlated inputs share their
     importance, so each of them may seem unimportant.
@@ -71,7 +99,9 @@ class Manifest(BaseModel):
 
     ``categories`` are the inputs whose codes the vector has, ``encodings`` what the model makes of each. ``kept`` are
     the outputs beside the score that predictions have. ``importance`` lists every input, the most important first; it
-    is empty if it is not known. ``provenance`` is None if a program wrote the version without the commands.
+    is empty if it is not known. ``no_fil`` says why Triton's FIL backend cannot run it; None if it can, if an earlier
+    build wrote the version, or if only Triton has the model. ``provenance`` is None if a program wrote the version
+    without the commands.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +113,7 @@ class Manifest(BaseModel):
     views: Mapping[str, str]
     libraries: Mapping[str, str]
     importance: tuple[Importance, ...] = ()
+    no_fil: str | None = None
     provenance: Provenance | None = None
 
 
@@ -91,7 +122,8 @@ class ModelManifest(Manifest):
 
     ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
     ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill
-    read, by partition; manifests of earlier builds lack both.
+    read, by partition; manifests of earlier builds lack both. ``classes`` are those of a model of several, sorted, of
+    which ``positive`` is the one whose probability is the score; ``positives`` is 0 for a regression.
     """
 
     kind: Literal["trained"] = "trained"
@@ -101,6 +133,9 @@ class ModelManifest(Manifest):
     until_ms: int | None
     rows: int
     positives: int
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
     iterations: int = 0
     trainer: str | None = None
     read: Mapping[str, int]
@@ -128,6 +163,7 @@ class ImportManifest(Manifest):
         check_sha256: The hash of these vectors and scores.
         difference: The greatest difference of a score from the known one.
         trained_until_ms: Up to which event time it was trained, in epoch ms, as the user says; None if nobody says.
+        fp16: Whether the version computes in FP16, unlike its file.
         hosted: How the version calls a model that Triton hosts; None for a file.
     """
 
@@ -142,12 +178,30 @@ class ImportManifest(Manifest):
     check_sha256: str
     difference: float
     trained_until_ms: int | None = None
+    fp16: bool = False
     hosted: HostedModel | None = None
 
     @property
     def trained_to_ms(self) -> int | None:
         """The event time up to which events may have been trained on, in epoch ms; None if it is not known."""
         return self.trained_until_ms
+
+
+def training_set_of(manifest: ModelManifest) -> str:
+    """What a model was trained on, in words."""
+    events = counted(manifest.rows, "event")
+    if manifest.task == "regression":
+        return f"{events} with values"
+    if manifest.task == "multiclass":
+        classes = counted(len(manifest.classes), "class", "classes")
+        return f"{events} of {classes}, {manifest.positives:,} of {manifest.positive!r}"
+    return f"{events}, {manifest.positives:,} positive"
+
+
+def quality_of(validation: Validation) -> str:
+    """How well a model scored its validation, in words."""
+    error = "" if validation.mae is None else f", mean absolute error {validation.mae:.4g}"
+    return f"{validation.measure} {validation.quality:.4f}{error}"
 
 
 def read_manifest(content: Mapping[str, Any]) -> ModelManifest | ImportManifest:
@@ -164,18 +218,21 @@ OfVersion = TypeVar("OfVersion", bound=Manifest)
 class TrainedModel(Generic[OfVersion]):
     """A model as ONNX bytes, its baseline without windowed features (None if it has none), and its manifest.
 
-    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them.
+    ``validated`` are the scores of the latest rows of the set, by a model that was not trained on them. ``checkpoint``
+    is the model as a treelite checkpoint, None if it has no such form.
     """
 
     onnx: bytes
     baseline_onnx: bytes | None
     manifest: OfVersion
     validated: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    checkpoint: bytes | None = None
 
     def files(self) -> dict[str, bytes]:
         """The files of the version, without its manifest."""
         baseline = {} if self.baseline_onnx is None else {"baseline.onnx": self.baseline_onnx}
-        return {"model.onnx": self.onnx, **baseline, "model.py": _source("triton_model")}
+        checkpoint = {} if self.checkpoint is None else {CHECKPOINT: self.checkpoint}
+        return {"model.onnx": self.onnx, **baseline, **checkpoint, "model.py": _source("triton_model")}
 
     def score(self, vectors: FloatArray) -> FloatArray:
         """Score vectors, float32 [N, inputs], in this process; returns float32 [N]."""

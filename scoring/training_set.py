@@ -9,13 +9,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.definitions.pipeline import Task
 from streams.plan.model import PipelinePlan
 
+# What a label says: yes or no, a value, or a class.
+Truth = bool | float | str
+
 _NOT_NEEDED = np.empty(0, dtype=np.float32)
+_Y_TYPES: Mapping[Task, str] = {"binary": "i1", "regression": "<f8", "multiclass": "<i2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class LabelRow:
     event_id: str
     known_at_ms: int
     position: tuple[int, ...]
-    value: bool | None
+    value: Truth | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,11 @@ class Counts:
 class TrainingSet:
     """N labelled events in order of (event time, event id).
 
-    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN, categories as their codes; ``y`` is
-    int8 [N], 1 for the positive one; ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views``
-    maps each view to ``version:hash``. ``texts`` has the texts of each category by code.
+    ``X`` is float32 [N, inputs] in the model's declared order, null as NaN, categories as their codes.
+    ``y`` [N] is int8, 1 for the positive one; for a regression float64, the value; for several classes int16, the place
+    of its class in ``classes``, which are sorted. ``positive`` is the class whose probability is the score.
+    ``event_times`` (epoch milliseconds) and ``partitions`` are int64 [N]. ``views`` maps each view to ``version:hash``.
+    ``texts`` has the texts of each category by code.
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     """
@@ -82,14 +90,30 @@ class TrainingSet:
     event_times: NDArray[np.int64]
     partitions: NDArray[np.int64]
     X: NDArray[np.float32]
-    y: NDArray[np.int8]
+    y: NDArray[Any]
     views: Mapping[str, str]
     until_ms: int | None
     counts: Counts
     data_hash: str
     offsets: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
     categories: tuple[str, ...] = ()
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """What scores are compared with, [N]: the value of a regression, else 1 for the positive class and 0."""
+        y = self.y == self.column if self.task == "multiclass" else self.y
+        return y.astype(np.float64)
+
+    @property
+    def column(self) -> int | None:
+        """The column of the probabilities that is the score; None for a regression, or if no event is of the class."""
+        if self.task == "multiclass":
+            return self.classes.index(self.positive) if self.positive in self.classes else None
+        return 1 if self.task == "binary" else None
 
     def __len__(self) -> int:
         return len(self.event_ids)
@@ -113,6 +137,8 @@ def join(
     inputs: tuple[str, ...],
     views: Mapping[str, str],
     until_ms: int | None,
+    task: Task = "binary",
+    positive: str | None = None,
     categories: tuple[str, ...] = (),
 ) -> TrainingSet:
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
@@ -120,6 +146,8 @@ def join(
     The label of an event is the latest one known by then. A vector is used if neither its event nor anything that it
     depends on is later. Of several events with one id, the first is used. The result does not depend on the order of
     the rows.
+
+    The values of labels are those of the ``task``; ``positive`` is the class whose probability is the score.
 
     ``labels`` is consumed first, so that only the vectors of labelled events stay in memory.
     """
@@ -153,6 +181,8 @@ def join(
             labels_after_until=labels_late,
             labels_without_event=len(known.keys() - served.keys()),
         ),
+        task=task,
+        positive=positive,
     )
     return replace(training_set, categories=categories)
 
@@ -179,22 +209,40 @@ def _latest_labels(labels: Iterable[LabelRow], bound: int) -> tuple[dict[str, La
 
 def _training_set(
     rows: list[FeatureRow],
-    truth: list[bool],
+    truth: list[Truth],
     *,
     inputs: tuple[str, ...],
     views: Mapping[str, str],
     until_ms: int | None,
     counts: Counts,
+    task: Task,
+    positive: str | None,
 ) -> TrainingSet:
     event_ids = tuple(row.event_id for row in rows)
     event_times = np.array([row.event_time_ms for row in rows], dtype=np.int64)
     partitions = np.array([row.partition for row in rows], dtype=np.int64)
     vectors = np.array([row.vector for row in rows], dtype=np.float32).reshape(len(rows), len(inputs))
     vectors[np.isnan(vectors)] = np.nan  # NaN has many bit patterns, the hash must see one
-    y = np.array(truth, dtype=np.int8)
+    classes = tuple(sorted({str(value) for value in truth})) if task == "multiclass" else ()
+    places = {name: place for place, name in enumerate(classes)}
+    y = np.array([places[str(value)] for value in truth] if classes else truth, dtype=_Y_TYPES[task])
     digest = hashlib.sha256(json.dumps([inputs, dict(views), event_ids], sort_keys=True).encode())
     for array in (event_times.astype("<i8"), vectors.astype("<f4"), y):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if task == "multiclass":
+        digest.update(json.dumps([classes, positive]).encode())
     return TrainingSet(
-        inputs, event_ids, event_times, partitions, vectors, y, dict(views), until_ms, counts, digest.hexdigest()
+        inputs,
+        event_ids,
+        event_times,
+        partitions,
+        vectors,
+        y,
+        dict(views),
+        until_ms,
+        counts,
+        digest.hexdigest(),
+        task=task,
+        classes=classes,
+        positive=positive,
     )

@@ -275,11 +275,12 @@ def _wrong_reasons(
         expected = pushed if value["score"] >= model.threshold else []
         reasons = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
         own = [contributions[model.inputs.index(name)] if name in model.inputs else np.nan for name, _ in reasons]
+        rounding = 1e-5 * max(1, *map(abs, contributions))
         if (
             len(reasons) != len(expected)
             or len({name for name, _ in reasons}) < len(reasons)
-            or not np.allclose([one for _, one in reasons], expected, rtol=1e-4, atol=1e-5)
-            or not np.allclose(own, expected, rtol=1e-4, atol=1e-5)
+            or not np.allclose([one for _, one in reasons], expected, rtol=1e-4, atol=rounding)
+            or not np.allclose(own, expected, rtol=1e-4, atol=rounding)
         ):
             yield pairs[row], f"reasons {reasons}, should be the inputs that contribute {expected}"
 

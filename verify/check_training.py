@@ -20,6 +20,7 @@ from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
 from verify.categories import codes
 from verify.findings import Findings
+from verify.labels import Label
 from verify.run_data import BackfillData
 
 _PLACE = ("source.timestamp", "source.partition", "source.offset")
@@ -40,7 +41,7 @@ def check_training(
     folder: Path,
     backfill: BackfillData,
     labels: Sequence[Record],
-    labels_until: Callable[[Sequence[Record], int], Mapping[str, int]],
+    labels_until: Callable[[Sequence[Record], int], Mapping[str, Label]],
 ) -> TrainingFindings:
     """Check every version that was trained on a backfill with as many rows as this one.
 
@@ -52,7 +53,7 @@ def check_training(
         folder: The model's folder in the repository.
         backfill: The backfill.
         labels: The labels topic.
-        labels_until: Gives the label of each event, 0 or 1, as known at an event time, from these records.
+        labels_until: Gives the label of each event as known at an event time, from these records.
     """
     findings = TrainingFindings()
     by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
@@ -69,8 +70,7 @@ def check_training(
             continue
         until_ms = _END if manifest["until_ms"] is None else manifest["until_ms"]
         known = labels_until(by_age[:count], until_ms)
-        categories = manifest.get("categories", ())
-        is_equal = _data_hash(plan, backfill, inputs, categories, known, until_ms) == manifest["data_hash"]
+        is_equal = _data_hash(plan, backfill, manifest, known, until_ms) == manifest["data_hash"]
         findings.checked += is_equal or count == len(by_age)
         if not is_equal and count == len(by_age):
             findings.mismatch(
@@ -94,15 +94,15 @@ def _needed(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
 def _data_hash(
     plan: PipelinePlan,
     backfill: BackfillData,
-    inputs: Sequence[str],
-    categories: Sequence[str],
-    labels: Mapping[str, int],
+    manifest: Mapping[str, Any],
+    labels: Mapping[str, Label],
     until_ms: int,
 ) -> str:
     """The SHA-256 of a training set's names, ids, event times, vectors and labels."""
+    inputs = tuple(manifest["inputs"])
     views = _views(plan, inputs)
     columns = {name: _values(backfill.rows[name]) for name in _needed(plan, inputs)}
-    columns |= {name: codes(columns[name]) for name in categories}
+    columns |= {name: codes(columns[name]) for name in manifest.get("categories", ())}
     ids, times = columns["event_id"], columns["event_time"]
     places = list(zip(*(columns[name] for name in _PLACE), strict=True))
     first: dict[str, int] = {}
@@ -118,8 +118,18 @@ def _data_hash(
     digest = hashlib.sha256(json.dumps([inputs, views, names], sort_keys=True).encode())
     digest.update(np.array([times[number] for number in order], dtype="<i8").tobytes())
     digest.update(np.stack(cells, axis=1).tobytes())
-    digest.update(np.array([labels[event_id] for event_id in names], dtype=np.int8).tobytes())
+    digest.update(_label_bytes([labels[event_id] for event_id in names], manifest))
     return digest.hexdigest()
+
+
+def _label_bytes(labels: Sequence[Label], manifest: Mapping[str, Any]) -> bytes:
+    """Labels as the hash has them: 0 or 1, a value, or the place of a class among all, with the classes themselves."""
+    task = manifest.get("task", "binary")
+    if task == "multiclass":
+        classes = sorted(set(map(str, labels)))
+        places = np.array([classes.index(str(label)) for label in labels], dtype="<i2")
+        return places.tobytes() + json.dumps([classes, manifest["positive"]]).encode()
+    return np.array(labels, dtype="<f8" if task == "regression" else np.int8).tobytes()
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -144,7 +144,8 @@ def judge(
         findings = features if place.startswith("features") else scored
         findings.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured, registry) if measured else None
-    misses_quality = measured is not None and pipeline.labels is not None and quality is None
+    has_classes = pipeline.labels is not None and pipeline.labels.task != "regression"
+    misses_quality = measured is not None and has_classes and quality is None
     checks: list[Findings] = [
         withheld,
         replays,
@@ -304,11 +305,13 @@ def _scorer(path: Path) -> Scorer:
 def _quality(project: Project, run: RunData, measured: Measured, registry: Registry | None) -> ModelReport | None:
     """AUC of the published scores and of the model without windows, on labelled events later than the training data.
 
-    None if the pipeline has no labels, these events are of one class only, or the model's baseline cannot be read.
+    None if the pipeline has no labels or is a regression, these events are of one class only, or the model's baseline
+    cannot be read.
     """
     pipeline, features_topic = project.pipeline, project.plan.features_topic
-    if pipeline.labels is None:
+    if pipeline.labels is None or pipeline.labels.task == "regression":
         return None
+    positive = 1 if pipeline.labels.positive is None else str(pipeline.labels.positive)
     labels = known_labels(pipeline.labels, run.labels, project.schemas, registry)
     by_offset = {Position(record.partition, record.offset): record.value for record in run.features}
     judged = [
@@ -322,7 +325,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
     ]
     # What is wrong with a prediction is already counted as a mismatch; it must not stop the verifier.
     later, served = [p for p, value in judged if value is not None], [value for _, value in judged if value is not None]
-    truth = [labels[p.value["event_id"]] for p in later]
+    truth = [int(labels[p.value["event_id"]] == positive) for p in later]
     if len(set(truth)) < 2:
         return None
     version = str(max(later, key=lambda p: p.value["event_time"]).value["model_version"])

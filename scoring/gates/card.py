@@ -9,7 +9,7 @@ from penstock.counts import counted
 from penstock.time import readable
 from scoring.gates.gates import Verdict
 from scoring.gates.report import Bin, Report, evidence
-from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.trained_model import ImportManifest, ModelManifest, quality_of, training_set_of
 
 _PLOT, _MARGIN = 320, 40
 _MOST = 15
@@ -19,7 +19,7 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; font-size: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e0e3e7; vertical-align: top }
 .verdict { font-weight: 600 } .pass { color: #14713b } .fail { color: #b42318 } .inconclusive { color: #8a5a00 }
-.skipped { color: #5b6470 }
+.skipped, .not_judged { color: #5b6470 }
 .bar { background: #3b6fb6; height: .7rem } svg { max-width: 100% } .note { color: #5b6470 }
 code { overflow-wrap: anywhere }
 """
@@ -51,7 +51,8 @@ def card(
         ET.SubElement(body, "p", {"class": "verdict fail"}).text = f"The gates were overridden: {override}"
     _what_it_is(body, manifest, threshold)
     _gates(body, report)
-    _calibration(body, report.bins)
+    if report.bins:
+        _calibration(body, report.bins)
     _importance(body, manifest)
     _lineage(body, manifest)
     return "<!doctype html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
@@ -62,7 +63,7 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
     trained_to = manifest.trained_to_ms
     rows = [
         ("inputs", ", ".join(manifest.inputs)),
-        ("decides", f"positive from a score of {threshold:g} on"),
+        ("decides", f"positive from a score of {threshold:,.12g} on"),
         (
             "trained on events until",
             "not known" if trained_to is None else readable(trained_to, "seconds", zone=" UTC"),
@@ -78,8 +79,8 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
         validation = manifest.validation
         rows += [
             ("trained by", manifest.trainer or f"Penstock, {manifest.iterations} trees"),
-            ("training set", f"{manifest.rows:,} events, {manifest.positives:,} positive"),
-            ("AUC when it was trained", f"{validation.auc:.4f} on the latest {counted(validation.rows, 'event')}"),
+            ("training set", training_set_of(manifest)),
+            ("when it was trained", f"{quality_of(validation)} on the latest {counted(validation.rows, 'event')}"),
         ]
     _table(body, (), rows)
 
@@ -133,7 +134,7 @@ def _importance(body: ET.Element, manifest: ModelManifest | ImportManifest) -> N
     if not manifest.importance:
         return
     ET.SubElement(body, "h2").text = "Most useful inputs"
-    text = "What the AUC loses when an input's values are shuffled. Correlated inputs share their importance."
+    text = "What the AUC or R² loses when an input's values are shuffled. Correlated inputs share their importance."
     ET.SubElement(body, "p", {"class": "note"}).text = text
     table = _table(body, (), ())
     most = max(one.loss for one in manifest.importance)
@@ -163,7 +164,7 @@ def offsets_in_words(ranges: Mapping[int, tuple[int, int]]) -> str:
 
 
 def _verdict(parent: ET.Element, verdict: Verdict) -> None:
-    ET.SubElement(parent, "span", {"class": f"verdict {verdict.value}"}).text = verdict.value
+    ET.SubElement(parent, "span", {"class": f"verdict {verdict.name.lower()}"}).text = verdict.value
 
 
 def _table(

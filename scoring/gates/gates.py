@@ -28,12 +28,16 @@ _DAY_MS = 86_400_000
 
 
 class Verdict(Enum):
-    """What a gate says. Too little evidence is neither a pass nor a failure; a skipped gate says nothing."""
+    """What a gate says. Too little evidence is neither a pass nor a failure.
+
+    A skipped gate says nothing, and one that is not judged does not fit the kind of model.
+    """
 
     PASS = "pass"  # noqa: S105 - no password
     INCONCLUSIVE = "inconclusive"
     FAIL = "fail"
     SKIPPED = "skipped"
+    NOT_JUDGED = "not judged"
 
 
 Skippable = Literal["quality", "cost", "calibration", "fairness", "latency", "freshness"]
@@ -52,7 +56,7 @@ class Limits(BaseModel):
     Args:
         alpha: The probability that chance alone refuses a version that is as good as the present one, for each gate.
         slices: Into how many parts of equally many events the holdout is cut, in time.
-        loss: ``brier`` (squared error of the score) or ``log``.
+        loss: ``brier`` (squared error of the score) or ``log``; a regression is judged by its squared error.
         margin: By which part of the present version's mean loss, or cost, the new one's may be greater.
         false_positive_cost: What a positive decision on a negative event costs.
         false_negative_cost: What a negative decision on a positive event costs.
@@ -120,8 +124,8 @@ class Result:
 class Holdout(NamedTuple):
     """Labelled events that neither version was trained on, in order of event time.
 
-    ``labels`` are 0 or 1, ``scores`` the version's to be judged, ``present`` the present version's, or None if there is
-    no other. ``groups`` has the values of each column of groups.
+    ``labels`` are 0 or 1, or the values of a regression, ``scores`` the version's to be judged, ``present`` the present
+    version's, or None if there is no other. ``groups`` has the values of each column of groups.
     """
 
     times: NDArray[np.int64]
@@ -130,11 +134,23 @@ class Holdout(NamedTuple):
     present: Numbers | None
     threshold: float
     groups: Mapping[str, Sequence[object]]
+    is_regression: bool = False
+
+    @property
+    def actual(self) -> NDArray[np.bool_]:
+        """Which decisions should be positive: those on positive events, or on values of at least the threshold."""
+        return self.labels >= self.threshold if self.is_regression else self.labels > 0
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Holdout:
         """Some of the events, without groups."""
         present = None if self.present is None else self.present[chosen]
-        return Holdout(self.times[chosen], self.labels[chosen], self.scores[chosen], present, self.threshold, {})
+        return self._replace(
+            times=self.times[chosen],
+            labels=self.labels[chosen],
+            scores=self.scores[chosen],
+            present=present,
+            groups={},
+        )
 
 
 def judge_quality(holdout: Holdout, limits: Limits) -> list[Result]:
@@ -153,7 +169,7 @@ def judge_quality(holdout: Holdout, limits: Limits) -> list[Result]:
         result
         for where, part, alpha in parts
         for result in (
-            _no_worse("quality", f"{limits.loss} loss", where, part, _losses(part, limits), alpha, limits),
+            _no_worse("quality", _loss_name(part, limits), where, part, _losses(part, limits), alpha, limits),
             _no_worse("cost", "cost of a decision", where, part, _costs(part, limits), alpha, limits),
         )
     ]
@@ -161,35 +177,31 @@ def judge_quality(holdout: Holdout, limits: Limits) -> list[Result]:
 
 def judge_calibration(holdout: Holdout, limits: Limits) -> list[Result]:
     """The slope of the recalibration, and the calibration error."""
+    if holdout.is_regression:
+        return [_not_for_regression("calibration")]
     n, least = len(holdout.labels), limits.least_positives
     few = min(int(holdout.labels.sum()), int(n - holdout.labels.sum())) < least
     low, high = limits.slope
     slope_limit, error_limit = f"{low:g} to {high:g}", f"at most {limits.calibration_error:g}"
     if few:
         reason = f"fewer than {counted(least, 'event')} of a class"
-        return [
-            Result("calibration", "all events", Verdict.INCONCLUSIVE, n, reason, _NONE, f"{least} of each class"),
-        ]
+        return [Result("calibration", "all events", Verdict.INCONCLUSIVE, n, reason, _NONE, f"{least} of each class")]
     slope = recalibration(holdout.scores, holdout.labels, limits.alpha).slope
     error = calibration_error(holdout.scores, holdout.labels, limits.alpha)
+    verdict = _at_most(error, limits.calibration_error)
     return [
         Result("calibration", "all events", _between(slope, low, high), n, "slope", slope, slope_limit),
-        Result(
-            "calibration",
-            "all events",
-            _at_most(error, limits.calibration_error),
-            n,
-            "error",
-            error,
-            error_limit,
-        ),
+        Result("calibration", "all events", verdict, n, "error", error, error_limit),
     ]
 
 
 def judge_fairness(holdout: Holdout, limits: Limits) -> Iterator[Result]:
     """For each column of groups: every group's rates of decisions and errors beside those of all others."""
-    positive = holdout.scores >= holdout.threshold
-    actual = holdout.labels > 0
+    if holdout.is_regression:
+        if holdout.groups:
+            yield _not_for_regression("fairness")
+        return
+    positive, actual = holdout.scores >= holdout.threshold, holdout.actual
     rates = (
         ("positive decisions", positive, np.ones_like(actual)),
         ("false positives", positive & ~actual, ~actual),
@@ -300,8 +312,8 @@ def judge_robustness(scores: Mapping[str, float], of_holdout: Numbers, failures:
 
 
 def overall(results: Sequence[Result]) -> Verdict:
-    """The worst verdict of the gates that were not skipped; inconclusive if there are no results."""
-    found = {result.verdict for result in results} - {Verdict.SKIPPED}
+    """The worst verdict of the gates that judged; inconclusive if there are none."""
+    found = {result.verdict for result in results} - {Verdict.SKIPPED, Verdict.NOT_JUDGED}
     if Verdict.FAIL in found:
         return Verdict.FAIL
     return Verdict.PASS if found == {Verdict.PASS} else Verdict.INCONCLUSIVE
@@ -319,26 +331,35 @@ def without_skipped(results: Sequence[Result], limits: Limits) -> list[Result]:
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
 
+def _not_for_regression(gate: str) -> Result:
+    return Result(gate, "all events", Verdict.NOT_JUDGED, 0, "not for a regression", _NONE, "-")
+
+
+def _loss_name(part: Holdout, limits: Limits) -> str:
+    return "squared error" if part.is_regression else f"{limits.loss} loss"
+
+
 def _losses(part: Holdout, limits: Limits) -> tuple[Numbers, Numbers]:
-    return _loss(part.scores, part.labels, limits), _loss(_present(part), part.labels, limits)
+    loss = "brier" if part.is_regression else limits.loss
+    return _loss(part.scores, part.labels, loss), _loss(_present(part), part.labels, loss)
 
 
 def _costs(part: Holdout, limits: Limits) -> tuple[Numbers, Numbers]:
     def cost(scores: Numbers) -> Numbers:
         positive = scores >= part.threshold
         wrong = np.where(positive, limits.false_positive_cost, limits.false_negative_cost)
-        return np.where(positive == (part.labels > 0), 0.0, wrong)
+        return np.where(positive == part.actual, 0.0, wrong)
 
     return cost(part.scores), cost(_present(part))
 
 
 def _present(part: Holdout) -> Numbers:
-    """The scores to beat: the present version's, or the share of positive events if there is none."""
+    """The scores to beat: the present version's, or the mean of the labels if there is none."""
     return np.full(len(part.labels), part.labels.mean()) if part.present is None else part.present
 
 
-def _loss(scores: Numbers, labels: Numbers, limits: Limits) -> Numbers:
-    if limits.loss == "brier":
+def _loss(scores: Numbers, labels: Numbers, loss: str) -> Numbers:
+    if loss == "brier":
         return np.square(scores - labels)
     bounded = np.clip(scores, _LEAST, 1 - _LEAST)
     return -(labels * np.log(bounded) + (1 - labels) * np.log(1 - bounded))

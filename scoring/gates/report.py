@@ -122,7 +122,7 @@ def as_junit(report: Report) -> str:
         name=f"{report.model}@{report.version}",
         tests=str(len(report.results)),
         failures=str(sum(one.verdict is Verdict.FAIL for one in report.results)),
-        skipped=str(sum(one.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED) for one in report.results)),
+        skipped=str(sum(one.verdict not in (Verdict.PASS, Verdict.FAIL) for one in report.results)),
     )
     properties = ET.SubElement(suite, "properties")
     ET.SubElement(properties, "property", name="compared with", value=report.compared_with)

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from penstock.errors import PenstockError
 from penstock.triton import TritonAccess
-from scoring.model_metadata import INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
+from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import (
     InferenceError,
     ModelLoadError,
@@ -27,6 +27,9 @@ _REQUEST_S = 5.0
 # A load returns when the model is ready: each version starts a process that imports numpy and onnxruntime.
 _LOAD_S = 60.0
 _LATE = "StatusCode.DEADLINE_EXCEEDED"
+_INVALID = "StatusCode.INVALID_ARGUMENT"
+# The output of a model by the name of its input.
+_OUTPUTS = {INPUT: OUTPUT, FIL_INPUT: FIL_OUTPUT}
 _UNANSWERED = ("StatusCode.UNAVAILABLE", _LATE)
 _CHANNEL = [
     # A batch is limited by max_batch_size, not by gRPC's default of 4 MB.
@@ -43,6 +46,10 @@ _CHANNEL = [
 ]
 
 
+class _RefusedError(InferenceError):
+    """Triton does not take the request."""
+
+
 class TritonServer:
     """A connection to one Triton server. It connects on first use, and again after an outage.
 
@@ -57,6 +64,7 @@ class TritonServer:
     def __init__(self, access: TritonAccess) -> None:
         self._url = access.url
         self._client = InferenceServerClient(**access.client(), channel_args=_CHANNEL)
+        self._inputs: dict[tuple[str, int], str] = {}
 
     def metadata(self, model: str) -> ModelMetadata:
         """See :meth:`ModelServer.metadata`; also checks the model's tensors."""
@@ -96,23 +104,18 @@ class TritonServer:
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
         """See :meth:`ModelServer.infer`."""
-        tensor = InferInput(INPUT, list(vectors.shape), "FP32")
-        tensor.set_data_from_numpy(np.ascontiguousarray(vectors))
+        name = self._inputs.get((model, version), INPUT)
         try:
-            result = self._client.infer(
-                model,
-                [tensor],
-                model_version=str(version),
-                outputs=[InferRequestedOutput(OUTPUT)],
-                client_timeout=deadline_s,
-            )
-        except (InferenceServerException, grpc.RpcError) as error:
-            raise InferenceError(_describe(error), late=_status(error) == _LATE) from error
-        try:
-            output = result.as_numpy(OUTPUT)
-        except (ValueError, TypeError) as error:  # its bytes are not what its shape says
-            raise InferenceError(f"the answer cannot be read: {error}") from error
-        return one_row_per_vector(output, len(vectors))
+            return self._infer(model, version, name, vectors, deadline_s)
+        except _RefusedError as refused:
+            # Perhaps the version was loaded again under another backend, which has other names.
+            name = FIL_INPUT if name == INPUT else INPUT
+            try:
+                scores = self._infer(model, version, name, vectors, deadline_s)
+            except InferenceError:
+                raise refused from refused.__cause__
+            self._inputs[model, version] = name
+            return scores
 
     def load(self, model: ModelMetadata) -> None:
         """Make Triton read the model's configuration again and load the versions that it names."""
@@ -146,6 +149,27 @@ class TritonServer:
         """Close the connection."""
         self._client.close()
 
+    def _infer(self, model: str, version: int, name: str, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        """Score vectors with a model whose input has this name."""
+        tensor = InferInput(name, list(vectors.shape), "FP32")
+        tensor.set_data_from_numpy(np.ascontiguousarray(vectors))
+        try:
+            result = self._client.infer(
+                model,
+                [tensor],
+                model_version=str(version),
+                outputs=[InferRequestedOutput(_OUTPUTS[name])],
+                client_timeout=deadline_s,
+            )
+        except (InferenceServerException, grpc.RpcError) as error:
+            kind = _RefusedError if _status(error) == _INVALID else InferenceError
+            raise kind(_describe(error), late=_status(error) == _LATE) from error
+        try:
+            output = result.as_numpy(_OUTPUTS[name])
+        except (ValueError, TypeError) as error:  # its bytes are not what its shape says
+            raise InferenceError(f"the answer cannot be read: {error}") from error
+        return one_row_per_vector(output, len(vectors))
+
     def _highest_ready_version(self, model: str) -> int:
         states = {entry.get("version", ""): entry.get("state", "UNAVAILABLE") for entry in self._index(model)}
         ready = [int(version) for version, state in states.items() if state == "READY" and version.isdigit()]
@@ -160,7 +184,11 @@ class TritonServer:
 
     def _check_tensors(self, model: str, version: int, widths: tuple[int, int], where: str) -> None:
         metadata = self._request("get_model_metadata", model, str(version), as_json=True)
-        for kind, name, width in zip(("inputs", "outputs"), (INPUT, OUTPUT), widths, strict=True):
+        names = [tensor["name"] for tensor in metadata.get("inputs", [])]
+        input_name = FIL_INPUT if names == [FIL_INPUT] else INPUT
+        self._inputs[model, version] = input_name
+        expected = (input_name, _OUTPUTS[input_name])
+        for kind, name, width in zip(("inputs", "outputs"), expected, widths, strict=True):
             tensors = {tensor["name"]: tensor for tensor in metadata.get(kind, [])}
             shape = [int(size) for size in tensors.get(name, {}).get("shape", [])]
             if list(tensors) != [name] or tensors[name]["datatype"] != "FP32" or shape != [-1, width]:

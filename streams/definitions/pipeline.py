@@ -7,7 +7,7 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,14 +33,15 @@ class Model(Definition):
     ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's input vector.
     A text is a category, and so is an integer that ``categories`` names; all others are numbers. The vector has the
     code of a category (:mod:`schemas.categories`).
-    The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. With a ``cascade``, another
-    model decides the unclear cases.
+    The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. A threshold is a probability,
+    between 0 and 1, unless ``Labels(task="regression")`` says that scores are values. With a ``cascade``, another model
+    decides the unclear cases.
     """
 
     name: Name
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
     categories: tuple[str, ...] = ()
-    threshold: float = Field(gt=0, lt=1)
+    threshold: float = Field(allow_inf_nan=False)
     positive: str
     negative: str
     cascade: Cascade | None = None
@@ -63,27 +64,48 @@ class Model(Definition):
         return self.model_copy(update={"name": self.cascade.strong, "cascade": None})
 
 
+Task = Literal["binary", "regression", "multiclass"]
+
+
 class Labels(Definition):
     """The topic of labels, which arrive later than their events.
 
     In its contract, EVENT_ID is the id of the labelled event, and EVENT_TIME is the time at which the label became
-    known. ``value`` is a boolean field, or a number that is 0 or 1.
+    known. What ``value`` is depends on the ``task``:
+
+    - ``binary``: a boolean field, or a number that is 0 or 1. The score is the probability of 1.
+    - ``regression``: a number. The score is its predicted value.
+    - ``multiclass``: a text or an integer, the class. The score is the probability of the class ``positive``.
     """
 
     topic: Topic
     contract: type[Contract]
     value: Name
+    task: Task = "binary"
+    positive: str | int | None = None
 
     @model_validator(mode="after")
     def _value_is_a_label(self) -> Self:
         kinds = {field.name: field.type for field in contract_fields(self.contract)}
         has_id = field_with_role(self.contract, Role.EVENT_ID) is not None
-        if not has_id or kinds.get(self.value) not in ("boolean", "long", "double"):
+        allowed, described = _LABEL_TYPES[self.task]
+        if not has_id or kinds.get(self.value) not in allowed:
             raise ValueError(
                 f"labels of {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
-                f"{self.value!r} that is a boolean or a number (0 or 1); the contract has {', '.join(kinds)}"
+                f"{self.value!r} that is {described}; the contract has {', '.join(kinds)}"
+            )
+        if (self.positive is not None) != (self.task == "multiclass"):
+            raise ValueError(
+                "positive names the class whose probability is the score, of task='multiclass' and no other"
             )
         return self
+
+
+_LABEL_TYPES: dict[Task, tuple[tuple[str, ...], str]] = {
+    "binary": (("boolean", "long", "double"), "a boolean or a number (0 or 1)"),
+    "regression": (("long", "double"), "a number"),
+    "multiclass": (("string", "long"), "a text or an integer"),
+}
 
 
 class Pipeline(Definition):
@@ -165,6 +187,16 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
         check_sources(self.source, self.additional_sources)
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_fits(self) -> Self:
+        has_values = self.labels is not None and self.labels.task == "regression"
+        if not has_values and not 0 < self.model.threshold < 1:
+            raise ValueError(
+                f"model {self.model.name}: the threshold {self.model.threshold:.12g} is no probability between 0 and "
+                "1; values need Labels(task='regression')"
+            )
         return self
 
     @model_validator(mode="after")

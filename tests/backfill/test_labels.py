@@ -46,8 +46,8 @@ def record(value: bytes | None, offset: int = 0, timestamp: int = 100) -> Record
     return Record(partition=1, offset=offset, timestamp=timestamp, key=None, value=value, headers=())
 
 
-def labels(*values: bytes | None, contract: type[Contract] = Verdict) -> tuple[list[Any], LabelReader]:
-    reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud"), SCHEMAS)
+def labels(*values: bytes | None, contract: type[Contract] = Verdict, **task: Any) -> tuple[list[Any], LabelReader]:
+    reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud", **task), SCHEMAS)
     return list(reader.rows(record(value, offset) for offset, value in enumerate(values))), reader
 
 
@@ -80,6 +80,19 @@ def test_a_number_is_a_label_if_it_is_0_or_1():
     rows, reader = labels(verdict(1.0), verdict(0.0), verdict(0.5), contract=Points)
     assert [row.value for row in rows] == [True, False]
     assert reader.refused.count == 1
+
+
+def test_a_regression_takes_any_finite_number(caplog):
+    infinite = Encoder(contract_schema(Points)).encode({"tap": "t1", "known_at": 2_000, "fraud": float("inf")})
+    rows, reader = labels(verdict(-2.5), infinite, verdict(0), contract=Points, task="regression")
+    assert [row.value for row in rows] == [-2.5, 0.0]
+    assert reader.refused.count == 1
+
+
+def test_a_class_is_its_text():
+    rows, reader = labels(verdict("stolen"), verdict(""), contract=Prose, task="multiclass", positive="stolen")
+    assert [row.value for row in rows] == ["stolen", ""]
+    assert reader.refused.count == 0
 
 
 def test_many_refusals_are_counted_and_few_are_logged(caplog):

@@ -16,15 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
-from penstock.kafka.names import dead_letters_of
-from penstock.kafka.reading import read_topic
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
-from schemas.history import record_decoder
 from scoring.repository import ModelRepository
-from streams.plan.project import open_project
 from tests.integration.test_scoring import EAGER, assert_exactly_once
+from tests.integration.verified import verified
 from tests.scoring.scorer_bench import (
     ScorerBench,
     amount_of,
@@ -35,12 +32,6 @@ from tests.scoring.scorer_bench import (
     unload_model,
     wait_for,
 )
-from verify.check_predictions import PredictionFindings, check_predictions
-from verify.check_unscored import UnscoredFindings, check_unscored
-from verify.emissions import JudgedEvent
-from verify.hosted import triton_scorers
-from verify.judge import _version, _versions
-from verify.published import readable
 
 VERSION = 3
 # Two outputs, and a tensor for each input; a negative amount has no number, and one below -1 makes it fail.
@@ -163,36 +154,6 @@ def imported(bench: ScorerBench, hosted: Hosted) -> None:
     assert f"{hosted.name} version 3 in Triton" in done.stdout
     assert "300 rows scored as expected" in done.stdout
     load_model(bench.pipeline, bench.settings)
-
-
-def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
-    """What the verifier finds of the predictions and the scorer's letters."""
-    settings, pipeline, project = bench.settings, bench.pipeline, open_project(bench.reference)
-    kafka = settings.kafka.access
-    features, _ = readable(list(read_topic(kafka, pipeline.features_topic)), project.features_decoder(), "features")
-    predictions, _ = readable(
-        list(read_topic(kafka, pipeline.predictions_topic)), record_decoder("prediction"), "predictions"
-    )
-    letters = list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic)))
-    folder = settings.model_repository / pipeline.model.name
-    with triton_scorers(settings.triton.access, settings.model_repository) as scorers:
-        unscored = check_unscored(
-            project.plan, pipeline.model, features, letters, (), lambda: _versions(folder, pipeline.model, scorers)
-        )
-        events = {
-            record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
-            for record in features
-            if record.position not in unscored.positions
-        }
-        found = check_predictions(
-            project.plan,
-            pipeline.model,
-            events,
-            features,
-            predictions,
-            lambda _, version: _version(folder / version, scorers),
-        )
-    return found, unscored
 
 
 def test_it_scores_as_it_is_and_the_verifier_asks_it_again(bench: ScorerBench, hosted: Hosted) -> None:

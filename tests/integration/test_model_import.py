@@ -11,11 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+from skl2onnx import to_onnx
+from sklearn.ensemble import GradientBoostingRegressor
 
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
+from tests.integration.verified import verified
 from tests.scoring.scorer_bench import DEFINITION, ScorerBench, amount_of, define, load_model, unload_model
 
 MODELS = ROOT / "tests" / "models"
@@ -161,3 +166,62 @@ def test_a_network_gets_the_texts_of_its_vocabulary_and_others_as_its_first_entr
     codes = {text: np.frombuffer(one["vector"], "<f4")[1] for text, one in zip(texts, predictions, strict=True)}
     assert np.isnan(codes[None])
     assert len({codes[text] for text in countries if text is not None}) == len(countries) - 1
+
+
+REGRESSION = (
+    DEFINITION.replace("Entity, Model", "Entity, Labels, Model")
+    .replace(
+        "card = Entity(",
+        """class Worth(Contract, name="worth_{suffix}", version=1):
+    tap_id: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME]
+    worth: float
+
+
+card = Entity(""",
+    )
+    .replace("threshold=0.5", "threshold=-250_000.0")
+    .replace(
+        "    model=Model(",
+        """    labels=Labels(topic="labels.worth_{suffix}", contract=Worth, value="worth", task="regression"),
+    model=Model(""",
+    )
+)
+
+
+def test_a_regression_of_large_and_negative_values_is_served_and_verified(
+    settings: Settings, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"taps_{suffix}.py"
+    path.write_text(REGRESSION.format(suffix=suffix, partitions=3), encoding="utf-8")
+    bench = ScorerBench(str(path), load_pipeline(str(path)), settings, tmp_path)
+    bench.create_topics()
+    X = np.nan_to_num(vectors(list(range(400))))  # noqa: N806 - the matrix, as everywhere
+    worth = 1e6 * (X[:, 1] - 10) - 2e5 * X[:, 2]
+    trees = GradientBoostingRegressor(n_estimators=40, random_state=1).fit(X, worth)
+    file, rows = tmp_path / "worth.onnx", tmp_path / "worth.parquet"
+    file.write_bytes(to_onnx(trees, X[:1], target_opset=17).SerializeToString())
+    columns = dict(zip(bench.pipeline.model.inputs, X.T, strict=True))
+    pyarrow.parquet.write_table(pa.table({**columns, "score": trees.predict(X)}), rows)
+    # ONNX sums float32: beside scores of ten millions, one near zero is off by more than its own hundred-thousandth.
+    options = ("--null", "activity.amount_sum_1h=0", "--tolerance", "1e-3")
+    model(bench, "import", "--onnx", str(file), "--check-rows", str(rows), *options)
+    load_model(bench.pipeline, settings)
+    try:
+        with bench.scoring():
+            bench.feed(EVENTS)
+            bench.wait_until_drained()
+        predictions = bench.predictions()
+        found, unscored = verified(bench)
+    finally:
+        unload_model(bench.pipeline, settings)
+    assert (found.predictions, found.mismatches, found.gaps, found.unchecked) == (EVENTS, 0, 0, []), found.examples
+    assert unscored.positions == set()
+    scores = np.array([one["score"] for one in predictions])
+    expected = trees.predict(np.nan_to_num(vectors([one["source"]["offset"] for one in predictions])))
+    assert scores == pytest.approx(expected, rel=1e-5, abs=1)
+    assert scores.min() < -1e6
+    assert scores.max() > 1e6
+    assert [one["decision"] for one in predictions] == np.where(scores >= -250_000, "block", "pass").tolist()
+    assert all(bool(one["reasons"]) == (one["decision"] == "block") for one in predictions)
+    assert {one["route"] for one in predictions} == {"primary"}

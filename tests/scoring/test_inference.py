@@ -83,6 +83,16 @@ def test_then_one_batch_is_scored_by_both_and_if_they_agree_the_primary_gets_req
     assert len(rig.fallback.calls) == asked + 1
 
 
+@pytest.mark.parametrize("value", [1e6, -1e6])
+@pytest.mark.parametrize(("added", "route"), [(0.75, "primary"), (500.0, "fallback")])
+def test_large_values_of_a_regression_agree_if_they_are_equal_but_for_rounding(value, added, route):
+    rig = failing_rig()
+    rig.primary.infers, rig.primary.added = True, added
+    rig.now += FIRST_S
+    ((_, found),) = rig.infer(value)
+    assert found == route
+
+
 def test_a_primary_that_gives_other_scores_than_the_same_model_here_stays_out_for_twice_as_long():
     rig = failing_rig()
     rig.primary.infers, rig.primary.added = True, 0.25

@@ -19,7 +19,8 @@ def made(tmp_path):
     """The second version of another repository."""
     elsewhere = ModelRepository(tmp_path / "elsewhere")
     for _ in range(2):
-        elsewhere.add("fraud", trained(content=onnx_bytes()), {"drift.json": "{}", "reasons.onnx": b"\xff\x00"})
+        content = trained(content=onnx_bytes(), checkpoint=b"\xff")
+        elsewhere.add("fraud", content, {"drift.json": "{}", "reasons.onnx": b"\xff\x00"})
     return elsewhere.folder("fraud", 2)
 
 
@@ -38,6 +39,7 @@ def test_a_registered_version_has_its_own_number_and_the_same_identity(repositor
     assert identity(folder) == identity(made)
     assert (folder / "drift.json").read_text() == "{}"
     assert (folder / "reasons.onnx").read_bytes() == b"\xff\x00"
+    assert (folder / "checkpoint.tl").read_bytes() == b"\xff"
     assert repository.manifest("fraud", 1) == trained().manifest
 
 

@@ -16,7 +16,9 @@ from tests.scoring.fake_hosted import HOSTED
 INPUTS = ("event.amount", "card.sum_1h", "card.count_24h")
 
 
-def trained(inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a baseline") -> TrainedModel:
+def trained(
+    inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a baseline", checkpoint: bytes | None = None
+) -> TrainedModel:
     manifest = ModelManifest(
         inputs=inputs,
         baseline_inputs=("event.amount",),
@@ -31,7 +33,7 @@ def trained(inputs=INPUTS, content=b"an onnx file", baseline: bytes | None = b"a
         validation=Validation(from_ms=800, rows=20, positives=2, auc=0.9, auc_without_windows=0.7),
         libraries={"onnx": "1"},
     )
-    return TrainedModel(content, baseline, manifest)
+    return TrainedModel(content, baseline, manifest, checkpoint=checkpoint)
 
 
 @pytest.fixture
@@ -151,6 +153,40 @@ def test_the_gpu_backend_has_the_same_tensors():
     assert (gpu.input, gpu.output, gpu.max_batch_size) == (python.input, python.output, python.max_batch_size)
 
 
+def test_fil_gets_the_checkpoint_under_its_own_names(repository):
+    repository.add("fraud", trained(checkpoint=b"trees"))
+    assert (repository.folder("fraud", 1) / "checkpoint.tl").read_bytes() == b"trees"
+    assert repository.configure("fraud", 1, "fil") == ServingConfig(1, None, INPUTS, "fil")
+    assert repository.serving_config("fraud") == ServingConfig(1, None, INPUTS, "fil")
+    written = config(repository)
+    assert (written.backend, written.max_batch_size) == ("fil", 4096)
+    assert [(t.name, t.data_type, list(t.dims)) for t in (*written.input, *written.output)] == [
+        ("input__0", model_config_pb2.TYPE_FP32, [3]),
+        ("output__0", model_config_pb2.TYPE_FP32, [1]),
+    ]
+    assert written.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_AUTO
+    named = {name: written.parameters[name].string_value for name in ("model_type", "output_class", "is_classifier")}
+    assert named == {"model_type": "treelite_checkpoint", "output_class": "false", "is_classifier": "false"}
+    assert tuple(json.loads(written.parameters["feature_names"].string_value)) == INPUTS
+
+
+def test_a_version_without_a_checkpoint_is_refused_for_fil_with_the_reason(repository):
+    network = trained()
+    network = replace(network, manifest=network.manifest.model_copy(update={"no_fil": "it is a network"}))
+    repository.add("fraud", network)
+    before = repository.configuration("fraud")
+    with pytest.raises(PenstockError, match="FIL cannot run version 1 of model fraud: it is a network"):
+        repository.configure("fraud", 1, "fil")
+    assert repository.configuration("fraud") == before
+
+
+def test_a_previous_version_without_a_checkpoint_is_not_served_by_fil(repository):
+    repository.add("fraud", trained())
+    repository.add("fraud", trained(checkpoint=b"trees"))
+    assert repository.configure("fraud", 2, "fil").versions == (2,)
+    assert repository.configure("fraud", 2, "python").versions == (2,)
+
+
 def test_the_backend_is_unchanged_until_another_one_is_chosen(repository):
     for _ in range(2):
         repository.add("fraud", trained())
@@ -244,11 +280,12 @@ def test_a_version_that_calls_a_hosted_model_has_its_mapping_in_place_of_a_file(
     assert repository.manifest("fraud", 2) == hosted().manifest
 
 
-def test_it_is_run_by_the_python_backend_alone(repository):
+@pytest.mark.parametrize("backend", ["onnxruntime", "fil"])
+def test_it_is_run_by_the_python_backend_alone(repository, backend):
     repository.add("fraud", trained())
     repository.add("fraud", hosted())
     with pytest.raises(PenstockError, match="by the Python backend alone"):
-        repository.configure("fraud", 2, "onnxruntime")
+        repository.configure("fraud", 2, backend)
     assert repository.serving_config("fraud").version == 1
     assert repository.configure("fraud", 2).versions == (1, 2)
 

@@ -15,8 +15,8 @@ def label(event_id, value, known_at=0, position=(0,)):
     return LabelRow(event_id, known_at, position, value)
 
 
-def joined(features, labels, until_ms=None) -> TrainingSet:
-    return join(features, labels, inputs=INPUTS, views=VIEWS, until_ms=until_ms)
+def joined(features, labels, until_ms=None, **task) -> TrainingSet:
+    return join(features, labels, inputs=INPUTS, views=VIEWS, until_ms=until_ms, **task)
 
 
 def test_events_are_joined_to_their_labels_in_order_of_event_time():
@@ -115,3 +115,38 @@ def test_every_nan_hashes_alike():
     odd = np.array([0x7FC00001, 0x3F800000], dtype=np.uint32).view(np.float32)
     labels = [label("a", True)]
     assert joined([feature("a", *odd)], labels).data_hash == joined([feature("a", np.nan, 1)], labels).data_hash
+
+
+EVENTS = [feature(name, time=time) for time, name in enumerate("abc")]
+
+
+def test_values_stay_what_they_are_and_a_null_takes_them_back():
+    labels = [label("a", 2.5), label("b", -7.0), label("c", 1.0), label("c", None, known_at=1)]
+    result = joined(EVENTS, labels, task="regression")
+    assert (result.y.tolist(), result.y.dtype) == ([2.5, -7.0], np.float64)
+    assert result.truth.tolist() == [2.5, -7.0]
+    assert result.column is None
+
+
+def test_classes_are_places_among_all_classes_and_one_of_them_is_the_truth():
+    labels = [label("a", "dog"), label("b", "cat"), label("c", "eel")]
+    result = joined(EVENTS, labels, task="multiclass", positive="dog")
+    assert result.classes == ("cat", "dog", "eel")
+    assert (result.y.tolist(), result.column) == ([1, 0, 2], 1)
+    assert result.truth.tolist() == [1, 0, 0]
+    assert result.rows(np.array([False, True, True])).classes == result.classes
+
+
+def test_a_positive_class_that_no_event_has_is_no_truth():
+    result = joined(EVENTS, [label("a", "cat")], task="multiclass", positive="dog")
+    assert (result.column, result.truth.tolist()) == (None, [0])
+
+
+def test_the_hash_depends_on_the_values_and_the_classes():
+    def hashed(value, **task):
+        return joined(EVENTS, [label("a", value)], **task).data_hash
+
+    assert hashed(1.0, task="regression") != hashed(1.5, task="regression")
+    assert hashed(1.0, task="regression") != hashed(True)
+    assert hashed("x", task="multiclass", positive="x") != hashed("y", task="multiclass", positive="x")
+    assert hashed("x", task="multiclass", positive="x") != hashed("x", task="multiclass", positive="y")

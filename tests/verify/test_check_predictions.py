@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from streams.definitions.pipeline import Model
 from tests.plans import make_plan, view_of
@@ -178,6 +179,23 @@ def test_predictions_of_an_earlier_definitions_model_are_reported_as_unchecked()
     findings = check(events, features, predictions)
     assert findings.mismatches == 0
     assert findings.unchecked == ["the scores of 1 prediction: model before is not the definition's"]
+
+
+@pytest.mark.parametrize(("off", "mismatches"), [(1.0, 0), (100.0, 1)])
+def test_contributions_to_large_values_agree_but_for_rounding(off: float, mismatches: int) -> None:
+    events, features, predictions = world(5)
+    named = [
+        with_value(one, reasons=[{"input": "event.x", "contribution": 2 + off}]) if n == 4 else one
+        for n, one in enumerate(predictions)
+    ]
+
+    def contributions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.array([[2 if x > 0.35 else -1, -1e6] for x in vectors[:, 0]], np.float32)
+
+    found = check_predictions(
+        PLAN, MODEL, events, features, named, lambda _: double_of_first, contributions_of=lambda _: contributions
+    )
+    assert found.mismatches == mismatches, found.examples
 
 
 def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from penstock.kafka.reading import Record
 from scoring.training_set import FeatureRow, LabelRow, join, view_versions
@@ -33,18 +35,37 @@ def known(records: Sequence[Record], until_ms: int) -> Mapping[str, int]:
     return {event_id: int(value) for event_id, at, value in sorted(read, key=lambda label: label[1]) if at <= until_ms}
 
 
-def trained(folder: Path) -> None:
+def values(records: Sequence[Record], until_ms: int) -> Mapping[str, float]:
+    return {event_id: value + 0.5 for event_id, value in known(records, until_ms).items()}
+
+
+def classes(records: Sequence[Record], until_ms: int) -> Mapping[str, str]:
+    return {event_id: ["no", "yes"][value] for event_id, value in known(records, until_ms).items()}
+
+
+READERS: dict[str, Any] = {"binary": known, "regression": values, "multiclass": classes}
+OF_TASK: dict[str, Any] = {
+    "binary": lambda value: value,
+    "regression": lambda value: value + 0.5,
+    "multiclass": lambda value: ["no", "yes"][value],
+}
+
+
+def trained(folder: Path, task: Any = "binary") -> None:
     """Write the manifest of a model that was trained on these events and labels."""
+    positive = "yes" if task == "multiclass" else None
     rows = [
         FeatureRow(event_id, time, time, 0, (0, n), np.array([np.nan if x is None else x, n + 1], np.float32))
         for n, (event_id, time, x) in enumerate(EVENTS)
     ]
     found = join(
         rows,
-        [LabelRow(event_id, at, (n,), value) for n, (event_id, at, value) in enumerate(LABELS)],
+        [LabelRow(event_id, at, (n,), OF_TASK[task](value)) for n, (event_id, at, value) in enumerate(LABELS)],
         inputs=INPUTS,
         views=view_versions(PLAN, INPUTS),
         until_ms=UNTIL_MS,
+        task=task,
+        positive=positive,
     )
     assert len(found) == 2
     read = {"features_read": len(EVENTS), "labels_read": len(LABELS), "labels_refused": 0}
@@ -55,12 +76,14 @@ def trained(folder: Path) -> None:
         "until_ms": UNTIL_MS,
         "read": read,
         "data_hash": found.data_hash,
+        "task": task,
+        "positive": positive,
     }
     (folder / "1").mkdir()
     (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
 
 
-def check(folder: Path, records: Sequence[Record], x: float = 1.5) -> TrainingFindings:
+def check(folder: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
     rows = pa.table(
         {
             "event_id": [event_id for event_id, _, _ in EVENTS],
@@ -73,13 +96,22 @@ def check(folder: Path, records: Sequence[Record], x: float = 1.5) -> TrainingFi
             "v.n": list(range(1, len(EVENTS) + 1)),
         }
     )
-    return check_training(PLAN, folder, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, known)
+    return check_training(PLAN, folder, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, READERS[task])
 
 
 def test_the_set_that_training_recorded_is_found_again(tmp_path: Path) -> None:
     trained(tmp_path)
     findings = check(tmp_path, labels())
     assert (findings.checked, findings.mismatches) == (1, 0)
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_a_set_of_values_or_classes_is_found_again_and_another_label_is_found(tmp_path: Path, task: str) -> None:
+    trained(tmp_path, task)
+    findings = check(tmp_path, labels(), task=task)
+    assert (findings.checked, findings.mismatches) == (1, 0)
+    changed = [*labels()[:2], Record(0, 2, 2, None, json.dumps(("b", 22, False)).encode(), ()), labels()[3]]
+    assert check(tmp_path, changed, task=task).mismatches == 1
 
 
 def test_another_vector_or_a_label_that_was_known_later_is_found(tmp_path: Path) -> None:

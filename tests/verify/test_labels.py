@@ -24,6 +24,14 @@ class Verdict(Contract, name="verdict_for_verify", version=1):
     fraud: float | None
 
 
+class Kind(Contract, name="kind_for_verify", version=1):
+    """What a tap was."""
+
+    tap: Annotated[str, EVENT_ID]
+    known_at: Annotated[int, EVENT_TIME, Field(ge=-(2**63))]
+    fraud: str | None
+
+
 def label(value: Any, known_at: int, timestamp: int = 100) -> tuple[bytes, int]:
     return json.dumps({"tap": "t1", "known_at": known_at, "fraud": value}).encode(), timestamp
 
@@ -44,6 +52,29 @@ def test_the_last_known_label_counts(values: list[tuple[bytes, int]], expected: 
     records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
     assert known_labels(labels, records, Path("nothing is committed")) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "expected"),
+    [
+        ({"task": "regression"}, [label(0.5, 2_000)], {"t1": 0.5}),
+        ({"task": "regression"}, [label(0.5, 2_000), label(None, 3_000)], {}),
+        ({"task": "multiclass", "positive": "a"}, [label("b", 2_000), label("a", 1_000)], {"t1": "b"}),
+    ],
+)
+def test_values_and_classes_are_read_by_the_task(
+    task: dict[str, str], values: list[tuple[bytes, int]], expected: dict[str, Any]
+) -> None:
+    records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
+    contract = Kind if task["task"] == "multiclass" else Verdict
+    labels = Labels(topic="labels.taps", contract=contract, value="fraud", **task)
+    assert known_labels(labels, records, Path("nothing is committed")) == expected
+
+
+def test_a_value_that_is_not_finite_is_no_label() -> None:
+    infinite = Encoder(contract_schema(Verdict)).encode({"tap": "t1", "known_at": 2_000, "fraud": float("inf")})
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud", task="regression")
+    assert known_labels(labels, [Record(0, 0, 100, None, infinite, ())], Path("nothing is committed")) == {}
 
 
 def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema() -> None:

@@ -29,6 +29,7 @@ _COLOURS = {
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.FAIL: "red",
     Verdict.SKIPPED: "bright_black",
+    Verdict.NOT_JUDGED: "bright_black",
 }
 
 

@@ -84,12 +84,14 @@ def train_command(
     # Their libraries take more than a second to import, and only training needs them.
     from scoring.custom_training import find_function, train_with  # noqa: PLC0415
     from scoring.training import train  # noqa: PLC0415
+    from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     registry = registry_schemas(settings.schema_registry_url)
     data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
+    trained = with_checkpoint(trained, data.X)
     found = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
     _write(project, settings, trained, found, training_of(trained.manifest), Made("train", author, incident))
 
@@ -131,6 +133,7 @@ def train_command(
     "--keep", multiple=True, metavar="OUTPUT", help="Another output, or OUTPUT:COLUMN, that predictions shall have."
 )
 @click.option("--tolerance", type=Finite(min=0), default=1e-5, show_default=True, help="How far a score may be off.")
+@click.option("--fp16", is_flag=True, help="Compute in FP16 (neural networks only); scores may be off by 5e-3.")
 @click.option(
     "--backfill",
     "folder",
@@ -156,6 +159,7 @@ def import_command(
     column: int | None,
     nulls: tuple[str, ...],
     tolerance: float,
+    fp16: bool,
     vocabularies: tuple[str, ...],
     buckets: tuple[str, ...],
     keep: tuple[str, ...],
@@ -185,7 +189,7 @@ def import_command(
     texts = _by_input("--vocabulary", vocabularies, _lines, "INPUT=FILE")
     encodings = encodings_of(texts, numbers, "--vocabulary and --buckets")
     conversions = Conversions(_by_input("--null", nulls, float, "INPUT=NUMBER"), encodings)
-    request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until)
+    request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until, fp16)
     rows = read_check_rows(check_rows, inputs, project.pipeline.categories)
     with _imported(project, settings, _source(file, hosted, triton_version), rows, request) as imported:
         reference, background = None, rows.vectors
@@ -260,8 +264,11 @@ def _imported(
     views = view_versions(project.plan, inputs)
     if isinstance(source, Path):
         from scoring.model_import import import_onnx  # noqa: PLC0415 - slow to import
+        from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
 
-        yield import_onnx(source, inputs, views, rows, request, project.pipeline.categories)
+        yield with_checkpoint(
+            import_onnx(source, inputs, views, rows, request, project.pipeline.categories), rows.vectors
+        )
         return
     from scoring.hosted_import import HostedReference, import_hosted  # noqa: PLC0415
     from scoring.servers.hosted import HostedModels  # noqa: PLC0415
@@ -271,6 +278,8 @@ def _imported(
         raise PenstockError(
             f"model {name} is the pipeline's own", next="name another model of Triton, or rename Model(name=...)"
         )
+    if request.fp16:
+        raise click.UsageError("--fp16 converts a file: give it with --onnx FILE")
     if project.pipeline.categories or request.keep:
         what = f"category {project.pipeline.categories[0]}" if project.pipeline.categories else "--keep"
         raise PenstockError(
@@ -304,6 +313,8 @@ def _write(
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
+    if made.manifest.no_fil is not None:
+        print_line("FIL", f"cannot run it: {made.manifest.no_fil}")
     if derived.reference is not None:
         print_line("drift", calibration_of(derived.reference))
     if isinstance(derived.reasons, str):

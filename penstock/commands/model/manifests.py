@@ -7,7 +7,7 @@ import click
 from penstock.counts import counted
 from penstock.time import readable
 from scoring.gates.card import offsets_in_words
-from scoring.trained_model import ImportManifest, ModelManifest
+from scoring.trained_model import ImportManifest, ModelManifest, training_set_of
 from streams.drift.drift_reference import DriftReference
 
 _MOST_USEFUL = 5
@@ -24,8 +24,9 @@ def metrics(manifest: ModelManifest | ImportManifest) -> tuple[str, str]:
     if isinstance(manifest, ImportManifest):
         return "imported", origin_of(manifest)
     validation = manifest.validation
-    without = f", {_auc(validation.auc_without_windows)} without windows"
-    return f"{manifest.rows:,}, {manifest.positives:,} positive", f"AUC {validation.auc:.4f}{without}"
+    data = f"{manifest.rows:,}" + ("" if manifest.task == "regression" else f", {manifest.positives:,} positive")
+    without = f", {_number(validation.quality_without_windows)} without windows"
+    return data, f"{validation.measure} {_number(validation.quality)}{without}"
 
 
 def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
@@ -43,6 +44,8 @@ def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
         lines.append(("environment", f"SHA-256 {made.environment}"))
         if made.incident is not None:
             lines.append(("incident", made.incident))
+    if manifest.no_fil is not None:
+        lines.append(("FIL", f"cannot run it: {manifest.no_fil}"))
     return [*lines, ("libraries", ", ".join(f"{name} {of}" for name, of in manifest.libraries.items()))]
 
 
@@ -58,9 +61,10 @@ def origin_of(manifest: ImportManifest) -> str:
     more = "".join(f", {name} with {encoding}" for name, encoding in manifest.encodings.items())
     more += f", {' and '.join(manifest.kept)} kept" if manifest.kept else ""
     hashed = f"SHA-256 {manifest.sha256[:16]}" if manifest.sha256 else "its files could not be read"
+    half = " in FP16" if manifest.fp16 else ""
     return (
         f"{manifest.file}{by} ({hashed}), output {manifest.output} column {manifest.column}{more}, "
-        f"{counted(manifest.check_rows, 'row')} scored as expected, within {manifest.difference:.2g}"
+        f"{counted(manifest.check_rows, 'row')} scored as expected{half}, within {manifest.difference:.2g}"
     )
 
 
@@ -68,16 +72,20 @@ def training_of(manifest: ModelManifest) -> list[tuple[str, str]]:
     """How a version was trained, as labels and texts."""
     validation, read = manifest.validation, manifest.read
     unused = [f"{number:,} {name.replace('_', ' ')}" for name, number in read.items() if number and name not in _READ]
-    auc = click.style(f"{validation.auc:.4f}", fg="green", bold=True)
+    positive = "" if manifest.task == "regression" else f", {validation.positives:,} positive"
+    quality = click.style(_number(validation.quality), fg="green", bold=True)
+    error = "" if validation.mae is None else f", mean absolute error {validation.mae:.4g}"
     return [
         (
             "trained on",
-            f"{counted(manifest.rows, 'event')}, {manifest.positives:,} positive, "
-            f"known until {_time(manifest.until_ms)}",
+            f"{training_set_of(manifest)}, known until {_time(manifest.until_ms)}",
         ),
         ("left out", ", ".join(unused) or "nothing"),
-        ("validated on", f"the latest {validation.rows:,} events, {validation.positives:,} positive"),
-        ("AUC", f"{auc}, without windowed features {_auc(validation.auc_without_windows)}"),
+        ("validated on", f"the latest {validation.rows:,} events{positive}"),
+        (
+            validation.measure,
+            f"{quality}, without windowed features {_number(validation.quality_without_windows)}{error}",
+        ),
         ("most useful", most_useful(manifest)),
         ("made from", f"data {manifest.data_hash[:16]}, seed {manifest.seed}, {_by(manifest)}"),
     ]
@@ -92,7 +100,7 @@ def most_useful(manifest: ModelManifest) -> str:
     return ", ".join(f"{one.input} ({one.loss:.4f})" for one in manifest.importance[:_MOST_USEFUL]) or "not measured"
 
 
-def _auc(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 
 

@@ -135,7 +135,7 @@ def _refuse(report: Report, reference: str) -> None:
     """Say which gates stand in the way, by how much, and what would pass."""
     click.echo(f"version {report.version} is not promoted; nothing was loaded", err=True)
     for result in report.results:
-        if result.verdict not in (Verdict.PASS, Verdict.SKIPPED):
+        if result.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
             click.echo(f"  {_in_the_way(result)}", err=True)
     text = f'penstock model promote {reference} {report.version} --backfill FOLDER --override "REASON"'
     click.echo(f"  next:  make a better version, or, with a reason that all will see: {text}", err=True)

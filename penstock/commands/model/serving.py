@@ -21,8 +21,9 @@ from streams.definitions.loading import load_pipeline
 @click.option("--version", type=click.IntRange(min=1), help="Default: the newest.")
 @click.option(
     "--backend",
-    type=click.Choice(["python", "onnxruntime"]),
-    help="python runs on the CPU, onnxruntime on a GPU (default: as before; for a new model python).",
+    type=click.Choice(["python", "onnxruntime", "fil"]),
+    help="python runs on the CPU, onnxruntime on a GPU, fil on a GPU, trees only "
+    "(default: as before; for a new model python).",
 )
 def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
     """Make a version the current one; the previous version stays loaded."""

@@ -35,6 +35,12 @@ def test_the_pipelines_own_model_is_not_another(tmp_path: Path) -> None:
     assert "is the pipeline's own" in done.exception.what
 
 
+def test_a_model_of_triton_is_not_converted(tmp_path: Path) -> None:
+    done = run(tmp_path, *NAME, "--fp16")
+    assert done.exit_code == 2
+    assert "--fp16 converts a file" in done.output
+
+
 def test_a_triton_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_TRITON_GRPC", "127.0.0.1:1")
     done = run(tmp_path, "--triton", "risk")

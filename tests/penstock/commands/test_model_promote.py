@@ -49,8 +49,9 @@ class World:
         request = arguments[-1]
         own = identity(self.repository.folder(self.name, request.version))
         result = gates.Result("quality", "slice 2 of 5", self.verdict, 9, "loss", Interval(3, 2, 4), "at most 1")
+        ignored = gates.Result("calibration", "", Verdict.NOT_JUDGED, 9, "not for this", Interval(3, 2, 4), "any")
         basis = Basis(own, None, "l", "b", "h", 0.5, 0, "1")
-        return Report(self.name, request.version, 1, 9, [result], basis=basis)
+        return Report(self.name, request.version, 1, 9, [result, ignored], basis=basis)
 
     def run(self, command: str, *arguments: str) -> Result:
         done = CliRunner().invoke(cli, ["model", command, self.file, *arguments])
@@ -92,6 +93,7 @@ def test_a_refusal_names_the_gate_what_it_measured_and_what_would_pass(
     done = world.promote()
     assert done.exit_code == code
     assert f"quality (slice 2 of 5) {verdict.value}: loss 3 (2 to 4); would pass: at most 1" in done.output
+    assert done.output.count("would pass") == 1, "what is not judged is not in the way"
     assert [one["aliases"] for one in world.listed()] == [["champion"], ["candidate"]]
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
-from scoring.gates.report import Bin
+from scoring.gates.report import Bin, Report
 from scoring.trained_model import Importance, ImportManifest, ModelManifest, Validation
 from tests.scoring.gates.test_report import REPORT
 
@@ -78,6 +78,16 @@ def test_the_card_of_a_trained_version_goes_down_to_the_offsets_of_its_data() ->
     for result in REPORT.results:
         assert result.limit in text
     assert page_of(TRAINED).count("<circle") == len(BINS)
+
+
+def test_the_card_of_a_regression_has_its_error_and_no_calibration() -> None:
+    validation = Validation(from_ms=0, rows=200, positives=0, r2=0.81, mae=12.5)
+    manifest = TRAINED.model_copy(update={"task": "regression", "positives": 0, "validation": validation})
+    report = Report(REPORT.model, REPORT.version, REPORT.against, REPORT.events, REPORT.results)
+    page = card(report, manifest, threshold=20.0)
+    assert "1,000 events with values" in page
+    assert "R² 0.8100, mean absolute error 12.5 on the latest 200 events" in page
+    assert "Calibration" not in page
 
 
 def test_the_card_of_an_imported_version_names_its_file_and_no_text_becomes_markup() -> None:

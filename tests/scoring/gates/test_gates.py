@@ -176,3 +176,39 @@ def test_a_drift_alert_is_open_until_a_training_includes_it_or_somebody_closed_i
 def test_an_open_drift_alert_is_named() -> None:
     found = judge_drift([Alert("a", 100), Alert("b", 50)], 10, Limits())
     assert found.measured == "2 open alerts since the training, the latest a"
+
+
+def values(seed: int = 1, n: int = N) -> Holdout:
+    """Values around their true means, far from probabilities, with a present version that gives these means."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(100, 20, n)
+    labels = means + rng.normal(0, 5, n)
+    return Holdout(np.arange(n, dtype=np.int64), labels, means.copy(), means, 110.0, {}, is_regression=True)
+
+
+def test_a_regression_is_judged_by_its_squared_error_and_by_decisions_at_the_threshold() -> None:
+    results = judge_quality(values(), Limits(loss="log"))
+    assert {one.verdict for one in results} == {PASS}
+    assert {one.measured for one in results} == {"squared error, difference", "cost of a decision, difference"}
+    shifted = values()
+    shifted = shifted._replace(scores=shifted.scores + np.where(np.arange(N) < SLICE, 8, 0))
+    assert ("quality", "slice 1 of 5") in failed(judge_quality(shifted, Limits()))
+    assert ("cost", "slice 1 of 5") in failed(judge_quality(shifted, Limits()))
+    assert ("quality", "slice 2 of 5") not in failed(judge_quality(shifted, Limits()))
+
+
+def test_without_a_present_version_a_regression_must_beat_the_mean() -> None:
+    alone = values()._replace(present=None)
+    assert failed(judge_quality(alone, Limits())) == set()
+    assert ("quality", "all events") in failed(judge_quality(alone._replace(scores=np.zeros(N)), Limits()))
+
+
+def test_calibration_and_fairness_are_not_judged_for_a_regression_and_do_not_decide() -> None:
+    data = values()._replace(groups={"event.country": ["x", "y"] * (N // 2)})
+    results = [*judge_calibration(data, Limits()), *judge_fairness(data, Limits())]
+    assert [(one.gate, one.verdict, one.measured) for one in results] == [
+        ("calibration", Verdict.NOT_JUDGED, "not for a regression"),
+        ("fairness", Verdict.NOT_JUDGED, "not for a regression"),
+    ]
+    assert overall([*results, *judge_quality(data, Limits())]) is PASS
+    assert overall(results) is UNSURE

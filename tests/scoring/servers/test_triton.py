@@ -172,3 +172,68 @@ def test_a_model_whose_responses_are_cached_is_refused():
     }
     with pytest.raises(PenstockError, match="caches this model's responses"):
         found.metadata("taps")
+
+
+class ClientOfOneBackend:
+    """Takes only requests whose tensors have the names of its backend, and says what these are."""
+
+    def __init__(self, name, output):
+        self.name, self.output, self.calls = name, output, 0
+
+    def get_model_repository_index(self, **_options):
+        return {"models": [entry("2", "READY")]}
+
+    def get_model_config(self, *_arguments, **_options):
+        parameters = {"feature_names": '["event.amount"]', "views": "{}", "model_version": "2"}
+        strings = {name: {"string_value": value} for name, value in parameters.items()}
+        return {"config": {"parameters": strings, "max_batch_size": 4096}}
+
+    def get_model_metadata(self, *_arguments, **_options):
+        def tensor(name):
+            return {"name": name, "datatype": "FP32", "shape": ["-1", "1"]}
+
+        return {"inputs": [tensor(self.name)], "outputs": [tensor(self.output)]}
+
+    def infer(self, _model, inputs, outputs, **_options):
+        self.calls += 1
+        if (inputs[0].name(), outputs[0].name()) != (self.name, self.output):
+            raise InferenceServerException("unexpected inference input", status="StatusCode.INVALID_ARGUMENT")
+        return Answer(np.full((inputs[0].shape()[0], 1), 0.25, np.float32))
+
+
+def of_backend(name, output):
+    made = server()
+    made._client = ClientOfOneBackend(name, output)
+    return made
+
+
+ROWS = np.zeros((3, 1), dtype=np.float32)
+
+
+@pytest.mark.parametrize("names", [("features", "score"), ("input__0", "output__0")])
+def test_a_model_is_asked_by_the_names_of_its_backend(names):
+    triton = of_backend(*names)
+    assert triton.metadata("taps").inputs == ("event.amount",)
+    assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
+    assert triton._client.calls == 1
+
+
+def test_a_model_that_was_loaded_under_another_backend_is_asked_by_the_other_names_from_then_on():
+    triton = of_backend("features", "score")
+    triton.metadata("taps")
+    for names in (("input__0", "output__0"), ("features", "score")):
+        triton._client = ClientOfOneBackend(*names)
+        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
+        assert triton.infer("taps", 2, ROWS, 0.2).tolist() == [[0.25]] * 3
+        assert triton._client.calls == 3
+
+
+def test_a_request_that_is_refused_under_both_names_is_the_first_error():
+    triton = of_backend("neither", "nor")
+    with pytest.raises(InferenceError, match="unexpected inference input"):
+        triton.infer("taps", 2, ROWS, 0.2)
+
+
+def test_tensors_that_are_of_no_backend_are_refused():
+    with pytest.raises(PenstockError, match=r"the model's inputs are not features FP32 \[-1, 1\] but other FP32"):
+        of_backend("other", "score").metadata("taps")

@@ -472,6 +472,44 @@ def test_a_field_that_could_be_a_generated_column_is_refused_also_with_one_sourc
         pipeline(source=Source(topic="events.odd", contract=Odd, key="card"))
 
 
+def model(threshold: float) -> Model:
+    return Model(name="m", inputs=("event.amount",), threshold=threshold, positive="block", negative="approve")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, 20.0])
+def test_a_threshold_is_a_probability_unless_the_labels_are_values(threshold: float) -> None:
+    with pytest.raises(ValidationError, match=r"no probability between 0 and 1; values need Labels\(task='regression'"):
+        pipeline(model=model(threshold))
+    labels = Labels(topic="labels.payments", contract=Payment, value="amount", task="regression")
+    assert pipeline(model=model(threshold), labels=labels).model.threshold == threshold
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
+def test_a_threshold_is_finite(threshold: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        model(threshold)
+
+
+def test_the_positive_class_goes_with_several_classes_alone() -> None:
+    text = {"topic": "labels.payments", "contract": Payment, "value": "card"}
+    assert Labels(**text, task="multiclass", positive="stolen").positive == "stolen"
+    for wrong in ({"task": "multiclass"}, {"value": "amount", "positive": 1}):
+        with pytest.raises(ValidationError, match="the score, of task='multiclass' and no other"):
+            Labels(**text | wrong)
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "needs"),
+    [
+        ({"task": "regression"}, "card", "a number; the contract has"),
+        ({"task": "multiclass", "positive": "x"}, "amount", "a text or an integer; the contract has"),
+    ],
+)
+def test_the_field_of_the_label_must_have_a_type_of_the_task(task: dict[str, Any], value: str, needs: str) -> None:
+    with pytest.raises(ValidationError, match=needs):
+        Labels(topic="labels.payments", contract=Payment, value=value, **task)
+
+
 @pytest.mark.parametrize("topic", ["", ".", "..", "a b", "é", "a/b", "events\n", "x" * 250])
 def test_a_name_that_no_topic_can_have_is_refused(topic: str) -> None:
     for definition in (

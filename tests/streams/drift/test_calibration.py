@@ -108,6 +108,16 @@ def test_the_same_data_and_seed_give_the_same_reference():
     assert reference_of(values).hash == reference_of(values).hash
 
 
+def test_values_of_any_size_and_sign_are_watched_like_small_ones(reference):
+    large = reference_of({name: 1e6 * value - 5e6 for name, value in stationary(20, np.random.default_rng(7)).items()})
+    for one, other in zip(large.monitors, reference.monitors, strict=True):
+        assert one.thresholds.model_dump() == pytest.approx(other.thresholds.model_dump(), rel=1e-6)
+    shifted = stationary(20, np.random.default_rng(9))["a.wave"] + 1.2
+    found = alarms(reference.monitor("a.wave"), reference.window, shifted)
+    assert found
+    assert alarms(large.monitor("a.wave"), large.window, 1e6 * shifted - 5e6) == found
+
+
 def test_held_out_values_raise_no_alarm():
     rng = np.random.default_rng(3)
     rows = 10 * PER_DAY

@@ -1,0 +1,47 @@
+"""The verifier's checks of what a scorer published for a bench."""
+
+from __future__ import annotations
+
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.reading import read_topic
+from schemas.history import record_decoder
+from streams.plan.project import open_project
+from tests.scoring.scorer_bench import ScorerBench
+from verify.check_predictions import PredictionFindings, check_predictions
+from verify.check_unscored import UnscoredFindings, check_unscored
+from verify.emissions import JudgedEvent
+from verify.hosted import triton_scorers
+from verify.judge import _contributions, _tolerance, _version, _versions
+from verify.published import readable
+
+
+def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
+    """What the verifier finds of the predictions and the scorer's letters."""
+    settings, pipeline, project = bench.settings, bench.pipeline, open_project(bench.reference)
+    kafka = settings.kafka.access
+    features, _ = readable(list(read_topic(kafka, pipeline.features_topic)), project.features_decoder(), "features")
+    predictions, _ = readable(
+        list(read_topic(kafka, pipeline.predictions_topic)), record_decoder("prediction"), "predictions"
+    )
+    letters = list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic)))
+    folder = settings.model_repository / pipeline.model.name
+    with triton_scorers(settings.triton.access, settings.model_repository) as scorers:
+        unscored = check_unscored(
+            project.plan, pipeline.model, features, letters, (), lambda: _versions(folder, pipeline.model, scorers)
+        )
+        events = {
+            record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
+            for record in features
+            if record.position not in unscored.positions
+        }
+        found = check_predictions(
+            project.plan,
+            pipeline.model,
+            events,
+            features,
+            predictions,
+            lambda name, version: _version(settings.model_repository / name / version, scorers),
+            tolerance_of=lambda name, version: _tolerance(settings.model_repository / name / version),
+            contributions_of=lambda name, version: _contributions(settings.model_repository / name / version),
+        )
+    return found, unscored
