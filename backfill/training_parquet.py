@@ -46,7 +46,7 @@ def read_training_set(
             next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
         )
     inputs = pipeline.model.inputs
-    views = view_versions(project.plan, inputs)
+    views = view_versions(project.plan, inputs, project.other_views)
     require_fit(project, views, backfill)
     reader = LabelReader(labels, project.schemas, registry)
     vectors = VectorReader(inputs, pipeline.categories)

@@ -27,11 +27,13 @@ from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
 from scoring.batch import FeatureReader
+from scoring.entity_keys import EntityKeys
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
 from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
+from scoring.other_views import OtherViews, VectorReader
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
 from scoring.reasons import Attribution
@@ -75,9 +77,14 @@ class ScorerOptions:
 
 
 def run_scorer(
-    project: Project, settings: Settings, options: ScorerOptions, progress: ProgressTracker, stop: threading.Event
+    project: Project,
+    settings: Settings,
+    options: ScorerOptions,
+    progress: ProgressTracker,
+    stop: threading.Event,
+    vectors: VectorReader,
 ) -> None:
-    """Check, connect, score until ``stop`` is set, and close all connections.
+    """Check, connect, score until ``stop`` is set, and close all connections; ``vectors`` reads other pipelines' views.
 
     Raises:
         PenstockError: if a check fails at the start, or if the scorer cannot continue.
@@ -86,7 +93,7 @@ def run_scorer(
     largest = check_topics(project, kafka)
     with (
         served_model(project, settings, options.limits.max_batch) as served,
-        _components(project, kafka, options, served, largest, progress, stop) as components,
+        _components(project, kafka, options, served, vectors, largest, progress, stop) as components,
     ):
         _log.info(
             "scorer %s: %s -> %s with model %s version %d",
@@ -142,7 +149,7 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
         closing(open_server(FALLBACK_SERVER, settings)) as fallback,
     ):
         model = describe_model(primary, fallback, project.pipeline.model.name)
-        check_model(project.pipeline, project.plan, model, max_batch)
+        check_model(project.pipeline, project.plan, model, max_batch, project.other_views)
         repository = ModelRepository(settings.model_repository)
         hosted = hosted_by(repository, model)
         if hosted is None:
@@ -178,6 +185,7 @@ def reader_and_writer(
         pipeline.source.topic,
         Vectorizer(pipeline.model.inputs, pipeline.categories),
         writer,
+        EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,
     )
     return reader, writer
 
@@ -219,6 +227,7 @@ def _components(
     kafka: KafkaAccess,
     options: ScorerOptions,
     served: ServedModel,
+    vectors: VectorReader,
     largest: Mapping[str, int],
     progress: ProgressTracker,
     stop: threading.Event,
@@ -264,6 +273,15 @@ def _components(
             producer=producer,
             history=history,
             inference=inference,
+            other_views=OtherViews(
+                project.other_views,
+                pipeline.model.inputs,
+                pipeline.categories,
+                vectors,
+                clock=time.monotonic,
+                on_read=metrics.observe_lookups,
+                on_request=metrics.lookup_seconds.observe,
+            ),
             reader=reader,
             writer=writer,
             metrics=metrics,

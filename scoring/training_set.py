@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.definitions.other_inputs import view_of
 from streams.plan.model import PipelinePlan
+from streams.plan.other_views import OtherView
 
 _NOT_NEEDED = np.empty(0, dtype=np.float32)
 
@@ -157,10 +159,11 @@ def join(
     return replace(training_set, categories=categories)
 
 
-def view_versions(plan: PipelinePlan, inputs: Iterable[str]) -> dict[str, str]:
-    """``version:hash`` of each view that the inputs name, in record order."""
-    used = {name.partition(".")[0] for name in inputs}
-    return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in used}
+def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[OtherView] = ()) -> dict[str, str]:
+    """``version:hash`` of each view that the inputs name, in record order; then those of other pipelines."""
+    used = set(map(view_of, inputs))
+    views = [(view.name, view) for view in plan.views] + [(other.name, other.view) for other in others]
+    return {name: f"{view.version}:{view.hash}" for name, view in views if name in used}
 
 
 def _latest_labels(labels: Iterable[LabelRow], bound: int) -> tuple[dict[str, LabelRow], int, int]:

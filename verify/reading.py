@@ -202,7 +202,7 @@ def _feature_names(session: Session, keyspace: str, table: str) -> Sequence[str]
 def _values(columns: Sequence[str], row: tuple[Any, ...], features: Sequence[str]) -> dict[str, Any]:
     """A row by column; its features by name."""
     values = dict(zip(columns, row, strict=True))
-    for name in ("outputs", "reasons"):
+    for name in ("outputs", "reasons", "defaulted"):
         if name in values and values[name] is None:
             values[name] = []  # a prediction of a release that had no such column
     if values.get("features") is not None:

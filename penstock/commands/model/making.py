@@ -257,7 +257,7 @@ def _imported(
 ) -> Iterator[NewVersion]:
     """The version that is to be written; it can score for the duration of the block."""
     inputs = project.pipeline.model.inputs
-    views = view_versions(project.plan, inputs)
+    views = view_versions(project.plan, inputs, project.other_views)
     if isinstance(source, Path):
         from scoring.model_import import import_onnx  # noqa: PLC0415 - slow to import
 
