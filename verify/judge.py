@@ -23,6 +23,7 @@ from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
+from verify.check_other_views import check_other_views
 from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors
 from verify.check_replays import check_replays
 from verify.check_stores import check_cassandra, check_redis
@@ -98,6 +99,7 @@ def judge(
         tolerance_of=lambda version: _tolerance(models / version),
         contributions_of=lambda version: _contributions(models / version),
     )
+    elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
     replayed = BackfillFindings()
@@ -140,6 +142,7 @@ def judge(
         timers,
         unscored,
         scored,
+        elsewhere,
         redis,
         cassandra,
         replayed,
@@ -170,7 +173,7 @@ def judge(
         predictions=scored.predictions,
         prediction_duplicates=scored.duplicates,
         prediction_gaps=scored.gaps,
-        prediction_mismatches=scored.mismatches + unscored.mismatches,
+        prediction_mismatches=scored.mismatches + unscored.mismatches + elsewhere.mismatches,
         fallback_predictions=scored.fallbacks,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
@@ -203,6 +206,7 @@ def judge(
             *timers.unchecked,
             *unscored.unchecked,
             *scored.unchecked,
+            *elsewhere.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
