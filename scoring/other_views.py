@@ -158,6 +158,18 @@ class OtherViews:
         return found
 
 
+def input_values(
+    values: Sequence[Any], are_categories: Sequence[bool], code: Callable[[bytes | None], float]
+) -> FloatArray:
+    """Values as in :class:`scoring.vectors.Vectorizer`: by way of doubles, null as NaN, a category as its code."""
+    numbers = [
+        np.nan if value is None else code(category(value)) if is_category else value
+        for value, is_category in zip(values, are_categories, strict=True)
+    ]
+    with np.errstate(over="ignore"):
+        return np.array(numbers, np.float64).astype(np.float32)
+
+
 class _View:
     """One view: where its inputs are in the model's vector, and how its features become numbers."""
 
@@ -168,24 +180,16 @@ class _View:
         self.pipeline, self.view = other.plan.pipeline, other.view.name
         self.places = [inputs.index(name) for name in other.defaults]
         self._id = other.id
-        self._features = [(name.partition(".")[2], name in categories) for name in other.defaults]
+        self._features = [name.partition(".")[2] for name in other.defaults]
+        self._categories = [name in categories for name in other.defaults]
         self._code = code
-        self.defaults = self._numbers([*other.defaults.values()])
+        self.defaults = input_values([*other.defaults.values()], self._categories, code)
 
     def inputs_of(self, values: Mapping[str, Any]) -> FloatArray:
         """The inputs of a vector."""
-        return self._numbers([values[feature] for feature, _ in self._features])
+        return input_values([values[feature] for feature in self._features], self._categories, self._code)
 
     def emission(self, entity: str, vector: Vector) -> bytes:
         """The reference of a vector that is stored."""
         # Of a vector that is stored, none of the numbers is None.
         return encode_emission(self._id, entity, int(vector.epoch or 0), int(vector.seq or 0), int(vector.as_of or 0))
-
-    def _numbers(self, values: Sequence[Any]) -> FloatArray:
-        """As in :class:`scoring.vectors.Vectorizer`: by way of doubles, null as NaN, a category as its code."""
-        numbers = [
-            np.nan if value is None else self._code(category(value)) if is_category else value
-            for value, (_, is_category) in zip(values, self._features, strict=True)
-        ]
-        with np.errstate(over="ignore"):
-            return np.array(numbers, np.float64).astype(np.float32)

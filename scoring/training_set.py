@@ -54,11 +54,13 @@ class LabelRow:
 class Counts:
     """How many rows were read, and why some are not in the set.
 
-    ``features_read`` = ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
+    ``features_read`` = ``events_unserved`` + ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows
+    of the set. ``events_unserved`` have no prediction with the inputs of other pipelines that the model takes.
     ``labels_refused`` counts labels that break their contract; ``labels_read`` does not include them.
     """
 
     features_read: int = 0
+    events_unserved: int = 0
     ids_again: int = 0
     events_after_until: int = 0
     events_unlabelled: int = 0
