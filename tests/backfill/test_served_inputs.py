@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,10 +114,8 @@ def training_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     backfill = write_backfill(PIPELINE, tmp_path, [features(0), features(1), features(2)])
 
     def read(*predictions: Record, **options: Any) -> TrainingSet:
-        labels = [
-            Record(0, n, 0, b"k", f'{{"id": "t{n}", "known_at": 1800000000000, "fraud": {str(n == 0).lower()}}}'.encode(), [])
-            for n in range(3)
-        ]
+        truth = [{"id": f"t{n}", "known_at": 1_800_000_000_000, "fraud": n == 0} for n in range(3)]
+        labels = [Record(0, n, 0, b"k", json.dumps(label).encode(), []) for n, label in enumerate(truth)]
         topics: dict[str, Iterable[Record]] = {"labels.taps": labels, "predictions.taps": predictions}
         monkeypatch.setattr("backfill.training_parquet.read_topic", lambda _, topic: topics[topic])
         return read_training_set(PROJECT, KafkaAccess(bootstrap="127.0.0.1:1"), backfill, None, **options)
