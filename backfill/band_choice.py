@@ -80,6 +80,12 @@ def choose(
             f"model {model.name} has no cascade, so it needs no band",
             next='declare Model(cascade=Cascade(strong="..."))',
         )
+    if project.other_views:
+        raise PenstockError(
+            "a backfill has no inputs of other pipelines, so a band cannot be chosen on it",
+            where=f"model {model.name}",
+            next=f'declare one: Cascade(strong="{model.cascade.strong}", band=(LOW, HIGH))',
+        )
     names = (model.name, model.cascade.strong)
     fast, strong = (_version(repository, name, wanted) for name, wanted in zip(names, versions, strict=True))
     since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))

@@ -257,7 +257,7 @@ def _extremes(inputs: int) -> tuple[list[str], FloatArray]:
 
 def _provenance(project: Project, manifest: ModelManifest | ImportManifest) -> Iterator[Result]:
     """Whether the version takes the pipeline's inputs, of the views as they are, and says where it comes from."""
-    views = view_versions(project.plan, project.pipeline.model.inputs)
+    views = view_versions(project.plan, project.pipeline.model.inputs, project.other_views)
     origin = manifest.sha256 if isinstance(manifest, ImportManifest) else manifest.data_hash
     for good, passed, failed, limit in (
         (

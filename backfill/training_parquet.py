@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from backfill.labels import LabelReader
 from backfill.parquet import Backfill
+from backfill.served_inputs import ServedInputs, defaults_of, served_inputs
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
@@ -19,6 +21,7 @@ from schemas.categories import category, code_of
 from schemas.codec import Registry
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
+from streams.definitions.other_inputs import is_other
 from streams.plan.project import Project
 
 
@@ -28,15 +31,21 @@ def read_training_set(
     backfill: Backfill,
     until_ms: int | None = None,
     registry: Registry | None = None,
+    *,
+    with_defaults: bool = False,
 ) -> TrainingSet:
     """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
+
+    Inputs of other pipelines are as they were served, by the predictions topic; ``with_defaults`` gives every event
+    their declared defaults instead.
 
     The labels topic is read committed, from its start to its end at the time of the call. Labels that break their
     contract are left out, logged and counted. ``registry`` finds the schemas of Confluent-framed labels.
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
-            needs; the pipeline has no labels; or Kafka cannot be reached.
+            needs; the pipeline has no labels; no prediction has the inputs of other pipelines; or Kafka cannot be
+            reached.
     """
     pipeline = project.pipeline
     labels = pipeline.labels
@@ -46,12 +55,18 @@ def read_training_set(
             next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
         )
     inputs = pipeline.model.inputs
-    views = view_versions(project.plan, inputs)
+    views = view_versions(project.plan, inputs, project.other_views)
     require_fit(project, views, backfill)
     reader = LabelReader(labels, project.schemas, registry)
-    vectors = VectorReader(inputs, pipeline.categories)
+    vectors = VectorReader(inputs, pipeline.categories, defaults_of(project))
+    own = [name for name in views if not is_other(name)]
+    rows = feature_rows(vectors, own, backfill.batches(feature_columns(inputs, own)))
+    served = None
+    if project.other_views and not with_defaults:
+        served = _require_served(project, served_inputs(project, read_topic(kafka, pipeline.predictions_topic)))
+        rows = served.rows(rows)
     result = join(
-        feature_rows(vectors, views, backfill.batches(feature_columns(inputs, views))),
+        rows,
         reader.rows(read_topic(kafka, labels.topic)),
         inputs=inputs,
         views=views,
@@ -64,7 +79,13 @@ def read_training_set(
         source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
         for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
     }
-    counts = replace(result.counts, labels_refused=reader.refused.count)
+    unserved = served.unserved if served else 0
+    counts = replace(
+        result.counts,
+        labels_refused=reader.refused.count,
+        features_read=result.counts.features_read + unserved,
+        events_unserved=unserved,
+    )
     return replace(result, counts=counts, offsets=offsets, texts=vectors.texts)
 
 
@@ -75,19 +96,20 @@ def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) 
         PenstockError: if it lacks one; the message names it.
     """
     pipeline, available = project.pipeline, backfill.manifest.views
+    own = {name: now for name, now in views.items() if not is_other(name)}
     reasons = []
     if backfill.manifest.pipeline != pipeline.name:
         reasons.append(f"it is of pipeline {backfill.manifest.pipeline}")
-    elif missing := [name for name in views if name not in available]:
+    elif missing := [name for name in own if name not in available]:
         reasons.append(f"it has no view {', '.join(missing)}")
     else:
         reasons += [
             f"view {name} is {available[name]} there and {now} in the pipeline"
-            for name, now in views.items()
+            for name, now in own.items()
             if available[name] != now
         ]
         columns = set(backfill.columns())
-        absent = [name for name in pipeline.model.inputs if name not in columns]
+        absent = [name for name in pipeline.model.inputs if name not in columns and not is_other(name)]
         if not reasons and absent:
             reasons.append(f"it has no column {', '.join(absent)}")
     if reasons:
@@ -98,9 +120,20 @@ def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) 
         )
 
 
-def feature_rows(
-    reader: VectorReader, views: Mapping[str, str], batches: Iterator[pa.RecordBatch]
-) -> Iterator[FeatureRow]:
+def _require_served(project: Project, served: ServedInputs) -> ServedInputs:
+    if served.found:
+        return served
+    other = next(filter(is_other, project.pipeline.model.inputs))
+    raise PenstockError(
+        f"no prediction of model {project.pipeline.model.name} has inputs of other pipelines, such as {other}",
+        where=project.pipeline.predictions_topic,
+        safe="no version was written",
+        next=f"penstock model train {project.reference} --backfill FOLDER --with-defaults, for a first version that is "
+        "trained without them; its predictions have them",
+    )
+
+
+def feature_rows(reader: VectorReader, views: Iterable[str], batches: Iterator[pa.RecordBatch]) -> Iterator[FeatureRow]:
     """Yield one row per event, in the order of the batches; vectors equal those of the scorer."""
     for batch in batches:
         vectors = reader.vectors(batch)
@@ -121,10 +154,10 @@ def feature_rows(
             )
 
 
-def feature_columns(inputs: tuple[str, ...], views: Mapping[str, str]) -> list[str]:
+def feature_columns(inputs: tuple[str, ...], views: Iterable[str]) -> list[str]:
     """The columns of a backfill that :func:`feature_rows` needs."""
     identity = ["event_id", "event_time", "source.partition", "source.offset", "source.timestamp"]
-    return [*identity, *(f"{view}.as_of" for view in views), *inputs]
+    return [*identity, *(f"{view}.as_of" for view in views), *filterfalse(is_other, inputs)]
 
 
 class VectorReader:
@@ -133,19 +166,26 @@ class VectorReader:
     Args:
         inputs: The model's inputs.
         categories: Those that are categories.
+        others: The inputs of other pipelines, which a backfill does not have, as each vector gets them.
 
     Attributes:
         texts: Of each category the texts that were read, by code.
     """
 
-    def __init__(self, inputs: tuple[str, ...], categories: Collection[str] = ()) -> None:
+    def __init__(
+        self, inputs: tuple[str, ...], categories: Collection[str] = (), others: Sequence[float] | FloatArray = ()
+    ) -> None:
         self._inputs = inputs
+        self._others = dict(zip(filter(is_other, inputs), others, strict=True))
         self.texts: dict[str, dict[float, str]] = {name: {} for name in categories}
 
     def vectors(self, batch: pa.RecordBatch) -> FloatArray:
         """The matrix [N, inputs]: double, then float32; null is NaN, a boolean 0 or 1, a category its code."""
         matrix = np.empty((batch.num_rows, len(self._inputs)), dtype=np.float64)
         for place, name in enumerate(self._inputs):
+            if name in self._others:
+                matrix[:, place] = self._others[name]
+                continue
             values = batch.column(name)
             matrix[:, place] = self._codes(name, values) if name in self.texts else _numbers(values)
         with np.errstate(over="ignore"):

@@ -13,7 +13,9 @@ from penstock.errors import PenstockError
 from penstock.sections import RedisSettings
 
 
-def connect_redis(settings: RedisSettings, *, one_connection: bool = False) -> redis.Redis:
+def connect_redis(
+    settings: RedisSettings, *, one_connection: bool = False, deadline_s: float | None = None
+) -> redis.Redis:
     """A client that answers or fails within seconds; the sink's runner does the retries.
 
     Args:
@@ -21,6 +23,7 @@ def connect_redis(settings: RedisSettings, *, one_connection: bool = False) -> r
         one_connection: Connect now, and send every command over this connection: a read then costs a quarter less
             than over one that a pool hands out and checks each time. For one thread of one process. Who interrupts a
             command must close the client, because the answer would pass for that of the next command.
+        deadline_s: How long Redis may take to accept a connection, and to go on with an answer; no late one is retried.
 
     Raises:
         PenstockError: if a file with the password cannot be read.
@@ -32,11 +35,11 @@ def connect_redis(settings: RedisSettings, *, one_connection: bool = False) -> r
         settings.url,
         username=settings.username,
         password=None if password is None else password.get_secret_value(),
-        socket_timeout=5,
-        socket_connect_timeout=3,
+        socket_timeout=deadline_s or 5,
+        socket_connect_timeout=deadline_s or 3,
         single_connection_client=one_connection,
         # One retry: a pooled connection that the server has closed meanwhile is no outage.
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1) if deadline_s is None else Retry(NoBackoff(), 1, (redis.ConnectionError,)),
         **{f"ssl_{name}": str(path) for name, path in files.items() if path is not None},
     )
 

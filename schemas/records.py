@@ -69,7 +69,14 @@ PREDICTION_SCHEMA: dict[str, Any] = {
                 "items": {
                     "type": "record",
                     "name": "ViewRef",
-                    "fields": [{"name": "view", "type": "string", "doc": "name@version"}, *EMISSION_FIELDS],
+                    "fields": [
+                        {
+                            "name": "view",
+                            "type": "string",
+                            "doc": "name@version; of another pipeline, pipeline:name@version",
+                        },
+                        *EMISSION_FIELDS,
+                    ],
                 },
             },
         },
@@ -109,6 +116,22 @@ PREDICTION_SCHEMA: dict[str, Any] = {
             },
             "default": [],
             "doc": "of a positive decision: the inputs that pushed the score up most, if the version can tell",
+        },
+        {
+            "name": "defaulted",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Defaulted",
+                    "fields": [
+                        {"name": "view", "type": "string", "doc": "pipeline:view"},
+                        {"name": "reason", "type": "string", "doc": "EXPIRED, MISSING, NO_ENTITY or UNREACHABLE"},
+                    ],
+                },
+            },
+            "default": [],
+            "doc": "the views of other pipelines that were not served: the vector has their declared defaults",
         },
         {
             "name": "cascade",

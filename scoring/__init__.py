@@ -11,6 +11,7 @@ The scorer:
 - ``inference``       scores a batch on the primary model server, or on the fallback
 - ``hosted_inference``  the same for a model that only the server has: without a fallback, a batch waits
 - ``servers``         the interface of a model server; Triton and ONNX Runtime
+- ``other_views``     the inputs from views of other pipelines, whose entities ``entity_keys`` finds in feature records
 - ``predictions``     the records that the scorer writes; ``decision`` is their policy
 - ``scorer_metrics``  Prometheus metrics
 

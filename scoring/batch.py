@@ -9,7 +9,7 @@ record of a small batch, is decoded by itself, with the same result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from math import isfinite
 
@@ -19,6 +19,7 @@ from penstock.kafka.records import Consumed, Produced
 from schemas.codec import Decoder, Undecodable, UnknownSchema
 from schemas.columns import FEWEST, ColumnReader, Integers, Mask
 from schemas.records import TIMER
+from scoring.entity_keys import EntityKeys, Keys
 from scoring.inference import CascadeScores, Scores
 from scoring.memory import EventPosition, Events
 from scoring.prediction_format import CopiedParts, Route, text_of
@@ -37,6 +38,7 @@ class Candidates:
         partitions: Of the feature records.
         topics: Of the raw events; ``topic_names`` has the names.
         sources: (3, n) Raw partition, raw offset, Kafka timestamp of the raw event.
+        keys: What they ask of views of other pipelines; empty if the model takes no inputs from these.
     """
 
     consumed: list[Consumed]
@@ -46,6 +48,7 @@ class Candidates:
     topics: Integers
     topic_names: list[str]
     sources: Integers
+    keys: list[Keys] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.consumed)
@@ -60,6 +63,7 @@ class Candidates:
             self.topics[rows],
             self.topic_names,
             self.sources[:, rows],
+            [self.keys[row] for row in rows.tolist()] if self.keys else [],
         )
 
     def ids(self) -> list[str]:
@@ -102,6 +106,7 @@ class FeatureReader:
         raw_topic: The topic of the events.
         vectorizer: Takes the model's inputs from a record.
         writer: Writes the dead letters, and knows what predictions copy.
+        keys: Finds what the events ask of views of other pipelines; None if the model takes no inputs from these.
     """
 
     def __init__(
@@ -111,8 +116,10 @@ class FeatureReader:
         raw_topic: str,
         vectorizer: Vectorizer,
         writer: PredictionWriter,
+        keys: EntityKeys | None = None,
     ) -> None:
         self._columns = ColumnReader(schema)
+        self._keys = keys
         self._decoder = decoder
         self._raw_topic = raw_topic
         self._vectorizer = vectorizer
@@ -125,6 +132,7 @@ class FeatureReader:
         vectors = np.zeros((size, len(self._vectorizer.inputs)), np.float32)
         sources, topics = np.zeros((3, size), np.int64), np.zeros(size, np.int64)
         parts: list[CopiedParts | None] = [None] * size
+        keys: list[Keys | None] = [] if self._keys is None else [None] * size
         plain = timer = np.zeros(size, np.bool_)
         if size >= FEWEST:
             columns = self._columns.locate([consumed.value or b"" for consumed in batch])
@@ -135,6 +143,8 @@ class FeatureReader:
                 for row, name in enumerate(("source.partition", "source.offset", "source.timestamp")):
                     sources[row] = columns.integers(name)
                 parts[:] = self._format.parts_of_columns(columns)
+                if self._keys is not None:
+                    keys[:] = self._keys.of_columns(columns)
         is_event: Mask = plain & ~timer
         timers, dead_letters, names = int(timer.sum()), [], [self._raw_topic]
         for row in np.flatnonzero(~plain).tolist():
@@ -159,9 +169,11 @@ class FeatureReader:
             topics[row] = names.index(topic)
             vectors[row] = self._vectorizer.vectors([record])[0]
             parts[row] = self._format.parts_of_record(record)
+            if self._keys is not None:
+                keys[row] = self._keys.of_record(record)
             is_event[row] = True
         partitions = np.fromiter((consumed.partition for consumed in batch), np.int64, size)
-        everything = Candidates(list(batch), parts, vectors, partitions, topics, names, sources)  # type: ignore[arg-type]
+        everything = Candidates(list(batch), parts, vectors, partitions, topics, names, sources, keys)  # type: ignore[arg-type]
         return DecodedBatch(everything.take(np.flatnonzero(is_event)), dead_letters, timers)
 
 

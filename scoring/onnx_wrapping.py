@@ -151,7 +151,7 @@ def match_tensors(model: ModelProto, inputs: Sequence[str], where: str) -> Tenso
     for name in inputs:
         scope, _, short = name.partition(".")
         is_unique = sum(other.partition(".")[2] == short for other in inputs) == 1
-        spelled = [name, f"{scope}_{short}", *([short] if is_unique else [])]
+        spelled = [name, f"{scope.replace(':', '_')}_{short}", *([short] if is_unique else [])]
         match = next((tensors[one] for one in spelled if one in tensors), None)
         if match is None:
             raise _misfit(f"no tensor is named {' or '.join(spelled)}; the model takes {described}", where)

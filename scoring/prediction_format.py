@@ -29,10 +29,11 @@ _FIRST_BYTES = [bytes([0x80 | bits << 1]) for bits in range(64)]
 _FIRST_EMISSION, _LAST_EMISSION = EMISSION_FIELD_NAMES[0], EMISSION_FIELD_NAMES[-1]
 
 
-CopiedParts: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
+CopiedParts: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
 """What a prediction copies from its feature record, encoded.
 
-Event id, event time, the entity of the pipeline's first view (or null), the array of emissions, attempt and source.
+Event id, event time, the entity of the pipeline's first view (or null), the array of emissions, attempt and source; and
+the array of views that were not served, see :func:`with_other_views`.
 """
 
 
@@ -110,6 +111,7 @@ class PredictionFormat:
                 [_PRESENT + entity if entity else _NULL for entity in entities],
                 map(_array, zip(*(self._emissions(columns, *view) for view in self._views), strict=True)),
                 columns.encoded("attempt", "source"),
+                [_END] * len(columns),
                 strict=True,
             )
         )
@@ -129,6 +131,7 @@ class PredictionFormat:
                 ]
             ),
             self._origin.encode(record)[HEADER_LENGTH:],
+            _END,
         )
 
     def encode(
@@ -159,7 +162,7 @@ class PredictionFormat:
             reasons: The reasons of a positive decision.
             cascade: How a cascade came to the score.
         """
-        event_id, event_time, entity, views, origin = parts
+        event_id, event_time, entity, views, origin, defaulted = parts
         by_strong = cascade is not None and cascade.in_band
         outcome = self._outcomes.get((decision, route, by_strong)) or self._outcome(decision, route, by_strong)
         place = self._places.get(consumed[:2]) or self._place(consumed)
@@ -181,6 +184,7 @@ class PredictionFormat:
                 vector,
                 self._outputs(outputs) if outputs else _END,
                 self._reasons(reasons) if reasons else _END,
+                defaulted,
                 _NULL if cascade is None else self._cascade(cascade),
             )
         )
@@ -214,6 +218,26 @@ class PredictionFormat:
 
 def _encode_model(model: ModelIdentity) -> bytes:
     return encode_text(model.name) + encode_text(model.version)
+
+
+def with_other_views(parts: CopiedParts, served: Sequence[bytes], defaulted: Sequence[bytes]) -> CopiedParts:
+    """The parts with the views of other pipelines: the emissions that were served, and what was not.
+
+    Both are encoded, see :func:`encode_emission` and :func:`encode_defaulted`.
+    """
+    event_id, event_time, entity, views, origin, _ = parts
+    # A block of its own: an array's blocks end with an empty one.
+    return event_id, event_time, entity, views[: -len(_END)] + _array(served), origin, _array(defaulted)
+
+
+def encode_emission(view: str, entity: str, epoch: int, seq: int, as_of: int) -> bytes:
+    """One of a prediction's ``views``."""
+    return encode_text(view) + encode_text(entity) + b"".join(map(encode_integer, (epoch, seq, as_of)))
+
+
+def encode_defaulted(view: str, reason: str) -> bytes:
+    """One of a prediction's views that were not served."""
+    return encode_text(view) + encode_text(reason)
 
 
 def encode_integer(value: int) -> bytes:

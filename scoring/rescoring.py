@@ -21,6 +21,7 @@ from scoring.hosted_inference import HostedInference
 from scoring.inference import NO_SCORES, Inference
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
+from scoring.other_views import OtherViews, VectorReader
 from scoring.predictions import PredictionWriter
 from scoring.served import served_model
 from scoring.service import check_topics, reader_and_writer
@@ -64,6 +65,7 @@ class Rescorer:
     Args:
         reader: Decodes them.
         inference: Scores them.
+        other_views: Puts the inputs of other pipelines into their vectors.
         writer: Encodes the answers.
         predicted: Tells which events have a prediction.
         now: Wall-clock epoch milliseconds.
@@ -73,12 +75,14 @@ class Rescorer:
         self,
         reader: FeatureReader,
         inference: Inference | HostedInference | CascadeInference,
+        other_views: OtherViews,
         writer: PredictionWriter,
         predicted: Predicted,
         now: Callable[[], int],
     ) -> None:
         self._reader = reader
         self._inference = inference
+        self._other_views = other_views
         self._writer = writer
         self._predicted = predicted
         self._now = now
@@ -96,6 +100,7 @@ class Rescorer:
         first = {event: row for row, event in reversed(list(enumerate(events))) if event not in known}
         known.update(first)
         unscored = candidates.take(np.array(sorted(first.values()), np.int64))
+        unscored = self._other_views.complete(unscored)
         scores = self._inference.infer(unscored.vectors, unscored.ids) if len(unscored) else NO_SCORES
         predictions, letters = encode_results(unscored, scores, self._writer, self._now())
         return Rescored(predictions, [*decoded.dead_letters, *letters], len(events) - len(unscored), decoded.timers)
@@ -132,8 +137,8 @@ class PublishedPredictions:
 
 
 @contextmanager
-def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Iterator[Rescorer]:
-    """A rescorer of the pipeline, connected for the duration of the block.
+def open_rescorer(project: Project, settings: Settings, max_batch: int, vectors: VectorReader) -> Iterator[Rescorer]:
+    """A rescorer of the pipeline, connected for the duration of the block; ``vectors`` reads other pipelines' views.
 
     Raises:
         PenstockError: if a check of the topics or of the model fails, as at a scorer's start.
@@ -153,4 +158,6 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int) -> Itera
         inference = served.inference(_DEADLINE_S, lambda _reason: None)
         reader, writer = reader_and_writer(project, served, largest)
         predicted = PublishedPredictions(history)
-        yield Rescorer(reader, inference, writer, predicted, lambda: time.time_ns() // 1_000_000)
+        model = pipeline.model
+        others = OtherViews(project.other_views, model.inputs, pipeline.categories, vectors, clock=time.monotonic)
+        yield Rescorer(reader, inference, others, writer, predicted, lambda: time.time_ns() // 1_000_000)

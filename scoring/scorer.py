@@ -37,6 +37,7 @@ from scoring.history import HistoryUnavailableError, PredictionHistory
 from scoring.hosted_inference import HostedInference, NoScoresNow
 from scoring.inference import NO_SCORES, Inference, Scores
 from scoring.memory import EventPosition
+from scoring.other_views import OtherViews
 from scoring.predictions import PredictionWriter
 from scoring.recall import OtherLogError, Recall
 from scoring.scorer_metrics import AnswerCounts, CascadeCounts, ScorerMetrics
@@ -71,6 +72,7 @@ class ScorerComponents:
     producer: TransactionalProducer
     history: PredictionHistory
     inference: Inference | HostedInference | CascadeInference
+    other_views: OtherViews
     reader: FeatureReader
     writer: PredictionWriter
     metrics: ScorerMetrics
@@ -184,6 +186,7 @@ class Scorer:
             unscored = self._claim({consumed.partition for consumed in batch}, decoded.candidates)
         if unscored is None:
             return
+        unscored = components.other_views.complete(unscored)
         with metrics.time_stage("infer"):
             scores = self._infer(unscored)
         if scores is None:

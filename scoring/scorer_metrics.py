@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,6 +14,7 @@ from penstock.kafka.end_watch import DOUBTS
 from penstock.telemetry import AGE_BUCKETS_S
 from scoring.audit import AuditCounts
 from scoring.inference import FALLBACK, PRIMARY, Scores
+from scoring.other_views import STATES
 from scoring.prediction_format import ModelIdentity
 
 STAGES = ("decode", "recall", "infer", "encode", "commit")
@@ -127,6 +128,12 @@ class ScorerMetrics:
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)
+        self._lookups = counter(
+            "lookups", "Vectors of other pipelines' views that events need, by state", "state", STATES
+        )
+        self.lookup_seconds = histogram(
+            "lookup_seconds", "Time of a round trip to Redis for the vectors of a batch", _STAGE_S
+        )
         self._rows = histogram("batch_records", "Records per batch", _ROWS)
         self._fill = histogram("batch_fill_ratio", "Records per batch, as a share of --max-batch", _FILL)
         self._transaction_records = histogram("transaction_records", "Records written per transaction", _ROWS)
@@ -160,6 +167,11 @@ class ScorerMetrics:
         """Record the size of a batch."""
         self._rows.observe(records)
         self._fill.observe(records / self._max_batch)
+
+    def observe_lookups(self, states: Mapping[str, int]) -> None:
+        """Record how many vectors of other pipelines' views a batch needs, by state."""
+        for state, number in states.items():
+            self._lookups[state].inc(number)
 
     def observe_committed(self, batches: Sequence[AnswerCounts], records: int, now: int) -> None:
         """Record a transaction of ``records`` answers to these batches, committed at ``now`` (epoch ms)."""

@@ -98,7 +98,7 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
 
         def served(model: Model) -> ServedModel:
             metadata = describe_model(primary, fallback, model.name)
-            check_model(pipeline, project.plan, metadata, max_batch)
+            check_model(pipeline, project.plan, metadata, max_batch, project.other_views)
             hosted = hosted_by(repository, metadata)
             if hosted is None:
                 load_fallback(fallback, metadata)

@@ -26,8 +26,10 @@ from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
 from scoring.batch import FeatureReader
+from scoring.entity_keys import EntityKeys
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
+from scoring.other_views import OtherViews, VectorReader
 from scoring.predictions import PredictionWriter
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
@@ -59,9 +61,14 @@ class ScorerOptions:
 
 
 def run_scorer(
-    project: Project, settings: Settings, options: ScorerOptions, progress: ProgressTracker, stop: threading.Event
+    project: Project,
+    settings: Settings,
+    options: ScorerOptions,
+    progress: ProgressTracker,
+    stop: threading.Event,
+    vectors: VectorReader,
 ) -> None:
-    """Check, connect, score until ``stop`` is set, and close all connections.
+    """Check, connect, score until ``stop`` is set, and close all connections; ``vectors`` reads other pipelines' views.
 
     Raises:
         PenstockError: if a check fails at the start, or if the scorer cannot continue.
@@ -70,7 +77,7 @@ def run_scorer(
     largest = check_topics(project, kafka)
     with (
         served_model(project, settings, options.limits.max_batch) as served,
-        _components(project, kafka, options, served, largest, progress, stop) as components,
+        _components(project, kafka, options, served, vectors, largest, progress, stop) as components,
     ):
         _log.info(
             "scorer %s: %s -> %s with model %s version %s",
@@ -126,6 +133,7 @@ def reader_and_writer(
         pipeline.source.topic,
         Vectorizer(pipeline.model.inputs, pipeline.categories),
         writer,
+        EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,
     )
     return reader, writer
 
@@ -167,6 +175,7 @@ def _components(
     kafka: KafkaAccess,
     options: ScorerOptions,
     served: Served,
+    vectors: VectorReader,
     largest: Mapping[str, int],
     progress: ProgressTracker,
     stop: threading.Event,
@@ -212,6 +221,15 @@ def _components(
             producer=producer,
             history=history,
             inference=inference,
+            other_views=OtherViews(
+                project.other_views,
+                pipeline.model.inputs,
+                pipeline.categories,
+                vectors,
+                clock=time.monotonic,
+                on_read=metrics.observe_lookups,
+                on_request=metrics.lookup_seconds.observe,
+            ),
             reader=reader,
             writer=writer,
             metrics=metrics,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -14,8 +14,10 @@ from scoring.hosted_model import HostedModel
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, ModelLoadError, ModelServer, ModelServerUnavailable
+from scoring.training_set import view_versions
 from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
+from streams.plan.other_views import OtherView
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +86,10 @@ def warm_up(primary: ModelServer, model: ModelMetadata) -> None:
         primary.infer(model.name, model.version, np.zeros((1, len(model.inputs)), np.float32), _WARM_UP_S)
 
 
-def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, max_batch: int) -> None:
-    """Check that a served model fits the pipeline as it is defined now.
+def check_model(
+    pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, max_batch: int, others: Sequence[OtherView] = ()
+) -> None:
+    """Check that a served model fits the pipeline, and the ``others`` views, as they are defined now.
 
     Raises:
         PenstockError: if its inputs, or the definitions of the views that they come from, are not the pipeline's, or
@@ -94,7 +98,7 @@ def check_model(pipeline: Pipeline, plan: PipelinePlan, model: ModelMetadata, ma
     where = f"model {model.name} version {model.version}"
     _check_inputs(pipeline.model.inputs, model.inputs, where)
     _check_categories(pipeline.categories, model.categories, where)
-    _check_views(plan, model, where)
+    _check_views(view_versions(plan, model.inputs, others), model, where)
     if model.max_batch_size < max_batch:
         raise PenstockError(
             f"batches of up to {max_batch} records are more than the model takes at once ({model.max_batch_size})",
@@ -200,13 +204,10 @@ def _check_categories(declared: tuple[str, ...], served: tuple[str, ...], where:
             )
 
 
-def _check_views(plan: PipelinePlan, model: ModelMetadata, where: str) -> None:
+def _check_views(views: Mapping[str, str], model: ModelMetadata, where: str) -> None:
     """Check only the views that the model reads: others may be added or changed without retraining."""
-    for name in dict.fromkeys(text.partition(".")[0] for text in model.inputs):
-        if name == "event":
-            continue
-        view = plan.view(name)
-        ours, theirs = f"{view.version}:{view.hash}", model.views.get(name)
+    for name, ours in views.items():
+        theirs = model.views.get(name)
         if ours != theirs:
             raise PenstockError(
                 f"view {name} is not what the model was trained on: {ours} now, {theirs or 'absent'} then",

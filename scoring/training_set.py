@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.definitions.other_inputs import view_of
 from streams.definitions.pipeline import Task
 from streams.plan.model import PipelinePlan
+from streams.plan.other_views import OtherView
 
 # What a label says: yes or no, a value, or a class.
 Truth = bool | float | str
@@ -58,11 +60,13 @@ class LabelRow:
 class Counts:
     """How many rows were read, and why some are not in the set.
 
-    ``features_read`` = ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows of the set.
+    ``features_read`` = ``events_unserved`` + ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows
+    of the set. ``events_unserved`` have no prediction with the inputs of other pipelines that the model takes.
     ``labels_refused`` counts labels that break their contract; ``labels_read`` does not include them.
     """
 
     features_read: int = 0
+    events_unserved: int = 0
     ids_again: int = 0
     events_after_until: int = 0
     events_unlabelled: int = 0
@@ -187,10 +191,11 @@ def join(
     return replace(training_set, categories=categories)
 
 
-def view_versions(plan: PipelinePlan, inputs: Iterable[str]) -> dict[str, str]:
-    """``version:hash`` of each view that the inputs name, in record order."""
-    used = {name.partition(".")[0] for name in inputs}
-    return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in used}
+def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[OtherView] = ()) -> dict[str, str]:
+    """``version:hash`` of each view that the inputs name, in record order; then those of other pipelines."""
+    used = set(map(view_of, inputs))
+    views = [(view.name, view) for view in plan.views] + [(other.name, other.view) for other in others]
+    return {name: f"{view.version}:{view.hash}" for name, view in views if name in used}
 
 
 def _latest_labels(labels: Iterable[LabelRow], bound: int) -> tuple[dict[str, LabelRow], int, int]:

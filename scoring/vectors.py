@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from schemas.categories import cached_codes, category
 from schemas.columns import Columns, slices
+from streams.definitions.other_inputs import is_other
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,13 +25,15 @@ class Vectorizer:
     """Builds the vectors of one model.
 
     Args:
-        inputs: Names of the form ``view.feature`` or ``event.column``, as in :class:`Model`.
+        inputs: Names of the form ``view.feature`` or ``event.column``, as in :class:`Model`. Those of other pipelines
+            are not in the records: they are NaN, until :mod:`scoring.other_views` puts them in.
         categories: Those that are categories.
     """
 
     def __init__(self, inputs: Sequence[str], categories: Collection[str] = ()) -> None:
         self.inputs = tuple(inputs)
         self._path = [(*text.partition(".")[::2], text in categories) for text in self.inputs]
+        self._others = frozenset(filter(is_other, self.inputs))
         self._categories = frozenset(categories)
         self._code = cached_codes()
 
@@ -49,7 +52,9 @@ class Vectorizer:
         matrix = np.empty((len(columns), len(self.inputs)), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             for position, name in enumerate(self.inputs):
-                if name not in self._categories:
+                if name in self._others:
+                    matrix[:, position] = _NULL
+                elif name not in self._categories:
                     matrix[:, position] = columns.numbers(name)
                 elif columns.is_text(name):
                     matrix[:, position] = list(map(self._code, columns.text_bytes(name)))
@@ -61,7 +66,7 @@ class Vectorizer:
     def _row(self, record: Mapping[str, Any]) -> list[float]:
         row = []
         for scope, name, is_category in self._path:
-            part = record[scope]
+            part = None if f"{scope}.{name}" in self._others else record[scope]
             value = None if part is None else part[name]
             if value is None:
                 value = _NULL

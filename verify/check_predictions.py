@@ -48,10 +48,16 @@ class PredictionFindings(Findings):
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
-    """The model's inputs for each feature record: float32 [count, inputs], NaN for null, a category as its code."""
+    """The model's inputs for each feature record: float32 [count, inputs], NaN for null, a category as its code.
+
+    Those of other pipelines, which are not on it, are NaN.
+    """
     vectors = np.empty((count, len(model.inputs)), dtype=np.float32)
     records = list(values)
     for column, path in enumerate(model.inputs):
+        if ":" in path:
+            vectors[:, column] = np.nan
+            continue
         scope, name = path.split(".", 1)
         cells = [None if (part := record[scope]) is None else part[name] for record in records]
         if path in model.categories or any(isinstance(cell, str) for cell in cells):
@@ -231,10 +237,13 @@ def _check_scores(
     for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
         pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
+        # verify.check_other_views judges these.
+        others = [place for place, name in enumerate(model.inputs) if ":" in name]
         for row, (prediction, record) in enumerate(pairs):
             # The prediction says what was scored.
-            if _lacks_inputs(model, record) and len(prediction.value["vector"]) == 4 * len(model.inputs):
-                vectors[row] = np.frombuffer(prediction.value["vector"], "<f4")
+            if len(prediction.value["vector"]) == 4 * len(model.inputs):
+                taken = slice(None) if _lacks_inputs(model, record) else others
+                vectors[row, taken] = np.frombuffer(prediction.value["vector"], "<f4")[taken]
         try:
             scores, why = _scores(scorer_of, version, vectors)
         except CannotBeAsked as error:

@@ -93,7 +93,7 @@ def _is_true(
     """Whether the model gives no number for the record, or the prediction is too long, as the letter says.
 
     Raises:
-        CannotBeAsked: if only a server could tell.
+        CannotBeAsked: if only a server could tell, or the model's inputs are not all on the record.
     """
     if reason == "penstock.TooLarge":
         parts = (record.value[view.name] for view in plan.views)
@@ -101,6 +101,8 @@ def _is_true(
         return sum(len(name.encode()) for name in names) + len(record.key or b"") >= ALWAYS_FITS // 2
     if reason not in _OUTCOMES:
         return False
+    if others := [name for name in model.inputs if ":" in name]:
+        raise CannotBeAsked(f"a letter has no inputs of other pipelines, such as {others[0]}")
     vector = model_vectors(model, [record.value], 1)
     refused: CannotBeAsked | None = None
     for score in scorers():

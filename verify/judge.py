@@ -24,6 +24,7 @@ from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
+from verify.check_other_views import check_other_views
 from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
 from verify.check_stores import check_cassandra, check_redis
@@ -110,6 +111,7 @@ def judge(
             chosen_bands(models, cascade.strong),
             lambda name, version: _tolerance(run.models / name / version),
         )
+    elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
     replayed = BackfillFindings()
@@ -154,6 +156,7 @@ def judge(
         unscored,
         scored,
         ways,
+        elsewhere,
         redis,
         cassandra,
         replayed,
@@ -184,7 +187,7 @@ def judge(
         predictions=scored.predictions,
         prediction_duplicates=scored.duplicates,
         prediction_gaps=scored.gaps,
-        prediction_mismatches=scored.mismatches + ways.mismatches + unscored.mismatches,
+        prediction_mismatches=scored.mismatches + ways.mismatches + elsewhere.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
         cascade_by_strong=ways.by_strong,
         cascade_audited=ways.audited,
@@ -221,6 +224,7 @@ def judge(
             *unscored.unchecked,
             *scored.unchecked,
             *ways.unchecked,
+            *elsewhere.unchecked,
             *replayed.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),

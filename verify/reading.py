@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,10 +28,12 @@ from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from streams.plan.model import PipelinePlan
-from streams.plan.project import Project
+from streams.plan.project import Project, open_project
 from verify import store_formats as formats
 from verify.published import Published, readable
 from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
@@ -63,6 +66,7 @@ def read_run(
         vectors, unread = _read_store(
             "Redis", settings.redis.url, lambda: _read_redis(connect_redis(settings.redis), plan, features)
         )
+        others = _read_others(project, records)
         has_monitors, labels = pipeline.monitors is not None, pipeline.labels
         return RunData(
             sources=tuple(records(source.topic) for source in plan.sources),
@@ -76,12 +80,25 @@ def read_run(
             labels=() if labels is None else records(labels.topic),
             redis=vectors,
             backfill=None if backfill is None else read_backfill_data(backfill),
+            others=others,
             models=settings.model_repository,
             unreadable=[*no_features, *no_predictions],
             unread=unread,
             read_at_ms=read_at_ms,
             cassandra=tables.result(),
         )
+
+
+def _read_others(project: Project, records: Callable[[str], list[Record]]) -> dict[str, list[Published]]:
+    """The features topics of the pipelines from which the model takes inputs, but for those that cannot be read."""
+    found = {}
+    for name in dict.fromkeys(other.plan.pipeline for other in project.other_views):
+        other = open_project(name)
+        try:
+            found[name], _ = readable(records(other.plan.features_topic), other.features_decoder(), "features")
+        except PenstockError as error:
+            _log.warning("views of pipeline %s are not checked: %s", name, error.what)
+    return found
 
 
 def _read_store(name: str, where: str, read: Callable[[], T]) -> T:
@@ -202,7 +219,7 @@ def _feature_names(session: Session, keyspace: str, table: str) -> Sequence[str]
 def _values(columns: Sequence[str], row: tuple[Any, ...], features: Sequence[str]) -> dict[str, Any]:
     """A row by column; its features by name."""
     values = dict(zip(columns, row, strict=True))
-    for name in ("outputs", "reasons"):
+    for name in ("outputs", "reasons", "defaulted"):
         if name in values and values[name] is None:
             values[name] = []  # a prediction of a release that had no such column
     if values.get("features") is not None:

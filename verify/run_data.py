@@ -68,6 +68,7 @@ class RunData:
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         backfill: A complete backfill; None if none is judged.
+        others: The features topics of other pipelines, decoded, of those that could be read.
         models: The model repository.
         unreadable: The places of records on the features and predictions topics that cannot be decoded.
         unread: What the verifier was not allowed to read, in words.
@@ -86,6 +87,7 @@ class RunData:
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     backfill: BackfillData | None = None
+    others: Mapping[str, Sequence[Published]] = field(default_factory=dict)
     models: Path = Path()
     unreadable: Sequence[str] = ()
     unread: Sequence[str] = ()

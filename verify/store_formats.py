@@ -101,11 +101,13 @@ _BY_ENTITY_ONLY = ("score", "decision", "model", "model_version")
 
 def prediction_row(value: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table by event: the position of the source becomes columns, and each view a tuple."""
-    row = {name: one for name, one in value.items() if name not in ("source", "views", "outputs", "reasons")}
+    lists = ("views", "outputs", "reasons", "defaulted")
+    row = {name: one for name, one in value.items() if name not in ("source", *lists)}
     row |= {f"source_{name}": one for name, one in value["source"].items()}
     row["views"] = [tuple(view[n] for n in ("view", "entity", "epoch", "seq", "as_of")) for view in value["views"]]
     row["outputs"] = [(output["name"], output["value"]) for output in value["outputs"]]
     row["reasons"] = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
+    row["defaulted"] = [(one["view"], one["reason"]) for one in value["defaulted"]]
     row["cascade"] = None if value["cascade"] is None else tuple(value["cascade"].values())
     return row
 

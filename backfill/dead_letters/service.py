@@ -26,6 +26,7 @@ from penstock.kafka.records import Produced
 from penstock.kafka.topics import admin_client, largest_messages
 from penstock.settings import Settings
 from scoring.rescoring import open_rescorer
+from sinks.feature_reader import other_views_reader
 from sinks.store_registry import find_stores
 from streams.plan.project import Project
 
@@ -82,7 +83,8 @@ def _answer(project: Project, settings: Settings, lane: Lane, way: Way) -> Itera
         case Way.RAW:
             yield partial(put_back, now=_now)
         case Way.SCORE | Way.EXCERPT:
-            with open_rescorer(project, settings, MOST_AT_ONCE) as rescorer:
+            vectors = other_views_reader(project, settings)
+            with open_rescorer(project, settings, MOST_AT_ONCE, vectors) as rescorer:
                 yield ScoreReplay(rescorer, from_excerpts=way is Way.EXCERPT).answer
         case Way.STORE:
             stores = find_stores()

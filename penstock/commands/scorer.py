@@ -14,6 +14,7 @@ from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
 from scoring.scorer import BatchLimits
 from scoring.service import ScorerOptions, run_scorer
+from sinks.feature_reader import other_views_reader
 from streams.plan.project import open_project
 
 
@@ -77,4 +78,4 @@ def run(
     options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadline_ms / 1000, skip_deleted)
     progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
-        run_scorer(project, settings, options, progress, stop)
+        run_scorer(project, settings, options, progress, stop, other_views_reader(project, settings))

@@ -7,6 +7,7 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 
 from __future__ import annotations
 
+from itertools import filterfalse
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,6 +23,7 @@ from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, feature_types
 from streams.definitions.monitors import Monitors
+from streams.definitions.other_inputs import Default, check_other_inputs, is_other
 from streams.definitions.sources import Source, check_sources
 from streams.definitions.topics import check_topics
 from streams.definitions.views import Entity, View
@@ -33,6 +35,8 @@ class Model(Definition):
     ``inputs`` are ``view.feature`` or ``event.column`` (contract or derived), in the order of the model's input vector.
     A text is a category, and so is an integer that ``categories`` names; all others are numbers. The vector has the
     code of a category (:mod:`schemas.categories`).
+    An input ``pipeline:view.feature`` is read from Redis, for the entity that the event's columns name.
+    ``defaults`` has its value for when there is none, None for null. If it is a text, ``categories`` must name it.
     The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. A threshold is a probability,
     between 0 and 1, unless ``Labels(task="regression")`` says that scores are values. With a ``cascade``, another model
     decides the unclear cases.
@@ -41,6 +45,7 @@ class Model(Definition):
     name: Name
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
     categories: tuple[str, ...] = ()
+    defaults: dict[str, Default] = Field(default_factory=dict)
     threshold: float = Field(allow_inf_nan=False)
     positive: str
     negative: str
@@ -166,7 +171,8 @@ class Pipeline(Definition):
     def categories(self) -> tuple[str, ...]:
         """The model's inputs that are categories, in their order."""
         types = self._input_types()
-        return tuple(name for name in self.model.inputs if types[name] == "string" or name in self.model.categories)
+        named = self.model.categories
+        return tuple(name for name in self.model.inputs if name in named or types.get(name) == "string")
 
     def column_types(self) -> dict[str, ColumnType]:
         """The types of all columns of a row: the fields of all contracts, then the derived columns."""
@@ -255,7 +261,12 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _model_inputs_exist(self) -> Self:
         types, where = self._input_types(), f"model {self.model.name}"
-        for name in self.model.inputs:
+        monitored = () if self.monitors is None else self.monitors.inputs
+        try:
+            check_other_inputs(self.name, self.model.inputs, self.model.defaults, monitored)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        for name in filterfalse(is_other, self.model.inputs):
             if name not in types:
                 raise ValueError(f"{where}: input {name!r} is neither event.<column> nor <view>.<feature>")
             if element_of(types[name]) is not None:
@@ -266,7 +277,7 @@ class Pipeline(Definition):
         for name in self.model.categories:
             if name not in self.model.inputs:
                 raise ValueError(f"{where}: category {name!r} is no input")
-            if types[name] not in ("long", "string"):
+            if not is_other(name) and types[name] not in ("long", "string"):
                 raise ValueError(
                     f"{where}: {name} is a {types[name]}, which is no category; an integer or a text is one, and a "
                     "boolean is the number 0 or 1"
@@ -276,7 +287,7 @@ class Pipeline(Definition):
         return self
 
     def _input_types(self) -> dict[str, FeatureType]:
-        """The types of all that can be an input of the model."""
+        """The types of all of this pipeline that can be an input of the model."""
         columns = self.column_types()
         types: dict[str, FeatureType] = {f"event.{name}": kind for name, kind in columns.items()}
         for view in self.views:

@@ -43,6 +43,7 @@ PREDICTION: dict[str, Any] = {
     "vector": b"",
     "outputs": [],
     "reasons": [],
+    "defaulted": [],
     "cascade": None,
 }
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.kafka.records import Consumed
 from schemas.codec import Encoder
 from schemas.columns import ColumnReader
+from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.cascade import Band
 from scoring.decision import Policy
@@ -21,9 +22,12 @@ from scoring.prediction_format import (
     ModelIdentity,
     PredictionFormat,
     Route,
+    encode_defaulted,
+    encode_emission,
     encode_integer,
     encode_text,
     text_of,
+    with_other_views,
 )
 from scoring.reasons import Reason
 from streams.plan.feature_records import features_schema
@@ -101,6 +105,7 @@ def expected(
             "vector": vector,
             "outputs": [{"name": name, "value": one} for name, one in zip(("loss", "o" * 70), outputs, strict=False)],
             "reasons": [reason._asdict() for reason in reasons],
+            "defaulted": [],
             "cascade": cascade
             and {
                 "fast_version": "3",
@@ -153,6 +158,31 @@ def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score,
             for parts in (copied, FORMAT.parts_of_record(record))
         }
         assert written == {expected(record, consumed, vector, score, outputs, reasons, route)}
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    records,
+    st.lists(st.tuples(texts, texts, longs, longs, longs), max_size=3),
+    st.lists(st.tuples(texts, texts), max_size=3),
+)
+def test_views_of_other_pipelines_are_served_beside_the_own_ones_or_are_defaulted(record, served, defaulted):
+    consumed = Consumed("features.p", 3, 4, None, None, [])
+    parts = with_other_views(
+        FORMAT.parts_of_record(record),
+        [encode_emission(*one) for one in served],
+        [encode_defaulted(*one) for one in defaulted],
+    )
+    value = FORMAT.encode(consumed, parts, b"", 0.5, "block", "fallback", NOW)
+    names = ("view", "entity", "epoch", "seq", "as_of")
+    own = [{"view": id_, **record[view]} for view, id_ in VIEWS if record[view] is not None]
+    found = record_decoder("prediction").decode(value)
+    assert found["views"] == [
+        *({name: view[name] for name in names} for view in own),
+        *(dict(zip(names, one, strict=True)) for one in served),
+    ]
+    assert found["defaulted"] == [{"view": view, "reason": reason} for view, reason in defaulted]
+    assert ColumnReader(PREDICTION_SCHEMA).locate([value]).plain.all()
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])

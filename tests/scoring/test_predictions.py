@@ -77,6 +77,7 @@ def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
         "features_offset": 41,
         "outputs": [],
         "reasons": [],
+        "defaulted": [],
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from penstock.kafka.records import Consumed
@@ -10,6 +13,7 @@ from scoring.batch import FeatureReader
 from scoring.inference import Inference
 from scoring.memory import EventPosition
 from scoring.model_metadata import ModelMetadata
+from scoring.other_views import OtherViews
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
 from scoring.rescoring import Rescored, Rescorer
@@ -21,6 +25,7 @@ from tests.scoring.scorer_bench import define
 from tests.scoring.test_batch import NOW, record
 
 RAW = "events.taps"
+NO_OTHERS = OtherViews((), (), (), None, clock=lambda: 0.0)
 
 
 class Known:
@@ -46,15 +51,24 @@ def rescore(tmp_path_factory):
     model = ModelMetadata("taps", 1, pipeline.model.inputs, {}, 100)
     inference = Inference(server, server, model, deadline_s=1, clock=lambda: 0.0, on_fallback=lambda _: None)
 
-    def run(known: Known, *values: object) -> Rescored:
+    def run(known: Known, *values: object, others: object = NO_OTHERS) -> Rescored:
         encoder = Encoder(schema)
         records = [
             Consumed("features.taps", 0, at, b"k", value if isinstance(value, bytes) else encoder.encode(value), [])
             for at, value in enumerate(values)
         ]
-        return Rescorer(reader, inference, writer, known, lambda: NOW).rescore(records)
+        return Rescorer(reader, inference, others, writer, known, lambda: NOW).rescore(records)
 
     return run
+
+
+def test_inputs_of_other_pipelines_are_in_the_vector_that_is_scored(rescore):
+    class Others:
+        def complete(self, candidates):
+            return replace(candidates, vectors=np.full_like(candidates.vectors, -1.0))
+
+    assert len(rescore(Known(), record(5)).predictions) == 1
+    assert rescore(Known(), record(5), others=Others()).predictions == []
 
 
 def test_an_event_gets_one_prediction_and_none_if_it_has_one(rescore):

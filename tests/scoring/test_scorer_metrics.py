@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from scoring.other_views import STATES
 from scoring.prediction_format import ModelIdentity
 from scoring.scorer_metrics import STAGES, ScorerMetrics
 
@@ -28,6 +29,7 @@ def test_every_series_exists_from_the_start_so_that_rates_begin_at_zero(
         ("dead_letters_total", "stage", ("decode", "infer")),
         ("transaction_failures_total", "outcome", ("aborted", "unknown")),
         ("stage_seconds_count", "stage", STAGES),
+        ("lookups_total", "state", STATES),
     ):
         for value in values:
             assert registry.get_sample_value(f"penstock_scorer_{name}", {"pipeline": "fraud", label: value}) == 0
@@ -42,6 +44,15 @@ def test_fill_is_the_share_of_the_largest_batch(registry: CollectorRegistry, met
         registry.get_sample_value("penstock_scorer_batch_fill_ratio_bucket", {"pipeline": "fraud", "le": "0.99"}) == 1
     )
     assert registry.get_sample_value("penstock_scorer_batch_records_sum", {"pipeline": "fraud"}) == 150
+
+
+def test_lookups_are_counted_by_state(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:
+    metrics.observe_lookups({"PRESENT": 3, "UNREACHABLE": 1})
+    found = {
+        state: registry.get_sample_value("penstock_scorer_lookups_total", {"pipeline": "fraud", "state": state})
+        for state in STATES
+    }
+    assert {state: value for state, value in found.items() if value} == {"PRESENT": 3, "UNREACHABLE": 1}
 
 
 def test_one_model_version_is_shown_at_a_time(registry: CollectorRegistry, metrics: ScorerMetrics) -> None:

@@ -98,7 +98,7 @@ def test_only_a_version_with_a_file_is_loaded_as_the_fallback(
     described = ModelMetadata(name, 1, pipeline.model.inputs, views, 4096)
     servers = {"triton": FakeServer("Triton", described=described), "onnx": FakeServer()}
     monkeypatch.setattr(service, "open_server", lambda server, _: servers[server])
-    project: Any = SimpleNamespace(pipeline=pipeline, plan=plan)
+    project: Any = SimpleNamespace(pipeline=pipeline, plan=plan, other_views=())
     settings: Any = SimpleNamespace(model_repository=repository.root)
     with service.served_model(project, settings, 100) as served:
         assert (served.fallback is None) == is_hosted

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable
 from scoring.startup import check_model, describe_model, retention_warnings, warm_up
+from scoring.training_set import view_versions
 from streams.plan.compiler import compile_plan
+from tests.other_pipelines import resolved, taps
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.scorer_bench import define
 
@@ -59,6 +62,18 @@ def test_a_view_that_changed_since_training_is_refused(pipeline):
 
 def test_a_view_that_the_model_does_not_know_is_refused(pipeline):
     assert "absent then" in refusal(pipeline, served(pipeline, views={})).what
+
+
+def test_a_view_of_another_pipeline_that_changed_since_training_is_refused():
+    definition, others = taps(), resolved(taps())
+    plan = compile_plan(definition)
+    model = definition.model
+    views = view_versions(plan, model.inputs, others)
+    described = ModelMetadata(model.name, 3, model.inputs, views, 4096, categories=definition.categories)
+    check_model(definition, plan, described, 100, others)
+    changed = replace(described, views={**views, "cards:by_card": "1:ffff"})
+    with pytest.raises(PenstockError, match="view cards:by_card is not what the model was trained on"):
+        check_model(definition, plan, changed, 100, others)
 
 
 def test_views_that_the_model_does_not_read_are_ignored(pipeline):

@@ -147,6 +147,7 @@ def prediction(number: int = 0, entity: str | None = "c1", **changes: Any) -> di
         "vector": b"\x00\x00\x48\x41",
         "outputs": [{"name": "loss", "value": 2.5}],
         "reasons": [{"input": "trade.count_1h", "contribution": 0.5}],
+        "defaulted": [{"view": "cards:by_card", "reason": "MISSING"}],
     } | changes
 
 

@@ -55,6 +55,7 @@ def world(count: int) -> tuple[dict[Position, JudgedEvent], list[Published], lis
             "vector": vector.tobytes(),
             "outputs": [],
             "reasons": [],
+            "defaulted": [],
         }
         features.append(record)
         predictions.append(Published(0, n, b"a", value))

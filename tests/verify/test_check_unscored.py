@@ -53,6 +53,14 @@ def test_a_letter_that_is_not_true_is_found(wrong: Record) -> None:
     assert check(wrong).mismatches == 1
 
 
+def test_whether_a_model_with_inputs_of_other_pipelines_has_a_number_is_not_checked() -> None:
+    model = MODEL.model_copy(update={"inputs": (*MODEL.inputs, "cards:by_card.n")})
+    _, features, _ = world(3)
+    findings = check_unscored(PLAN, model, features, [letter(1)], (), lambda: [nan_for_the_second])
+    assert (findings.mismatches, findings.positions) == (0, {Position(0, 1)})
+    assert "a letter has no inputs of other pipelines, such as cards:by_card.n" in findings.unchecked[0]
+
+
 def test_a_second_letter_of_an_event_is_found() -> None:
     assert check(letter(1), letter(1)).mismatches == 1
 

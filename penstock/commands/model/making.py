@@ -27,6 +27,7 @@ from scoring.repository import ModelRepository
 from scoring.trained_model import NewVersion
 from scoring.training_set import view_versions
 from scoring.vectors import FloatArray
+from streams.definitions.other_inputs import is_other
 from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
 
@@ -65,6 +66,11 @@ incident_option = click.option("--incident", metavar="TEXT", help="The drift inc
     metavar="FUNCTION",
     help="Train by this function, module:function or file.py:function, which gets an Arrow table and returns ONNX.",
 )
+@click.option(
+    "--with-defaults",
+    is_flag=True,
+    help="Inputs of other pipelines have their defaults: for a first version, as no prediction has them yet.",
+)
 @author_option
 @incident_option
 def train_command(
@@ -73,6 +79,7 @@ def train_command(
     until_ms: int | None,
     seed: int,
     trainer: str | None,
+    with_defaults: bool,
     *,
     author: str | None,
     incident: str | None,
@@ -89,7 +96,10 @@ def train_command(
 
     project, settings = open_project(pipeline), Settings()
     registry = registry_schemas(settings.schema_registry_url)
-    data = read_training_set(project, settings.kafka.access, read_backfill(folder), until_ms, registry)
+    _require_texts(project)
+    data = read_training_set(
+        project, settings.kafka.access, read_backfill(folder), until_ms, registry, with_defaults=with_defaults
+    )
     trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
     trained = with_checkpoint(trained, data.X)
     found = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
@@ -238,6 +248,17 @@ def _reasons(onnx: bytes | None, background: FloatArray) -> Attribution | str:
     return found.why if isinstance(found, NoReasons) else found
 
 
+def _require_texts(project: Project) -> None:
+    """Check that the texts of every category can be read, of which a training makes vocabularies."""
+    for name in filter(is_other, project.pipeline.categories):
+        raise PenstockError(
+            f"category {name} is of another pipeline: predictions have its codes, but not the texts for a vocabulary",
+            where=f"model {project.pipeline.model.name}",
+            safe="no version was written",
+            next=f"penstock model import {project.reference} --onnx FILE --check-rows FILE, of a model that has one",
+        )
+
+
 def _source(file: Path | None, hosted: str | None, version: int | None) -> Path | tuple[str, int | None]:
     """What is to be imported.
 
@@ -261,7 +282,7 @@ def _imported(
 ) -> Iterator[NewVersion]:
     """The version that is to be written; it can score for the duration of the block."""
     inputs = project.pipeline.model.inputs
-    views = view_versions(project.plan, inputs)
+    views = view_versions(project.plan, inputs, project.other_views)
     if isinstance(source, Path):
         from scoring.model_import import import_onnx  # noqa: PLC0415 - slow to import
         from scoring.treelite_export import with_checkpoint  # noqa: PLC0415

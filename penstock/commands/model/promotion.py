@@ -42,7 +42,8 @@ def register_command(pipeline: str, folder: Path) -> None:
     """
     project, repository = open_project(pipeline), ModelRepository(Settings().model_repository)
     model = project.pipeline.model
-    version = register(repository, folder, model.name, model.inputs, view_versions(project.plan, model.inputs))
+    views = view_versions(project.plan, model.inputs, project.other_views)
+    version = register(repository, folder, model.name, model.inputs, views)
     if repository.versions(model.name) == [version]:
         record_configured(repository, model.name, Cause("register"))
     print_line("model", click.style(f"{model.name} version {version}", bold=True))
