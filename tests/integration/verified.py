@@ -7,10 +7,11 @@ from penstock.kafka.reading import read_topic
 from schemas.history import record_decoder
 from streams.plan.project import open_project
 from tests.scoring.scorer_bench import ScorerBench
+from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_predictions import PredictionFindings, check_predictions
 from verify.check_unscored import UnscoredFindings, check_unscored
 from verify.emissions import JudgedEvent
-from verify.hosted import triton_scorers
+from verify.hosted import Scorer, nobody, triton_scorers
 from verify.judge import _contributions, _tolerance, _version, _versions
 from verify.published import readable
 
@@ -24,11 +25,15 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
         list(read_topic(kafka, pipeline.predictions_topic)), record_decoder("prediction"), "predictions"
     )
     letters = list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic)))
-    folder = settings.model_repository / pipeline.model.name
-    with triton_scorers(settings.triton.access, settings.model_repository) as scorers:
-        unscored = check_unscored(
-            project.plan, pipeline.model, features, letters, (), lambda: _versions(folder, pipeline.model, scorers)
-        )
+    repository, model = settings.model_repository, pipeline.model
+    models = [model] if model.cascade is None else [model, model.strong]
+    replayed = {prediction.replayed.of for prediction in predictions if prediction.replayed is not None}
+    with triton_scorers(settings.triton.access, repository) as scorers:
+
+        def versions() -> list[Scorer]:
+            return [scorer for one in models for scorer in _versions(repository / one.name, model, scorers)]
+
+        unscored = check_unscored(project.plan, model, features, letters, (), versions, replayed)
         events = {
             record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
             for record in features
@@ -36,12 +41,26 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
         }
         found = check_predictions(
             project.plan,
-            pipeline.model,
+            model,
             events,
             features,
             predictions,
-            lambda name, version: _version(settings.model_repository / name / version, scorers),
-            tolerance_of=lambda name, version: _tolerance(settings.model_repository / name / version),
-            contributions_of=lambda name, version: _contributions(settings.model_repository / name / version),
+            lambda name, version: _version(repository / name / version, scorers),
+            tolerance_of=lambda name, version: _tolerance(repository / name / version),
+            contributions_of=lambda name, version: _contributions(repository / name / version),
         )
     return found, unscored
+
+
+def verified_cascade(bench: ScorerBench, found: PredictionFindings) -> CascadeFindings:
+    """What the verifier finds of the ways that predictions took through a cascade."""
+    model, repository = bench.pipeline.model, bench.settings.model_repository
+    assert model.cascade is not None
+    return check_cascade(
+        bench.pipeline.name,
+        model,
+        found.judged,
+        lambda name, version: _version(repository / name / version, nobody),
+        chosen_bands(repository / model.name, model.cascade.strong),
+        lambda name, version: _tolerance(repository / name / version),
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -42,7 +43,7 @@ from streams.plan.pipeline_topics import pipeline_topics
 DEFINITION = """
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, sum_
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Cascade, Contract, Entity, Model, Pipeline, Source, View, count, sum_
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):
@@ -64,6 +65,7 @@ pipeline = Pipeline(
         threshold=0.5,
         positive="block",
         negative="pass",
+        cascade={cascade},
     ),
 )
 """
@@ -71,10 +73,10 @@ WEIGHTS = np.array([[0.5], [0.25], [-0.125]], dtype=np.float32)
 NEVER_SCORED = -1.0  # an amount below zero makes the model answer NaN
 
 
-def define(folder: Path, suffix: str, partitions: int) -> tuple[str, Pipeline]:
-    """Write the definition, and return its path and the pipeline."""
+def define(folder: Path, suffix: str, partitions: int, cascade: str = "None") -> tuple[str, Pipeline]:
+    """Write the definition, and return its path and the pipeline; ``cascade`` is an expression."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions), encoding="utf-8")
+    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions, cascade=cascade), encoding="utf-8")
     return str(path), load_pipeline(str(path))
 
 
@@ -83,7 +85,7 @@ def expected_score(amount: float, total: float | None, count: int) -> float:
     return float(1 / (1 + np.exp(-(vector @ WEIGHTS)[0])))
 
 
-def onnx_bytes(*, scores_all: bool = False) -> bytes:
+def onnx_bytes(*, scores_all: bool = False, weights: npt.NDArray[np.float32] = WEIGHTS) -> bytes:
     """sigmoid(x · weights) with NaN read as 0; NaN where the first input is negative, unless it ``scores_all``."""
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
@@ -101,7 +103,7 @@ def onnx_bytes(*, scores_all: bool = False) -> bytes:
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 3])],
         [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None, 1])],
         initializer=[
-            numpy_helper.from_array(WEIGHTS, "weights"),
+            numpy_helper.from_array(weights, "weights"),
             numpy_helper.from_array(np.array([[1], [0], [0]], dtype=np.float32), "first"),
             numpy_helper.from_array(np.array(0, dtype=np.float32), "zero"),
         ],
@@ -112,10 +114,15 @@ def onnx_bytes(*, scores_all: bool = False) -> bytes:
 
 
 def add_model(
-    pipeline: Pipeline, settings: Settings, inputs: tuple[str, ...] | None = None, *, scores_all: bool = False
+    pipeline: Pipeline,
+    settings: Settings,
+    inputs: tuple[str, ...] | None = None,
+    *,
+    scores_all: bool = False,
+    weights: npt.NDArray[np.float32] = WEIGHTS,
 ) -> None:
     """Write the model into the repository, as training would; ``inputs`` are the inputs it declares."""
-    trained = TrainedModel(onnx_bytes(scores_all=scores_all), None, manifest_of(pipeline, inputs))
+    trained = TrainedModel(onnx_bytes(scores_all=scores_all, weights=weights), None, manifest_of(pipeline, inputs))
     ModelRepository(settings.model_repository).add(pipeline.model.name, trained)
 
 
