@@ -23,11 +23,11 @@ from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.other_views import OtherViews, VectorReader
 from scoring.predictions import PredictionWriter
-from scoring.served import served_model
+from scoring.served import Deadlines, served_model
 from scoring.service import check_topics, reader_and_writer
 from streams.plan.project import Project
 
-_DEADLINE_S = 5.0
+_DEADLINES = Deadlines(5.0, 5.0)
 # What a replay adds to a prediction: the letter's place, with a topic's name of 249 characters at most, and the count.
 _REPLAY_HEADERS_BYTES = 512
 
@@ -155,7 +155,7 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int, vectors:
         stopping=lambda: False,
     )
     with served_model(project, settings, max_batch) as served, closing(history):
-        inference = served.inference(_DEADLINE_S, lambda _reason: None)
+        inference = served.inference(_DEADLINES, lambda _reason: None)
         reader, writer = reader_and_writer(project, served, largest)
         predicted = PublishedPredictions(history)
         model = pipeline.model

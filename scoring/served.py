@@ -27,6 +27,13 @@ from streams.plan.project import Project
 _log = logging.getLogger(__name__)
 
 
+class Deadlines(NamedTuple):
+    """How long the primary model server may take for a batch, in seconds: of the model, and of a strong one."""
+
+    model_s: float
+    strong_s: float
+
+
 class ServedModel(NamedTuple):
     """A version of a model, and the two servers that have it; no fallback for one that Triton hosts.
 
@@ -74,13 +81,14 @@ class Served(NamedTuple):
         return CascadeIdentity(self.model.identity, self.cascade.strong.identity, self.cascade.rule.band)
 
     def inference(
-        self, deadline_s: float, on_failure: Callable[[str], None]
+        self, deadlines: Deadlines, on_failure: Callable[[str], None]
     ) -> Inference | HostedInference | CascadeInference:
-        """Scores with it; each model has its own deadline."""
-        fast = self.model.inference(deadline_s, on_failure)
+        """Scores with it; each model has its own deadline and breaker."""
+        fast = self.model.inference(deadlines.model_s, on_failure)
         if self.cascade is None:
             return fast
-        return CascadeInference(fast, self.cascade.strong.inference(deadline_s, on_failure), self.cascade.rule)
+        strong = self.cascade.strong.inference(deadlines.strong_s, on_failure)
+        return CascadeInference(fast, strong, self.cascade.rule)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from scoring.other_views import OtherViews, VectorReader
 from scoring.predictions import PredictionWriter
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
-from scoring.served import Served, served_model
+from scoring.served import Deadlines, Served, served_model
 from scoring.startup import check_topic_settings, retention_warnings
 from scoring.vectors import Vectorizer
 from streams.plan.feature_records import features_schema
@@ -50,13 +50,13 @@ class ScorerOptions:
     Args:
         instance: Its name among the scorers of the pipeline, the same after every restart.
         limits: The limits of a batch.
-        deadline_s: How long the primary model server may take for a batch, in seconds.
+        deadlines: How long the primary model server may take for a batch.
         skip_deleted: Whether to go on where Kafka deleted feature records before they were read.
     """
 
     instance: str
     limits: BatchLimits
-    deadline_s: float
+    deadlines: Deadlines
     skip_deleted: bool = False
 
 
@@ -186,7 +186,7 @@ def _components(
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
     metrics.set_models([served.model.identity, *([served.cascade.strong.identity] if served.cascade else [])])
-    inference = served.inference(options.deadline_s, lambda _reason: metrics.triton_failures.inc())
+    inference = served.inference(options.deadlines, lambda _reason: metrics.triton_failures.inc())
     history = PredictionHistory(
         kafka,
         predictions,

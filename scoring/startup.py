@@ -119,7 +119,7 @@ def check_cascade(fast: ModelMetadata, strong: ModelMetadata) -> None:
             f"the models of a cascade must keep the same outputs; the fast one keeps {kept[0]}, the strong {kept[1]}",
             where=f"model {strong.name} version {strong.version}",
             safe="nothing was read or scored",
-            next="penstock model import PIPELINE:strong with the same --keep",
+            next="penstock model import PIPELINE:strong --onnx FILE --check-rows FILE, with the same --keep",
         )
 
 

@@ -13,6 +13,7 @@ from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
 from scoring.scorer import BatchLimits
+from scoring.served import Deadlines
 from scoring.service import ScorerOptions, run_scorer
 from sinks.feature_reader import other_views_reader
 from streams.plan.project import open_project
@@ -54,6 +55,11 @@ def scorer() -> None:
     show_default=True,
     help="Time limit for Triton per batch; after it, this process scores the batch.",
 )
+@click.option(
+    "--strong-deadline-ms",
+    type=click.IntRange(1, 10_000),
+    help="The same for the strong model of a cascade (default: --deadline-ms).",
+)
 @skip_deleted_option
 @metrics_option
 def run(
@@ -62,6 +68,7 @@ def run(
     max_batch: int,
     linger_ms: int,
     deadline_ms: int,
+    strong_deadline_ms: int | None,
     metrics_port: int | None,
     skip_deleted: bool,
 ) -> None:
@@ -75,7 +82,8 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     project, settings = open_project(pipeline), Settings()
-    options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadline_ms / 1000, skip_deleted)
+    deadlines = Deadlines(deadline_ms / 1000, (strong_deadline_ms or deadline_ms) / 1000)
+    options = ScorerOptions(instance, BatchLimits(max_batch, linger_ms / 1000), deadlines, skip_deleted)
     progress = ProgressTracker(time.monotonic)
     with serve(metrics_port, settings.metrics_host, progress.health):
         run_scorer(project, settings, options, progress, stop, other_views_reader(project, settings))

@@ -78,6 +78,7 @@ def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
         "outputs": [],
         "reasons": [],
         "defaulted": [],
+        "cascade": None,
     }
 
 

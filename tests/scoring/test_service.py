@@ -12,17 +12,9 @@ import pytest
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from scoring import service
-from scoring.hosted_inference import HostedInference
-from scoring.inference import Inference
-from scoring.model_metadata import ModelMetadata
-from scoring.repository import ModelRepository
-from scoring.trained_model import TrainedModel
 from streams.definitions.pipeline import Pipeline
-from streams.plan.compiler import compile_plan
 from streams.plan.project import Project
-from tests.scoring.fake_server import FakeServer
-from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
-from tests.scoring.test_repository import hosted
+from tests.scoring.scorer_bench import define
 
 KAFKA = KafkaAccess(bootstrap="unused:1")
 SETTINGS = {
@@ -78,28 +70,3 @@ def test_predictions_that_are_kept_for_less_time_than_raw_events_are_a_warning(p
     answer_with(monkeypatch, raw=SETTINGS | {"retention.ms": "2000"}, of=pipeline.source.topic)
     service.check_topics(project, KAFKA)
     assert f"topic {pipeline.predictions_topic} is kept for 1,000 ms" in caplog.text
-
-
-@pytest.mark.parametrize(("fallback", "kind"), [(FakeServer(), Inference), (None, HostedInference)])
-def test_a_version_without_a_fallback_waits_for_its_server(fallback: FakeServer | None, kind: type) -> None:
-    model = ModelMetadata("taps", 1, ("event.amount",), {}, 100)
-    assert isinstance(service.ServedModel(FakeServer(), fallback, model, None).inference(1, lambda _: None), kind)
-
-
-@pytest.mark.parametrize("is_hosted", [True, False])
-def test_only_a_version_with_a_file_is_loaded_as_the_fallback(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_hosted: bool
-) -> None:
-    plan = compile_plan(pipeline)
-    repository, name = ModelRepository(tmp_path / "models"), pipeline.model.name
-    views = {view.name: f"{view.version}:{view.hash}" for view in plan.views}
-    file = TrainedModel(onnx_bytes(), None, manifest_of(pipeline))
-    repository.add(name, hosted(pipeline.model.inputs) if is_hosted else file)
-    described = ModelMetadata(name, 1, pipeline.model.inputs, views, 4096)
-    servers = {"triton": FakeServer("Triton", described=described), "onnx": FakeServer()}
-    monkeypatch.setattr(service, "open_server", lambda server, _: servers[server])
-    project: Any = SimpleNamespace(pipeline=pipeline, plan=plan, other_views=())
-    settings: Any = SimpleNamespace(model_repository=repository.root)
-    with service.served_model(project, settings, 100) as served:
-        assert (served.fallback is None) == is_hosted
-    assert (("load", described) in servers["onnx"].calls) != is_hosted

@@ -148,6 +148,15 @@ def prediction(number: int = 0, entity: str | None = "c1", **changes: Any) -> di
         "outputs": [{"name": "loss", "value": 2.5}],
         "reasons": [{"input": "trade.count_1h", "contribution": 0.5}],
         "defaulted": [{"view": "cards:by_card", "reason": "MISSING"}],
+        "cascade": {
+            "fast_version": "1",
+            "strong_version": "2",
+            "fast_score": 0.5,
+            "strong_score": None,
+            "low": 0.25,
+            "high": 0.75,
+            "audited": False,
+        },
     } | changes
 
 

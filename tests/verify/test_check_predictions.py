@@ -194,7 +194,7 @@ def test_contributions_to_large_values_agree_but_for_rounding(off: float, mismat
         return np.array([[2 if x > 0.35 else -1, -1e6] for x in vectors[:, 0]], np.float32)
 
     found = check_predictions(
-        PLAN, MODEL, events, features, named, lambda _: double_of_first, contributions_of=lambda _: contributions
+        PLAN, MODEL, events, features, named, lambda *_: double_of_first, contributions_of=lambda *_: contributions
     )
     assert found.mismatches == mismatches, found.examples
 

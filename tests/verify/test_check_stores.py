@@ -49,6 +49,7 @@ def prediction(**changes: Any) -> Published:
         "views": [],
         "outputs": [],
         "reasons": [],
+        "cascade": None,
         "defaulted": [],
     }
     return Published(3, 40, b"a", value | changes)

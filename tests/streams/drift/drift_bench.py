@@ -196,6 +196,7 @@ class Bench:
             "scored_at": 0,
             "outputs": [],
             "reasons": [],
+            "cascade": None,
         }
         named = {"pipeline": self.pipeline.name, "model": self.pipeline.model.name, "model_version": "1"}
         return self._predictions.encode(self._event(partition, offset) | fixed | place | named | {"score": score})
