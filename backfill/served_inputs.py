@@ -12,7 +12,7 @@ from penstock.kafka.reading import Record
 from schemas.categories import cached_codes
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
-from scoring.other_views import input_values
+from scoring.other_views import default_inputs
 from scoring.training_set import FeatureRow
 from scoring.vectors import FloatArray
 from streams.definitions.other_inputs import is_other
@@ -75,10 +75,8 @@ def served_inputs(project: Project, records: Iterable[Record]) -> ServedInputs:
 def defaults_of(project: Project) -> FloatArray:
     """The declared defaults of the inputs of other pipelines, in the model's order."""
     model, categories = project.pipeline.model, project.pipeline.categories
-    others = list(filter(is_other, model.inputs))
-    return input_values(
-        [model.defaults[name] for name in others], [name in categories for name in others], cached_codes()
-    )
+    defaults = {name: model.defaults[name] for name in filter(is_other, model.inputs)}
+    return default_inputs(defaults, categories, cached_codes())
 
 
 def places_of(inputs: Sequence[str]) -> NDArray[np.int64]:

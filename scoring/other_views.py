@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import redis
 
 from schemas.categories import cached_codes, category
+from schemas.columns import Integers, Numbers
 from scoring.batch import Candidates
 from scoring.breaker import Breaker, State
+from scoring.entity_keys import Keys
 from scoring.prediction_format import encode_defaulted, encode_emission, with_other_views
 from scoring.vectors import FloatArray
+from streams.definitions.other_inputs import Default
 from streams.plan.other_views import OtherView
 
 _log = logging.getLogger(__name__)
@@ -37,35 +41,37 @@ STATES = (*SERVED, "EXPIRED", "MISSING", NO_ENTITY, UNREACHABLE)
 _TELL_S = 30.0
 
 
-class Vector(Protocol):
-    """A vector as it reads at a time; of a MISSING one, the numbers are None."""
+class Vectors(Protocol):
+    """The vectors of n entities of one view, each as it reads at a time."""
 
     @property
-    def state(self) -> str: ...  # noqa: D102
-    @property
-    def values(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def epoch(self) -> int | None: ...  # noqa: D102
-    @property
-    def seq(self) -> int | None: ...  # noqa: D102
-    @property
-    def as_of(self) -> int | None: ...  # noqa: D102
+    def states(self) -> npt.NDArray[np.str_]:
+        """(n,) The state of each."""
+
+    def numbers(self, feature: str) -> Numbers:
+        """(n,) The values of a number or boolean; null is NaN."""
+
+    def values(self, feature: str) -> Sequence[str | int | None]:
+        """The values of a text or integer."""
+
+    def emission(self, row: int) -> tuple[int, int, int]:
+        """Epoch, seq and ``as_of`` of a vector that is stored."""
 
 
 class Wanted(NamedTuple):
-    """A vector to read: of an entity, as it reads at an event time (epoch ms)."""
+    """The vectors to read of a view: of n entities, each as it reads at an event time (epoch ms)."""
 
     pipeline: str
     view: str
-    entity: str
-    at_ms: int
+    entities: list[str]
+    at_ms: Integers
 
 
 class VectorReader(Protocol):
     """Reads vectors of several pipelines; :class:`sinks.feature_reader.PipelinesReader` does."""
 
-    def get_many(self, wanted: Sequence[Wanted]) -> Sequence[Vector]:
-        """The vectors, in order, in one round trip.
+    def read(self, wanted: Sequence[Wanted]) -> Sequence[Vectors]:
+        """The vectors of each view, in order, in one round trip.
 
         Raises:
             redis.RedisError: if Redis does not answer in time.
@@ -107,41 +113,48 @@ class OtherViews:
 
     def complete(self, candidates: Candidates) -> Candidates:
         """The candidates with these inputs in their vectors, and with what was served or not for the predictions."""
-        if not (self._views and len(candidates)):
+        size = len(candidates)
+        if not (self._views and size):
             return candidates
-        found = iter(self._read(list(self._wanted(candidates))))
-        vectors, parts, states = candidates.vectors.copy(), list(candidates.parts), Counter[str]()
-        for row, keys in enumerate(candidates.keys):
-            served, defaulted = [], []
-            for view, entity in zip(self._views, keys.entities, strict=True):
-                vector = None if entity is None else next(found)
-                state = NO_ENTITY if entity is None else UNREACHABLE if vector is None else str(vector.state)
-                states[state] += 1
-                if entity is not None and vector is not None and state in SERVED:
-                    vectors[row, view.places] = view.inputs_of(vector.values)
-                    served.append(view.emission(entity, vector))
-                else:
-                    vectors[row, view.places] = view.defaults
-                    defaulted.append(encode_defaulted(view.name, state))
-            parts[row] = with_other_views(parts[row], served, defaulted)
-        self._on_read(states)
+        rows = [
+            [row for row, keys in enumerate(candidates.keys) if keys.entities[n] is not None]
+            for n in range(len(self._views))
+        ]
+        found = self._read([self._wanted(n, candidates.keys, some) for n, some in enumerate(rows)])
+        vectors, counts = candidates.vectors.copy(), Counter[str]()
+        served: list[list[bytes]] = [[] for _ in range(size)]
+        defaulted: list[list[bytes]] = [[] for _ in range(size)]
+        for n, (view, some) in enumerate(zip(self._views, rows, strict=True)):
+            states = np.full(size, NO_ENTITY, object)
+            states[some] = UNREACHABLE if found is None else found[n].states
+            is_served = np.isin(states.astype(str), SERVED)
+            vectors[:, view.places] = view.defaults
+            if found is not None and is_served.any():
+                of_view = np.flatnonzero(is_served[some])
+                vectors[np.flatnonzero(is_served)[:, np.newaxis], view.places] = view.inputs_of(found[n])[of_view]
+                for place in of_view.tolist():
+                    entity = candidates.keys[some[place]].entities[n]
+                    served[some[place]].append(encode_emission(view.id, entity or "", *found[n].emission(place)))
+            for row in np.flatnonzero(~is_served).tolist():
+                defaulted[row].append(encode_defaulted(view.name, states[row]))
+            counts.update(states.tolist())
+        self._on_read(counts)
+        parts = list(map(with_other_views, candidates.parts, served, defaulted))
         return replace(candidates, vectors=vectors, parts=parts)
 
-    def _wanted(self, candidates: Candidates) -> Iterator[Wanted]:
-        for keys in candidates.keys:
-            for view, entity in zip(self._views, keys.entities, strict=True):
-                if entity is not None:
-                    yield Wanted(view.pipeline, view.view, entity, keys.at_ms)
+    def _wanted(self, n: int, keys: Sequence[Keys], rows: Sequence[int]) -> Wanted:
+        """What the rows want of the n-th view."""
+        view = self._views[n]
+        entities = [entity for row in rows if (entity := keys[row].entities[n]) is not None]
+        return Wanted(view.pipeline, view.view, entities, np.array([keys[row].at_ms for row in rows], np.int64))
 
-    def _read(self, wanted: Sequence[Wanted]) -> Sequence[Vector | None]:
-        """The vectors; None for each while Redis does not answer."""
+    def _read(self, wanted: Sequence[Wanted]) -> Sequence[Vectors] | None:
+        """The vectors of each view; None while Redis does not answer."""
         begin = self._clock()
-        if not wanted:
-            return []
         if self._breaker.state(begin) is State.OPEN:
-            return [None] * len(wanted)
+            return None
         try:
-            found = self._reader.get_many(wanted)
+            found = self._reader.read(wanted)
         except redis.RedisError as error:
             now = self._clock()
             self._on_request(now - begin)
@@ -149,7 +162,7 @@ class OtherViews:
             if self._told_at is None or now - self._told_at >= _TELL_S:
                 _log.warning("Redis does not answer; the views of other pipelines have their defaults: %s", error)
                 self._told_at = now
-            return [None] * len(wanted)
+            return None
         self._on_request(self._clock() - begin)
         self._breaker.succeeded()
         if self._told_at is not None:
@@ -158,38 +171,42 @@ class OtherViews:
         return found
 
 
-def input_values(
-    values: Sequence[Any], are_categories: Sequence[bool], code: Callable[[bytes | None], float]
-) -> FloatArray:
-    """Values as in :class:`scoring.vectors.Vectorizer`: by way of doubles, null as NaN, a category as its code."""
-    numbers = [
-        np.nan if value is None else code(category(value)) if is_category else value
-        for value, is_category in zip(values, are_categories, strict=True)
-    ]
-    with np.errstate(over="ignore"):
-        return np.array(numbers, np.float64).astype(np.float32)
-
-
 class _View:
     """One view: where its inputs are in the model's vector, and how its features become numbers."""
 
     def __init__(
         self, other: OtherView, inputs: Sequence[str], categories: Sequence[str], code: Callable[[bytes | None], float]
     ) -> None:
-        self.name = other.name
+        self.name, self.id = other.name, other.id
         self.pipeline, self.view = other.plan.pipeline, other.view.name
         self.places = [inputs.index(name) for name in other.defaults]
-        self._id = other.id
-        self._features = [name.partition(".")[2] for name in other.defaults]
-        self._categories = [name in categories for name in other.defaults]
+        self.defaults = default_inputs(other.defaults, categories, code)
+        self._features = [(name.partition(".")[2], name in categories) for name in other.defaults]
         self._code = code
-        self.defaults = input_values([*other.defaults.values()], self._categories, code)
 
-    def inputs_of(self, values: Mapping[str, Any]) -> FloatArray:
-        """The inputs of a vector."""
-        return input_values([values[feature] for feature in self._features], self._categories, self._code)
+    def inputs_of(self, vectors: Vectors) -> FloatArray:
+        """(n, inputs) The inputs of vectors, as of :class:`scoring.vectors.Vectorizer`: by way of doubles."""
+        columns = [
+            [self._code(None if value is None else category(value)) for value in vectors.values(feature)]
+            if is_category
+            else vectors.numbers(feature)
+            for feature, is_category in self._features
+        ]
+        with np.errstate(over="ignore"):
+            return np.stack([np.asarray(column, np.float64) for column in columns], axis=1).astype(np.float32)
 
-    def emission(self, entity: str, vector: Vector) -> bytes:
-        """The reference of a vector that is stored."""
-        # Of a vector that is stored, none of the numbers is None.
-        return encode_emission(self._id, entity, int(vector.epoch or 0), int(vector.seq or 0), int(vector.as_of or 0))
+
+def default_inputs(
+    defaults: Mapping[str, Default], categories: Collection[str], code: Callable[[bytes | None], float]
+) -> FloatArray:
+    """The defaults of inputs, as a vector has them."""
+    numbers = [
+        np.nan
+        if value is None
+        else code(category(value if isinstance(value, str) else int(value)))
+        if name in categories
+        else value
+        for name, value in defaults.items()
+    ]
+    with np.errstate(over="ignore"):
+        return np.array(numbers, np.float64).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, cast
@@ -12,7 +13,7 @@ from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.codec import Undecodable, UnknownSchema
 from sinks.stores.redis import redis_key
-from sinks.vector_columns import ColumnFormat, FeatureColumns
+from sinks.vector_columns import ColumnFormat, FeatureColumns, NumberedColumns, Times
 from sinks.vector_format import FeatureVector, VectorFormat
 from streams.plan.model import PipelinePlan, ViewPlan
 from streams.plan.project import Project
@@ -87,16 +88,16 @@ class FeatureReader:
 
 
 class Wanted(Protocol):
-    """A vector to read: of an entity of a pipeline's view, as it reads at an event time (epoch ms)."""
+    """The vectors to read of a view: of n entities, each as it reads at an event time (epoch ms)."""
 
     @property
     def pipeline(self) -> str: ...  # noqa: D102
     @property
     def view(self) -> str: ...  # noqa: D102
     @property
-    def entity(self) -> str: ...  # noqa: D102
+    def entities(self) -> Sequence[str]: ...  # noqa: D102
     @property
-    def at_ms(self) -> int: ...  # noqa: D102
+    def at_ms(self) -> Times: ...  # noqa: D102
 
 
 class PipelinesReader:
@@ -111,8 +112,8 @@ class PipelinesReader:
         self._views = {(plan.pipeline, view.name): _View(plan, view) for plan, view in views}
         self._client = client
 
-    def get_many(self, wanted: Sequence[Wanted]) -> list[FeatureVector]:
-        """The vectors, in order; one round trip, in which each key is asked for once.
+    def read(self, wanted: Sequence[Wanted]) -> list[NumberedColumns]:
+        """The vectors of each view, in order; one round trip, in which each key is asked for once.
 
         What cannot be read is as of :meth:`FeatureReader.get_many`.
 
@@ -120,12 +121,13 @@ class PipelinesReader:
             redis.RedisError: if Redis does not answer.
         """
         readers = [self._views[one.pipeline, one.view] for one in wanted]
-        keys = [reader.key(one.entity) for reader, one in zip(readers, wanted, strict=True)]
-        distinct = list(dict.fromkeys(keys))
-        blobs = dict(zip(distinct, cast("list[bytes | None]", self._client.mget(distinct)), strict=True))
+        keys = [list(map(reader.key, one.entities)) for reader, one in zip(readers, wanted, strict=True)]
+        distinct = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
+        found = self._client.mget(distinct) if distinct else []
+        blobs = dict(zip(distinct, cast("list[bytes | None]", found), strict=True))
         return [
-            reader.read(one.entity, blobs[key], one.at_ms)
-            for reader, one, key in zip(readers, wanted, keys, strict=True)
+            reader.columns.numbered(one.entities, [blobs[key] for key in of_view], one.at_ms)
+            for reader, one, of_view in zip(readers, wanted, keys, strict=True)
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,6 +22,8 @@ Times: TypeAlias = npt.NDArray[np.int64]
 Texts: TypeAlias = npt.NDArray[np.str_]
 Objects: TypeAlias = npt.NDArray[np.object_]
 
+_ROUNDED = 2**53
+"""From here on, a double has not every integer."""
 _NUMBERS = ("long", "double", "boolean")
 NO_TIME = np.iinfo(np.int64).min
 """The ``as_of`` of a MISSING vector, which numpy reads as NaT."""
@@ -76,6 +79,54 @@ class FeatureColumns:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedColumns:
+    """The vectors of n rows of one view, each as it reads at a time of its own, and which emissions they are.
+
+    Attributes:
+        columns: The vectors.
+        stored: Each as it was emitted; None if the state is MISSING.
+        view: The view's name.
+        format: The view's format.
+    """
+
+    columns: FeatureColumns
+    stored: Sequence[Stored | None]
+    view: str
+    format: VectorFormat
+
+    @property
+    def states(self) -> Texts:
+        """(n,) The state of each."""
+        return self.columns.states[:, 0]
+
+    def numbers(self, feature: str) -> Numbers:
+        """(n,) The values of a number or boolean; null is NaN."""
+        return self.columns[f"{self.view}.{feature}"]
+
+    def values(self, feature: str) -> list[str | int | None]:
+        """The values of a text or integer, exactly."""
+        name = f"{self.view}.{feature}"
+        if name in self.columns.objects:
+            return list(self.columns[name])
+        return [self._integer(row, feature, number) for row, number in enumerate(self.columns[name].tolist())]
+
+    def _integer(self, row: int, feature: str, number: float) -> int | None:
+        if math.isnan(number):
+            return None
+        stored = self.stored[row]
+        # What reads as empty is null or 0.
+        if stored is None or abs(number) < _ROUNDED:
+            return int(number)
+        return int(self.format.values(stored)[feature])
+
+    def emission(self, row: int) -> tuple[int, int, int]:
+        """Epoch, seq and ``as_of`` of a vector that is stored."""
+        stored = self.stored[row]
+        assert stored is not None
+        return stored.epoch, stored.seq, stored.as_of
+
+
 class ColumnFormat:
     """Reads the vectors of one view as columns; values are those of :meth:`sinks.vector_format.VectorFormat.read`.
 
@@ -91,7 +142,14 @@ class ColumnFormat:
 
     def read(self, entities: Sequence[str], blobs: Sequence[bytes | None], now_ms: int) -> FeatureColumns:
         """The vectors of n entities. A blob that is no vector of its entity reads as MISSING, and is logged."""
+        return self.numbered(entities, blobs, np.full(len(entities), now_ms)).columns
+
+    def numbered(self, entities: Sequence[str], blobs: Sequence[bytes | None], at_ms: Times) -> NumberedColumns:
+        """The same with which emissions they are, each vector as it reads at a time of its own, (n,) epoch ms."""
         found = list(map(self._stored, entities, blobs))
+        return NumberedColumns(self._columns(found, at_ms), found, self._view.name, self._one)
+
+    def _columns(self, found: Sequence[Stored | None], at_ms: Times) -> FeatureColumns:
         rows = [row for row, stored in enumerate(found) if stored is not None]
         empty = np.array([self._empty(name) for name in self._numbers], np.float64)
         values = np.tile(empty, (len(found), 1))
@@ -101,7 +159,7 @@ class ColumnFormat:
             vectors = [stored for stored in found if stored is not None]
             as_of[rows] = [stored.as_of for stored in vectors]
             newest = np.array([stored.newest for stored in vectors])
-            states[rows], emptied = self._one.windows.emptied(as_of[rows], newest, now_ms)
+            states[rows], emptied = self._one.windows.emptied(as_of[rows], newest, at_ms[rows])
             matrix = self._matrix(vectors)
             for place, name in enumerate(self._numbers):
                 if emptied[name].any():

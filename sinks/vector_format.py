@@ -207,8 +207,8 @@ class VectorWindows:
         self._with_own_lists(values, empty)
         return state
 
-    def emptied(self, as_of: Numbers, newest: Numbers, now_ms: int) -> tuple[npt.NDArray[np.str_], dict[str, Mask]]:
-        """The states of n > 0 vectors, and at which of them each feature reads as empty."""
+    def emptied(self, as_of: Numbers, newest: Numbers, now_ms: Numbers) -> tuple[npt.NDArray[np.str_], dict[str, Mask]]:
+        """The states of n > 0 vectors, each at a time of its own, and at which of them each feature reads as empty."""
         passed, before = (
             np.array(self._passed(newest, at), np.bool_).reshape(-1, len(newest)) for at in (now_ms, as_of)
         )

@@ -90,10 +90,10 @@ pipeline = Pipeline(
 '''
 
 
-def record_run(stack: Stack, redis: Stack, folder: Path, suffix: str) -> tuple[Project, RunData]:
-    """Run both pipelines, with Redis on a stack of its own, and return what the one with the model left.
+def record_run(stack: Stack, folder: Path, suffix: str) -> tuple[Project, RunData]:
+    """Run both pipelines, stop Redis meanwhile, and return what the one with the model left.
 
-    Environment variables must name the stacks, and the folder as that of the pipelines.
+    Environment variables must name the stack, and the folder as that of the pipelines.
     """
     for name, definition in (("cards", _CARDS), ("taps", _TAPS)):
         file = folder / f"{name}_{suffix}" / "pipeline.py"
@@ -115,10 +115,10 @@ def record_run(stack: Stack, redis: Stack, folder: Path, suffix: str) -> tuple[P
         services.start("scorer", "scorer", "run", taps.name)
         for card, minutes in (("a", 0), ("b", 0), ("a", 2), ("a", 90), ("c", 0), (None, 0)):
             run.tap(at_ms + minutes * MINUTE + 5, card)
-        redis.stop("redis")
+        stack.stop("redis")
         for _ in range(3):
             run.tap(at_ms + 6, "a")
-        redis.start("redis")
+        stack.start("redis")
         # The scorer asks again within 30 s.
         run.wait_for(lambda: not run.tap(at_ms + 7, "b")["defaulted"], "Redis to be asked again")
         for project in (cards, taps):

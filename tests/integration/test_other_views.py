@@ -22,18 +22,18 @@ NULL = pytest.approx(float("nan"), nan_ok=True)
 
 
 @pytest.fixture(scope="module")
-def recorded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, RunData]]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, RunData]]:
+    """The run, on a stack of its own, whose Redis is stopped."""
     folder = tmp_path_factory.mktemp("other-views")
-    redis = Stack(folder / "redis", Ports.free())
+    stack = Stack(folder / "stack", Ports.free())
     try:
-        redis.up(["redis"])
+        stack.up(["kafka", "flink", "redis", "triton"])
         with pytest.MonkeyPatch.context() as patch:
-            own = {"PENSTOCK_REDIS_URL": redis.environment()["PENSTOCK_REDIS_URL"], "PENSTOCK_PIPELINES": str(folder)}
-            for name, value in {**stack.environment(), **own}.items():
+            for name, value in {**stack.environment(), "PENSTOCK_PIPELINES": str(folder)}.items():
                 patch.setenv(name, value)
-            yield record_run(stack, redis, folder, secrets.token_hex(4))
+            yield record_run(stack, folder, secrets.token_hex(4))
     finally:
-        redis.down()
+        stack.down()
 
 
 def test_each_prediction_has_what_was_served_or_the_default_and_says_which(recorded: tuple[Project, RunData]) -> None:

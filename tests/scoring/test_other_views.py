@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,25 +39,39 @@ GATE, COUNT, OWN, COUNTRY, PAIR, BUSY = range(6)
 assert INPUTS[COUNTRY] == "cards:by_card.country_last_1h"
 
 
+class Read:
+    """The vectors of one view, all of which have the same values."""
+
+    def __init__(self, states: list[str], values: Mapping[str, Any]) -> None:
+        self.states = np.array(states, np.str_)
+        self._values = values
+
+    def numbers(self, feature: str) -> Any:
+        value = self._values[feature]
+        return np.full(len(self.states), np.nan if value is None else float(value))
+
+    def values(self, feature: str) -> list[Any]:
+        return [self._values[feature]] * len(self.states)
+
+    def emission(self, row: int) -> tuple[int, int, int]:
+        assert self.states[row] != "MISSING"
+        return 1, 5, 70
+
+
 class Store:
     """A reader of vectors: those of each view, by the entity, have the given state."""
 
     def __init__(self, **states: str) -> None:
         self.states = states
         self.failure: redis.RedisError | None = None
-        self.asked: list[list[Wanted]] = []
+        self.asked: list[list[tuple[str, str, list[str], list[int]]]] = []
         self.values: Mapping[str, Any] = VALUES
 
-    def get_many(self, wanted: Sequence[Wanted]) -> list[Any]:
-        self.asked.append(list(wanted))
+    def read(self, wanted: Sequence[Wanted]) -> list[Read]:
+        self.asked.append([(one.pipeline, one.view, one.entities, one.at_ms.tolist()) for one in wanted])
         if self.failure is not None:
             raise self.failure
-        return [self._vector(one) for one in wanted]
-
-    def _vector(self, one: Wanted) -> Any:
-        state = self.states.get(one.entity, "MISSING")
-        epoch, seq, as_of = (None,) * 3 if state == "MISSING" else (1, 5, 70)
-        return SimpleNamespace(state=state, values=self.values, epoch=epoch, seq=seq, as_of=as_of)
+        return [Read([self.states.get(entity, "MISSING") for entity in one.entities], self.values) for one in wanted]
 
 
 class Clock:
@@ -117,7 +130,7 @@ def test_what_is_stored_is_put_into_the_vector_and_named_by_the_prediction(clock
         {"view": "cards:by_pair@1", "entity": "c1|7", "epoch": 1, "seq": 5, "as_of": 70},
     ]
     assert one["defaulted"] == []
-    assert store.asked == [[Wanted("cards", "by_card", "c1", 1_000), Wanted("cards", "by_pair", "c1|7", 1_000)]]
+    assert store.asked == [[("cards", "by_card", ["c1"], [1_000]), ("cards", "by_pair", ["c1|7"], [1_000])]]
 
 
 @pytest.mark.parametrize("state", ["EXPIRED", "MISSING"])
@@ -135,7 +148,7 @@ def test_an_event_that_names_no_entity_asks_for_none(clock: Clock) -> None:
     of_none, of_card = predictions(completed)
     assert [one["reason"] for one in of_none["defaulted"]] == ["NO_ENTITY", "NO_ENTITY"]
     assert of_card["defaulted"] == [{"view": "cards:by_pair", "reason": "NO_ENTITY"}]
-    assert [[one.entity for one in batch] for batch in store.asked] == [["c1"]]
+    assert [[entities for _, _, entities, _ in batch] for batch in store.asked] == [[["c1"], []]]
 
 
 def test_a_whole_batch_is_one_request(clock: Clock) -> None:
