@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from confluent_kafka import KafkaException
+
+from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
@@ -29,7 +32,13 @@ class KillPoint:
         self._records: int | None = None
 
     def is_reached(self) -> bool:
-        """Look once; call it again, every few milliseconds, until it is true."""
+        """Look once; call it again, every few milliseconds, until it is true. A broker that is late is asked again."""
+        try:
+            return self._look()
+        except (KafkaException, PenstockError):
+            return False
+
+    def _look(self) -> bool:
         committed = self._offsets()
         records = self._published()
         if committed != self._committed:

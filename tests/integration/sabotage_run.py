@@ -30,6 +30,7 @@ from scoring.repository import ModelRepository
 from scoring.trained_model import ImportManifest, TrainedModel
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
+from tests.integration.catching_up import await_caught_up
 from tests.integration.kill_point import KillPoint
 from tests.published import published
 from verify.check_timers import settling_ms
@@ -45,9 +46,8 @@ UNSCORED = 10
 # The length of the longest message that a topic takes while a longer event is to be put back.
 LONG = 20_000
 _BATCH = 5
-# Limits for a loaded machine, which is late with everything.
+# A loaded machine is late with everything.
 _CHECKPOINT_S = 60.0
-_CATCH_UP_S = 300.0
 _REPLAYS = 3
 DEFINITION = '''
 """A pipeline of the tests."""
@@ -352,11 +352,7 @@ class _Runner:
     def await_role(self, role: str, topic: str, markers: int = 0) -> None:
         """Wait until the consumer group of a part of the pipeline has read a topic."""
         group = group_of(self._project.name, role)
-        deadline = time.monotonic() + _CATCH_UP_S
-        while any(lag > markers for lag in self.lag.of_group(group, topic).values()):
-            assert time.monotonic() < deadline, f"{group} did not catch up on {topic}"
-            self._services.check()
-            time.sleep(0.2)
+        await_caught_up(self.lag, group, topic, self._services.check, markers=markers)
 
     def await_all(self) -> None:
         """Wait until everything published is processed, saved and stored."""
