@@ -6,6 +6,13 @@ import secrets
 
 import pytest
 
+from tests import fixture_limits
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register as a plugin what a ``conftest.py`` cannot do: its hooks do not see fixtures of the whole session."""
+    config.pluginmanager.register(fixture_limits)
+
 
 @pytest.fixture
 def suffix() -> str:

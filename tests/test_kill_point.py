@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from penstock.kafka.lag import Lag
 from tests.integration.kill_point import KillPoint
 from tests.sinks.payments import payments
 
@@ -41,3 +42,14 @@ def test_a_checkpoint_asks_for_more_records_at_once() -> None:
     point = KillPoint(payments("pay"), FakeLag((1, 10), (2, 20), (2, 20), (2, 30)))
     assert not point.is_reached_before_a_checkpoint(10)
     assert point.is_reached_before_a_checkpoint(10)
+
+
+def test_records_that_do_not_count_are_not_waited_for() -> None:
+    lag, of_events = FakeLag((1, 10), (2, 20), (2, 30), (2, 40)), iter((5, 5, 5, 6))
+
+    def published() -> int:
+        lag.end_offsets("features")
+        return next(of_events)
+
+    point = KillPoint(payments("pay"), cast("Lag", lag), published)
+    assert [point.is_reached() for _ in range(4)] == [False, False, False, True]

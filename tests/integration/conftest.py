@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
+from tests.integration.started_stack import START_S, started_stack
+
+_STACK = pytest.StashKey[Stack]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,8 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without its stack a test would wait in vain, and so would each one after it."""
+    stack = item.session.stash.get(_STACK, None)
+    if stack is not None and "stack" in getattr(item, "fixturenames", ()) and not stack.running:
+        pytest.fail(f"the stack in {stack.home} has ended during a test before", pytrace=False)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole stack, taken down at the end of the session.
 
     PENSTOCK_TEST_STACK names the folder of a running stack to use instead, for quick turns while developing.
@@ -33,15 +42,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     existing = os.environ.get("PENSTOCK_TEST_STACK")
     if existing:
         stack = Stack(existing)
-        stack.up()
+        stack.up(timeout_s=START_S)
         yield stack
         return
-    stack = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
-    try:
-        stack.up()
+    with started_stack(tmp_path_factory.mktemp("stack")) as stack:
+        request.session.stash[_STACK] = stack
         yield stack
-    finally:
-        stack.down()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -19,6 +18,7 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
 from streams.plan.project import open_project
+from tests.integration.catching_up import await_caught_up
 from verify.report import PipelineReport
 from verify.verifier import verify
 
@@ -29,7 +29,6 @@ COMMANDS = {
     "drift": ("drift", "run", "fraud"),
 }
 SERVING = ("sink-redis", "sink-cassandra", "scorer")
-_CATCH_UP_S = 240.0
 
 
 class Run:
@@ -78,11 +77,7 @@ class Run:
         return report
 
     def _await(self, meanwhile: Callable[[], None], role: str, topic: str, markers: int = 0) -> None:
-        deadline = time.monotonic() + _CATCH_UP_S
-        while any(lag > markers for lag in self.lag.of_group(f"penstock-fraud-{role}", topic).values()):
-            assert time.monotonic() < deadline, f"{role} did not catch up on {topic}"
-            meanwhile()
-            time.sleep(0.25)
+        await_caught_up(self.lag, f"penstock-fraud-{role}", topic, meanwhile, markers=markers)
 
 
 @contextmanager

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from confluent_kafka import KafkaException
+
+from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
@@ -14,17 +18,29 @@ class KillPoint:
 
     The job commits its offsets when a checkpoint is complete. It then waits as long as the checkpoints' interval before
     it begins the next.
+
+    Args:
+        pipeline: The pipeline.
+        lag: Its offsets.
+        published: The number of records so far; by default of all on the features topic, those of timers too.
     """
 
-    def __init__(self, pipeline: Pipeline, lag: Lag) -> None:
+    def __init__(self, pipeline: Pipeline, lag: Lag, published: Callable[[], int] | None = None) -> None:
         self._pipeline, self._lag = pipeline, lag
+        self._published = published or (lambda: sum(lag.end_offsets(pipeline.features_topic).values()))
         self._committed: dict[int, int] | None = None
         self._records: int | None = None
 
     def is_reached(self) -> bool:
-        """Look once; call it again, every few milliseconds, until it is true."""
+        """Look once; call it again, every few milliseconds, until it is true. A broker that is late is asked again."""
+        try:
+            return self._look()
+        except (KafkaException, PenstockError):
+            return False
+
+    def _look(self) -> bool:
         committed = self._offsets()
-        records = sum(self._lag.end_offsets(self._pipeline.features_topic).values())
+        records = self._published()
         if committed != self._committed:
             # The first look does not show how long ago the checkpoint was.
             self._records = None if self._committed is None else records

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from examples.fraud.pipeline import pipeline as fraud
 from penstock.kafka.reading import read_topic
@@ -28,6 +27,7 @@ from schemas.history import record_decoder
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from tests.integration.fraud_run import COMMANDS, Run, environment_of, running
+from tests.integration.started_stack import started_stack
 from tests.published import published
 from verify.check_drift import check_drift
 from verify.report import PipelineReport
@@ -120,12 +120,8 @@ class Chaos:
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack for this test alone."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
-    try:
-        stack.up(timeout_s=300)
+    with started_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
-    finally:
-        stack.down(wipe=True)
 
 
 class Aftermath(NamedTuple):

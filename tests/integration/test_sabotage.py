@@ -16,7 +16,7 @@ from penstock.paths import BUILD
 from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
 from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, replays, stores, training, updates  # noqa: F401 - they add mutants
-from tests.verify.sabotage.catalogue import MUTANTS, Mutant
+from tests.verify.sabotage.catalogue import MUTANTS, Mutant, NothingToChangeError
 from verify.judge import judge
 from verify.measured import Measured
 from verify.report import PipelineReport
@@ -48,6 +48,8 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert report.events_valid == report.predictions == HISTORY + DRIFTED
     of_events = [record for record in recorded[1].features if not record.is_timer]
     assert len(of_events) > report.events_valid, "the kill came too late to make the job repeat itself"
+    latest = max(record.value["attempt"] for record in of_events)
+    assert sum(record.value["attempt"] == latest for record in of_events) > 200, "the kill came too late"
     assert len(of_events) < report.features_emitted, "there are no timers"
     assert report.features_checked == report.features_total
     assert report.training_sets_checked == 1
@@ -73,7 +75,11 @@ def test_a_model_whose_quality_cannot_be_measured_is_reported_as_unchecked(recor
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_the_verifier_finds(mutant: Mutant, recorded: tuple[Project, RunData], verdicts: list[dict[str, Any]]) -> None:
     project, run = recorded
-    report = judge(project, mutant.change(project, run), pii_key=b"")
+    try:
+        changed = mutant.change(project, run)
+    except NothingToChangeError as nothing:
+        pytest.fail(f"this mutant cannot be judged: {nothing}", pytrace=False)
+    report = judge(project, changed, pii_key=b"")
     by = [name for name in mutant.found_by if _says(report, name)]
     verdicts.append({"name": mutant.name, "killed": report.verdict != "passed" and bool(by), "by": by})
     assert report.verdict != "passed"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 from streams.plan.project import Project
 from verify.run_data import RunData
+
+_T = TypeVar("_T")
 
 Change = Callable[[Project, RunData], RunData]
 """Takes the project and the run, and returns another run; what it changes, it copies first."""
@@ -20,6 +22,10 @@ class Mutant(NamedTuple):
     found_by: tuple[str, ...]
 
 
+class NothingToChangeError(Exception):
+    """The recorded run has nothing of what a mutant changes."""
+
+
 MUTANTS: list[Mutant] = []
 
 
@@ -31,3 +37,14 @@ def mutant(*found_by: str, into: list[Mutant] = MUTANTS) -> Callable[[Change], C
         return change
 
     return add
+
+
+def first(found: Iterable[_T], what: str) -> _T:
+    """The first of what a mutant can change; ``what`` names it.
+
+    Raises:
+        NothingToChangeError: if there is none.
+    """
+    for one in found:
+        return one
+    raise NothingToChangeError(f"the recorded run has no {what}")

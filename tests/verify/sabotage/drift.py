@@ -11,7 +11,7 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Encoder
 from schemas.records import DRIFT_SCHEMA
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from verify.run_data import RunData
 
 _ALERTS = "drift_alerts_missing", "drift_alerts_extra", "drift_mismatches"
@@ -34,7 +34,8 @@ def _edit_state(run: RunData, edit: Callable[[dict[str, Any]], None]) -> RunData
     """Change the latest state of a partition that has alerts."""
     latest = {record.key: place for place, record in enumerate(run.states) if record.value is not None}
     states = list(run.states)
-    place = next(p for p in latest.values() if json.loads(states[p].value or b"{}")["alerts"] > 0)
+    alerted = (p for p in latest.values() if json.loads(states[p].value or b"{}")["alerts"] > 0)
+    place = first(alerted, "state of a partition with alerts")
     state = json.loads(states[place].value or b"")
     edit(state)
     states[place] = dataclasses.replace(states[place], value=json.dumps(state).encode())

@@ -10,7 +10,7 @@ from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from tests.verify.sabotage.editing import (
     busiest_entity,
     edit_record,
@@ -135,7 +135,8 @@ def the_vectors_of_two_entities_swapped(_: Project, run: RunData) -> RunData:
     features = list(run.features)
     one = event_records(run)[5]
     card = features[one].value["by_card"]["entity"]
-    other = next(p for p in event_records(run) if features[p].value["by_card"]["entity"] != card)
+    others = (p for p in event_records(run) if features[p].value["by_card"]["entity"] != card)
+    other = first(others, "record of a second card")
     parts = features[one].value["by_card"], features[other].value["by_card"]
     features[one], features[other] = (
         with_values(features[one], by_card=parts[1]),
@@ -150,11 +151,12 @@ def the_values_of_two_entities_swapped(project: Project, run: RunData) -> RunDat
     names = [feature.name for feature in project.plan.view("by_card").features]
     one = event_records(run)[5]
     own = features[one].value["by_card"]
-    other = next(
+    others = (
         p
         for p in event_records(run)
         if features[p].value["by_card"]["entity"] != own["entity"] and features[p].value["by_card"] != own
     )
+    other = first(others, "record of a second card with other values")
     values = {name: features[other].value["by_card"][name] for name in names}
     features[one] = with_derived(project, with_part(features[one], "by_card", **values))
     return dataclasses.replace(run, features=features)
@@ -268,8 +270,15 @@ def a_view_left_out(_: Project, run: RunData) -> RunData:
 
 def _edit_timer(run: RunData, edit: Callable[[Published], Published]) -> RunData:
     features = list(run.features)
-    place = next(place for place, record in enumerate(features) if record.is_timer)
+    place = first((place for place, record in enumerate(features) if record.is_timer), "timer's record")
     features[place] = edit(features[place])
+    return dataclasses.replace(run, features=features)
+
+
+def _without_timers(run: RunData, is_lost: Callable[[Published], bool]) -> RunData:
+    lost = {place for place, record in enumerate(run.features) if record.is_timer and is_lost(record)}
+    first(lost, "timer's record that could be lost")
+    features = [record for place, record in enumerate(run.features) if place not in lost]
     return dataclasses.replace(run, features=features)
 
 
@@ -280,17 +289,12 @@ def timers_of_a_silent_card_lost(_: Project, run: RunData) -> RunData:
         record.value["by_card"]["entity"]: record.value["event_time"] for record in run.features if not record.is_timer
     }
     silent = min(newest, key=newest.__getitem__)
-    return dataclasses.replace(
-        run,
-        features=[
-            record for record in run.features if not record.is_timer or record.value["by_card"]["entity"] != silent
-        ],
-    )
+    return _without_timers(run, lambda record: record.value["by_card"]["entity"] == silent)
 
 
 @mutant("unchecked")
 def all_timers_lost(_: Project, run: RunData) -> RunData:
-    return dataclasses.replace(run, features=[record for record in run.features if not record.is_timer])
+    return _without_timers(run, lambda _: True)
 
 
 @mutant("feature_mismatches")

@@ -10,7 +10,7 @@ from typing import Any
 from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import NothingToChangeError, first, mutant
 from tests.verify.sabotage.editing import (
     with_values,
 )
@@ -27,7 +27,7 @@ def _edit_prediction(run: RunData, **changes: Any) -> RunData:
 def _edit_reasons(run: RunData, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> RunData:
     """Change the reasons of the first prediction that has some."""
     predictions = list(run.predictions)
-    place = next(n for n, one in enumerate(predictions) if one.value["reasons"])
+    place = first((n for n, one in enumerate(predictions) if one.value["reasons"]), "prediction with reasons")
     predictions[place] = with_values(predictions[place], reasons=change(predictions[place].value["reasons"]))
     return dataclasses.replace(run, predictions=predictions)
 
@@ -141,11 +141,12 @@ def a_re_emitted_vector_scored_instead_of_the_first(_: Project, run: RunData) ->
             continue
         before = first.setdefault(record.position, record)
         if before is not record:
-            place, prediction = next((n, p) for n, p in enumerate(run.predictions) if p.position == record.position)
+            of_event = ((n, p) for n, p in enumerate(run.predictions) if p.position == record.position)
+            place, prediction = first(of_event, "prediction of an event that was emitted again")
             predictions = list(run.predictions)
             predictions[place] = with_values(prediction, features_offset=record.offset, attempt=record.value["attempt"])
             return dataclasses.replace(run, predictions=predictions)
-    raise AssertionError("no record was emitted again: the kill came too late")
+    raise NothingToChangeError("the recorded run has no event that was emitted again: the kill came too late")
 
 
 @mutant("prediction_mismatches")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from tests.verify.sabotage.editing import (
     event_records,
 )
@@ -24,7 +24,7 @@ def a_raw_event_that_is_not_there(_: Project, run: RunData) -> RunData:
 def a_duplicate_that_was_counted(_: Project, run: RunData) -> RunData:
     """The raw topic without the second of two equal events, as if the job had counted one event too many."""
     raw = list(run.sources[0])
-    again = next(n for n in range(1, len(raw)) if raw[n].value == raw[n - 1].value)
+    again = first((n for n in range(1, len(raw)) if raw[n].value == raw[n - 1].value), "tap that was sent twice")
     changed = json.loads(raw[again].value or b"")
     raw[again] = dataclasses.replace(raw[again], value=json.dumps(changed | {"id": "another"}).encode())
     return dataclasses.replace(run, sources=(raw, *run.sources[1:]))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from penstock.kafka.reading import Record
 from schemas.dead_letters import REPLAY_COUNT, REPLAY_OF
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from verify.published import Published
 from verify.replays import Replayed
 from verify.run_data import RunData
@@ -24,7 +24,8 @@ def _edit_predictions(run: RunData, change: Callable[[list[int], list[Published]
 def _edit_put_back(run: RunData, change: Callable[[Record], Record]) -> RunData:
     """Change the first event that was put back."""
     raw = list(run.sources[0])
-    at = next(at for at, record in enumerate(raw) if REPLAY_OF in dict(record.headers))
+    put_back = (at for at, record in enumerate(raw) if REPLAY_OF in dict(record.headers))
+    at = first(put_back, "event that was put back")
     raw[at] = change(raw[at])
     return dataclasses.replace(run, sources=(raw, *run.sources[1:]))
 
@@ -84,7 +85,7 @@ def an_event_put_back_that_is_not_the_one_refused(_: Project, run: RunData) -> R
 @mutant("dead_letter_mismatches")
 def an_event_put_back_twice(_: Project, run: RunData) -> RunData:
     raw = list(run.sources[0])
-    back = next(record for record in raw if REPLAY_OF in dict(record.headers))
+    back = first((record for record in raw if REPLAY_OF in dict(record.headers)), "event that was put back")
     last = max(record.offset for record in raw if record.partition == back.partition)
     raw.append(dataclasses.replace(back, offset=last + 1))
     return dataclasses.replace(run, sources=(raw, *run.sources[1:]))
@@ -94,10 +95,11 @@ def an_event_put_back_twice(_: Project, run: RunData) -> RunData:
 def a_false_letter_that_was_replayed(_: Project, run: RunData) -> RunData:
     replayed = {one.replayed.of for one in run.predictions if one.replayed is not None}
     letters = list(run.unscored)
-    at = next(
+    of_replays = (
         at
         for at, record in enumerate(letters)
         if any(place.endswith(f".dlq[{record.partition}]@{record.offset}") for place in replayed)
     )
+    at = first(of_replays, "letter of the scorer that was replayed")
     letters[at] = _with_header(letters[at], "__connect.errors.exception.class.name", b"penstock.ModelFailed")
     return dataclasses.replace(run, unscored=letters)

@@ -11,7 +11,7 @@ from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from streams.plan.feature_records import view_schema
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from verify import store_formats as formats
 from verify.run_data import RunData, StoredTable
 
@@ -88,12 +88,13 @@ def a_row_of_the_history_lost(project: Project, run: RunData) -> RunData:
 @mutant("cassandra_mismatches")
 def a_row_of_the_history_lost_with_a_letter_that_is_not_true(project: Project, run: RunData) -> RunData:
     key = run.cassandra[_history(project)].keys[0]
-    lost = next(
+    of_row = (
         record
         for record in run.features
         if (part := record.value["by_card"]) is not None
         and key == tuple(formats.history_row(part, record.value)[column] for column in formats.HISTORY_KEY)
     )
+    lost = first(of_row, "record of the first row of the history")
     letter = DeadLetter(
         topic=project.plan.features_topic,
         partition=lost.partition,

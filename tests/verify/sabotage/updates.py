@@ -8,24 +8,27 @@ from collections import Counter
 from collections.abc import Callable
 
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from verify.published import Place, Published
 from verify.run_data import RunData
 
 
 def _named(run: RunData, change: Callable[[tuple[Place, ...]], tuple[Place, ...]]) -> RunData:
-    """The run with another list of updating events in the last record of an event that names several.
+    """The run with other updating events in the last record of an event that names several as the only one.
 
-    No other record names the first of them: one of an earlier run of the job would tell where it was.
+    Another record, of a timer or of an earlier run of the job, would tell where they were.
     """
     features = list(run.features)
     named = Counter(place for record in features for place in _places(record))
-    index = max(
-        n
+    own = {
+        n: tuple(place for place in _places(record) if named[place] == 1)
         for n, record in enumerate(features)
-        if not record.is_timer and len(_places(record)) > 1 and named[_places(record)[0]] == 1
-    )
-    features[index] = dataclasses.replace(features[index], updates={"by_card": change(_places(features[index]))})
+        if not record.is_timer
+    }
+    several = (n for n in reversed(own) if len(own[n]) > 1)
+    index = first(several, "record of an event that names two updating events which no other record names")
+    others = tuple(place for place in _places(features[index]) if place not in own[index])
+    features[index] = dataclasses.replace(features[index], updates={"by_card": (*others, *change(own[index]))})
     return dataclasses.replace(run, features=features)
 
 
@@ -62,7 +65,8 @@ def an_updating_event_that_was_counted_for_another_card(_: Project, run: RunData
 def an_updating_event_that_no_window_counted(_: Project, run: RunData) -> RunData:
     """The raw topic without the second of two equal events, as if the job had counted one event too few."""
     raw = run.sources[1]
-    return _raw(run, next(n for n in range(1, len(raw)) if raw[n].value == raw[n - 1].value), id="another")
+    again = first((n for n in range(1, len(raw)) if raw[n].value == raw[n - 1].value), "refund that was sent twice")
+    return _raw(run, again, id="another")
 
 
 def _raw(run: RunData, place: int, **changes: str) -> RunData:
