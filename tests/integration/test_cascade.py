@@ -262,7 +262,8 @@ def test_whatever_fails_each_event_is_predicted_once_by_the_model_of_its_route(b
         feeder.start()
         step()
         feeder.join()
-    with bench.scoring():
+    with bench.scoring() as process:
+        process.wait_for_log("assigned")
         bench.wait_until_drained(300)
 
     answered = Counter(bench.scored_events())
