@@ -32,7 +32,7 @@ status: setup ## Show the state of the local stack
 
 test: setup test-kernel ## Run all tests, unit and integration (on two stacks of their own, side by side)
 	@$(BOOTSTRAP) mlflow
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: setup test-kernel ## Run the tests that need no server
 	@$(BIN)/python -m pytest -m "not integration" $(ARGS)

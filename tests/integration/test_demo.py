@@ -12,20 +12,27 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal closed"])
-def test_an_interrupted_demo_stops_every_process_that_it_started(tmp_path: Path, ending: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("ending", "process"),
+    [
+        pytest.param(signal.SIGINT, " penstock job start ", id="ctrl-c while commands run"),
+        pytest.param(signal.SIGHUP, " kafka.Kafka ", id="terminal closed while the stack starts"),
+    ],
+)
+def test_an_interrupted_demo_stops_every_process_that_it_started(
+    tmp_path: Path, ending: signal.Signals, process: str
+) -> None:
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "penstock", "demo", "--only", "fraud", "--folder", str(folder)]
     # Tests that run in the background may ignore Ctrl-C, and the demo would inherit that.
     restore_default = partial(signal.signal, ending, signal.SIG_DFL)
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=restore_default)  # noqa: PLW1509
     assert demo.stdout is not None
-    for line in demo.stdout:
-        # After the first step, the stack runs and the commands are being started.
-        if line.startswith("✓"):
-            break
-    time.sleep(5)
-    assert processes_of(folder), "the demo has started no processes"
+    deadline = time.monotonic() + 300
+    while not any(process in command for command in processes_of(folder)):
+        assert demo.poll() is None, demo.stdout.read()
+        assert time.monotonic() < deadline, f"the demo has not started{process}"
+        time.sleep(0.2)
 
     demo.send_signal(ending)
 

@@ -281,7 +281,7 @@ def test_the_error_of_a_start_names_what_is_missing(
         lifecycle.start(project, Settings())
 
 
-def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
+def test_a_pipeline_has_one_job_at_a_time_and_flink_does_not_show_its_key_of_personal_data(bench: JobBench) -> None:
     started = lifecycle.start(bench.project, bench.settings)
 
     with pytest.raises(PenstockError, match="already RUNNING"):
@@ -290,10 +290,5 @@ def test_a_pipeline_has_one_job_at_a_time(bench: JobBench) -> None:
     found = lifecycle.status(bench.project, bench.settings)
     assert found is not None
     assert (found.id, found.state, found.restarts) == (started.id, "RUNNING", 0)
-
-
-def test_flink_does_not_show_the_key_of_personal_data(bench: JobBench) -> None:
-    started = lifecycle.start(bench.project, bench.settings)
-
     for path in (f"/jobs/{started.id}", f"/jobs/{started.id}/config", f"/jobs/{started.id}/plan", "/jobmanager/config"):
         assert KEY not in httpx.get(bench.settings.flink.rest + path, trust_env=False).raise_for_status().text

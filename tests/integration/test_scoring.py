@@ -21,6 +21,7 @@ from schemas.dead_letters import DeadLetter
 from tests.scoring.crashing_scorer import POINTS
 from tests.scoring.scorer_bench import (
     ScorerBench,
+    ScorerProcess,
     add_model,
     amount_of,
     define,
@@ -103,6 +104,17 @@ def test_killed_at_a_given_point_of_a_transaction_there_is_no_gap_and_no_duplica
     assert (bench.written() > len(bench.sent)) == (not point.endswith("after_commit"))
 
 
+def assigned(scorer: ScorerProcess) -> int:
+    """The number of partitions that a scorer has by its log."""
+    partitions: set[str] = set()
+    for line in scorer.log().splitlines():
+        if " assigned " in line:
+            partitions |= set(re.findall(r"features\.\S+?\[\d+\]", line))
+        elif " revoked " in line or " lost " in line:
+            partitions -= set(re.findall(r"features\.\S+?\[\d+\]", line))
+    return len(partitions)
+
+
 def test_while_scorers_join_and_leave_each_event_is_predicted_once(bench):
     with feeding(bench):
         first = bench.start("a", *EAGER)
@@ -112,10 +124,10 @@ def test_while_scorers_join_and_leave_each_event_is_predicted_once(bench):
         time.sleep(1)
         first.kill()
         with bench.scoring("c", *EAGER) as third:
-            third.wait_for_log("assigned features")
-            time.sleep(11)  # until the session of the killed scorer has expired
+            # When the session of the killed scorer has expired, the two have its partitions too.
+            wait_for(lambda: assigned(second) + assigned(third) == PARTITIONS, 60, "the killed scorer's partitions")
             second.stop()
-            time.sleep(11)
+            wait_for(lambda: assigned(third) == PARTITIONS, 60, "the stopped scorer's partitions")
     with bench.scoring("a", *EAGER):
         assert_exactly_once(bench)
 
