@@ -52,7 +52,7 @@ STRONG_WEIGHTS = np.array([[0.5], [0.1], [-0.25]], dtype=np.float32)
 @pytest.fixture
 def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ScorerBench]:
     """A pipeline with a cascade, without models."""
-    reference, pipeline = define(tmp_path, suffix, PARTITIONS, f'Cascade(strong="taps_{suffix}_strong", audit=0.1)')
+    reference, pipeline = define(tmp_path, suffix, PARTITIONS, f'strong="taps_{suffix}_strong", audit=0.1')
     bench = ScorerBench(reference, pipeline, settings, tmp_path)
     bench.create_topics()
     yield bench
@@ -275,7 +275,7 @@ def test_whatever_fails_each_event_is_predicted_once_by_the_model_of_its_route(b
     assert (unscored.examples, unscored.unchecked) == ([], [])
     ways = verified_cascade(bench, found)
     assert (ways.predictions, ways.examples, ways.unchecked) == (EVENTS + LETTERS, [], [])
-    assert min(ways.by_strong, ways.audited, ways.differing, found.fallbacks) > 0
+    assert min(ways.by_strong, ways.audited, ways.differing) > 0
     assert_in_order(bench)
     for name, sabotage in MUTANTS.items():
         assert verified_cascade(bench, sabotaged(found, sabotage)).mismatches, f"{name} is not found"

@@ -43,7 +43,7 @@ from streams.plan.pipeline_topics import pipeline_topics
 DEFINITION = """
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Cascade, Contract, Entity, Model, Pipeline, Source, View, count, sum_
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, sum_
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):
@@ -65,7 +65,6 @@ pipeline = Pipeline(
         threshold=0.5,
         positive="block",
         negative="pass",
-        cascade={cascade},
     ),
 )
 """
@@ -73,10 +72,14 @@ WEIGHTS = np.array([[0.5], [0.25], [-0.125]], dtype=np.float32)
 NEVER_SCORED = -1.0  # an amount below zero makes the model answer NaN
 
 
-def define(folder: Path, suffix: str, partitions: int, cascade: str = "None") -> tuple[str, Pipeline]:
-    """Write the definition, and return its path and the pipeline; ``cascade`` is an expression."""
+def define(folder: Path, suffix: str, partitions: int, cascade: str = "") -> tuple[str, Pipeline]:
+    """Write the definition, and return its path and the pipeline; ``cascade`` are arguments of a cascade."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions, cascade=cascade), encoding="utf-8")
+    text = DEFINITION.format(suffix=suffix, partitions=partitions)
+    if cascade:
+        text = text.replace("import ENTITY", "import Cascade, ENTITY")
+        text = text.replace('negative="pass",', f'negative="pass",\n        cascade=Cascade({cascade}),')
+    path.write_text(text, encoding="utf-8")
     return str(path), load_pipeline(str(path))
 
 
