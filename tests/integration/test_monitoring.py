@@ -24,11 +24,12 @@ from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
+from streams.drift.drift_reference import DriftReference, MonitorReference, Thresholds
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.monitoring_files import expressions, rules
 from tests.promql import grouping_labels, selectors
 from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload_model, wait_for
+from tests.streams.drift.references import add_reference
 
 PARTITIONS, EVENTS, REFUSED, DUPLICATES = 2, 600, 6, 12
 PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift")
@@ -180,8 +181,7 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
         seed=0,
         monitors=monitors,
     )
-    folder = ModelRepository(settings.model_repository).folder(pipeline.model.name, 1)
-    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    add_reference(ModelRepository(settings.model_repository), reference)
 
 
 def _produce(pipeline: Pipeline, settings: Settings) -> None:

@@ -10,8 +10,7 @@ from penstock.kafka.access import KafkaAccess
 from schemas.producer import EventProducer
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import REFERENCE_FILE
-from tests.streams.drift.references import reference
+from tests.streams.drift import references
 
 EVENTS, GARBAGE = 240, 12
 HOLDER = "Theodora Quillfeather"
@@ -91,5 +90,5 @@ def add_reference(pipeline: Pipeline, repository: ModelRepository) -> None:
         "window": pipeline.monitors.window,
         "false_alarm_every": pipeline.monitors.false_alarm_every,
     }
-    found = reference(*pipeline.monitors.names()).model_copy(update=of_this)
-    (repository.folder(pipeline.model.name, 1) / REFERENCE_FILE).write_text(found.model_dump_json(), encoding="utf-8")
+    found = references.reference(*pipeline.monitors.names()).model_copy(update=of_this)
+    references.add_reference(repository, found)

@@ -27,10 +27,11 @@ from penstock.paths import ROOT, VENVS, java_home
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Pipeline
-from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
+from streams.drift.drift_reference import DriftReference, MonitorReference, Thresholds
 from streams.flink import lifecycle
 from streams.plan.project import open_project
 from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait_for
+from tests.streams.drift.references import add_reference
 
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 _LASTING = ("fraud-sink-redis", "fraud-sink-cassandra", "fraud-scorer", "fraud-drift")
@@ -271,5 +272,4 @@ def _add_drift_reference(pipeline: Pipeline, settings: Settings) -> None:
         seed=0,
         monitors=tuple(MonitorReference(name=name, thresholds=thresholds, **seen) for name in monitors.names()),
     )
-    folder = ModelRepository(settings.model_repository).folder(pipeline.model.name, 1)
-    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    add_reference(ModelRepository(settings.model_repository), reference)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from streams.drift.drift_reference import DriftReference, MonitorReference, Thresholds
+from scoring.repository import ModelRepository
+from scoring.version_files import write_hashes
+from streams.drift.drift_reference import REFERENCE_FILE, DriftReference, MonitorReference, Thresholds
 
 WINDOW = 100
 UNTIL_MS = 1_000
@@ -34,3 +36,10 @@ def reference(*names: str) -> DriftReference:
         seed=0,
         monitors=tuple(monitor_reference(name) for name in names or ("x",)),
     )
+
+
+def add_reference(repository: ModelRepository, reference: DriftReference) -> None:
+    """Put a reference into version 1 of its model, as if training had written it there."""
+    folder = repository.folder(reference.model, 1)
+    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    write_hashes(folder)
