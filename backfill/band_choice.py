@@ -18,6 +18,7 @@ from penstock.time import readable
 from scoring.bands import ChosenBand
 from scoring.cascade import CertifiedBand, choose_band
 from scoring.repository import ModelRepository
+from scoring.served import about_the_strong_model
 from scoring.training_set import view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
@@ -87,7 +88,9 @@ def choose(
             next=f'declare one: Cascade(strong="{model.cascade.strong}", band=(LOW, HIGH))',
         )
     names = (model.name, model.cascade.strong)
-    fast, strong = (_version(repository, name, wanted) for name, wanted in zip(names, versions, strict=True))
+    fast = _version(repository, names[0], versions[0])
+    with about_the_strong_model():
+        strong = _version(repository, names[1], versions[1])
     since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))
     vectors = _vectors(project, backfill, since)
     if not len(vectors):

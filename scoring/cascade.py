@@ -126,7 +126,7 @@ def choose_band(
     half = len(fast) // 2
     later, later_differs = fast[half:], differs[half:]
     where = f"{len(later):,} later events of the holdout"
-    if len(later) < least_events(0.0, limit, alpha):
+    if not half or len(later) < least_events(0.0, limit, alpha):
         needed = 2 * least_events(0.0, limit, alpha)
         raise NoBand(
             f"{len(fast):,} events are too few to certify that at most {100 * limit:g} % of decisions differ",

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,21 @@ class CascadeFindings(Findings):
     unchecked: list[str] = field(default_factory=list)
 
 
-def chosen_bands(folder: Path, strong: str) -> Bands:
-    """The bands in the folder of the fast model that were chosen for a strong model of this name."""
+def chosen_bands(folder: Path, model: Model) -> Bands:
+    """The bands in the folder of the fast model that hold for its strong model, threshold and differing decisions.
+
+    A line that is no band is passed over: predictions with its band are then mismatches.
+    """
+    cascade = model.cascade
+    assert cascade is not None
     found: dict[tuple[str, str], set[tuple[float, float]]] = defaultdict(set)
     file = folder / "bands.jsonl"
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        band = json.loads(line)
-        if band["strong"] == strong:
-            found[str(band["fast"]), str(band["strong_version"])].add((band["low"], band["high"]))
+        with suppress(ValueError, KeyError, TypeError):
+            band = json.loads(line)
+            holds = band["threshold"] == model.threshold and band["bound"] <= cascade.differing
+            if band["strong"] == cascade.strong and holds:
+                found[str(band["fast"]), str(band["strong_version"])].add((band["low"], band["high"]))
     return found
 
 

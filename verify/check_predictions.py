@@ -129,7 +129,12 @@ def _scored(
 def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
     """What cannot be checked of predictions that were made under another definition than the present one."""
     known = {model.name} if model.cascade is None else {model.name, model.cascade.strong}
-    models = Counter(p.value["model"] for p, record in judged if record.lacks and p.value["model"] not in known)
+    own, is_cascade = policy_version(model), model.cascade is not None
+    models = Counter(
+        p.value["model"]
+        for p, record in judged
+        if p.value["model"] not in known and (record.lacks or (is_cascade and p.value["policy_version"] != own))
+    )
     policies = Counter(
         p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != policy_version(model)
     )
@@ -185,9 +190,14 @@ def _check_references(
     # A view that was removed, or has a new version, cannot be compared.
     if plan.views[0].name in record.lacks:
         del expected["entity"]
+    is_of_earlier = bool(record.lacks) or value["policy_version"] != policy_version(model)
     # An earlier definition may have named another model; of a cascade, `check_cascade` knows which one decides.
     if record.lacks or model.cascade is not None:
         del expected["model"]
+    if model.cascade is not None and not is_of_earlier and value["model"] not in (model.name, model.cascade.strong):
+        findings.mismatch(f"{prediction.place_in('predictions')}: model {value['model']!r} is none of the cascade")
+    if model.cascade is None and not is_of_earlier and value.get("cascade") is not None:
+        findings.mismatch(f"{prediction.place_in('predictions')}: has a cascade, the definition has none")
     known = {view.id for view in plan.views}
     value = {**value, "views": [view for view in value["views"] if view["view"] in known]}
     where = prediction.place_in("predictions")

@@ -108,7 +108,7 @@ def judge(
             pipeline.model,
             [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy_version(pipeline.model)],
             lambda name, version: _version(run.models / name / version, hosted),
-            chosen_bands(models, cascade.strong),
+            chosen_bands(models, pipeline.model),
             lambda name, version: _tolerance(run.models / name / version),
         )
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
@@ -332,7 +332,8 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
     truth = [int(labels[p.value["event_id"]] == positive) for p in later]
     if len(set(truth)) < 2:
         return None
-    version = str(max(later, key=lambda p: p.value["event_time"]).value["model_version"])
+    latest = max(later, key=lambda p: p.value["event_time"]).value
+    version = str(latest["cascade"]["fast_version"] if latest["cascade"] else latest["model_version"])
     vectors = model_vectors(pipeline.model, served, len(served))
     try:
         baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)

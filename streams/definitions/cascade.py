@@ -29,6 +29,6 @@ class Cascade(Definition):
 
     @model_validator(mode="after")
     def _band_is_an_interval(self) -> Self:
-        if self.band != "auto" and not (math.isfinite(sum(self.band)) and self.band[0] < self.band[1]):
+        if self.band != "auto" and not (all(map(math.isfinite, self.band)) and self.band[0] < self.band[1]):
             raise ValueError(f"band {self.band} is no interval: give a lower and a greater upper bound, or 'auto'")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import secrets
 import subprocess
@@ -21,6 +22,7 @@ from cassandra.cluster import NoHostAvailable
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+from rich.console import Console
 
 from backfill.dead_letters.raw import PUT_BACK
 from backfill.dead_letters.reading import find_letters
@@ -330,5 +332,7 @@ def test_no_log_or_web_page_contains_a_secret(run: Run, stack: Stack) -> None:
 def test_dead_letters_are_replayed_with_the_rights_of_replay(run: Run) -> None:
     settings = run.servers.settings("replay")
     lanes = find_letters(run.pipeline, settings.kafka.access).lanes
-    outcomes = sum((found for _, found in replay_lanes(run.project, settings, list(lanes))), Counter())
+    waiting = {lane: summary.waiting for lane, summary in lanes.items()}
+    replayed = replay_lanes(run.project, settings, waiting, "penstock dlq replay", Console(file=io.StringIO()))
+    outcomes = sum((found for _, found in replayed), Counter())
     assert outcomes == {PUT_BACK: GARBAGE}

@@ -61,6 +61,6 @@ def verified_cascade(bench: ScorerBench, found: PredictionFindings) -> CascadeFi
         model,
         found.judged,
         lambda name, version: _version(repository / name / version, nobody),
-        chosen_bands(repository / model.name, model.cascade.strong),
+        chosen_bands(repository / model.name, model),
         lambda name, version: _tolerance(repository / name / version),
     )

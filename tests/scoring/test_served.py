@@ -114,3 +114,12 @@ def test_models_of_a_cascade_that_keep_other_outputs_are_refused(cascade: Simple
         served_model(cascade.project, cascade.settings, 100),
     ):
         pass
+
+
+def test_the_next_step_for_a_strong_model_that_is_not_loaded_names_it(cascade: SimpleNamespace) -> None:
+    keep_band(cascade.repository, cascade.name, CHOSEN)
+    described = cascade.described["big"]
+    cascade.described["big"] = ModelMetadata("big", 3, ("event.other",), described.views, described.max_batch_size)
+    with pytest.raises(PenstockError) as caught, served_model(cascade.project, cascade.settings, 100):
+        pass
+    assert "PIPELINE:strong" in str(caught.value.next)

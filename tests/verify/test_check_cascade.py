@@ -141,11 +141,22 @@ def test_a_model_that_cannot_be_asked_leaves_its_scores_unchecked() -> None:
 
 
 def test_bands_are_read_by_the_versions_that_they_were_chosen_for(tmp_path: Path) -> None:
+    band = {
+        "fast": 1,
+        "strong": "big",
+        "strong_version": 2,
+        "low": 0.25,
+        "high": 0.75,
+        "threshold": 0.5,
+        "bound": 0.001,
+    }
     lines = [
-        {"fast": 1, "strong": "big", "strong_version": 2, "low": 0.25, "high": 0.75},
-        {"fast": 1, "strong": "big", "strong_version": 2, "low": 0.5, "high": 0.75},
-        {"fast": 1, "strong": "other", "strong_version": 2, "low": 0.0, "high": 1.0},
+        band,
+        band | {"low": 0.5},
+        band | {"strong": "other", "low": 0.0},
+        band | {"threshold": 0.6, "low": 0.1},
+        band | {"bound": 0.002, "low": 0.2},
     ]
-    (tmp_path / "bands.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert chosen_bands(tmp_path, "big") == {("1", "2"): {(0.25, 0.75), (0.5, 0.75)}}
-    assert chosen_bands(tmp_path / "nowhere", "big") == {}
+    (tmp_path / "bands.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"fast": 1, "st')
+    assert chosen_bands(tmp_path, MODEL) == {("1", "2"): {(0.25, 0.75), (0.5, 0.75)}}
+    assert chosen_bands(tmp_path / "nowhere", MODEL) == {}

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Model
 from tests.plans import make_plan, view_of
 from tests.verify.test_check_features import COUNT
-from verify.check_predictions import PredictionFindings, check_predictions
+from verify.check_predictions import PredictionFindings, check_predictions, policy_version
 from verify.emissions import JudgedEvent
 from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
@@ -225,3 +226,21 @@ def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -
     assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "event.x", "contribution": 0.5}])]) == 1
     assert wrong([*named[:4], with_value(named[4], reasons=[{"input": "v.n", "contribution": 0.4}])]) == 1
     assert wrong([with_value(named[0], reasons=named[4].value["reasons"]), *named[1:]]) == 1
+
+
+def test_a_model_that_is_none_of_the_cascade_and_a_cascade_that_is_not_declared_are_found() -> None:
+    events, features, predictions = world(3)
+    cascaded = MODEL.model_copy(update={"cascade": Cascade(strong="big")})
+    own = {"policy_version": policy_version(cascaded)}
+    named = [with_value(one, **own, **({"model": "ghost"} if n == 1 else {})) for n, one in enumerate(predictions)]
+    found = check_predictions(PLAN, cascaded, events, features, named, lambda *_: double_of_first)
+    assert (found.mismatches, len(found.judged)) == (1, 2)
+    assert "model 'ghost' is none of the cascade" in found.examples[0]
+    earlier = [with_value(one, model="ghost", policy_version="other") for one in predictions]
+    found = check_predictions(PLAN, cascaded, events, features, earlier, lambda *_: double_of_first)
+    assert (found.mismatches, found.unchecked[0]) == (
+        0,
+        "the scores of 3 predictions: model ghost is not the definition's",
+    )
+    forged = [with_value(predictions[0], cascade={"fast_version": "1"}), *predictions[1:]]
+    assert check(events, features, forged).mismatches == 1

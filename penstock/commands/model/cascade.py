@@ -24,7 +24,9 @@ from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.bands import FILE, keep_band
 from scoring.cascade import upper_bound
+from scoring.decision import Policy
 from scoring.repository import ModelRepository
+from streams.definitions.pipeline import Labels
 from streams.plan.project import Project, open_project
 
 _ALPHA = 0.05
@@ -41,14 +43,7 @@ _ALPHA = 0.05
 )
 @click.option("--fast", type=click.IntRange(min=1), help="The fast model's version (default: the current one).")
 @click.option("--strong", type=click.IntRange(min=1), help="The strong model's version (default: the current one).")
-@click.option(
-    "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True),
-    default=_ALPHA,
-    show_default=True,
-    help="The probability that more decisions differ than the definition allows.",
-)
-def band(pipeline: str, folder: Path, fast: int | None, strong: int | None, alpha: float) -> None:
+def band(pipeline: str, folder: Path, fast: int | None, strong: int | None) -> None:
     """Choose the fast scores that the strong model of a cascade decides.
 
     The band is kept in the model repository, for these two versions. A scorer takes it when it starts.
@@ -57,7 +52,7 @@ def band(pipeline: str, folder: Path, fast: int | None, strong: int | None, alph
 
     project, settings = open_project(pipeline), Settings()
     now_ms = int(time.time() * 1_000)
-    choice = choose(project, settings, read_backfill(folder), (fast, strong), alpha, time.perf_counter, now_ms)
+    choice = choose(project, settings, read_backfill(folder), (fast, strong), _ALPHA, time.perf_counter, now_ms)
     chosen, certified, name = choice.chosen, choice.certified, project.pipeline.model.name
     repository = ModelRepository(settings.model_repository)
     keep_band(repository, name, chosen)
@@ -119,25 +114,40 @@ def regret(pipeline: str, form: str) -> None:
 
 
 def _predictions(project: Project, settings: Settings) -> Iterator[dict[str, Any]]:
-    """All predictions; what else is on their topic is passed over."""
-    decoder, unreadable = record_decoder("prediction"), 0
+    """All predictions under the present policy; what else is on their topic is passed over."""
+    decoder, policy = record_decoder("prediction"), Policy.of(project.pipeline.model).version
+    unreadable = earlier = 0
     for record in read_topic(settings.kafka.access, project.pipeline.predictions_topic):
         try:
-            yield decoder.decode(record.value or b"")
+            prediction = decoder.decode(record.value or b"")
         except (Undecodable, UnknownSchema):
             unreadable += 1
+            continue
+        if prediction["policy_version"] == policy:
+            yield prediction
+        else:
+            earlier += 1
     if unreadable:
         click.echo(f"{counted(unreadable, 'record')} passed over: no predictions", err=True)
+    if earlier:
+        click.echo(f"{counted(earlier, 'prediction')} of other definitions passed over", err=True)
 
 
 def _labels(project: Project, settings: Settings) -> dict[str, float]:
-    """The labels that are known, by event id."""
+    """Whether events are positive, by event id, where it is known."""
     from backfill.labels import LabelReader  # noqa: PLC0415 - slow to import
 
     declared = project.pipeline.labels
-    if declared is None:
+    if declared is None or declared.task == "regression":  # a value is neither right nor wrong
         return {}
     reader = LabelReader(declared, project.schemas, registry_schemas(settings.schema_registry_url))
     rows = sorted(reader.rows(read_topic(settings.kafka.access, declared.topic)), key=lambda row: row.position)
     rows.sort(key=lambda row: row.known_at_ms)
-    return {row.event_id: float("nan") if row.value is None else float(row.value) for row in rows}
+    return {row.event_id: _truth(row.value, declared) for row in rows}
+
+
+def _truth(value: bool | float | str | None, labels: Labels) -> float:
+    """1 for the positive class, 0 for others, NaN for a label that was taken back."""
+    if value is None:
+        return float("nan")
+    return float(str(value) == str(labels.positive)) if labels.task == "multiclass" else float(value)
