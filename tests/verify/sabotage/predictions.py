@@ -135,11 +135,11 @@ def another_policy_version(_: Project, run: RunData) -> RunData:
 @mutant("prediction_mismatches")
 def a_re_emitted_vector_scored_instead_of_the_first(_: Project, run: RunData) -> RunData:
     """The last of several emissions of one event is not the one that was served."""
-    first: dict[Position, Published] = {}
+    served: dict[Position, Published] = {}
     for record in run.features:
         if record.is_timer:
             continue
-        before = first.setdefault(record.position, record)
+        before = served.setdefault(record.position, record)
         if before is not record:
             of_event = ((n, p) for n, p in enumerate(run.predictions) if p.position == record.position)
             place, prediction = first(of_event, "prediction of an event that was emitted again")
