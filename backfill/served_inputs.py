@@ -64,7 +64,7 @@ def served_inputs(project: Project, records: Iterable[Record]) -> ServedInputs:
         except (Undecodable, UnknownSchema):
             continue
         vectors = [view for view in value["views"] if ":" in view["view"]]
-        if value["model"] != pipeline.model.name or not {view["view"] for view in vectors} <= ids:
+        if value["model"] not in pipeline.model.names or not {view["view"] for view in vectors} <= ids:
             continue
         source, as_of = value["source"], max((view["as_of"] for view in vectors), default=value["event_time"])
         vector = np.frombuffer(value["vector"], "<f4")

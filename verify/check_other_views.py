@@ -88,7 +88,7 @@ def check_other_views(
     events = first_emissions(features) if others else {}
     for prediction in predictions:
         event = events.get(prediction.position)
-        if event is None or prediction.value["model"] != model.name:
+        if event is None or prediction.value["model"] not in model.names:
             continue  # another definition's; or no event's, which the check of predictions finds
         place = prediction.place_in("predictions")
         if wrong := _wrong_views(model, others, prediction.value):

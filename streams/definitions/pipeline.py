@@ -58,6 +58,11 @@ class Model(Definition):
         return self
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Whose scores predictions can have: this model's, and those of the strong one of a cascade."""
+        return (self.name,) if self.cascade is None else (self.name, self.cascade.strong)
+
+    @property
     def strong(self) -> Model:
         """The strong model of the cascade.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from schemas.categories import code_of
 from schemas.codec import Encoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.training_set import FeatureRow, TrainingSet
+from streams.definitions.cascade import Cascade
 from streams.plan.compiler import compile_plan
 from streams.plan.project import Project
 from tests.backfills import write_backfill
@@ -75,6 +77,13 @@ def test_a_prediction_to_which_nothing_was_served_has_the_defaults_that_it_was_m
     (found,) = served(predicted(5, views=[], defaulted=defaulted, event_time=40)).rows([row()])
     np.testing.assert_array_equal(found.vector[OTHERS], VECTOR[OTHERS])
     assert found.known_at_ms == 50
+
+
+def test_a_prediction_by_the_strong_model_of_a_cascade_counts() -> None:
+    model = PIPELINE.model.model_copy(update={"cascade": Cascade(strong="big")})
+    project = replace(PROJECT, pipeline=PIPELINE.model_copy(update={"model": model}))
+    (found,) = served_inputs(project, [predicted(5, model="big")]).rows([row()])
+    np.testing.assert_array_equal(found.vector[OTHERS], VECTOR[OTHERS])
 
 
 @pytest.mark.parametrize(

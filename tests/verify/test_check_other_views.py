@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streams.definitions.cascade import Cascade
 from streams.plan.other_views import OtherView
 from tests.other_pipelines import INPUTS, resolved, taps
 from verify.categories import codes
@@ -172,6 +173,13 @@ def test_a_vector_of_another_version_is_told_of() -> None:
 
 def test_predictions_of_another_model_are_not_judged() -> None:
     assert check([with_value(GOOD[0], model="earlier", vector=b"")]).mismatches == 0
+
+
+def test_predictions_by_the_strong_model_of_a_cascade_are_judged() -> None:
+    by_strong = with_value(GOOD[0], model="big", vector=b"")
+    cascaded = MODEL.model_copy(update={"cascade": Cascade(strong="big")})
+    found = check_other_views(cascaded, OTHERS, TAPS, [by_strong], {"cards": USES})
+    assert found.mismatches == 1
 
 
 def test_a_pipeline_without_such_inputs_has_nothing_to_check() -> None:
