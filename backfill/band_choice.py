@@ -12,13 +12,13 @@ import numpy as np
 from backfill.parquet import Backfill
 from backfill.running_version import RunningVersion
 from backfill.training_parquet import VectorReader, feature_columns, feature_rows, require_fit
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, naming
+from penstock.paths import STRONG
 from penstock.settings import Settings
 from penstock.time import readable
 from scoring.bands import ChosenBand
 from scoring.cascade import CertifiedBand, choose_band
 from scoring.repository import ModelRepository
-from scoring.served import about_the_strong_model
 from scoring.training_set import view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
@@ -89,7 +89,7 @@ def choose(
         )
     names = (model.name, model.cascade.strong)
     fast = _version(repository, names[0], versions[0])
-    with about_the_strong_model():
+    with naming(f"PIPELINE{STRONG}"):
         strong = _version(repository, names[1], versions[1])
     since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))
     vectors = _vectors(project, backfill, since)
@@ -134,8 +134,7 @@ def choose(
 
 
 def _version(repository: ModelRepository, model: str, wanted: int | None) -> int:
-    serving = repository.serving_config(model)
-    version = wanted if wanted is not None else serving.version if serving is not None else repository.newest(model)
+    version = repository.current(model) if wanted is None else wanted
     repository.verified(model, version)
     return version
 

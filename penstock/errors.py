@@ -1,6 +1,11 @@
-"""The base class of every error that Penstock reports to users."""
+"""The base class of every error that Penstock reports to users, and how its next step names the pipeline."""
 
 from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class PenstockError(Exception):
@@ -33,3 +38,14 @@ class PenstockError(Exception):
             if text:
                 lines.append(f"  {label + ':':<7}{text}")
         return "\n".join(lines)
+
+
+@contextmanager
+def naming(reference: str) -> Iterator[None]:
+    """Put ``reference`` for the word PIPELINE in the next step of an error: code below knows no references."""
+    try:
+        yield
+    except PenstockError as error:
+        if error.next:
+            error.next = re.sub(r"\bPIPELINE\b", lambda _: shlex.quote(reference), error.next)
+        raise

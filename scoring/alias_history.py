@@ -6,14 +6,13 @@ they are; the history says how they came to be so. Lines are only ever added.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.errors import PenstockError
+from scoring.line_files import append, read
 from scoring.repository import ModelRepository, ServingConfig
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -62,21 +61,8 @@ def read_history(repository: ModelRepository, model: str) -> list[Change]:
     Raises:
         PenstockError: if a line is none that :func:`record` wrote.
     """
-    path = repository.root / model / _FILE
-    if not path.exists():
-        return []
-    changes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            changes.append(Change.model_validate_json(line))
-        except ValidationError as error:
-            raise PenstockError(
-                "the history of aliases has a line that is no change",
-                where=f"{path}, line {number}",
-                safe="what is served does not depend on it",
-                next="restore the line from a copy of the repository, or delete it",
-            ) from error
-    return changes
+    fault = "the history of aliases has a line that is no change"
+    return read(repository.root / model / _FILE, Change, fault, "what is served does not depend on it")
 
 
 def aliases(repository: ModelRepository, model: str) -> dict[str, int]:
@@ -92,15 +78,8 @@ def record(repository: ModelRepository, model: str, now: Mapping[str, int], caus
         change.model_dump_json(by_alias=True) + "\n"
         for change in _differences(_recorded(read_history(repository, model)), now, cause)
     )
-    if not lines:
-        return
-    # One write behind the end: processes that do this at the same time do not mix their lines.
-    descriptor = os.open(repository.root / model / _FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, lines.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if lines:
+        append(repository.root / model / _FILE, lines)
 
 
 def record_lost(repository: ModelRepository, model: str) -> None:

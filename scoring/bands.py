@@ -5,12 +5,11 @@ Lines are only ever added, so that a band which decided an event can be found af
 
 from __future__ import annotations
 
-import os
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from penstock.errors import PenstockError
 from scoring.cascade import Band
+from scoring.line_files import append, read
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Model
 
@@ -62,13 +61,7 @@ class ChosenBand(BaseModel):
 
 def keep_band(repository: ModelRepository, model: str, chosen: ChosenBand) -> None:
     """Add a band to those of a model, which exists."""
-    # One write behind the end: processes that do this at the same time do not mix their lines.
-    descriptor = os.open(repository.root / model / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, (chosen.model_dump_json() + "\n").encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    append(repository.root / model / FILE, chosen.model_dump_json() + "\n")
 
 
 def read_bands(repository: ModelRepository, model: str) -> list[ChosenBand]:
@@ -77,21 +70,8 @@ def read_bands(repository: ModelRepository, model: str) -> list[ChosenBand]:
     Raises:
         PenstockError: if a line is none that :func:`keep_band` wrote.
     """
-    path = repository.root / model / FILE
-    if not path.exists():
-        return []
-    chosen = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            chosen.append(ChosenBand.model_validate_json(line))
-        except ValidationError as error:
-            raise PenstockError(
-                "the file of bands has a line that is no band",
-                where=f"{path}, line {number}",
-                safe="nothing was scored with it",
-                next="restore the line from a copy of the repository, or delete it",
-            ) from error
-    return chosen
+    fault = "the file of bands has a line that is no band"
+    return read(repository.root / model / FILE, ChosenBand, fault, "nothing was scored with it")
 
 
 def band_of(repository: ModelRepository, model: Model, fast: int, strong: int) -> Band:

@@ -22,7 +22,7 @@ from schemas.records import TIMER
 from scoring.entity_keys import EntityKeys, Keys
 from scoring.inference import CascadeScores, Scores
 from scoring.memory import EventPosition, Events
-from scoring.prediction_format import CopiedParts, Route, text_of
+from scoring.prediction_format import CascadeScore, CopiedParts, text_of
 from scoring.predictions import PredictionWriter, event_position
 from scoring.vectors import FloatArray, Vectorizer, packed_vectors
 
@@ -199,7 +199,7 @@ def encode_results(
         scores.finite.tolist(),
         scores.kept.tolist(),
         writer.reasons(candidates.vectors, scores),
-        _routes(scores.cascade, len(candidates)),
+        _cascade_scores(scores.cascade, len(candidates)),
         strict=True,
     )
     for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons, cascade) in enumerate(
@@ -233,9 +233,9 @@ def encode_results(
     return predictions, dead_letters
 
 
-def _routes(cascade: CascadeScores | None, count: int) -> Iterable[Route | None]:
+def _cascade_scores(cascade: CascadeScores | None, count: int) -> Iterable[CascadeScore | None]:
     """How a cascade came to each score; None without one."""
     if cascade is None:
         return repeat(None, count)
     strong = [score if isfinite(score) else None for score in cascade.strong.tolist()]
-    return map(Route, cascade.fast.tolist(), strong, cascade.in_band.tolist(), cascade.audited.tolist())
+    return map(CascadeScore, cascade.fast.tolist(), strong, cascade.in_band.tolist(), cascade.audited.tolist())

@@ -45,14 +45,13 @@ class ModelIdentity(NamedTuple):
 
 
 class CascadeIdentity(NamedTuple):
-    """The models of a cascade, and the band of fast scores that the strong one decides."""
+    """The strong model of a cascade, and the band of fast scores that it decides."""
 
-    fast: ModelIdentity
     strong: ModelIdentity
     band: Band
 
 
-class Route(NamedTuple):
+class CascadeScore(NamedTuple):
     """How a cascade scored an event: ``strong`` is None where the strong model was not asked, or has no score."""
 
     fast: float
@@ -71,7 +70,7 @@ class PredictionFormat:
         model: The model version that returns the scores; of a cascade, the fast one.
         policy: Decides on them.
         kept: The names of the outputs that the version returns beside the score.
-        cascade: The models of the cascade, if it is one.
+        cascade: The strong model and its band, if there is a cascade.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class PredictionFormat:
         self._kept = [encode_text(name) for name in kept]
         if cascade is not None:
             self._strong = _encode_model(cascade.strong)
-            self._versions = encode_text(cascade.fast.version) + encode_text(cascade.strong.version)
+            self._versions = encode_text(model.version) + encode_text(cascade.strong.version)
             self._band = _DOUBLE.pack(cascade.band.low) + _DOUBLE.pack(cascade.band.high)
         self._emission = _part_encoder(EMISSION_FIELDS)
         source = {"name": "source", "type": {"type": "record", "name": "Source", "fields": SOURCE_FIELDS}}
@@ -146,7 +145,7 @@ class PredictionFormat:
         *,
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
-        cascade: Route | None = None,
+        cascade: CascadeScore | None = None,
     ) -> bytes:
         """The value of the prediction for a feature record.
 
@@ -201,8 +200,8 @@ class PredictionFormat:
         emissions = columns.encoded(f"{view}.{_FIRST_EMISSION}", f"{view}.{_LAST_EMISSION}")
         return [id_ + emission if emission else b"" for emission in emissions]
 
-    def _cascade(self, route: Route) -> bytes:
-        fast, strong, _, audited = route
+    def _cascade(self, scores: CascadeScore) -> bytes:
+        fast, strong, _, audited = scores
         of_strong = _NULL if strong is None else _PRESENT + _DOUBLE.pack(strong)
         return b"".join((_PRESENT, self._versions, _DOUBLE.pack(fast), of_strong, self._band, _BOOLEANS[audited]))
 

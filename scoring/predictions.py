@@ -23,10 +23,10 @@ from scoring.inference import Scores
 from scoring.memory import EventPosition
 from scoring.prediction_format import (
     CascadeIdentity,
+    CascadeScore,
     CopiedParts,
     ModelIdentity,
     PredictionFormat,
-    Route,
     encode_integer,
     text_of,
 )
@@ -163,7 +163,7 @@ class PredictionWriter:
         *,
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
-        cascade: Route | None = None,
+        cascade: CascadeScore | None = None,
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 

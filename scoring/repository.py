@@ -125,6 +125,15 @@ class ModelRepository:
             )
         return versions[-1]
 
+    def current(self, model: str) -> int:
+        """The version that is configured, or the newest if none is.
+
+        Raises:
+            PenstockError: if the model was never trained.
+        """
+        serving = self.serving_config(model)
+        return self.newest(model) if serving is None else serving.version
+
     def manifest(self, model: str, version: int) -> ModelManifest | ImportManifest:
         """The manifest of a version.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
-from penstock.errors import PenstockError
+from penstock.errors import naming
 from penstock.paths import STRONG
 from penstock.settings import Settings
 from scoring.audit import audit_salt
@@ -81,7 +80,7 @@ class Served(NamedTuple):
         """As predictions name it; None without a cascade."""
         if self.cascade is None:
             return None
-        return CascadeIdentity(self.model.identity, self.cascade.strong.identity, self.cascade.rule.band)
+        return CascadeIdentity(self.cascade.strong.identity, self.cascade.rule.band)
 
     def inference(
         self, deadlines: Deadlines, on_failure: Callable[[str], None]
@@ -124,20 +123,9 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
         if declared is None:
             yield Served(fast, None)
             return
-        with about_the_strong_model():
+        with naming(f"PIPELINE{STRONG}"):
             strong = served(pipeline.model.strong)
         check_cascade(fast.model, strong.model)
         band = band_of(repository, pipeline.model, fast.model.version, strong.model.version)
         rule = CascadeRule(band, declared.audit, audit_salt(pipeline.name))
         yield Served(fast, ServedCascade(strong, rule))
-
-
-@contextmanager
-def about_the_strong_model() -> Iterator[None]:
-    """Let the next step of an error name the strong model: code below knows one model only."""
-    try:
-        yield
-    except PenstockError as error:
-        if error.next:
-            error.next = re.sub(r"\bPIPELINE\b", f"PIPELINE{STRONG}", error.next)
-        raise

@@ -103,15 +103,16 @@ def check_predictions(
         seen.add(prediction.position)
         findings.fallbacks += prediction.value["route"] == "fallback"
     findings.gaps = len(events.keys() - seen)
+    own = policy_version(model)
     for prediction, record in judged:
-        _check_references(plan, model, prediction, record, findings)
-    for one in [model] if model.cascade is None else [model, model.strong]:
+        _check_references(plan, model, own, prediction, record, findings)
+    for name in model.names:
         _check_scores(
             model,
-            [(p, f) for p, f in judged if p.value["model"] == one.name],
-            partial(scorer_of, one.name),
-            partial(tolerance_of, one.name),
-            partial(contributions_of, one.name),
+            [(p, f) for p, f in judged if p.value["model"] == name],
+            partial(scorer_of, name),
+            partial(tolerance_of, name),
+            partial(contributions_of, name),
             findings,
         )
     findings.unchecked += _of_earlier_definitions(model, judged)
@@ -128,16 +129,13 @@ def _scored(
 
 def _of_earlier_definitions(model: Model, judged: Sequence[tuple[Published, Published]]) -> list[str]:
     """What cannot be checked of predictions that were made under another definition than the present one."""
-    known = {model.name} if model.cascade is None else {model.name, model.cascade.strong}
     own, is_cascade = policy_version(model), model.cascade is not None
     models = Counter(
         p.value["model"]
         for p, record in judged
-        if p.value["model"] not in known and (record.lacks or (is_cascade and p.value["policy_version"] != own))
+        if p.value["model"] not in model.names and (record.lacks or (is_cascade and p.value["policy_version"] != own))
     )
-    policies = Counter(
-        p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != policy_version(model)
-    )
+    policies = Counter(p.value["policy_version"] for p, _ in judged if p.value["policy_version"] != own)
     vectors = sum(_lacks_inputs(model, record) for _, record in judged)
     return [
         *(
@@ -165,7 +163,12 @@ def _lacks_inputs(model: Model, record: Published) -> bool:
 
 
 def _check_references(
-    plan: PipelinePlan, model: Model, prediction: Published, record: Published, findings: PredictionFindings
+    plan: PipelinePlan,
+    model: Model,
+    policy: str,
+    prediction: Published,
+    record: Published,
+    findings: PredictionFindings,
 ) -> None:
     value, features = prediction.value, record.value
     served = [
@@ -190,11 +193,11 @@ def _check_references(
     # A view that was removed, or has a new version, cannot be compared.
     if plan.views[0].name in record.lacks:
         del expected["entity"]
-    is_of_earlier = bool(record.lacks) or value["policy_version"] != policy_version(model)
+    is_of_earlier = bool(record.lacks) or value["policy_version"] != policy
     # An earlier definition may have named another model; of a cascade, `check_cascade` knows which one decides.
     if record.lacks or model.cascade is not None:
         del expected["model"]
-    if model.cascade is not None and not is_of_earlier and value["model"] not in (model.name, model.cascade.strong):
+    if model.cascade is not None and not is_of_earlier and value["model"] not in model.names:
         findings.mismatch(f"{prediction.place_in('predictions')}: model {value['model']!r} is none of the cascade")
     if model.cascade is None and not is_of_earlier and value.get("cascade") is not None:
         findings.mismatch(f"{prediction.place_in('predictions')}: has a cascade, the definition has none")
@@ -244,11 +247,12 @@ def _check_scores(
     contributions_of: Callable[[str], Scorer | None],
     findings: PredictionFindings,
 ) -> None:
+    policy = policy_version(model)
+    # `check_other_views` judges these.
+    others = [place for place, name in enumerate(model.inputs) if ":" in name]
     for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
         pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
         vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
-        # verify.check_other_views judges these.
-        others = [place for place, name in enumerate(model.inputs) if ":" in name]
         for row, (prediction, record) in enumerate(pairs):
             # The prediction says what was scored.
             if len(prediction.value["vector"]) == 4 * len(model.inputs):
@@ -269,20 +273,21 @@ def _check_scores(
         tolerance = tolerance_of(version)
         for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
             findings.judged.append((prediction, vector))
-            for wrong in _wrong_in(model, prediction, vector, numbers, tolerance):
+            for wrong in _wrong_in(model, policy, prediction, vector, numbers, tolerance):
                 findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
-        for (prediction, _), wrong in _wrong_reasons(model, pairs, vectors, contributions_of(version)):
+        for (prediction, _), wrong in _wrong_reasons(model, policy, pairs, vectors, contributions_of(version)):
             findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
 
 
 def _wrong_reasons(
     model: Model,
+    policy: str,
     pairs: Sequence[tuple[Published, Published]],
     vectors: npt.NDArray[np.float32],
     contributions_of: Scorer | None,
 ) -> Iterator[tuple[tuple[Published, Published], str]]:
     """The predictions whose reasons are not the three greatest contributions to a positive score."""
-    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == policy_version(model)]
+    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == policy]
     if not judged:
         return
     found = (
@@ -305,7 +310,12 @@ def _wrong_reasons(
 
 
 def _wrong_in(
-    model: Model, prediction: Published, vector: npt.NDArray[np.float32], numbers: Sequence[float], tolerance: float
+    model: Model,
+    policy: str,
+    prediction: Published,
+    vector: npt.NDArray[np.float32],
+    numbers: Sequence[float],
+    tolerance: float,
 ) -> Iterator[str]:
     """What is wrong with a prediction, of which the vector and the version's numbers should be these."""
     value, (score, *outputs) = prediction.value, numbers
@@ -317,7 +327,7 @@ def _wrong_in(
     published = _outputs(prediction)
     if len(published) != len(outputs) or not np.allclose(published, outputs, tolerance, tolerance, equal_nan=True):
         yield f"outputs {published}, version {version} says {outputs}"
-    if value["policy_version"] == policy_version(model):
+    if value["policy_version"] == policy:
         decision = model.positive if value["score"] >= model.threshold else model.negative
         if value["decision"] != decision:
             yield f"decision {value['decision']!r} does not follow from the score"

@@ -84,32 +84,43 @@ def judge(
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
     models, cascade = run.models / pipeline.model.name, pipeline.model.cascade
-    folders = [models] if cascade is None else [models, run.models / cascade.strong]
-    versions = cache(lambda: [scorer for folder in folders for scorer in _versions(folder, pipeline.model, hosted)])
+    versions = cache(
+        lambda: [
+            scorer for name in pipeline.model.names for scorer in _versions(run.models / name, pipeline.model, hosted)
+        ]
+    )
     unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions, replays.replayed)
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
     unpredicted = too_large - predicted | unscored.positions
+
+    def scorer_of(name: str, version: str) -> Scorer:
+        return _version(run.models / name / version, hosted)
+
+    def tolerance_of(name: str, version: str) -> float:
+        return _tolerance(run.models / name / version)
+
     scored = check_predictions(
         plan,
         pipeline.model,
         {place: event for place, event in judged.events.items() if place not in unpredicted},
         of_events,
         run.predictions,
-        lambda name, version: _version(run.models / name / version, hosted),
+        scorer_of,
         excerpts=withheld.excerpts,
-        tolerance_of=lambda name, version: _tolerance(run.models / name / version),
+        tolerance_of=tolerance_of,
         contributions_of=lambda name, version: _contributions(run.models / name / version),
     )
     ways = CascadeFindings()
     if cascade is not None:
+        policy = policy_version(pipeline.model)
         ways = check_cascade(
             pipeline.name,
             pipeline.model,
-            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy_version(pipeline.model)],
-            lambda name, version: _version(run.models / name / version, hosted),
+            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy],
+            scorer_of,
             chosen_bands(models, pipeline.model),
-            lambda name, version: _tolerance(run.models / name / version),
+            tolerance_of,
         )
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)

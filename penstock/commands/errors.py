@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, naming
 from penstock.paths import STRONG
 
 
@@ -51,14 +49,3 @@ def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, pipeline=pipeline, **options)
 
     return run
-
-
-@contextmanager
-def naming(reference: str) -> Iterator[None]:
-    """Put ``reference`` for the word PIPELINE in the next step of an error: code below knows no references."""
-    try:
-        yield
-    except PenstockError as error:
-        if error.next:
-            error.next = re.sub(r"\bPIPELINE\b", lambda _: shlex.quote(reference), error.next)
-        raise

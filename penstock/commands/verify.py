@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from deploy.local.versions import server_versions
-from penstock.commands.errors import naming
 from penstock.commands.options import NewFile
 from penstock.counts import counted
+from penstock.errors import naming
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured

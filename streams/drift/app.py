@@ -53,8 +53,7 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
         raise PenstockError(
             f"pipeline {pipeline.name} declares no monitors", next="give it monitors=Monitors(inputs=(...))"
         )
-    serving = repository.serving_config(name)
-    version = serving.version if serving is not None else repository.newest(name)
+    version = repository.current(name)
     folder = repository.folder(name, version)
     reference = read_reference(folder)
     trained = tuple(monitor.name for monitor in reference.monitors)

@@ -11,8 +11,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,7 +23,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.paths import ROOT
 from penstock.settings import Settings
 from scoring.bands import ChosenBand, keep_band
 from scoring.repository import ModelRepository
@@ -39,6 +36,7 @@ from tests.scoring.scorer_bench import (
     add_model,
     define,
     load_model,
+    penstock,
     unload_model,
     wait_for,
 )
@@ -93,12 +91,6 @@ def choose_band(bench: ScorerBench, fast: int, low: float = 0.4, high: float = 0
         alpha=0.05,
     )
     keep_band(ModelRepository(bench.settings.model_repository), model.name, chosen)
-
-
-def penstock(*arguments: str, crash: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    module = ("tests.scoring.crashing_scorer", *crash) if crash else ("penstock",)
-    command = [sys.executable, "-m", *module, *arguments]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_without_a_band_a_scorer_names_the_versions_and_the_command(bench: ScorerBench) -> None:

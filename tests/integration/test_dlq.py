@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,11 +17,19 @@ from confluent_kafka import Producer
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record, read_topic
-from penstock.paths import ROOT
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.dead_letters import REPLAY_COUNT, REPLAY_OF, DeadLetter
-from tests.scoring.scorer_bench import NEVER_SCORED, ScorerBench, add_model, define, load_model, unload_model, wait_for
+from tests.scoring.scorer_bench import (
+    NEVER_SCORED,
+    ScorerBench,
+    add_model,
+    define,
+    load_model,
+    penstock,
+    unload_model,
+    wait_for,
+)
 
 PARTITIONS = 3
 # Where replays of the same letters are killed, one after the other: a point, and in which of its transactions. There is
@@ -52,16 +59,7 @@ def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ScorerBen
 
 def dlq(bench: ScorerBench, command: str, *options: str, crash: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """``penstock dlq`` as a process, which may kill itself at a point of its n-th transaction."""
-    module = ("tests.scoring.crashing_scorer", *crash) if crash else ("penstock",)
-    return subprocess.run(
-        [sys.executable, "-m", *module, "dlq", command, bench.reference, *options],
-        check=False,
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return penstock("dlq", command, bench.reference, *options, crash=crash)
 
 
 def replayed(bench: ScorerBench, *options: str) -> str:

@@ -26,12 +26,11 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
     )
     letters = list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic)))
     repository, model = settings.model_repository, pipeline.model
-    models = [model] if model.cascade is None else [model, model.strong]
     replayed = {prediction.replayed.of for prediction in predictions if prediction.replayed is not None}
     with triton_scorers(settings.triton.access, repository) as scorers:
 
         def versions() -> list[Scorer]:
-            return [scorer for one in models for scorer in _versions(repository / one.name, model, scorers)]
+            return [scorer for name in model.names for scorer in _versions(repository / name, model, scorers)]
 
         unscored = check_unscored(project.plan, model, features, letters, (), versions, replayed)
         events = {

@@ -157,6 +157,15 @@ def unload_model(pipeline: Pipeline, settings: Settings) -> None:
         server.unload(pipeline.model.name)
 
 
+def penstock(*arguments: str, crash: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """``penstock`` as a process, which may kill itself at a point of its n-th transaction."""
+    module = ("tests.scoring.crashing_scorer", *crash) if crash else ("penstock",)
+    command = [sys.executable, "-m", *module, *arguments]
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=300
+    )
+
+
 @dataclass
 class ScorerBench:
     """One pipeline on the stack: its topics, its feed and its predictions."""

@@ -19,9 +19,9 @@ from scoring.cascade import Band
 from scoring.decision import Policy
 from scoring.prediction_format import (
     CascadeIdentity,
+    CascadeScore,
     ModelIdentity,
     PredictionFormat,
-    Route,
     encode_defaulted,
     encode_emission,
     encode_integer,
@@ -40,15 +40,14 @@ FIELDS = [
 ]
 PLAN = make_plan(fields=FIELDS, views=[view_of(COUNT, name="first"), view_of(COUNT, name="second")])
 VIEWS = [(view.name, view.id) for view in PLAN.views]
-FAST = ModelIdentity("m" * 70, "3")
 FORMAT = PredictionFormat(
     "p",
     VIEWS,
     "first",
-    FAST,
+    ModelIdentity("m" * 70, "3"),
     Policy(0.5, "block", "pass"),
     kept=("loss", "o" * 70),
-    cascade=CascadeIdentity(FAST, ModelIdentity("s", "14"), Band(0.1, 0.7)),
+    cascade=CascadeIdentity(ModelIdentity("s", "14"), Band(0.1, 0.7)),
 )
 
 texts = st.text(max_size=5) | st.text(min_size=60, max_size=70)
@@ -79,7 +78,7 @@ def expected(
     score: float,
     outputs: tuple[float, ...],
     reasons: list[Reason],
-    cascade: Route | None,
+    cascade: CascadeScore | None,
 ) -> bytes:
     first = record["first"]
     by_strong = cascade is not None and cascade.in_band
@@ -122,7 +121,9 @@ def expected(
 
 NOW = encode_integer(1_800_000_000_000)
 REASONS = st.lists(st.builds(Reason, texts, st.floats(0)), max_size=3)
-ROUTES = st.none() | st.builds(Route, st.floats(0, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans())
+CASCADES = st.none() | st.builds(
+    CascadeScore, st.floats(0, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans()
+)
 KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
 
 
@@ -134,9 +135,9 @@ KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
     st.integers(0, 2**60),
     KEPT,
     REASONS,
-    ROUTES,
+    CASCADES,
 )
-def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons, route):
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons, cascade):
     located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
     assert located.plain.all()
     consumed = Consumed("features.p", 3, offset, None, None, [])
@@ -153,11 +154,11 @@ def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score,
                 NOW,
                 outputs=outputs,
                 reasons=reasons,
-                cascade=route,
+                cascade=cascade,
             )
             for parts in (copied, FORMAT.parts_of_record(record))
         }
-        assert written == {expected(record, consumed, vector, score, outputs, reasons, route)}
+        assert written == {expected(record, consumed, vector, score, outputs, reasons, cascade)}
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

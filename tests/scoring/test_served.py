@@ -92,9 +92,9 @@ def cascade(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_of_a_cascade_both_versions_are_served_with_the_band_that_was_chosen_for_them(cascade: SimpleNamespace) -> None:
     keep_band(cascade.repository, cascade.name, CHOSEN)
     with served_model(cascade.project, cascade.settings, 100) as served:
-        identity = served.cascade_identity
+        fast, identity = served.model.identity, served.cascade_identity
         assert isinstance(served.inference(Deadlines(1, 2), lambda _: None), CascadeInference)
-    assert identity == ((cascade.name, "2"), ("big", "3"), Band(CHOSEN.low, CHOSEN.high))
+    assert (fast, identity) == ((cascade.name, "2"), (("big", "3"), Band(CHOSEN.low, CHOSEN.high)))
 
 
 def test_a_cascade_without_a_band_for_its_versions_is_refused(cascade: SimpleNamespace) -> None:

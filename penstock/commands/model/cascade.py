@@ -23,7 +23,6 @@ from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from schemas.registry import registry_schemas
 from scoring.bands import FILE, keep_band
-from scoring.cascade import upper_bound
 from scoring.decision import Policy
 from scoring.repository import ModelRepository
 from streams.definitions.pipeline import Labels
@@ -91,8 +90,7 @@ def regret(pipeline: str, form: str) -> None:
     labels = _labels(project, settings)
     found = regrets(_predictions(project, settings), model.threshold, labels)
     if form == "json":
-        bounds = [upper_bound(one.audit.differing, one.audit.audited, _ALPHA) for one in found]
-        content = [{**asdict(one), "bound": bound} for one, bound in zip(found, bounds, strict=True)]
+        content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
         return
     if not found:
@@ -103,7 +101,7 @@ def regret(pipeline: str, form: str) -> None:
         print_line("band", f"fast scores from {one.low:.6g} up to {one.high:.6g}")
         share = 100 * one.by_strong / one.predictions
         print_line("strong", f"decided {one.by_strong:,} of {counted(one.predictions, 'prediction')} ({share:.3g} %)")
-        bound = 100 * upper_bound(audit.differing, audit.audited, _ALPHA)
+        bound = 100 * audit.bound(_ALPHA)
         print_line("audited", counted(audit.audited, "clear case"))
         print_line("differing", f"{audit.differing:,}: surely at most {bound:.3g} % of the clear cases")
         print_line(

@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from penstock.cli import cli
-from penstock.commands.errors import naming
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, naming
 from penstock.paths import ROOT
 
 
