@@ -115,7 +115,7 @@ PREDICTION_SCHEMA: dict[str, Any] = {
                 },
             },
             "default": [],
-            "doc": "of a positive decision: the inputs that pushed the score up most, if the version can tell",
+            "doc": "of a positive or audited decision: the inputs that pushed the score up most, if the version tells",
         },
         {
             "name": "defaulted",

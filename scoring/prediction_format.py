@@ -158,7 +158,7 @@ class PredictionFormat:
             route: ``primary`` or ``fallback``.
             scored_at: Epoch ms, from :func:`encode_integer`: a batch has one.
             outputs: The values of the outputs that are kept.
-            reasons: The reasons of a positive decision.
+            reasons: The reasons of a positive decision, or of an audited one.
             cascade: How a cascade came to the score.
         """
         event_id, event_time, entity, views, origin, defaulted = parts

@@ -135,13 +135,16 @@ class PredictionWriter:
         return [(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
     def reasons(self, vectors: FloatArray, scores: Scores) -> list[tuple[Reason, ...]]:
-        """The reasons of each score on which the decision is positive; none of the others."""
+        """The reasons of each score on which the decision is positive, or which is audited; none of the others."""
         found: list[tuple[Reason, ...]] = [()] * len(vectors)
-        positive = scores.finite & (scores.values >= self.policy.threshold)
-        by_strong = np.zeros_like(positive) if scores.cascade is None else scores.cascade.in_band
+        explained = scores.finite & (scores.values >= self.policy.threshold)
+        by_strong = np.zeros_like(explained)
+        if scores.cascade is not None:
+            explained |= scores.cascade.audited
+            by_strong = scores.cascade.in_band
         for attribution, mask in (
-            (self._attribution, positive & ~by_strong),
-            (self._strong_attribution, positive & by_strong),
+            (self._attribution, explained & ~by_strong),
+            (self._strong_attribution, explained & by_strong),
         ):
             rows = np.flatnonzero(mask)
             if attribution is not None and len(rows):

@@ -286,7 +286,7 @@ def _wrong_reasons(
     vectors: npt.NDArray[np.float32],
     contributions_of: Scorer | None,
 ) -> Iterator[tuple[tuple[Published, Published], str]]:
-    """The predictions whose reasons are not the three greatest contributions to a positive score."""
+    """The predictions whose reasons are not the three greatest contributions to a positive or an audited score."""
     judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == policy]
     if not judged:
         return
@@ -296,7 +296,8 @@ def _wrong_reasons(
     for row, contributions in zip(judged, found.tolist(), strict=True):
         value = pairs[row][0].value
         pushed = [one for one in sorted(contributions, reverse=True)[:_REASONS] if one > 0]
-        expected = pushed if value["score"] >= model.threshold else []
+        is_explained = value["score"] >= model.threshold or (value.get("cascade") or {}).get("audited", False)
+        expected = pushed if is_explained else []
         reasons = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
         own = [contributions[model.inputs.index(name)] if name in model.inputs else np.nan for name, _ in reasons]
         rounding = 1e-5 * max(1, *map(abs, contributions))

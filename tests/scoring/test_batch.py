@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from schemas.codec import Decoder, Encoder
 from schemas.columns import FEWEST
 from schemas.history import record_decoder
 from scoring.batch import Candidates, FeatureReader, encode_results
-from scoring.inference import Scores
-from scoring.prediction_format import ModelIdentity
+from scoring.cascade import Band
+from scoring.inference import CascadeScores, Scores
+from scoring.prediction_format import CascadeIdentity, ModelIdentity
 from scoring.predictions import PredictionWriter
 from scoring.reasons import Reason
 from scoring.vectors import Vectorizer
@@ -227,19 +229,44 @@ def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_i
     assert len(predictions) + len(letters) == 4
 
 
+class FirstValue:
+    """Every vector has its first value as the contribution of an input."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def top(self, vectors, count):
+        assert count == 3
+        return [(Reason(self.name, float(vector[0])),) for vector in vectors]
+
+
 def test_a_positive_prediction_has_the_reasons_of_its_score_and_a_negative_one_none(pipeline, reader, schema):
-    class Attribution:
-        """Every vector has its first value as the contribution of its first input."""
-
-        def top(self, vectors, count):
-            assert count == 3
-            return [(Reason(pipeline.model.inputs[0], float(vector[0])),) for vector in vectors]
-
+    attribution = FirstValue(pipeline.model.inputs[0])
     explaining = PredictionWriter(
-        pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), attribution=Attribution(), max_bytes=1 << 20
+        pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), attribution=attribution, max_bytes=1 << 20
     )
     batch = [consumed(n, Encoder(schema).encode(record(n, event={"amount": 2.0 + n}))) for n in range(3)]
     candidates = reader.decode(batch, NOW).candidates
     predictions, _ = encode_results(candidates, scores_of(0.9, 0.1, float("nan")), explaining, NOW)
     found = [record_decoder("prediction").decode(prediction.value)["reasons"] for prediction in predictions]
     assert found == [[{"input": pipeline.model.inputs[0], "contribution": 2.0}], []]
+
+
+def test_the_strong_model_gives_the_reasons_in_the_band_and_the_fast_one_all_others_even_of_audited_negatives(
+    pipeline, reader, schema
+):
+    explaining = PredictionWriter(
+        pipeline,
+        compile_plan(pipeline),
+        ModelIdentity("taps", "1"),
+        attribution=FirstValue("fast"),
+        cascade=CascadeIdentity(ModelIdentity("strong", "1"), Band(0.2, 0.7)),
+        strong_attribution=FirstValue("strong"),
+        max_bytes=1 << 20,
+    )
+    values, in_band, audited = [0.9, 0.6, 0.1, 0.1], [False, True, False, False], [False, False, True, False]
+    strong = np.array([np.nan, 0.6, 0.1, np.nan])
+    cascade = CascadeScores(np.array(values), strong, np.array(in_band), np.array(audited))
+    candidates_ = candidates(reader, schema, *(record(n) for n in range(4)))
+    reasons = explaining.reasons(candidates_.vectors, replace(scores_of(*values), cascade=cascade))
+    assert [[one.input for one in each] for each in reasons] == [["fast"], ["strong"], ["fast"], []]

@@ -228,6 +228,30 @@ def test_the_reasons_of_a_positive_score_are_the_inputs_that_push_it_up_most() -
     assert wrong([with_value(named[0], reasons=named[4].value["reasons"]), *named[1:]]) == 1
 
 
+def test_an_audited_event_has_the_reasons_of_its_score_whatever_its_decision() -> None:
+    model = MODEL.model_copy(update={"cascade": Cascade(strong="s")})
+    events, features, predictions = world(3)  # all scores are negative
+    audited = [
+        with_value(one, policy_version=policy_version(model), cascade={"audited": n == 2})
+        for n, one in enumerate(predictions)
+    ]
+
+    def wrong(contributions: float, reasons: list[dict[str, Any]]) -> int:
+        return check_predictions(
+            PLAN,
+            model,
+            events,
+            features,
+            [*audited[:2], with_value(audited[2], reasons=reasons)],
+            lambda *_: double_of_first,
+            contributions_of=lambda *_: lambda vectors: np.full_like(vectors, [contributions, -1.0]),
+        ).mismatches
+
+    reasons = [{"input": "event.x", "contribution": 0.2}]
+    assert wrong(0.2, reasons) == wrong(-1.0, []) == 0
+    assert wrong(0.2, []) == wrong(-1.0, reasons) == wrong(0.3, reasons) == 1
+
+
 def test_a_model_that_is_none_of_the_cascade_and_a_cascade_that_is_not_declared_are_found() -> None:
     events, features, predictions = world(3)
     cascaded = MODEL.model_copy(update={"cascade": Cascade(strong="big")})
