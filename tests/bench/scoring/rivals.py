@@ -34,44 +34,21 @@ BATCH = 1_024
 Infer = Callable[[FloatArray], FloatArray]
 
 
-class Rig:
-    """What every rival needs: clients, the model on a server, and the records as Python has them."""
+class Records:
+    """Feature records and predictions as Python has them."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, out: str, *, transactional: bool) -> None:
-        self.pipeline, self.out = pipeline, out
-        self.kafka = settings.kafka.access.client()
-        group = {"group.id": f"bench-{out}", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
-        self.consumer = Consumer({**self.kafka, **group, "enable.auto.commit": not transactional})
-        self.consumer.subscribe([pipeline.features_topic])
-        # As the scorer's: without the short backoff, each transaction waits a tenth of a second.
-        fast = {"retry.backoff.ms": 1, "linger.ms": 0, "compression.type": "lz4", "delivery.report.only.error": True}
-        identity = {"transactional.id": f"bench-{out}"} if transactional else {}
-        self.producer = Producer({**self.kafka, **fast, **identity})
-        if transactional:
-            self.producer.init_transactions(30)
+    def __init__(self, pipeline: Pipeline) -> None:
         plan = compile_plan(pipeline)
+        self.pipeline = pipeline
         self.views = [(view.name, view.id) for view in plan.views]
         self.decoder, self.encoder = Decoder(features_schema(plan)), Encoder(PREDICTION_SCHEMA)
         self.vectorizer = Vectorizer(pipeline.model.inputs)
-        self.stopped = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: self.stopped.set())
-
-    def commit(self, messages: list[Message], values: list[bytes]) -> None:
-        """Write a value for each message, and the offsets after them, in one transaction."""
-        group = self.consumer.consumer_group_metadata()
-        self.producer.begin_transaction()
-        for message, value in zip(messages, values, strict=True):
-            self.producer.produce(self.out, value, message.key(), message.partition())
-        ends = {message.partition(): message.offset() + 1 for message in messages}
-        offsets = [TopicPartition(self.pipeline.features_topic, partition, end) for partition, end in ends.items()]
-        self.producer.send_offsets_to_transaction(offsets, group, 30)
-        self.producer.commit_transaction(30)
 
     def predictions(self, messages: list[Message], infer: Infer) -> list[bytes]:
         """Decode, score and encode messages record by record, with one call to the model."""
         records = [self.decoder.decode(message.value()) for message in messages]
         vectors = self.vectorizer.vectors(records)
-        rows = zip(messages, records, packed_vectors(vectors), infer(vectors).tolist(), strict=True)
+        rows = zip(messages, records, packed_vectors(vectors), infer(vectors)[:, 0].tolist(), strict=True)
         return [self.encoder.encode(self._prediction(*row)) for row in rows]
 
     def _prediction(self, message: Message, record: dict[str, Any], vector: bytes, score: float) -> dict[str, Any]:
@@ -97,6 +74,37 @@ class Rig:
             "outputs": [],
             "reasons": [],
         }
+
+
+class Rig:
+    """What every rival needs: clients, and the records as Python has them."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, out: str, *, transactional: bool) -> None:
+        self.pipeline, self.out = pipeline, out
+        self.kafka = settings.kafka.access.client()
+        group = {"group.id": f"bench-{out}", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+        self.consumer = Consumer({**self.kafka, **group, "enable.auto.commit": not transactional})
+        self.consumer.subscribe([pipeline.features_topic])
+        # As the scorer's: without the short backoff, each transaction waits a tenth of a second.
+        fast = {"retry.backoff.ms": 1, "linger.ms": 0, "compression.type": "lz4", "delivery.report.only.error": True}
+        identity = {"transactional.id": f"bench-{out}"} if transactional else {}
+        self.producer = Producer({**self.kafka, **fast, **identity})
+        if transactional:
+            self.producer.init_transactions(30)
+        self.records = Records(pipeline)
+        self.stopped = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self.stopped.set())
+
+    def commit(self, messages: list[Message], values: list[bytes]) -> None:
+        """Write a value for each message, and the offsets after them, in one transaction."""
+        group = self.consumer.consumer_group_metadata()
+        self.producer.begin_transaction()
+        for message, value in zip(messages, values, strict=True):
+            self.producer.produce(self.out, value, message.key(), message.partition())
+        ends = {message.partition(): message.offset() + 1 for message in messages}
+        offsets = [TopicPartition(self.pipeline.features_topic, partition, end) for partition, end in ends.items()]
+        self.producer.send_offsets_to_transaction(offsets, group, 30)
+        self.producer.commit_transaction(30)
 
     def batches(self, size: int, timeout_s: float) -> Any:
         """Batches of messages until the process shall stop."""
@@ -132,14 +140,14 @@ def embedded(pipeline: Pipeline, settings: Settings, out: str) -> None:
     """The model within the process, records as dicts, a transaction for each batch."""
     rig, infer = Rig(pipeline, settings, out, transactional=True), in_process(pipeline, settings)
     for messages in rig.batches(BATCH, 0.005):
-        rig.commit(messages, rig.predictions(messages, infer))
+        rig.commit(messages, rig.records.predictions(messages, infer))
 
 
 def per_message_exactly_once(pipeline: Pipeline, settings: Settings, out: str) -> None:
     """One call to Triton and one transaction for each message."""
     rig, infer = Rig(pipeline, settings, out, transactional=True), triton(pipeline, settings)
     for messages in rig.batches(1, 0.2):
-        rig.commit(messages, rig.predictions(messages, infer))
+        rig.commit(messages, rig.records.predictions(messages, infer))
 
 
 def thread_per_message(pipeline: Pipeline, settings: Settings, out: str) -> None:
@@ -147,7 +155,7 @@ def thread_per_message(pipeline: Pipeline, settings: Settings, out: str) -> None
     rig, infer = Rig(pipeline, settings, out, transactional=False), triton(pipeline, settings)
 
     def score(message: Message) -> None:
-        (value,) = rig.predictions([message], infer)
+        (value,) = rig.records.predictions([message], infer)
         rig.producer.produce(out, value, message.key(), message.partition())
         rig.producer.poll(0)
 
