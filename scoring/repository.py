@@ -47,6 +47,10 @@ Backend = Literal["python", "onnxruntime", "fil"]
 
 MAX_BATCH_SIZE = 4096
 _QUEUE_DELAY_US = 200
+# A request gives its own deadline, up to this; when that is over, nobody waits for the scores any more.
+_LONGEST_WAIT_US = 10_000_000
+# A scorer has one request under way for each of its models. Beyond so many, those at the end would come too late.
+_MOST_WAITING = 128
 
 
 @dataclass(frozen=True)
@@ -360,6 +364,11 @@ def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
         name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)]
     )
     config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
+    queue = config.dynamic_batching.default_queue_policy
+    queue.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+    queue.default_timeout_microseconds = _LONGEST_WAIT_US
+    queue.allow_timeout_override = True
+    queue.max_queue_size = _MOST_WAITING
     group = model_config_pb2.ModelInstanceGroup
     kinds = {"python": group.KIND_CPU, "onnxruntime": group.KIND_GPU, "fil": group.KIND_AUTO}
     config.instance_group.add(kind=kinds[serving.backend], count=1)

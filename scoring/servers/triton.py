@@ -27,6 +27,7 @@ _REQUEST_S = 5.0
 # A load returns when the model is ready: each version starts a process that imports numpy and onnxruntime.
 _LOAD_S = 60.0
 _LATE = "StatusCode.DEADLINE_EXCEEDED"
+_QUEUED_TOO_LONG = "Request timeout expired"
 _INVALID = "StatusCode.INVALID_ARGUMENT"
 # The output of a model by the name of its input.
 _OUTPUTS = {INPUT: OUTPUT, FIL_INPUT: FIL_OUTPUT}
@@ -160,10 +161,11 @@ class TritonServer:
                 model_version=str(version),
                 outputs=[InferRequestedOutput(_OUTPUTS[name])],
                 client_timeout=deadline_s,
+                timeout=None if deadline_s is None else round(deadline_s * 1e6),
             )
         except (InferenceServerException, grpc.RpcError) as error:
             kind = _RefusedError if _status(error) == _INVALID else InferenceError
-            raise kind(_describe(error), late=_status(error) == _LATE) from error
+            raise kind(_describe(error), late=_is_late(error)) from error
         try:
             output = result.as_numpy(_OUTPUTS[name])
         except (ValueError, TypeError) as error:  # its bytes are not what its shape says
@@ -230,6 +232,11 @@ class TritonServer:
 
 def _status(error: Exception) -> str | None:
     return error.status() if isinstance(error, InferenceServerException) else None
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether the deadline passed on the way, or in Triton's queue: then Triton has not computed the scores."""
+    return _status(error) == _LATE or _QUEUED_TOO_LONG in _message(error)
 
 
 def _message(error: Exception) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
 from backfill.parquet import Backfill
 from backfill.training_parquet import read_training_set
@@ -36,6 +39,7 @@ from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import open_project
 from tests.backfills import write_backfill
+from tests.scoring.scorer_bench import wait_for
 
 EVENTS = 800
 DEFINITION = '''
@@ -219,6 +223,45 @@ def test_concurrent_requests_get_their_own_scores(world: ModelWorld) -> None:
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(np.concatenate([answers[start] for start in sorted(answers)]), expected)
+
+
+def test_triton_does_not_compute_a_request_whose_deadline_passes_in_its_queue(
+    world: ModelWorld, tmp_path: Path
+) -> None:
+    name, calls, go_on = world.pipeline.model.name, tmp_path / "calls", tmp_path / "go-on"
+    world.train()
+    script = world.repository.folder(name, 1) / "model.py"
+    waiting = f"""        import pathlib, time
+        with open({str(calls)!r}, "a") as file:
+            file.write("a call\\n")
+        while not pathlib.Path({str(go_on)!r}).exists():
+            time.sleep(0.01)
+"""
+    begin = "        vectors = [pb_utils"
+    text = script.read_text(encoding="utf-8")
+    assert text.count(begin) == 1
+    script.write_text(text.replace(begin, waiting + begin), encoding="utf-8")
+    write_hashes(script.parent)
+    load_version(world.repository, TritonServer(world.settings.triton.access), name)
+
+    def ask(deadline_s: float) -> np.ndarray:
+        return TritonServer(world.settings.triton.access).infer(name, 1, vectors(1), deadline_s)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, 10.0)
+        wait_for(calls.exists, 10, "the first call")
+        tensor = InferInput("features", [1, 3], "FP32")
+        tensor.set_data_from_numpy(vectors(1))
+        client = InferenceServerClient(**world.settings.triton.access.client())
+        # Without a deadline of the client, so that it is Triton that answers.
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*Request timeout expired"):
+            client.infer(name, [tensor], model_version="1", timeout=100_000)
+        with pytest.raises(InferenceError) as late:
+            ask(0.1)
+        assert late.value.late
+        go_on.touch()
+        assert len(first.result()) == len(ask(10.0)) == 1
+    assert calls.read_text().splitlines() == ["a call"] * 2
 
 
 def test_a_second_version_loads_beside_the_first_without_a_failed_request(world: ModelWorld) -> None:

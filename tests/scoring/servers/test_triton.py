@@ -47,6 +47,7 @@ def entry(version, state, reason="", name="taps"):
 
 UNAVAILABLE = InferenceServerException("failed to connect", status="StatusCode.UNAVAILABLE")
 LATE = InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
+EXPIRED = InferenceServerException("Request timeout expired", status="StatusCode.UNAVAILABLE")
 INTERNAL = InferenceServerException("backend not found;\nTraceback", status="StatusCode.INTERNAL")
 
 
@@ -54,6 +55,15 @@ INTERNAL = InferenceServerException("backend not found;\nTraceback", status="Sta
 def test_an_error_of_a_call_is_an_inference_error_that_names_the_status(error):
     with pytest.raises(InferenceError, match=f"{error.status()}: {error.message().splitlines()[0]}"):
         server(infer=error).infer("taps", 2, np.zeros((1, 1), dtype=np.float32), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_late"), [(LATE, True), (EXPIRED, True), (UNAVAILABLE, False), (INTERNAL, False)], ids=str
+)
+def test_a_deadline_that_passed_on_the_way_or_in_tritons_queue_is_late(error, is_late):
+    with pytest.raises(InferenceError) as caught:
+        server(infer=error).infer("taps", 2, np.zeros((1, 1), dtype=np.float32), 0.2)
+    assert caught.value.late is is_late
 
 
 class Answer:
