@@ -17,6 +17,9 @@ from schemas.codec import Registry
 from schemas.columns import ColumnReader
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
+from scoring.gates.report import Report as GateReport
+from scoring.gates.report import evidence
+from scoring.overview import overviews
 from scoring.repository import ModelRepository
 from scoring.trained_model import Importance
 from streams.plan.project import Project
@@ -78,6 +81,25 @@ class ReportedAlert(_EvidenceModel):
     current: float
 
 
+class GateResult(_EvidenceModel):
+    """What one gate found, in words; ``n`` counts the events or calls that it saw."""
+
+    verdict: str
+    gate: str
+    where: str
+    n: int
+    measured: str
+    passes: str
+
+
+class Gates(_EvidenceModel):
+    """What the gates said of the model on ``events`` that it was not trained on, when it was promoted."""
+
+    verdict: str
+    events: int
+    results: tuple[GateResult, ...]
+
+
 class Evidence(_EvidenceModel):
     """The report's data for one pipeline.
 
@@ -96,6 +118,7 @@ class Evidence(_EvidenceModel):
     monitors: tuple[str, ...]
     alerts: tuple[ReportedAlert, ...]
     importance: tuple[Importance, ...]
+    gates: Gates | None
 
 
 def collect_evidence(
@@ -138,7 +161,25 @@ def collect_evidence(
         monitors=monitors.names() if monitors else (),
         alerts=decode_alerts(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
         importance=models.manifest(name, models.newest(name)).importance,
+        gates=_gates(overviews(models, name)[-1].report),
     )
+
+
+def _gates(report: GateReport | None) -> Gates | None:
+    if report is None:
+        return None
+    results = (
+        GateResult(
+            verdict=one.verdict.value,
+            gate=one.gate,
+            where=one.where,
+            n=one.n,
+            measured=evidence(one),
+            passes=one.limit,
+        )
+        for one in report.results
+    )
+    return Gates(verdict=report.verdict.value, events=report.events, results=tuple(results))
 
 
 def summarise_scores(scores: NDArray[np.float64], truth: NDArray[np.int8], threshold: float) -> Scores:

@@ -129,15 +129,17 @@ class _PipelineDemo:
         self._step("backfill", "backfill the history's features to Parquet")
         # It reads the raw events: it needs nothing of what the job and the sinks are still doing.
         self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
-        self._step("train", "train a model on the backfill and load it")
-        seed = str(parameters.seed)
-        self._call("model", "train", name, "--backfill", out, "--until", str(until), "--seed", seed)
-        self._call("model", "load", name)
+        self._step("train", "train a model on three quarters of the history, and judge it on the rest")
+        trained_until, seed = begin + (until - begin) * 3 // 4, str(parameters.seed)
+        self._call("model", "train", name, "--backfill", out, "--until", str(trained_until), "--seed", seed)
+        # The demo shows what the gates say, and goes on whatever it is.
+        self._call("model", "promote", name, "1", "--backfill", out, "--override", "the first model of a demo")
+        self._call("model", "card", name, "1", "--out", str(self._backfill.with_name("card.html")))
         self._predictions = PredictionReader(
             self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive
         )
         try:
-            measured = self._score(messages, until)
+            measured = self._score(messages, trained_until)
         finally:
             self._predictions.stop()
             if self._alerts is not None:

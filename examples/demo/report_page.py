@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.demo import figures
-from examples.demo.evidence import Evidence
+from examples.demo.evidence import Evidence, Gates
 from examples.demo.figures import Figure, LegendEntry
 from examples.demo.formats import milliseconds
 from examples.demo.markup import Child, Element, append_children, el, html
@@ -112,7 +112,38 @@ def _pipeline(name: str, one: PipelineReport, run: PipelineRun) -> Element:
         shown.append(figures.live_latency(run.measured.latencies_ms))
     shown += [figures.scores(run.evidence), figures.calibration(run.evidence), figures.importance(run.evidence)]
     parts.append(el("div", {"class": "figures"}, *(_figure(one) for one in shown)))
+    if run.evidence.gates is not None:
+        parts += _gates(name, run.evidence.gates)
     return el("section", {"id": name, "class": "pipeline"}, *parts)
+
+
+def _gates(name: str, gates: Gates) -> list[Child]:
+    """What the gates said of the model before it was served."""
+    passed = gates.verdict == "pass"
+    badge = el("span", {"class": f"badge {'passed' if passed else 'warned'}"}, gates.verdict)
+    card = el("a", {"href": f"{name}/card.html"}, "model card")
+    text = (
+        f"Before it was served, the model was judged on {gates.events:,} labelled events that are later than its "
+        f"training. {'' if passed else 'The demo served it all the same. '}See also its "
+    )
+    head = el(
+        "tr", {}, *(el("th", {"scope": "col"}, one) for one in ("verdict", "gate", "where", "n", "found", "passes"))
+    )
+    rows = [
+        el(
+            "tr",
+            {},
+            el("td", {"class": one.verdict}, one.verdict),
+            *(el("td", {}, text) for text in (one.gate, one.where, f"{one.n:,}", one.measured, one.passes)),
+        )
+        for one in gates.results
+    ]
+    table = el("table", {"class": "gates"}, el("thead", {}, head), el("tbody", {}, *rows))
+    return [
+        el("h3", {"class": "gates"}, "Gates", badge),
+        el("p", {}, text, card, "."),
+        el("div", {"class": "scroll"}, table),
+    ]
 
 
 def _key_numbers(one: PipelineReport) -> Element:

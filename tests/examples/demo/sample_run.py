@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from examples.demo.evidence import Evidence, ReportedAlert, summarise_scores
+from examples.demo.evidence import Evidence, GateResult, Gates, ReportedAlert, summarise_scores
 from examples.demo.report_page import PipelineRun
 from examples.demo.timeline import Recorder, Timeline
 from scoring.trained_model import Importance
@@ -13,6 +13,7 @@ from verify.report import Latency, ModelReport, PipelineReport, Report
 
 DAY_MS = 86_400_000
 DRIFT_MS = 35 * DAY_MS
+LESS = "at most 0.00117 more than a constant score, which is 5%"
 
 
 def timeline() -> Timeline:
@@ -64,6 +65,18 @@ def evidence(drift_from_ms: int | None = DRIFT_MS) -> Evidence:
             Importance(input=f"{view}.feature_{n}_24h", loss=0.02 / (n + 1), spread=0.001)
             for n in range(9)
             for view in ("card_spend", "terminal_risk")
+        ),
+        gates=Gates(
+            verdict="inconclusive",
+            events=7_311,
+            results=tuple(
+                GateResult(verdict=verdict, gate=gate, where=where, n=1_462, measured=measured, passes=passes)
+                for verdict, gate, where, measured, passes in (
+                    ("pass", "quality", "all events", "brier loss, difference -0.0032 (-0.0041 to -0.0023)", LESS),
+                    ("inconclusive", "calibration", "all events", "slope 0.93 (0.71 to 1.15)", "0.8 to 1.25"),
+                    ("fail", "fairness", "event.country=AT", "false positives 0.6 (0.5 to 0.7)", "0.8 to 1.25 times"),
+                )
+            ),
         ),
     )
 
