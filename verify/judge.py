@@ -24,6 +24,7 @@ from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
+from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
 from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
@@ -151,6 +152,14 @@ def judge(
             run.labels,
             lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
         )
+    gates = check_gates(
+        plan,
+        pipeline,
+        run.models,
+        run.backfill,
+        {} if labels is None else known_labels(labels, run.labels, project.schemas, registry),
+        scorer_of,
+    )
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
@@ -172,6 +181,7 @@ def judge(
         cassandra,
         replayed,
         trained,
+        gates,
         drift,
     ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
@@ -216,6 +226,9 @@ def judge(
         training_sets=trained.versions,
         training_sets_checked=trained.checked,
         training_mismatches=trained.mismatches,
+        gate_reports=gates.reports,
+        gate_reports_checked=gates.checked,
+        gate_mismatches=gates.mismatches,
         drift_from_ms=drift_from_ms,
         drift_alerts=drift.alerts,
         false_alarms_before_drift=drift.false_alarms if drift_from_ms is not None else 0,

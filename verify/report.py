@@ -99,6 +99,9 @@ class PipelineReport(BaseModel):
     training_sets: int = 0
     training_sets_checked: int = 0
     training_mismatches: int = 0
+    gate_reports: int = 0
+    gate_reports_checked: int = 0
+    gate_mismatches: int = 0
     drift_from_ms: int | None
     drift_alerts: int
     false_alarms_before_drift: int
@@ -132,6 +135,7 @@ class PipelineReport(BaseModel):
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
             "backfill_mismatches": "backfilled values or rows differ from what was served",
             "training_mismatches": "models were not trained on the backfill and the labels known by then",
+            "gate_mismatches": "reports of gates or promotions do not hold",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",
             "drift_alert_duplicates": "drift alerts were published more than once",

@@ -108,6 +108,7 @@ def _summary(report: PipelineReport) -> list[str]:
         f"{counted(report.cassandra_rows, 'row')} in Cassandra",
         f"backfill     {counted(report.backfill_rows, 'row')}",
         f"training     {report.training_sets_checked:,} of {report.training_sets:,} training sets built again",
+        f"gates        {report.gate_reports_checked:,} of {counted(report.gate_reports, 'report')} judged again",
         f"drift        {counted(report.drift_alerts, 'alert')}",
     ]
 

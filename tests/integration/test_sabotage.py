@@ -6,6 +6,8 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -15,12 +17,15 @@ from penstock.kafka.reading import Record
 from penstock.paths import BUILD
 from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
-from tests.verify.sabotage import backfill, drift, features, predictions, raw_events, replays, stores, training, updates  # noqa: F401 - they add mutants
+from tests.verify import sabotage
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant, NothingToChangeError
 from verify.judge import judge
 from verify.measured import Measured
 from verify.report import PipelineReport
 from verify.run_data import RunData
+
+for module in iter_modules(sabotage.__path__):
+    import_module(f"{sabotage.__name__}.{module.name}")  # it adds its mutants to the catalogue
 
 REPORT = BUILD / "verify" / "mutants.json"
 
@@ -53,6 +58,7 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert len(of_events) < report.features_emitted, "there are no timers"
     assert report.features_checked == report.features_total
     assert report.training_sets_checked == 1
+    assert report.gate_reports == report.gate_reports_checked == 1
     assert sum(prediction.replayed is not None for prediction in recorded[1].predictions) == UNSCORED
     assert report.letters_replayed > UNSCORED, "no raw event was put back"
     assert sum(b"; not put back: " in (value or b"") for _, value in _headers(recorded[1].dead_letters[0])) == 1

@@ -1,0 +1,102 @@
+"""Sets of labelled vectors, built a second time from a backfill and the raw labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from streams.plan.model import PipelinePlan
+from verify.categories import codes
+from verify.labels import Label
+from verify.run_data import BackfillData
+
+_PLACE = ("source.timestamp", "source.partition", "source.offset")
+
+
+@dataclass(frozen=True)
+class LabelledVectors:
+    """N labelled events in the order of their time and id.
+
+    ``times`` are int64 [N], epoch ms, ``vectors`` float32 [N, inputs]; ``views`` has ``version:hash`` of each view.
+    """
+
+    inputs: tuple[str, ...]
+    views: Mapping[str, str]
+    ids: Sequence[str]
+    times: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
+    labels: Sequence[Label]
+
+    def data_hash(self, task: str, positive: str | None) -> str:
+        """The SHA-256 of names, ids, event times, vectors and labels, as manifests have it."""
+        digest = hashlib.sha256(json.dumps([self.inputs, self.views, self.ids], sort_keys=True).encode())
+        digest.update(self.times.astype("<i8").tobytes())
+        digest.update(self.vectors.astype("<f4").tobytes())
+        digest.update(self._label_bytes(task, positive))
+        return digest.hexdigest()
+
+    def _label_bytes(self, task: str, positive: str | None) -> bytes:
+        """Labels as the hash has them: 0 or 1, a value, or the place of a class among all, with all classes."""
+        if task == "multiclass":
+            classes = sorted(set(map(str, self.labels)))
+            places = np.array([classes.index(str(label)) for label in self.labels], dtype="<i2")
+            return places.tobytes() + json.dumps([classes, positive]).encode()
+        return np.array(self.labels, dtype="<f8" if task == "regression" else np.int8).tobytes()
+
+
+def views_of(plan: PipelinePlan, inputs: Sequence[str]) -> dict[str, str]:
+    """The version and hash of each view that the inputs name."""
+    names = {name.partition(".")[0] for name in inputs}
+    return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names}
+
+
+def columns_of(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
+    """The columns of a backfill that are needed."""
+    return {"event_id", "event_time", *_PLACE, *inputs, *(f"{view}.as_of" for view in views_of(plan, inputs))}
+
+
+def labelled_vectors(
+    plan: PipelinePlan,
+    backfill: BackfillData,
+    inputs: Sequence[str],
+    categories: Sequence[str],
+    labels: Mapping[str, Label],
+    until_ms: int,
+) -> LabelledVectors:
+    """The labelled events of a backfill of which nothing is later than ``until_ms``; of one id, the first counts."""
+    views = views_of(plan, inputs)
+    columns = {name: _values(backfill.rows[name]) for name in columns_of(plan, inputs)}
+    columns |= {name: codes(columns[name]) for name in categories}
+    ids, times = columns["event_id"], columns["event_time"]
+    places = list(zip(*(columns[name] for name in _PLACE), strict=True))
+    first: dict[str, int] = {}
+    for number, event_id in enumerate(ids):
+        first[event_id] = min(number, first.get(event_id, number), key=places.__getitem__)
+    dates = zip(times, *(columns[f"{view}.as_of"] for view in views), strict=True)
+    known_at = [max(time for time in of_row if time is not None) for of_row in dates]
+    chosen = [number for event_id, number in first.items() if event_id in labels and known_at[number] <= until_ms]
+    order = sorted(chosen, key=lambda number: (times[number], ids[number]))
+    with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
+        cells = [np.array(columns[name], dtype=np.float64)[order].astype(np.float32) for name in inputs]
+    names = [ids[number] for number in order]
+    return LabelledVectors(
+        tuple(inputs),
+        views,
+        names,
+        np.array([times[number] for number in order], dtype=np.int64),
+        np.stack(cells, axis=1),
+        [labels[event_id] for event_id in names],
+    )
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, times as epoch milliseconds."""
+    values: list[Any] = (column.cast("int64") if pa.types.is_timestamp(column.type) else column).to_pylist()
+    return values
