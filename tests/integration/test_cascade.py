@@ -26,6 +26,7 @@ import pytest
 from penstock.settings import Settings
 from scoring.bands import ChosenBand, keep_band
 from scoring.repository import ModelRepository
+from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from tests.integration.test_scoring import EAGER
 from tests.integration.verified import verified, verified_cascade
@@ -171,13 +172,24 @@ def sabotaged(found: PredictionFindings, mutant: Callable[[dict[str, Any]], bool
     raise AssertionError(f"{mutant} has nothing to change")
 
 
+# What Triton may answer instead of its scores, and what the scorer then says.
+NONSENSE = {
+    "np.full_like(scores, np.nan)": "it returned no finite number for",
+    "np.repeat(scores, 2, axis=1)": "2 numbers came for each row, the version has 1",
+    "scores[:-1]": "rows were sent, and float32 of shape",
+}
+
+
 class Trials:
-    """What happens to a cascade under load: each ends with what it ended with working again."""
+    """What happens to a cascade under load: each ends with all that it broke working again.
+
+    ``emitted`` are the events that they emit themselves.
+    """
 
     def __init__(self, bench: ScorerBench, stack: Any) -> None:
         self._bench = bench
         self._stack = stack
-        self.refused: list[tuple[int, int]] = []
+        self.emitted: list[tuple[int, int]] = []
 
     def all(self) -> list[Callable[[], None]]:
         return [
@@ -186,6 +198,7 @@ class Trials:
             partial(self._while_scoring, partial(self._stack.restart, "kafka")),
             partial(self._while_scoring, self._restart_triton),
             partial(self._while_scoring, self._freeze_triton, "--deadline-ms", "300"),
+            *(partial(self._answer_nonsense, answer, said) for answer, said in NONSENSE.items()),
             partial(self._while_scoring, self._refuse),
             partial(self._while_scoring, self._replace_model),
             partial(self._while_scoring, self._replay),
@@ -222,11 +235,26 @@ class Trials:
         finally:
             os.kill(frozen, signal.SIGCONT)
 
+    def _answer_nonsense(self, answer: str, said: str) -> None:
+        with self._bench.scoring("0", *EAGER) as process:
+            process.wait_for_log("assigned")
+            with answering(self._bench, answer):
+                deadline = time.monotonic() + 60
+                while said not in process.log():
+                    assert time.monotonic() < deadline, process.log()
+                    self._emit()
+                    time.sleep(0.05)
+
+    def _emit(self, amount: float = 1.0) -> None:
+        """Emit an event of its own: the feed runs at the same time. Its score is below the band."""
+        event = len(self.emitted) % PARTITIONS, 10_000_000 + len(self.emitted)
+        activity = self._bench.record(*event)["activity"] | {"amount_sum_1h": None, "count_1h": 16}
+        self._bench.emit(*event, event={"amount": amount}, activity=activity)
+        self.emitted.append(event)
+
     def _refuse(self) -> None:
-        for number in range(LETTERS):
-            event = number % PARTITIONS, 10_000_000 + number
-            self._bench.emit(*event, event={"amount": NEVER_SCORED})
-            self.refused.append(event)
+        for _ in range(LETTERS):
+            self._emit(NEVER_SCORED)
         wait_for(lambda: len(self._bench.dead_letters()) == LETTERS, 90, "the letters of events without a number")
 
     def _replace_model(self) -> None:
@@ -248,7 +276,7 @@ def test_whatever_fails_each_event_is_predicted_once_by_the_model_of_its_route(b
     add_models(bench)
     choose_band(bench, 1)
     trials = Trials(bench, stack)
-    steps, refused = trials.all(), trials.refused
+    steps = trials.all()
     for step, share in zip(steps, shares(EVENTS, len(steps)), strict=True):
         feeder = threading.Thread(target=feed, args=(bench, share))
         feeder.start()
@@ -259,14 +287,15 @@ def test_whatever_fails_each_event_is_predicted_once_by_the_model_of_its_route(b
         bench.wait_until_drained(300)
 
     answered = Counter(bench.scored_events())
-    assert sorted(answered) == sorted([*bench.sent, *refused])
+    assert sorted(answered) == sorted([*bench.sent, *trials.emitted])
     assert set(answered.values()) == {1}
     assert len(bench.sent) == EVENTS
+    events = EVENTS + len(trials.emitted)
     found, unscored = verified(bench)
-    assert (found.predictions, found.examples, found.gaps, found.unchecked) == (EVENTS + LETTERS, [], 0, [])
+    assert (found.predictions, found.examples, found.gaps, found.unchecked) == (events, [], 0, [])
     assert (unscored.examples, unscored.unchecked) == ([], [])
     ways = verified_cascade(bench, found)
-    assert (ways.predictions, ways.examples, ways.unchecked) == (EVENTS + LETTERS, [], [])
+    assert (ways.predictions, ways.examples, ways.unchecked) == (events, [], [])
     assert min(ways.by_strong, ways.audited, ways.differing) > 0
     assert_in_order(bench)
     for name, sabotage in MUTANTS.items():
@@ -274,10 +303,31 @@ def test_whatever_fails_each_event_is_predicted_once_by_the_model_of_its_route(b
     said = penstock("model", "regret", bench.reference, "--format", "json")
     regrets = json.loads(said.stdout)
     assert {(one["fast_version"], one["low"]) for one in regrets} == {("1", 0.4), ("2", 0.45)}
-    assert sum(one["predictions"] for one in regrets) == EVENTS + LETTERS
+    assert sum(one["predictions"] for one in regrets) == events
     assert sum(one["by_strong"] for one in regrets) == ways.by_strong
     assert sum(one["audit"]["audited"] for one in regrets) == ways.audited
     assert sum(one["audit"]["differing"] for one in regrets) == ways.differing
+
+
+@contextlib.contextmanager
+def answering(bench: ScorerBench, answer: str) -> Iterator[None]:
+    """Triton answers this, of the fast model's ``scores``, for the duration of the block."""
+    repository, model = ModelRepository(bench.settings.model_repository), bench.pipeline.model.name
+    served = repository.metadata(model)
+    file = repository.folder(model, served.version) / "model.py"
+    before = file.read_text(encoding="utf-8")
+    assert before.count("return scores\n") == 1
+
+    def serve(text: str) -> None:
+        file.write_text(text, encoding="utf-8")
+        with contextlib.closing(open_server(PRIMARY_SERVER, bench.settings)) as server:
+            server.load(served)
+
+    serve(before.replace("return scores\n", f"return {answer}\n"))
+    try:
+        yield
+    finally:
+        serve(before)
 
 
 def shares(events: int, parts: int) -> Iterator[int]:
