@@ -45,6 +45,32 @@ def test_an_error_without_a_next_step_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        ("penstock model train PIPELINE --backfill FOLDER", "penstock model train ads:strong --backfill FOLDER"),
+        ("penstock backfill run PIPELINE --out FOLDER", "penstock backfill run ads --out FOLDER"),
+        ("penstock schemas export ads:strong", "penstock schemas export ads"),
+        ("penstock model band PIPELINE --backfill FOLDER", "penstock model band ads --backfill FOLDER"),
+        (
+            "penstock model check PIPELINE; or penstock topics show PIPELINE, then penstock model load PIPELINE",
+            "penstock model check ads:strong; or penstock topics show ads, then penstock model load ads:strong",
+        ),
+        ("leave :strong out", "leave :strong out"),
+    ],
+)
+def test_only_a_command_that_takes_the_strong_model_is_suggested_with_it(said: str, typed: str) -> None:
+    with pytest.raises(PenstockError) as error, naming("ads:strong"):
+        raise PenstockError("no", next=said)
+    assert error.value.next == typed
+
+
+def test_the_strong_model_is_cut_off_a_reference_that_needs_quotes() -> None:
+    with pytest.raises(PenstockError) as error, naming("my ads/pipeline.py:strong"):
+        raise PenstockError("no", next="penstock job start PIPELINE --empty")
+    assert error.value.next == "penstock job start 'my ads/pipeline.py' --empty"
+
+
+@pytest.mark.parametrize(
     "words", [name for name, found in ALL.items() if any(p.name == "pipeline" and p.required for p in found.params)]
 )
 def test_every_command_on_a_pipeline_names_it_in_its_errors(words: str) -> None:
