@@ -24,16 +24,14 @@ def print_error(error: PenstockError) -> None:
 
 
 def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument PIPELINE of a command, whose errors name the pipeline as it was typed."""
+    """The argument PIPELINE of a command, whose errors name the pipeline as it was typed.
+
+    ``:strong`` behind it is refused.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, pipeline: str, **options: Any) -> Any:
-        if pipeline.endswith(STRONG):
-            raise PenstockError(
-                "only the commands of models take the strong model of a cascade",
-                where=pipeline,
-                next=f"name the pipeline itself: {shlex.quote(pipeline.removesuffix(STRONG))}",
-            )
+        require_pipeline(pipeline)
         return command(*args, pipeline=pipeline, **options)
 
     return model_argument(run)
@@ -49,3 +47,17 @@ def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, pipeline=pipeline, **options)
 
     return run
+
+
+def require_pipeline(reference: str) -> None:
+    """Check that what was typed names a pipeline, and not the strong model of its cascade.
+
+    Raises:
+        PenstockError: if ``:strong`` is behind it.
+    """
+    if reference.endswith(STRONG):
+        raise PenstockError(
+            f"{STRONG} names the strong model, for commands of `penstock model` other than band and regret",
+            where=reference,
+            next=f"type {shlex.quote(reference.removesuffix(STRONG))}",
+        )

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from deploy.local.versions import server_versions
+from penstock.commands.errors import require_pipeline
 from penstock.commands.options import NewFile
 from penstock.counts import counted
 from penstock.errors import naming
@@ -73,6 +74,8 @@ def verify(
     The pipelines must be idle: no new events, and no consumer has lag. Exits with 1 unless every check passed, and
     says what failed or could not be checked.
     """
+    for name in pipelines:
+        require_pipeline(name)
     measurements = json.loads(measured.read_text()) if measured else {}
     folders = _folders(backfills, pipelines)
     checks = [

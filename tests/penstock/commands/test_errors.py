@@ -77,6 +77,24 @@ def test_every_command_on_a_pipeline_names_it_in_its_errors(words: str) -> None:
     assert hasattr(ALL[words].callback, "__wrapped__"), "declare the argument with pipeline_argument"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [name for name, found in ALL.items() if {p.name for p in found.params} & {"pipeline", "pipelines", "reference"}],
+)
+def test_the_strong_model_is_refused_by_all_commands_that_are_not_suggested_with_it(words: str) -> None:
+    given = {p.name: False if isinstance(p, click.Option) and p.is_flag else None for p in ALL[words].params}
+    given |= {name: "ads:strong" for name in ("pipeline", "reference") if name in given}
+    given |= {"pipelines": ("fraud", "ads:strong")} if "pipelines" in given else {}
+    with pytest.raises(PenstockError) as suggestion, naming("ads:strong"):
+        raise PenstockError("no", next=f"penstock {words} PIPELINE")
+    with pytest.raises(PenstockError) as error:
+        ALL[words].callback(**given)  # type: ignore[misc]
+    refused = ":strong names the strong model, for commands of `penstock model` other than band and regret"
+    assert (error.value.what == refused) is not ("ads:strong" in str(suggestion.value.next))
+    if error.value.what == refused:
+        assert (error.value.where, error.value.next) == ("ads:strong", "type ads")
+
+
 def test_without_a_model_the_next_command_is_the_one_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline is named by a path, which no name of a pipeline would find."""
     shutil.copytree(ROOT / "examples" / "fraud", tmp_path / "ads")
