@@ -95,6 +95,10 @@ def test_the_strong_model_is_refused_by_all_commands_that_are_not_suggested_with
         assert (error.value.where, error.value.next) == ("ads:strong", "type ads")
 
 
+def test_the_help_of_the_commands_for_models_says_how_to_name_the_strong_one() -> None:
+    assert "PIPELINE:strong the strong one" in " ".join(CliRunner().invoke(cli, ["model", "--help"]).output.split())
+
+
 def test_without_a_model_the_next_command_is_the_one_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline is named by a path, which no name of a pipeline would find."""
     shutil.copytree(ROOT / "examples" / "fraud", tmp_path / "ads")
