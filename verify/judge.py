@@ -37,7 +37,7 @@ from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import known_labels
 from verify.measured import Measured
 from verify.published import Position, Published
-from verify.report import ModelReport, PipelineReport, percentiles
+from verify.report import CascadeReport, ModelReport, PipelineReport, percentiles
 from verify.run_data import RunData
 from verify.unpublished import check_unpublished
 
@@ -200,9 +200,9 @@ def judge(
         prediction_gaps=scored.gaps,
         prediction_mismatches=scored.mismatches + ways.mismatches + elsewhere.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
-        cascade_by_strong=ways.by_strong,
-        cascade_audited=ways.audited,
-        cascade_differing=ways.differing,
+        cascade=None
+        if cascade is None
+        else CascadeReport(by_strong=ways.by_strong, audited=ways.audited, differing=ways.differing),
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,

@@ -22,7 +22,7 @@ from penstock.errors import naming
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
-from verify.report import PipelineReport, Report
+from verify.report import CascadeReport, PipelineReport, Report
 
 _PACKAGES = (
     "penstock",
@@ -107,12 +107,18 @@ def _summary(report: PipelineReport) -> list[str]:
         f"{report.events_duplicate:,} duplicates",
         f"features     {report.features_checked:,} of {report.features_total:,} values compared",
         f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
+        *([] if report.cascade is None else [_cascade(report.cascade)]),
         f"stores       {counted(report.redis_checked, 'vector')} in Redis, "
         f"{counted(report.cassandra_rows, 'row')} in Cassandra",
         f"backfill     {counted(report.backfill_rows, 'row')}",
         f"training     {report.training_sets_checked:,} of {report.training_sets:,} training sets built again",
         f"drift        {counted(report.drift_alerts, 'alert')}",
     ]
+
+
+def _cascade(cascade: CascadeReport) -> str:
+    share = f"{cascade.differing:,} of {counted(cascade.audited, 'audited clear case')}"
+    return f"cascade      {cascade.by_strong:,} by the strong model, which would decide {share} differently"
 
 
 def _verify(
