@@ -146,7 +146,7 @@ def judge(
     if run.backfill is not None and labels is not None:
         trained = check_training(
             plan,
-            models,
+            [run.models / name for name in pipeline.model.names],
             run.backfill,
             run.labels,
             lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
