@@ -37,6 +37,7 @@ class Choice:
         holdout: How many events the holdout has, both halves.
         fast_s: The median time of a batch of the fast model in this process, in seconds.
         strong_s: That of the strong model.
+        unknown: The versions (name, version) that do not say when their training ended: it may be on the holdout.
     """
 
     chosen: ChosenBand
@@ -44,6 +45,7 @@ class Choice:
     holdout: int
     fast_s: float
     strong_s: float
+    unknown: tuple[tuple[str, int], ...]
 
     @property
     def times_cheaper(self) -> float:
@@ -91,7 +93,9 @@ def choose(
     fast = _version(repository, names[0], versions[0])
     with naming(f"PIPELINE{STRONG}"):
         strong = _version(repository, names[1], versions[1])
-    since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))
+    pair = list(zip(names, (fast, strong), strict=True))
+    trained_to_ms = {one: repository.manifest(*one).trained_to_ms for one in pair}
+    since = max((until for until in trained_to_ms.values() if until is not None), default=None)
     vectors = _vectors(project, backfill, since)
     if not len(vectors):
         until = "" if since is None else f" after {readable(since, 'minutes', zone=' UTC')}, the end of both trainings"
@@ -102,18 +106,15 @@ def choose(
             next="penstock backfill run PIPELINE --from TIME --to TIME --out FOLDER, of later events",
         )
     with ExitStack() as connections:
-        runs = [
-            RunningVersion(repository, settings, name, version, connections)
-            for name, version in zip(names, (fast, strong), strict=True)
-        ]
+        runs = [RunningVersion(repository, settings, *one, connections) for one in pair]
         scores = []
-        for run, name, version in zip(runs, names, (fast, strong), strict=True):
+        for run, (name, version) in zip(runs, pair, strict=True):
             found, failure = run.scores(vectors)
             if failure is not None:
                 raise PenstockError(f"version {version} of model {name} fails: {failure}", safe="no band was chosen")
             scores.append(found)
         certified = choose_band(scores[0], scores[1], model.threshold, model.cascade.differing, alpha)
-        times = _times(runs, vectors[:_TIMED_ROWS], clock)
+        fast_s, strong_s = _times(runs, vectors[:_TIMED_ROWS], clock)
     chosen = ChosenBand(
         time_ms=now_ms,
         fast=fast,
@@ -130,19 +131,14 @@ def choose(
         bound=certified.bound,
         alpha=alpha,
     )
-    return Choice(chosen, certified, len(vectors), *times)
+    unknown = tuple(one for one, until in trained_to_ms.items() if until is None)
+    return Choice(chosen, certified, len(vectors), fast_s, strong_s, unknown)
 
 
 def _version(repository: ModelRepository, model: str, wanted: int | None) -> int:
     version = repository.current(model) if wanted is None else wanted
     repository.verified(model, version)
     return version
-
-
-def _trained_until(repository: ModelRepository, versions: list[tuple[str, int]]) -> int | None:
-    """The last event that one of the versions was trained on, epoch ms; None if none says."""
-    known = [repository.manifest(*version).trained_to_ms for version in versions]
-    return max((until for until in known if until is not None), default=None)
 
 
 def _vectors(project: Project, backfill: Backfill, since: int | None) -> FloatArray:

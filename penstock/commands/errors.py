@@ -23,6 +23,14 @@ def print_error(error: PenstockError) -> None:
             click.echo(text, err=True)
 
 
+def warn(what: str, next_step: str) -> None:
+    """Print what is wrong although the command has succeeded, and what to do."""
+    click.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+    click.echo(what, err=True)
+    click.secho("  next:  ", dim=True, nl=False, err=True)
+    click.echo(next_step, err=True)
+
+
 def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """The argument PIPELINE of a command, whose errors name the pipeline as it was typed.
 

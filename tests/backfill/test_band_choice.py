@@ -100,6 +100,15 @@ def test_a_backfill_without_later_events_is_refused(
         chosen(repository, Cascade(strong=STRONG))
 
 
+def test_versions_that_do_not_say_when_their_training_ended_are_named(
+    repository: ModelRepository, strong: TrainedModel[Any]
+) -> None:
+    assert chosen(repository, Cascade(strong=STRONG, differing=LIMIT)).unknown == ()
+    identity = [helper.make_node("Identity", ["plain"], ["score"])]
+    repository.configure(STRONG, repository.add(STRONG, changed(strong, identity, {}, trained_until_ms=None)))
+    assert chosen(repository, Cascade(strong=STRONG, differing=LIMIT)).unknown == ((STRONG, 2),)
+
+
 def test_a_pipeline_without_a_cascade_needs_no_band(repository: ModelRepository) -> None:
     with pytest.raises(PenstockError, match="has no cascade, so it needs no band"):
         chosen(repository, None)

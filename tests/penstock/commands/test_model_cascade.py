@@ -1,0 +1,56 @@
+"""What the commands for models say of a cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backfill import band_choice
+from backfill.band_choice import Choice
+from penstock.cli import cli
+from penstock.commands.model import cascade
+from scoring.bands import read_bands
+from scoring.cascade import Band, CertifiedBand
+from scoring.repository import ModelRepository
+from scoring.trained_model import TrainedModel
+from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
+from tests.scoring.test_bands import CHOSEN
+
+
+class World:
+    """A pipeline with a cascade, whose models have two versions each; the first ones are current."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file, self.pipeline = define(folder, "cascade", 1, 'strong="big"')
+        self.repository = ModelRepository(folder / "models")
+        for name in (*self.pipeline.model.names,) * 2:
+            self.repository.add(name, TrainedModel(onnx_bytes(), None, manifest_of(self.pipeline)))
+        monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.repository.root))
+        monkeypatch.setattr(cascade, "read_backfill", lambda _: None)
+
+    def run(self, command: str, *arguments: str, strong: bool = False) -> Result:
+        reference = f"{self.file}:strong" if strong else self.file
+        done = CliRunner().invoke(cli, ["model", command, reference, *arguments])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_band_on_events_that_a_model_may_have_seen_is_kept_with_a_warning(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    certified = CertifiedBand(Band(0.2, 0.7), events=9_000, strong=900, differing=1, bound=0.0009, alpha=0.05)
+    choice = Choice(CHOSEN, certified, 18_000, 0.001, 0.01, unknown=() if is_known else (("big", 3),))
+    monkeypatch.setattr(band_choice, "choose", lambda *_: choice)
+    done = world.run("band", "--backfill", str(tmp_path))
+    assert read_bands(world.repository, world.pipeline.model.name) == [CHOSEN]
+    assert ("it is not known which events big version 3 was trained on" in done.output) is not is_known
+    assert (f"next:  penstock model import {world.file}:strong --onnx FILE" in done.output) is not is_known
