@@ -19,6 +19,7 @@ from penstock.time import readable
 from scoring.bands import ChosenBand
 from scoring.cascade import CertifiedBand, choose_band
 from scoring.repository import ModelRepository
+from scoring.startup import check_cascade, check_model
 from scoring.training_set import view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
@@ -74,8 +75,8 @@ def choose(
         now_ms: Epoch ms.
 
     Raises:
-        PenstockError: if the pipeline has no cascade, a version does not exist, has changed or fails, or no band is
-            certain enough.
+        PenstockError: if the pipeline has no cascade, a version does not exist, has changed or fails, does not fit the
+            pipeline, or no band is certain enough.
     """
     model, repository = project.pipeline.model, ModelRepository(settings.model_repository)
     if model.cascade is None:
@@ -90,9 +91,10 @@ def choose(
             next=f'declare one: Cascade(strong="{model.cascade.strong}", band=(LOW, HIGH))',
         )
     names = (model.name, model.cascade.strong)
-    fast = _version(repository, names[0], versions[0])
+    fast = _version(project, repository, names[0], versions[0])
     with naming(f"PIPELINE{STRONG}"):
-        strong = _version(repository, names[1], versions[1])
+        strong = _version(project, repository, names[1], versions[1])
+    check_cascade(repository.description(names[0], fast), repository.description(names[1], strong))
     pair = list(zip(names, (fast, strong), strict=True))
     trained_to_ms = {one: repository.manifest(*one).trained_to_ms for one in pair}
     since = max((until for until in trained_to_ms.values() if until is not None), default=None)
@@ -135,9 +137,11 @@ def choose(
     return Choice(chosen, certified, len(vectors), fast_s, strong_s, unknown)
 
 
-def _version(repository: ModelRepository, model: str, wanted: int | None) -> int:
+def _version(project: Project, repository: ModelRepository, model: str, wanted: int | None) -> int:
+    """The version, which is as it was written and fits the pipeline as it is defined now."""
     version = repository.current(model) if wanted is None else wanted
     repository.verified(model, version)
+    check_model(project.pipeline, project.plan, repository.description(model, version), _TIMED_ROWS)
     return version
 
 
