@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from penstock.paths import STRONG
 
 # The commands that take the strong model of a cascade by itself.
-_OF_ONE_MODEL = re.compile(r"penstock model (?!band\b|regret\b)")
+_OF_ONE_MODEL = re.compile(r"penstock\s+model\s+(?!band\b|regret\b)")
 
 
 class PenstockError(Exception):
