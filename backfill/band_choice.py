@@ -19,6 +19,7 @@ from penstock.time import readable
 from scoring.bands import ChosenBand
 from scoring.cascade import CertifiedBand, choose_band
 from scoring.repository import ModelRepository
+from scoring.startup import check_cascade, check_model
 from scoring.training_set import view_versions
 from scoring.vectors import FloatArray
 from streams.plan.project import Project
@@ -37,6 +38,7 @@ class Choice:
         holdout: How many events the holdout has, both halves.
         fast_s: The median time of a batch of the fast model in this process, in seconds.
         strong_s: That of the strong model.
+        unknown: The versions (name, version) that do not say when their training ended: it may be on the holdout.
     """
 
     chosen: ChosenBand
@@ -44,6 +46,7 @@ class Choice:
     holdout: int
     fast_s: float
     strong_s: float
+    unknown: tuple[tuple[str, int], ...]
 
     @property
     def times_cheaper(self) -> float:
@@ -72,8 +75,8 @@ def choose(
         now_ms: Epoch ms.
 
     Raises:
-        PenstockError: if the pipeline has no cascade, a version does not exist, has changed or fails, or no band is
-            certain enough.
+        PenstockError: if the pipeline has no cascade, a version does not exist, has changed or fails, does not fit the
+            pipeline, or no band is certain enough.
     """
     model, repository = project.pipeline.model, ModelRepository(settings.model_repository)
     if model.cascade is None:
@@ -88,10 +91,13 @@ def choose(
             next=f'declare one: Cascade(strong="{model.cascade.strong}", band=(LOW, HIGH))',
         )
     names = (model.name, model.cascade.strong)
-    fast = _version(repository, names[0], versions[0])
+    fast = _version(project, repository, names[0], versions[0])
     with naming(f"PIPELINE{STRONG}"):
-        strong = _version(repository, names[1], versions[1])
-    since = _trained_until(repository, list(zip(names, (fast, strong), strict=True)))
+        strong = _version(project, repository, names[1], versions[1])
+    check_cascade(repository.description(names[0], fast), repository.description(names[1], strong))
+    pair = list(zip(names, (fast, strong), strict=True))
+    trained_to_ms = {one: repository.manifest(*one).trained_to_ms for one in pair}
+    since = max((until for until in trained_to_ms.values() if until is not None), default=None)
     vectors = _vectors(project, backfill, since)
     if not len(vectors):
         until = "" if since is None else f" after {readable(since, 'minutes', zone=' UTC')}, the end of both trainings"
@@ -102,18 +108,15 @@ def choose(
             next="penstock backfill run PIPELINE --from TIME --to TIME --out FOLDER, of later events",
         )
     with ExitStack() as connections:
-        runs = [
-            RunningVersion(repository, settings, name, version, connections)
-            for name, version in zip(names, (fast, strong), strict=True)
-        ]
+        runs = [RunningVersion(repository, settings, *one, connections) for one in pair]
         scores = []
-        for run, name, version in zip(runs, names, (fast, strong), strict=True):
+        for run, (name, version) in zip(runs, pair, strict=True):
             found, failure = run.scores(vectors)
             if failure is not None:
                 raise PenstockError(f"version {version} of model {name} fails: {failure}", safe="no band was chosen")
             scores.append(found)
         certified = choose_band(scores[0], scores[1], model.threshold, model.cascade.differing, alpha)
-        times = _times(runs, vectors[:_TIMED_ROWS], clock)
+        fast_s, strong_s = _times(runs, vectors[:_TIMED_ROWS], clock)
     chosen = ChosenBand(
         time_ms=now_ms,
         fast=fast,
@@ -130,19 +133,16 @@ def choose(
         bound=certified.bound,
         alpha=alpha,
     )
-    return Choice(chosen, certified, len(vectors), *times)
+    unknown = tuple(one for one, until in trained_to_ms.items() if until is None)
+    return Choice(chosen, certified, len(vectors), fast_s, strong_s, unknown)
 
 
-def _version(repository: ModelRepository, model: str, wanted: int | None) -> int:
+def _version(project: Project, repository: ModelRepository, model: str, wanted: int | None) -> int:
+    """The version, which is as it was written and fits the pipeline as it is defined now."""
     version = repository.current(model) if wanted is None else wanted
     repository.verified(model, version)
+    check_model(project.pipeline, project.plan, repository.description(model, version), _TIMED_ROWS)
     return version
-
-
-def _trained_until(repository: ModelRepository, versions: list[tuple[str, int]]) -> int | None:
-    """The last event that one of the versions was trained on, epoch ms; None if none says."""
-    known = [repository.manifest(*version).trained_to_ms for version in versions]
-    return max((until for until in known if until is not None), default=None)
 
 
 def _vectors(project: Project, backfill: Backfill, since: int | None) -> FloatArray:

@@ -86,7 +86,8 @@ def read_training_set(
         features_read=result.counts.features_read + unserved,
         events_unserved=unserved,
     )
-    return replace(result, counts=counts, offsets=offsets, texts=vectors.texts)
+    is_default = with_defaults and bool(project.other_views)
+    return replace(result, counts=counts, offsets=offsets, texts=vectors.texts, with_defaults=is_default)
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:

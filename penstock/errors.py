@@ -7,6 +7,11 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from penstock.paths import STRONG
+
+# The commands that take the strong model of a cascade by itself.
+_OF_ONE_MODEL = re.compile(r"penstock\s+model\s+(?!band\b|regret\b)")
+
 
 class PenstockError(Exception):
     """An error that a user can act upon; the command line prints it without a traceback and exits with code 1.
@@ -42,10 +47,19 @@ class PenstockError(Exception):
 
 @contextmanager
 def naming(reference: str) -> Iterator[None]:
-    """Put ``reference`` for the word PIPELINE in the next step of an error: code below knows no references."""
+    """Put ``reference`` for the word PIPELINE in the next step of an error: code below knows no references.
+
+    A command that does not take ``:strong`` gets the name of the pipeline without it.
+    """
     try:
         yield
     except PenstockError as error:
         if error.next:
-            error.next = re.sub(r"\bPIPELINE\b", lambda _: shlex.quote(reference), error.next)
+            named = re.sub(r"\bPIPELINE\b", lambda _: shlex.quote(reference), error.next)
+            error.next = "".join(map(_typed, re.split(r"(?=\bpenstock )", named)))
         raise
+
+
+def _typed(text: str) -> str:
+    """A text that may begin with a command, as it can be typed."""
+    return text if _OF_ONE_MODEL.match(text) else re.sub(rf"(?<=\S){STRONG}\b", "", text)

@@ -179,12 +179,16 @@ class FeatureReader:
 
 def encode_results(
     candidates: Candidates, scores: Scores, writer: PredictionWriter, now: int
-) -> tuple[list[Produced], list[Produced]]:
+) -> tuple[list[Produced], list[Produced], Mask]:
     """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite.
 
     A prediction that is too long to write becomes a dead letter, too.
+
+    Returns:
+        The predictions, the dead letters, and (n,) which candidates have a prediction.
     """
     predictions, dead_letters = [], []
+    is_predicted = scores.finite
     moment = writer.moment(now)
     timestamps = candidates.sources[2]
     spans = writer.spans(candidates.consumed, candidates.topic_names, candidates.topics, candidates.sources)
@@ -196,7 +200,7 @@ def encode_results(
         scores.routes(),
         timestamps.tolist(),
         spans,
-        scores.finite.tolist(),
+        is_predicted.tolist(),
         scores.kept.tolist(),
         writer.reasons(candidates.vectors, scores),
         _cascade_scores(scores.cascade, len(candidates)),
@@ -227,10 +231,11 @@ def encode_results(
             if not writer.is_too_long(prediction):
                 predictions.append(prediction)
                 continue
+            is_predicted[row] = False
             reason = "penstock.TooLarge"
             message = f"the prediction takes {prediction.bytes} bytes, more than the {writer.max_bytes} allowed"
         dead_letters.append(writer.unscorable(consumed, candidates.position(row), reason, message, now))
-    return predictions, dead_letters
+    return predictions, dead_letters, is_predicted
 
 
 def _cascade_scores(cascade: CascadeScores | None, count: int) -> Iterable[CascadeScore | None]:

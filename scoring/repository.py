@@ -199,11 +199,19 @@ class ModelRepository:
                 where=str(self.root),
                 next="penstock model train PIPELINE --backfill FOLDER",
             )
-        manifest = self.manifest(model, serving.version)
+        return self.description(model, serving.version)
+
+    def description(self, model: str, version: int) -> ModelMetadata:
+        """Describes a version as a server on this repository would, were it the current one.
+
+        Raises:
+            PenstockError: if there is no such version.
+        """
+        manifest = self.manifest(model, version)
         return ModelMetadata(
             model,
-            serving.version,
-            serving.inputs,
+            version,
+            manifest.inputs,
             manifest.views,
             MAX_BATCH_SIZE,
             categories=manifest.categories,

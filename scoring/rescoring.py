@@ -102,7 +102,7 @@ class Rescorer:
         unscored = candidates.take(np.array(sorted(first.values()), np.int64))
         unscored = self._other_views.complete(unscored)
         scores = self._inference.infer(unscored.vectors, unscored.ids) if len(unscored) else NO_SCORES
-        predictions, letters = encode_results(unscored, scores, self._writer, self._now())
+        predictions, letters, _ = encode_results(unscored, scores, self._writer, self._now())
         return Rescored(predictions, [*decoded.dead_letters, *letters], len(events) - len(unscored), decoded.timers)
 
 

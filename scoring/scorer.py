@@ -192,7 +192,7 @@ class Scorer:
         if scores is None:
             return
         with metrics.time_stage("encode"):
-            predictions, unscorable = encode_results(unscored, scores, components.writer, self._now())
+            predictions, unscorable, is_predicted = encode_results(unscored, scores, components.writer, self._now())
         if self._scored is None:
             self._scored = _Answers(group)
         answers = self._scored
@@ -200,13 +200,13 @@ class Scorer:
         answers.next_offsets |= {consumed.partition: consumed.offset + 1 for consumed in batch}
         answers.batches.append(
             AnswerCounts(
-                primary=int((scores.finite & ~scores.by_fallback).sum()),
-                fallback=int((scores.finite & scores.by_fallback).sum()),
+                primary=int((is_predicted & ~scores.by_fallback).sum()),
+                fallback=int((is_predicted & scores.by_fallback).sum()),
                 again=len(decoded.candidates) - len(unscored),
                 timers=decoded.timers,
                 undecodable=len(decoded.dead_letters),
                 unscorable=len(unscorable),
-                cascade=CascadeCounts.of(scores, components.writer.policy.threshold),
+                cascade=CascadeCounts.of(scores, is_predicted, components.writer.policy.threshold),
                 oldest_ms=min(unscored.sources[2].tolist(), default=None),
             )
         )

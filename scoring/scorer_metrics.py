@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from penstock.kafka.end_watch import DOUBTS
 from penstock.telemetry import AGE_BUCKETS_S
+from schemas.columns import Mask
 from scoring.audit import AuditCounts
 from scoring.inference import FALLBACK, PRIMARY, Scores
 from scoring.other_views import STATES
@@ -35,14 +36,14 @@ class CascadeCounts:
     differing: int = 0
 
     @classmethod
-    def of(cls, scores: Scores, threshold: float) -> CascadeCounts:
-        """Count the events of a batch; a score of at least ``threshold`` is positive."""
+    def of(cls, scores: Scores, is_predicted: Mask, threshold: float) -> CascadeCounts:
+        """Count the predictions of a batch; a score of at least ``threshold`` is positive."""
         cascade = scores.cascade
         if cascade is None:
             return cls()
-        both = cascade.audited & np.isfinite(cascade.strong)
+        both = is_predicted & cascade.audited & np.isfinite(cascade.strong)
         audit = AuditCounts.of(cascade.fast[both], cascade.strong[both], threshold)
-        return cls(int((cascade.in_band & scores.finite).sum()), audit.audited, audit.differing)
+        return cls(int((is_predicted & cascade.in_band).sum()), audit.audited, audit.differing)
 
 
 @dataclass(frozen=True)

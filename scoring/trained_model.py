@@ -124,6 +124,7 @@ class ModelManifest(Manifest):
     ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill
     read, by partition; manifests of earlier builds lack both. ``classes`` are those of a model of several, sorted, of
     which ``positive`` is the one whose probability is the score; ``positives`` is 0 for a regression.
+    ``with_defaults`` says whether inputs of other pipelines were their defaults in training.
     """
 
     kind: Literal["trained"] = "trained"
@@ -142,6 +143,7 @@ class ModelManifest(Manifest):
     validation: Validation
     last_event_ms: int | None = None
     offsets: Mapping[str, Mapping[int, tuple[int, int]]] = {}
+    with_defaults: bool = False
 
     @property
     def trained_to_ms(self) -> int | None:
@@ -190,12 +192,13 @@ class ImportManifest(Manifest):
 def training_set_of(manifest: ModelManifest) -> str:
     """What a model was trained on, in words."""
     events = counted(manifest.rows, "event")
+    defaults = ", with the defaults of inputs from other pipelines" if manifest.with_defaults else ""
     if manifest.task == "regression":
-        return f"{events} with values"
+        return f"{events} with values{defaults}"
     if manifest.task == "multiclass":
         classes = counted(len(manifest.classes), "class", "classes")
-        return f"{events} of {classes}, {manifest.positives:,} of {manifest.positive!r}"
-    return f"{events}, {manifest.positives:,} positive"
+        return f"{events} of {classes}, {manifest.positives:,} of {manifest.positive!r}{defaults}"
+    return f"{events}, {manifest.positives:,} positive{defaults}"
 
 
 def quality_of(validation: Validation) -> str:

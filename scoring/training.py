@@ -254,6 +254,7 @@ def describe(
         ),
         last_event_ms=int(training_set.event_times[-1]),
         offsets=training_set.offsets,
+        with_defaults=training_set.with_defaults,
         importance=importance,
         libraries={"python": platform.python_version()} | {name: library_version(name) for name in libraries},
     )

@@ -87,6 +87,7 @@ class TrainingSet:
     ``texts`` has the texts of each category by code.
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
+    ``with_defaults`` says whether inputs of other pipelines are their declared defaults, and not as they were served.
     """
 
     inputs: tuple[str, ...]
@@ -105,6 +106,7 @@ class TrainingSet:
     positive: str | None = None
     categories: tuple[str, ...] = ()
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    with_defaults: bool = False
 
     @property
     def truth(self) -> NDArray[np.float64]:

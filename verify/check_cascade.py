@@ -45,9 +45,10 @@ class CascadeFindings(Findings):
     unchecked: list[str] = field(default_factory=list)
 
 
-def chosen_bands(folder: Path, model: Model) -> Bands:
+def chosen_bands(folder: Path, model: Model, *, of_any_policy: bool = False) -> Bands:
     """The bands in the folder of the fast model that hold for its strong model, threshold and differing decisions.
 
+    ``of_any_policy`` adds those for other thresholds and other shares of differing decisions.
     A line that is no band is passed over: predictions with its band are then mismatches.
     """
     cascade = model.cascade
@@ -58,9 +59,37 @@ def chosen_bands(folder: Path, model: Model) -> Bands:
         with suppress(ValueError, KeyError, TypeError):
             band = json.loads(line)
             holds = band["threshold"] == model.threshold and band["bound"] <= cascade.differing
-            if band["strong"] == cascade.strong and holds:
+            if band["strong"] == cascade.strong and (holds or of_any_policy):
                 found[str(band["fast"]), str(band["strong_version"])].add((band["low"], band["high"]))
     return found
+
+
+def routes(
+    model: Model,
+    fast: Mapping[str, Scorer],
+    strong: Mapping[str, Scorer],
+    bands: Bands,
+    tolerance_of: Callable[[str, str], float],
+) -> list[Scorer]:
+    """Each way that an event's score may have come about, by the versions of both models; without those of audits.
+
+    Args:
+        model: The fast model, which has a cascade.
+        fast: Its versions.
+        strong: The versions of the strong model.
+        bands: What was chosen for them, beside a band that is declared.
+        tolerance_of: From a model's name and version to how far a score may be off: at the edges of a band, both models
+            may have decided.
+    """
+    cascade = model.cascade
+    assert cascade is not None
+    declared = set() if cascade.band == "auto" else {cascade.band}
+    return [*fast.values()] + [
+        _route(fast[one], strong[other], band, tolerance_of(model.name, one))
+        for one in fast
+        for other in strong
+        for band in sorted(bands.get((one, other), set()) | declared)
+    ]
 
 
 def check_cascade(
@@ -117,6 +146,18 @@ def in_audit_slice(pipeline: str, event_id: str, share: float) -> bool:
     """Whether an event is in the audit slice: the first bits of a hash, read as a fraction, are below the share."""
     digest = hashlib.sha256(f"{pipeline}/audit\x1f{event_id}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> (64 - _MANTISSA_BITS)) < share * (1 << _MANTISSA_BITS)
+
+
+def _route(fast: Scorer, strong: Scorer, band: tuple[float, float], tolerance: float) -> Scorer:
+    def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        scores = fast(vectors)[:, :1].copy()
+        off = tolerance * np.maximum(1, np.abs(scores[:, 0]))
+        in_band = (scores[:, 0] >= band[0] - off) & (scores[:, 0] < band[1] + off)
+        if in_band.any():
+            scores[in_band] = strong(vectors[in_band])[:, :1]
+        return scores
+
+    return score
 
 
 def _has_cascade(prediction: Published, findings: CascadeFindings) -> bool:

@@ -7,7 +7,7 @@ from the backfill and the raw labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _END = 2**63 - 1
 
 @dataclass
 class TrainingFindings(Findings):
-    """Result of the check: ``checked`` training sets of the model's ``versions`` could be built a second time."""
+    """Result of the check: ``checked`` training sets of the models' ``versions`` could be built a second time."""
 
     versions: int = 0
     checked: int = 0
@@ -32,7 +32,7 @@ class TrainingFindings(Findings):
 
 def check_training(
     plan: PipelinePlan,
-    folder: Path,
+    folders: Iterable[Path],
     backfill: BackfillData,
     labels: Sequence[Record],
     labels_until: Callable[[Sequence[Record], int], Mapping[str, Label]],
@@ -44,14 +44,14 @@ def check_training(
 
     Args:
         plan: The pipeline's plan.
-        folder: The model's folder in the repository.
+        folders: The folders of the pipeline's models in the repository.
         backfill: The backfill.
         labels: The labels topic.
         labels_until: Gives the label of each event as known at an event time, from these records.
     """
     findings = TrainingFindings()
     by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
-    for path in sorted(folder.glob("*/manifest.json")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*/manifest.json"))):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest.get("kind") == "imported":
             continue  # trained elsewhere
@@ -71,7 +71,7 @@ def check_training(
         findings.checked += is_equal or count == len(by_age)
         if not is_equal and count == len(by_age):
             findings.mismatch(
-                f"model version {manifest['version']}: its training set is not that of the backfill's events until "
-                f"{manifest['until_ms']} and the labels known by then"
+                f"{path.parents[1].name} version {manifest['version']}: its training set is not that of the backfill's "
+                f"events until {manifest['until_ms']} and the labels known by then"
             )
     return findings

@@ -48,7 +48,8 @@ def check_unscored(
         features: The feature records of events.
         letters: The dead letters of the predictions topic.
         unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
-        scorers: Gives every version of the model with these inputs that the repository has; called for a letter.
+        scorers: Gives each way that a score may have come about: every version of the model with these inputs that the
+            repository has, of a cascade also each pair of versions with a band. Called for a letter.
         replayed: The places of the letters that were replayed: another record answers their events.
     """
     findings = UnscoredFindings()
@@ -90,7 +91,7 @@ def check_unscored(
 def _is_true(
     plan: PipelinePlan, model: Model, record: Published, reason: str, scorers: Callable[[], Sequence[Scorer]]
 ) -> bool:
-    """Whether the model gives no number for the record, or the prediction is too long, as the letter says.
+    """Whether the model that decides gives no number for the record, or the prediction is too long, as the letter says.
 
     Raises:
         CannotBeAsked: if only a server could tell, or the model's inputs are not all on the record.

@@ -20,7 +20,7 @@ from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
-from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
+from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands, routes
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
@@ -38,7 +38,7 @@ from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import known_labels
 from verify.measured import Measured
 from verify.published import Position, Published
-from verify.report import ModelReport, PipelineReport, percentiles
+from verify.report import CascadeReport, ModelReport, PipelineReport, percentiles
 from verify.run_data import RunData
 from verify.unpublished import check_unpublished
 
@@ -85,12 +85,8 @@ def judge(
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
     models, cascade = run.models / pipeline.model.name, pipeline.model.cascade
-    versions = cache(
-        lambda: [
-            scorer for name in pipeline.model.names for scorer in _versions(run.models / name, pipeline.model, hosted)
-        ]
-    )
-    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, versions, replays.replayed)
+    scorers = cache(lambda: _scorers(run.models, pipeline.model, hosted))
+    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, scorers, replays.replayed)
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
     unpredicted = too_large - predicted | unscored.positions
@@ -147,7 +143,7 @@ def judge(
     if run.backfill is not None and labels is not None:
         trained = check_training(
             plan,
-            models,
+            [run.models / name for name in pipeline.model.names],
             run.backfill,
             run.labels,
             lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
@@ -210,9 +206,9 @@ def judge(
         prediction_gaps=scored.gaps,
         prediction_mismatches=scored.mismatches + ways.mismatches + elsewhere.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
-        cascade_by_strong=ways.by_strong,
-        cascade_audited=ways.audited,
-        cascade_differing=ways.differing,
+        cascade=None
+        if cascade is None
+        else CascadeReport(by_strong=ways.by_strong, audited=ways.audited, differing=ways.differing),
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
@@ -278,10 +274,22 @@ def judged_sources(
     ]
 
 
-def _versions(folder: Path, model: Model, hosted: HostedScorers) -> list[Scorer]:
-    """The versions of the model that take its inputs."""
+def _scorers(repository: Path, model: Model, hosted: HostedScorers) -> list[Scorer]:
+    """Each way that an event's score may have come about, by the versions of the model, or of both of a cascade."""
+    fast = _versions(repository / model.name, model, hosted)
+    if model.cascade is None:
+        return [*fast.values()]
+    strong = _versions(repository / model.cascade.strong, model, hosted)
+    bands = chosen_bands(repository / model.name, model, of_any_policy=True)  # letters do not say their policy
+    return routes(model, fast, strong, bands, lambda name, version: _tolerance(repository / name / version))
+
+
+def _versions(folder: Path, model: Model, hosted: HostedScorers) -> dict[str, Scorer]:
+    """The versions of a model that take these inputs."""
     versions = [path.parent for path in sorted(folder.glob("*/manifest.json"))]
-    return [_version(path, hosted) for path in versions if _manifest(path).get("inputs") == list(model.inputs)]
+    return {
+        path.name: _version(path, hosted) for path in versions if _manifest(path).get("inputs") == list(model.inputs)
+    }
 
 
 def _version(folder: Path, hosted: HostedScorers) -> Scorer:

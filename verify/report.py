@@ -34,6 +34,18 @@ class ModelReport(BaseModel):
     evaluated: int
 
 
+class CascadeReport(BaseModel):
+    """Predictions of a cascade: how many the strong model decided, and its regret.
+
+    ``audited`` counts the clear cases that both models scored, ``differing`` those of them that the strong model would
+    have decided otherwise.
+    """
+
+    by_strong: int
+    audited: int
+    differing: int
+
+
 class PipelineReport(BaseModel):
     """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
 
@@ -41,8 +53,7 @@ class PipelineReport(BaseModel):
     ``letters_replayed`` counts dead letters that `penstock dlq replay` has answered.
     ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction,
     ``events_unscored`` those that have a dead letter of the scorer in place of a prediction.
-    ``cascade_by_strong`` counts predictions that the strong model of a cascade decided, ``cascade_audited`` clear cases
-    that it scored, too, and ``cascade_differing`` those of them that it would have decided otherwise.
+    ``cascade`` is None for a pipeline without one.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
     without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
     ``not_checked`` says in words what left nothing to check.
@@ -83,9 +94,7 @@ class PipelineReport(BaseModel):
     prediction_gaps: int
     prediction_mismatches: int
     fallback_predictions: int
-    cascade_by_strong: int = 0
-    cascade_audited: int = 0
-    cascade_differing: int = 0
+    cascade: CascadeReport | None = None
     redis_checked: int
     redis_mismatches: int
     cassandra_rows: int

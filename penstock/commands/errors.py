@@ -23,17 +23,23 @@ def print_error(error: PenstockError) -> None:
             click.echo(text, err=True)
 
 
+def warn(what: str, next_step: str) -> None:
+    """Print what is wrong although the command has succeeded, and what to do."""
+    click.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+    click.echo(what, err=True)
+    click.secho("  next:  ", dim=True, nl=False, err=True)
+    click.echo(next_step, err=True)
+
+
 def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument PIPELINE of a command, whose errors name the pipeline as it was typed."""
+    """The argument PIPELINE of a command, whose errors name the pipeline as it was typed.
+
+    ``:strong`` behind it is refused.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, pipeline: str, **options: Any) -> Any:
-        if pipeline.endswith(STRONG):
-            raise PenstockError(
-                "only the commands of models take the strong model of a cascade",
-                where=pipeline,
-                next=f"name the pipeline itself: {shlex.quote(pipeline.removesuffix(STRONG))}",
-            )
+        require_pipeline(pipeline)
         return command(*args, pipeline=pipeline, **options)
 
     return model_argument(run)
@@ -49,3 +55,17 @@ def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, pipeline=pipeline, **options)
 
     return run
+
+
+def require_pipeline(reference: str) -> None:
+    """Check that what was typed names a pipeline, and not the strong model of its cascade.
+
+    Raises:
+        PenstockError: if ``:strong`` is behind it.
+    """
+    if reference.endswith(STRONG):
+        raise PenstockError(
+            f"{STRONG} names the strong model, for commands of `penstock model` other than band and regret",
+            where=reference,
+            next=f"type {shlex.quote(reference.removesuffix(STRONG))}",
+        )

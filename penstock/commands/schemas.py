@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from penstock.commands.console import console_on
-from penstock.commands.errors import print_error
+from penstock.commands.errors import print_error, require_pipeline
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
@@ -48,6 +48,7 @@ def export(pipeline: str | None, records: bool) -> None:
     if pipeline is None:
         written, pipeline = history.commit(own_records()), _OWN
     else:
+        require_pipeline(pipeline)
         project = open_project(pipeline)
         written = committed.export(project.forms, project.schemas)
     for file in written:
@@ -61,6 +62,8 @@ def export(pipeline: str | None, records: bool) -> None:
 @click.argument("pipeline", required=False)
 def check(pipeline: str | None) -> None:
     """Fail if PIPELINE differs from its committed schemas or breaks readers of old ones (default: all pipelines)."""
+    if pipeline:
+        require_pipeline(pipeline)
     names = [pipeline] if pipeline else known_pipelines()
     has_problems = False
     for name in names:
@@ -100,6 +103,7 @@ def check(pipeline: str | None) -> None:
 )
 def show(reference: str, form: str) -> None:
     """Show a contract, or the contract of a pipeline's source."""
+    require_pipeline(reference)
     contract = _contract(reference)
     if form == "table":
         _print_table(contract)

@@ -15,13 +15,14 @@ from pathlib import Path
 import click
 
 from deploy.local.versions import server_versions
+from penstock.commands.errors import require_pipeline
 from penstock.commands.options import NewFile
 from penstock.counts import counted
 from penstock.errors import naming
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
-from verify.report import PipelineReport, Report
+from verify.report import CascadeReport, PipelineReport, Report
 
 _PACKAGES = (
     "penstock",
@@ -73,6 +74,8 @@ def verify(
     The pipelines must be idle: no new events, and no consumer has lag. Exits with 1 unless every check passed, and
     says what failed or could not be checked.
     """
+    for name in pipelines:
+        require_pipeline(name)
     measurements = json.loads(measured.read_text()) if measured else {}
     folders = _folders(backfills, pipelines)
     checks = [
@@ -104,6 +107,7 @@ def _summary(report: PipelineReport) -> list[str]:
         f"{report.events_duplicate:,} duplicates",
         f"features     {report.features_checked:,} of {report.features_total:,} values compared",
         f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
+        *([] if report.cascade is None else [_cascade(report.cascade)]),
         f"stores       {counted(report.redis_checked, 'vector')} in Redis, "
         f"{counted(report.cassandra_rows, 'row')} in Cassandra",
         f"backfill     {counted(report.backfill_rows, 'row')}",
@@ -111,6 +115,11 @@ def _summary(report: PipelineReport) -> list[str]:
         f"gates        {report.gate_reports_checked:,} of {counted(report.gate_reports, 'report')} judged again",
         f"drift        {counted(report.drift_alerts, 'alert')}",
     ]
+
+
+def _cascade(cascade: CascadeReport) -> str:
+    share = f"{cascade.differing:,} of {counted(cascade.audited, 'audited clear case')}"
+    return f"cascade      {cascade.by_strong:,} by the strong model, which would decide {share} differently"
 
 
 def _verify(

@@ -100,6 +100,44 @@ def test_a_backfill_without_later_events_is_refused(
         chosen(repository, Cascade(strong=STRONG))
 
 
+def test_versions_that_do_not_say_when_their_training_ended_are_named(
+    repository: ModelRepository, strong: TrainedModel[Any]
+) -> None:
+    assert chosen(repository, Cascade(strong=STRONG, differing=LIMIT)).unknown == ()
+    identity = [helper.make_node("Identity", ["plain"], ["score"])]
+    repository.configure(STRONG, repository.add(STRONG, changed(strong, identity, {}, trained_until_ms=None)))
+    assert chosen(repository, Cascade(strong=STRONG, differing=LIMIT)).unknown == ((STRONG, 2),)
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest", "said", "next_step"),
+    [
+        (NAME, {"inputs": ("event.other",)}, "the model's inputs are not the pipeline's", "model train PIPELINE "),
+        (STRONG, {"views": {"v": "2:x"}}, "is not what the model was trained on", "model train PIPELINE:strong "),
+        (STRONG, {"kept": ("loss",)}, "the fast one keeps none, the strong loss", "model import PIPELINE:strong "),
+    ],
+)
+def test_a_version_that_a_scorer_would_not_take_is_refused_before_any_event_is_read(
+    repository: ModelRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    manifest: dict[str, Any],
+    said: str,
+    next_step: str,
+) -> None:
+    right = ModelRepository.manifest
+    monkeypatch.setattr(
+        ModelRepository,
+        "manifest",
+        lambda self, model, version: right(self, model, version).model_copy(update=manifest if model == name else {}),
+    )
+    monkeypatch.setattr(band_choice, "_vectors", lambda *_: pytest.fail("events were read"))
+    with pytest.raises(PenstockError, match=said) as refused:
+        chosen(repository, Cascade(strong=STRONG))
+    assert refused.value.next is not None
+    assert refused.value.next.startswith(f"penstock {next_step}")
+
+
 def test_a_pipeline_without_a_cascade_needs_no_band(repository: ModelRepository) -> None:
     with pytest.raises(PenstockError, match="has no cascade, so it needs no band"):
         chosen(repository, None)

@@ -139,11 +139,13 @@ def test_a_training_set_has_the_events_that_were_served_and_counts_the_others(tr
     np.testing.assert_array_equal(found.X[:, 0], [7, 7])
     assert (found.counts.features_read, found.counts.events_unserved) == (3, 1)
     assert [*found.views] == ["by_gate", "cards:by_card", "cards:by_pair"]
+    assert not found.with_defaults
 
 
 def test_a_first_training_set_has_the_defaults(training_set: Any) -> None:
     found = training_set(with_defaults=True)
     np.testing.assert_array_equal(found.X[:, OTHERS], [defaults_of(PROJECT)] * 3)
+    assert found.with_defaults
 
 
 def test_without_any_prediction_the_error_says_how_to_make_a_first_version(training_set: Any) -> None:

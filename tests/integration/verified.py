@@ -11,8 +11,8 @@ from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_predictions import PredictionFindings, check_predictions
 from verify.check_unscored import UnscoredFindings, check_unscored
 from verify.emissions import JudgedEvent
-from verify.hosted import Scorer, nobody, triton_scorers
-from verify.judge import _contributions, _tolerance, _version, _versions
+from verify.hosted import nobody, triton_scorers
+from verify.judge import _contributions, _scorers, _tolerance, _version
 from verify.published import readable
 
 
@@ -28,11 +28,9 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
     repository, model = settings.model_repository, pipeline.model
     replayed = {prediction.replayed.of for prediction in predictions if prediction.replayed is not None}
     with triton_scorers(settings.triton.access, repository) as scorers:
-
-        def versions() -> list[Scorer]:
-            return [scorer for name in model.names for scorer in _versions(repository / name, model, scorers)]
-
-        unscored = check_unscored(project.plan, model, features, letters, (), versions, replayed)
+        unscored = check_unscored(
+            project.plan, model, features, letters, (), lambda: _scorers(repository, model, scorers), replayed
+        )
         events = {
             record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
             for record in features

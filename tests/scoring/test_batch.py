@@ -196,12 +196,15 @@ def scores_of(*values) -> Scores:
 
 def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dead_letter(reader, schema, writer):
     batch = candidates(reader, schema, *(record(n) for n in range(4)))
-    predictions, dead_letters = encode_results(batch, scores_of(0.9, float("nan"), None, 0.1), writer, NOW)
+    predictions, dead_letters, is_predicted = encode_results(
+        batch, scores_of(0.9, float("nan"), None, 0.1), writer, NOW
+    )
     assert [str(produced.origin) for produced in predictions] == ["features.taps[0]@0", "features.taps[0]@3"]
     assert [reason(letter) for letter in dead_letters] == [
         ("score", "penstock.NotANumber"),
         ("score", "penstock.ModelFailed"),
     ]
+    assert is_predicted.tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("headers", [[], [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00")]])
@@ -221,12 +224,14 @@ def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_i
         )
         for n, (id_, key, state) in enumerate(changes)
     ]
-    predictions, letters = encode_results(reader.decode(batch, NOW).candidates, scores_of(*[0.5] * 4), narrow, NOW)
+    of_batch = reader.decode(batch, NOW).candidates
+    predictions, letters, is_predicted = encode_results(of_batch, scores_of(*[0.5] * 4), narrow, NOW)
     long = [1, 2, 3] if headers else [1, 2]  # without a trace its state is left out
     assert [dict(letter.headers)["penstock.source.offset"] for letter in letters] == [b"%d" % n for n in long]
     assert {reason(letter) for letter in letters} == {("score", "penstock.TooLarge")}
     assert all(prediction.bytes <= 5_000 for prediction in predictions)
     assert len(predictions) + len(letters) == 4
+    assert np.flatnonzero(~is_predicted).tolist() == long
 
 
 class FirstValue:
@@ -247,7 +252,7 @@ def test_a_positive_prediction_has_the_reasons_of_its_score_and_a_negative_one_n
     )
     batch = [consumed(n, Encoder(schema).encode(record(n, event={"amount": 2.0 + n}))) for n in range(3)]
     candidates = reader.decode(batch, NOW).candidates
-    predictions, _ = encode_results(candidates, scores_of(0.9, 0.1, float("nan")), explaining, NOW)
+    predictions, *_ = encode_results(candidates, scores_of(0.9, 0.1, float("nan")), explaining, NOW)
     found = [record_decoder("prediction").decode(prediction.value)["reasons"] for prediction in predictions]
     assert found == [[{"input": pipeline.model.inputs[0], "contribution": 2.0}], []]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from scoring.inference import CascadeScores, Scores
 from scoring.other_views import STATES
 from scoring.prediction_format import ModelIdentity
-from scoring.scorer_metrics import STAGES, ScorerMetrics
+from scoring.scorer_metrics import STAGES, CascadeCounts, ScorerMetrics
 
 
 @pytest.fixture
@@ -67,3 +69,17 @@ def test_a_stage_is_timed_even_if_it_fails(registry: CollectorRegistry, metrics:
         raise ValueError("x")
     labels = {"pipeline": "fraud", "stage": "infer"}
     assert registry.get_sample_value("penstock_scorer_stage_seconds_count", labels) == 1
+
+
+def test_a_cascade_counts_only_what_was_predicted() -> None:
+    """Two events in the band, two audited ones of which the strong model decides otherwise; one of each is a letter."""
+    way = CascadeScores(
+        fast=np.array([0.5, 0.5, 0.1, 0.1]),
+        strong=np.full(4, 0.9),
+        in_band=np.array([True, True, False, False]),
+        audited=np.array([False, False, True, True]),
+    )
+    none = np.zeros(4, np.bool_)
+    scores = Scores(np.array([0.9, 0.9, 0.1, 0.1]), np.empty((4, 0)), none, none, way)
+    assert CascadeCounts.of(scores, ~none, 0.5) == CascadeCounts(2, 2, 2)
+    assert CascadeCounts.of(scores, np.array([True, False, True, False]), 0.5) == CascadeCounts(1, 1, 1)

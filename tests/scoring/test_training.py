@@ -14,6 +14,7 @@ from scoring.custom_training import table_of
 from scoring.encodings import OTHERS
 from scoring.model_metadata import INPUT, OUTPUT
 from scoring.reasons import Attribution
+from scoring.trained_model import read_manifest
 from scoring.training import auc, score_onnx, to_onnx, train
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join
 
@@ -109,6 +110,13 @@ def test_the_manifest_records_how_the_model_was_trained(trained):
     assert manifest.inputs == INPUTS
     assert manifest.baseline_inputs == ("event.amount", "event.is_online")
     assert {"scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "python"} == manifest.libraries.keys()
+
+
+def test_the_manifest_records_that_inputs_of_other_pipelines_had_their_defaults(trained):
+    assert train(replace(training_set(), with_defaults=True), seed=7).manifest.with_defaults
+    earlier = trained.manifest.model_dump(mode="json")
+    del earlier["with_defaults"]
+    assert read_manifest(earlier) == trained.manifest
 
 
 def test_a_model_of_windowed_features_only_has_no_baseline():

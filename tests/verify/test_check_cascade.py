@@ -13,7 +13,7 @@ import pytest
 
 from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Model
-from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands, in_audit_slice
+from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands, in_audit_slice, routes
 from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Published
 
@@ -160,3 +160,28 @@ def test_bands_are_read_by_the_versions_that_they_were_chosen_for(tmp_path: Path
     (tmp_path / "bands.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"fast": 1, "st')
     assert chosen_bands(tmp_path, MODEL) == {("1", "2"): {(0.25, 0.75), (0.5, 0.75)}}
     assert chosen_bands(tmp_path / "nowhere", MODEL) == {}
+    of_any = chosen_bands(tmp_path, MODEL, of_any_policy=True)
+    assert of_any == {("1", "2"): {(0.25, 0.75), (0.5, 0.75), (0.1, 0.75), (0.2, 0.75)}}
+
+
+def outcomes(model: Model, bands: Any, xs: list[float], tolerance: float = 0.0) -> list[list[float]]:
+    """What each way of scoring gives: the fast model gives x, version 2 of the strong one 2, version 3 gives 3."""
+    strong: dict[str, Scorer] = {
+        "2": lambda vectors: np.full_like(vectors[:, :1], 2),
+        "3": lambda vectors: np.full_like(vectors[:, :1], 3),
+    }
+    ways = routes(model, {"1": lambda vectors: vectors}, strong, bands, lambda *_: tolerance)
+    return [way(np.array(xs, np.float32)[:, np.newaxis])[:, 0].tolist() for way in ways]
+
+
+def test_an_event_is_scored_by_the_fast_model_or_in_a_band_of_the_versions_by_the_strong_one() -> None:
+    assert outcomes(MODEL, BANDS, [0, 0.25, 0.5, 0.75]) == [[0, 0.25, 0.5, 0.75], [0, 2, 2, 0.75]]
+
+
+def test_a_declared_band_holds_for_every_pair_of_versions() -> None:
+    model = MODEL.model_copy(update={"cascade": Cascade(strong="big", band=(0.5, 1.0))})
+    assert outcomes(model, {}, [0.25, 0.5]) == [[0.25, 0.5], [0.25, 2], [0.25, 3]]
+
+
+def test_at_the_edges_of_a_band_the_strong_model_may_have_decided() -> None:
+    assert outcomes(MODEL, BANDS, [0.125, 0.1875, 0.75], tolerance=0.0625)[1] == [0.125, 2, 2]

@@ -51,8 +51,8 @@ OF_TASK: dict[str, Any] = {
 }
 
 
-def trained(folder: Path, task: Any = "binary") -> None:
-    """Write the manifest of a model that was trained on these events and labels."""
+def trained(folder: Path, task: Any = "binary", **changes: Any) -> None:
+    """Write the manifest of a model that was trained on these events and labels, with changes."""
     positive = "yes" if task == "multiclass" else None
     rows = [
         FeatureRow(event_id, time, time, 0, (0, n), np.array([np.nan if x is None else x, n + 1], np.float32))
@@ -79,11 +79,11 @@ def trained(folder: Path, task: Any = "binary") -> None:
         "task": task,
         "positive": positive,
     }
-    (folder / "1").mkdir()
-    (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "manifest.json").write_text(json.dumps(manifest | changes))
 
 
-def check(folder: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
+def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
     rows = pa.table(
         {
             "event_id": [event_id for event_id, _, _ in EVENTS],
@@ -96,37 +96,51 @@ def check(folder: Path, records: Sequence[Record], x: float = 1.5, task: str = "
             "v.n": list(range(1, len(EVENTS) + 1)),
         }
     )
-    return check_training(PLAN, folder, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, READERS[task])
+    return check_training(PLAN, folders, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, READERS[task])
 
 
 def test_the_set_that_training_recorded_is_found_again(tmp_path: Path) -> None:
     trained(tmp_path)
-    findings = check(tmp_path, labels())
+    findings = check(tmp_path, records=labels())
     assert (findings.checked, findings.mismatches) == (1, 0)
 
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_a_set_of_values_or_classes_is_found_again_and_another_label_is_found(tmp_path: Path, task: str) -> None:
     trained(tmp_path, task)
-    findings = check(tmp_path, labels(), task=task)
+    findings = check(tmp_path, records=labels(), task=task)
     assert (findings.checked, findings.mismatches) == (1, 0)
     changed = [*labels()[:2], Record(0, 2, 2, None, json.dumps(("b", 22, False)).encode(), ()), labels()[3]]
-    assert check(tmp_path, changed, task=task).mismatches == 1
+    assert check(tmp_path, records=changed, task=task).mismatches == 1
 
 
 def test_another_vector_or_a_label_that_was_known_later_is_found(tmp_path: Path) -> None:
     trained(tmp_path)
-    assert check(tmp_path, labels(), x=1.25).mismatches == 1
+    assert check(tmp_path, records=labels(), x=1.25).mismatches == 1
     later = [*labels()[:2], Record(0, 2, 2, None, json.dumps(("b", UNTIL_MS + 1, True)).encode(), ()), labels()[3]]
-    assert check(tmp_path, later).mismatches == 1
+    assert check(tmp_path, records=later).mismatches == 1
 
 
 def test_labels_that_came_after_the_training_are_left_out(tmp_path: Path) -> None:
     trained(tmp_path)
     corrected = [*labels(), Record(0, 4, 4, None, json.dumps(("b", 23, False)).encode(), ())]
-    findings = check(tmp_path, corrected)
+    findings = check(tmp_path, records=corrected)
     assert (findings.checked, findings.mismatches) == (1, 0)
 
 
 def test_a_model_of_another_backfill_is_left_out(tmp_path: Path) -> None:
-    assert check(tmp_path, labels()) == TrainingFindings()
+    assert check(tmp_path, records=labels()) == TrainingFindings()
+
+
+def test_the_sets_of_both_models_of_a_cascade_are_found_again_and_a_wrong_one_of_the_strong_is_named(
+    tmp_path: Path,
+) -> None:
+    fast, strong, wrong = tmp_path / "small", tmp_path / "big", tmp_path / "wrong" / "big"
+    trained(fast)
+    trained(strong)
+    trained(wrong, data_hash="0" * 64)
+    right = check(fast, strong, records=labels())
+    assert (right.versions, right.checked, right.mismatches) == (2, 2, 0)
+    found = check(fast, wrong, records=labels())
+    assert (found.versions, found.checked, found.mismatches) == (2, 2, 1)
+    assert found.examples[0].startswith("big version 1: its training set is not that of the backfill's events")

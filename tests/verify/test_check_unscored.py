@@ -10,7 +10,9 @@ import pytest
 
 from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
+from streams.definitions.cascade import Cascade
 from tests.verify.test_check_predictions import MODEL, PLAN, world
+from verify.check_cascade import routes
 from verify.check_unscored import UnscoredFindings, check_unscored
 from verify.hosted import CannotBeAsked
 from verify.published import Position
@@ -114,3 +116,21 @@ def test_a_letter_that_another_version_proves_is_true_without_it() -> None:
     scorers = [cannot_be_asked, nan_for_the_second]
     found = check_unscored(PLAN, MODEL, features, [letter(1)], (), lambda: scorers)
     assert (found.mismatches, found.unchecked) == (0, [])
+
+
+def test_of_a_cascade_only_the_model_that_decides_the_event_makes_a_letter_true() -> None:
+    """The strong model has no number for any event, and decides event 1; the fast one has none for event 2."""
+    model = MODEL.model_copy(update={"cascade": Cascade(strong="big")})
+    _, features, _ = world(3)
+
+    def fast(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.where(vectors[:, :1] == np.float32(0.2), np.nan, vectors[:, :1])
+
+    def strong(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.full_like(vectors[:, :1], np.nan)
+
+    scorers = routes(model, {"1": fast}, {"1": strong}, {("1", "1"): {(0.05, 0.15)}}, lambda *_: 1e-5)
+    found = check_unscored(PLAN, model, features, [letter(0), letter(1), letter(2)], (), lambda: scorers)
+    assert found.examples == [
+        "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
+    ]

@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from backfill.parquet import read_backfill
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.model.manifests import print_line
 from penstock.commands.model.versions import format_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
+from penstock.paths import STRONG
 from penstock.settings import Settings
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
@@ -65,6 +66,13 @@ def band(pipeline: str, folder: Path, fast: int | None, strong: int | None) -> N
         f"(allowed: {100 * chosen.limit:.3g} %)",
     )
     print_line("cheaper", f"{choice.times_cheaper:.1f} times, in model time, than the strong model for all events")
+    for unknown, version in choice.unknown:
+        reference = project.reference if unknown == name else f"{project.reference}{STRONG}"
+        warn(
+            f"it is not known which events {unknown} version {version} was trained on: if they are in the backfill, "
+            "more decisions may differ",
+            f"penstock model import {reference} --onnx FILE --check-rows FILE --trained-until TIME, then choose anew",
+        )
     print_line("written to", str(repository.root / name / FILE))
     print_line("next", f"penstock scorer run {project.reference}")
 

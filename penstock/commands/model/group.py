@@ -27,5 +27,9 @@ model = LazyGroup(
         "regret": Entry(f"{_CASCADE}:regret", "Count what a cascade decides otherwise than its strong model."),
         "mirror": Entry("penstock.commands.model.mirroring:mirror_command", "Write the registry to MLflow."),
     },
-    help="Train, import, check and promote versions of a pipeline's model; show what there is and was.",
+    help="""Train, import, check and promote versions of a pipeline's model; show what there is and was.
+
+    Of a pipeline with a cascade, PIPELINE names the fast model, and PIPELINE:strong the strong one; `band` and `regret`
+    are about both, and take PIPELINE.
+    """,
 )

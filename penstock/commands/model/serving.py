@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 import click
 
 from penstock.commands.errors import model_argument
+from penstock.commands.model.missing_band import warn_without_band
 from penstock.settings import Settings
 from scoring.repository import Backend, ModelRepository
 from scoring.servers.protocol import ModelServer
@@ -32,6 +33,7 @@ def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
         config = load_version(repository, server, name, version, backend)
     also_loaded = f", version {config.previous} stays loaded" if config.previous else ""
     click.echo(f"{server.name} serves {name} version {config.version} ({config.backend} backend){also_loaded}")
+    warn_without_band(pipeline, repository)
 
 
 @click.command()

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from penstock.cli import cli
+from penstock.commands.model.manifests import about
 from tests.other_pipelines import INPUTS
+from tests.scoring.gates.test_card import TRAINED
 
 TEXT = "cards:by_card.country_last_1h"
 
@@ -52,6 +54,11 @@ def test_a_model_is_imported_and_its_manifest_names_the_other_pipelines_views(tm
     assert done.exit_code == 0, done.output
     manifest = json.loads((tmp_path / "models" / "taps" / "1" / "manifest.json").read_text(encoding="utf-8"))
     assert [*manifest["views"]] == ["by_gate", "cards:by_card", "cards:by_pair"]
+
+
+def test_all_of_a_version_that_was_trained_with_defaults_says_so() -> None:
+    said = "1,000 events, 50 positive, with the defaults of inputs from other pipelines"
+    assert said in dict(about(TRAINED.model_copy(update={"with_defaults": True})))["trained on"]
 
 
 def test_a_category_whose_texts_no_prediction_has_is_not_trained_on(tmp_path: Path) -> None:

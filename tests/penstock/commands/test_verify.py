@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from penstock.commands import verify as module
 from tests.verify.test_report import HELD
-from verify.report import PipelineReport
+from verify.report import CascadeReport, PipelineReport
 
 
 class Inline:
@@ -54,6 +54,14 @@ def test_it_prints_the_verdict_and_what_was_compared_for_people() -> None:
         "drift",
     ]
     assert "{" not in shown.output
+
+
+def test_of_a_pipeline_with_a_cascade_it_prints_what_the_strong_model_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = PipelineReport(**HELD, cascade=CascadeReport(by_strong=1_200, audited=90, differing=2))
+    monkeypatch.setattr(module, "_verify", lambda *_, **__: report)
+    shown = [line for line in verify("ads").output.splitlines() if line.startswith("  cascade")]
+    said = "1,200 by the strong model, which would decide 2 of 90 audited clear cases differently"
+    assert shown == [f"  cascade      {said}"]
 
 
 @pytest.mark.parametrize("text", ["build/backfill", "fraud=build/backfill", "ads/pipeline.py="])

@@ -80,6 +80,12 @@ def test_the_card_of_a_trained_version_goes_down_to_the_offsets_of_its_data() ->
     assert page_of(TRAINED).count("<circle") == len(BINS)
 
 
+def test_the_card_of_a_version_that_was_trained_with_defaults_says_so() -> None:
+    said = "with the defaults of inputs from other pipelines"
+    assert said not in page_of(TRAINED)
+    assert said in page_of(TRAINED.model_copy(update={"with_defaults": True}))
+
+
 def test_the_card_of_a_regression_has_its_error_and_no_calibration() -> None:
     validation = Validation(from_ms=0, rows=200, positives=0, r2=0.81, mae=12.5)
     manifest = TRAINED.model_copy(update={"task": "regression", "positives": 0, "validation": validation})
