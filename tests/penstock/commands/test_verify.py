@@ -51,6 +51,7 @@ def test_it_prints_the_verdict_and_what_was_compared_for_people() -> None:
         "stores",
         "backfill",
         "training",
+        "gates",
         "drift",
     ]
     assert "{" not in shown.output
