@@ -90,12 +90,15 @@ def _check(
     project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, connections: ExitStack
 ) -> Report:
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
+    declared = f"Model(groups=(...)) of {project.reference}"
+    named_in = "groups = [...] of the file of gates" if limits.groups else declared
+    limits = limits.model_copy(update={"groups": limits.groups or model.groups})
     version = repository.newest(model.name) if request.version is None else request.version
     against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
     data = _later(project, settings, backfill, manifests)
-    columns = _groups(project, backfill, data, limits.groups)
+    columns = {} if "fairness" in limits.skip else _groups(project, backfill, data, limits.groups, named_in)
     runs = {number: RunningVersion(repository, settings, model.name, number, connections) for number in manifests}
     scored = {number: run.scores(data.X) for number, run in runs.items()}
     scores = {number: found for number, (found, _) in scored.items()}
@@ -216,8 +219,10 @@ def _later(
     return data.rows(later)
 
 
-def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequence[str]) -> dict[str, list[object]]:
-    """The values of the columns of groups, for each event.
+def _groups(
+    project: Project, backfill: Backfill, data: TrainingSet, names: Sequence[str], named_in: str
+) -> dict[str, list[object]]:
+    """The values of the columns of groups, for each event; ``named_in`` says who names them.
 
     Raises:
         PenstockError: if there is no such column, or one has too many values to be one of groups.
@@ -228,8 +233,8 @@ def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequ
         raise PenstockError(
             f"the backfill has no column {unknown[0]}, by which groups are to be compared",
             where=f"{backfill.folder}, which has of the events: {fields or 'none'}",
-            next="name one of these in the file of gates, as event.FIELD; or name the field in "
-            f"Pipeline(passthrough=(...)) of {project.reference}, and make a new backfill: "
+            next="name one of these in the file of gates, as event.FIELD; or make a new backfill, with the field in "
+            f"Pipeline(passthrough=(...)) of {project.reference}: "
             f"penstock backfill run {project.reference} --from TIME --to TIME --out FOLDER",
         )
     values: dict[str, tuple[object, ...]] = {}
@@ -242,7 +247,7 @@ def _groups(project: Project, backfill: Backfill, data: TrainingSet, names: Sequ
         if (number := len(set(map(str, found)))) > _MOST_GROUPS:
             raise PenstockError(
                 f"column {name} has {number:,} values, which are too many groups",
-                where="groups = [...] of the file of gates",
+                where=named_in,
                 next=f"name columns with at most {_MOST_GROUPS} values, such as a country or a kind",
             )
     return columns_of

@@ -21,6 +21,7 @@ class PenstockError(Exception):
         where: The location: `topic[partition]@offset`, a file, a field, `host:port`.
         safe: The data that is not lost or damaged, where a user might doubt it.
         next: The next command to run, or what else to do.
+        kept: What happened, as it may be written down for later; give it where ``what`` may quote values of records.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class PenstockError(Exception):
         where: str | None = None,
         safe: str | None = None,
         next: str | None = None,  # noqa: A002 - the name of the field in every call and message
+        kept: str | None = None,
     ) -> None:
         self.what = what
         self.where = where
         self.safe = safe
         self.next = next
+        self.kept = what if kept is None else kept
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -26,7 +26,8 @@ Models:
                       version that calls it
 - ``version_loading`` makes a version the current one
 - ``version_files``   hashes and identity of a version; ``provenance``, ``registration`` from another repository
-- ``alias_history``   what was served when, and why; ``overview`` of all versions
+- ``trainings``       every training, also those that failed
+- ``alias_history``   what was served when, and why; ``overview`` of all versions; ``line_files`` keeps such records
 - ``mlflow_mirror``   the same in MLflow
 - ``gates``           what a version must pass, and the stored reports
 - ``model_metadata``  what describes a served version

@@ -174,4 +174,5 @@ def _failed(what: str, error: Exception, reference: str, advice: str) -> Penstoc
         where="\n         ".join([reference, *frames[-_MOST_FRAMES:]]),
         safe="no version was written",
         next=advice,
+        kept=f"{what}: {type(error).__name__}",
     )

@@ -104,6 +104,7 @@ def _no_encoding(name: str, what: str, where: str) -> PenstockError:
         where=where,
         safe="no version was written",
         next="give each category a vocabulary of distinct texts, or at least 2 buckets",
+        kept=f"{name} cannot be encoded",
     )
 
 

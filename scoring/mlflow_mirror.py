@@ -1,4 +1,4 @@
-"""The registry as MLflow shows it: a run and a model version for each version, and the aliases.
+"""The registry as MLflow shows it: a run and a model version for each version, the aliases, and failed trainings.
 
 The repository is the truth. Whatever a killed mirror left, the next one completes: a run is found again by the identity
 and number in its tags, a model version by its run. An alias that was moved in MLflow by hand is a request, which is
@@ -17,13 +17,15 @@ from scoring.alias_history import CHAMPION, PREVIOUS
 from scoring.gates.card import card
 from scoring.overview import CANDIDATE, Overview
 from scoring.repository import ModelRepository
-from scoring.trained_model import ImportManifest
+from scoring.trained_model import ImportManifest, Provenance
+from scoring.trainings import Training
 from scoring.version_files import BACKEND_FILE
 
 _ALIASES = (CHAMPION, PREVIOUS, CANDIDATE)
 _VERSION, _IDENTITY = "penstock.version", "penstock.identity"
 _FOLDER = "version"
-_FINISHED = "FINISHED"
+_TRAINING = "penstock.training"
+_FINISHED, _FAILED = "FINISHED", "FAILED"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,29 @@ def mirror(
             if found.tags.get(name) != value:
                 client.set_model_version_tag(model, found.version, name, value)
     return _move_aliases(client, model, versions)
+
+
+def mirror_failed(client: Any, model: str, trainings: Sequence[Training]) -> None:
+    """Write a failed run for each training that failed; the model is mirrored already.
+
+    A run is found again by the training's id in its tags, and completed if a killed mirror left it.
+
+    Raises:
+        mlflow.exceptions.MlflowException: if MLflow does not answer, or refuses.
+    """
+    experiment = client.get_experiment_by_name(model).experiment_id
+    for one in trainings:
+        if one.outcome != "failed":
+            continue
+        found = client.search_runs([experiment], filter_string=f"tags.`{_TRAINING}` = '{one.id}'")
+        if not found:
+            tags = {_TRAINING: one.id, "penstock.error": one.error or "", **_tags_of(one.provenance)}
+            found = [client.create_run(experiment, one.began_ms, tags, f"{model}, failed")]
+        info = found[0].info
+        if info.status != _FAILED:
+            for name, value in _params_of(one).items():
+                client.log_param(info.run_id, name, value)
+            client.set_terminated(info.run_id, _FAILED, one.ended_ms)
 
 
 def _run(client: Any, experiment: str, model: str, one: Overview, folder: Path) -> str:
@@ -186,11 +211,21 @@ def _tags(one: Overview) -> Mapping[str, str]:
         "penstock.gates": "not judged" if one.report is None else one.report.verdict.value,
         "penstock.report": one.report_hash,
         "penstock.override": one.override,
-        "penstock.author": made and made.author,
-        "penstock.incident": made and made.incident,
         **{f"penstock.view.{view}": identity for view, identity in one.manifest.views.items()},
     }
+    return {name: value for name, value in found.items() if value} | ({} if made is None else _tags_of(made))
+
+
+def _tags_of(made: Provenance) -> dict[str, str]:
+    found = {"penstock.author": made.author, "penstock.incident": made.incident}
     return {name: value for name, value in found.items() if value}
+
+
+def _params_of(one: Training) -> dict[str, str]:
+    found = one.model_dump(include={"seed", "until_ms", "backfill", "with_defaults", "data_hash"})
+    found |= one.provenance.model_dump(include={"penstock", "environment"})
+    found["trainer"] = one.trainer or "penstock"
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _as_name(text: str) -> str:

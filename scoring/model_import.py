@@ -284,11 +284,13 @@ def _run(
         names = [output.name for output in session.get_outputs()]
         values = session.run(names, feed)
     except Exception as error:
+        what = f"the model cannot score the {counted(len(vectors), 'row')}"
         raise PenstockError(
-            f"the model cannot score the {counted(len(vectors), 'row')}: {str(error).strip().splitlines()[0]}",
+            f"{what}: {str(error).strip().splitlines()[0]}",
             where=where,
             safe="no version was written",
             next="export it with a batch of any size, and operators that ONNX Runtime has",
+            kept=what,
         ) from error
     return {
         name: value

@@ -14,7 +14,9 @@
     <model>/<version>/environment.txt  the installed distributions that made it
     <model>/<version>/hashes.json    the SHA-256 of every other file of the version
     <model>/reports/<version>/       what the gates found, by :mod:`scoring.gates.stored_reports`
+    <model>/trainings.jsonl          every training, also those that failed, by :mod:`scoring.trainings`
     <model>/history.jsonl            what was served when, by :mod:`scoring.alias_history`
+    <model>/bands.jsonl              the bands of a cascade, by :mod:`scoring.bands`
 
 A version never changes once written: whoever loads or judges it verifies its hashes first. Every change is atomic: a
 process that is killed leaves at worst a hidden ``.partial-*`` folder or file, which nothing reads. This module only

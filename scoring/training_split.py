@@ -46,6 +46,7 @@ def _require_values(training_set: TrainingSet, later: NDArray[np.bool_], where: 
             "float32 and end at 3.4e+38",
             where=where,
             next="withdraw the label by a null one, or train with an earlier --until",
+            kept="a label is too large: scores are float32",
         )
     for part, mask in (("earlier", ~later), ("later", later)):
         values = training_set.y[mask]
@@ -85,6 +86,7 @@ def _require_classes(training_set: TrainingSet, later: NDArray[np.bool_], where:
                 f"at least {_LEAST_PER_CLASS} are needed",
                 where=where,
                 next=more,
+                kept="too few labels: the earlier part of the set has too few events of a class",
             )
 
 

@@ -157,6 +157,8 @@ pipeline = Pipeline(
         threshold=0.5,
         positive="review",
         negative="approve",
+        # Cards are to be reviewed as often wherever they were issued.
+        groups=("event.home_country",),
     ),
     labels=Labels(topic="labels.fraud", contract=FraudLabel, value="is_fraud"),
     passthrough=("channel", "country", "home_country"),

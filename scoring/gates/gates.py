@@ -62,7 +62,8 @@ class Limits(BaseModel):
         false_negative_cost: What a negative decision on a positive event costs.
         slope: Between which bounds the slope of the recalibration must be.
         calibration_error: How great the calibration error may be (its root mean square over ten bins).
-        groups: Columns of the backfill by which decisions are compared.
+        groups: Columns of the backfill by which decisions are compared; if none, those that the pipeline's model
+            declares.
         fairness_ratio: How small the rate of a group may be, divided by that of another.
         least_positives: With fewer positive events, a group is not judged.
         latency_ratio: By which factor the 99th percentile of a call may be longer than the present version's.

@@ -21,7 +21,8 @@ from streams.definitions.base import EVENT_TYPE, Definition, Name, Topic
 from streams.definitions.cascade import Cascade
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import check_expressions
-from streams.definitions.feature_dependencies import check_references, feature_types
+from streams.definitions.feature_dependencies import check_references, columns_used, feature_types
+from streams.definitions.feature_sql import EVENT
 from streams.definitions.monitors import Monitors
 from streams.definitions.other_inputs import Default, check_other_inputs, is_other
 from streams.definitions.sources import Source, check_sources
@@ -40,6 +41,8 @@ class Model(Definition):
     The decision is ``positive`` for a score of at least ``threshold``, else ``negative``. A threshold is a probability,
     between 0 and 1, unless ``Labels(task="regression")`` says that scores are values. With a ``cascade``, another model
     decides the unclear cases.
+    ``groups`` are columns of few values, such as a country, across whose values the decisions must be fair: the gates
+    compare them. Each is a ``view.feature``, or an ``event.column`` that the feature records keep.
     """
 
     name: Name
@@ -50,6 +53,7 @@ class Model(Definition):
     positive: str
     negative: str
     cascade: Cascade | None = None
+    groups: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _strong_model_is_another(self) -> Self:
@@ -184,6 +188,14 @@ class Pipeline(Definition):
         types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
         return types | {name: column.type for name, column in self.derived.items()}
 
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """The event columns that feature records keep: what models and derived features take, and ``passthrough``."""
+        kept = {name.partition(".")[2] for name in self.model.inputs if name.startswith(f"{EVENT}.")}
+        kept |= {name for view in self.views for name in columns_used(view)} | {*self.passthrough}
+        kept -= {f.name for source in self.sources for f in contract_fields(source.contract) if f.pii is Pii.DROP}
+        return tuple(name for name in self.column_types() if name in kept)
+
     def view(self, name: str) -> View:
         """The view called ``name``.
 
@@ -289,6 +301,24 @@ class Pipeline(Definition):
                 )
         if self.monitors is not None:
             self.monitors.check(self.model.inputs)
+        return self
+
+    @model_validator(mode="after")
+    def _groups_exist(self) -> Self:
+        types, where, kept = self._input_types(), f"model {self.model.name}", self.kept_columns
+        for name in self.model.groups:
+            if self.model.groups.count(name) > 1:
+                raise ValueError(f"{where}: group {name} is named twice")
+            if name not in types:
+                raise ValueError(f"{where}: group {name!r} is neither event.<column> nor <view>.<feature>")
+            if element_of(types[name]) is not None:
+                raise ValueError(f"{where}: group {name} is a list ({types[name]}), but an event is in one group")
+            scope, _, column = name.partition(".")
+            if scope == EVENT and column not in kept:
+                raise ValueError(
+                    f"{where}: no feature record has group {name}: name it in Pipeline(passthrough=({column!r},)), "
+                    "unless it is personal data that is dropped"
+                )
         return self
 
     def _input_types(self) -> dict[str, FeatureType]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.contract import ColumnType, Pii, contract_fields
+from schemas.contract import ColumnType, contract_fields
 from streams.definitions.columns import Derived
-from streams.definitions.feature_dependencies import columns_used, windows_used
+from streams.definitions.feature_dependencies import windows_used
 from streams.definitions.feature_sql import references
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
@@ -36,10 +36,6 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
         for entity in pipeline.entities
         if any(view.entity == entity for view in pipeline.views)
     )
-    dropped = {f.name for s in pipeline.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP}
-    inputs = [name.partition(".")[2] for name in pipeline.model.inputs if name.startswith("event.")]
-    inputs += [name for view in pipeline.views for name in columns_used(view)]
-    kept = (*inputs, *pipeline.passthrough)
     return PipelinePlan(
         pipeline=pipeline.name,
         source=_source(pipeline.source, filters),
@@ -52,7 +48,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
             for entity in pipeline.entities
             if len(entity.columns) > 1
         ),
-        passthrough=tuple((name, columns[name]) for name in columns if name in kept and name not in dropped),
+        passthrough=tuple((name, columns[name]) for name in pipeline.kept_columns),
         features_topic=pipeline.features_topic,
     )
 

@@ -59,12 +59,13 @@ class Features:
 
     folder = Path("later")
     manifest = SimpleNamespace(model_dump=lambda **_: {"run": "later"})
+    kinds = ["a"] * len(DATA)
 
     def columns(self) -> list[str]:
-        return ["event_id", "event.country", *INPUTS]
+        return ["event_id", "event.country", "event.kind", *INPUTS]
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
-        columns = {"event_id": list(DATA.event_ids), "event.country": COUNTRIES}
+        columns = {"event_id": list(DATA.event_ids), "event.country": COUNTRIES, "event.kind": self.kinds}
         assert len(set(names)) == len(names)
         assert set(names) <= columns.keys()
         yield SimpleNamespace(column=lambda name: SimpleNamespace(to_pylist=lambda: columns[name]))
@@ -235,13 +236,43 @@ def test_other_views_and_a_column_that_is_not_there_are_named(
     assert ("provenance", "manifest") in refused_by(check(repository))
     with pytest.raises(PenstockError, match=r"no column event\.city") as missing:
         check(repository, groups=("event.city",))
-    assert missing.value.where == f"later, which has of the events: event.country, {INPUTS[0]}"
+    assert missing.value.where == f"later, which has of the events: event.country, event.kind, {INPUTS[0]}"
     assert "passthrough" in str(missing.value.next)
 
 
 def test_a_column_with_a_value_for_each_event_makes_no_groups(repository: ModelRepository) -> None:
-    with pytest.raises(PenstockError, match="column event_id has 6,000 values, which are too many groups"):
+    with pytest.raises(PenstockError, match="column event_id has 6,000 values, which are too many groups") as many:
         check(repository, groups=("event_id",))
+    assert many.value.where == "groups = [...] of the file of gates"
+    with pytest.raises(PenstockError, match="column event_id has 6,000 values") as declared:
+        check(repository, declaring("event_id"))
+    assert declared.value.where == f"Model(groups=(...)) of {PROJECT.reference}"
+
+
+def declaring(*groups: str) -> Project:
+    """The project whose model declares these groups."""
+    model = PROJECT.pipeline.model.model_copy(update={"groups": groups})
+    return replace(PROJECT, pipeline=PROJECT.pipeline.model_copy(update={"model": model}))
+
+
+def compared(report: Report) -> set[str]:
+    return {one.where.partition("=")[0] for one in report.results if one.gate == "fairness"}
+
+
+def test_the_groups_that_the_definition_declares_are_compared_unless_the_gates_name_others(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Features, "kinds", ["a", "b"] * (len(DATA) // 2))
+    plain, declared = check(repository), check(repository, declaring("event.country"))
+    assert (compared(plain), compared(declared)) == (set(), {"event.country"})
+    other = check(repository, declaring("event.country"), groups=("event.kind",))
+    assert compared(other) == {"event.kind"}
+    assert check(repository, groups=("event.country",)).basis == declared.basis
+    assert len({report.basis for report in (plain, declared, other)}) == 3
+
+
+def test_groups_of_a_gate_that_is_left_out_need_not_be_in_the_backfill(repository: ModelRepository) -> None:
+    assert compared(check(repository, declaring("event.city"), skip=("fairness",))) == {""}
 
 
 FAILING = [

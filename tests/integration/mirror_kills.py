@@ -14,9 +14,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from scoring.mlflow_mirror import mirror
+from scoring.mlflow_mirror import Request, mirror, mirror_failed
 from scoring.overview import overviews
 from scoring.repository import ModelRepository
+from scoring.trainings import read_trainings
 
 _WRITES = ("create_", "log_", "set_", "delete_")
 
@@ -60,7 +61,7 @@ def state(client: MlflowClient, model: str) -> Any:
         files = sorted(
             each.path for folder in ("", "version") for each in client.list_artifacts(run.info.run_id, folder)
         )
-        runs.append((tags["penstock.version"], tags, run.data.params, run.data.metrics, files, run.info.status))
+        runs.append((tags.get("penstock.version", ""), tags, run.data.params, run.data.metrics, files, run.info.status))
     versions = [(found.tags, found.version) for found in client.search_model_versions(f"name = '{model}'")]
     order = repr
     return sorted(runs, key=order), sorted(versions, key=order), registered.aliases, registered.tags
@@ -69,7 +70,12 @@ def state(client: MlflowClient, model: str) -> Any:
 def main(repository: ModelRepository, model: str, folder: Path) -> None:
     empty = folder / "empty.db"
     MlflowClient(f"sqlite:///{empty}").search_experiments()
-    found = overviews(repository, model)
+    found, trainings = overviews(repository, model), read_trainings(repository, model)
+
+    def write(client: Any, files: str) -> list[Request]:
+        requests = mirror(client, repository, model, found, 0.5, files)
+        mirror_failed(client, model, trainings)
+        return requests
 
     def run(name: str, point: int | None) -> Any:
         path = folder / f"{name}.db"
@@ -78,13 +84,13 @@ def main(repository: ModelRepository, model: str, folder: Path) -> None:
         client, files = MlflowClient(uri, uri), (folder / name).as_uri()
         if point is not None:
             try:
-                requests = mirror(KilledClient(client, point), repository, model, found, 0.5, files)
+                requests = write(KilledClient(client, point), files)
             except Killed:
-                requests = mirror(client, repository, model, found, 0.5, files)
+                requests = write(client, files)
             else:
                 return None
         else:
-            requests = mirror(client, repository, model, found, 0.5, files)
+            requests = write(client, files)
         return requests, state(client, model)
 
     expected, point, wrong = run("plain", None), 0, 0

@@ -10,23 +10,27 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from penstock.errors import PenstockError
 from penstock.paths import ROOT, venv_python
 from scoring.alias_history import Cause, record_configured
 from scoring.gates.report import Basis, Report
 from scoring.gates.stored_reports import store
 from scoring.repository import ModelRepository
 from scoring.trained_model import Provenance, TrainedModel
+from scoring.trainings import recorded
 from scoring.version_files import identity
 from scoring.version_loading import load_version
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.gates.test_report import REPORT
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
+from tests.scoring.test_trainings import training
 
 PYTHON = venv_python("mlflow")
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs: python3 -m deploy.bootstrap mlflow")
@@ -79,6 +83,8 @@ class Registry:
         report = Report(self.name, 2, 1, 9, REPORT.results, basis=basis)
         cause = Cause("promote", store(self.repository, report, 5), "the old one is broken")
         load_version(self.repository, FakeServer(), self.name, 2, cause=cause)
+        with suppress(PenstockError), recorded(self.repository, self.name, training(), lambda: 2_000):
+            raise PenstockError("no event has a label yet")
 
     def mirror(self, uri: str) -> str:
         done = self._run("-m", "penstock", "model", "mirror", self.file, "--to", uri)
@@ -128,6 +134,17 @@ def test_a_server_has_every_version_with_its_metrics_files_and_aliases(server: s
     ]
     assert {"card.html", "version/model.onnx", "version/manifest.json", "version/environment.txt"} <= set(listed)
     assert aliases(server, registry.name) == {"champion": "2", "previous": "1"}
+
+
+def test_a_server_has_a_failed_run_for_each_training_that_failed(server: str, registry: Registry) -> None:
+    for _ in range(2):
+        registry.mirror(server)
+    experiment = get(server, "experiments/get-by-name", experiment_name=registry.name)["experiment"]["experiment_id"]
+    search = {"experiment_ids": [experiment], "filter": "attributes.status = 'FAILED'"}
+    (run,) = httpx.post(f"{server}/api/2.0/mlflow/runs/search", json=search).raise_for_status().json()["runs"]
+    tags = {one["key"]: one["value"] for one in run["data"]["tags"]}
+    assert tags["penstock.error"] == "no event has a label yet"
+    assert {"key": "seed", "value": "7"} in run["data"]["params"]
 
 
 def test_an_alias_that_was_moved_by_hand_is_reported_and_put_back(server: str, registry: Registry) -> None:

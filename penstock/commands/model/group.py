@@ -22,6 +22,7 @@ model = LazyGroup(
         "promote": Entry(f"{_PROMOTION}:promote", "Load a version if the gates pass."),
         "load": Entry(f"{_SERVING}:load", "Make a version the current one; the previous one stays loaded."),
         "unload": Entry(f"{_SERVING}:unload", "Stop serving the model; its versions stay."),
+        "trainings": Entry(f"{_VERSIONS}:trainings", "Show every training, also those that failed."),
         "history": Entry(f"{_VERSIONS}:history", "Show what was served when, and why."),
         "band": Entry(f"{_CASCADE}:band", "Choose the scores that the strong model of a cascade decides."),
         "regret": Entry(f"{_CASCADE}:regret", "Count what a cascade decides otherwise than its strong model."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -24,8 +25,9 @@ from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
 from scoring.reasons import FILE as REASONS
 from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
-from scoring.trained_model import NewVersion
+from scoring.trained_model import NewVersion, Provenance
 from scoring.training_set import view_versions
+from scoring.trainings import Training, recorded
 from scoring.vectors import FloatArray
 from streams.definitions.other_inputs import is_other
 from streams.drift.drift_reference import DriftReference
@@ -95,15 +97,29 @@ def train_command(
     from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
-    registry = registry_schemas(settings.schema_registry_url)
-    _require_texts(project)
-    data = read_training_set(
-        project, settings.kafka.access, read_backfill(folder), until_ms, registry, with_defaults=with_defaults
+    repository, made = ModelRepository(settings.model_repository), Made("train", author, incident, installed())
+    begun = Training(
+        id=uuid.uuid4().hex,
+        provenance=made.provenance(_now_ms()),
+        backfill=click.format_filename(folder),
+        seed=seed,
+        until_ms=until_ms,
+        with_defaults=with_defaults,
+        trainer=trainer,
     )
-    trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
-    trained = with_checkpoint(trained, data.X)
-    found = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
-    _write(project, settings, trained, found, training_of(trained.manifest), Made("train", author, incident))
+    with recorded(repository, project.pipeline.model.name, begun, _now_ms) as found:
+        registry = registry_schemas(settings.schema_registry_url)
+        _require_texts(project)
+        data = read_training_set(
+            project, settings.kafka.access, read_backfill(folder), until_ms, registry, with_defaults=with_defaults
+        )
+        found.data_hash = data.data_hash
+        trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
+        found.validation = trained.manifest.validation
+        trained = with_checkpoint(trained, data.X)
+        derived = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
+        found.version = version = _add(project, repository, trained, derived, made)
+    _tell(project, repository, version, trained, derived, training_of(trained.manifest))
 
 
 @click.command("import")
@@ -207,7 +223,7 @@ def import_command(
             registry = registry_schemas(settings.schema_registry_url)
             data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
             reference, background = build_reference(project, data, imported, seed), data.X
-        found = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
+        derived = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
     about = [("imported", origin_of(imported.manifest))]
     about += [
         ("not checked", f"what null of {name} becomes: no row of {check_rows} has null there")
@@ -215,7 +231,9 @@ def import_command(
     ]
     if reference is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
-    _write(project, settings, imported, found, about, Made("import", author, incident))
+    repository = ModelRepository(settings.model_repository)
+    version = _add(project, repository, imported, derived, Made("import", author, incident, installed()))
+    _tell(project, repository, version, imported, derived, about)
 
 
 class Derived(NamedTuple):
@@ -231,11 +249,16 @@ class Derived(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Which command makes a version, for whom, and which drift incident it answers."""
+    """Which command makes a version, for whom, which drift incident it answers, and the lock of the environment."""
 
     command: str
     author: str | None
     incident: str | None
+    environment: str
+
+    def provenance(self, now_ms: int) -> Provenance:
+        """The same as a manifest has it."""
+        return provenance(now_ms, self.environment, self.author, self.incident)
 
 
 def _reasons(onnx: bytes | None, background: FloatArray) -> Attribution | str:
@@ -314,23 +337,27 @@ def _imported(
         yield import_hosted(server, reference, inputs, views, rows, request)
 
 
-def _write(
+def _add(project: Project, repository: ModelRepository, made: NewVersion, derived: Derived, how: Made) -> int:
+    """Write a model and what was derived from it as the next version."""
+    name = project.pipeline.model.name
+    origin = how.provenance(_now_ms())
+    model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
+    version = repository.add(name, model, {ENVIRONMENT_FILE: how.environment, **derived.artifacts()})
+    if repository.versions(name) == [version]:  # it is configured at once
+        record_configured(repository, name, Cause(how.command))
+    return version
+
+
+def _tell(
     project: Project,
-    settings: Settings,
+    repository: ModelRepository,
+    version: int,
     made: NewVersion,
     derived: Derived,
     about: Iterable[tuple[str, str]],
-    how: Made,
 ) -> None:
-    """Write a model and what was derived from it as the next version, and print what it is: labels and texts."""
-    repository, name = ModelRepository(settings.model_repository), project.pipeline.model.name
-    environment = installed()
-    origin = provenance(int(time.time() * 1_000), environment, how.author, how.incident)
-    model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
-    version = repository.add(name, model, {ENVIRONMENT_FILE: environment, **derived.artifacts()})
-    is_first = repository.versions(name) == [version]
-    if is_first:  # it is configured at once
-        record_configured(repository, name, Cause(how.command))
+    """Print what a new version is, and more about it: labels and texts."""
+    name = project.pipeline.model.name
     print_line("model", click.style(f"{name} version {version}", bold=True))
     for label, text in about:
         print_line(label, text)
@@ -342,7 +369,12 @@ def _write(
         print_line("reasons", f"none on predictions: {derived.reasons}")
     print_line("written to", str(repository.folder(name, version)))
     judged = f"penstock model promote {project.reference} {version} --backfill FOLDER"
+    is_first = repository.versions(name) == [version]
     print_line("next", f"penstock model load {project.reference}" if is_first else judged)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1_000)
 
 
 def _by_input(option: str, texts: tuple[str, ...], read: Callable[[str], T], form: str) -> dict[str, T]:

@@ -10,9 +10,10 @@ from penstock.commands.errors import model_argument
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from scoring.mlflow_mirror import mirror
+from scoring.mlflow_mirror import mirror, mirror_failed
 from scoring.overview import overviews
 from scoring.repository import ModelRepository
+from scoring.trainings import read_trainings
 from streams.definitions.loading import load_pipeline
 
 _SQLITE = "sqlite:///"
@@ -30,7 +31,7 @@ _SQLITE = "sqlite:///"
     help="MLflow's server by its URL, or a SQLite file.",
 )
 def mirror_command(pipeline: str, uri: str) -> None:
-    """Write all versions, their metrics, files and aliases to MLflow, as the model repository has them.
+    """Write all versions, their metrics, files and aliases to MLflow, and the trainings that failed.
 
     Run it again at any time. An alias that was moved in MLflow by hand is reported and put back.
     """
@@ -46,10 +47,11 @@ def mirror_command(pipeline: str, uri: str) -> None:
     model, repository = load_pipeline(pipeline).model, ModelRepository(Settings().model_repository)
     repository.newest(model.name)
     found = overviews(repository, model.name)
+    trainings = read_trainings(repository, model.name)
     try:
-        requests = mirror(
-            MlflowClient(uri, uri), repository, model.name, found, model.threshold, _artifacts(uri, model.name)
-        )
+        client = MlflowClient(uri, uri)
+        requests = mirror(client, repository, model.name, found, model.threshold, _artifacts(uri, model.name))
+        mirror_failed(client, model.name, trainings)
     except MlflowException as error:
         raise PenstockError(
             f"MLflow does not take the mirror: {str(error).strip().splitlines()[0]}",

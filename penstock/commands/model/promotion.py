@@ -151,7 +151,8 @@ def _in_the_way(result: Result) -> str:
 def _beside(pipeline: str, settings: Settings, folder: Path, versions: tuple[int, int], limits: Limits) -> Report:
     from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
 
-    request = CheckRequest(versions[1], versions[0], limits, seed=0)
+    losses_alone = limits.model_copy(update={"skip": (*limits.skip, "fairness")})
+    request = CheckRequest(versions[1], versions[0], losses_alone, seed=0)
     return check_version(open_project(pipeline), settings, read_backfill(folder), request)
 
 

@@ -1,4 +1,4 @@
-"""``penstock model list | show | history | card``: what the repository knows of the versions."""
+"""``penstock model list | show | history | trainings | card``: what the repository knows of the versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from penstock.commands.console import console_on
+from penstock.commands.console import console_on, printable
 from penstock.commands.errors import model_argument
 from penstock.commands.model.manifests import about, metrics, print_line
 from penstock.commands.options import NewFile
@@ -24,6 +24,9 @@ from scoring.overview import Overview, as_content, overviews
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable, VersionState
 from scoring.servers.registry import PRIMARY_SERVER, open_server
+from scoring.trained_model import quality_of
+from scoring.trainings import Training, read_trainings
+from scoring.trainings import as_content as as_training_content
 from streams.definitions.loading import load_pipeline
 
 version_argument = click.argument("version", type=click.IntRange(min=1))
@@ -107,6 +110,32 @@ def history(pipeline: str, form: str) -> None:
         click.echo(f"no version of {name} was ever served")
 
 
+@click.command()
+@model_argument
+@format_option
+def trainings(pipeline: str, form: str) -> None:
+    """Show every training, the newest first: what was asked for, and what came of it, also of one that failed."""
+    name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
+    found = read_trainings(repository, name)[::-1]
+    if form == "json":
+        click.echo(json.dumps([as_training_content(one) for one in found], indent=2))
+        return
+    if not found:
+        click.echo(f"no training of {name} is recorded")
+        return
+    table = Table("began", "took", "outcome", "metrics", "by", "parameters", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(
+            readable(one.began_ms, "seconds", zone=" UTC"),
+            "" if one.took_s is None else f"{one.took_s:,.1f} s",
+            _outcome(one),
+            "" if one.validation is None else quality_of(one.validation),
+            printable(one.provenance.author or ""),
+            printable(_parameters(one)),
+        )
+    console_on(highlight=False).print(table, markup=False)
+
+
 @click.command("card")
 @model_argument
 @version_argument
@@ -149,6 +178,21 @@ def _gates(one: Overview) -> str:
         return f"the report does not hold: {'; '.join(one.faults)}"
     said = "not judged" if one.report is None else one.report.verdict.value
     return said if one.override is None else f"{said}, overridden: {one.override}"
+
+
+def _outcome(one: Training) -> str:
+    """What came of a training; one that made a version may have failed afterwards."""
+    made = "" if one.version is None else f"version {one.version}"
+    failed = "" if one.error is None else f"failed: {printable(one.error)}"
+    return ", ".join(filter(None, (made, failed))) or "has not ended: it runs, or was killed"
+
+
+def _parameters(one: Training) -> str:
+    until = "" if one.until_ms is None else f", until {readable(one.until_ms, 'seconds', zone=' UTC')}"
+    defaults = ", with defaults" if one.with_defaults else ""
+    trainer = "" if one.trainer is None else f", by {one.trainer}"
+    incident = "" if one.provenance.incident is None else f", answers {one.provenance.incident}"
+    return f"{one.backfill}, seed {one.seed}{until}{defaults}{trainer}{incident}"
 
 
 def _change(change: Change) -> str:

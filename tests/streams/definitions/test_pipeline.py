@@ -35,6 +35,7 @@ from penstock import (
     rate,
     top_k,
 )
+from scoring.decision import Policy
 from streams.definitions.windows import default_hop_ms, duration_ms
 from streams.plan.compiler import compile_plan
 from streams.plan.hashing import view_definition
@@ -181,6 +182,40 @@ def test_personal_data_that_is_dropped_is_never_carried() -> None:
         ("card", "string"),
         ("amount", "double"),
     )
+
+
+def with_groups(*groups: str, **changes: Any) -> Pipeline:
+    return pipeline(model=pipeline().model.model_copy(update={"groups": groups}), **changes)
+
+
+def test_groups_are_columns_that_feature_records_keep_and_features() -> None:
+    groups = ("event.amount", "event.card", "spending.large_1h")
+    assert with_groups(*groups, passthrough=("card",)).model.groups == groups
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        (("country",), "group 'country' is neither event.<column> nor <view>.<feature>"),
+        (("event.country",), "group 'event.country' is neither"),
+        (("spending.count_5m",), "group 'spending.count_5m' is neither"),
+        (("other:spending.count_1h",), "is neither"),
+        (("event.card",), r"no feature record has group event.card: name it in Pipeline\(passthrough=\('card',\)\)"),
+        (("event.email",), "unless it is personal data that is dropped"),
+        (("event.amount", "event.amount"), "group event.amount is named twice"),
+        (("spending.recent_1h",), "group spending.recent_1h is a list"),
+    ],
+)
+def test_a_group_that_no_backfill_has_is_refused(groups: tuple[str, ...], says: str) -> None:
+    view = VIEW.model_copy(update={"aggregates": (*VIEW.aggregates, last_k("amount", k=3, over="1h", name="recent"))})
+    with pytest.raises(ValidationError, match=says):
+        with_groups(*groups, views=(view,), passthrough=("email",))
+
+
+def test_groups_change_nothing_that_is_computed_or_stored() -> None:
+    plain, grouped = pipeline(), with_groups("event.amount")
+    assert compile_plan(grouped) == compile_plan(plain)
+    assert Policy.of(grouped.model) == Policy.of(plain.model)
 
 
 def test_equal_conditions_share_one_filter_column() -> None:

@@ -26,7 +26,8 @@ ROWS = 1_500
 
 
 def pipeline_of(monitors: Monitors | None) -> Any:
-    return fraud.model_copy(update={"model": fraud.model.model_copy(update={"inputs": INPUTS}), "monitors": monitors})
+    model = fraud.model.model_copy(update={"inputs": INPUTS, "groups": ()})
+    return fraud.model_copy(update={"model": model, "monitors": monitors})
 
 
 MONITORED = pipeline_of(Monitors(inputs=INPUTS, window=100, false_alarm_every=10_000))
