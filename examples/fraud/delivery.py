@@ -75,7 +75,7 @@ class _Delivery:
 
     def deliver(self, transaction: Transaction, number: int) -> Iterator[tuple[int, int, Message]]:
         rng, config = self._rng, self._config
-        event = _event(transaction, f"tx-{number:08d}")
+        event = as_event(transaction, f"tx-{number:08d}")
         write = self._events.avro if rng.random() < config.avro else self._events.json
         key, value, time = transaction.card_id.encode(), write(event), transaction.time_ms
         arrival = time + self._delay_ms()
@@ -116,7 +116,8 @@ class _Delivery:
         return arrival, self._sent, message
 
 
-def _event(transaction: Transaction, transaction_id: str) -> Event:
+def as_event(transaction: Transaction, transaction_id: str) -> Event:
+    """The payment as its contract has it."""
     return {
         "transaction_id": transaction_id,
         "event_time": transaction.time_ms,
