@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -223,18 +222,23 @@ def _log_loss(scores: Numbers, truth: Numbers) -> Numbers:
     return -np.where(truth == 1, np.log(bounded), np.log1p(-bounded))
 
 
-def _wrong_promotions(history: Path, stored: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+def _wrong_promotions(history: Path, stored: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Promotions without a report that passed, or the reason for which it was overridden."""
-    wrong = []
-    for number, line in enumerate(history.read_text(encoding="utf-8").splitlines() if history.exists() else (), 1):
-        change: Mapping[str, Any] = {}
-        with suppress(ValueError):  # the commands refuse such a line
+    # A process that is killed leaves a last line without its end.
+    *lines, _ = history.read_text(encoding="utf-8").split("\n") if history.exists() else [""]
+    for number, line in enumerate(lines, 1):
+        where = f"line {number} of {history.name}"
+        try:
             change = json.loads(line)
-        if change.get("command") != "promote" or change.get("alias") != "champion":
+            alias, command, version, hash_ = (change[name] for name in ("alias", "command", "to", "report"))
+        except (ValueError, KeyError, TypeError):
+            yield f"{where} is no change of an alias"
             continue
-        where, report = f"line {number} of {history.name}: version {change['to']}", stored.get(str(change["report"]))
-        if report is None or report["version"] != change["to"]:
-            wrong.append(f"{where} was promoted on a report that does not exist")
+        if (alias, command) != ("champion", "promote"):
+            continue
+        report = stored.get(str(hash_))
+        if report is None or report["version"] != version:
+            yield f"{where}: version {version} was promoted on a report that does not exist"
         elif report["verdict"] != "pass" and not change.get("override"):
-            wrong.append(f"{where} was promoted on a report that says {report['verdict']}, and nobody overrode it")
-    return wrong
+            said = report["verdict"]
+            yield f"{where}: version {version} was promoted on a report that says {said}, and nobody overrode it"

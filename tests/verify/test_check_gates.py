@@ -114,9 +114,11 @@ class World:
             }
         )
         backfill = BackfillData(0, ROWS, ("v",), (), ROWS, rows)
-        of_task: Callable[[bool], Label] = {"multiclass": lambda one: ["no", "yes"][one], "regression": float}.get(
-            self.task, int
-        )
+        readers: dict[str, Callable[[bool], Label]] = {
+            "multiclass": lambda one: ["no", "yes"][one],
+            "regression": float,
+        }
+        of_task = readers.get(self.task, int)
         labels = {f"e{n}": of_task(bool(one)) for n, one in enumerate(TRUTH)}
         return check_gates(PLAN, self.pipeline, self.root, backfill, labels, lambda _, version: SCORERS[version])
 
@@ -230,6 +232,19 @@ def test_a_promotion_on_a_report_that_does_not_pass_is_found_unless_it_was_overr
     assert World(tmp_path / "not", limits=limits).check().examples == [
         "model m: line 2 of history.jsonl: version 2 was promoted on a report that says fail, and nobody overrode it"
     ]
+
+
+def test_a_line_of_the_history_is_found_if_it_is_no_change_but_not_one_that_a_killed_process_left(
+    tmp_path: Path,
+) -> None:
+    limits = Limits(slope=(3.0, 4.0))
+    history = tmp_path / "m" / "history.jsonl"
+    # A line break to some programs, and none to those of lines of JSON.
+    world = World(tmp_path, limits=limits, override="we\u2028know better")
+    history.write_text(history.read_text() + '{"alias": "champ')
+    assert world.check().examples == []
+    history.write_text(history.read_text() + "\n[]\n")
+    assert world.check().examples == [f"model m: line {n} of history.jsonl is no change of an alias" for n in (3, 4)]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"hash": "", "report": {"version": 2, "gates": [{}]}}'])
