@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ def in_slice(salt: str, ids: Sequence[str], share: float = SHARE) -> NDArray[np.
 
 @dataclass(frozen=True)
 class AuditCounts:
-    """What was counted of audited clear cases. Counts of disjoint events add up to the counts of all.
+    """What was counted of audited clear cases.
 
     Attributes:
         audited: Clear cases that both models scored.
@@ -90,9 +90,6 @@ class AuditCounts:
             extra_false_negatives=-int(more[truth == 1].sum()),
         )
 
-    def __add__(self, other: AuditCounts) -> AuditCounts:
-        return AuditCounts(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
-
     @property
     def differing_share(self) -> float:
         """The share of clear cases that the strong model would decide differently; NaN without any."""
@@ -101,10 +98,3 @@ class AuditCounts:
     def bound(self, alpha: float = 0.05) -> float:
         """The upper bound of this share, which exceeds it with probability ``alpha`` at most, at one look."""
         return upper_bound(self.differing, self.audited, alpha)
-
-    def loss(self, false_positive_cost: float, false_negative_cost: float) -> float:
-        """What a clear case loses on average as the strong model did not decide it; NaN without labels."""
-        if not self.labelled:
-            return float("nan")
-        cost = self.extra_false_positives * false_positive_cost + self.extra_false_negatives * false_negative_cost
-        return cost / self.labelled

@@ -98,7 +98,8 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
     """The versions to score with, for the duration of the block.
 
     Raises:
-        PenstockError: if one is not loaded, its inputs or views are not the pipeline's, or a cascade has no band.
+        PenstockError: if one is not loaded, its inputs or views are not the pipeline's, a file of it has changed, or a
+            cascade has no band.
     """
     with (
         closing(open_server(PRIMARY_SERVER, settings)) as primary,
@@ -109,6 +110,8 @@ def served_model(project: Project, settings: Settings, max_batch: int) -> Iterat
         def served(model: Model) -> ServedModel:
             metadata = describe_model(primary, fallback, model.name)
             check_model(pipeline, project.plan, metadata, max_batch, project.other_views)
+            if metadata.version in repository.versions(metadata.name):
+                repository.verified(metadata.name, metadata.version)
             hosted = hosted_by(repository, metadata)
             if hosted is None:
                 load_fallback(fallback, metadata)

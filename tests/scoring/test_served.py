@@ -39,6 +39,24 @@ def test_a_version_without_a_fallback_waits_for_its_server(fallback: FakeServer 
     assert isinstance(ServedModel(FakeServer(), fallback, model, None).inference(1, lambda _: None), kind)
 
 
+def test_a_version_of_which_a_file_has_changed_is_refused(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = compile_plan(pipeline)
+    repository, name = ModelRepository(tmp_path / "models"), pipeline.model.name
+    repository.add(name, TrainedModel(onnx_bytes(), None, manifest_of(pipeline)))
+    repository.model_file(name, 1).write_bytes(onnx_bytes(scores_all=True))
+    server = FakeServer("Triton", described=repository.metadata(name))
+    monkeypatch.setattr(served_module, "open_server", lambda *_: server)
+    project: Any = SimpleNamespace(pipeline=pipeline, plan=plan, other_views=())
+    settings: Any = SimpleNamespace(model_repository=repository.root)
+    with (
+        pytest.raises(PenstockError, match=r"file model.onnx of the version has changed"),
+        served_model(project, settings, 100),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("is_hosted", [True, False])
 def test_only_a_version_with_a_file_is_loaded_as_the_fallback(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_hosted: bool
