@@ -90,11 +90,6 @@ class AuditCounts:
             extra_false_negatives=-int(more[truth == 1].sum()),
         )
 
-    @property
-    def differing_share(self) -> float:
-        """The share of clear cases that the strong model would decide differently; NaN without any."""
-        return self.differing / self.audited if self.audited else float("nan")
-
     def bound(self, alpha: float = 0.05) -> float:
-        """The upper bound of this share, which exceeds it with probability ``alpha`` at most, at one look."""
+        """The upper bound of the share of differing ones; with probability ``alpha`` at most, the share exceeds it."""
         return upper_bound(self.differing, self.audited, alpha)

@@ -84,11 +84,6 @@ class CertifiedBand:
         """The expected share of events that the strong model must score."""
         return self.strong / self.events
 
-    @property
-    def differing_share(self) -> float:
-        """The share of events that are decided otherwise than the strong model would."""
-        return self.differing / self.events
-
     def times_cheaper(self, fast_cost: float, strong_cost: float) -> float:
         """What the strong model costs for all events, divided by what the cascade costs; costs are of one event."""
         return strong_cost / (fast_cost + self.strong_share * strong_cost)

@@ -61,7 +61,6 @@ def test_all_or_none_may_be_in_the_slice() -> None:
 def test_decisions_that_differ_are_counted() -> None:
     counts = AuditCounts.of(np.array([0.1, 0.2, 0.5, 0.9]), np.array([0.2, 0.6, 0.4, 0.8]), 0.5)
     assert (counts.audited, counts.differing, counts.labelled) == (4, 2, 0)
-    assert counts.differing_share == 0.5
     assert counts.bound(0.05) == upper_bound(2, 4, 0.05)
 
 
@@ -88,6 +87,5 @@ def test_wrong_decisions_of_the_fast_model_count_and_those_of_the_strong_one_cou
     assert (counts.extra_false_positives, counts.extra_false_negatives) == (positives, negatives)
 
 
-def test_without_audited_events_there_is_no_share_and_no_certainty() -> None:
-    assert np.isnan(AuditCounts().differing_share)
+def test_without_audited_events_there_is_no_certainty() -> None:
     assert AuditCounts().bound() == 1.0
