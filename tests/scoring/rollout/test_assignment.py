@@ -33,12 +33,12 @@ def arms(policy: PublishedPolicy, ids: list[str] = IDS) -> np.ndarray:
     return assign(policy, ids, EVENTS[: len(ids)]).arms
 
 
-def test_the_arm_is_that_of_the_part_in_which_the_position_lies() -> None:
+def test_the_arm_is_that_of_the_part_in_which_the_position_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    middles = (np.arange(PARTS) + 0.5) / PARTS
+    monkeypatch.setattr("scoring.rollout.assignment.positions", lambda *_: middles)
     policy = published(0.5, 0.3, 0.2)
-    found = arms(policy, IDS[:2_000])
-    for position, arm in zip(positions("fraud/deeper", IDS[:2_000]), found, strict=True):
-        (owner,) = [each.arm for each in policy.ranges if each.start <= int(position * PARTS) < each.end]
-        assert policy.policy.arms[arm].name == owner
+    found = [policy.policy.arms[arm].name for arm in arms(policy, IDS[:PARTS])]
+    assert found == [each.arm for each in policy.ranges for _ in range(each.start, each.end)]
 
 
 @pytest.mark.parametrize("salt", ["fraud/deeper", "fraud/wider", "1"])
@@ -126,8 +126,13 @@ def test_without_exploration_no_event_is_explored() -> None:
     assert (found.explored.any(), found.propensities.tolist()) == (False, [1.0] * 10)
 
 
+def test_the_policys_salt_gives_the_positions() -> None:
+    position = positions("fraud/deeper", IDS)
+    assert np.array_equal(arms(published(0.9, 0.1)) == 1, position < 0.1)
+
+
 def test_the_last_position_below_1_has_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.rollout.assignment.positions", lambda salt, ids: np.array([0.0, 1 - 2.0**-53]))
+    monkeypatch.setattr("scoring.rollout.assignment.positions", lambda *_: np.array([0.0, 1 - 2.0**-53]))
     assert arms(published(0.9, 0.1), IDS[:2]).tolist() == [1, 0]
 
 

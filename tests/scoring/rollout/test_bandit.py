@@ -53,7 +53,11 @@ def test_two_arms_have_the_probability_that_a_sum_gives() -> None:
 
 def test_equal_arms_have_equal_weights() -> None:
     assert bandit_weights({name: Rewards(1_000, 20) for name in "abcd"}) == dict.fromkeys("abcd", 0.25)
-    assert sorted(bandit_weights({name: Rewards(9, 2) for name in "abc"}).values()) == [0.3333, 0.3333, 0.3334]
+
+
+def test_of_equal_arms_the_first_by_name_gets_the_part_that_is_left() -> None:
+    for order in ("abc", "cba", "bca"):
+        assert bandit_weights({name: Rewards(9, 2) for name in order}) == {"a": 0.3334, "b": 0.3333, "c": 0.3333}
 
 
 def test_a_much_better_arm_has_all_but_the_floors() -> None:
