@@ -35,6 +35,7 @@ Models:
                       ``reasons`` are the top ones of a score
 - ``cascade``         the band of scores in which a fast model leaves the decision to a strong one; ``audit`` is the
                       slice of other events that tells what this costs
+- ``rollout``         policies that say which version scores which entity
 
 Kafka transactions are in :mod:`penstock.kafka.transactions`; nothing here reads the command line.
 """

@@ -56,7 +56,7 @@ def load_pipeline(reference: str) -> Pipeline:
     except PenstockError:
         raise
     except Exception as error:
-        raise _definition_error(path, error) from error
+        raise definition_error(path, error) from error
     pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
         raise PenstockError(
@@ -75,7 +75,7 @@ def load_pipeline(reference: str) -> Pipeline:
     return pipeline.model_copy(update={"model": pipeline.model.strong})
 
 
-def _definition_error(path: Path, error: Exception) -> PenstockError:
+def definition_error(path: Path, error: Exception) -> PenstockError:
     """The error for a file whose import failed: its sentence, and the last line of the pipeline's folder that ran."""
     if isinstance(error, ValidationError):
         what = "; ".join(_sentence(error.title, detail) for detail in error.errors())

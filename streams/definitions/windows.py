@@ -30,7 +30,7 @@ def duration_ms(text: str | int) -> int:
     """
     if isinstance(text, int):
         return text
-    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
+    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", str(text))
     if not match or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a duration; write a number and a unit, such as 30s, 5m, 24h or 7d")
     return int(match[1]) * _UNITS_MS[match[2]]

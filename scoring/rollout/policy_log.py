@@ -1,0 +1,113 @@
+"""What is written down about a rollout, and which policy was effective at an offset. Pure, no Kafka.
+
+There are two records, both JSON: a :class:`PolicyChange` says that a policy was published, by whom and why; a
+:class:`Marker` that a scorer took a policy up on a partition, in the transaction of its first predictions under it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator
+
+from penstock.errors import PenstockError
+from scoring.rollout.policy import PublishedPolicy
+from streams.definitions.base import Definition
+
+Text = Annotated[str, Field(min_length=1)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PolicyChange(Definition):
+    """A policy that was published.
+
+    Args:
+        policy: What scorers follow since.
+        author: Who published it: a person, or the controller.
+        reason: Why, in words.
+        evidence: The measurements that it rests on, as JSON.
+        previous: The hash of the policy before; None for the first one.
+        time_ms: When, in epoch ms.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["change"] = "change"
+    policy: PublishedPolicy
+    author: Text
+    reason: Text
+    evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    previous: Hash | None
+    time_ms: int
+
+    @field_validator("evidence", mode="after")
+    @classmethod
+    def _evidence_is_json(cls, evidence: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(evidence, allow_nan=False)  # NaN would be read back as null
+        return evidence
+
+
+class Marker(Definition):
+    """On a partition of the features topic, a policy is effective from an offset on.
+
+    Args:
+        partition: The partition.
+        first_offset: The first offset that was scored under the policy.
+        policy: The hash of the published policy.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["marker"] = "marker"
+    partition: int
+    first_offset: int
+    policy: Hash
+
+
+Entry = PolicyChange | Marker
+
+
+class _Record(RootModel[Entry]):
+    root: Entry = Field(discriminator="kind")
+
+
+def encode(entry: Entry) -> bytes:
+    """The record as JSON in UTF-8."""
+    return entry.model_dump_json().encode()
+
+
+def decode(value: bytes, where: str) -> Entry:
+    """The record in a value; ``where`` is its topic, partition and offset.
+
+    Raises:
+        PenstockError: if it is none that this release writes.
+    """
+    try:
+        return _Record.model_validate_json(value).root
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise PenstockError(
+            f"the record is no entry of a rollout log: {f'{field}: ' if field else ''}{first['msg']}",
+            where=where,
+            safe="nothing was changed",
+            next="read it with the release that wrote it, if that is a later one",
+        ) from error
+
+
+def effective(markers: Sequence[Marker], partition: int, offset: int) -> str | None:
+    """The hash of the policy that was effective at an offset; None before the first one.
+
+    A marker holds from its first offset on, until another says otherwise. Of two that contradict each other, the later
+    one in the log holds: after an abort, the offsets are scored again, and the marker is written again, perhaps of a
+    newer policy and from an earlier offset.
+
+    Args:
+        markers: Markers of any partitions, in the order of the log.
+        partition: The partition of the features topic.
+        offset: The offset there.
+    """
+    for marker in reversed(markers):
+        if marker.partition == partition and marker.first_offset <= offset:
+            return marker.policy
+    return None

@@ -1,0 +1,34 @@
+"""The example files of rollout policies on their page are valid, and show every field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scoring.rollout.policy import Arm, Exploration, RolloutPolicy, Step, publish
+from scoring.rollout.policy_files import read_policy
+from tests.docs.pages import blocks, page
+
+PAGE = page("concepts/rollout-policy.md")
+
+
+def _policy(folder: Path, language: str, name: str) -> RolloutPolicy:
+    (block,) = blocks(PAGE, language)
+    file = folder / name
+    file.write_text(block.text, encoding="utf-8")
+    return read_policy(file)
+
+
+def test_the_example_in_yaml_is_a_policy_with_every_field(tmp_path: Path) -> None:
+    policy = _policy(tmp_path, "yaml", "rollout.yaml")
+    assert policy.model_fields_set == {*RolloutPolicy.model_fields}
+    assert publish(policy).weights == {"present": 1.0, "deeper": 0.0}
+
+
+def test_the_example_in_python_is_a_policy(tmp_path: Path) -> None:
+    assert publish(_policy(tmp_path, "python", "rollout.py")).weights == {"present": 0.9, "red": 0.1}
+
+
+def test_the_page_names_every_field() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    fields = {name for kind in (RolloutPolicy, Arm, Step, Exploration) for name in kind.model_fields}
+    assert sorted(name for name in fields if name not in text) == []
