@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -53,7 +53,7 @@ def check_gates(
     plan: PipelinePlan,
     pipeline: Pipeline,
     models: Path,
-    backfill: BackfillData | None,
+    backfills: Sequence[BackfillData],
     labels: Mapping[str, Label],
     scorer_of: Callable[[str, str], Scorer],
 ) -> GateFindings:
@@ -63,7 +63,7 @@ def check_gates(
         plan: The pipeline's plan.
         pipeline: The pipeline.
         models: The model repository.
-        backfill: A backfill, of which some reports may be.
+        backfills: The backfills, of which some reports may be.
         labels: All labels.
         scorer_of: From a model's name and version to its scores. It may raise anything.
     """
@@ -80,7 +80,7 @@ def check_gates(
                     wrong.append("its hash is not that of its content")
                 promotable[own] = report
                 wrong += _wrong_verdicts(report, path.parent.name)
-                events = _holdout(plan, pipeline.labels, models / name, backfill, labels, report)
+                events = _holdout(plan, pipeline.labels, models / name, backfills, labels, report)
                 scores = None if events is None else _scores(events, report, partial(scorer_of, name))
                 if events is not None and scores is not None:
                     findings.checked += 1
@@ -139,26 +139,27 @@ def _holdout(
     plan: PipelinePlan,
     definition: Labels | None,
     folder: Path,
-    backfill: BackfillData | None,
+    backfills: Sequence[BackfillData],
     labels: Mapping[str, Label],
     report: Mapping[str, Any],
 ) -> _Holdout | None:
-    """The events that a report judged; None if they are not those of this backfill with these labels."""
+    """The events that a report judged; None if they are not those of a backfill with these labels."""
     files = [folder / str(one) / "manifest.json" for one in (report["version"], report["against"]) if one is not None]
-    if definition is None or backfill is None or report["basis"] is None or not all(map(Path.is_file, files)):
+    if definition is None or report["basis"] is None or not all(map(Path.is_file, files)):
         return None
     manifests = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     inputs, categories = manifests[0]["inputs"], manifests[0].get("categories", ())
-    if not columns_of(plan, inputs) <= {*backfill.rows.column_names}:
-        return None
-    positive = None if definition.positive is None else str(definition.positive)
-    events = labelled_vectors(plan, backfill, inputs, categories, labels, _END)
-    if events.data_hash(definition.task, positive) != report["basis"]["holdout"]:
-        return None
-    later = events.times > max(map(_trained_to, manifests))
-    is_class = definition.task == "multiclass"
-    truth = np.array([str(one) == positive if is_class else one for one in events.labels], np.float64)
-    return _Holdout(events.vectors[later], truth[later])
+    task, positive = definition.task, None if definition.positive is None else str(definition.positive)
+    for backfill in backfills:
+        if not columns_of(plan, inputs) <= {*backfill.rows.column_names}:
+            continue
+        events = labelled_vectors(plan, backfill, inputs, categories, labels, _END)
+        if events.data_hash(task, positive) == report["basis"]["holdout"]:
+            later = events.times > max(map(_trained_to, manifests))
+            is_class = task == "multiclass"
+            truth = np.array([str(one) == positive if is_class else one for one in events.labels], np.float64)
+            return _Holdout(events.vectors[later], truth[later])
+    return None
 
 
 def _trained_to(manifest: Mapping[str, Any]) -> int:

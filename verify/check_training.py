@@ -33,11 +33,11 @@ class TrainingFindings(Findings):
 def check_training(
     plan: PipelinePlan,
     folders: Iterable[Path],
-    backfill: BackfillData,
+    backfills: Sequence[BackfillData],
     labels: Sequence[Record],
     labels_until: Callable[[Sequence[Record], int], Mapping[str, Label]],
 ) -> TrainingFindings:
-    """Check every version that was trained on a backfill with as many rows as this one.
+    """Check every version that was trained on a backfill with as many rows as one of these.
 
     Labels may have come after the training. The oldest of the topic are then taken for those that it read; if they do
     not give its training set, that is no finding, as the topic does not tell in which order its partitions grew.
@@ -45,7 +45,7 @@ def check_training(
     Args:
         plan: The pipeline's plan.
         folders: The folders of the pipeline's models in the repository.
-        backfill: The backfill.
+        backfills: The backfills.
         labels: The labels topic.
         labels_until: Gives the label of each event as known at an event time, from these records.
     """
@@ -58,16 +58,19 @@ def check_training(
         inputs, read = tuple(manifest["inputs"]), manifest["read"]
         count = read["labels_read"] + read["labels_refused"]
         findings.versions += 1
-        columns = columns_of(plan, inputs)
-        if manifest["views"] != views_of(plan, inputs) or not columns <= {*backfill.rows.column_names}:
-            continue
-        if read["features_read"] != backfill.rows.num_rows or count > len(by_age):
+        columns, categories = columns_of(plan, inputs), manifest.get("categories", ())
+        fitting = [
+            one
+            for one in backfills
+            if columns <= {*one.rows.column_names} and one.rows.num_rows == read["features_read"]
+        ]
+        if manifest["views"] != views_of(plan, inputs) or not fitting or count > len(by_age):
             continue
         until_ms = _END if manifest["until_ms"] is None else manifest["until_ms"]
         known = labels_until(by_age[:count], until_ms)
-        found = labelled_vectors(plan, backfill, inputs, manifest.get("categories", ()), known, until_ms)
-        data_hash = found.data_hash(manifest.get("task", "binary"), manifest.get("positive"))
-        is_equal = data_hash == manifest["data_hash"]
+        found = [labelled_vectors(plan, one, inputs, categories, known, until_ms) for one in fitting]
+        task, positive = manifest.get("task", "binary"), manifest.get("positive")
+        is_equal = manifest["data_hash"] in [one.data_hash(task, positive) for one in found]
         findings.checked += is_equal or count == len(by_age)
         if not is_equal and count == len(by_age):
             findings.mismatch(

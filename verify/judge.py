@@ -19,7 +19,7 @@ from penstock.kafka.names import dead_letters_of
 from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
-from verify.check_backfill import BackfillFindings, check_backfill
+from verify.check_backfill import check_backfill
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands, routes
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
@@ -122,14 +122,13 @@ def judge(
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
-    replayed = BackfillFindings()
-    if run.backfill is not None:
-        taken = [judged, *others]
-        if any(of_source.refused_by_clock for of_source in taken):
-            taken = judged_sources(project, run, pii_key, registry, live=False)
-        replayed = check_backfill(
+    taken = [judged, *others]
+    if run.backfills and any(of_source.refused_by_clock for of_source in taken):
+        taken = judged_sources(project, run, pii_key, registry, live=False)
+    replayed = [
+        check_backfill(
             plan,
-            run.backfill,
+            backfill,
             taken[0].events,
             of_events,
             taken[0].timestamps,
@@ -138,13 +137,15 @@ def judge(
             too_large=too_large,
             never_served=judged.refused_by_clock,
         )
+        for backfill in run.backfills
+    ]
     trained = TrainingFindings()
     labels = pipeline.labels
-    if run.backfill is not None and labels is not None:
+    if run.backfills and labels is not None:
         trained = check_training(
             plan,
             [run.models / name for name in pipeline.model.names],
-            run.backfill,
+            run.backfills,
             run.labels,
             lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
         )
@@ -152,7 +153,7 @@ def judge(
         plan,
         pipeline,
         run.models,
-        run.backfill,
+        run.backfills,
         {} if labels is None else known_labels(labels, run.labels, project.schemas, registry),
         scorer_of,
     )
@@ -175,7 +176,7 @@ def judge(
         elsewhere,
         redis,
         cassandra,
-        replayed,
+        *replayed,
         trained,
         gates,
         drift,
@@ -215,10 +216,10 @@ def judge(
         cassandra_rows_compared=cassandra.compared,
         cassandra_refused=cassandra.refused,
         cassandra_mismatches=cassandra.mismatches,
-        backfill_rows=replayed.rows,
-        backfill_checked=replayed.checked,
-        backfill_order_differences=replayed.order_differences,
-        backfill_mismatches=replayed.mismatches,
+        backfill_rows=sum(one.rows for one in replayed),
+        backfill_checked=sum(one.checked for one in replayed),
+        backfill_order_differences=sum(one.order_differences for one in replayed),
+        backfill_mismatches=sum(one.mismatches for one in replayed),
         training_sets=trained.versions,
         training_sets_checked=trained.checked,
         training_mismatches=trained.mismatches,
@@ -245,7 +246,7 @@ def judge(
             *scored.unchecked,
             *ways.unchecked,
             *elsewhere.unchecked,
-            *replayed.unchecked,
+            *(text for one in replayed for text in one.unchecked),
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],

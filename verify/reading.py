@@ -1,4 +1,4 @@
-"""Reads everything that a run left: topics, stores, a backfill. It changes nothing."""
+"""Reads everything that a run left: topics, stores, backfills. It changes nothing."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
 
 
 def read_run(
-    project: Project, settings: Settings, backfill: Path | None = None, *, sample: int | None, seed: int
+    project: Project, settings: Settings, backfills: Sequence[Path] = (), *, sample: int | None, seed: int
 ) -> RunData:
     """Read a pipeline's run.
 
     Of each Cassandra table all keys are read, and all columns of ``sample`` rows that ``seed`` draws; None reads all.
 
     Raises:
-        PenstockError: if Kafka, a store or the backfill cannot be read.
+        PenstockError: if Kafka, a store or a backfill cannot be read.
     """
     pipeline, plan, kafka = project.pipeline, project.plan, settings.kafka.access
 
@@ -79,7 +79,7 @@ def read_run(
             states=records(pipeline.drift_state_topic) if has_monitors else (),
             labels=() if labels is None else records(labels.topic),
             redis=vectors,
-            backfill=None if backfill is None else read_backfill_data(backfill),
+            backfills=[read_backfill_data(one) for one in backfills],
             others=others,
             models=settings.model_repository,
             unreadable=[*no_features, *no_predictions],

@@ -67,7 +67,7 @@ class RunData:
         labels: The labels topic.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
-        backfill: A complete backfill; None if none is judged.
+        backfills: The complete backfills that are judged.
         others: The features topics of other pipelines, decoded, of those that could be read.
         models: The model repository.
         unreadable: The places of records on the features and predictions topics that cannot be decoded.
@@ -86,7 +86,7 @@ class RunData:
     labels: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
-    backfill: BackfillData | None = None
+    backfills: Sequence[BackfillData] = ()
     others: Mapping[str, Sequence[Published]] = field(default_factory=dict)
     models: Path = Path()
     unreadable: Sequence[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from penstock.settings import Settings
@@ -24,17 +25,17 @@ def verify(
     *,
     seed: int,
     epochs: int = 1,
-    backfill: Path | None = None,
+    backfills: Sequence[Path] = (),
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
-    ``measured`` and ``epochs`` are as in :func:`verify.judge.judge`. ``backfill`` is the folder of a complete backfill,
-    which is compared with the published features. ``seed`` draws the rows of Cassandra that are read whole.
+    ``measured`` and ``epochs`` are as in :func:`verify.judge.judge`. ``backfills`` are folders of complete
+    backfills, which are compared with the published features. ``seed`` draws the rows of Cassandra that are read whole.
 
     Raises:
-        PenstockError: if Kafka, a store, the schema registry or the backfill cannot be read.
+        PenstockError: if Kafka, a store, the schema registry or a backfill cannot be read.
     """
-    run = read_run(project, settings, backfill, sample=_CASSANDRA_SAMPLE, seed=seed)
+    run = read_run(project, settings, backfills, sample=_CASSANDRA_SAMPLE, seed=seed)
     with triton_scorers(settings.triton.access, settings.model_repository) as hosted:
         return judge(
             project,

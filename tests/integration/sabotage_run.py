@@ -233,7 +233,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner.await_all()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
-    return project, read_run(project, settings, backfill, sample=None, seed=seed)
+    return project, read_run(project, settings, [backfill], sample=None, seed=seed)
 
 
 def add_numberless_version(project: Project, settings: Settings, limit: float) -> None:

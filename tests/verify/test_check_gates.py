@@ -120,7 +120,7 @@ class World:
         }
         of_task = readers.get(self.task, int)
         labels = {f"e{n}": of_task(bool(one)) for n, one in enumerate(TRUTH)}
-        return check_gates(PLAN, self.pipeline, self.root, backfill, labels, lambda _, version: SCORERS[version])
+        return check_gates(PLAN, self.pipeline, self.root, [backfill], labels, lambda _, version: SCORERS[version])
 
     def forge(self, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:
         """Edit the report; its hash fits again if it is ``sealed``, and the history names it."""

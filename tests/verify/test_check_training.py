@@ -83,7 +83,7 @@ def trained(folder: Path, task: Any = "binary", **changes: Any) -> None:
     (folder / "1" / "manifest.json").write_text(json.dumps(manifest | changes))
 
 
-def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
+def backfill(x: float = 1.5) -> BackfillData:
     rows = pa.table(
         {
             "event_id": [event_id for event_id, _, _ in EVENTS],
@@ -96,7 +96,20 @@ def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str =
             "v.n": list(range(1, len(EVENTS) + 1)),
         }
     )
-    return check_training(PLAN, folders, BackfillData(0, 100, ("v",), (), len(EVENTS), rows), records, READERS[task])
+    return BackfillData(0, 100, ("v",), (), len(EVENTS), rows)
+
+
+def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
+    return check_training(PLAN, folders, [backfill(x)], records, READERS[task])
+
+
+def test_the_set_is_looked_for_in_each_backfill(tmp_path: Path) -> None:
+    trained(tmp_path)
+    backfills = [backfill(x) for x in (9.0, 1.5)]
+    findings = check_training(PLAN, [tmp_path], backfills, labels(), known)
+    assert (findings.versions, findings.checked, findings.mismatches) == (1, 1, 0)
+    assert check_training(PLAN, [tmp_path], backfills[:1], labels(), known).mismatches == 1
+    assert check_training(PLAN, [tmp_path], [], labels(), known).checked == 0
 
 
 def test_the_set_that_training_recorded_is_found_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -63,6 +64,29 @@ def test_of_a_pipeline_with_a_cascade_it_prints_what_the_strong_model_decided(mo
     shown = [line for line in verify("ads").output.splitlines() if line.startswith("  cascade")]
     said = "1,200 by the strong model, which would decide 2 of 90 audited clear cases differently"
     assert shown == [f"  cascade      {said}"]
+
+
+def test_several_backfills_of_a_pipeline_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: dict[str, object] = {}
+
+    def record(name: str, _: object, backfills: object, **__: object) -> PipelineReport:
+        taken[name] = backfills
+        return PipelineReport(**HELD)
+
+    monkeypatch.setattr(module, "_verify", record)
+    verify("fraud", "ads", "--backfill", "fraud=a", "--backfill", "fraud=b")
+    assert taken == {"fraud": [Path("a"), Path("b")], "ads": []}
+
+
+def test_what_was_not_built_again_for_lack_of_a_backfill_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = PipelineReport(**{**HELD, "training_sets": 4, "training_sets_checked": 3, "gate_reports": 0})
+    monkeypatch.setattr(module, "_verify", lambda *_, **__: report)
+    training, gates = (
+        line.strip() for line in verify("ads").output.splitlines() if line.startswith(("  training", "  gates"))
+    )
+    more = "for more, also give --backfill the folders that they are of"
+    assert training == f"training     3 of 4 training sets built again; {more}"
+    assert gates == "gates        0 of 0 reports judged again"
 
 
 @pytest.mark.parametrize("text", ["build/backfill", "fraud=build/backfill", "ads/pipeline.py="])

@@ -16,9 +16,8 @@ from verify.run_data import RunData
 
 
 def _edit_rows(run: RunData, edit: Callable[[pa.Table], pa.Table]) -> RunData:
-    assert run.backfill is not None
-    rows = edit(run.backfill.rows)
-    return dataclasses.replace(run, backfill=dataclasses.replace(run.backfill, rows=rows))
+    (backfill,) = run.backfills
+    return dataclasses.replace(run, backfills=[dataclasses.replace(backfill, rows=edit(backfill.rows))])
 
 
 def _with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
@@ -66,9 +65,9 @@ def another_event_column_in_a_backfill(_: Project, run: RunData) -> RunData:
 
 @mutant("backfill_mismatches")
 def a_backfill_with_other_rows_than_its_manifest_says(_: Project, run: RunData) -> RunData:
-    assert run.backfill is not None
-    backfill = dataclasses.replace(run.backfill, announced_rows=run.backfill.announced_rows + 1)
-    return dataclasses.replace(run, backfill=backfill)
+    (backfill,) = run.backfills
+    changed = dataclasses.replace(backfill, announced_rows=backfill.announced_rows + 1)
+    return dataclasses.replace(run, backfills=[changed])
 
 
 @mutant("backfill_mismatches")
@@ -89,7 +88,7 @@ def a_backfill_without_a_column(_: Project, run: RunData) -> RunData:
 
 @mutant("unchecked")
 def a_backfill_of_nothing(_: Project, run: RunData) -> RunData:
-    assert run.backfill is not None
-    rows = run.backfill.rows.slice(0, 0)
-    nothing = dataclasses.replace(run.backfill, views=(), rows=rows, announced_rows=0, to_ms=run.backfill.from_ms)
-    return dataclasses.replace(run, backfill=nothing)
+    (backfill,) = run.backfills
+    rows = backfill.rows.slice(0, 0)
+    nothing = dataclasses.replace(backfill, views=(), rows=rows, announced_rows=0, to_ms=backfill.from_ms)
+    return dataclasses.replace(run, backfills=[nothing])

@@ -29,10 +29,10 @@ def a_model_trained_on_another_label(_: Project, run: RunData) -> RunData:
 
 @mutant("training_mismatches", "backfill_mismatches")
 def a_model_trained_on_another_vector(_: Project, run: RunData) -> RunData:
-    assert run.backfill is not None
-    rows = run.backfill.rows
+    (backfill,) = run.backfills
+    rows = backfill.rows
     place = rows.column_names.index("event.amount")
     values = rows.column(place).to_pylist()
     values[0] += 1.0
     changed = rows.set_column(place, rows.schema.field(place), [values])
-    return dataclasses.replace(run, backfill=dataclasses.replace(run.backfill, rows=changed))
+    return dataclasses.replace(run, backfills=[dataclasses.replace(backfill, rows=changed)])
