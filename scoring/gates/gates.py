@@ -374,7 +374,8 @@ def _no_worse(
     margin = limits.margin * float(present.mean()) if len(present) else 0.0
     difference = mean_interval(own - present, alpha)
     against = "a constant score" if part.present is None else "the present version"
-    limit = f"at most {margin:.3g} more than {against}, which is {limits.margin:.0%}"
+    of = "loss" if gate == "quality" else "cost"
+    limit = f"at most {margin:.3g} more than {against}: {limits.margin:.0%} of its {of}"
     # Decisions that are all the same have no spread.
     verdict = Verdict.INCONCLUSIVE if len(own) < 2 else _at_most(difference, margin)
     return Result(gate, where, verdict, len(own), f"{what}, difference", difference, limit)

@@ -48,6 +48,22 @@ def test_the_ratio_of_two_rates_is_covered(alpha: float) -> None:
     assert covered(interval, 0.8) >= least(alpha)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "others", "hits"), [(0.8, 1_000_000, 170), (0.8, 330, 330), (0.5, 1_000_000, 20), (0.5, 35, 35)]
+)
+def test_equal_rates_are_surely_within_the_ratio_from_the_numbers_of_hits_on_that_the_guide_gives(
+    ratio: float, others: int, hits: int
+) -> None:
+    alpha = 0.05 / 3 / 4  # of three rates of four groups
+
+    def between(own: int, other: int) -> bool:
+        interval = ratio_of_rates(own, 100 * own, other, 100 * other, alpha)
+        return ratio <= interval.low and interval.high <= 1 / ratio
+
+    assert between(hits, others)
+    assert not between(hits // 2, hits // 2 if others == hits else others)
+
+
 def test_a_rate_of_zero_has_a_wide_interval_and_no_events_have_none() -> None:
     zero = ratio_of_rates(0, 50, 40, 400, 0.05)
     assert zero.low < 0.02 < zero.high
