@@ -9,7 +9,7 @@ from penstock.counts import counted
 from penstock.time import readable
 from scoring.gates.gates import Verdict
 from scoring.gates.report import Bin, Report, evidence
-from scoring.trained_model import ImportManifest, ModelManifest, quality_of, training_set_of
+from scoring.trained_model import ImportManifest, ModelManifest, Provenance, quality_of, training_set_of
 
 _PLOT, _MARGIN = 320, 40
 _MOST = 15
@@ -47,6 +47,7 @@ def card(
     verdict = ET.SubElement(body, "p")
     verdict.text = "The gates say: "
     _verdict(verdict, report.verdict)
+    ET.SubElement(verdict, "span").text = _why(report)
     if override is not None:
         ET.SubElement(body, "p", {"class": "verdict fail"}).text = f"The gates were overridden: {override}"
     _what_it_is(body, manifest, threshold)
@@ -58,10 +59,22 @@ def card(
     return "<!doctype html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
 
 
+def _why(report: Report) -> str:
+    """Which gates are behind the verdict, after it."""
+    parts = [
+        f"{', '.join(gates)} {verb}"
+        for verdict, verb in ((Verdict.FAIL, "refused it"), (Verdict.INCONCLUSIVE, "could not tell"))
+        if (gates := dict.fromkeys(one.gate for one in report.results if one.verdict is verdict))
+    ]
+    return f": {'; '.join(parts)}." if parts else "."
+
+
 def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, threshold: float) -> None:
     ET.SubElement(body, "h2").text = "What it is"
     trained_to = manifest.trained_to_ms
+    made = manifest.provenance
     rows = [
+        *([] if made is None else [("made", _made(made))]),
         ("inputs", ", ".join(manifest.inputs)),
         ("decides", f"positive from a score of {threshold:,.12g} on"),
         (
@@ -83,6 +96,11 @@ def _what_it_is(body: ET.Element, manifest: ModelManifest | ImportManifest, thre
             ("when it was trained", f"{quality_of(validation)} on the latest {counted(validation.rows, 'event')}"),
         ]
     _table(body, (), rows)
+
+
+def _made(provenance: Provenance) -> str:
+    author = "" if provenance.author is None else f" by {provenance.author}"
+    return readable(provenance.made_ms, "seconds", zone=" UTC") + author
 
 
 def _gates(body: ET.Element, report: Report) -> None:
@@ -134,7 +152,8 @@ def _importance(body: ET.Element, manifest: ModelManifest | ImportManifest) -> N
     if not manifest.importance:
         return
     ET.SubElement(body, "h2").text = "Most useful inputs"
-    text = "What the AUC or R² loses when an input's values are shuffled. Correlated inputs share their importance."
+    measure = "R²" if isinstance(manifest, ModelManifest) and manifest.task == "regression" else "AUC"
+    text = f"What the {measure} loses when an input's values are shuffled. Correlated inputs share their importance."
     ET.SubElement(body, "p", {"class": "note"}).text = text
     table = _table(body, (), ())
     most = max(one.loss for one in manifest.importance)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
 from scoring.gates.report import Bin, Report
-from scoring.trained_model import Importance, ImportManifest, ModelManifest, Validation
+from scoring.trained_model import Importance, ImportManifest, ModelManifest, Provenance, Validation
 from tests.scoring.gates.test_report import REPORT
 
 TRAINED = ModelManifest(
@@ -80,6 +80,24 @@ def test_the_card_of_a_trained_version_goes_down_to_the_offsets_of_its_data() ->
     assert page_of(TRAINED).count("<circle") == len(BINS)
 
 
+def test_the_card_says_which_gates_are_behind_the_verdict_and_who_made_the_version_and_when() -> None:
+    made = Provenance(made_ms=1_772_366_400_000, author="ada", penstock="1", environment="e")
+    refused, unsure = (
+        replace(one, gate=gate, verdict=verdict)
+        for one, gate, verdict in zip(
+            REPORT.results, ("fairness", "drift"), (Verdict.FAIL, Verdict.INCONCLUSIVE), strict=False
+        )
+    )
+    report = replace(REPORT, results=[refused, refused, unsure])
+    page = card(report, TRAINED.model_copy(update={"provenance": made}), threshold=0.5)
+    text = " ".join(text_of(page).split())
+    assert "The gates say: fail : fairness refused it; drift could not tell." in text
+    assert "made 2026-03-01 12:00:00 UTC by ada" in text
+    assert "What the AUC loses" in text
+    passed = replace(report, results=[replace(refused, verdict=Verdict.PASS)])
+    assert "The gates say: pass ." in " ".join(text_of(card(passed, TRAINED, threshold=0.5)).split())
+
+
 def test_the_card_of_a_version_that_was_trained_with_defaults_says_so() -> None:
     said = "with the defaults of inputs from other pipelines"
     assert said not in page_of(TRAINED)
@@ -94,6 +112,7 @@ def test_the_card_of_a_regression_has_its_error_and_no_calibration() -> None:
     assert "1,000 events with values" in page
     assert "R² 0.8100, mean absolute error 12.5 on the latest 200 events" in page
     assert "Calibration" not in page
+    assert "What the R² loses" in page
 
 
 def test_the_card_of_an_imported_version_names_its_file_and_no_text_becomes_markup() -> None:
